@@ -1,0 +1,1 @@
+"""The arithmetic: numba kernels on arrays. Nothing here knows of Spark, pandas or files."""

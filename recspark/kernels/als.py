@@ -1,0 +1,309 @@
+"""Alternating least squares: the rows of one side, solved exactly with the other side fixed.
+
+Row u of the side that is written (`dst`) minimises, over its entries j of the side that is read (`src`),
+
+    sum_j w_j (r_j - mean - c_j - b_u - <x_u, y_j>)^2  +  <x_u, G x_u>  +  s_u (reg |x_u|^2 + bias_reg b_u^2),
+
+with y_j, c_j the source's factors and biases and ``s_u = (sum_j w_j)^reg_power`` (power 1 is the weighted-lambda
+regularisation of Zhou et al. 2008 that MLlib uses, power 0 plain ridge). G is zero for explicit ratings. Implicit
+feedback (Hu, Koren, Volinsky 2008) is the same problem with ``G = Y'Y``, w = confidence - 1 and target
+``r = confidence / w``: expand the squares to see that both objectives differ by a constant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from recspark.kernels.linalg import FAST, add_gram_inplace, cholesky_inplace, cholesky_solve_inplace, padded
+
+#: source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a core's first-level cache
+PANEL = 128
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, panel, a, b, c):
+    """Add one row's normal equations to a (upper), b = Y'Wt and c = Y'W1; return sum(w) and sum(w t)."""
+    rank = src.shape[1]
+    total, target_sum = 0.0, 0.0
+    for first in range(start, stop, panel.shape[0]):
+        m = min(panel.shape[0], stop - first)
+        for t in range(m):
+            j = indices[first + t]
+            w = weights[first + t] if len(weights) > 0 else np.float32(1)
+            target = w * (values[first + t] - mean - src_bias[j])
+            root = np.sqrt(w)
+            for l in range(rank):
+                y = src[j, l]
+                panel[t, l] = root * y
+                b[l] += target * y
+                c[l] += w * y
+            total += w
+            target_sum += target
+        add_gram_inplace(panel, m, a)
+    return total, target_sum
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, panel, a, b, c):
+    """Fill one row's system; return its border (sum w, without penalty), right side of the border and penalty scale."""
+    b[:] = 0
+    c[:] = 0
+    if gram.shape[0] > 0:
+        a[:] = gram
+    else:
+        a[:] = 0
+    total, target_sum = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, panel, a, b, c)
+    scale = total**reg_power
+    for i in range(src.shape[1]):
+        a[i, i] += np.float32(scale * reg)
+    for i in range(src.shape[1], a.shape[0]):
+        a[i, i] = 1
+    return total, target_sum, scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mirrored(a, n):
+    """The leading (n, n) block of a symmetric matrix in float64, from its upper half."""
+    full = np.empty((n, n), np.float64)
+    for i in range(n):
+        for j in range(i, n):
+            full[i, j] = full[j, i] = a[i, j]
+    return full
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _robust_solve_inplace(full, p, q):
+    """Solve ``full @ [p q] = [p q]`` with the least ridge that float64 needs where float32 found no positive definite matrix."""
+    rank = len(full)
+    largest = 0.0
+    for i in range(rank):
+        largest = max(largest, full[i, i])
+    right = np.zeros((rank, 2))
+    if 0.0 < largest < np.inf:
+        for i in range(rank):
+            full[i, i] += 1e-7 * largest
+            right[i, 0], right[i, 1] = p[i], q[i]
+        right = np.linalg.solve(full, right)
+    for i in range(rank):
+        p[i], q[i] = right[i, 0], right[i, 1]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _eliminate(p, q, c, border, target_sum, x):
+    """From p = A^-1 b and q = A^-1 c, the solution of [[A, c], [c', border]] [x, bias] = [b, target_sum]: x in place, bias returned."""
+    cp, cq = 0.0, 0.0
+    for i in range(len(x)):
+        cp += c[i] * p[i]
+        cq += c[i] * q[i]
+    # where the factors alone already explain a constant, the bias is not determined: leave it at 0
+    bias = np.float32((target_sum - cp) / (border - cq)) if border - cq > 1e-6 * border else np.float32(0)
+    for i in range(len(x)):
+        x[i] = p[i] - bias * q[i]
+    return bias
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _nonnegative_solve_inplace(a, b, x, free):
+    """Minimise x'Ax/2 - b'x over x with x[:free] >= 0, by cyclic coordinate descent from `x` (Franc et al. 2005), float64."""
+    n = len(b)
+    slope = -b
+    for i in range(n):
+        for j in range(n):
+            slope[j] += x[i] * a[i, j]
+    for _ in range(500):
+        moved, size = 0.0, 1e-12
+        for i in range(n):
+            if a[i, i] <= 0:
+                continue
+            step = -slope[i] / a[i, i]
+            if i < free:
+                step = max(step, -x[i])
+            x[i] += step
+            for j in range(n):
+                slope[j] += step * a[i, j]
+            moved = max(moved, abs(step))
+            size = max(size, abs(x[i]))
+        if moved < 1e-6 * size:
+            break
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
+    """The bordered system with x >= 0 (the bias is free): x in place, the bias returned."""
+    rank = len(x)
+    n = rank + 1 if biased else rank
+    full = _mirrored(a, n)
+    right = np.empty(n)
+    start = np.empty(n)
+    for i in range(rank):
+        right[i], start[i] = b[i], max(x[i], np.float32(0))
+    if biased:
+        for i in range(rank):
+            full[i, rank] = full[rank, i] = c[i]
+        full[rank, rank], right[rank], start[rank] = border, target_sum, bias
+    _nonnegative_solve_inplace(full, right, start, rank)
+    for i in range(rank):
+        x[i] = start[i]
+    return np.float32(start[rank]) if biased else np.float32(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def solve_rows(
+    lo, hi, indptr, indices, values, weights, src, src_bias, gram, dst, dst_bias, mean, reg, bias_reg, reg_power, biased, nonnegative
+):
+    """Solve rows lo..hi of `dst` in place, each exactly; return the sum of their penalties (float64).
+
+    Parameters
+    ----------
+    indptr, indices, values, weights
+        CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (empty: all weigh 1).
+    src, src_bias
+        float32 (n_src, rank) and (n_src,).
+    gram
+        float32 (rank padded, rank padded), read on and above the diagonal; (0, 0) for none.
+    dst, dst_bias
+        float32 (n_dst, rank) and (n_dst,); their old content is where the nonnegative solver starts.
+    """
+    rank = src.shape[1]
+    n = padded(rank)
+    panel = np.zeros((PANEL, n), np.float32)
+    a = np.empty((n, n), np.float32)
+    b, c, p, q = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    penalty = 0.0
+    for row in range(lo, hi):
+        start, stop = indptr[row], indptr[row + 1]
+        if start == stop:
+            dst[row] = 0
+            dst_bias[row] = 0
+            continue
+        total, target_sum, scale = _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, panel, a, b, c)
+        border = total + scale * bias_reg
+        if nonnegative:
+            dst_bias[row] = _solve_nonnegative(a, b, c, border, target_sum, biased, dst[row], dst_bias[row])
+        else:
+            p[:] = b
+            q[:] = c
+            if cholesky_inplace(a):
+                cholesky_solve_inplace(a, p)
+                if biased:
+                    cholesky_solve_inplace(a, q)
+            else:
+                _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, panel, a, b, c)
+                _robust_solve_inplace(_mirrored(a, rank), p, q)
+            if biased:
+                dst_bias[row] = _eliminate(p, q, c, border, target_sum, dst[row])
+            else:
+                dst[row] = p[:rank]
+        squares = 0.0
+        for i in range(rank):
+            squares += dst[row, i] * dst[row, i]
+        penalty += scale * (reg * squares + bias_reg * dst_bias[row] * dst_bias[row])
+    return penalty
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg, reg_power, steps):
+    """Improve rows lo..hi of `dst` by `steps` of conjugate gradient on the system of `solve_rows` without biases.
+
+    A step costs O(entries * rank) where the exact solve costs O(entries * rank^2) (Takacs, Pilaszy, Tikk 2011).
+    Here `gram` has both halves filled and is (rank, rank). Returns the sum of the penalties (float64).
+    """
+    rank = src.shape[1]
+    longest = 0
+    for row in range(lo, hi):
+        longest = max(longest, indptr[row + 1] - indptr[row])
+    gathered = np.empty((longest, rank), np.float32)
+    r, p, ap = np.empty(rank, np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
+    penalty = 0.0
+    for row in range(lo, hi):
+        start, m = indptr[row], indptr[row + 1] - indptr[row]
+        x = dst[row]
+        if m == 0:
+            x[:] = 0
+            continue
+        total = 0.0
+        for t in range(m):
+            total += weights[start + t]
+        ridge = np.float32(reg * total**reg_power)
+        for i in range(rank):
+            r[i] = -ridge * x[i]
+        for i in range(rank):
+            for j in range(rank):
+                r[j] -= x[i] * gram[i, j]
+        for t in range(m):
+            j, dot = indices[start + t], np.float32(0)
+            for l in range(rank):
+                gathered[t, l] = src[j, l]
+                dot += gathered[t, l] * x[l]
+            residual = weights[start + t] * (values[start + t] - dot)
+            for l in range(rank):
+                r[l] += residual * gathered[t, l]
+        size = np.float32(0)
+        for l in range(rank):
+            p[l] = r[l]
+            size += r[l] * r[l]
+        for _ in range(steps):
+            if not size > np.float32(1e-20):
+                break
+            for l in range(rank):
+                ap[l] = ridge * p[l]
+            for i in range(rank):
+                for j in range(rank):
+                    ap[j] += p[i] * gram[i, j]
+            for t in range(m):
+                dot = np.float32(0)
+                for l in range(rank):
+                    dot += gathered[t, l] * p[l]
+                dot *= weights[start + t]
+                for l in range(rank):
+                    ap[l] += dot * gathered[t, l]
+            curvature = np.float32(0)
+            for l in range(rank):
+                curvature += p[l] * ap[l]
+            alpha = size / curvature
+            new_size = np.float32(0)
+            for l in range(rank):
+                x[l] += alpha * p[l]
+                r[l] -= alpha * ap[l]
+                new_size += r[l] * r[l]
+            beta = new_size / size
+            size = new_size
+            for l in range(rank):
+                p[l] = r[l] + beta * p[l]
+        squares = 0.0
+        for l in range(rank):
+            squares += x[l] * x[l]
+        penalty += ridge * squares
+    return penalty
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, dst_bias, mean):
+    """``sum w (r - mean - c_j - b_u - <x_u, y_j>)^2`` and ``sum w`` over the entries of rows lo..hi, both float64."""
+    rank = src.shape[1]
+    error, total = 0.0, 0.0
+    for row in range(lo, hi):
+        offset = mean + dst_bias[row]
+        for t in range(indptr[row], indptr[row + 1]):
+            j, dot = indices[t], np.float32(0)
+            for l in range(rank):
+                dot += src[j, l] * dst[row, l]
+            w = np.float64(weights[t]) if len(weights) > 0 else 1.0
+            residual = values[t] - offset - src_bias[j] - dot
+            error += w * residual * residual
+            total += w
+    return error, total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def gram(lo, hi, factors):
+    """``F'F`` of rows lo..hi, float32 (rank padded, same), filled on and above the diagonal of its 16 x 16 tiles."""
+    rank = factors.shape[1]
+    out = np.zeros((padded(rank), padded(rank)), np.float32)
+    panel = np.zeros((PANEL, padded(rank)), np.float32)
+    for first in range(lo, hi, PANEL):
+        m = min(PANEL, hi - first)
+        panel[:m, :rank] = factors[first : first + m]
+        add_gram_inplace(panel, m, out)
+    return out

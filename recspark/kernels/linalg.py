@@ -1,0 +1,130 @@
+"""Dense float32 linear algebra for many small symmetric systems, fast enough to be called once a row.
+
+BLAS and LAPACK pay a call and a packing for every small matrix and compute both triangles. Here one register tile,
+written in LLVM's vector types, does all the work: 8 rows by 16 columns of a Gram matrix stay in registers while the
+rows of a panel stream by. Matrices are C-ordered float32 whose order is a multiple of `TILE_COLUMNS` (pad with zero
+columns: `padded`), and only tiles on or above the diagonal are read and written.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+TILE_ROWS = 8
+TILE_COLUMNS = 16
+
+#: everything of fastmath that keeps NaN and infinity meaningful
+FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
+
+
+def _tile_update(rows: int):
+    """Make ``update(panel, m, i, j, gram, alpha)``: ``gram[i:i+rows, j:j+16] += alpha * panel[:m, i:i+rows].T @ panel[:m, j:j+16]``."""
+    vector = ir.VectorType(ir.FloatType(), TILE_COLUMNS)
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), TILE_COLUMNS), None)
+
+    @intrinsic
+    def update(typing_context, panel, m, i, j, gram, alpha):
+        signature = types.void(panel, types.intp, types.intp, types.intp, gram, types.float32)
+
+        def generate(context, builder, signature, arguments):
+            panel, m, i, j, gram, alpha = arguments
+            panel = context.make_array(signature.args[0])(context, builder, panel)
+            gram = context.make_array(signature.args[4])(context, builder, gram)
+            width = cgutils.unpack_tuple(builder, gram.shape)[1]
+
+            def splat(scalar):
+                one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+                return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
+
+            def load(pointer):
+                value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+                value.align = 4
+                return value
+
+            def multiply_add(a, b, c):
+                return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
+
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(rows)]
+            with cgutils.for_range(builder, m) as loop:
+                row = builder.gep(panel.data, [builder.mul(loop.index, width)])
+                right, left = load(builder.gep(row, [j])), builder.gep(row, [i])
+                for r, total in enumerate(sums):
+                    scalar = builder.load(builder.gep(left, [ir.Constant(ir.IntType(64), r)]))
+                    builder.store(multiply_add(splat(scalar), right, builder.load(total)), total)
+            scale = splat(alpha)
+            for r, total in enumerate(sums):
+                row = builder.mul(builder.add(i, ir.Constant(i.type, r)), width)
+                target = builder.gep(gram.data, [builder.add(row, j)])
+                stored = builder.store(
+                    multiply_add(scale, builder.load(total), load(target)), builder.bitcast(target, vector.as_pointer())
+                )
+                stored.align = 4
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return update
+
+
+_update_tile = _tile_update(TILE_ROWS)
+_update_row = _tile_update(1)
+
+
+@njit(cache=True, nogil=True)
+def padded(rank):
+    """The smallest multiple of `TILE_COLUMNS` that holds `rank` columns."""
+    return -(-rank // TILE_COLUMNS) * TILE_COLUMNS
+
+
+@njit(cache=True, nogil=True)
+def add_gram_inplace(panel, m, gram):
+    """``gram += panel[:m].T @ panel[:m]`` on and above the diagonal; panel (>= m, n), gram (n, n), both float32."""
+    n = gram.shape[1]
+    for i in range(0, n, TILE_ROWS):
+        for j in range(i // TILE_COLUMNS * TILE_COLUMNS, n, TILE_COLUMNS):
+            _update_tile(panel, m, i, j, gram, np.float32(1))
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def cholesky_inplace(a):
+    """Factor ``a = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False where `a` is not positive definite.
+
+    Blocked right-looking: 16 rows are finished one by one, then the rest of the matrix is updated by register tiles.
+    """
+    n = a.shape[1]
+    for p in range(0, n, TILE_COLUMNS):
+        block = a[p:]
+        for j in range(p, p + TILE_COLUMNS):
+            diagonal = a[j, j]
+            for c in range(p, n, TILE_COLUMNS):
+                _update_row(block, j - p, j, c, a, np.float32(-1))
+            # a pivot that has lost six digits to cancellation is rounding error, not information
+            if not a[j, j] > np.float32(1e-6) * diagonal:
+                return False
+            scale = np.float32(1) / np.sqrt(a[j, j])
+            for c in range(p, n):
+                a[j, c] *= scale
+            a[j, j] = scale
+        for i in range(p + TILE_COLUMNS, n, TILE_ROWS):
+            for c in range(i // TILE_COLUMNS * TILE_COLUMNS, n, TILE_COLUMNS):
+                _update_tile(block, TILE_COLUMNS, i, c, a, np.float32(-1))
+    return True
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def cholesky_solve_inplace(u, b):
+    """Solve ``U.T @ U @ x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
+    n = len(b)
+    for i in range(n):
+        b[i] *= u[i, i]
+        for j in range(i + 1, n):
+            b[j] -= u[i, j] * b[i]
+    for i in range(n - 1, -1, -1):
+        total = np.float32(0)
+        for j in range(i + 1, n):
+            total += u[i, j] * b[j]
+        b[i] = (b[i] - total) * u[i, i]
