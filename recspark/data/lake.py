@@ -12,26 +12,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import pyarrow.fs as pafs
-
+from recspark.data.folder import Folder
 from recspark.errors import RecsparkError
 
 
-class Lake:
-    """Paths and atomic publication under one root (a local path or any URI that ``pyarrow.fs`` knows)."""
-
-    def __init__(self, root: str) -> None:
-        if "://" not in root:
-            root = str(Path(root).expanduser().absolute())
-        self.root = root.rstrip("/")
-        self.fs, self._base = pafs.FileSystem.from_uri(self.root)
-
-    def path(self, product: str) -> str:
-        """The full path or URI of `product`, for Spark."""
-        return f"{self.root}/{product}"
+class Lake(Folder):
+    """Atomic publication of products under one root."""
 
     def manifest(self, product: str) -> dict[str, Any] | None:
         """The manifest of `product`, or None where it has not been published."""
@@ -54,7 +42,7 @@ class Lake:
         """Collect files in a staging folder; on success write the manifest and rename the folder to `product`."""
         publication = Publication(self, f".staging/{product.replace('/', '-')}-{uuid.uuid4().hex[:12]}")
         publication.manifest["fingerprint"] = fingerprint
-        self.fs.create_dir(self._at(publication.product), recursive=True)
+        self.fs.create_dir(self.at(publication.product), recursive=True)
         try:
             yield publication
             publication.manifest["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -65,37 +53,11 @@ class Lake:
 
     def _swap(self, staged: str, product: str) -> None:
         old = f"{staged}-old"
-        self.fs.create_dir(self._at(product).rpartition("/")[0], recursive=True)
+        self.fs.create_dir(self.at(product).rpartition("/")[0], recursive=True)
         if self.exists(product):
-            self.fs.move(self._at(product), self._at(old))
-        self.fs.move(self._at(staged), self._at(product))
+            self.fs.move(self.at(product), self.at(old))
+        self.fs.move(self.at(staged), self.at(product))
         self.delete(old)
-
-    def exists(self, name: str) -> bool:
-        return self.fs.get_file_info(self._at(name)).type != pafs.FileType.NotFound
-
-    def delete(self, name: str) -> None:
-        if self.exists(name):
-            self.fs.delete_dir(self._at(name))
-
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        try:
-            with self.fs.open_input_stream(self._at(name)) as stream:
-                return json.loads(stream.read())
-        except FileNotFoundError:
-            return None
-
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a small JSON file whole: under another name first, then renamed."""
-        target = self._at(name)
-        self.fs.create_dir(target.rpartition("/")[0], recursive=True)
-        part = f"{target}.{uuid.uuid4().hex[:8]}.part"
-        with self.fs.open_output_stream(part) as stream:
-            stream.write(json.dumps(content, indent=2, sort_keys=True, default=str).encode())
-        self.fs.move(part, target)
-
-    def _at(self, name: str) -> str:
-        return f"{self._base}/{name}"
 
 
 class Publication:

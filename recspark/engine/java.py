@@ -113,9 +113,7 @@ def _install_by_apt() -> None:
 def _run_apt(*command: str) -> bool:
     _say(" ".join(command))
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        [command[0], "-qq", *command[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run([*command, "-qq"], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         _say((done.stderr.strip().splitlines() or ["failed"])[-1])
     return done.returncode == 0

@@ -279,8 +279,8 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, dst_bias, mean):
-    """``sum w (r - mean - c_j - b_u - <x_u, y_j>)^2`` and ``sum w`` over the entries of rows lo..hi, both float64."""
+def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, dst_bias, mean, low, high):
+    """``sum w (r - p)^2`` and ``sum w`` over the entries of rows lo..hi (float64), p = mean + c_j + b_u + <x_u, y_j> cut to [low, high]."""
     rank = src.shape[1]
     error, total = 0.0, 0.0
     for row in range(lo, hi):
@@ -290,7 +290,7 @@ def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, 
             for l in range(rank):
                 dot += src[j, l] * dst[row, l]
             w = np.float64(weights[t]) if len(weights) > 0 else 1.0
-            residual = values[t] - offset - src_bias[j] - dot
+            residual = values[t] - min(max(offset + src_bias[j] + dot, low), high)
             error += w * residual * residual
             total += w
     return error, total

@@ -1,0 +1,140 @@
+"""Blocks: the ratings of a range of users (or items) as CSR, with the list of source rows that they need.
+
+By one small matrix. Users a, b, c rate items p, q, r::
+
+          p  q  r          two user blocks: {a, b} and {c}         block 0 of users     indptr  [0, 2, 3]
+      a   5     3                                                                       indices [0, 1, 1]   (into needed)
+      b         4                                                                       values  [5, 3, 4]
+      c   1  2                                                                          needed  [0, 2]      (items p and r)
+
+A step on users reads only rows `needed` of the items' factors. A block is a contiguous range of dense positions, cut so
+that every block has nearly the same work; positions are the ranks of the ids, so blocks depend on the ids alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from recspark.engine.encode import ROLES, Parts
+from recspark.engine.storage import Store
+from recspark.kernels.csr import balanced_cuts, csr_from_coo, stable_order
+
+SIDES = ("users", "items")
+
+#: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as 32 ratings
+ROW_WORK = 32
+
+
+def other(side: str) -> str:
+    return "items" if side == "users" else "users"
+
+
+@dataclass(frozen=True)
+class CSR:
+    """Rows of entries: indptr int64 (rows + 1), indices int32, values and weights float32 (weights empty: all 1)."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def work(self) -> np.ndarray:
+        """The cost of each row, for cuts of equal work."""
+        return np.diff(self.indptr) + ROW_WORK
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one task of a step works on; `needed` is empty where every source row is needed."""
+
+    train: CSR
+    needed: np.ndarray
+    watched: dict[str, CSR] = field(default_factory=dict)
+
+
+def index_side(store: Store, parts: Parts, side: str, blocks: int) -> int:
+    """Merge the parts' dictionaries into the sorted ids of `side`, cut them into blocks; returns the number of ids."""
+    dictionaries = [Store(parts.root).load_table(f"{name}/{side}") for name in parts.names]
+    merged = pa.concat_tables(dictionaries, promote_options="permissive").to_pandas()
+    counts = merged[merged["count"] > 0].groupby("id", sort=True)["count"].sum()
+    store.save_table(f"index/{side}", pa.table({"id": pa.array(counts.index), "count": counts.to_numpy()}))
+    store.save(f"cuts/{side}", cuts=balanced_cuts(counts.to_numpy() + ROW_WORK, blocks))
+    return len(counts)
+
+
+def scatter_part(store: Store, parts: Parts, name: str) -> None:
+    """Give one part's rows their dense positions and lay them out by user block and by item block."""
+    source = Store(parts.root)
+    rows = source.load(f"{name}/rows")
+    positions = {}
+    for side, column in zip(SIDES, ("user", "item"), strict=True):
+        index = pd.Index(store.load_table(f"index/{side}")["id"].to_pandas())
+        local = source.load_table(f"{name}/{side}")["id"].to_pandas()
+        positions[side] = index.get_indexer(local).astype(np.int32)[rows[column]]
+    known = (positions["users"] >= 0) & (positions["items"] >= 0)
+    for side in SIDES:
+        cuts = store.load(f"cuts/{side}")["cuts"]
+        chosen = known if side == "users" else known & (rows["role"] == 0)
+        columns = {"users": positions["users"], "items": positions["items"], "value": rows["value"], "role": rows["role"]}
+        if len(rows["weight"]):
+            columns["weight"] = rows["weight"]
+        columns = _by_block({key: column if chosen.all() else column[chosen] for key, column in columns.items()}, side, cuts)
+        store.save(f"scatter/{name}/{side}", **columns)
+
+
+def _by_block(columns: dict[str, np.ndarray], side: str, cuts: np.ndarray) -> dict[str, np.ndarray]:
+    """`columns` in the order of the blocks of `side`, with the offset of each block's run."""
+    if len(cuts) == 2:
+        return columns | {"offsets": np.array([0, len(columns[side])])}
+    block = np.searchsorted(cuts, columns[side], side="right").astype(np.int32) - 1
+    order, offsets = stable_order(np.minimum(block, len(cuts) - 2), len(cuts) - 1)
+    return {key: column[order] for key, column in columns.items()} | {"offsets": offsets}
+
+
+def build_block(store: Store, parts: Parts, side: str, block: int) -> None:
+    """Gather one block's rows from all parts and write it as CSR (`Block`), and one CSR for each watched role."""
+    cuts, n_source = store.load(f"cuts/{side}")["cuts"], int(store.load(f"cuts/{other(side)}")["cuts"][-1])
+    first, n_rows = int(cuts[block]), int(cuts[block + 1] - cuts[block])
+    rows = _gather(store, parts, side, block)
+    needed, local = _needed(rows[other(side)], n_source)
+    for code, role in enumerate(ROLES):
+        chosen = rows["role"] == code
+        if code and not chosen.any():
+            continue
+        take = slice(None) if chosen.all() else chosen
+        weights = rows["weight"][take] if parts.weighted else np.empty(0, np.float32)
+        size = len(needed) or n_source
+        csr = csr_from_coo(rows[side][take] - np.int32(first), local[take], rows["value"][take], weights, n_rows, size)
+        arrays = dict(zip(("indptr", "indices", "values", "weights"), csr, strict=True))
+        store.save(f"blocks/{side}-{block:05d}/{role}", **arrays)
+    store.save(f"blocks/{side}-{block:05d}/needed", needed=needed)
+
+
+def _gather(store: Store, parts: Parts, side: str, block: int) -> dict[str, np.ndarray]:
+    gathered = []
+    for name in parts.names:
+        columns = store.load(f"scatter/{name}/{side}")
+        lo, hi = columns.pop("offsets")[block : block + 2]
+        gathered.append({key: column[lo:hi] for key, column in columns.items()})
+    return {key: np.concatenate([columns[key] for columns in gathered]) for key in gathered[0]}
+
+
+def _needed(source: np.ndarray, n_source: int) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted source rows that occur (empty: all of them), and `source` as positions in that list."""
+    mark = np.zeros(n_source, bool)
+    mark[source] = True
+    if mark.all():
+        return np.empty(0, np.int32), source
+    return np.flatnonzero(mark).astype(np.int32), (np.cumsum(mark, dtype=np.int32) - 1)[source]
+
+
+def load_block(store: Store, side: str, block: int) -> Block:
+    name = f"blocks/{side}-{block:05d}"
+    watched = [role for role in ROLES[1:] if store.exists(f"{name}/{role}")]
+    csr = {role: CSR(**store.load(f"{name}/{role}")) for role in ("train", *watched)}
+    return Block(csr.pop("train"), store.load(f"{name}/needed")["needed"], csr)

@@ -1,0 +1,171 @@
+"""From a DataFrame to files: rows as small integers and floats, each part with a dictionary of the ids in it.
+
+The DataFrame crosses from the JVM to Python once, here; everything later reads these files. So an input that is not
+deterministic (SPARK-28927) still gives both sides of a fit the same rows, and a task that runs twice does no harm: a
+fit uses only the parts that successful tasks named.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numba import njit
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import IntegralType, NumericType, StringType
+
+from recspark.engine.storage import Store
+from recspark.errors import RecsparkError
+from recspark.kernels.random import mix
+
+#: rows held by a worker before it writes a part: 4 M rows are about 100 MB
+PART_ROWS = 4_000_000
+
+#: what a row is for: 0 trains, the others are only watched
+ROLES = ("train", "validation", "test")
+
+#: the DataFrame that `encode` takes
+COLUMNS = "user long or string, item long or string, value float, weight float (nullable), role byte"
+
+_RESULT = "result string"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Encoded rows: entry names in a store, and what is known of all rows together."""
+
+    root: str
+    names: tuple[str, ...]
+    rows: int
+    weight: float
+    total: float
+    low: float
+    high: float
+    digest: str
+    weighted: bool
+    #: sum of the values that train, unweighted
+    values: float
+    #: which sides have strings for ids
+    text_ids: dict[str, bool]
+
+    @property
+    def mean(self) -> float:
+        """The weighted mean of the values that train."""
+        return self.total / self.weight
+
+
+def id_column(df: DataFrame, name: str) -> F.Column:
+    """Column `name` as an id: whole numbers of any numeric type become long, strings stay; anything else is an error."""
+    if name not in df.columns:
+        raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(df.columns)}")
+    kind = df.schema[name].dataType
+    column = F.col(f"`{name}`")
+    if isinstance(kind, (StringType, IntegralType)):
+        return column if isinstance(kind, StringType) else column.cast("long")
+    if isinstance(kind, NumericType):
+        message = F.concat(F.lit(f"column {name} holds an id that is not a whole number: "), column.cast("string"))
+        return F.when(column == F.floor(column), column.cast("long")).when(column.isNotNull(), F.raise_error(message).cast("long"))
+    raise RecsparkError(f"column {name!r} has type {kind.simpleString()}: an id must be a whole number or a string")
+
+
+def encode(df: DataFrame, store: Store, weighted: bool) -> Parts:
+    """Write the rows of `df` (see `COLUMNS`) as parts into `store`: one Spark job, no shuffle, row order does not matter.
+
+    Raises
+    ------
+    RecsparkError
+        Where an id is null, a value is null or not finite, a weight is negative, or no row trains.
+    """
+    rows = df.select("user", "item", "value", "weight", "role") if weighted else df.select("user", "item", "value", "role")
+    results = [json.loads(row.result) for row in rows.mapInArrow(partial(_encode_partition, store.root), _RESULT).collect()]
+    parts = sorted((part for result in results for part in result), key=lambda part: part["name"])
+    bad = sum(part["bad"] for part in parts)
+    if bad:
+        raise RecsparkError(
+            f"{bad} rows cannot be trained on: an id or a rating is null, or a rating or weight is not finite, or a weight is negative; "
+            "filter them, or let `recspark ingest` put them into quarantine"
+        )
+    summed = {key: sum(part[key] for part in parts) for key in ("rows", "weight", "total", "values")}
+    if summed["weight"] <= 0:
+        raise RecsparkError("there is nothing to train on: no row has a weight above 0")
+    summed |= {"low": min(part["low"] for part in parts), "high": max(part["high"] for part in parts)}
+    digest = f"{sum(int(part['digest']) for part in parts) % 2**64:016x}"
+    text = {side: isinstance(df.schema[column].dataType, StringType) for side, column in (("users", "user"), ("items", "item"))}
+    return Parts(store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, text_ids=text, **summed)
+
+
+def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Worker: write the rows of one partition in parts of at most about `PART_ROWS` rows; yields their descriptions."""
+    store, described, held, size = Store(root), [], [], 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.num_rows
+        if size >= PART_ROWS:
+            described.append(_write_part(store, held))
+            held, size = [], 0
+    if size:
+        described.append(_write_part(store, held))
+    yield pa.RecordBatch.from_pydict({"result": [json.dumps(described)]})
+
+
+def _write_part(store: Store, batches: Sequence[pa.RecordBatch]) -> dict[str, object]:
+    table = pa.Table.from_batches(batches)
+    value = _floats(table["value"])
+    weight = _floats(table["weight"]) if "weight" in table.column_names else np.empty(0, np.float32)
+    bad = ~np.isfinite(value) | table["user"].is_null().to_numpy() | table["item"].is_null().to_numpy()
+    if len(weight):
+        bad |= ~np.isfinite(weight) | (weight < 0)
+    description = {"name": f"part-{uuid.uuid4().hex}", "rows": 0, "weight": 0.0, "total": 0.0, "values": 0.0, "low": np.inf, "high": -np.inf, "digest": "0", "bad": int(bad.sum())}
+    if description["bad"]:
+        return description
+    role = table["role"].to_numpy().astype(np.int8)
+    train = role == 0
+    codes, hashes = {}, {}
+    for side, column in (("users", "user"), ("items", "item")):
+        codes[column], ids = _dictionary(table[column])
+        count = np.bincount(codes[column][train], minlength=len(ids))
+        store.save_table(f"{description['name']}/{side}", pa.table({"id": ids, "count": count}))
+        hashes[column] = pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
+    store.save(f"{description['name']}/rows", user=codes["user"], item=codes["item"], value=value, weight=weight, role=role)
+    mass = weight[train].astype(np.float64) if len(weight) else np.ones(int(train.sum()))
+    digest = _digest(codes["user"], codes["item"], value.view(np.uint32), weight.view(np.uint32), role, hashes["user"], hashes["item"])
+    return description | {
+        "rows": int(train.sum()),
+        "weight": float(mass.sum()),
+        "total": float(mass @ value[train]),
+        "values": float(value[train].sum(dtype=np.float64)),
+        "low": float(value[train].min(initial=np.inf)),
+        "high": float(value[train].max(initial=-np.inf)),
+        "digest": str(digest),
+    }
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    """float32 of an Arrow column, nulls as NaN."""
+    return np.ascontiguousarray(column.cast(pa.float32()).to_numpy(), np.float32)
+
+
+def _dictionary(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """Positions of the values in their dictionary (int32), and the dictionary."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], column.type).dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int32), encoded.dictionary
+
+
+@njit(cache=True, nogil=True)
+def _digest(user, item, value_bits, weight_bits, role, user_hash, item_hash):
+    """A sum over rows of a hash of each row (uint64): the same for any order and partitioning of the rows."""
+    total = np.uint64(0)
+    for r in range(len(user)):
+        weight = weight_bits[r] if len(weight_bits) > 0 else np.uint32(0)
+        row = mix(user_hash[user[r]]) + np.uint64(3) * mix(item_hash[item[r]] + np.uint64(1))
+        total += mix(row + mix((np.uint64(value_bits[r]) << np.uint64(32)) | np.uint64(weight)) + np.uint64(role[r]))
+    return total

@@ -1,0 +1,56 @@
+"""Progress of a fit: one line an iteration on the log, a bar on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+log = logging.getLogger("recspark.fit")
+
+#: seconds between looks at the fit's folder
+INTERVAL = 0.25
+
+
+def describe(row: dict[str, float]) -> str:
+    """An iteration in one line.
+
+    >>> describe({"iteration": 3, "train_rmse": 0.81234, "validation_rmse": 0.9, "seconds": 1.5, "ratings_per_second": 2e6})
+    'iteration 3: train_rmse 0.8123, validation_rmse 0.9000, 1.50 s, 2.0 M ratings/s'
+    """
+    metrics = [f"{key} {value:.4f}" for key, value in row.items() if key.endswith("_rmse")] or [f"objective {row['objective']:.6g}"]
+    return f"iteration {row['iteration']}: {', '.join(metrics)}, {row['seconds']:.2f} s, {row['ratings_per_second'] / 1e6:.1f} M ratings/s"
+
+
+@contextmanager
+def reporting(read_history: Callable[[], list[dict[str, Any]]], total: int) -> Iterator[None]:
+    """Report iterations as they appear in `read_history()` while the body runs: it may run anywhere, the files tell."""
+    done = threading.Event()
+    thread = threading.Thread(target=_report, args=(read_history, total, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _report(read_history: Callable[[], list[dict[str, Any]]], total: int, done: threading.Event) -> None:
+    shown = 0
+    with tqdm(total=total, unit="it", disable=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO))) as bar:
+        while True:
+            last_look = done.wait(INTERVAL)
+            for row in read_history()[shown:]:
+                shown += 1
+                if bar.disable:
+                    log.info("%s", describe(row))
+                else:
+                    bar.set_postfix_str(describe(row).partition(": ")[2])
+                    bar.update(row["iteration"] - bar.n)
+            if last_look:
+                return

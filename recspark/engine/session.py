@@ -1,0 +1,120 @@
+"""The Spark session of a job: spark-submit's where it started us, else one on this machine that starts quietly.
+
+Settings rank, highest first: spark-submit's ``--conf`` and ``spark-defaults.conf``, the job's ``[spark]`` section, then
+the defaults here. So a job can be moved to a cluster by spark-submit alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+from recspark.config import Check, Option, Section, at_least
+from recspark.engine.jvm import DRIVER_MEMORY, connect, is_local
+
+LOG = logging.getLogger(__name__)
+
+DEFAULTS = {
+    "spark.log.level": "WARN",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # the kernels divide the cores among themselves: a BLAS that does so too would take each core twice
+    "spark.executorEnv.OMP_NUM_THREADS": "1",
+    "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+    "spark.executorEnv.MKL_NUM_THREADS": "1",
+    "spark.executorEnv.VECLIB_MAXIMUM_THREADS": "1",
+}
+
+_memory = Check(lambda text: re.fullmatch(r"[1-9]\d*[mg]", text) is not None, "a size like 900m or 4g")
+
+
+class SparkOptions(Section):
+    """Where and how Spark runs, for jobs that spark-submit did not start; anything else is spark-submit's ``--conf``."""
+
+    name = "spark"
+    master = Option(str, None, "Spark master, such as local[4] or spark://host:7077; all cores of this machine where not set")
+    driverMemory = Option(str, None, "heap of the driver; half of the memory, from 1g to 8g, where not set", _memory)
+    shufflePartitions = Option(
+        int, None, "partitions of a shuffle; twice the cores of a local master, Spark's own default elsewhere", at_least(1)
+    )
+
+    def as_conf(self) -> dict[str, str]:
+        """The options that are set, under Spark's names."""
+        values = {
+            "spark.master": self.master,
+            DRIVER_MEMORY: self.driverMemory,
+            "spark.sql.shuffle.partitions": self.shufflePartitions,
+        }
+        return {key: str(value) for key, value in values.items() if value is not None}
+
+
+@contextmanager
+def session(app_name: str, options: SparkOptions | None = None) -> Iterator[SparkSession]:
+    """A session for the length of a job; stopped at the end unless it ran before."""
+    found_running = is_running()
+    spark = build_session(app_name, (options or SparkOptions()).as_conf())
+    try:
+        yield spark
+    finally:
+        if not found_running:
+            spark.stop()
+
+
+def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """Return the running session, else one with `conf` and `DEFAULTS` under whatever spark-submit set.
+
+    Raises
+    ------
+    RecsparkError
+        where there is no Java or Spark can't start
+    """
+    if is_running():
+        return SparkSession.builder.getOrCreate()
+    conf = conf or {}
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    connect(conf)
+    merged = _merge(conf)
+    if merged.get("spark.app.name", "") in ("", "pyspark-shell", Path(sys.argv[0]).name):
+        merged.setAppName(app_name)
+    return SparkSession.builder.config(conf=merged).getOrCreate()
+
+
+def is_running() -> bool:
+    """Whether this process has a SparkContext already, whoever made it."""
+    return SparkContext._active_spark_context is not None
+
+
+def default_threads(spark: SparkSession) -> int:
+    """Cores that one task may use when it runs alone: all of a local master, ``spark.task.cpus`` on a cluster."""
+    context = spark.sparkContext
+    if is_local(context.master):
+        return context.defaultParallelism
+    return int(context.getConf().get("spark.task.cpus", "1"))
+
+
+def _merge(conf: Mapping[str, str]) -> SparkConf:
+    """What the JVM was started with, then `conf`, then the defaults: each only where the one before says nothing."""
+    merged = SparkConf()
+    for key, value in conf.items():
+        if key != DRIVER_MEMORY:  # too late for that one, whatever a setting says
+            merged.setIfMissing(key, value)
+        if merged.get(key, "its default") != value:
+            LOG.warning("%s = %s is not used: Spark was started with %s", key, value, merged.get(key, "its default"))
+    local = _local_defaults() if is_local(merged.get("spark.master", "")) else {}
+    for key, value in (DEFAULTS | local).items():
+        merged.setIfMissing(key, value)
+    return merged
+
+
+def _local_defaults() -> dict[str, str]:
+    cores = SparkContext._jvm.java.lang.Runtime.getRuntime().availableProcessors()
+    return {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": str(2 * cores)}

@@ -1,0 +1,90 @@
+"""Arrays and tables as files that workers map into memory: what the steps of a fit exchange.
+
+An entry is a folder of ``.npy`` files (one an array). It is written under another name and renamed, so it is there
+whole or not at all, and writing it twice (a task that Spark runs again) leaves the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from recspark.data.folder import Folder
+
+
+class Store(Folder):
+    """The work folder of one fit."""
+
+    def save(self, name: str, **arrays: np.ndarray) -> None:
+        """Write `arrays` as the entry `name`."""
+        with tempfile.TemporaryDirectory(dir=self._scratch(name)) as scratch:
+            staged = Path(scratch) / "entry"
+            staged.mkdir()
+            for key, array in arrays.items():
+                np.save(staged / f"{key}.npy", array)
+            self._publish(staged, name)
+
+    def load(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of entry `name`, mapped copy-on-write: pages are read when they are touched."""
+        return {file.stem: _map(file) for file in sorted(self._local(name).glob("*.npy"))}
+
+    def save_table(self, name: str, table: pa.Table) -> None:
+        """Write an Arrow table as the entry `name`."""
+        with tempfile.TemporaryDirectory(dir=self._scratch(name)) as scratch:
+            staged = Path(scratch) / "entry"
+            staged.mkdir()
+            with pa.OSFile(str(staged / "table.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
+            self._publish(staged, name)
+
+    def load_table(self, name: str) -> pa.Table:
+        """The Arrow table of entry `name`, mapped."""
+        with pa.memory_map(str(self._local(name) / "table.arrow")) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    def _scratch(self, name: str) -> Path | None:
+        """Where an entry is prepared: beside its place, so that a rename can publish it; None (a temporary folder) if remote."""
+        if not self.is_local:
+            return None
+        parent = Path(self.at(name)).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        return parent
+
+    def _publish(self, staged: Path, name: str) -> None:
+        if not self.is_local:
+            pafs.copy_files(str(staged), self.at(name), source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs)
+            return
+        target = Path(self.at(name))
+        try:
+            staged.rename(target)
+        except OSError:
+            # the entry of an earlier attempt: steps are deterministic, either copy will do, the new one is known to be whole
+            shutil.rmtree(target, ignore_errors=True)
+            staged.rename(target)
+
+    def _local(self, name: str) -> Path:
+        """A local folder with the entry: the entry itself, or this machine's copy of a remote one."""
+        if self.is_local:
+            return Path(self.at(name))
+        copy = Path(tempfile.gettempdir()) / f"recspark-{os.getuid()}" / self.root.replace("://", "/").lstrip("/") / name
+        if not copy.exists():
+            part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex[:8]}.part")
+            part.parent.mkdir(parents=True, exist_ok=True)
+            pafs.copy_files(self.at(name), str(part), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem())
+            try:
+                part.rename(copy)
+            except OSError:
+                shutil.rmtree(part)
+        return copy
+
+
+def _map(file: Path) -> np.ndarray:
+    array = np.load(file, mmap_mode="c")
+    return np.asarray(array) if array.size else np.load(file)

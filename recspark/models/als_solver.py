@@ -1,0 +1,121 @@
+"""ALS as steps of the engine: hyper-parameters in, `recspark.kernels.als` on each block, sums out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from recspark.engine.blocks import CSR, SIDES, Block
+from recspark.engine.loop import State
+from recspark.kernels import als
+from recspark.kernels.random import normal_rows
+from recspark.kernels.threads import over_rows
+
+#: ratings that the overall mean counts for in the fallback offset of an id, when the model has no biases of its own
+DAMPING = 5.0
+
+_NO_GRAM = np.zeros((0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class ALSSolver:
+    """The explicit and implicit objectives of `recspark.kernels.als`; users and items have their own penalties.
+
+    ``mean`` is what the model adds to every prediction, ``level`` the mean of the ratings, which a cold id falls back to.
+    """
+
+    rank: int
+    reg: dict[str, float]
+    bias_reg: dict[str, float]
+    reg_power: float
+    mean: float
+    level: float
+    targets: float
+    biased: bool
+    nonnegative: bool
+    implicit: bool
+    cg_steps: int
+    clip: tuple[float, float]
+    seed: int
+
+    row_arrays = ("factors", "bias")
+
+    def start(self, side: str, first: int, n: int) -> State:
+        """Rows of unit length on average, a function of (seed, side, position) only."""
+        factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) / np.float32(np.sqrt(self.rank))
+        return self._state(np.abs(factors) if self.nonnegative else factors, np.zeros(n, np.float32))
+
+    def _state(self, factors: np.ndarray, bias: np.ndarray) -> State:
+        state = {"factors": factors, "bias": bias}
+        if self.implicit:
+            chunks = range(0, len(factors), 4096)
+            state["gram"] = np.sum([als.gram(lo, min(lo + 4096, len(factors)), factors) for lo in chunks] or [als.gram(0, 0, factors)], axis=0)
+        return state
+
+    def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
+        """Solve the block's rows; errors are summed on the side that is solved last."""
+        factors, bias = np.array(own["factors"]), np.array(own["bias"])
+        solve = self._solve_by_cg if self.cg_steps else self._solve
+        penalties = solve(side, block.train, source, factors, bias, threads)
+        state = self._state(factors, bias)
+        sums = {"penalty": float(np.sum(penalties))}
+        if side == SIDES[0]:
+            watched = {"train": block.train, **block.watched}
+            for role, csr in watched.items():
+                sums |= self._errors(role, csr, source, state, threads)
+            if self.implicit:
+                sums["interaction"] = _trace(state["gram"], source["gram"])
+        return state, sums
+
+    def _solve(self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int) -> list[float]:
+        entries = (csr.indptr, csr.indices, csr.values, csr.weights)
+        system = (source["factors"], source["bias"], source.get("gram", _NO_GRAM), factors, bias)
+        penalty = (np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power)
+        return over_rows(als.solve_rows, csr.work, threads, *entries, *system, *penalty, self.biased, self.nonnegative)
+
+    def _solve_by_cg(self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int) -> list[float]:
+        gram = np.triu(source["gram"])[: self.rank, : self.rank]
+        gram = np.ascontiguousarray(gram + np.triu(gram, 1).T)
+        entries = (csr.indptr, csr.indices, csr.values, csr.weights)
+        kernel = partial(over_rows, als.solve_rows_cg, csr.work, threads)
+        return kernel(*entries, source["factors"], gram, factors, self.reg[side], self.reg_power, self.cg_steps)
+
+    def _errors(self, role: str, csr: CSR, source: State, state: State, threads: int) -> dict[str, float]:
+        low, high = self.clip if role != "train" else (-np.inf, np.inf)
+        entries = (csr.indptr, csr.indices, csr.values, csr.weights)
+        model = (source["factors"], source["bias"], state["factors"], state["bias"])
+        bounds = (np.float32(self.mean), np.float32(low), np.float32(high))
+        error, weight = np.sum(over_rows(als.squared_error, csr.work, threads, *entries, *model, *bounds), axis=0)
+        return {f"{role}_error": float(error), f"{role}_weight": float(weight)}
+
+    def summarize(self, sums: dict[str, float]) -> dict[str, float]:
+        """RMSE of every role, and the objective: the loss that is minimised, penalties included."""
+        roles = [key.removesuffix("_error") for key in sums if key.endswith("_error")]
+        rmse = {f"{role}_rmse": np.sqrt(sums[f"{role}_error"] / max(sums[f"{role}_weight"], 1e-300)) for role in roles}
+        if self.implicit:
+            # the confidence-weighted targets are no ratings: only the loss means something on the rows that train
+            del rmse["train_rmse"]
+        loss = sums["train_error"] + sums.get("interaction", 0.0) - (self.targets if self.implicit else 0.0)
+        return {key: float(value) for key, value in rmse.items()} | {"objective": loss + sums["penalty"]}
+
+    def export(self, side: str, block: Block, state: State, n_other: int) -> State:
+        """Columns features and bias; without biases of its own the model keeps each id's damped deviation for cold pairs."""
+        bias = state["bias"] if self.biased else self._deviation(block.train, n_other)
+        return {"features": state["factors"], "bias": np.ascontiguousarray(bias, np.float32)}
+
+    def _deviation(self, csr: CSR, n_other: int) -> np.ndarray:
+        counts = np.diff(csr.indptr)
+        if self.implicit:
+            return counts / n_other - self.level
+        weights = csr.weights if len(csr.weights) else np.ones(len(csr.values), np.float32)
+        rows = np.repeat(np.arange(len(counts)), counts)
+        mass = np.bincount(rows, weights, len(counts))
+        return np.bincount(rows, weights * (csr.values - self.level), len(counts)) / (mass + DAMPING)
+
+
+def _trace(a: np.ndarray, b: np.ndarray) -> float:
+    """``trace(A B)`` of two symmetric matrices of which only the upper halves are filled."""
+    upper = np.triu(a.astype(np.float64)) * np.triu(b)
+    return float(2 * upper.sum() - np.trace(upper))

@@ -1,0 +1,162 @@
+"""The model that every factorization gives: tables of factors in a folder, predictions by a scorer on the workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow.fs as pafs
+from pyspark.ml import Model
+from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
+
+from recspark.config import one_of
+from recspark.data.folder import Folder
+from recspark.engine.encode import id_column
+from recspark.engine.loop import SIDES
+from recspark.errors import RecsparkError
+from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.scorer import COLD_START, Scorer, load_cached
+
+
+class RatingColumns(Configurable):
+    """The columns that estimators read and models write."""
+
+    userCol = Hyperparameter(str, "user", "column of user ids: whole numbers or strings")
+    itemCol = Hyperparameter(str, "item", "column of item ids: whole numbers or strings")
+    ratingCol = Hyperparameter(str, "rating", "column of ratings")
+    predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
+    coldStartStrategy = Hyperparameter(
+        str,
+        "mean",
+        "prediction for an id that training has not seen: 'mean' the overall mean and the known side's bias, 'nan' NaN, 'drop' no row",
+        one_of(*COLD_START),
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a fit went: one row an iteration, the iteration that the model is from, and times in seconds."""
+
+    history: list[dict[str, float]]
+    best_iteration: int
+    resumed_at: int
+    prepare_seconds: float
+    fit_seconds: float
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The history as a table: iteration, train_rmse, validation_rmse ..., objective, seconds, ratings_per_second."""
+        return pd.DataFrame(self.history)
+
+
+class FactorModel(Model, RatingColumns, MLWritable, MLReadable):
+    """Factors and biases of users and items.
+
+    The tables ``users`` and ``items`` (id, count, features, bias) lie as Parquet in `folder`; workers read them once.
+    A model that was just fitted lies in the fit's work folder: `save` it to keep it beyond the process.
+    """
+
+    def __init__(self, folder: str | None = None, **values: Any) -> None:
+        super().__init__(**values)
+        self.folder = folder
+        self.summary: Summary | None = None
+
+    @property
+    def userFactors(self) -> DataFrame:
+        """DataFrame (id, features array<float>) of users."""
+        return self._table("users").select("id", "features")
+
+    @property
+    def itemFactors(self) -> DataFrame:
+        """DataFrame (id, features array<float>) of items."""
+        return self._table("items").select("id", "features")
+
+    @property
+    def userBiases(self) -> DataFrame:
+        """DataFrame (id, bias, count) of users; count is the number of ratings that trained."""
+        return self._table("users").select("id", "bias", "count")
+
+    @property
+    def itemBiases(self) -> DataFrame:
+        """DataFrame (id, bias, count) of items."""
+        return self._table("items").select("id", "bias", "count")
+
+    @property
+    def rank(self) -> int:
+        """The number of factors."""
+        return self._facts["rank"]
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model as arrays in this process: needs memory for all factors."""
+        return load_cached(self.folder, self._facts["stamp"])
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return Folder(self.folder).read_json("scorer.json")
+
+    def _table(self, side: str) -> DataFrame:
+        return SparkSession.getActiveSession().read.parquet(f"{self.folder}/{side}")
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        user, item = (self._checked_id(dataset, name) for name in (self.getUserCol(), self.getItemCol()))
+        predicted = dataset.withColumn(self.getPredictionCol(), self._predictor()(user, item))
+        return predicted if self.getColdStartStrategy() != "drop" else predicted.filter(~F.isnan(self.getPredictionCol()))
+
+    def _checked_id(self, dataset: DataFrame, name: str) -> F.Column:
+        column = id_column(dataset, name)
+        side = "users" if name == self.getUserCol() else "items"
+        text, trained_text = isinstance(dataset.schema[name].dataType, StringType), self._facts["text_ids"][side]
+        if text != trained_text:
+            kinds = ("strings", "whole numbers") if text else ("whole numbers", "strings")
+            raise RecsparkError(f"column {name!r} holds {kinds[0]}, but the model was trained on ids that are {kinds[1]}")
+        return column
+
+    def _predictor(self) -> Any:
+        folder, stamp, cold = self.folder, self._facts["stamp"], self.getColdStartStrategy()
+
+        @F.pandas_udf("float")
+        def predict(user: pd.Series, item: pd.Series) -> pd.Series:
+            return pd.Series(load_cached(folder, stamp).predict(user.to_numpy(), item.to_numpy(), cold))
+
+        return predict
+
+    def write(self) -> MLWriter:
+        return _Writer(self)
+
+    @classmethod
+    def read(cls) -> MLReader:
+        return _Reader(cls)
+
+
+class _Writer(MLWriter):
+    """The Params as Spark ML metadata, the tables as they are."""
+
+    def __init__(self, model: FactorModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def saveImpl(self, path: str) -> None:
+        DefaultParamsWriter.saveMetadata(self.model, path, self.sparkSession)
+        source, target = Folder(self.model.folder), Folder(path)
+        target.write_json("scorer.json", source.read_json("scorer.json"))
+        for side in SIDES:
+            target.fs.create_dir(target.at(side), recursive=True)
+            pafs.copy_files(source.at(side), target.at(side), source_filesystem=source.fs, destination_filesystem=target.fs)
+
+
+class _Reader(MLReader):
+    def __init__(self, cls: type[FactorModel]) -> None:
+        super().__init__()
+        self.cls = cls
+
+    def load(self, path: str) -> FactorModel:
+        metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
+        model = self.cls(folder=Folder(path).root)
+        model._resetUid(metadata["uid"])
+        DefaultParamsReader.getAndSetParams(model, metadata)
+        return model

@@ -1,0 +1,35 @@
+"""Where a fit keeps its files: a folder that the user names, which survives the process, or a temporary one."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+
+from pyspark import SparkContext
+
+from recspark.errors import ConfigError
+
+
+def work_folder(context: SparkContext, chosen: str | None) -> str:
+    """The folder for fits: `chosen`, or on a one-machine master a folder that is removed when the process ends.
+
+    Raises
+    ------
+    ConfigError
+        On a cluster without `chosen`: its workers would not see each other's files.
+    """
+    if chosen:
+        return chosen
+    if not context.master.startswith("local"):
+        raise ConfigError(f"workDir is not set, and master {context.master} has workers that need a folder or URI which all of them can reach")
+    return _temporary()
+
+
+@cache
+def _temporary() -> str:
+    # kept to the end of the process, not of the model: DataFrames that transform gave out still read from it
+    folder = tempfile.mkdtemp(prefix="recspark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
