@@ -1,133 +1,92 @@
-"""What the generator plants: who rates what (long tails on both sides), the level that is given, and the error nobody can beat.
-
-All draws are functions of a seed and of the entity drawn for, so a data set depends on nothing but its options.
-"""
+"""What the generator plants: people, movies, their biases and factors, the rating scale, and the error that nobody can beat."""
 
 from __future__ import annotations
 
-import numba
-import numpy as np
-from scipy.special import ndtr
+from itertools import product
 
-from recspark.errors import ConfigError
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr
 
 #: lowest level, highest level and step of each rating scale
 LEVELS = {"integer": (1.0, 5.0, 1.0), "half": (0.5, 5.0, 0.5)}
-#: MovieLens publishes users with at least this many ratings
-LEAST_RATINGS = 20
-#: no user rates more than this share of the items
-LARGEST_SHARE = 0.66
-
+GENRES = (
+    "Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
+).split()
+AGES = (1, 18, 25, 35, 45, 50, 56)
+OCCUPATIONS = 21
+FIRST_YEAR, LAST_YEAR = 1920, 2000
+_TITLE_WORDS = (
+    "Quiet Broken Golden Last Secret Burning Silver Wild Lost Perfect Midnight Electric Crimson Hollow Gentle Iron".split(),
+    "River Letter Garden Stranger Summer Machine Promise Señor Empire Café Detective Daughter Train Shadow Harvest Waltz".split(),
+    ["", ", The", ", A", " II", ": The Return", " of Paris", " of the Sea", ' "Take Two"', " & Sons", "'s End", "!", "?", " 3000"],
+)
 _CHUNK = 1 << 20
 
 
-def skewed_lognormal(normal: np.ndarray, spread: float, bend: float) -> np.ndarray:
-    """``exp(spread z - bend z^2)``: a lognormal whose upper tail is cut short, as MovieLens's activity and popularity are."""
-    return np.exp(spread * normal - bend * normal**2)
+def biases(rng: np.random.Generator, n_users: int, fame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Biases of users and items in stars, float32; famous items are better liked (correlation about 0.4, as in ML-1M)."""
+    user_bias = 0.4 * rng.standard_normal(n_users)
+    item_bias = 0.5 * (0.4 * fame + 0.9 * rng.standard_normal(fame.size))
+    return user_bias.astype(np.float32), item_bias.astype(np.float32)
 
 
-def user_counts(rng: np.random.Generator, n_users: int, n_items: int, nnz: int) -> np.ndarray:
-    """Ratings per user, int64, summing to exactly `nnz`; each between LEAST_RATINGS and LARGEST_SHARE of the items.
+def factors(rng: np.random.Generator, known: np.ndarray, share: float, rank: int) -> np.ndarray:
+    """Factors, float32, (n, rank), such that ``<p_u, q_i>`` has variance 1/4.
 
-    ``n_u = 20 + c x_u`` cut at the largest, x_u skewed lognormal (fitted to ML-1M and ML-10M), c solved by bisection.
+    `share` of their variance is explained by the known attributes (one-hot, (n, m), m = 0 for none).
     """
-    largest = int(LARGEST_SHARE * n_items)
-    if not n_users * LEAST_RATINGS <= nnz <= n_users * largest or n_items > nnz:
-        raise ConfigError(
-            f"{nnz} ratings of {n_items} items by {n_users} users are not possible: "
-            f"each user gives {LEAST_RATINGS} to {largest}, and each item gets at least one"
-        )
-    activity = skewed_lognormal(rng.standard_normal(n_users), 1.4, 0.06)
-    low, high = 0.0, largest / activity.min()
-    for _ in range(80):
-        scale = (low + high) / 2
-        fits = np.minimum(LEAST_RATINGS + scale * activity, largest).astype(np.int64).sum() <= nnz
-        low, high = (scale, high) if fits else (low, scale)
-    counts = np.minimum(LEAST_RATINGS + low * activity, largest).astype(np.int64)
-    room = np.flatnonzero(counts < largest)
-    counts[room[: nnz - counts.sum()]] += 1
-    return counts
+    explained = known @ rng.standard_normal((known.shape[1], rank))
+    explained = (explained - explained.mean(axis=0)) / (explained.std() + 1e-12)
+    own = rng.standard_normal(explained.shape)
+    unit = np.sqrt(share) * explained + np.sqrt(1 - share) * own
+    return (unit * (0.25 / rank) ** 0.25).astype(np.float32)
 
 
-def popularity(normal: np.ndarray) -> np.ndarray:
-    """Relative popularity of items from standard normals (fitted between ML-1M and ML-10M), float64."""
-    return skewed_lognormal(normal, 2.1, 0.17)
+def plant_users(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """The users table with ML-1M's codes and shares, and the users' factors, which lean on it."""
+    male = rng.random(n) < 0.72
+    age = rng.choice(len(AGES), n, p=(0.04, 0.18, 0.35, 0.20, 0.09, 0.08, 0.06))
+    occupation = np.minimum(rng.exponential(7, n).astype(int), OCCUPATIONS - 1)
+    users = pd.DataFrame(
+        {
+            "user_id": np.arange(1, n + 1),
+            "gender": np.where(male, "M", "F"),
+            "age": np.array(AGES, np.int32)[age],
+            "occupation": occupation.astype(str),
+            "zip": [f"{code:05d}" for code in rng.integers(501, 99_951, n)],
+        }
+    )
+    known = np.hstack([male[:, None], np.eye(len(AGES))[age], np.eye(OCCUPATIONS)[occupation]])
+    return users, factors(rng, known, 0.3, rank)
 
 
-def draw_items(counts: np.ndarray, weights: np.ndarray, epoch: np.ndarray, seed: int) -> np.ndarray:
-    """Draw ``counts[u]`` different items for each user, in proportion to the popularity of the user's epoch.
-
-    Successive sampling without replacement, popular items tending to come first. Item ``u mod n_users`` of a random order
-    is always user u's first, so that every item is rated.
-
-    Parameters
-    ----------
-    counts : int64, (n_users,)
-    weights : float64, (n_epochs, n_items)
-    epoch : int64, (n_users,), the row of `weights` that each user draws by
-
-    Returns
-    -------
-    int32, (counts.sum(),), user by user
-    """
-    cumulative = np.cumsum(weights, axis=1)
-    order = np.random.default_rng([seed, 7]).permutation(weights.shape[1]).astype(np.int32)
-    return _draw_items(counts, weights, cumulative / cumulative[:, -1:], epoch, order, np.uint64(seed))
+def plant_items(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """The items table, recent years and some genres being more frequent, and the items' factors, which lean on it."""
+    year = LAST_YEAR - np.minimum(rng.exponential(14, n).astype(np.int32), LAST_YEAR - FIRST_YEAR)
+    liking = np.log(rng.dirichlet(np.full(len(GENRES), 2.0))) + rng.gumbel(size=(n, len(GENRES)))
+    n_genres = 1 + rng.binomial(3, 0.25, n)
+    of_genre = (-liking).argsort(axis=1).argsort(axis=1) < n_genres[:, None]
+    items = pd.DataFrame(
+        {
+            "item_id": np.arange(1, n + 1),
+            "title": _titles(rng, n),
+            "year": year,
+            "genres": [[GENRES[genre] for genre in np.flatnonzero(row)] for row in of_genre],
+        }
+    )
+    decade = (year - FIRST_YEAR) // 10
+    known = np.hstack([of_genre, np.eye(decade.max() + 1)[decade]])
+    return items, factors(rng, known, 0.5, rank)
 
 
-@numba.njit(cache=True)
-def _uniform(state: np.ndarray) -> float:
-    """The next number in [0, 1) of a splitmix64 stream (Steele et al. 2014); `state` is uint64, (1,), and is advanced."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
-@numba.njit(cache=True)
-def _draw_items(counts, weights, cumulative, epoch, order, seed):
-    n_users, n_items = counts.size, order.size
-    items = np.empty(counts.sum(), np.int32)
-    drawn_by = np.full(n_items, -1, np.int64)
-    state = np.empty(1, np.uint64)
-    end = 0
-    for user in range(n_users):
-        start, end = end, end + counts[user]
-        state[0] = (seed << np.uint64(32)) ^ (np.uint64(user) * np.uint64(0xD1342543DE82EF95))
-        at = start
-        for first in range(user, n_items, n_users):
-            items[at] = order[first]
-            drawn_by[order[first]] = user
-            at += 1
-        if counts[user] > n_items // 4:
-            _race(items[at:end], weights[epoch[user]], drawn_by, user, state)
-        else:
-            _reject(items[at:end], cumulative[epoch[user]], drawn_by, user, state)
-    return items
-
-
-@numba.njit(cache=True)
-def _reject(items, cumulative, drawn_by, user, state):
-    """Fill `items` by drawing with replacement and dropping what the user has already: fast for few of many."""
-    at = 0
-    while at < items.size:
-        item = np.searchsorted(cumulative, _uniform(state), side="right")
-        if drawn_by[item] != user:
-            drawn_by[item] = user
-            items[at] = item
-            at += 1
-
-
-@numba.njit(cache=True)
-def _race(items, weights, drawn_by, user, state):
-    """The same law as `_reject` at a cost that does not grow with the share drawn: first arrivals of exponential clocks."""
-    arrival = np.empty(weights.size)
-    for item in range(weights.size):
-        arrival[item] = -np.log1p(-_uniform(state)) / weights[item]
-        if drawn_by[item] == user:
-            arrival[item] = np.inf
-    items[:] = np.argsort(arrival)[: items.size]
+def _titles(rng: np.random.Generator, n: int) -> list[str]:
+    """Different titles, some with the accents, quotes and colons that a reader of files has to survive."""
+    titles = [f"{first} {second}{end}" for first, second, end in product(*_TITLE_WORDS)]
+    order = rng.permutation(max(n, len(titles)))[:n]
+    parts, numbers = np.divmod(order, len(titles))
+    return [titles[number] + (f" Part {part + 1}" if part else "") for part, number in zip(parts, numbers, strict=True)]
 
 
 def interaction(user: np.ndarray, item: np.ndarray, user_factors: np.ndarray, item_factors: np.ndarray) -> np.ndarray:

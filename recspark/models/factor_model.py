@@ -19,7 +19,7 @@ from recspark.engine.encode import id_column
 from recspark.engine.loop import SIDES
 from recspark.errors import RecsparkError
 from recspark.models.params import Configurable, Hyperparameter
-from recspark.models.scorer import COLD_START, Scorer, load_cached
+from recspark.models.scorer import COLD_START, StoredScorer
 
 
 class RatingColumns(Configurable):
@@ -91,9 +91,9 @@ class FactorModel(Model, RatingColumns, MLWritable, MLReadable):
         return self._facts["rank"]
 
     @property
-    def scorer(self) -> Scorer:
-        """The model as arrays in this process: needs memory for all factors."""
-        return load_cached(self.folder, self._facts["stamp"])
+    def scorer(self) -> StoredScorer:
+        """Predictions from arrays, without Spark: a process that uses it needs memory for all factors."""
+        return StoredScorer(self.folder, self._facts["stamp"])
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -117,11 +117,11 @@ class FactorModel(Model, RatingColumns, MLWritable, MLReadable):
         return column
 
     def _predictor(self) -> Any:
-        folder, stamp, cold = self.folder, self._facts["stamp"], self.getColdStartStrategy()
+        scorer, cold = self.scorer, self.getColdStartStrategy()
 
         @F.pandas_udf("float")
         def predict(user: pd.Series, item: pd.Series) -> pd.Series:
-            return pd.Series(load_cached(folder, stamp).predict(user.to_numpy(), item.to_numpy(), cold))
+            return pd.Series(scorer.predict(user.to_numpy(), item.to_numpy(), cold))
 
         return predict
 

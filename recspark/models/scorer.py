@@ -30,10 +30,6 @@ class Side:
         """Dense positions of `ids`, -1 for those that the model does not know."""
         return self._index.get_indexer(pd.Index(ids))
 
-    @property
-    def is_text(self) -> bool:
-        return self.ids.dtype == object
-
 
 @dataclass(frozen=True)
 class Scorer:
@@ -59,14 +55,6 @@ class Scorer:
             facts = json.loads(stream.read())
         sides = {side: _read_side(fs, f"{base}/{side}") for side in ("users", "items")}
         return cls(**sides, mean=facts["mean"], level=facts["level"], biased=facts["biased"], clip=facts["clip"], cold=facts["cold"])
-
-    @property
-    def user_ids(self) -> np.ndarray:
-        return self.users.ids
-
-    @property
-    def item_ids(self) -> np.ndarray:
-        return self.items.ids
 
     def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:
         """float32 predictions of pairs of ids."""
@@ -98,6 +86,34 @@ class Scorer:
 def load_cached(folder: str, stamp: str) -> Scorer:
     """`Scorer.load` once a process; `stamp` changes when the model in `folder` does."""
     return Scorer.load(folder)
+
+
+@dataclass(frozen=True)
+class StoredScorer:
+    """A `Scorer` by the name of its folder: a few bytes to send to a worker, which reads it once."""
+
+    folder: str
+    stamp: str
+
+    @property
+    def user_ids(self) -> np.ndarray:
+        return self._loaded.users.ids
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        return self._loaded.items.ids
+
+    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:
+        """See `Scorer.predict`."""
+        return self._loaded.predict(user_ids, item_ids, cold)
+
+    def scores(self, user_positions: np.ndarray) -> np.ndarray:
+        """See `Scorer.scores`."""
+        return self._loaded.scores(user_positions)
+
+    @property
+    def _loaded(self) -> Scorer:
+        return load_cached(self.folder, self.stamp)
 
 
 def _read_side(fs: pafs.FileSystem, path: str) -> Side:

@@ -1,0 +1,57 @@
+# The commands of the README. They need make and a Python; the rest, Java too where there is none, they install.
+# What is kept between runs: .venv (until setup.cfg changes), the Java, and the demo's lake.
+
+BIN := .venv/bin
+LAKE ?= lake/demo
+PORT ?= 5000
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c "$(SUPPORTED)" 2> /dev/null && echo $$python && exit; done; echo python3)
+# Spark looks at JAVA_HOME only; `&&` because a failure to find or install a Java must end the recipe
+WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.java --install) && export JAVA_HOME &&
+PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo ui test test-slow test-all bench-als clean
+.DELETE_ON_ERROR:
+
+help:  ## this text
+	@echo 'make TARGET [NAME=value ...]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/installed-project  ## the whole pipeline on made-up data, or DATASET=ml-1m (downloaded), or SOURCE=path/to/ml-1m.zip; into LAKE=lake/demo
+	@$(WITH_JAVA) $(BIN)/recspark demo --set 'paths.lake=$(LAKE)' \
+		$(if $(DATASET),--set 'data.dataset=$(DATASET)') $(if $(SOURCE),--set 'data.source=$(SOURCE)')
+
+ui: .venv/installed-project  ## MLflow on the runs of LAKE=lake/demo, at http://127.0.0.1:5000 (PORT=5000)
+	@test -f '$(LAKE)/mlflow.db' || { echo >&2 'recspark: $(LAKE) has no runs yet: type make demo first'; exit 1; }
+	@$(BIN)/mlflow server --backend-store-uri 'sqlite:///$(LAKE)/mlflow.db' --host 127.0.0.1 --port $(PORT) --workers 1
+
+test: .venv/installed-test  ## the tests without the slow ones (ARGS='-k als'); RECSPARK_DATA=folder for those on real MovieLens data
+	@$(PYTEST) -m 'not slow' $(ARGS)
+
+test-slow: .venv/installed-test  ## the slow tests only
+	@$(PYTEST) -m slow $(ARGS)
+
+test-all: .venv/installed-test  ## all tests
+	@$(PYTEST) $(ARGS)
+
+bench-als: .venv/installed-bench  ## recspark's ALS beside MLlib's and implicit's, into benchmarks/results
+	@$(WITH_JAVA) $(BIN)/python -m benchmarks.als $(ARGS)
+
+clean:  ## remove what make made: .venv, the demo's lake, caches
+	rm -rf .venv lake/demo build *.egg-info .pytest_cache .hypothesis spark-warehouse
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c "$(SUPPORTED)" || { echo >&2 \
+		"recspark needs Python 3.11 to 3.13 and $(PYTHON) is $$($(PYTHON) --version 2>&1): type make PYTHON=/path/to/another"; exit 1; }
+	@echo "recspark: making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+# installed-test is the project with its extra "test": the project is there too, so both stamps count
+.venv/installed-%: setup.cfg pyproject.toml conf/spark/find-spark-home | .venv/bin/python
+	@echo 'recspark: installing into .venv; the first time takes about two minutes'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(if $(filter-out project,$*),[$*])'
+	@cp conf/spark/find-spark-home $(BIN)/find-spark-home
+	@touch .venv/installed-project $@

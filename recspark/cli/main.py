@@ -1,0 +1,83 @@
+"""Parse a command line, run its job, print one line of JSON; every failure has its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from recspark.config import read_conf
+from recspark.errors import RecsparkError
+
+log = logging.getLogger("recspark")
+
+JOBS = {
+    "ingest": "read MovieLens or other ratings into the lake's tables",
+    "index": "give users and items dense positions",
+    "split": "cut the ratings into train, validation and test",
+    "train": "fit a model on a split's train rows",
+    "evaluate": "measure a model on a split's test rows",
+    "pipeline": "ingest, index, split, train and evaluate",
+    "demo": "the pipeline on generated data, several models side by side",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one job; returns its exit code: 0 done, 1 unforeseen, 2 usage or conf, 3 data rejected, 4 gate not passed."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    log.setLevel(logging.WARNING if options.quiet else logging.INFO)
+    try:
+        summary = _run(options.job, options.conf_file, options.set)
+    except RecsparkError as error:
+        log.error("%s", error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return 130
+    except Exception:
+        log.exception("%s failed", options.job)
+        return 1
+    print(json.dumps({"job": options.job, **summary}, default=str))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="recspark", description="A batch recommender pipeline on Apache Spark.")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
+    for name, text in JOBS.items():
+        job = jobs.add_parser(name, help=text, description=text)
+        job.add_argument("--conf-file", help="TOML file with a table a section; see conf/")
+        job.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file")
+        job.add_argument("--quiet", action="store_true", help="only warnings and errors on stderr")
+    return parser
+
+
+def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    # imported when a job runs: `recspark --help` and a mistake in the conf file need not wait for Spark
+    conf = read_conf(conf_file, overrides)
+    from recspark.cli.context import Context, validated
+    from recspark.data.lake import Lake
+    from recspark.engine.session import session
+    from recspark.tracking import Tracker
+
+    sections = validated(conf)
+    lake = Lake(sections["paths"].lake)
+    with session(f"recspark {name}", sections["spark"]) as spark:
+        job = Context(sections, lake, Tracker(lake, sections["tracking"]), spark, conf_file)
+        return {key: _plain(value) for key, value in _job(name)(job).items()} | {"lake": lake.root}
+
+
+def _job(name: str) -> Callable[[Any], dict[str, Any]]:
+    from recspark.cli import demo, stages
+
+    return demo.demo if name == "demo" else getattr(stages, name)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

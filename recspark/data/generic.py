@@ -1,0 +1,113 @@
+"""Any other ratings: CSV or Parquet files with a mapping of columns and ids of any type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from recspark.config import Option, Section, above, one_of
+from recspark.data import schemas
+from recspark.data.movielens import EDITIONS
+from recspark.data.quality import Rules
+from recspark.data.rows import Layout, field_names, plan, read
+from recspark.errors import ConfigError
+
+#: the formats that are no edition of MovieLens
+GENERIC = ("csv", "parquet")
+DATASETS = (*EDITIONS, *GENERIC)
+
+#: an id that loses nothing as a number
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+
+
+class DataOptions(Section):
+    """What to ingest and how to read it. The options from `userColumn` on are for data other than MovieLens."""
+
+    name = "data"
+    source = Option(str, None, "a zip, a folder, a CSV or Parquet file, or any URI of one; not set: `dataset` is downloaded")
+    dataset = Option(str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS))
+    baseUrl = Option(str, "https://files.grouplens.org/datasets/movielens", "where editions are downloaded from")
+    cacheFolder = Option(str, None, "where downloads are kept; not set: the user's cache folder")
+    userColumn = Option(str, "user_id", "column of the user id; `_c0`, `_c1`... in a file without a header")
+    itemColumn = Option(str, "item_id", "column of the item id")
+    ratingColumn = Option(str, "rating", "column of the rating")
+    timestampColumn = Option(str, None, "column of the moment; not set: `timestamp` where there is one")
+    timestampUnit = Option(str, "s", "unit of the moment, counted from 1970-01-01 UTC", one_of("s", "ms"))
+    idType = Option(str, "auto", "type of ids; auto: bigint where most ids of the first rows are whole numbers", one_of("auto", "bigint", "string"))
+    separator = Option(str, ",", "what separates the fields of a CSV file; quotes work with one character")
+    header = Option(bool, True, "whether a CSV file's first line names its columns")
+    encoding = Option(str, "utf-8", "encoding of a CSV file", one_of("utf-8", "latin-1"))
+    ratingMin = Option(float, None, "lowest rating allowed; not set: the edition's, or any")
+    ratingMax = Option(float, None, "highest rating allowed; not set: the edition's, or any")
+    ratingStep = Option(float, None, "distance between rating levels, counted from ratingMin; not set: the edition's, or any", above(0))
+
+    def rules(self, rules: Rules) -> Rules:
+        """`rules` with the limits that are set here in their place."""
+        limits = {"rating_min": self.ratingMin, "rating_max": self.ratingMax, "rating_step": self.ratingStep}
+        return replace(rules, **{name: value for name, value in limits.items() if value is not None})
+
+
+def generic_files(data: DataOptions, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
+    """``csv`` or ``parquet``, and the members of that format with their layouts; ConfigError where there are none."""
+    members = list(members)
+    parquet = [name for name in members if name.endswith(".parquet")]
+    dataset = data.dataset or ("parquet" if parquet else "csv")
+    text = members if data.dataset or len(members) == 1 else [name for name in members if name.endswith((".csv", ".tsv"))]
+    found = parquet if dataset == "parquet" else text
+    if not found:
+        raise ConfigError(
+            f"data.source = {data.source!r} is no MovieLens edition and has no {dataset} file (it has "
+            f"{', '.join(sorted(members)[:5]) or 'no file'}): set data.dataset to one of {', '.join(DATASETS)}"
+        )
+    layout = Layout(
+        "ratings",
+        schemas.RATINGS,
+        rename=((data.userColumn, "user_id"), (data.itemColumn, "item_id"), (data.ratingColumn, "rating")),
+        separator=data.separator,
+        quoted=len(data.separator) == 1,
+        encoding=data.encoding,
+        header=data.header,
+        parquet=dataset == "parquet",
+        ticks=1000 if data.timestampUnit == "ms" else 1,
+    )
+    return dataset, dict.fromkeys(found, layout)
+
+
+def with_moment(data: DataOptions, layout: Layout, fs: pafs.FileSystem, path: str) -> Layout:
+    """`layout` with the column of the moment, where one is set or the file has the usual one."""
+    moment = data.timestampColumn or "timestamp"
+    if data.timestampColumn is None and moment not in field_names(fs, path, layout):
+        return layout
+    return replace(layout, rename=(*layout.rename, (moment, "timestamp")))
+
+
+def id_types(data: DataOptions, layout: Layout, fs: pafs.FileSystem, path: str) -> tuple[str, str]:
+    """The types of user and item ids (``bigint`` or ``string``): as set, as Parquet has them, or as most of the first MiB.
+
+    Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is seen.
+    """
+    if data.idType != "auto":
+        return data.idType, data.idType
+    if layout.parquet:
+        types = dict(layout.rename)
+        columns = {types[field.name]: field.type for field in pq.ParquetFile(path, filesystem=fs).schema_arrow if field.name in types}
+        numeric = {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
+    else:
+        as_text = replace(layout, schema=with_id_types(layout.schema, "string", "string"))
+        sample = next((read(fs, chunk).table for chunk in plan(fs, path, path, as_text, 1 << 20)), None)
+        numeric = {name: sample is None or _mostly_numbers(sample[name].to_pylist()) for name in ("user_id", "item_id")}
+    return tuple("bigint" if numeric[name] else "string" for name in ("user_id", "item_id"))
+
+
+def _mostly_numbers(ids: list[str]) -> bool:
+    return 2 * sum(_NUMBER.fullmatch(text.strip()) is not None for text in ids) >= len(ids)
+
+
+def with_id_types(schema: str, user_type: str, item_type: str) -> str:
+    """The DDL of a table with ids of those types."""
+    return schema.replace("user_id bigint", f"user_id {user_type}").replace("item_id bigint", f"item_id {item_type}")

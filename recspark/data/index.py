@@ -1,0 +1,130 @@
+"""The id index: a dense position for every user and item, the same whatever the order or partitioning of the ratings.
+
+A position is the rank of its id, so an index is a pure function of the set of ids. Ids are whole numbers or strings.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import IntegralType, StringType
+
+from recspark.data.lake import Lake, fingerprint
+from recspark.errors import RecsparkError
+
+SIDES = {"users": "user_id", "items": "item_id"}
+LARGEST_POSITION = 2**31 - 1
+
+_SAMPLE = 1024
+_RANGES = 64
+
+
+def build_index(df: DataFrame, column: str) -> DataFrame:
+    """Number the different ids of `column` from 0 in ascending order (strings by their UTF-8 bytes).
+
+    Ids are cut into ranges that are sorted side by side: no step sorts or holds all of them in one task. Two small jobs run
+    at once (the borders of the ranges, their sizes); the ids are shuffled twice, the rows once, already counted by id.
+
+    Returns
+    -------
+    DataFrame
+        ``id`` (the type of `column`), ``position int`` (0-based, dense), ``count bigint`` (rows of `df` with that id).
+
+    Raises
+    ------
+    RecsparkError
+        Where an id is null, of another type, or there are more than 2^31 - 1.
+    """
+    return _number(_counted(df, column), column, 0)
+
+
+def append_index(index: DataFrame, df: DataFrame, column: str) -> DataFrame:
+    """Extend `index` by the rows of `df`: known ids keep their position, new ids get the next ones, in ascending order.
+
+    ``count`` becomes the rows behind the old index plus those of `df`. Columns and errors as :func:`build_index`.
+    """
+    added = _counted(df, column)
+    if (known := index.schema["id"].dataType) != (given := added.schema["id"].dataType):
+        raise RecsparkError(f"column {column} is {given.simpleString()}, but the ids of the index are {known.simpleString()}")
+    more = added.withColumnRenamed("count", "more")
+    total = F.col("count") + F.coalesce("more", F.lit(0))
+    kept = index.join(more, "id", "left").select("id", "position", total.alias("count"))
+    size = index.agg(F.coalesce(F.max("position") + 1, F.lit(0))).first()[0]
+    return kept.unionByName(_number(added.join(index, "id", "left_anti"), column, size))
+
+
+def add_positions(df: DataFrame, index: DataFrame, column: str, position: str) -> DataFrame:
+    """Add column `position` with the position of each id in `column`, null where the index does not know it."""
+    return df.join(index.select(F.col("id").alias(column), F.col("position").alias(position)), column, "left").select(*df.columns, position)
+
+
+def restore_ids(df: DataFrame, index: DataFrame, position: str, column: str) -> DataFrame:
+    """Add column `column` with the id of each position in `position`: the inverse of :func:`add_positions`."""
+    return df.join(index.select(F.col("position").alias(position), F.col("id").alias(column)), position, "left").select(*df.columns, column)
+
+
+def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
+    """Publish ``index/users`` and ``index/items`` from ``tables/ratings``; where they are current, do nothing.
+
+    Returns the summary ``{product, current, ratings, users, items}``; ``current`` is true where nothing had to be done.
+    """
+    source = lake.require("tables", "ingest")["fingerprint"]
+    identity = fingerprint("index", source)
+    if lake.is_current("index", identity):
+        return _summary(lake.manifest("index"), current=True)
+    ratings = spark.read.parquet(lake.path("tables/ratings"))
+    with lake.publish("index", identity) as publication:
+        sizes = {side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()}
+        publication.manifest.update(source=source, ratings=ratings.count(), **sizes)
+    return _summary(publication.manifest, current=False)
+
+
+def _write_side(path: str, ratings: DataFrame, column: str) -> int:
+    build_index(ratings, column).write.parquet(path)
+    return ratings.sparkSession.read.parquet(path).count()
+
+
+def _summary(manifest: dict[str, Any], current: bool) -> dict[str, Any]:
+    return {"product": "index", "current": current} | {key: manifest[key] for key in ("ratings", *SIDES)}
+
+
+def _counted(df: DataFrame, column: str) -> DataFrame:
+    kind = df.schema[column].dataType
+    if not isinstance(kind, (IntegralType, StringType)):
+        raise RecsparkError(f"column {column} is {kind.simpleString()}: an id must be a whole number or a string")
+    return df.groupBy(F.col(column).alias("id")).count()
+
+
+def _number(counted: DataFrame, column: str, start: int) -> DataFrame:
+    """Give the ids of `counted` the positions from `start` on, in ascending order."""
+    ranged = counted.withColumn("range", _range_of(F.col("id"), _borders(counted)))
+    sizes = dict(ranged.groupBy("range").count().collect())
+    if None in sizes:
+        rows = counted.where(F.col("id").isNull()).first()["count"]
+        raise RecsparkError(f"column {column} is null in {rows} rows: every row needs an id")
+    *offsets, size = accumulate((sizes.get(number, 0) for number in range(_RANGES)), initial=start)
+    if size - 1 > LARGEST_POSITION:
+        raise RecsparkError(f"{size} ids are too many: an index holds at most {LARGEST_POSITION + 1}")
+    in_range = F.row_number().over(Window.partitionBy("range").orderBy("id"))
+    position = F.lit(offsets)[F.col("range")] + in_range - 1
+    return ranged.select("id", position.cast("int").alias("position"), "count")
+
+
+def _borders(counted: DataFrame) -> list[Any]:
+    """Ids that cut all ids into at most _RANGES ranges of about equal size: quantiles of a sample drawn by hash."""
+    sample = counted.select("id").dropna().orderBy(F.xxhash64("id"), "id").limit(_SAMPLE)
+    ids = sorted(row.id for row in sample.collect())
+    step = -(-len(ids) // _RANGES) or 1
+    return ids[step::step]
+
+
+def _range_of(value: Column, borders: list[Any], first: int = 0) -> Column:
+    """The number of borders at or below `value`, by binary search; null for null."""
+    if not borders:
+        return F.when(value.isNotNull(), F.lit(first))
+    middle = len(borders) // 2
+    below, above = _range_of(value, borders[:middle], first), _range_of(value, borders[middle + 1 :], first + middle + 1)
+    return F.when(value < F.lit(borders[middle]), below).otherwise(above)

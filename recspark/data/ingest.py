@@ -1,0 +1,217 @@
+"""Ingest: files of ratings in, tidy tables with a manifest and a quarantine out, whole or not at all.
+
+Files are cut into chunks; workers read a chunk, judge its rows and write a Parquet file of the rows that are kept and
+one of those that are not. Duplicates need all chunks: one aggregation of hashed keys looks for them afterwards, and
+only the chunks that hold some are loaded again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.fs as pafs
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from recspark.data import schemas
+from recspark.data.archive import Source, locate, open_source
+from recspark.data.download import download
+from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_moment
+from recspark.data.lake import Lake, Publication, fingerprint
+from recspark.data.load import REPORT, Loader, write_part
+from recspark.data.movielens import EDITIONS, find_edition
+from recspark.data.quality import QualityOptions, Rules, require_quality
+from recspark.data.rows import Chunk, Layout, arrow_schema, bind, plan
+from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, replaced_rows, with_links
+from recspark.errors import ConfigError
+
+__all__ = ["DataOptions", "QualityOptions", "ingest"]
+
+log = logging.getLogger(__name__)
+
+#: part of the fingerprint: to be raised where a change of the code changes the tables
+_VERSION = 1
+#: the tables that every lake has
+_TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.ITEMS, "tags": schemas.TAGS}
+#: where parts lie that are joined before they are published
+_PARTS = ".parts"
+_SUMS = ("read", "kept", "quarantined")
+#: options that say where the input is, not what becomes of it
+_PLACES = ("source", "baseUrl", "cacheFolder")
+
+
+def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions) -> dict[str, Any]:
+    """Publish ``tables`` of `lake` from ``data.source``, or leave them alone where they come from the same input.
+
+    Returns
+    -------
+    dict
+        ``ratings, users, items, tags`` (rows of each table), ``read, quarantined, reasons`` (over all files),
+        ``unchanged, source, dataset, digest``.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such source, it is of no known format, or lacks a file or column.
+    DataRejected
+        Where an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing is published.
+    """
+    if data.source is None and data.dataset is None:
+        raise ConfigError("data.source is not set: it must be a zip, a folder, a CSV or Parquet file, or set data.dataset to download one")
+    origin = data.source or download(data.dataset, data.cacheFolder, data.baseUrl)
+    with open_source(spark, lake, origin, quality.maxExpandedBytes) as source:
+        dataset, layouts = _formats(data, source)
+        digest = source.digest(layouts)
+        options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
+        mark = fingerprint("tables", _VERSION, digest, dataset, options, quality.maxBadFraction)
+        if unchanged := lake.is_current("tables", mark):
+            log.info("the tables are up to date with %s (%s)", origin, dataset)
+        else:
+            with lake.publish("tables", mark) as publication:
+                work = _plan(data, dataset, source, layouts)
+                facts = {"source": origin, "dataset": dataset, "digest": digest, "options": options, "files": sorted(layouts)}
+                publication.manifest.update(facts, tables=_build(spark, publication, work, quality))
+    return _summary(lake.require("tables", "ingest"), unchanged)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What there is to load: chunks of files on `fs`, the rules for their rows, the schemas of the tables that files give
+    (`loaded`) and of all tables."""
+
+    fs: pafs.FileSystem
+    chunks: list[Chunk]
+    rules: Rules
+    loaded: dict[str, str]
+    schemas: dict[str, str]
+
+
+def _formats(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
+    """The edition or format of `source`, and the layout of every member that is read."""
+    if data.dataset not in GENERIC:
+        if edition := find_edition(source.members, source.name, data.dataset):
+            return edition
+    return generic_files(data, source.members)
+
+
+def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str, Layout]) -> _Work:
+    """Unpack `source` where it is packed, give each layout the fields of its file, and cut the files into chunks."""
+    fs, paths = source.files(layouts)
+    generic = dataset in GENERIC
+    if generic:
+        layouts = {member: with_moment(data, layout, fs, paths[member]) for member, layout in layouts.items()}
+    layouts = {member: bind(fs, paths[member], member, layout) for member, layout in layouts.items()}
+    first = min(layouts)
+    ids = id_types(data, layouts[first], fs, paths[first]) if generic else ("bigint", "bigint")
+    layouts = {member: replace(layout, schema=with_id_types(layout.schema, *ids)) for member, layout in layouts.items()}
+    chunks = _cut(fs, paths, layouts)
+    rules = data.rules(Rules() if generic else EDITIONS[dataset].rules)
+    loaded = {layout.table: layout.schema for layout in layouts.values()}
+    tables = {name: with_id_types(ddl, *ids) for name, ddl in _TABLES.items()}
+    return _Work(fs, chunks, rules, loaded, tables | loaded | {"quarantine": schemas.QUARANTINE})
+
+
+def _cut(fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str, Layout]) -> list[Chunk]:
+    chunks = [chunk for member, layout in layouts.items() for chunk in plan(fs, member, paths[member], layout)]
+    of_table = Counter(chunk.layout.table for chunk in chunks)
+    return [replace(chunk, whole=of_table[chunk.layout.table] == 1) for chunk in chunks]
+
+
+def _build(spark: SparkSession, publication: Publication, work: _Work, quality: QualityOptions) -> dict[str, Any]:
+    """Write every table of `publication`; returns what the manifest says of each."""
+    parts = {"items", "links"} if "links" in work.loaded else set()
+    tables = {name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl) for name, ddl in work.schemas.items()}
+    counts = _load(spark, work, tables)
+    require_quality(counts, quality)
+    _fill(tables, {"tags", "quarantine", *work.loaded})
+    _derive(spark, publication, tables, work.loaded)
+    publication.lake.delete(f"{publication.product}/{_PARTS}")
+    for name in parts:
+        counts[name]["digest"] = None
+    published = {name: (publication.path(name), ddl) for name, ddl in work.schemas.items() if name != "links"}
+    facts = {name: _facts(table, counts.get(name)) for name, table in published.items()}
+    if facts["quarantine"]["rows"] != sum(count["quarantined"] for count in counts.values()):
+        raise RuntimeError("the quarantine table does not hold every row that was quarantined")
+    return facts | ({"links": {key: counts["links"][key] for key in (*_SUMS, "reasons")}} if "links" in counts else {})
+
+
+def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table]) -> dict[str, dict[str, Any]]:
+    """Write the tables that files give, without duplicates, and the quarantine; returns counts by table."""
+    places = {name: locate(path) for name, (path, _) in tables.items()}
+    folders = {name: folder for name, (_, folder) in places.items()}
+    loader = Loader(work.chunks, work.rules, work.fs, places["ratings"][0], folders)
+    every = spark.range(len(work.chunks)).select(F.col("id").cast("int").alias("chunk"), F.array().alias("drop"))
+    reports = _run(spark, loader, every)
+    split = {chunk.layout.table: tables[chunk.layout.table] for chunk in work.chunks if not chunk.whole}
+    replaced = replaced_rows(spark, split)
+    if replaced is not None:
+        reports |= _run(spark, loader, replaced)
+    return _tally(work, reports)
+
+
+def _run(spark: SparkSession, loader: Loader, work: DataFrame) -> dict[int, Row]:
+    """Load the chunks of `work` (chunk, drop); the report of each. A few chunks to a task, so that tasks stay even."""
+    n_tasks = max(1, min(len(loader.chunks), 4 * spark.sparkContext.defaultParallelism))
+    spread = work.select("chunk", F.col("drop").cast("array<bigint>")).repartition(n_tasks)
+    return {row.chunk: row for row in spread.mapInArrow(loader, REPORT).collect()}
+def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
+    """The reports of chunks, summed by table."""
+    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None} for table in work.loaded}
+    for count in counts.values():
+        count.update(dict.fromkeys((*_SUMS, "digest"), 0))
+    for number, chunk in enumerate(work.chunks):
+        report, count = reports[number], counts[chunk.layout.table]
+        for key in _SUMS:
+            count[key] += report[key]
+        count["digest"] += int(report.digest, 16)
+        count["reasons"].update(report.reasons)
+        count["first"] = count["first"] or report.first
+    for table, count in counts.items():
+        log.info("%s: %d rows read, %d kept, %d quarantined", table, *(count[key] for key in _SUMS))
+    return counts
+
+
+def _fill(tables: Mapping[str, Table], names: Iterable[str]) -> None:
+    """Write an empty Parquet file for each of the tables that has none yet: an empty table is a table too."""
+    for path, ddl in (tables[name] for name in names):
+        fs, folder = locate(path)
+        if fs.get_file_info(folder).type == pafs.FileType.NotFound:
+            write_part(fs, folder, "part-empty.parquet", arrow_schema(ddl).empty_table())
+
+
+def _derive(spark: SparkSession, publication: Publication, tables: Mapping[str, Table], loaded: Iterable[str]) -> None:
+    """Write the tables that no file gives: items joined with links, and the ids that occur where there is no list of them."""
+    if "links" in loaded:
+        with_links(spark, tables["items"], tables["links"]).write.parquet(publication.path("items"))
+    named = [tables[name] for name in ("ratings", "tags") if name in loaded]
+    for name, column in (("users", "user_id"), ("items", "item_id")):
+        if name not in loaded:
+            distinct_ids(spark, named, column, tables[name][1]).write.parquet(publication.path(name))
+
+
+def _facts(table: Table, count: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Rows, digest and schema of a table as it lies on disk, and where files gave it the counts of their rows."""
+    rows, digest = (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
+    counted = {key: count[key] for key in (*_SUMS, "reasons")} if count else {}
+    if counted and counted["kept"] != rows:
+        raise RuntimeError(f"{table[0]} has {rows} rows, but {counted['kept']} were kept")
+    return {"rows": rows, "digest": f"{digest % (1 << 64):016x}", "schema": table[1], **counted}
+
+
+def _summary(manifest: Mapping[str, Any], unchanged: bool) -> dict[str, Any]:
+    tables = manifest["tables"]
+    reasons: Counter = Counter()
+    for table in tables.values():
+        reasons.update(table.get("reasons", {}))
+    return {
+        **{name: tables[name]["rows"] for name in _TABLES},
+        "read": sum(table.get("read", 0) for table in tables.values()),
+        "quarantined": tables["quarantine"]["rows"],
+        "reasons": dict(reasons),
+        "unchanged": unchanged,
+        **{key: manifest[key] for key in ("source", "dataset", "digest")},
+    }

@@ -1,0 +1,122 @@
+"""What a worker does with a chunk: read it, judge its rows, write those that are kept and those that are not."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from pandas.util import hash_array
+
+from recspark.data.movielens import tidy
+from recspark.data.quality import Rules, code_of, earlier_duplicates, judge, key_of, reason_of
+from recspark.data.rows import Chunk, Rows, arrow_schema, read
+from recspark.data.schemas import QUARANTINE
+
+#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words
+REPORT = "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, first string"
+_REPORT_ARROW = pa.schema(
+    [
+        ("chunk", pa.int32()),
+        ("read", pa.int64()),
+        ("kept", pa.int64()),
+        ("quarantined", pa.int64()),
+        ("digest", pa.string()),
+        ("reasons", pa.map_(pa.string(), pa.int64())),
+        ("first", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads chunks by number, as the function of a ``mapInArrow`` over (chunk, drop).
+
+    Chunk i of a table becomes ``part-0000i.parquet`` in the folder of that table (`folders`, by table, "quarantine"
+    among them), so that a chunk that is loaded again replaces what it gave before. A chunk that is a whole table is
+    rid of duplicates here; for one of many, `drop` has their positions among the rows that would be kept.
+    """
+
+    chunks: list[Chunk]
+    rules: Rules
+    source_fs: pafs.FileSystem
+    target_fs: pafs.FileSystem
+    folders: Mapping[str, str]
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield pa.RecordBatch.from_pylist([self.load(row["chunk"], row["drop"])], schema=_REPORT_ARROW)
+
+    def load(self, number: int, drop: list[int]) -> dict[str, Any]:
+        """Write both parts of one chunk and count its rows."""
+        chunk = self.chunks[number]
+        rows = read(self.source_fs, chunk)
+        codes = judge(rows.table, rows.unparsable, self.rules)
+        good = np.flatnonzero(codes == 0)
+        if chunk.whole:
+            drop = earlier_duplicates(rows.table.take(pa.array(good)), key_of(chunk.layout.table))
+        codes[good[drop]] = code_of("duplicate")
+        kept = tidy(rows.table.filter(pa.array(codes == 0)), chunk.layout)
+        bad = quarantine(chunk, rows, codes)
+        n_read = len(rows.table) + len(rows.broken)
+        if n_read != len(kept) + len(bad):
+            raise RuntimeError(f"{chunk.member}: {n_read} rows read, {len(kept)} kept and {len(bad)} quarantined")
+        self._write(kept, chunk.layout.table, number)
+        if len(bad):
+            self._write(bad, "quarantine", number)
+        reasons, counts = np.unique(bad["reason"].to_pylist(), return_counts=True)
+        first = "{file} line {line}, {reason}: {text!r}".format(**bad.slice(0, 1).to_pylist()[0]) if len(bad) else None
+        return {
+            "chunk": number,
+            "read": n_read,
+            "kept": len(kept),
+            "quarantined": len(bad),
+            "digest": f"{row_digest(kept):x}",
+            "reasons": list(zip(reasons.tolist(), counts.tolist())),
+            "first": first,
+        }
+
+    def _write(self, table: pa.Table, name: str, number: int) -> None:
+        write_part(self.target_fs, self.folders[name], f"part-{number:05d}.parquet", table)
+
+
+def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
+    """The rows that are not kept, by line."""
+    bad = np.flatnonzero(codes)
+    found = sorted([*rows.broken, *zip(rows.line[bad].tolist(), map(reason_of, codes[bad]))])
+    lines = [line for line, _ in found]
+    columns = [
+        [chunk.layout.table] * len(found),
+        [chunk.member] * len(found),
+        lines,
+        [reason for _, reason in found],
+        rows.texts(lines),
+    ]
+    return pa.table(columns, schema=arrow_schema(QUARANTINE))
+
+
+def row_digest(table: pa.Table) -> int:
+    """A 64-bit digest of the rows, whatever their order: the sum of a hash of each, so that digests of parts add up."""
+    total = np.full(len(table), len(table.column_names), np.uint64)
+    for column in table.columns:
+        if pa.types.is_list(column.type):
+            column = pc.binary_join(column, "\x1f")
+        missing = {pa.string(): "\0", pa.float32(): np.nan}.get(column.type, -1)
+        values = column.fill_null(pa.scalar(missing, column.type)).to_numpy()
+        total = (total ^ hash_array(values, categorize=False)) * np.uint64(0x9E3779B97F4A7C15)
+    return int(total.sum(dtype=np.uint64))
+
+
+def write_part(fs: pafs.FileSystem, folder: str, name: str, table: pa.Table) -> None:
+    """Write one Parquet file whole: a task that runs twice, or dies, leaves no half file under that name."""
+    fs.create_dir(folder, recursive=True)
+    hidden = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+    pq.write_table(table, hidden, filesystem=fs)
+    fs.move(hidden, f"{folder}/{name}")

@@ -1,0 +1,152 @@
+"""Row rules: which rows are kept, and the one reason why a row is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recspark.config import Option, Section, above, between
+from recspark.errors import DataRejected
+
+#: why a row is not kept, in the order in which the rules are applied: the first that fails names the row
+REASONS = {
+    "field_count": "the line has too few or too many fields",
+    "encoding": "the line is not text in the file's encoding, or holds a NUL",
+    "unparsable": "a field that must be a number is none or is empty, or quotes don't close",
+    "null_id": "the user or item id is empty",
+    "rating_range": "the rating is outside the edition's range",
+    "rating_step": "the rating lies between two steps of the edition's scale",
+    "timestamp": "the moment is before or after any that the edition can hold",
+    "duplicate": "a later row has the same key",
+}
+_CODE = {reason: code for code, reason in enumerate(REASONS, 1)}
+
+#: seconds since 1970-01-01 UTC: MovieLens has nothing before 1995, so an earlier year is an error of units or of parsing
+YEAR_1990 = 631_152_000
+#: a fixed far future instead of "now", so that the same input gives the same tables on any day; catches milliseconds
+YEAR_2100 = 4_102_444_800
+
+IDS = ("user_id", "item_id")
+
+
+class QualityOptions(Section):
+    """What input is good enough."""
+
+    name = "quality"
+    maxBadFraction = Option(float, 0.01, "largest share of bad rows in a table; more ends the job and publishes nothing", between(0, 1))
+    maxExpandedBytes = Option(int, 8 << 30, "largest size in bytes that an archive may expand to", above(0))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The limits of an edition: rating scale (None: any finite number) and moments ``time_min <= t < time_max``.
+
+    `required` are the columns other than the ids that may not be empty.
+    """
+
+    rating_min: float | None = None
+    rating_max: float | None = None
+    rating_step: float | None = None
+    time_min: int = 0
+    time_max: int = YEAR_2100
+    required: tuple[str, ...] = ("rating",)
+
+
+def judge(table: pa.Table, unparsable: np.ndarray, rules: Rules) -> np.ndarray:
+    """The code of the first rule that each row breaks, 0 where it breaks none (:func:`reason_of` names a code)."""
+    codes = np.zeros(len(table), np.int8)
+
+    def mark(reason: str, broken: np.ndarray) -> None:
+        codes[(codes == 0) & broken] = _CODE[reason]
+
+    columns = table.column_names
+    mark("unparsable", unparsable)
+    for name in (name for name in rules.required if name in columns):
+        mark("unparsable", _mask(pc.is_null(table[name])))
+    for name in (name for name in IDS if name in columns):
+        mark("null_id", _is_empty(table[name]))
+    if "rating" in columns:
+        for reason, broken in _off_scale(_numbers(table["rating"], np.float64), rules):
+            mark(reason, broken)
+    if "timestamp" in columns:
+        moment = _numbers(table["timestamp"].fill_null(rules.time_min), np.int64)
+        mark("timestamp", (moment < rules.time_min) | (moment >= rules.time_max))
+    return codes
+
+
+def key_of(table: str) -> list[str]:
+    """The columns that tell the rows of a table apart; none for tags, which may be given twice."""
+    if table == "ratings" or table.startswith("given/"):
+        return list(IDS)
+    return {"users": ["user_id"], "items": ["item_id"], "links": ["item_id"]}.get(table, [])
+
+
+def earlier_duplicates(table: pa.Table, key: list[str]) -> np.ndarray:
+    """Positions of the rows that a later row with the same `key` replaces.
+
+    The last row by timestamp is kept (no timestamp is before any), and among equal ones the last by position.
+    """
+    if not key or not len(table):
+        return np.array([], np.int64)
+    n_rows = len(table)
+    moment = table["timestamp"].fill_null(-1).to_numpy() if "timestamp" in table.column_names else np.zeros(n_rows, np.int8)
+    order = np.lexsort((np.arange(n_rows), moment))
+    ordered = table.select(key).take(pa.array(order)).to_pandas()
+    return np.sort(order[ordered.duplicated(keep="last").to_numpy()])
+
+
+def reason_of(code: int) -> str:
+    return list(REASONS)[code - 1]
+
+
+def code_of(reason: str) -> int:
+    return _CODE[reason]
+
+
+def require_quality(counts: Mapping[str, Mapping], quality: QualityOptions) -> None:
+    """Raise DataRejected where the bad share of a table is above ``maxBadFraction``, or where no rating is left.
+
+    `counts` has for each table ``read``, ``kept``, ``quarantined``, ``reasons`` and ``first`` (one bad row, in words).
+    """
+    for table, count in counts.items():
+        if count["quarantined"] > quality.maxBadFraction * count["read"]:
+            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(count["reasons"].items()))
+            raise DataRejected(
+                f"{table}: {count['quarantined']} of {count['read']} rows are bad, more than "
+                f"quality.maxBadFraction = {quality.maxBadFraction:g} allows ({reasons}); the first: {count['first']}"
+            )
+    if counts["ratings"]["kept"] == 0:
+        raise DataRejected("the source has no rating that can be kept")
+
+
+def _off_scale(rating: np.ndarray, rules: Rules) -> list[tuple[str, np.ndarray]]:
+    finite = np.isfinite(rating)
+    broken = [("unparsable", ~finite)]
+    rating = np.where(finite, rating, np.nan)
+    if rules.rating_min is not None:
+        broken.append(("rating_range", rating < rules.rating_min))
+    if rules.rating_max is not None:
+        broken.append(("rating_range", rating > rules.rating_max))
+    if rules.rating_step is not None:
+        steps = (rating - (rules.rating_min or 0.0)) / rules.rating_step
+        broken.append(("rating_step", np.abs(steps - np.rint(steps)) > 1e-4))
+    return broken
+
+
+def _is_empty(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(column.type):
+        return _mask(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True))
+    return _mask(pc.is_null(column))
+
+
+def _mask(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy()
+
+
+def _numbers(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
+    """The values as numpy; a null rating becomes NaN (its row has a reason already)."""
+    return column.to_numpy().astype(dtype, copy=False)

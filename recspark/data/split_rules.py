@@ -1,0 +1,129 @@
+"""The rules that choose a part for each rating: pure functions of the rows, indifferent to their order and partitioning.
+
+A rule takes ratings (user_id, item_id, timestamp and any other columns; pairs unique) and adds column PART.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from recspark.errors import DataRejected
+
+PART = "part"
+
+# a time is looked for first among spans of 2^16 seconds, then within one of them
+_SPAN_BITS = 16
+
+
+def draw(seed: int, purpose: str, *columns: str) -> Column:
+    """A number in [0, 1) that depends on the seed, the purpose and the text of these columns only.
+
+    Ids are hashed as text: 1 as int, as bigint and as string draw the same.
+    """
+    bits = F.xxhash64(F.lit(f"{seed}/{purpose}"), *(F.col(column).cast("string") for column in columns))
+    return F.shiftrightunsigned(bits, 11) * F.lit(2.0**-53)
+
+
+def in_validation(options: Any) -> Column:
+    """Whether a row that is not in test is drawn for validation."""
+    return draw(options.seed, "validation", "user_id", "item_id") < options.validationFraction
+
+
+def random(df: DataFrame, options: Any) -> DataFrame:
+    """Each row is drawn by itself: for one of K folds, or for test with probability testFraction."""
+    test = _held_out(draw(options.seed, "row", "user_id", "item_id"), options)
+    return df.withColumn(PART, F.when(test, "test").when(in_validation(options), "validation").otherwise("train"))
+
+
+def new_users(df: DataFrame, options: Any) -> DataFrame:
+    """Users are drawn; the older half of a drawn user's ratings (the larger where odd) goes to update, the newer to test."""
+    held_out = _held_out(draw(options.seed, "user", "user_id"), options)
+    age, count = _newest_first(options)
+    known = F.when(in_validation(options), "validation").otherwise("train")
+    new = F.when(age <= F.floor(count / 2), "test").otherwise("update")
+    return df.withColumn(PART, F.when(held_out, new).otherwise(known))
+
+
+def temporal(df: DataFrame, options: Any) -> DataFrame:
+    """Rows after one moment are test, rows after an earlier one validation; equal times are never parted."""
+    test_from = time_at(df, 1 - options.testFraction)
+    part = F.when(F.col("timestamp") > test_from, "test")
+    if options.validationFraction > 0:
+        before = df.where(F.col("timestamp") <= test_from)
+        part = part.when(F.col("timestamp") > time_at(before, 1 - options.validationFraction), "validation")
+    return df.withColumn(PART, part.otherwise("train"))
+
+
+def last(df: DataFrame, options: Any) -> DataFrame:
+    """Each user's newest n, or testFraction, are test, those before them validation; one row at least stays in train."""
+    return _last(df, options, options.n)
+
+
+def leave_one_out(df: DataFrame, options: Any) -> DataFrame:
+    """Each user's newest row is test, the one before it validation; one row at least stays in train."""
+    return _last(df, options, 1)
+
+
+#: every rule that needs nothing but the ratings, by the name of its kind
+RULES: dict[str, Callable[[DataFrame, Any], DataFrame]] = {
+    rule.__name__: rule for rule in (random, temporal, last, leave_one_out, new_users)
+}
+#: the kinds that can be cut into K folds
+FOLDED = ("random", "new_users")
+
+
+def time_at(df: DataFrame, share: float) -> int:
+    """The earliest time with at least `share` of the rows (rounded to a whole number) at or before it; exact, in two counts."""
+    time = F.col("timestamp")
+    span = F.shiftright(time, _SPAN_BITS)
+    spans = _histogram(df, span)
+    rows = sum(spans.values())
+    if None in spans:
+        raise DataRejected(f"split.kind = 'temporal' needs times, but {spans[None]} of {rows} ratings have none: use kind 'random'")
+    rank = max(1, round(share * rows))
+    found, below = _locate(spans, rank)
+    return _locate(_histogram(df.where(span == found), time), rank - below)[0]
+
+
+def _histogram(df: DataFrame, key: Column) -> dict[int | None, int]:
+    return dict(df.groupBy(key.alias("key")).count().collect())
+
+
+def _locate(histogram: dict[int, int], rank: int) -> tuple[int, int]:
+    """The key of the `rank`-th smallest row (from 1), and how many rows have smaller keys."""
+    keys = sorted(histogram)
+    below = accumulate((histogram[key] for key in keys), initial=0)
+    return next((key, rows) for key, rows in zip(keys, below) if rows + histogram[key] >= rank)
+
+
+def _held_out(number: Column, options: Any) -> Column:
+    if options.folds:
+        return F.floor(number * options.folds) == int(options.fold) - 1
+    return number < options.testFraction
+
+
+def _newest_first(options: Any) -> tuple[Column, Column]:
+    """For each row its rank among its user's, 1 for the newest, and how many the user has.
+
+    Rows without a time count as the oldest; equal times are ordered by hash, since ids often follow the age of an item.
+    """
+    user = Window.partitionBy("user_id")
+    order = F.desc_nulls_last("timestamp"), draw(options.seed, "order", "user_id", "item_id"), F.col("item_id")
+    return F.row_number().over(user.orderBy(*order)), F.count(F.lit(1)).over(user)
+
+
+def _last(df: DataFrame, options: Any, n: int | None) -> DataFrame:
+    age, count = _newest_first(options)
+
+    def share(rows: Column, fraction: float) -> Column:
+        return F.least(F.lit(n) if n else F.round(rows * fraction), rows - 1)
+
+    n_test = share(count, options.testFraction)
+    n_validation = share(count - n_test, options.validationFraction) if options.validationFraction > 0 else F.lit(0)
+    part = F.when(age <= n_test, "test").when(age <= n_test + n_validation, "validation").otherwise("train")
+    return df.withColumn(PART, part)

@@ -1,0 +1,79 @@
+"""What Spark finds out about, and derives from, the tables that workers have written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from recspark.data.archive import locate
+from recspark.data.load import row_digest
+from recspark.data.quality import key_of
+from recspark.data.rows import arrow_schema
+
+#: a table for Spark: its path and its schema as DDL
+Table = tuple[str, str]
+
+
+def replaced_rows(spark: SparkSession, tables: Mapping[str, Table]) -> DataFrame | None:
+    """The rows that a later row of the same key replaces, or None where there are none: (chunk, drop).
+
+    The rule is that of :func:`recspark.data.quality.earlier_duplicates` over all chunks of a table, whose order is that
+    of the rows in the source; `drop` are row positions in the file of a chunk. Shuffles one 64-bit hash per row; only
+    keys whose hash comes twice are compared in full.
+    """
+    found = [rows for name, table in tables.items() if key_of(name) and (rows := _replaced(read_table(spark, table), key_of(name)))]
+    return reduce(DataFrame.unionAll, found).groupBy("chunk").agg(F.collect_list("row").alias("drop")) if found else None
+
+
+def distinct_ids(spark: SparkSession, tables: Iterable[Table], column: str, schema: str) -> DataFrame:
+    """One row for each id in `tables`, with the other columns of `schema` null."""
+    ids = reduce(DataFrame.unionAll, [read_table(spark, table).select(column) for table in tables]).distinct()
+    columns = [name_type.split() for name_type in schema.split(",")]
+    return ids.select([F.col(name) if name == column else F.lit(None).cast(type_).alias(name) for name, type_ in columns])
+
+
+def with_links(spark: SparkSession, items: Table, links: Table) -> DataFrame:
+    """Items with the ids that other catalogues give them, null where `links` has none."""
+    rows = read_table(spark, items)
+    return rows.drop("imdb_id", "tmdb_id").join(read_table(spark, links), "item_id", "left").select(rows.columns)
+
+
+def count_and_digest(path: str, schema: str) -> tuple[int, int]:
+    """Rows of a table on disk, and the sum of the digests of its parts (:func:`recspark.data.load.row_digest`)."""
+    rows, digest = 0, 0
+    for batch in _dataset(path, schema).to_batches():
+        rows += len(batch)
+        digest += row_digest(pa.Table.from_batches([batch]))
+    return rows, digest
+
+
+def count_rows(path: str, schema: str) -> int:
+    """Rows of a table on disk, by the footers of its files."""
+    return _dataset(path, schema).count_rows()
+
+
+def _dataset(path: str, schema: str) -> ds.Dataset:
+    fs, folder = locate(path)
+    return ds.dataset(folder, schema=arrow_schema(schema), filesystem=fs, format="parquet")
+
+
+def read_table(spark: SparkSession, table: Table) -> DataFrame:
+    path, schema = table
+    return spark.read.schema(schema).parquet(path)
+
+
+def _replaced(rows: DataFrame, key: list[str]) -> DataFrame | None:
+    keyed = rows.withColumn("_key", F.xxhash64(*key))
+    repeated = keyed.groupBy("_key").count().filter("count > 1").select("_key")
+    if repeated.isEmpty():
+        return None
+    chunk = F.regexp_extract("_metadata.file_name", r"part-(\d+)", 1).cast("int")
+    places = keyed.withColumns({"chunk": chunk, "row": F.col("_metadata.row_index")}).join(repeated, "_key", "left_semi")
+    moment = [F.col("timestamp").desc_nulls_last()] if "timestamp" in rows.columns else []
+    last_first = Window.partitionBy(*key).orderBy(*moment, F.desc("chunk"), F.desc("row"))
+    return places.withColumn("_rank", F.row_number().over(last_first)).filter("_rank > 1").select("chunk", "row")

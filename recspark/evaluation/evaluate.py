@@ -1,0 +1,125 @@
+"""The evaluation stage: rating metrics and slices of a set of predictions, ranking metrics of the model behind them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+
+from recspark.config import Check, Option, Section, at_least
+from recspark.data.lake import Lake
+from recspark.data.lake import fingerprint as digest
+from recspark.errors import RecsparkError
+from recspark.evaluation.ranking import Scorer, per_user_ranking, ranking_metrics
+from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, slice_table
+
+
+#: blocks of users for each core of the cluster: enough that hashing them spreads the work evenly
+BLOCKS_PER_CORE = 4
+
+
+def _whole_and_distinct(ks: list) -> bool:
+    return bool(ks) and all(type(k) is int and k >= 1 for k in ks) and len(set(ks)) == len(ks)
+
+
+class EvaluationOptions(Section):
+    """How a model is evaluated; docs/metrics.md defines every metric."""
+
+    name = "evaluation"
+    ks = Option(
+        list,
+        [10],
+        "lengths of the recommendation lists that ranking metrics are computed at",
+        Check(_whole_and_distinct, "not empty, of different whole numbers from 1, such as [5, 10]"),
+    )
+    relevantThreshold = Option(float, None, "lowest rating of a relevant test item; not set: every test item is relevant")
+    ranking = Option(bool, True, "whether ranking metrics are computed where the model can score all items")
+    binsPerUnit = Option(int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1))
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found.
+
+    metrics : flat, by name: ``rmse, mae, r2, bias``, counts of rows and users, ``ndcg_at_10`` ... ; NaN where undefined
+    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`)
+    histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`)
+    per_user : ranking metrics of every test user, cached; None where no ranking was asked for
+    """
+
+    metrics: dict[str, float]
+    slices: pd.DataFrame
+    histogram: pd.DataFrame
+    per_user: DataFrame | None = None
+
+
+def evaluate(
+    spark: SparkSession,
+    predictions: DataFrame,
+    train: DataFrame,
+    options: EvaluationOptions,
+    scorer: Scorer | None = None,
+    seen: DataFrame | None = None,
+) -> EvaluationResult:
+    """Evaluate the predictions for a test set, and the rankings of `scorer` where one is given.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    predictions : DataFrame
+        The test set: user_id, item_id, rating and the model's prediction (null or NaN: counted as unpredicted). Read once,
+        and once more for the ranking (without its predictions).
+    train : DataFrame
+        user_id, item_id of the training rows.
+    options : EvaluationOptions
+    scorer : Scorer, optional
+        The model, as something that scores all items for a block of users.
+    seen : DataFrame, optional
+        user_id, item_id of the rows left out of rankings; the training rows where not given.
+
+    Raises
+    ------
+    RecsparkError
+        Where a column is missing, the test set is empty, a rating is missing or no row has a prediction.
+    """
+    _require("predictions", predictions, "user_id", "item_id", "rating", "prediction")
+    _require("train", train, "user_id", "item_id")
+    cube = rating_cube(predictions, train, options.binsPerUnit)
+    metrics, per_user = rating_metrics(cube), None
+    if scorer is not None and options.ranking:
+        seen = train if seen is None else seen
+        _require("seen", seen, "user_id", "item_id")
+        blocks = BLOCKS_PER_CORE * spark.sparkContext.defaultParallelism
+        per_user = per_user_ranking(predictions, seen, scorer, options.ks, options.relevantThreshold, blocks).cache()
+        metrics |= ranking_metrics(per_user)
+    return EvaluationResult(metrics, slice_table(cube), histogram(cube, options.binsPerUnit), per_user)
+
+
+def _require(name: str, rows: DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in rows.columns]
+    if missing:
+        raise RecsparkError(f"{name} has no column {', '.join(missing)}: it has {', '.join(rows.columns)}")
+
+
+def write(lake: Lake, name: str, result: EvaluationResult, fingerprint: str | None = None) -> None:
+    """Write ``metrics/NAME/{slices,histogram,per_user}.parquet`` as one product, then ``metrics/NAME.json``.
+
+    Undefined metrics (NaN) are null in the JSON. `fingerprint` is that of the inputs; of the metrics where not given.
+    """
+    with lake.publish(f"metrics/{name}", fingerprint or digest(result.metrics)) as product:
+        for table in ("slices", "histogram"):
+            rows = pa.Table.from_pandas(getattr(result, table), preserve_index=False)
+            pq.write_table(rows, product.path(f"{table}.parquet"))
+        if result.per_user is not None:
+            result.per_user.write.parquet(product.path("per_user.parquet"))
+    lake.write_json(f"metrics/{name}.json", _without_nan(result.metrics))
+
+
+def _without_nan(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in metrics.items()}

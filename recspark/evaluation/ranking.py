@@ -1,0 +1,152 @@
+"""Ranking metrics of many users on Spark: score all items for blocks of users, rank the relevant ones, average.
+
+Relevant items are the user's test items (rated at least ``threshold``, where one is given). Candidates are all items that
+the model knows and the user has not seen. A relevant item that is no candidate is never retrieved: it has no rank, but it
+counts in ``n_relevant``. The metrics themselves: :mod:`recspark.evaluation.user_metrics`; edge cases: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.evaluation.user_metrics import METRICS_AT_K, auc
+from recspark.kernels.topn import ranks_of
+
+#: scores that a worker holds at once, in bytes
+SCORE_BYTES = 32 << 20
+
+
+class Scorer(Protocol):
+    """What a model offers to be ranked: pickled to the workers, so it should hold a path rather than arrays."""
+
+    @property
+    def user_ids(self) -> np.ndarray:
+        """The id of every user that the model knows, in the order of positions."""
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        """The id of every item that the model knows, in the order of positions."""
+
+    def scores(self, user_positions: np.ndarray) -> np.ndarray:
+        """Scores of all items for these users (int32 positions): float32, (len(user_positions), n_items), higher is better."""
+
+
+def metric_names(ks: Sequence[int]) -> list[str]:
+    """The columns of a user's metrics: ``precision_at_10`` ... and ``auc``."""
+    return [f"{metric}_at_{k}" for k in ks for metric in METRICS_AT_K] + ["auc"]
+
+
+def per_user_ranking(
+    test: DataFrame, seen: DataFrame, scorer: Scorer, ks: Sequence[int], threshold: float | None = None, blocks: int = 8
+) -> DataFrame:
+    """Ranking metrics of every user of `test`, one row a user.
+
+    Parameters
+    ----------
+    test : DataFrame
+        user_id, item_id, rating.
+    seen : DataFrame
+        user_id, item_id: what each user had seen before; never a candidate.
+    scorer : Scorer
+    ks : sequence of int
+        Lengths of the lists.
+    threshold : float, optional
+        A test row is relevant where its rating is at least this; every one is where not given.
+    blocks : int
+        Blocks that the users are hashed into; a worker holds the rows of one, and SCORE_BYTES of scores.
+
+    Returns
+    -------
+    DataFrame
+        ``user_id, known boolean`` (whether the model knows the user), ``n_relevant int, n_candidates int``, then one double per
+        :func:`metric_names`: null for users that are not known or have nothing relevant. Both inputs are shuffled once by
+        a hash of user_id; row order doesn't matter.
+    """
+    relevant = F.lit(True) if threshold is None else F.coalesce(F.col("rating") >= threshold, F.lit(False))
+    user_type = test.schema["user_id"].dataType.simpleString()
+    schema = f"user_id {user_type}, known boolean, n_relevant int, n_candidates int"
+    schema += "".join(f", {name} double" for name in metric_names(ks))
+    # equal ids must hash alike on both sides, and int and bigint don't
+    seen = seen.select(*(F.col(key).cast(test.schema[key].dataType).alias(key) for key in ("user_id", "item_id")))
+
+    def rank(test_rows: pd.DataFrame, seen_rows: pd.DataFrame) -> pd.DataFrame:
+        return rank_users(test_rows, seen_rows, scorer, ks)
+
+    block = F.pmod(F.hash("user_id"), F.lit(blocks)).alias("block")
+    tests = test.select("user_id", "item_id", relevant.alias("relevant")).groupBy(block)
+    return tests.cogroup(seen.groupBy(block)).applyInPandas(rank, schema)
+
+
+def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int]) -> pd.DataFrame:
+    """What a worker does: the metrics of the users of `test` (user_id, item_id, relevant), given what they have `seen`."""
+    users = pd.Index(test["user_id"].unique())
+    items = pd.Index(scorer.item_ids)
+    positions = pd.Index(scorer.user_ids).get_indexer(users)
+    relevant = test.loc[test["relevant"], ["user_id", "item_id"]].drop_duplicates()
+    n_relevant = np.bincount(users.get_indexer(relevant["user_id"]), minlength=len(users))
+    result = pd.DataFrame({"user_id": users, "known": positions >= 0, "n_relevant": n_relevant, "n_candidates": 0})
+    result = result.reindex(columns=[*result.columns, *metric_names(ks)])
+    ranked = np.flatnonzero(result["known"] & (n_relevant > 0))
+    if len(ranked):
+        seen_rows = _csr(users[ranked], items, seen)
+        wanted_rows = _csr(users[ranked], items, relevant)
+        table = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], seen_rows, wanted_rows, ks)
+        result.iloc[ranked, 3:] = table
+    return result
+
+
+def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(indptr, indices) of the pairs of these users and items, each once, ascending; pairs of others are left out."""
+    rows, columns = users.get_indexer(pairs["user_id"]), items.get_indexer(pairs["item_id"])
+    inside = (rows >= 0) & (columns >= 0)
+    cells = np.unique(rows[inside] * len(items) + columns[inside])
+    return np.searchsorted(cells, np.arange(len(users) + 1) * len(items)), (cells % max(1, len(items))).astype(np.int32)
+
+
+def _metric_table(scorer, positions, n_relevant, seen_rows, wanted_rows, ks) -> np.ndarray:
+    """n_candidates and the metrics of each user, a row a user; scores are made for a few users at a time."""
+    height = max(1, SCORE_BYTES // (4 * max(1, len(scorer.item_ids))))
+    table = []
+    for start in range(0, len(positions), height):
+        block = slice(start, start + height + 1)
+        scores = np.ascontiguousarray(scorer.scores(positions[start : start + height]), np.float32)
+        indptr = wanted_rows[0][block]
+        wanted = wanted_rows[1][indptr[0] : indptr[-1]]
+        bounds = indptr - indptr[0]
+        ranks, midranks, candidates = ranks_of(scores, seen_rows[0][block], seen_rows[1], bounds, wanted)
+        for user, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            found = ranks[low:high] > 0
+            values = _user_metrics(ranks[low:high][found], midranks[low:high][found], n_relevant[start + user], candidates[user], ks)
+            table.append([candidates[user], *values])
+    return np.array(table)
+
+
+def _user_metrics(ranks, midranks, n_relevant, n_candidates, ks) -> list[float]:
+    ranks = np.sort(ranks)
+    at_k = [metric(ranks, n_relevant, k) for k in ks for metric in METRICS_AT_K.values()]
+    return [*at_k, auc(midranks, n_candidates)]
+
+
+def ranking_metrics(per_user: DataFrame) -> dict[str, float]:
+    """Means over the users, and how many users stand behind them: one aggregation over :func:`per_user_ranking`.
+
+    ``ranked_users`` carry the means (``auc_users`` that of the AUC); ``users_without_relevant`` and ``unknown_users`` (with relevant
+    items, but not known to the model) are left out of them. A mean over no user is NaN.
+    """
+    ranked = F.col("known") & (F.col("n_relevant") > 0)
+    counts = {
+        "ranked_users": ranked,
+        "auc_users": F.col("auc").isNotNull(),
+        "users_without_relevant": F.col("n_relevant") == 0,
+        "unknown_users": ~F.col("known") & (F.col("n_relevant") > 0),
+    }
+    means = [F.avg(name).alias(name) for name in per_user.columns[4:]]
+    row = per_user.agg(*means, *(F.count_if(holds).alias(name) for name, holds in counts.items())).first()
+    return {name: math.nan if value is None else float(value) for name, value in row.asDict().items()}

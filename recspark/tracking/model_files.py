@@ -1,0 +1,55 @@
+"""An MLflow model's folder: the scorer's files, the code that reads them, its signature and what it needs installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow.fs as pafs
+from pandas.api.types import is_integer_dtype
+
+import recspark
+from recspark.tracking.spool import fetch
+
+#: what a model needs to answer; given to MLflow, which would else load the model in a new process to find out
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow")
+_PACKAGE = str(Path(recspark.__file__).parent)
+
+
+class Scorer(Protocol):
+    """What a logged model calls: a class that any Python with :data:`REQUIREMENTS` can import from the logged code."""
+
+    @classmethod
+    def load(cls, folder: str) -> Scorer: ...
+
+    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray: ...
+
+
+def write_model(scorer: type[Scorer], folder: str, example: pd.DataFrame, code_paths: Sequence[str] | None, scratch: str) -> str:
+    """Write an MLflow model under `scratch` and return its folder. Call it inside ``quiet_mlflow``.
+
+    `folder` (path or URI) holds what ``scorer.load`` reads; `example` is a few rows of user_id and item_id whose types become the
+    signature: long for any whole numbers, string for text.
+    """
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    example = example[["user_id", "item_id"]]
+    inputs = Schema([ColSpec("long" if is_integer_dtype(kind) else "string", name) for name, kind in example.dtypes.items()])
+    target = f"{scratch}/mlflow-model"
+    pyfunc.save_model(
+        target,
+        python_model=str(Path(__file__).with_name("rating_model.py")),
+        artifacts={"scorer": fetch(*pafs.FileSystem.from_uri(folder), scratch)},
+        model_config={"scorer": f"{scorer.__module__}:{scorer.__qualname__}"},
+        code_paths=list(code_paths or [_PACKAGE]),
+        signature=ModelSignature(inputs, Schema([ColSpec("float", "prediction")])),
+        input_example=example,
+        pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
+    )
+    return target

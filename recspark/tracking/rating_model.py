@@ -1,0 +1,30 @@
+"""The code of a logged model: MLflow copies this file into the model's folder and runs it to load the model.
+
+It answers (user_id, item_id) pairs with nothing but numpy, pandas, pyarrow and the code logged beside it: no Spark, and no pickle
+that would tie the model to one version of Python.
+"""
+
+import importlib
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+
+class RatingModel(PythonModel):
+    """Predicted ratings by the scorer class that ``model_config["scorer"]`` names as ``module:class``."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        module, _, name = context.model_config["scorer"].partition(":")
+        scorer = getattr(importlib.import_module(module), name)
+        self._scorer = scorer.load(context.artifacts["scorer"])
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        users, items = model_input["user_id"].to_numpy(), model_input["item_id"].to_numpy()
+        return pd.DataFrame({"prediction": self._scorer.predict(users, items)}, index=model_input.index)
+
+
+set_model(RatingModel())

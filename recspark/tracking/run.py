@@ -1,0 +1,139 @@
+"""What one run reports."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recspark.errors import RecsparkError
+from recspark.tracking.model_files import Scorer, write_model
+from recspark.tracking.provenance import flatten, one_line, redact
+from recspark.tracking.store import quiet_mlflow
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from recspark.tracking.tracker import Tracker
+
+log = logging.getLogger("recspark.tracking")
+
+_NOT_IN_NAMES = re.compile(r"[^\w.\-/ :]")
+
+
+class Run:
+    """One run: every method reports something, and none fails because of the store. ``id`` is None where nothing is tracked."""
+
+    def __init__(self, tracker: Tracker, run_id: str | None) -> None:
+        self._tracker = tracker
+        self.id = run_id
+
+    def child(
+        self, name: str, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
+    ) -> AbstractContextManager[Run]:
+        """A run nested in this one."""
+        return self._tracker.run(name, params, tags, parent=self)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Settings, each written once; nested tables become ``section.key``, None is left out, secrets are hidden."""
+        if values:
+            self._send("params", values={_valid(name): text for name, text in flatten(values)})
+
+    def tags(self, values: Mapping[str, Any]) -> None:
+        """Facts that may change; named like params."""
+        if values:
+            self._send("tags", values={_valid(name): text for name, text in flatten(values)})
+
+    def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
+        """Numbers of one step; None is left out. MLflow knows no ``@``: ``ndcg@10`` becomes ``ndcg_at_10``."""
+        self._metrics([(step, values)])
+
+    def curve(self, rows: Iterable[Mapping[str, float | None]]) -> None:
+        """Metrics by iteration: each row has ``iteration`` (the step) and any number of metrics. Give each row once."""
+        self._metrics([(int(row["iteration"]), {name: row[name] for name in row if name != "iteration"}) for row in rows])
+
+    def dataset(self, name: str, source: str, digest: str, rows: int | None = None, context: str = "training") -> None:
+        """The data that the run read: path or URI, digest (MLflow keeps 36 characters) and number of rows."""
+        self._send("dataset", name=name, source=redact(source), digest=digest, rows=rows, context=context)
+
+    def figure(self, figure: Figure, path: str) -> None:
+        """A matplotlib figure as the artifact `path`, whose ending names the format: ``figures/curve.png``."""
+        self._write(path, lambda target: figure.savefig(target, dpi=120, bbox_inches="tight"))
+
+    def text(self, text: str, path: str) -> None:
+        self._write(path, lambda target: Path(target).write_text(text, "utf-8"))
+
+    def json(self, content: Any, path: str) -> None:
+        self.text(json.dumps(content, indent=2, sort_keys=True, default=str), path)
+
+    def file(self, path: str, folder: str = "") -> None:
+        """A local file, or a folder with all that it holds, as an artifact under `folder`."""
+        if not Path(path).exists():
+            raise RecsparkError(f"{path} does not exist: it can't be kept with the run")
+        self._send("artifact", path=str(Path(path)), folder=folder)
+
+    def model(
+        self,
+        scorer: type[Scorer],
+        folder: str,
+        example: pd.DataFrame,
+        name: str = "model",
+        code_paths: Sequence[str] | None = None,
+    ) -> None:
+        """The model as an ``mlflow.pyfunc`` that answers (user_id, item_id) pairs without Spark.
+
+        Parameters
+        ----------
+        scorer
+            class with ``load(folder)`` and ``predict(user_ids, item_ids)``, importable by its name from `code_paths`
+        folder
+            path or URI of the files that ``scorer.load`` reads; they are copied
+        example
+            a few rows of user_id and item_id in their true types: the signature is made from them
+        code_paths
+            files and packages logged beside the model; the package recspark where not given
+        """
+        if not (self._tracker.active and self._tracker.options.logModel):
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                with quiet_mlflow(self._tracker.options.timeoutSeconds):
+                    written = write_model(scorer, folder, example, code_paths, scratch)
+            except Exception as error:  # the training is over and its model is in the lake: don't fail the job for a copy
+                log.warning("model %s is not logged: %s", name, one_line(error))
+            else:
+                self._send("model", path=written, name=name)
+
+    def _metrics(self, steps: Iterable[tuple[int, Mapping[str, float | None]]]) -> None:
+        at = now()
+        points = [(_valid(key), float(value), at, step) for step, values in steps for key, value in values.items() if value is not None]
+        if points:
+            self._send("metrics", points=points)
+
+    def _write(self, path: str, write: Callable[[str], Any]) -> None:
+        if not self._tracker.active:
+            return
+        folder, _, file = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as scratch:
+            write(f"{scratch}/{file}")
+            self._send("artifact", path=f"{scratch}/{file}", folder=folder)
+
+    def _send(self, op: str, **args: Any) -> None:
+        self._tracker.send(self.id, op, **args)
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _valid(name: str) -> str:
+    """`name` in the letters that MLflow takes."""
+    return _NOT_IN_NAMES.sub("_", name.replace("@", "_at_"))

@@ -1,0 +1,86 @@
+"""Records that the store did not take, kept in the lake until they are sent: nothing is lost.
+
+``tracking-spool/<run id>/000007-metrics.json`` holds ``{"op": "metrics", "args": {...}}``, the arguments of one operation of
+:class:`recspark.tracking.store.Store`, numbered in their order. Files and folders of an operation lie beside it, under ``000007/``.
+One small file a record, because an object store can't append.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from recspark.data.lake import Lake
+
+FOLDER = "tracking-spool"
+
+
+class Spool:
+    """The records of all runs of one lake that wait to be sent."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.where = lake.path(FOLDER)
+        self._lake = lake
+        self._root = pafs.FileSystem.from_uri(self.where)[1]
+        self._numbers = itertools.count(1)
+
+    def send(self, run_id: str | None, op: str, args: dict[str, Any]) -> str:
+        """Keep one record and return the id of its run: a new one where `run_id` is None."""
+        # ids that sort by time: a parent is sent before its children
+        run_id = run_id or f"{time.time_ns():016x}{uuid.uuid4().hex[:16]}"
+        number = f"{next(self._numbers):06d}"
+        if "path" in args:
+            args = args | {"path": self._keep(args["path"], run_id, number)}
+        self._lake.write_json(f"{FOLDER}/{run_id}/{number}-{op}.json", {"op": op, "args": args})
+        return run_id
+
+    def refuses(self, error: Exception) -> bool:
+        return False
+
+    def runs(self) -> list[str]:
+        """The ids of the runs that have records here, parents before children."""
+        return self._names("")
+
+    def drain(self, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each record in its order, its path a local one; a record is deleted once the next one is asked for."""
+        for name in self._names(run_id):
+            if not name.endswith(".json"):
+                continue
+            record = self._lake.read_json(f"{FOLDER}/{run_id}/{name}")
+            op, args = record["op"], record["args"]
+            with tempfile.TemporaryDirectory() as scratch:
+                if "path" in args:
+                    args["path"] = fetch(self._lake.fs, f"{self._root}/{run_id}/{args['path']}", scratch)
+                yield op, args
+            self._lake.fs.delete_file(f"{self._root}/{run_id}/{name}")
+        self._lake.delete(f"{FOLDER}/{run_id}")
+
+    def _keep(self, source: str, run_id: str, number: str) -> str:
+        kept = f"{number}/{source.rpartition('/')[2]}"
+        _copy(pafs.LocalFileSystem(), source, self._lake.fs, f"{self._root}/{run_id}/{kept}")
+        return kept
+
+    def _names(self, run_id: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self._root}/{run_id}".rstrip("/"), allow_not_found=True)
+        return sorted(info.base_name for info in self._lake.fs.get_file_info(selector))
+
+
+def fetch(filesystem: pafs.FileSystem, path: str, scratch: str) -> str:
+    """A local path to the file or folder `path`: itself where `filesystem` is the local one, else a copy under `scratch`."""
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return path
+    target = f"{scratch}/{path.rpartition('/')[2]}"
+    _copy(filesystem, path, pafs.LocalFileSystem(), target)
+    return target
+
+
+def _copy(source: pafs.FileSystem, path: str, destination: pafs.FileSystem, target: str) -> None:
+    is_file = source.get_file_info(path).type == pafs.FileType.File
+    destination.create_dir(target.rpartition("/")[0] if is_file else target, recursive=True)
+    pafs.copy_files(path, target, source_filesystem=source, destination_filesystem=destination)

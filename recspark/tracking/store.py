@@ -1,0 +1,207 @@
+"""The MLflow store: one method an operation, each with plain JSON arguments so that a spooled one can be sent later.
+
+Only ``MlflowClient`` is used, never the fluent API: it has no "active run", so several runs at once don't mix.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: os.environ and the levels of loggers belong to the whole process: one call at a time changes them, and puts them back
+_PROCESS = threading.RLock()
+_NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")
+_METRICS_PER_BATCH = 1000
+_PARAMS_PER_BATCH = 100
+_LONGEST = {"param": 6000, "tag": 8000, "name": 250, "digest": 36}
+_SPOOLED_AS = "recspark.spooled_as"
+
+
+@contextmanager
+def quiet_mlflow(timeout: int) -> Iterator[None]:
+    """Call MLflow without its log lines, warnings, progress bars and telemetry, and with short waits; what the user has set stays."""
+    settings = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "PGCONNECT_TIMEOUT": str(timeout),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_UV_AUTO_DETECT": "false",
+    }
+    with _PROCESS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        added = {key: value for key, value in settings.items() if key not in os.environ}
+        os.environ.update(added)
+        levels: dict[logging.Logger, int] = {}
+        try:
+            import mlflow  # noqa: F401  (it sets the levels of its loggers, so it comes before they are changed)
+
+            levels.update((logger, logger.level) for logger in map(logging.getLogger, _NOISY_LOGGERS))
+            for logger in levels:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
+            for key in added:
+                os.environ.pop(key, None)
+
+
+class Store:
+    """One experiment of an MLflow tracking store (a server or a data base).
+
+    Parameters
+    ----------
+    uri
+        tracking URI
+    experiment
+        name of the experiment, created where it doesn't exist
+    artifacts
+        where the artifacts of a new experiment go when `uri` is a data base; a server decides for itself
+    timeout
+        seconds to wait for one answer
+    """
+
+    def __init__(self, uri: str, experiment: str, artifacts: str, timeout: int) -> None:
+        self.where = f"tracking store {uri}"
+        self._uri, self._experiment, self._artifacts, self._timeout = uri, experiment, artifacts, timeout
+
+    def send(self, run_id: str | None, op: str, args: dict[str, Any]) -> str | None:
+        """Carry out one operation; "start" returns the id of the new run."""
+        with quiet_mlflow(self._timeout):
+            return getattr(self, f"_{op}")(run_id, **args)
+
+    def refuses(self, error: Exception) -> bool:
+        """Whether the store was reached and turned down this one record, so that the next may well pass."""
+        return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")
+
+    def find(self, spooled_id: str) -> str | None:
+        """The run that was made from the spooled run `spooled_id`, if it has been sent."""
+        with quiet_mlflow(self._timeout):
+            found = self._client.search_runs([self._experiment_id], f"tags.`{_SPOOLED_AS}` = '{spooled_id}'", max_results=1)
+        return found[0].info.run_id if found else None
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        from mlflow import MlflowClient
+
+        if not self._is_server:
+            _connect_once(self._uri)
+        return MlflowClient(self._uri)
+
+    @property
+    def _is_server(self) -> bool:
+        return not self._uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
+
+    @cached_property
+    def _experiment_id(self) -> str:
+        from mlflow import MlflowException
+
+        location = None if self._is_server else self._artifacts
+        known = self._client.get_experiment_by_name(self._experiment)
+        if known is None:
+            try:
+                return self._client.create_experiment(self._experiment, artifact_location=location)
+            except MlflowException:  # another job may have made it a moment ago
+                known = self._client.get_experiment_by_name(self._experiment)
+                if known is None:
+                    raise
+        return known.experiment_id
+
+    def _start(self, run_id: str | None, name: str, tags: dict[str, str], parent: str | None, at: int) -> str:
+        tags = {key: _shorten(value, "tag") for key, value in tags.items()}
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+        if run_id:
+            tags[_SPOOLED_AS] = run_id
+        return self._client.create_run(self._experiment_id, start_time=at, tags=tags, run_name=name).info.run_id
+
+    def _end(self, run_id: str, status: str, at: int) -> None:
+        self._client.set_terminated(run_id, status, end_time=at)
+
+    def _params(self, run_id: str, values: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        params = [Param(_shorten(key, "name"), _shorten(value, "param")) for key, value in values.items()]
+        for chunk in _chunks(params, _PARAMS_PER_BATCH):
+            self._client.log_batch(run_id, params=chunk, synchronous=True)
+
+    def _tags(self, run_id: str, values: dict[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(_shorten(key, "name"), _shorten(value, "tag")) for key, value in values.items()]
+        for chunk in _chunks(tags, _PARAMS_PER_BATCH):
+            self._client.log_batch(run_id, tags=chunk, synchronous=True)
+
+    def _metrics(self, run_id: str, points: list[tuple[str, float, int, int]]) -> None:
+        """`points` are (name, value, milliseconds since 1970, step)."""
+        from mlflow.entities import Metric
+
+        for chunk in _chunks([Metric(*point) for point in points], _METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=chunk, synchronous=True)
+
+    def _dataset(self, run_id: str, name: str, source: str, digest: str, rows: int | None, context: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=name,
+            digest=digest[: _LONGEST["digest"]],
+            source_type=source.partition("://")[0] if "://" in source else "local",
+            source=json.dumps({"uri": source}),
+            profile=None if rows is None else json.dumps({"num_rows": rows}),
+        )
+        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+    def _artifact(self, run_id: str, path: str, folder: str) -> None:
+        self._client.log_artifact(run_id, path, folder or None)
+
+    def _model(self, run_id: str, path: str, name: str) -> None:
+        """Make a logged model of the MLflow model in the folder `path`, as ``mlflow.pyfunc.log_model`` would."""
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        run = self._client.get_run(run_id)
+        logged = self._client.create_logged_model(run.info.experiment_id, name, source_run_id=run_id, params=run.data.params)
+        model = Model.load(path)
+        model.run_id, model.model_id, model.model_uuid = run_id, logged.model_id, logged.model_id
+        model.artifact_path = logged.artifact_location
+        model.save(os.path.join(path, "MLmodel"))
+        self._client.log_model_artifacts(logged.model_id, path)
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+def _connect_once(uri: str) -> None:
+    """Fail at once where MLflow would try ten times, for 100 seconds in all, to open the data base `uri`."""
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        os.makedirs(os.path.dirname(os.path.abspath(url.database)), exist_ok=True)
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    try:
+        sqlalchemy.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def _shorten(text: str, kind: str) -> str:
+    longest = _LONGEST[kind]
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    items = iter(items)
+    while chunk := list(islice(items, size)):
+        yield chunk

@@ -1,0 +1,164 @@
+"""Where runs go: to the store, else to the spool, else nowhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from recspark.config import Check, Option, Section, at_least
+from recspark.data.lake import Lake
+from recspark.errors import ConfigError, RecsparkError
+from recspark.tracking.provenance import flatten, one_line, provenance, redact
+from recspark.tracking.run import Run, now
+from recspark.tracking.spool import Spool
+from recspark.tracking.store import Store
+
+log = logging.getLogger("recspark.tracking")
+
+
+class TrackingOptions(Section):
+    """Where runs go and what they hold."""
+
+    name = "tracking"
+    enabled = Option(bool, True, "whether jobs are tracked")
+    uri = Option(str, None, "MLflow tracking URI; unset: MLFLOW_TRACKING_URI, else mlflow.db in the lake")
+    experiment = Option(str, "recspark", "MLflow experiment of the runs", Check(lambda name: bool(name.strip()), "not empty"))
+    runName = Option(str, None, "name of the outermost run; unset: the name of the job")
+    parentRunId = Option(str, None, "run that the outermost run is nested in, where a scheduler starts each job by itself")
+    timeoutSeconds = Option(int, 10, "longest wait for one answer of the store, in seconds", at_least(1))
+    logModel = Option(bool, True, "whether the model's files are copied to the store")
+
+
+class Tracker:
+    """Starts runs, and sends what they report to the store; once that fails, to the spool in the lake.
+
+    The store is ``options.uri``, else the environment's MLFLOW_TRACKING_URI, else ``mlflow.db`` and ``mlartifacts/`` in a local
+    lake. A remote lake can hold no data base: without a URI its runs go to the spool.
+    """
+
+    def __init__(self, lake: Lake, options: TrackingOptions | None = None) -> None:
+        self.options = options or TrackingOptions()
+        self.uri = self.options.uri or os.environ.get("MLFLOW_TRACKING_URI") or _default_uri(lake)
+        self._spool = Spool(lake)
+        self._store = self.uri and Store(self.uri, self.options.experiment, lake.path("mlartifacts"), self.options.timeoutSeconds)
+        self._places = tuple(filter(None, (self._store, self._spool))) if self.options.enabled else ()
+        self._falling_back = threading.Lock()
+        if self._places and not self._store:
+            log.warning("%s can hold no MLflow data base: set tracking.uri; %s", redact(lake.root), self._kept)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything that a run reports is kept anywhere."""
+        return bool(self._places)
+
+    @contextmanager
+    def run(
+        self,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        parent: Run | None = None,
+        conf_file: str | None = None,
+    ) -> Iterator[Run]:
+        """A run that ends FINISHED, FAILED by an exception (its message a tag), or KILLED by an interrupt.
+
+        `name` is the job's; it is also the tag ``recspark.job``. A conf file becomes an artifact, without its secrets.
+        """
+        run = Run(self, self._start(name, tags or {}, parent))
+        status = "FAILED"
+        try:
+            run.params(params or {})
+            if conf_file:
+                run.text(redact(Path(conf_file).read_text("utf-8")), f"conf/{Path(conf_file).name}")
+            yield run
+            status = "FINISHED"
+        except Exception as error:
+            run.tags({"recspark.error": f"{type(error).__name__}: {error}"})
+            raise
+        except BaseException:
+            status = "KILLED"
+            raise
+        finally:
+            self.send(run.id, "end", status=status, at=now())
+
+    def sync(self) -> int:
+        """Send what waits in the spool, and return the number of runs. Not while a job writes to it.
+
+        A record is deleted once it is sent, so that a sync that stops halfway goes on where it was.
+
+        Raises
+        ------
+        RecsparkError
+            The store can't be reached; what was not sent stays in the spool.
+        """
+        if not self._store:
+            raise ConfigError("tracking.uri is not set: name the tracking store that the spooled runs are sent to")
+        runs = self._spool.runs()
+        try:
+            for spooled in runs:
+                self._sync_run(self._store, spooled)
+        except Exception as error:
+            raise RecsparkError(f"{redact(self._store.where)} can't be reached ({one_line(error)}): {self._kept}") from error
+        return len(runs)
+
+    def _sync_run(self, store: Store, spooled: str) -> None:
+        run_id = store.find(spooled) or spooled
+        for op, args in self._spool.drain(spooled):
+            if args.get("parent"):
+                args["parent"] = store.find(args["parent"]) or args["parent"]
+            run_id = self._deliver(store, run_id, op, args) or run_id
+
+    def _start(self, name: str, tags: Mapping[str, Any], parent: Run | None) -> str | None:
+        if not self.active:
+            return None
+        title = name if parent else self.options.runName or name
+        facts = self._provenance | {"recspark.job": name} | dict(flatten(tags))
+        return self.send(None, "start", name=title, tags=facts, parent=parent.id if parent else self.options.parentRunId, at=now())
+
+    def send(self, run_id: str | None, op: str, **args: Any) -> str | None:
+        """Hand one record to the first place that takes it; "start" returns the id of the run. Never raises."""
+        while places := self._places:
+            try:
+                return self._deliver(places[0], run_id, op, args)
+            except Exception as error:
+                self._fall_back(places, error)
+        return None
+
+    def _deliver(self, place: Store | Spool, run_id: str | None, op: str, args: dict[str, Any]) -> str | None:
+        try:
+            return place.send(run_id, op, args)
+        except Exception as error:
+            if op == "start" or not place.refuses(error):
+                raise
+            log.warning("%s refused the %s of run %s: %s", redact(place.where), op, run_id, one_line(error))
+            return None
+
+    def _fall_back(self, places: tuple[Store | Spool, ...], error: Exception) -> None:
+        with self._falling_back:
+            if self._places is not places:  # another thread was here first, and has warned
+                return
+            self._places = places[1:]
+            then = self._kept if self._places else "runs are not tracked any more"
+            log.warning("%s can't be reached (%s): %s", redact(places[0].where), one_line(error), then)
+
+    @property
+    def _kept(self) -> str:
+        return f"runs are kept in {redact(self._spool.where)} until `recspark sync` sends them"
+
+    @cached_property
+    def _provenance(self) -> dict[str, str]:
+        return provenance()
+
+
+def _default_uri(lake: Lake) -> str | None:
+    if not isinstance(lake.fs, pafs.LocalFileSystem):
+        return None
+    return f"sqlite:///{pafs.FileSystem.from_uri(lake.root)[1]}/mlflow.db"

@@ -1,0 +1,71 @@
+"""What Spark's JVM is started with, and what becomes of its words; test_session.py starts it."""
+
+import os
+
+import pytest
+
+from recspark.engine import jvm
+
+
+@pytest.mark.parametrize(
+    ("master", "local"),
+    [("local", True), ("local[*]", True), ("local[4,2]", True), ("local-cluster[2,1,1024]", False), ("spark://h:7077", False)],
+)
+def test_local_masters(master, local):
+    assert jvm.is_local(master) is local
+
+
+@pytest.fixture
+def bare_environment(monkeypatch, tmp_path):
+    for key in ("MASTER", "SPARK_DRIVER_MEMORY", "SPARK_SUBMIT_OPTS", "SPARK_LOCAL_IP", "PYSPARK_SUBMIT_ARGS"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_launch_variables_yield_to_the_users(monkeypatch):
+    variables = jvm._launch_variables({})
+    assert variables["MASTER"] == "local[*]"
+    assert variables["SPARK_LOCAL_IP"] == "127.0.0.1"
+    for key, value in {"MASTER": "local[7]", "SPARK_DRIVER_MEMORY": "5g", "SPARK_LOCAL_IP": "10.0.0.1"}.items():
+        monkeypatch.setenv(key, value)
+        assert jvm._launch_variables({"spark.driver.memory": "1g"})[key] == value
+    monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dmine=1")
+    assert jvm._launch_variables({})["SPARK_SUBMIT_OPTS"].endswith(" -Dmine=1")
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_loopback_only_where_the_master_is_surely_local(monkeypatch, tmp_path):
+    assert "SPARK_LOCAL_IP" not in jvm._launch_variables({"spark.master": "spark://host:7077"})
+    (tmp_path / "spark-defaults.conf").write_text("spark.master yarn\n")
+    assert "SPARK_LOCAL_IP" not in jvm._launch_variables({})
+
+
+@pytest.mark.parametrize(
+    ("said", "passed_on"),
+    [
+        (jvm.INCUBATOR + b"\nWARN one\nWARN two", b"WARN one\nWARN two"),
+        (b"Error: no memory\n" + jvm.INCUBATOR, b"Error: no memory\n" + jvm.INCUBATOR),
+        (jvm.INCUBATOR + b"\n", b""),
+        (b"", b""),
+    ],
+)
+def test_the_jvms_words_are_passed_on(capfdbinary, said, passed_on):
+    read_end, write_end = os.pipe()
+    os.write(write_end, said)
+    os.close(write_end)
+    jvm._relay(read_end)
+    assert capfdbinary.readouterr().err == passed_on
+
+
+@pytest.mark.parametrize(("pages", "gib"), [(2**17, 1), (2**21, 4), (2**26, 8)])
+def test_half_of_memory(monkeypatch, pages, gib):
+    monkeypatch.setattr(jvm.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": pages}.get)
+    monkeypatch.setattr(jvm.Path, "read_text", lambda path: "max\n")
+    assert jvm._half_of_memory() == gib
+
+
+def test_half_of_a_containers_memory(monkeypatch):
+    monkeypatch.setattr(jvm.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**26}.get)
+    monkeypatch.setattr(jvm.Path, "read_text", lambda path: f"{6 * 2**30}\n")
+    assert jvm._half_of_memory() == 3

@@ -1,0 +1,217 @@
+"""The rules of the house, checked on the source: which way imports point, what kernels and jobs hold, docstrings, names.
+
+Each rule is a function from a project's root folder to the list of its breaches; each is shown to find one in a bad snippet.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: who may import whom: any part to the left of its own, and nobody on its own level but itself
+ORDER = "errors < config < data, kernels < features < engine < models < evaluation, tracking < cli < jobs"
+LEVELS = {part: level for level, parts in enumerate(ORDER.split(" < ")) for part in parts.split(", ")}
+ONLY_IN = {"mlflow": "tracking"}
+NEVER_IN_KERNELS = {"pyspark", "py4j", "pandas", "pyarrow"}
+NEVER_IN_JOBS = {"numpy", "pandas", "scipy", "numba", "pyarrow", "math"}
+UDFS = {"udf", "pandas_udf", "arrow_udf", "mapInPandas", "mapInArrow", "applyInPandas", "applyInArrow", "mapPartitions"}
+JOB_LINES = 60
+BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
+
+
+def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            yield path.relative_to(root), ast.parse(path.read_text("utf-8"), str(path))
+
+
+def part_of(path: Path) -> str:
+    """``recspark/data/lake.py`` is of the part data, ``recspark/cli.py`` of cli, ``jobs/train.py`` of jobs."""
+    return "jobs" if path.parts[0] == "jobs" else path.with_suffix("").parts[1]
+
+
+def imported(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of everything imported anywhere in a module, relative imports resolved."""
+    package = path.parts[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*start, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+def imports_point_one_way(root: Path) -> list[str]:
+    breaches = []
+    for path, tree in sources(root, "recspark", "jobs"):
+        part = part_of(path)
+        if part != "__init__" and part not in LEVELS:
+            breaches.append(f"{path}: {part} has no place in {ORDER}")
+            continue
+        for line, name in imported(path, tree):
+            parts = name.split(".")
+            target = "jobs" if parts[0] == "jobs" else parts[1] if parts[0] == "recspark" and len(parts) > 1 else part
+            if target != part and LEVELS.get(target, len(LEVELS)) >= LEVELS.get(part, 0):
+                breaches.append(f"{path}:{line}: {part} imports {name}")
+    return breaches
+
+
+def one_module_imports_mlflow(root: Path) -> list[str]:
+    return [
+        f"{path}:{line}: {name} belongs in {ONLY_IN[name.split('.')[0]]}"
+        for path, tree in sources(root, "recspark", "jobs")
+        for line, name in imported(path, tree)
+        if part_of(path) != ONLY_IN.get(name.split(".")[0], part_of(path))
+    ]
+
+
+def kernels_know_only_arrays(root: Path) -> list[str]:
+    return forbidden_imports(root, "recspark/kernels", NEVER_IN_KERNELS)
+
+
+def jobs_hold_no_formula(root: Path) -> list[str]:
+    return forbidden_imports(root, "jobs", NEVER_IN_JOBS)
+
+
+def forbidden_imports(root: Path, folder: str, forbidden: set[str]) -> list[str]:
+    return [
+        f"{path}:{line}: imports {name}"
+        for path, tree in sources(root, folder)
+        for line, name in imported(path, tree)
+        if name.split(".")[0] in forbidden
+    ]
+
+
+def jobs_hold_no_udf(root: Path) -> list[str]:
+    return [
+        f"{path}:{node.lineno}: {name}"
+        for path, tree in sources(root, "jobs")
+        for node in ast.walk(tree)
+        for name in names_of(node)
+        if name in UDFS
+    ]
+
+
+def names_of(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Attribute):
+        return [node.attr]
+    if isinstance(node, ast.ImportFrom):
+        return [alias.name for alias in node.names]
+    return []
+
+
+def jobs_fit_on_a_screen(root: Path) -> list[str]:
+    lengths = {path: len((root / path).read_text("utf-8").splitlines()) for path, _ in sources(root, "jobs")}
+    return [f"{path}: {lines} lines, more than {JOB_LINES}" for path, lines in lengths.items() if lines > JOB_LINES]
+
+
+def public_things_have_docstrings(root: Path) -> list[str]:
+    """A function of a single statement may stand without: its name, its types and that statement say it all."""
+    return [
+        f"{path}:{node.lineno}: {node.name} has no docstring"
+        for path, tree in sources(root, "recspark")
+        for node in tree.body
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_")
+        if ast.get_docstring(node) is None and (isinstance(node, ast.ClassDef) or len(node.body) > 1)
+    ]
+
+
+def modules_have_telling_names(root: Path) -> list[str]:
+    return [
+        f"{path}: a module called {name} could hold anything"
+        for path, _ in sources(root, "recspark", "jobs")
+        for name in path.with_suffix("").parts
+        if name in BAD_NAMES
+    ]
+
+
+RULES = [
+    imports_point_one_way,
+    one_module_imports_mlflow,
+    kernels_know_only_arrays,
+    jobs_hold_no_formula,
+    jobs_hold_no_udf,
+    jobs_fit_on_a_screen,
+    public_things_have_docstrings,
+    modules_have_telling_names,
+]
+
+GOOD = {
+    "recspark/__init__.py": '__version__ = "1"',
+    "recspark/errors.py": 'class RecsparkError(Exception):\n    """Said in one sentence."""',
+    "recspark/config.py": "from recspark.errors import RecsparkError",
+    "recspark/kernels/als.py": "import numpy as np\nfrom . import linalg\nfrom ..errors import RecsparkError",
+    "recspark/kernels/linalg.py": "def solve(a, b):\n    return a / b\ndef _hidden():\n    pass\n    pass",
+    "recspark/models/als.py": "from recspark.engine.loop import run\nimport recspark.kernels.als\nfrom recspark import config",
+    "recspark/engine/loop.py": "import pandas, pyspark",
+    "recspark/tracking/runs.py": "import mlflow.pyfunc\nfrom recspark.models import als",
+    "recspark/cli.py": "def main():\n    from recspark.tracking import runs",
+    "jobs/train.py": "from recspark.cli import main\nmain()",
+}
+
+BAD = [
+    (imports_point_one_way, "recspark/models/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports recspark.evaluation"),
+    (imports_point_one_way, "recspark/models/als.py", "from recspark import tracking", "models imports recspark.tracking"),
+    (imports_point_one_way, "recspark/models/als.py", "import recspark.cli", "models imports recspark.cli"),
+    (imports_point_one_way, "recspark/models/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports recspark.tracking.run"),
+    (imports_point_one_way, "recspark/data/lake.py", "from recspark.kernels import csr", "data imports recspark.kernels"),
+    (imports_point_one_way, "recspark/errors.py", "import recspark.config", "errors imports recspark.config"),
+    (imports_point_one_way, "recspark/__init__.py", "from recspark.models import ALS", "__init__ imports recspark.models"),
+    (imports_point_one_way, "recspark/cli.py", "from jobs.train import main", "cli imports jobs.train"),
+    (imports_point_one_way, "recspark/cli.py", "import recspark.plots", "cli imports recspark.plots"),
+    (imports_point_one_way, "recspark/plots.py", "", "plots has no place"),
+    (one_module_imports_mlflow, "recspark/models/als.py", "def f():\n    import mlflow.pyfunc", "als.py:2: mlflow.pyfunc"),
+    (one_module_imports_mlflow, "jobs/train.py", "from mlflow import log_metric", "train.py:1: mlflow"),
+    (kernels_know_only_arrays, "recspark/kernels/als.py", "from pyspark.sql import DataFrame", "pyspark.sql.DataFrame"),
+    (kernels_know_only_arrays, "recspark/kernels/als.py", "def f():\n    import pandas as pd", "als.py:2: imports pandas"),
+    (jobs_hold_no_formula, "jobs/train.py", "import numpy as np", "imports numpy"),
+    (jobs_hold_no_udf, "jobs/train.py", "from pyspark.sql.functions import pandas_udf", "pandas_udf"),
+    (jobs_hold_no_udf, "jobs/train.py", "df.mapInArrow(f, s)", "train.py:1: mapInArrow"),
+    (jobs_fit_on_a_screen, "jobs/train.py", "pass\n" * 61, "61 lines"),
+    (public_things_have_docstrings, "recspark/cli.py", "def main():\n    a = 1\n    return a", "main has no docstring"),
+    (public_things_have_docstrings, "recspark/cli.py", "class Job:\n    pass", "Job has no docstring"),
+    (modules_have_telling_names, "recspark/data/utils.py", "", "utils could hold anything"),
+    (modules_have_telling_names, "recspark/core/als.py", "", "core could hold anything"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_project_keeps(rule):
+    assert rule(ROOT) == []
+
+
+def test_there_is_something_to_check():
+    assert len(list(sources(ROOT, "recspark"))) > 10
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name, text in GOOD.items():
+        write(tmp_path / name, text)
+    return tmp_path
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_good_project_has_no_breach(rule, project):
+    assert rule(project) == []
+
+
+@pytest.mark.parametrize(("rule", "name", "text", "breach"), BAD, ids=[f"{rule.__name__}-{breach}" for rule, _, _, breach in BAD])
+def test_a_breach_is_found(rule, name, text, breach, project):
+    write(project / name, text)
+    breaches = rule(project)
+    assert len(breaches) == 1
+    assert breach in breaches[0]
+
+
+def test_each_rule_is_shown_to_fail():
+    assert {rule for rule, *_ in BAD} == set(RULES)
