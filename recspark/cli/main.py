@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from recspark.config import read_conf
+from recspark.engine.jvm import separate_stderr
 from recspark.errors import RecsparkError
 
 log = logging.getLogger("recspark")
@@ -29,6 +30,8 @@ JOBS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job; returns its exit code: 0 done, 1 unforeseen, 2 usage or conf, 3 data rejected, 4 gate not passed."""
     options = _parser().parse_args(arguments)
+    # spark-submit sends both streams of a Python driver to stdout; stdout is for the summary alone
+    separate_stderr()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     log.setLevel(logging.WARNING if options.quiet else logging.INFO)
     try:

@@ -80,7 +80,7 @@ def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
 
 
 def _curve(model: FactorModel, name: str) -> pd.DataFrame:
-    return model.summary.curve.assign(run=name)
+    return model.summary.curve.rename(columns={"iteration": "epoch"}).assign(run=name)
 
 
 def evaluate(job: Context) -> dict[str, Any]:

@@ -40,8 +40,8 @@ _TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.
 #: where parts lie that are joined before they are published
 _PARTS = ".parts"
 _SUMS = ("read", "kept", "quarantined")
-#: options that say where the input is, not what becomes of it
-_PLACES = ("source", "baseUrl", "cacheFolder")
+#: options that say where the input is, not what becomes of it; the edition is named apart
+_PLACES = ("source", "baseUrl", "cacheFolder", "dataset")
 
 
 def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions) -> dict[str, Any]:
@@ -144,20 +144,22 @@ def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table]) -> dict
     places = {name: locate(path) for name, (path, _) in tables.items()}
     folders = {name: folder for name, (_, folder) in places.items()}
     loader = Loader(work.chunks, work.rules, work.fs, places["ratings"][0], folders)
-    every = spark.range(len(work.chunks)).select(F.col("id").cast("int").alias("chunk"), F.array().alias("drop"))
-    reports = _run(spark, loader, every)
+    # a few chunks to a task, so that tasks stay even
+    n_tasks = max(1, min(len(work.chunks), 4 * spark.sparkContext.defaultParallelism))
+    reports = _run(loader, spark.range(0, len(work.chunks), 1, n_tasks).select(F.col("id").alias("chunk"), F.array().alias("drop")))
     split = {chunk.layout.table: tables[chunk.layout.table] for chunk in work.chunks if not chunk.whole}
     replaced = replaced_rows(spark, split)
     if replaced is not None:
-        reports |= _run(spark, loader, replaced)
+        reports |= _run(loader, replaced.repartition(n_tasks))
     return _tally(work, reports)
 
 
-def _run(spark: SparkSession, loader: Loader, work: DataFrame) -> dict[int, Row]:
-    """Load the chunks of `work` (chunk, drop); the report of each. A few chunks to a task, so that tasks stay even."""
-    n_tasks = max(1, min(len(loader.chunks), 4 * spark.sparkContext.defaultParallelism))
-    spread = work.select("chunk", F.col("drop").cast("array<bigint>")).repartition(n_tasks)
-    return {row.chunk: row for row in spread.mapInArrow(loader, REPORT).collect()}
+def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
+    """Load the chunks of `work` (chunk, drop); the report of each."""
+    typed = work.select(F.col("chunk").cast("int"), F.col("drop").cast("array<bigint>"))
+    return {row.chunk: row for row in typed.mapInArrow(loader, REPORT).collect()}
+
+
 def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
     """The reports of chunks, summed by table."""
     counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None} for table in work.loaded}

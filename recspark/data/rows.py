@@ -172,12 +172,12 @@ def read_plain(body: bytes, chunk: Chunk) -> Rows | None:
     """Rows of well-formed lines by Arrow's CSV reader; None where that reader could differ from :func:`read_exact`.
 
     That is where a field may be quoted, not of its type, hexadecimal (Arrow reads ``0x1F`` as a number), or holds a
-    NUL or a lone carriage return, and where the fields of a line are too few or too many.
+    NUL or a lone carriage return, and where a line is empty or its fields are too few or too many.
     """
     layout = chunk.layout
     separator = layout.separator.encode()
     doubtful = [b"\0", b"0x", b"0X"] + [b'"'] * layout.quoted + [_UNUSED] * (len(separator) > 1)
-    if any(mark in body for mark in doubtful):
+    if any(mark in body for mark in (*doubtful, b"\n\n", b"\n\r\n")) or body.startswith((b"\n", b"\r\n")):
         return None
     text = body if layout.encoding == "utf-8" else body.decode(layout.encoding).encode()
     if len(separator) > 1:

@@ -1,4 +1,4 @@
-"""Splits of the ratings into training, validation and test rows; docs/splits.md defines each kind."""
+"""Splits of the ratings into training, validation and test rows; docs/splits.md defines each kind and its guarantees."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
         return ("tables/ratings",)
     folder = f"tables/given/{options.fold}"
     if not lake.exists(folder):
-        raise ConfigError(f"split.fold = {options.fold!r} is not allowed: the data set gives no such split ({lake.path(folder)} does not exist)")
+        raise ConfigError(f"split.fold = {options.fold!r} is not allowed: the data set gives no such split, {lake.path(folder)} is missing")
     return f"{folder}/train", f"{folder}/test"
 
 
@@ -166,4 +166,5 @@ def _checked_counts(parts: dict[str, DataFrame], rows: int, product: str) -> dic
 
 
 def _summary(product: str, manifest: dict[str, Any], current: bool) -> dict[str, Any]:
-    return {"product": product, "kind": manifest["options"]["kind"], "current": current, "counts": manifest["counts"], "cold": manifest["cold"]}
+    report = {key: manifest[key] for key in ("counts", "cold")}
+    return {"product": product, "kind": manifest["options"]["kind"], "current": current} | report

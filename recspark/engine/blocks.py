@@ -134,6 +134,7 @@ def _needed(source: np.ndarray, n_source: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_block(store: Store, side: str, block: int) -> Block:
+    """Map the block that `build_block` wrote."""
     name = f"blocks/{side}-{block:05d}"
     watched = [role for role in ROLES[1:] if store.exists(f"{name}/{role}")]
     csr = {role: CSR(**store.load(f"{name}/{role}")) for role in ("train", *watched)}

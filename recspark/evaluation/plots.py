@@ -93,7 +93,8 @@ def plot_residuals(slices: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(10.5, 4.8), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _residual_panel(left, slices[slices["slice"] == "rating"], "By rating level", "actual rating, over its share of test rows")
-    _residual_panel(right, slices[slices["slice"] == "item_popularity"], "By item popularity", "training ratings of the item (from), over their share of test rows")
+    label = "training ratings of the item (from), over their share of test rows"
+    _residual_panel(right, slices[slices["slice"] == "item_popularity"], "By item popularity", label)
     left.set_ylabel("prediction - rating (rating units)")
     right.legend(frameon=False, loc="best")
     return figure

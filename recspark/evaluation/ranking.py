@@ -16,6 +16,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.errors import RecsparkError
 from recspark.evaluation.user_metrics import METRICS_AT_K, auc
 from recspark.kernels.topn import ranks_of
 
@@ -65,9 +66,9 @@ def per_user_ranking(
     Returns
     -------
     DataFrame
-        ``user_id, known boolean`` (whether the model knows the user), ``n_relevant int, n_candidates int``, then one double per
-        :func:`metric_names`: null for users that are not known or have nothing relevant. Both inputs are shuffled once by
-        a hash of user_id; row order doesn't matter.
+        ``user_id, known boolean`` (whether the model knows the user), ``n_relevant int``, then ``n_candidates int`` and one double
+        per :func:`metric_names`, all null for users that are not known or have nothing relevant. Both inputs are shuffled
+        once by a hash of user_id; row order doesn't matter.
     """
     relevant = F.lit(True) if threshold is None else F.coalesce(F.col("rating") >= threshold, F.lit(False))
     user_type = test.schema["user_id"].dataType.simpleString()
@@ -86,27 +87,25 @@ def per_user_ranking(
 
 def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int]) -> pd.DataFrame:
     """What a worker does: the metrics of the users of `test` (user_id, item_id, relevant), given what they have `seen`."""
-    users = pd.Index(test["user_id"].unique())
-    items = pd.Index(scorer.item_ids)
+    users, items = pd.Index(test["user_id"].unique()), pd.Index(scorer.item_ids)
     positions = pd.Index(scorer.user_ids).get_indexer(users)
     relevant = test.loc[test["relevant"], ["user_id", "item_id"]].drop_duplicates()
     n_relevant = np.bincount(users.get_indexer(relevant["user_id"]), minlength=len(users))
-    result = pd.DataFrame({"user_id": users, "known": positions >= 0, "n_relevant": n_relevant, "n_candidates": 0})
-    result = result.reindex(columns=[*result.columns, *metric_names(ks)])
-    ranked = np.flatnonzero(result["known"] & (n_relevant > 0))
+    ranked = np.flatnonzero((positions >= 0) & (n_relevant > 0))
+    names = ["n_candidates", *metric_names(ks)]
+    table = np.full((len(users), len(names)), np.nan)
     if len(ranked):
-        seen_rows = _csr(users[ranked], items, seen)
-        wanted_rows = _csr(users[ranked], items, relevant)
-        table = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], seen_rows, wanted_rows, ks)
-        result.iloc[ranked, 3:] = table
-    return result
+        rows = (_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
+        table[ranked] = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], *rows, ks)
+    counts = pd.DataFrame({"user_id": users, "known": positions >= 0, "n_relevant": n_relevant})
+    return pd.concat([counts, pd.DataFrame(table, columns=names)], axis=1)
 
 
 def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(indptr, indices) of the pairs of these users and items, each once, ascending; pairs of others are left out."""
+    """(indptr, indices) of the pairs of these users and items, ascending in a row; pairs of others are left out."""
     rows, columns = users.get_indexer(pairs["user_id"]), items.get_indexer(pairs["item_id"])
     inside = (rows >= 0) & (columns >= 0)
-    cells = np.unique(rows[inside] * len(items) + columns[inside])
+    cells = np.sort(rows[inside] * len(items) + columns[inside])
     return np.searchsorted(cells, np.arange(len(users) + 1) * len(items)), (cells % max(1, len(items))).astype(np.int32)
 
 
@@ -115,17 +114,26 @@ def _metric_table(scorer, positions, n_relevant, seen_rows, wanted_rows, ks) -> 
     height = max(1, SCORE_BYTES // (4 * max(1, len(scorer.item_ids))))
     table = []
     for start in range(0, len(positions), height):
-        block = slice(start, start + height + 1)
-        scores = np.ascontiguousarray(scorer.scores(positions[start : start + height]), np.float32)
-        indptr = wanted_rows[0][block]
+        scores = _scores(scorer, positions[start : start + height])
+        edges = slice(start, start + len(scores) + 1)
+        indptr = wanted_rows[0][edges]
         wanted = wanted_rows[1][indptr[0] : indptr[-1]]
         bounds = indptr - indptr[0]
-        ranks, midranks, candidates = ranks_of(scores, seen_rows[0][block], seen_rows[1], bounds, wanted)
+        ranks, midranks, candidates = ranks_of(scores, seen_rows[0][edges], seen_rows[1], bounds, wanted)
         for user, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
             found = ranks[low:high] > 0
             values = _user_metrics(ranks[low:high][found], midranks[low:high][found], n_relevant[start + user], candidates[user], ks)
             table.append([candidates[user], *values])
     return np.array(table)
+
+
+def _scores(scorer: Scorer, positions: np.ndarray) -> np.ndarray:
+    scores = np.ascontiguousarray(scorer.scores(positions), np.float32)
+    expected = (len(positions), len(scorer.item_ids))
+    if scores.shape != expected:
+        # the kernels don't check bounds
+        raise RecsparkError(f"{type(scorer).__name__}.scores gave an array of shape {scores.shape}: it must be {expected}, users x items")
+    return scores
 
 
 def _user_metrics(ranks, midranks, n_relevant, n_candidates, ks) -> list[float]:

@@ -4,10 +4,10 @@ Row u of the side that is written (`dst`) minimises, over its entries j of the s
 
     sum_j w_j (r_j - mean - c_j - b_u - <x_u, y_j>)^2  +  <x_u, G x_u>  +  s_u (reg |x_u|^2 + bias_reg b_u^2),
 
-with y_j, c_j the source's factors and biases and ``s_u = (sum_j w_j)^reg_power`` (power 1 is the weighted-lambda
+with y_j, c_j the source's factors and biases and ``s_u = n_u^reg_power``, n_u = sum_j w_j (power 1 is the weighted-lambda
 regularisation of Zhou et al. 2008 that MLlib uses, power 0 plain ridge). G is zero for explicit ratings. Implicit
-feedback (Hu, Koren, Volinsky 2008) is the same problem with ``G = Y'Y``, w = confidence - 1 and target
-``r = confidence / w``: expand the squares to see that both objectives differ by a constant.
+feedback (Hu, Koren, Volinsky 2008) is the same problem with ``G = Y'Y``, w = confidence - 1, target ``r = confidence / w``
+and n_u the number of positive targets: expand the squares to see that both objectives differ by a constant.
 """
 
 from __future__ import annotations
@@ -23,11 +23,17 @@ PANEL = 128
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, panel, a, b, c):
-    """Add one row's normal equations to a (upper), b = Y'Wt and c = Y'W1; return sum(w) and sum(w t)."""
+    """Add one row's normal equations to a (upper), b = Y'Wt and c = Y'W1; return sum(w), sum(w t) and the number of positive values.
+
+    Sums over a panel are float32; b and c, whose terms cancel, add the panels up in float64.
+    """
     rank = src.shape[1]
-    total, target_sum = 0.0, 0.0
+    total, target_sum, positive = 0.0, 0.0, 0.0
+    panel_b, panel_c = np.empty(rank, np.float32), np.empty(rank, np.float32)
     for first in range(start, stop, panel.shape[0]):
         m = min(panel.shape[0], stop - first)
+        panel_b[:] = 0
+        panel_c[:] = 0
         for t in range(m):
             j = indices[first + t]
             w = weights[first + t] if len(weights) > 0 else np.float32(1)
@@ -36,12 +42,16 @@ def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, pane
             for l in range(rank):
                 y = src[j, l]
                 panel[t, l] = root * y
-                b[l] += target * y
-                c[l] += w * y
+                panel_b[l] += target * y
+                panel_c[l] += w * y
             total += w
             target_sum += target
+            positive += values[first + t] > 0
+        for l in range(rank):
+            b[l] += panel_b[l]
+            c[l] += panel_c[l]
         add_gram_inplace(panel, m, a)
-    return total, target_sum
+    return total, target_sum, positive
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -53,8 +63,8 @@ def _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg
         a[:] = gram
     else:
         a[:] = 0
-    total, target_sum = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, panel, a, b, c)
-    scale = total**reg_power
+    total, target_sum, positive = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, panel, a, b, c)
+    scale = (positive if gram.shape[0] > 0 else total) ** reg_power
     for i in range(src.shape[1]):
         a[i, i] += np.float32(scale * reg)
     for i in range(src.shape[1], a.shape[0]):
@@ -169,7 +179,8 @@ def solve_rows(
     n = padded(rank)
     panel = np.zeros((PANEL, n), np.float32)
     a = np.empty((n, n), np.float32)
-    b, c, p, q = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    b, c = np.empty(n), np.empty(n)
+    p, q = np.empty(n, np.float32), np.empty(n, np.float32)
     penalty = 0.0
     for row in range(lo, hi):
         start, stop = indptr[row], indptr[row + 1]
@@ -222,10 +233,10 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
         if m == 0:
             x[:] = 0
             continue
-        total = 0.0
+        positive = 0.0
         for t in range(m):
-            total += weights[start + t]
-        ridge = np.float32(reg * total**reg_power)
+            positive += values[start + t] > 0
+        ridge = np.float32(reg * positive**reg_power)
         for i in range(rank):
             r[i] = -ridge * x[i]
         for i in range(rank):

@@ -26,6 +26,9 @@ from recspark.models.workspace import work_folder
 
 log = logging.getLogger("recspark.fit")
 
+#: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form divides by it
+LEAST_EXCESS = 1e-4
+
 
 class ALSModel(FactorModel):
     """The factors that `ALS` fitted."""
@@ -138,11 +141,12 @@ class ALS(Estimator, RatingColumns, DefaultParamsWritable, DefaultParamsReadable
         if self.getImplicitPrefs():
             # (c - 1, c / (c - 1)): the weighted least squares form of recspark.kernels.als; watched rows keep the preference
             excess = weight - 1 if given else self.getAlpha() * F.abs(rating)
+            excess = F.when(rating > 0, F.greatest(excess, F.lit(LEAST_EXCESS))).otherwise(excess)
             target = F.when(rating <= 0, 0.0).when(role > 0, 1.0).otherwise((1 + excess) / excess)
             rating, weight = F.when(rating.isNotNull() & ~F.isnan(rating), target), F.when(role > 0, 1.0).otherwise(excess)
         columns = {"user": user, "item": item, "value": rating.cast("float"), "weight": weight.cast("float"), "role": role.cast("byte")}
         rows = dataset.select(*(column.alias(name) for name, column in columns.items()))
-        # no confidence beyond that of an unseen pair: the row says nothing
+        # a pair that is not preferred, with no more confidence than an unseen one, says nothing
         return rows.filter("weight is null or weight <> 0") if self.getImplicitPrefs() else rows
 
     def _plan(self, spark: SparkSession, work: str, parts: Parts) -> Plan:

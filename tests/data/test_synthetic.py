@@ -143,7 +143,7 @@ def test_planted_rank_is_in_the_arrays():
     dense = np.full((300, 100), np.nan)
     dense[user, item] = rating
     filled = np.where(np.isnan(dense), np.nanmean(dense, axis=0), dense)
-    for _ in range(60):
+    for _ in range(15):
         u, s, v = np.linalg.svd(filled, full_matrices=False)
         filled = np.where(np.isnan(dense), (u[:, :4] * s[:4]) @ v[:4], dense)
     fitted = (u[:, :4] * s[:4]) @ v[:4]

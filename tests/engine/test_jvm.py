@@ -1,10 +1,12 @@
 """What Spark's JVM is started with, and what becomes of its words; test_session.py starts it."""
 
 import os
+import threading
 
 import pytest
 
 from recspark.engine import jvm
+from recspark.errors import RecsparkError
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,20 @@ def test_half_of_a_containers_memory(monkeypatch):
     monkeypatch.setattr(jvm.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**26}.get)
     monkeypatch.setattr(jvm.Path, "read_text", lambda path: f"{6 * 2**30}\n")
     assert jvm._half_of_memory() == 3
+
+
+@pytest.mark.usefixtures("bare_environment")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_jvm_that_does_not_start_is_an_error_with_its_own_words(monkeypatch, tmp_path, capfd):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'Error: no room for the heap' >&2\nexit 1\n")
+    java.chmod(0o755)
+    monkeypatch.setattr(jvm, "ensure_java", lambda: str(tmp_path))
+    with pytest.raises(RecsparkError, match=f"did not start on the Java in {tmp_path}"):
+        jvm._launch({})
+    for thread in threading.enumerate():
+        if thread.name == "spark-stderr":
+            thread.join(10)
+    assert "Error: no room for the heap" in capfd.readouterr().err
+    assert os.environ.get("JAVA_HOME") != str(tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recspark.errors import RecsparkError
 from recspark.evaluation import ranking
 from recspark.evaluation.ranking import metric_names, per_user_ranking, rank_users, ranking_metrics
 from tests.evaluation import reference_metrics as reference
@@ -56,7 +57,7 @@ def test_the_worker_function_equals_the_slow_twin(world):
     for user, row in expected.items():
         assert table.loc[user, list(row)].tolist() == pytest.approx(list(row.values()), abs=1e-12, nan_ok=True)
     for user in (105, 131):
-        assert table.loc[user, metric_names(KS)].isna().all()
+        assert table.loc[user, ["n_candidates", *metric_names(KS)]].isna().all()
 
 
 @pytest.mark.parametrize("users_a_time", [1, 7])
@@ -134,6 +135,12 @@ def test_items_without_a_rank_stay_in_the_denominators():
 
 def test_a_test_item_counts_once_however_often_it_is_listed():
     assert one_user([9, 8, 7], [0, 0, 2], [1, 1], k=1)["recall_at_1"] == 0.5
+
+
+def test_scores_of_the_wrong_shape_are_refused():
+    with pytest.raises(RecsparkError, match=r"ArrayScorer.scores gave an array of shape \(1, 2\): it must be \(1, 3\), users x items"):
+        test = pd.DataFrame({"user_id": [7], "item_id": [1], "relevant": [True]})
+        rank_users(test, test[:0], ArrayScorer([7], [1, 2, 3], [[1, 2]]), [1])
 
 
 def test_string_ids(spark):

@@ -51,6 +51,17 @@ def test_metrics_equal_their_slow_twin(many, cube):
     assert all(type(value) is float for value in metrics.values())
 
 
+def test_worked_examples(spark, train):
+    """The figures of docs/metrics.md, sections Rating metrics and Histogram."""
+    rows = [(1, 1, 5.0, 4.5), (1, 2, 3.0, 3.5), (1, 3, 4.0, 4.0), (1, 4, 2.0, None)]
+    metrics = rating_metrics(rating_cube(frame(spark, rows), train, 20))
+    expected = {"rmse": math.sqrt((0.25 + 0.25 + 0) / 3), "mae": 1 / 3, "bias": 0, "r2": 1 - 0.5 / (1 + 1 + 0)}
+    assert metrics == pytest.approx(expected | {"predicted_rows": 3, "unpredicted_rows": 1})
+    cells = pd.DataFrame({"rating": [1.0, 2.0, 3.0, 3.0], "predicted_bin": np.floor(np.array([1.49, 1.5, 2.5, 9]) * 20), "n": 1})
+    table = histogram(cells, 20)
+    assert table.loc[table["series"] == "rounded", "n"].tolist() == [1, 1, 2]
+
+
 def test_partitioning_and_row_order_do_not_matter(spark, many, train, cube):
     shuffled = rating_cube(frame(spark, many[::-1]).repartition(7), train, 20)
     assert rating_metrics(shuffled) == pytest.approx(rating_metrics(cube), rel=1e-12)

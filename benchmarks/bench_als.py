@@ -1,0 +1,122 @@
+"""ALS side by side: recspark, MLlib and implicit, alternating, each fit in a process of its own.
+
+    RECSPARK_DATA=... python benchmarks/bench_als.py [--rounds 3] [--only NAME ...]
+
+Writes benchmarks/results/als.json and the table between the marks in README.md. Figures are medians over the rounds; a
+ratio is the peer's seconds over recspark's, pair by pair within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from standalone import cluster
+
+HERE = Path(__file__).parent
+MARKS = re.compile(r"(<!-- bench-als -->\n).*?(<!-- /bench-als -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Race:
+    """Two contenders on the same work; `measure` is what is compared."""
+
+    text: str
+    peer: str
+    measure: str
+    arguments: tuple[str, ...]
+    ours: tuple[str, ...] = ()
+    cluster: bool = False
+    target: float = 1.0
+
+
+RACES = {
+    "explicit-s10m": Race("explicit, s10m, rank 64, an iteration", "mllib", "per_iteration", ("--data", "s10m", "--iterations", "1", "3"), target=12),
+    "explicit-ml1m": Race(
+        "explicit, ML-1M, rank 10, 10 iterations, whole fit", "mllib", "fit_seconds",
+        ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"), target=4,
+    ),
+    "explicit-ml100k": Race(
+        "explicit, ML-100K, rank 10, 10 iterations, whole fit", "mllib", "fit_seconds",
+        ("--data", "ml-100k", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"),
+    ),
+    "cluster-ml1m": Race(
+        "explicit, ML-1M, rank 10, 10 iterations, whole fit, standalone cluster 2 x 1 core", "mllib", "fit_seconds",
+        ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"), cluster=True, target=5,
+    ),
+    "cluster-s10m": Race(
+        "explicit, s10m, rank 64, an iteration, standalone cluster 2 x 1 core", "mllib", "per_iteration",
+        ("--data", "s10m", "--iterations", "1", "3"), cluster=True, target=5,
+    ),
+    "implicit-s10m": Race(
+        "implicit, s10m, rank 64, an iteration", "implicit", "per_iteration",
+        ("--data", "s10m", "--implicit", "--reg", "1.0", "--iterations", "1", "6"), target=1.2,
+    ),
+}  # fmt: skip
+
+
+def run_contender(engine: str, race: Race, master: str) -> dict[str, object]:
+    extra = race.ours if engine == "recspark" else ()
+    command = [sys.executable, str(HERE / "als_contender.py"), engine, *race.arguments, *extra, "--master", master]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def run_race(race: Race, rounds: int) -> dict[str, object]:
+    """`rounds` pairs, alternating who goes first."""
+    pairs = []
+    for number in range(rounds):
+        order = ("recspark", race.peer) if number % 2 == 0 else (race.peer, "recspark")
+        pair = {}
+        for engine in order:
+            if race.cluster:
+                with cluster(workers=2, cores=1, memory="6g") as master:
+                    pair[engine] = run_contender(engine, race, master)
+            else:
+                pair[engine] = run_contender(engine, race, "local[2]")
+        pairs.append({"ours": pair["recspark"], "peer": pair[race.peer]})
+        print(f"  {pairs[-1]['ours'][race.measure]:.3f} s against {pairs[-1]['peer'][race.measure]:.3f} s", file=sys.stderr)
+    ratios = [pair["peer"][race.measure] / pair["ours"][race.measure] for pair in pairs]
+    median = {who: statistics.median(pair[who][race.measure] for pair in pairs) for who in ("ours", "peer")}
+    losses = {who: pairs[-1][who]["loss"] for who in ("ours", "peer")}
+    return {"text": race.text, "peer": race.peer, "seconds": median, "loss": losses, "ratio": statistics.median(ratios),
+            "ratios": ratios, "target": race.target, "pairs": pairs, "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+
+
+def table(results: dict[str, dict[str, object]]) -> str:
+    lines = ["| work | peer | recspark s | peer s | ratio (median, range) | to reach | loss recspark / peer |", "|---|---|---|---|---|---|---|"]
+    for row in results.values():
+        ratios, loss = row["ratios"], row["loss"]
+        lines.append(
+            f"| {row['text']} | {row['peer']} | {row['seconds']['ours']:.3g} | {row['seconds']['peer']:.3g} "
+            f"| **{row['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {row['target']:g} | {loss['ours']:.5g} / {loss['peer']:.5g} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=RACES, default=list(RACES))
+    options = parser.parse_args()
+    file = HERE / "results" / "als.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
+    for name in options.only:
+        print(RACES[name].text, file=sys.stderr)
+        results[name] = run_race(RACES[name], options.rounds)
+        file.write_text(json.dumps(results, indent=1) + "\n")
+    results = {name: results[name] for name in RACES if name in results}
+    readme = HERE.parent / "README.md"
+    readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table(results)}\n{found[2]}", readme.read_text()))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()

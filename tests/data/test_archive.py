@@ -1,0 +1,153 @@
+"""What is unpacked and what is refused, and where sources are found."""
+
+import bz2
+import functools
+import gzip
+import http.server
+import stat
+import threading
+import zipfile
+
+import pytest
+
+from recspark.data.archive import check_members, open_source
+from recspark.data.lake import Lake
+from recspark.errors import ConfigError, DataRejected, RecsparkError
+
+LIMIT = 10_000
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(str(tmp_path / "lake"))
+
+
+def make_zip(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members:
+            archive.writestr(member, content)
+    return str(path)
+
+
+def info(name, mode=0, flags=0, size=1):
+    member = zipfile.ZipInfo(name)
+    member.external_attr = mode << 16
+    member.flag_bits = flags
+    member.file_size = size
+    return member
+
+
+@pytest.mark.parametrize(
+    ("member", "problem"),
+    [
+        (info("/etc/passwd"), "absolute path"),
+        (info("\\etc\\passwd"), "absolute path"),
+        (info("C:\\a.csv"), "absolute path"),
+        (info("ml/../../u.data"), "leads out"),
+        (info(".."), "leads out"),
+        (info("ml\\..\\..\\u.data"), "leads out"),
+        (info("u.data", mode=stat.S_IFLNK | 0o777), "link"),
+        (info("u.data", mode=stat.S_IFIFO), "special file"),
+        (info("u.data", flags=1), "encrypted"),
+        (info("ratings.csv"), "comes twice"),
+    ],
+)
+def test_an_unsafe_member_refuses_the_archive(member, problem):
+    with pytest.raises(DataRejected, match=problem) as refused:
+        check_members("a.zip", [info("ratings.csv"), member], LIMIT)
+    assert member.filename in str(refused.value).replace("\\\\", "\\")
+
+
+def test_ordinary_members_are_allowed_up_to_the_limit():
+    check_members("a.zip", [info("ml/", size=0), info("ml/..data", size=LIMIT), info("b", stat.S_IFREG, size=0)], LIMIT)
+    with pytest.raises(DataRejected, match=f"expands to {LIMIT + 1} bytes, more than quality.maxExpandedBytes = {LIMIT}"):
+        check_members("a.zip", [info("a", size=LIMIT), info("b", size=1)], LIMIT)
+
+
+def test_a_refused_archive_writes_nothing(lake, tmp_path):
+    path = make_zip(tmp_path / "bad.zip", [("u.data", "1"), ("../evil", "2")])
+    with pytest.raises(DataRejected, match=r"'\.\./evil' leads out"), open_source(None, lake, path, LIMIT):
+        pass
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["bad.zip"]
+
+
+def test_members_are_unpacked_into_the_lake_and_gone_afterwards(lake, tmp_path):
+    path = make_zip(tmp_path / "a.zip", [("ml/ratings.csv", "a,b\r\n"), ("ml/README", "x"), ("__MACOSX/._ratings.csv", "junk")])
+    with open_source(None, lake, path, LIMIT) as source:
+        assert source.members == ["ml/README", "ml/ratings.csv"]
+        fs, files = source.files(["ml/ratings.csv"])
+        with fs.open_input_stream(files["ml/ratings.csv"]) as stream:
+            assert stream.read() == b"a,b\r\n"
+        assert files["ml/ratings.csv"].startswith(lake.root)
+        assert [found.name for found in (tmp_path / "lake").rglob("*") if found.is_file()] == ["ratings.csv"]
+    assert not [found for found in (tmp_path / "lake").rglob("*") if found.is_file()]
+
+
+def test_a_damaged_archive_is_rejected(lake, tmp_path):
+    path = tmp_path / "a.zip"
+    make_zip(path, [("ratings.csv", "1,2,3\n" * 500)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + bytes([whole[40] ^ 0xFF]) + whole[41:])
+    with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMIT) as source:
+        source.files(source.members)
+    path.write_bytes(whole[:-30])
+    with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMIT):
+        pass
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_a_compressed_file_is_one_member_and_has_a_limit(lake, tmp_path, suffix, pack):
+    path = tmp_path / f"ratings.csv{suffix}"
+    path.write_bytes(pack(b"1,2,3\n" * 1000))
+    with open_source(None, lake, str(path), LIMIT) as source:
+        assert source.members == ["ratings.csv"]
+        fs, files = source.files(source.members)
+        assert fs.get_file_info(files["ratings.csv"]).size == 6000
+    with pytest.raises(DataRejected, match="maxExpandedBytes"), open_source(None, lake, str(path), 5999) as source:
+        source.files(source.members)
+    path.write_bytes(pack(b"1,2,3\n" * 1000)[:-8])
+    with pytest.raises(DataRejected, match="not a readable"), open_source(None, lake, str(path), LIMIT) as source:
+        source.files(source.members)
+
+
+def test_the_digest_of_a_folder_is_of_names_and_contents(lake, tmp_path):
+    def digest(**files):
+        folder = tmp_path / "folder"
+        folder.mkdir(exist_ok=True)
+        for found in folder.iterdir():
+            found.unlink()
+        for name, content in files.items():
+            (folder / name).write_text(content)
+        with open_source(None, lake, str(folder), LIMIT) as source:
+            return source.digest(source.members)
+
+    first = digest(a="1", b="2")
+    assert digest(b="2", a="1") == first
+    assert digest(a="1", b="2", _SUCCESS="") == first
+    assert len({first, digest(a="2", b="1"), digest(a="1", c="2"), digest(a="12", b="")}) == 4
+
+
+def test_a_source_that_is_not_there_is_named(lake, tmp_path):
+    with pytest.raises(ConfigError, match="nowhere.zip' does not exist"), open_source(None, lake, str(tmp_path / "nowhere.zip"), LIMIT):
+        pass
+
+
+def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):
+    content = tmp_path / "web"
+    content.mkdir()
+    make_zip(content / "a.zip", [("ratings.csv", "1,2,3\n")])
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(content))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f"http://127.0.0.1:{server.server_address[1]}"
+        with open_source(spark, lake, f"{root}/a.zip", LIMIT) as source:
+            assert (source.name, source.members) == (f"{root}/a.zip", ["ratings.csv"])
+        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, f"{root}/b.zip", LIMIT):
+            pass
+        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, "nothing://x/b.zip", LIMIT):
+            pass
+        server.shutdown()

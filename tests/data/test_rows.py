@@ -1,0 +1,162 @@
+"""Reading rows: the fast reader against the slow one, chunks against the whole file, and bytes that are no rows."""
+
+import datetime
+import decimal
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recspark.data import schemas
+from recspark.data.rows import Chunk, Layout, bind, field_names, plan, read, read_exact, read_plain
+from recspark.errors import ConfigError
+
+LOCAL = pafs.LocalFileSystem()
+RATING = ("user_id", "item_id", "rating", "timestamp")
+TABS = Layout("ratings", schemas.RATINGS, RATING, separator="\t")
+COLONS = Layout("ratings", schemas.RATINGS, RATING, separator="::")
+COMMAS = Layout("ratings", schemas.RATINGS, RATING, quoted=True)
+TITLES = Layout("items", schemas.ITEMS, ("item_id", "title", "", "genres"), separator="|", encoding="latin-1")
+TAGS = Layout("tags", schemas.TAGS, ("user_id", "item_id", "tag", "timestamp"), quoted=True)
+LAYOUTS = [TABS, COLONS, COMMAS, TITLES, TAGS]
+
+
+def chunk_of(body, layout):
+    return Chunk("member", "path", layout, 0, len(body), 1)
+
+
+def seen(rows):
+    """All that a reader says of its rows, line by line."""
+    return list(zip(rows.line.tolist(), rows.unparsable.tolist(), rows.table.to_pylist())), rows.broken
+
+
+FIELDS = st.one_of(
+    st.integers(-3, 10**20).map(str),
+    st.decimals(-9, 9, places=2).map(str),
+    st.sampled_from(["", " ", " 7 ", "+5", "0x1F", "007", "1e3", "nan", "inf", ".5", "5.", "1.0", "abc", 'a "quote"', "a: b", "Amélie"]),
+    st.text(st.characters(max_codepoint=0x24F, exclude_characters="\n"), max_size=4),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from(LAYOUTS), st.lists(st.lists(FIELDS, max_size=5), max_size=5), st.sampled_from(["\n", "\r\n"]))
+def test_the_fast_reader_gives_the_rows_of_the_slow_one_or_none(layout, lines, end):
+    body = "".join(layout.separator.join(fields) + end for fields in lines).encode(layout.encoding, "replace")
+    chunk = chunk_of(body, layout)
+    fast = read_plain(body, chunk)
+    if fast is not None:
+        # where a number is not finite both say so later, by the rating itself
+        assert str(seen(fast)) == str(seen(read_exact(body, chunk)))
+
+
+@pytest.mark.parametrize("layout", [TABS, COLONS, COMMAS])
+def test_the_fast_reader_takes_ordinary_lines(layout):
+    body = layout.separator.join(["196", "242", "3.5", "881250949"]).encode() + b"\r\n"
+    assert seen(read_plain(body, chunk_of(body, layout))) == (
+        [(1, False, {"user_id": 196, "item_id": 242, "rating": 3.5, "timestamp": 881250949})],
+        [],
+    )
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    lines=st.lists(st.sampled_from(["1,2,3.5,900000000", "", "1,2", '"4",5,1,900000001', "é,1,1,1"]), max_size=12),
+    end=st.sampled_from(["\n", "\r\n"]),
+    closed=st.booleans(),
+    size=st.integers(1, 60),
+)
+def test_chunks_of_any_size_give_the_rows_and_lines_of_the_file(tmp_path_factory, lines, end, closed, size):
+    path = str(tmp_path_factory.mktemp("chunks") / "ratings.csv")
+    text = end.join(["userId,movieId,rating,timestamp", *lines]) + (end if closed else "")
+    with open(path, "wb") as file:
+        file.write(text.encode())
+    layout = Layout("ratings", schemas.RATINGS, RATING, quoted=True, header=True)
+    parts = [seen(read(LOCAL, chunk)) for chunk in plan(LOCAL, "ratings.csv", path, layout, size)]
+    rows = [row for kept, _ in parts for row in kept]
+    broken = [bad for _, bads in parts for bad in bads]
+    expected = [(number, line) for number, line in enumerate(lines, 2) if line]
+    assert [line for line, _, _ in rows] == [number for number, line in expected if line != "1,2"]
+    assert broken == [(number, "field_count") for number, line in expected if line == "1,2"]
+    assert [unparsable for _, unparsable, _ in rows] == [line == "é,1,1,1" for _, line in expected if line != "1,2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"1,2,3", "field_count"),
+        (b"1,2,3,4,5", "field_count"),
+        (b"1,2,tag\xff,4", "encoding"),
+        (b"1,2,ta\0g,4", "encoding"),
+        (b'1,2,"tag,4', "unparsable"),
+        (b'1,2,"tag"gy,4', "unparsable"),
+    ],
+)
+def test_a_line_that_is_no_row_is_named_with_its_reason_and_text(line, reason):
+    body = b"1,2,first,4\n" + line + b"\n1,2,last,4\n"
+    rows = read_exact(body, chunk_of(body, TAGS))
+    assert rows.broken == [(2, reason)]
+    assert rows.line.tolist() == [1, 3]
+    assert rows.texts([2]) == [line.decode("utf-8", "replace")]
+    assert read_plain(body, chunk_of(body, TAGS)) is None
+
+
+def test_separators_and_quotes_are_literal_outside_csv():
+    layout = Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::")
+    body = '51372::"Great Performances" Cats (1998)::Musical\n2::a: b :c::Drama\n'.encode()
+    for rows in (read_plain(body, chunk_of(body, layout)), read_exact(body, chunk_of(body, layout))):
+        assert rows.table["title"].to_pylist() == ['"Great Performances" Cats (1998)', "a: b :c"]
+
+
+def test_quoted_fields_hold_commas_and_doubled_quotes():
+    body = b'1,2,"a, ""b"" c",900000000\r\n'
+    assert read_exact(body, chunk_of(body, TAGS)).table["tag"].to_pylist() == ['a, "b" c']
+
+
+def test_integers_may_be_large_signed_or_written_by_a_float_column():
+    body = b"9223372036854775807\t-1\t3\t0\n9223372036854775808\t1\t3\t0\n12.0\t+7\t3\t 900000000 \n1.5\t1\t3\t0\n"
+    rows = read_exact(body, chunk_of(body, TABS))
+    assert rows.table["user_id"].to_pylist() == [2**63 - 1, None, 12, None]
+    assert rows.table["item_id"].to_pylist() == [-1, 1, 7, 1]
+    assert rows.unparsable.tolist() == [False, True, False, True]
+
+
+def test_parquet_columns_of_many_types_and_their_row_numbers(tmp_path):
+    path = str(tmp_path / "a.parquet")
+    moment = datetime.datetime(2001, 9, 9, 1, 46, 40)
+    table = pa.table(
+        {
+            "u": pa.array([1.0, 2.5, None, 4.0]),
+            "i": pa.array(["7", "8", "x", "9"]).dictionary_encode(),
+            "r": pa.array([decimal.Decimal("3.5"), None, decimal.Decimal("1.0"), decimal.Decimal("2.0")]),
+            "t": pa.array([moment, None, moment, moment]),
+        }
+    )
+    pq.write_table(table, path, row_group_size=3)
+    rename = (("u", "user_id"), ("i", "item_id"), ("r", "rating"), ("t", "timestamp"))
+    layout = bind(LOCAL, path, "a.parquet", Layout("ratings", schemas.RATINGS, rename=rename, parquet=True))
+    first, second = (read(LOCAL, chunk) for chunk in plan(LOCAL, "a.parquet", path, layout))
+    assert first.table.to_pylist()[0] == {"user_id": 1, "item_id": 7, "rating": 3.5, "timestamp": 1_000_000_000}
+    assert first.unparsable.tolist() == [False, True, True]
+    assert first.table["user_id"].to_pylist() == [1, None, None]
+    assert second.line.tolist() == [4]
+    assert second.texts([4]) == ['{"u": 4.0, "i": "9", "r": "2.0", "t": "2001-09-09 01:46:40"}']
+
+
+def test_milliseconds_become_seconds():
+    body = b"1\t2\t3\t1000000000999\n"
+    layout = Layout("ratings", schemas.RATINGS, RATING, separator="\t", ticks=1000)
+    assert read_plain(body, chunk_of(body, layout)).table["timestamp"].to_pylist() == [1_000_000_000]
+
+
+def test_fields_are_found_by_name_whatever_their_order(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(b"\xef\xbb\xbftimestamp,rating,extra,movieId,userId\r\n1,2,3,4,5\r\n")
+    rename = (("userId", "user_id"), ("movieId", "item_id"), ("rating", "rating"))
+    layout = bind(LOCAL, str(path), "ratings.csv", Layout("ratings", schemas.RATINGS, rename=rename, header=True))
+    assert layout.names == ("", "rating", "", "item_id", "user_id")
+    with pytest.raises(ConfigError, match="ratings.csv has no column stars, it has timestamp, rating"):
+        bind(LOCAL, str(path), "ratings.csv", Layout("ratings", schemas.RATINGS, rename=(("stars", "rating"),), header=True))
+    assert field_names(LOCAL, str(path), Layout("ratings", schemas.RATINGS)) == ["_c0", "_c1", "_c2", "_c3", "_c4"]

@@ -1,0 +1,94 @@
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from recspark.engine import encode as encoding
+from recspark.engine.encode import encode, id_column
+from recspark.engine.storage import Store
+from recspark.errors import RecsparkError
+
+COLUMNS = {"user": "long", "item": "long", "value": "float", "weight": "float", "role": "byte"}
+
+
+def frame(spark, rows, user="long"):
+    types = COLUMNS | {"user": user}
+    return spark.createDataFrame(rows, ", ".join(f"{name} {kind}" for name, kind in types.items()))
+
+
+def decoded(parts):
+    """All encoded rows with their own ids."""
+    store, rows = Store(parts.root), []
+    for name in parts.names:
+        table = pd.DataFrame(store.load(f"{name}/rows") | ({} if parts.weighted else {"weight": 1.0}))
+        for column, side in (("user", "users"), ("item", "items")):
+            table[column] = store.load_table(f"{name}/{side}")["id"].to_pandas().to_numpy()[table[column]]
+        rows.append(table)
+    return sorted(pd.concat(rows)[list(COLUMNS)].itertuples(index=False, name=None))
+
+
+ROWS = [(5, 10, 3.0, 1.0, 0), (5, 11, 4.0, 2.0, 0), (7, 10, 1.0, 0.5, 0), (9, 12, 2.0, 1.0, 1)]
+
+
+def test_every_row_is_written_with_its_facts(spark, tmp_path):
+    parts = encode(frame(spark, ROWS), Store(str(tmp_path)), weighted=True)
+    assert decoded(parts) == sorted(ROWS)
+    assert (parts.rows, parts.weight, parts.low, parts.high) == (3, 3.5, 1.0, 4.0)
+    assert parts.mean == pytest.approx((3 + 8 + 0.5) / 3.5)
+
+
+def test_digest_is_of_the_rows_not_of_their_order_or_partitions(spark, tmp_path):
+    store = Store(str(tmp_path))
+    first = encode(frame(spark, ROWS), store, weighted=True)
+    again = encode(frame(spark, ROWS[::-1]).repartition(3), store, weighted=True)
+    changed = encode(frame(spark, [(5, 10, 3.5, 1.0, 0), *ROWS[1:]]), store, weighted=True)
+    swapped = encode(frame(spark, [(10, 5, 3.0, 1.0, 0), *ROWS[1:]]), store, weighted=True)
+    assert first.digest == again.digest
+    assert len({first.digest, changed.digest, swapped.digest}) == 3
+
+
+def test_large_partitions_become_several_parts(spark, tmp_path, monkeypatch):
+    rows = [(i % 7, i % 5, float(i % 4), 1.0, 0) for i in range(100)]
+    batches = frame(spark, rows).repartition(1).toArrow().to_batches(max_chunksize=10)
+    monkeypatch.setattr(encoding, "PART_ROWS", 30)
+    [result] = list(encoding._encode_partition(str(tmp_path), iter(batches)))
+    assert result.column(0)[0].as_py().count('"name"') == 4
+
+
+@pytest.mark.parametrize(
+    "row", [(None, 1, 1.0, 1.0, 0), (1, None, 1.0, 1.0, 0), (1, 1, None, 1.0, 0), (1, 1, float("nan"), 1.0, 0), (1, 1, 1.0, -1.0, 0)]
+)
+def test_rows_that_cannot_train_are_an_error_that_counts_them(spark, tmp_path, row):
+    with pytest.raises(RecsparkError, match="1 rows cannot be trained on"):
+        encode(frame(spark, [*ROWS, row]), Store(str(tmp_path)), weighted=True)
+
+
+def test_nothing_to_train_on_is_an_error(spark, tmp_path):
+    with pytest.raises(RecsparkError, match="nothing to train on"):
+        encode(frame(spark, ROWS).filter("role = 1"), Store(str(tmp_path)), weighted=True)
+
+
+@pytest.mark.parametrize("kind", ["tinyint", "int", "bigint", "double", "decimal(12,0)"])
+def test_whole_numbers_of_any_type_become_long(spark, kind):
+    df = spark.range(3).select(F.col("id").cast(kind).alias("id")).select(id_column(spark.range(3), "id"))
+    assert df.dtypes == [("id", "bigint")]
+
+
+def test_a_fractional_id_is_an_error(spark):
+    df = spark.createDataFrame([(1.5,)], "id double")
+    with pytest.raises(Exception, match="not a whole number: 1.5"):
+        df.select(id_column(df, "id")).collect()
+
+
+def test_other_types_and_missing_columns_are_errors(spark):
+    df = spark.createDataFrame([([1],)], "id array<int>")
+    with pytest.raises(RecsparkError, match="must be a whole number or a string"):
+        id_column(df, "id")
+    with pytest.raises(RecsparkError, match="'nothing' is not in the data"):
+        id_column(df, "nothing")
+
+
+def test_values_come_as_float32(spark, tmp_path):
+    parts = encode(frame(spark, ROWS).select("user", "item", "value", "role"), Store(str(tmp_path)), weighted=False)
+    rows = Store(parts.root).load(f"{parts.names[0]}/rows")
+    assert rows["value"].dtype == np.float32 and len(rows["weight"]) == 0 and parts.weight == 3

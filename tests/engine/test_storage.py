@@ -1,0 +1,61 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+
+from recspark.engine.storage import Store
+
+
+@pytest.fixture(params=["local", "remote"])
+def store(request, tmp_path, monkeypatch):
+    """A local store, and one whose storage is not this machine's disk as far as the code can tell."""
+    store = Store(str(tmp_path / "work"))
+    if request.param == "remote":
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "cache"))
+        (tmp_path / "cache").mkdir()
+        monkeypatch.setattr("tempfile.tempdir", None)
+        store.fs = pafs.SubTreeFileSystem("", pafs.LocalFileSystem())
+    return store
+
+
+def test_arrays_come_back_with_type_and_shape(store):
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([], np.int32), "c": np.array([2**40])}
+    store.save("some/entry", **arrays)
+    loaded = store.load("some/entry")
+    assert loaded.keys() == arrays.keys()
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(loaded[key], array)
+        assert loaded[key].dtype == array.dtype and loaded[key].shape == array.shape
+
+
+def test_tables_come_back(store):
+    table = pa.table({"id": ["a", "b"], "count": [1, 2]})
+    store.save_table("t", table)
+    assert store.load_table("t").equals(table)
+
+
+def test_writing_again_replaces_the_whole_entry(tmp_path):
+    store = Store(str(tmp_path))
+    store.save("entry", old=np.ones(3))
+    store.save("entry", new=np.zeros(2))
+    assert store.load("entry").keys() == {"new"}
+
+
+def test_changing_a_loaded_array_leaves_the_file_alone(tmp_path):
+    store = Store(str(tmp_path))
+    store.save("entry", a=np.ones(3))
+    store.load("entry")["a"][:] = 7
+    np.testing.assert_array_equal(store.load("entry")["a"], np.ones(3))
+
+
+def test_nothing_stays_behind_when_writing_fails(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    store.save("kept", a=np.ones(1))
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        store.save("entry", a=np.ones(3))
+    assert store.names("") == ["kept"]

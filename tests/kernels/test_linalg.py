@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from recspark.kernels.linalg import add_gram_inplace, cholesky_inplace, cholesky_solve_inplace, padded
+
+
+def panel_of(rank, rows, seed=0):
+    panel = np.zeros((rows, padded(rank)), np.float32)
+    panel[:, :rank] = np.random.default_rng(seed).standard_normal((rows, rank))
+    return panel
+
+
+@pytest.mark.parametrize("rank", [1, 7, 16, 17, 64, 100])
+@pytest.mark.parametrize("rows", [1, 5, 128])
+def test_add_gram_is_the_upper_half_of_the_product(rank, rows):
+    panel = panel_of(rank, rows)
+    gram = np.ones((padded(rank), padded(rank)), np.float32)
+    add_gram_inplace(panel, rows, gram)
+    np.testing.assert_allclose(np.triu(gram), np.triu(1 + panel.T @ panel), rtol=1e-5, atol=1e-4)
+
+
+def test_add_gram_reads_only_the_first_rows():
+    panel = panel_of(10, 8)
+    gram = np.zeros((16, 16), np.float32)
+    add_gram_inplace(panel, 3, gram)
+    np.testing.assert_allclose(np.triu(gram), np.triu(panel[:3].T @ panel[:3]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 16, 30, 64, 128])
+def test_cholesky_solves(rank):
+    panel = panel_of(rank, 3 * rank)
+    a = panel.T @ panel + np.eye(padded(rank), dtype=np.float32)
+    b = np.random.default_rng(1).standard_normal(padded(rank)).astype(np.float32)
+    expected = np.linalg.solve(a.astype(np.float64), b)
+    assert cholesky_inplace(a)
+    cholesky_solve_inplace(a, b)
+    np.testing.assert_allclose(b, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_cholesky_refuses_a_singular_matrix():
+    panel = panel_of(16, 3)
+    assert not cholesky_inplace(panel.T @ panel)
+
+
+def test_cholesky_refuses_nan():
+    a = np.eye(16, dtype=np.float32)
+    a[3, 3] = np.nan
+    assert not cholesky_inplace(a)
