@@ -6,8 +6,6 @@ import logging
 import time
 from typing import Any
 
-import pandas as pd
-
 from recspark.cli.context import Context
 from recspark.data.index import index_stage
 from recspark.data.ingest import ingest as ingest_tables
@@ -65,7 +63,9 @@ def train(job: Context) -> dict[str, Any]:
         run.params({"estimator": model.values()})
         run.curve(model.summary.history)
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
-        run.figure(plots.plot_curves(_curve(model, options.product)), "figures/rmse_by_epoch.png")
+        if any(key.endswith("_rmse") for key in summary):
+            curve = model.summary.curve.rename(columns={"iteration": "epoch"}).assign(run=options.product)
+            run.figure(plots.plot_curves(curve), "figures/rmse_by_epoch.png")
         example = parts["test"].select("user_id", "item_id").limit(3).toPandas()
         run.model(Scorer, job.lake.path(f"models/{options.product}"), example)
         return summary
@@ -77,10 +77,6 @@ def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
     facts = {"model": name, "iterations": len(fit.history), "best_iteration": fit.best_iteration, "resumed_at": fit.resumed_at}
     metrics = {key: last[key] for key in last if key.endswith("_rmse") or key == "objective"}
     return facts | metrics | {"fit_seconds": fit.fit_seconds, "prepare_seconds": fit.prepare_seconds}
-
-
-def _curve(model: FactorModel, name: str) -> pd.DataFrame:
-    return model.summary.curve.rename(columns={"iteration": "epoch"}).assign(run=name)
 
 
 def evaluate(job: Context) -> dict[str, Any]:
@@ -99,6 +95,8 @@ def evaluate(job: Context) -> dict[str, Any]:
         predictions = job.read(f"predictions/{name}/test")
         result = evaluate_predictions(job.spark, predictions, known, job["evaluation"], model.scorer, seen)
         write_evaluation(job.lake, name, result, identity)
+        if result.per_user is not None:
+            result.per_user.unpersist()
         run.metrics(result.metrics)
         run.figure(plots.plot_distribution(result.histogram), "figures/predicted_vs_actual.png")
         run.figure(plots.plot_residuals(result.slices), "figures/residuals.png")

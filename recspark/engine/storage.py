@@ -59,6 +59,7 @@ class Store(Folder):
 
     def _publish(self, staged: Path, name: str) -> None:
         if not self.is_local:
+            self.fs.create_dir(self.at(name), recursive=True)
             pafs.copy_files(str(staged), self.at(name), source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs)
             return
         target = Path(self.at(name))
@@ -76,7 +77,7 @@ class Store(Folder):
         copy = Path(tempfile.gettempdir()) / f"recspark-{os.getuid()}" / self.root.replace("://", "/").lstrip("/") / name
         if not copy.exists():
             part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex[:8]}.part")
-            part.parent.mkdir(parents=True, exist_ok=True)
+            part.mkdir(parents=True, exist_ok=True)
             pafs.copy_files(self.at(name), str(part), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem())
             try:
                 part.rename(copy)

@@ -26,8 +26,6 @@ _METRICS_PER_BATCH = 1000
 _PARAMS_PER_BATCH = 100
 _LONGEST = {"param": 6000, "tag": 8000, "name": 250, "digest": 36}
 _SPOOLED_AS = "recspark.spooled_as"
-#: makes the UI open an experiment with its pages for model training, not with those for agents
-_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 @contextmanager
@@ -114,7 +112,7 @@ class Store:
         known = self._client.get_experiment_by_name(self._experiment)
         if known is None:
             try:
-                return self._client.create_experiment(self._experiment, artifact_location=location, tags=_MODEL_TRAINING)
+                return self._client.create_experiment(self._experiment, artifact_location=location)
             except MlflowException:  # another job may have made it a moment ago
                 known = self._client.get_experiment_by_name(self._experiment)
                 if known is None:
