@@ -69,17 +69,17 @@ def restore_ids(df: DataFrame, index: DataFrame, position: str, column: str) -> 
 def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
     """Publish ``index/users`` and ``index/items`` from ``tables/ratings``; where they are current, do nothing.
 
-    Returns the summary ``{product, current, ratings, users, items}``; ``current`` is true where nothing had to be done.
+    Returns the summary ``{product, unchanged, ratings, users, items}``; ``unchanged`` is true where nothing had to be done.
     """
     source = lake.require("tables", "ingest")["fingerprint"]
     identity = fingerprint("index", source)
     if lake.is_current("index", identity):
-        return _summary(lake.manifest("index"), current=True)
+        return _summary(lake.manifest("index"), unchanged=True)
     ratings = spark.read.parquet(lake.path("tables/ratings"))
     with lake.publish("index", identity) as publication:
         sizes = {side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()}
         publication.manifest.update(source=source, ratings=ratings.count(), **sizes)
-    return _summary(publication.manifest, current=False)
+    return _summary(publication.manifest, unchanged=False)
 
 
 def _write_side(path: str, ratings: DataFrame, column: str) -> int:
@@ -87,8 +87,8 @@ def _write_side(path: str, ratings: DataFrame, column: str) -> int:
     return ratings.sparkSession.read.parquet(path).count()
 
 
-def _summary(manifest: dict[str, Any], current: bool) -> dict[str, Any]:
-    return {"product": "index", "current": current} | {key: manifest[key] for key in ("ratings", *SIDES)}
+def _summary(manifest: dict[str, Any], unchanged: bool) -> dict[str, Any]:
+    return {"product": "index", "unchanged": unchanged} | {key: manifest[key] for key in ("ratings", *SIDES)}
 
 
 def _counted(df: DataFrame, column: str) -> DataFrame:

@@ -1,8 +1,8 @@
 """Ingest: files of ratings in, tidy tables with a manifest and a quarantine out, whole or not at all.
 
 Files are cut into chunks; workers read a chunk, judge its rows and write a Parquet file of the rows that are kept and
-one of those that are not. Duplicates need all chunks: one aggregation of hashed keys looks for them afterwards, and
-only the chunks that hold some are loaded again.
+one of those that are not. Duplicates need all chunks of a table: they are looked for afterwards by the hashes of keys,
+and only the chunks that hold some are loaded again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from pyspark.sql import functions as F
 from recspark.data import schemas
 from recspark.data.archive import Source, locate, open_source
 from recspark.data.download import download
+from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_moment
 from recspark.data.lake import Lake, Publication, fingerprint
 from recspark.data.load import REPORT, Loader, write_part
 from recspark.data.movielens import EDITIONS, find_edition
-from recspark.data.quality import QualityOptions, Rules, require_quality
+from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
 from recspark.data.rows import Chunk, Layout, arrow_schema, bind, plan
-from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, replaced_rows, with_links
+from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, with_links
 from recspark.errors import ConfigError
 
 __all__ = ["DataOptions", "QualityOptions", "ingest"]
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 _VERSION = 1
 #: the tables that every lake has
 _TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.ITEMS, "tags": schemas.TAGS}
-#: where parts lie that are joined before they are published
+#: where there is what must not be published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
 _SUMS = ("read", "kept", "quarantined")
 #: options that say where the input is, not what becomes of it; the edition is named apart
@@ -125,7 +126,7 @@ def _build(spark: SparkSession, publication: Publication, work: _Work, quality: 
     """Write every table of `publication`; returns what the manifest says of each."""
     parts = {"items", "links"} if "links" in work.loaded else set()
     tables = {name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl) for name, ddl in work.schemas.items()}
-    counts = _load(spark, work, tables)
+    counts = _load(spark, work, tables, publication.path(_PARTS))
     require_quality(counts, quality)
     _fill(tables, {"tags", "quarantine", *work.loaded})
     _derive(spark, publication, tables, work.loaded)
@@ -139,25 +140,39 @@ def _build(spark: SparkSession, publication: Publication, work: _Work, quality: 
     return facts | ({"links": {key: counts["links"][key] for key in (*_SUMS, "reasons")}} if "links" in counts else {})
 
 
-def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table]) -> dict[str, dict[str, Any]]:
-    """Write the tables that files give, without duplicates, and the quarantine; returns counts by table."""
-    places = {name: locate(path) for name, (path, _) in tables.items()}
-    folders = {name: folder for name, (_, folder) in places.items()}
-    loader = Loader(work.chunks, work.rules, work.fs, places["ratings"][0], folders)
-    # a few chunks to a task, so that tasks stay even
-    n_tasks = max(1, min(len(work.chunks), 4 * spark.sparkContext.defaultParallelism))
-    reports = _run(loader, spark.range(0, len(work.chunks), 1, n_tasks).select(F.col("id").alias("chunk"), F.array().alias("drop")))
-    split = {chunk.layout.table: tables[chunk.layout.table] for chunk in work.chunks if not chunk.whole}
-    replaced = replaced_rows(spark, split)
-    if replaced is not None:
-        reports |= _run(loader, replaced.repartition(n_tasks))
+def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table], scratch: str) -> dict[str, dict[str, Any]]:
+    """Write the tables that files give, without duplicates, and the quarantine; returns counts by table.
+
+    Tasks have a few chunks or buckets each, so that they stay even; a bucket has the rows of at most some 8 chunks.
+    """
+    fs, keys = locate(f"{scratch}/keys")
+    folders = {name: locate(path)[1] for name, (path, _) in tables.items()}
+    n_chunks = len(work.chunks)
+    n_tasks = max(1, min(n_chunks, 4 * spark.sparkContext.defaultParallelism))
+    n_buckets = max(n_tasks, n_chunks // 8)
+    loader = Loader(work.chunks, work.rules, work.fs, fs, folders, keys, n_buckets)
+    every = spark.range(0, n_chunks, 1, n_tasks).select(F.col("id").cast("int").alias("chunk"), F.lit(None).cast("array<bigint>").alias("drop"))
+    reports = _run(loader, every)
+    if shared := _chunks_by_table(work.chunks):
+        finder = DuplicateFinder(shared, folders, keys, n_buckets, fs)
+        found = spark.range(0, n_buckets, 1, n_tasks).mapInArrow(finder, FOUND)
+        again = found.groupBy("chunk").agg(F.flatten(F.collect_list("drop")).alias("drop")).repartition(n_tasks)
+        reports |= _run(loader, again)
     return _tally(work, reports)
+
+
+def _chunks_by_table(chunks: Iterable[Chunk]) -> dict[str, list[int]]:
+    """The numbers of the chunks of each table that has a key and more chunks than one."""
+    shared: dict[str, list[int]] = {}
+    for number, chunk in enumerate(chunks):
+        if not chunk.whole and key_of(chunk.layout.table):
+            shared.setdefault(chunk.layout.table, []).append(number)
+    return shared
 
 
 def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
     """Load the chunks of `work` (chunk, drop); the report of each."""
-    typed = work.select(F.col("chunk").cast("int"), F.col("drop").cast("array<bigint>"))
-    return {row.chunk: row for row in typed.mapInArrow(loader, REPORT).collect()}
+    return {row.chunk: row for row in work.mapInArrow(loader, REPORT).collect()}
 
 
 def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
@@ -182,7 +197,7 @@ def _fill(tables: Mapping[str, Table], names: Iterable[str]) -> None:
     for path, ddl in (tables[name] for name in names):
         fs, folder = locate(path)
         if fs.get_file_info(folder).type == pafs.FileType.NotFound:
-            write_part(fs, folder, "part-empty.parquet", arrow_schema(ddl).empty_table())
+            write_part(fs, f"{folder}/part-empty.parquet", arrow_schema(ddl).empty_table())
 
 
 def _derive(spark: SparkSession, publication: Publication, tables: Mapping[str, Table], loaded: Iterable[str]) -> None:

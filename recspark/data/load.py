@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-from pandas.util import hash_array
 
+from recspark.data.duplicates import part_path, row_hashes, write_keys
 from recspark.data.movielens import tidy
 from recspark.data.quality import Rules, code_of, earlier_duplicates, judge, key_of, reason_of
 from recspark.data.rows import Chunk, Rows, arrow_schema, read
@@ -39,8 +38,9 @@ class Loader:
     """Loads chunks by number, as the function of a ``mapInArrow`` over (chunk, drop).
 
     Chunk i of a table becomes ``part-0000i.parquet`` in the folder of that table (`folders`, by table, "quarantine"
-    among them), so that a chunk that is loaded again replaces what it gave before. A chunk that is a whole table is
-    rid of duplicates here; for one of many, `drop` has their positions among the rows that would be kept.
+    among them), so that a chunk that is loaded again replaces what it gave before. A chunk that is a whole table is rid of
+    duplicates here; one of many leaves the hashes of its keys in the folder `keys`, cut into `n_buckets`, and is loaded
+    again with the positions to `drop` among the rows that it kept.
     """
 
     chunks: list[Chunk]
@@ -48,11 +48,13 @@ class Loader:
     source_fs: pafs.FileSystem
     target_fs: pafs.FileSystem
     folders: Mapping[str, str]
+    keys: str
+    n_buckets: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for row in batch.to_pylist():
-                yield pa.RecordBatch.from_pylist([self.load(row["chunk"], row["drop"])], schema=_REPORT_ARROW)
+                yield pa.RecordBatch.from_pylist([self.load(row["chunk"], row["drop"] or [])], schema=_REPORT_ARROW)
 
     def load(self, number: int, drop: list[int]) -> dict[str, Any]:
         """Write both parts of one chunk and count its rows."""
@@ -63,7 +65,10 @@ class Loader:
         if chunk.whole:
             drop = earlier_duplicates(rows.table.take(pa.array(good)), key_of(chunk.layout.table))
         codes[good[drop]] = code_of("duplicate")
-        kept = tidy(rows.table.filter(pa.array(codes == 0)), chunk.layout)
+        kept = rows.table if not codes.any() else rows.table.filter(pa.array(codes == 0))
+        kept = tidy(kept, chunk.layout)
+        if not chunk.whole and key_of(chunk.layout.table):
+            self._write_keys(kept, chunk.layout.table, number)
         bad = quarantine(chunk, rows, codes)
         n_read = len(rows.table) + len(rows.broken)
         if n_read != len(kept) + len(bad):
@@ -84,7 +89,11 @@ class Loader:
         }
 
     def _write(self, table: pa.Table, name: str, number: int) -> None:
-        write_part(self.target_fs, self.folders[name], f"part-{number:05d}.parquet", table)
+        write_part(self.target_fs, part_path(self.folders[name], number), table)
+
+    def _write_keys(self, kept: pa.Table, name: str, number: int) -> None:
+        self.target_fs.create_dir(self.keys, recursive=True)
+        write_keys(self.target_fs, f"{self.keys}/{number}", row_hashes(kept.select(key_of(name))), self.n_buckets)
 
 
 def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
@@ -103,20 +112,14 @@ def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
 
 
 def row_digest(table: pa.Table) -> int:
-    """A 64-bit digest of the rows, whatever their order: the sum of a hash of each, so that digests of parts add up."""
-    total = np.full(len(table), len(table.column_names), np.uint64)
-    for column in table.columns:
-        if pa.types.is_list(column.type):
-            column = pc.binary_join(column, "\x1f")
-        missing = {pa.string(): "\0", pa.float32(): np.nan}.get(column.type, -1)
-        values = column.fill_null(pa.scalar(missing, column.type)).to_numpy()
-        total = (total ^ hash_array(values, categorize=False)) * np.uint64(0x9E3779B97F4A7C15)
-    return int(total.sum(dtype=np.uint64))
+    """A 64-bit digest of the rows, whatever their order: the sum of their hashes, so that digests of parts add up."""
+    return int(row_hashes(table).sum(dtype=np.uint64))
 
 
-def write_part(fs: pafs.FileSystem, folder: str, name: str, table: pa.Table) -> None:
+def write_part(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
     """Write one Parquet file whole: a task that runs twice, or dies, leaves no half file under that name."""
+    folder, _, name = path.rpartition("/")
     fs.create_dir(folder, recursive=True)
     hidden = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
     pq.write_table(table, hidden, filesystem=fs)
-    fs.move(hidden, f"{folder}/{name}")
+    fs.move(hidden, path)

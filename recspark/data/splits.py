@@ -91,7 +91,7 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
     Returns
     -------
     dict
-        ``product``, ``kind``, ``current`` (whether nothing had to be done), ``counts`` (rows by part) and ``cold``
+        ``product``, ``kind``, ``unchanged`` (whether nothing had to be done), ``counts`` (rows by part) and ``cold``
         (see :func:`cold_report`).
 
     Raises
@@ -103,7 +103,7 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
     product = f"splits/{options.name}"
     identity = fingerprint("split", source, options.as_dict())
     if lake.is_current(product, identity):
-        return _summary(product, lake.manifest(product), current=True)
+        return _summary(product, lake.manifest(product), unchanged=True)
     with lake.publish(product, identity) as publication:
         publication.manifest.update(source=source, options=options.as_dict())
         tables = [spark.read.parquet(lake.path(table)) for table in _sources(lake, options)]
@@ -117,7 +117,7 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
         written = {part: spark.read.parquet(publication.path(part)) for part in part_names(options)}
         publication.manifest["counts"] = _checked_counts(written, rows, product)
         publication.manifest["cold"] = cold_report(written["train"], written["test"])
-    return _summary(product, publication.manifest, current=False)
+    return _summary(product, publication.manifest, unchanged=False)
 
 
 def cold_report(train: DataFrame, test: DataFrame) -> dict[str, float]:
@@ -165,6 +165,6 @@ def _checked_counts(parts: dict[str, DataFrame], rows: int, product: str) -> dic
     return counts
 
 
-def _summary(product: str, manifest: dict[str, Any], current: bool) -> dict[str, Any]:
+def _summary(product: str, manifest: dict[str, Any], unchanged: bool) -> dict[str, Any]:
     report = {key: manifest[key] for key in ("counts", "cold")}
-    return {"product": product, "kind": manifest["options"]["kind"], "current": current} | report
+    return {"product": product, "kind": manifest["options"]["kind"], "unchanged": unchanged} | report

@@ -74,7 +74,7 @@ def _draw_pairs(options: SyntheticOptions, fame: np.ndarray) -> tuple[np.ndarray
     """Who rates what, and when: user and item positions, int32, and the time as a share of SPAN; by user, then time."""
     counts = user_counts(_rng(options, "activity"), options.users, options.items, options.ratings)
     elapsed, arrival = _visits(_rng(options, "visits"), counts)
-    trend = options.drift * _rng(options, "trend").standard_normal(options.items)
+    trend = 2 * options.drift * _rng(options, "trend").standard_normal(options.items)
     epochs = (np.arange(EPOCHS) + 0.5) / EPOCHS - 0.5
     item = draw_items(counts, popularity(fame) * np.exp(np.outer(epochs, trend)), (arrival * EPOCHS).astype(int), options.seed)
     user = np.repeat(np.arange(options.users, dtype=np.int32), counts)
@@ -92,18 +92,19 @@ def _drifting_biases(options: SyntheticOptions, fame: np.ndarray, user: np.ndarr
 def _visits(rng: np.random.Generator, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """When ratings are given, as shares of SPAN: since the user's first, (nnz,), and the first itself, (n_users,).
 
-    As in ML-1M half of a user's ratings share a second with the one before, sessions run at a rating in some 20 seconds, and
-    one rating in 80 comes weeks after the last. A user who would overrun the span is hurried.
+    As in ML-1M half of a user's ratings share a second with the one before, sessions run at a rating in some 20 seconds, one
+    rating in 54 opens a new session, a median of 6 days after the last, and most users come early. A user who would overrun the
+    span is hurried.
     """
     nnz = counts.sum()
     pause = rng.exponential(40, nnz).astype(int) * (rng.random(nnz) < 0.5)
-    pause += (rng.random(nnz) < 1 / 80) * rng.exponential(20 * 86_400, nnz).astype(int)
+    pause += (rng.random(nnz) < 1 / 54) * rng.lognormal(np.log(6 * 86_400), 1.9, nnz).astype(int)
     first = np.cumsum(counts) - counts
     clock = np.cumsum(pause)
     elapsed = (clock - np.repeat(clock[first], counts)) / SPAN
     total = elapsed[first + counts - 1]
     elapsed *= np.repeat(np.minimum(1, 0.99 / np.maximum(total, 1e-12)), counts)
-    return elapsed, rng.random(counts.size) * (1 - np.minimum(total, 0.99))
+    return elapsed, rng.beta(1, 5, counts.size) * (1 - np.minimum(total, 0.99))
 
 
 def ratings_arrays(

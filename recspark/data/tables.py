@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import reduce
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.data.archive import locate
 from recspark.data.load import row_digest
-from recspark.data.quality import key_of
 from recspark.data.rows import arrow_schema
 
 #: a table for Spark: its path and its schema as DDL
 Table = tuple[str, str]
-
-
-def replaced_rows(spark: SparkSession, tables: Mapping[str, Table]) -> DataFrame | None:
-    """The rows that a later row of the same key replaces, or None where there are none: (chunk, drop).
-
-    The rule is that of :func:`recspark.data.quality.earlier_duplicates` over all chunks of a table, whose order is that
-    of the rows in the source; `drop` are row positions in the file of a chunk. Shuffles one 64-bit hash per row; only
-    keys whose hash comes twice are compared in full.
-    """
-    found = [rows for name, table in tables.items() if key_of(name) and (rows := _replaced(read_table(spark, table), key_of(name)))]
-    return reduce(DataFrame.unionAll, found).groupBy("chunk").agg(F.collect_list("row").alias("drop")) if found else None
 
 
 def distinct_ids(spark: SparkSession, tables: Iterable[Table], column: str, schema: str) -> DataFrame:
@@ -65,15 +53,3 @@ def _dataset(path: str, schema: str) -> ds.Dataset:
 def read_table(spark: SparkSession, table: Table) -> DataFrame:
     path, schema = table
     return spark.read.schema(schema).parquet(path)
-
-
-def _replaced(rows: DataFrame, key: list[str]) -> DataFrame | None:
-    keyed = rows.withColumn("_key", F.xxhash64(*key))
-    repeated = keyed.groupBy("_key").count().filter("count > 1").select("_key")
-    if repeated.isEmpty():
-        return None
-    chunk = F.regexp_extract("_metadata.file_name", r"part-(\d+)", 1).cast("int")
-    places = keyed.withColumns({"chunk": chunk, "row": F.col("_metadata.row_index")}).join(repeated, "_key", "left_semi")
-    moment = [F.col("timestamp").desc_nulls_last()] if "timestamp" in rows.columns else []
-    last_first = Window.partitionBy(*key).orderBy(*moment, F.desc("chunk"), F.desc("row"))
-    return places.withColumn("_rank", F.row_number().over(last_first)).filter("_rank > 1").select("chunk", "row")

@@ -87,7 +87,8 @@ class ALSSolver:
         entries = (csr.indptr, csr.indices, csr.values, csr.weights)
         model = (source["factors"], source["bias"], state["factors"], state["bias"])
         bounds = (np.float32(self.mean), np.float32(low), np.float32(high))
-        error, weight = np.sum(over_rows(als.squared_error, csr.work, threads, *entries, *model, *bounds), axis=0)
+        ranges = over_rows(als.squared_error, csr.work, threads, *entries, *model, *bounds)
+        error, weight = np.sum(ranges, axis=0) if ranges else (0.0, 0.0)
         return {f"{role}_error": float(error), f"{role}_weight": float(weight)}
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:

@@ -104,7 +104,9 @@ class FactorModel(Model, RatingColumns, MLWritable, MLReadable):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         user, item = (self._checked_id(dataset, name) for name in (self.getUserCol(), self.getItemCol()))
-        predicted = dataset.withColumn(self.getPredictionCol(), self._predictor()(user, item))
+        # pandas has one value for missing and not a number: what comes back as null is NaN
+        prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
+        predicted = dataset.withColumn(self.getPredictionCol(), prediction)
         return predicted if self.getColdStartStrategy() != "drop" else predicted.filter(~F.isnan(self.getPredictionCol()))
 
     def _checked_id(self, dataset: DataFrame, name: str) -> F.Column:

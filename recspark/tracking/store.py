@@ -59,7 +59,7 @@ def quiet_mlflow(timeout: int) -> Iterator[None]:
 
 
 class Store:
-    """One experiment of an MLflow tracking store (a server or a data base).
+    """One experiment of an MLflow tracking store (a server or a database).
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Store:
     experiment
         name of the experiment, created where it doesn't exist
     artifacts
-        where the artifacts of a new experiment go when `uri` is a data base; a server decides for itself
+        where the artifacts of a new experiment go when `uri` is a database; a server decides for itself
     timeout
         seconds to wait for one answer
     """
@@ -96,19 +96,19 @@ class Store:
     def _client(self) -> MlflowClient:
         from mlflow import MlflowClient
 
-        if not self._is_server:
+        if self._is_database:
             _connect_once(self._uri)
         return MlflowClient(self._uri)
 
     @property
-    def _is_server(self) -> bool:
-        return not self._uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
+    def _is_database(self) -> bool:
+        return self._uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
 
     @cached_property
     def _experiment_id(self) -> str:
         from mlflow import MlflowException
 
-        location = None if self._is_server else self._artifacts
+        location = self._artifacts if self._is_database else None
         known = self._client.get_experiment_by_name(self._experiment)
         if known is None:
             try:
@@ -183,7 +183,7 @@ class Store:
 
 
 def _connect_once(uri: str) -> None:
-    """Fail at once where MLflow would try ten times, for 100 seconds in all, to open the data base `uri`."""
+    """Fail at once where MLflow would try ten times, for 100 seconds in all, to open the database `uri`."""
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)

@@ -41,7 +41,7 @@ class Tracker:
     """Starts runs, and sends what they report to the store; once that fails, to the spool in the lake.
 
     The store is ``options.uri``, else the environment's MLFLOW_TRACKING_URI, else ``mlflow.db`` and ``mlartifacts/`` in a local
-    lake. A remote lake can hold no data base: without a URI its runs go to the spool.
+    lake. A remote lake can hold no database: without a URI its runs go to the spool.
     """
 
     def __init__(self, lake: Lake, options: TrackingOptions | None = None) -> None:
@@ -52,7 +52,7 @@ class Tracker:
         self._places = tuple(filter(None, (self._store, self._spool))) if self.options.enabled else ()
         self._falling_back = threading.Lock()
         if self._places and not self._store:
-            log.warning("%s can hold no MLflow data base: set tracking.uri; %s", redact(lake.root), self._kept)
+            log.warning("%s can hold no MLflow database: set tracking.uri; %s", redact(lake.root), self._kept)
 
     @property
     def active(self) -> bool:
@@ -106,7 +106,7 @@ class Tracker:
             for spooled in runs:
                 self._sync_run(self._store, spooled)
         except Exception as error:
-            raise RecsparkError(f"{redact(self._store.where)} can't be reached ({one_line(error)}): {self._kept}") from error
+            raise RecsparkError(f"{redact(self._store.where)} can't be used ({one_line(error)}): {self._kept}") from error
         return len(runs)
 
     def _sync_run(self, store: Store, spooled: str) -> None:
@@ -147,7 +147,7 @@ class Tracker:
                 return
             self._places = places[1:]
             then = self._kept if self._places else "runs are not tracked any more"
-            log.warning("%s can't be reached (%s): %s", redact(places[0].where), one_line(error), then)
+            log.warning("%s can't be used (%s): %s", redact(places[0].where), one_line(error), then)
 
     @property
     def _kept(self) -> str:

@@ -99,11 +99,11 @@ def test_stage_publishes_both_sides_once(spark, tmp_path):
     with lake.publish("tables", "abc") as tables:
         ratings.write.parquet(tables.path("ratings"))
     summary = index_stage(spark, lake)
-    assert summary == {"product": "index", "current": False, "ratings": 3, "users": 2, "items": 2}
+    assert summary == {"product": "index", "unchanged": False, "ratings": 3, "users": 2, "items": 2}
     assert rows(spark.read.parquet(lake.path("index/users"))) == [(1, 0, 2), (5, 1, 1)]
     assert rows(spark.read.parquet(lake.path("index/items"))) == [("a", 0, 2), ("b", 1, 1)]
     made = lake.manifest("index")
-    assert index_stage(spark, lake) == summary | {"current": True} and lake.manifest("index") == made
+    assert index_stage(spark, lake) == summary | {"unchanged": True} and lake.manifest("index") == made
     with lake.publish("tables", "abd") as tables:
         ratings.limit(1).write.parquet(tables.path("ratings"))
     assert index_stage(spark, lake)["ratings"] == 1

@@ -261,8 +261,8 @@ def test_stage_is_a_no_op_where_current_and_follows_its_options(spark, lake):
     first = split_stage(spark, lake, SplitOptions(name="s"))
     made = lake.manifest("splits/s")
     again = split_stage(spark, lake, SplitOptions(name="s"))
-    assert (first["current"], again["current"]) == (False, True)
-    assert again == first | {"current": True} and lake.manifest("splits/s") == made
+    assert (first["unchanged"], again["unchanged"]) == (False, True)
+    assert again == first | {"unchanged": True} and lake.manifest("splits/s") == made
     assert split_stage(spark, lake, SplitOptions(name="s", seed=1))["counts"] != first["counts"]
 
 
