@@ -2,7 +2,7 @@
 
     python benchmarks/bench_ingest.py [--rows 10000000] [--rounds 3] [--master local[2]]
 
-The file is a ratings.csv in ML-20M's layout (quotes allowed, CRLF) of s10m's shape. "spark" is what reading it costs with
+The file is a ratings.csv in ML-20M's layout and of s10m's shape. "spark" is what reading it costs with
 nothing checked: `spark.read.schema(...).csv(...).write.parquet(...)`. "recspark" is the whole stage: digest of the source,
 row rules, quarantine, duplicates, users, items, manifest. Writes benchmarks/results/ingest.json.
 """
@@ -40,8 +40,7 @@ def write_csv(folder: Path, rows: int) -> str:
     moments = np.random.default_rng(1).integers(800_000_000, 1_500_000_000, rows)
     folder.mkdir(parents=True)
     table = pa.table({"userId": user + 1, "movieId": item + 1, "rating": rating, "timestamp": moments})
-    options = pacsv.WriteOptions(quoting_header="none")
-    pacsv.write_csv(table, folder / "ratings.csv", options)
+    pacsv.write_csv(table, folder / "ratings.csv", pacsv.WriteOptions(quoting_header="none"))
     movies = (f"{item},Title {item} (1999),Drama|Comedy" for item in range(1, 10_678))
     (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies, ""]))
     return str(folder)
@@ -86,7 +85,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ingest.json")
     arguments = parser.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    spark = SparkSession.builder.master(arguments.master).config("spark.driver.memory", "4g").config("spark.ui.enabled", "false").getOrCreate()
+    settings = {"spark.driver.memory": "4g", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    spark = SparkSession.builder.master(arguments.master).config(map=settings).getOrCreate()
     scratch = Path(tempfile.mkdtemp())
     try:
         times = race(spark, scratch, arguments.rows, arguments.rounds)

@@ -41,6 +41,8 @@ class Context:
     spark: SparkSession
     conf_file: str | None
     run: Run | None = None
+    #: MLflow id of the outermost run, known once it has started
+    run_id: str | None = None
 
     def __getitem__(self, section: str) -> Any:
         return self.sections[section]
@@ -56,7 +58,7 @@ class Context:
         outer = self.run
         opened = self.tracker.run(stage, params, conf_file=self.conf_file) if outer is None else outer.child(stage, params)
         with opened as run:
-            self.run = run
+            self.run, self.run_id = run, self.run_id or run.id
             try:
                 yield run
             finally:

@@ -72,7 +72,8 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
     lake = Lake(sections["paths"].lake)
     with session(f"recspark {name}", sections["spark"]) as spark:
         job = Context(sections, lake, Tracker(lake, sections["tracking"]), spark, conf_file)
-        return {key: _plain(value) for key, value in _job(name)(job).items()} | {"lake": lake.root}
+        summary = _job(name)(job)
+        return {key: _plain(value) for key, value in summary.items()} | {"lake": lake.root, "run_id": job.run_id}
 
 
 def _job(name: str) -> Callable[[Any], dict[str, Any]]:

@@ -107,12 +107,14 @@ def evaluate(job: Context) -> dict[str, Any]:
 def pipeline(job: Context) -> dict[str, Any]:
     """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
     with job.running("pipeline", "data", "split", "model") as run:
-        summary: dict[str, Any] = {}
+        results = {}
         for stage in (ingest, index, split, train, evaluate):
             started = time.perf_counter()
             log.info("%s ...", stage.__name__)
-            result = stage(job)
+            results[stage.__name__] = stage(job)
             log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
-            summary |= {key: value for key, value in result.items() if not isinstance(value, (dict, list))}
-        run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float)) and not isinstance(value, bool)})
-        return summary
+        data = {key: results["ingest"][key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
+        rows = {f"rows_{part}": count for part, count in results["split"]["counts"].items()}
+        measured = results["train"] | results["evaluate"]
+        run.metrics({key: value for key, value in (rows | measured).items() if isinstance(value, (int, float))})
+        return data | rows | measured

@@ -151,7 +151,7 @@ def _problem(info: zipfile.ZipInfo) -> str | None:
 def open_source(spark: SparkSession, lake: Lake, source: str, limit: int) -> Iterator[Source]:
     """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems know.
 
-    A URI that only Hadoop knows (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what is unpacked lie in a
+    A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what is unpacked lie in a
     folder of the lake's staging area, where workers can read them, and are gone when the context ends.
 
     Raises
@@ -176,9 +176,10 @@ def locate(uri: str) -> tuple[pafs.FileSystem, str]:
 def _open(spark: SparkSession, source: str, scratch: str, limit: int) -> Source:
     try:
         fs, path = locate(source)
-    except pa.ArrowInvalid:
+        info = fs.get_file_info(path)
+    except (pa.ArrowInvalid, NotImplementedError, OSError):
         fs, path = locate(_copy(spark, source, scratch))
-    info = fs.get_file_info(path)
+        info = fs.get_file_info(path)
     if info.type == pafs.FileType.NotFound:
         raise ConfigError(f"data.source = {source!r} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
     if info.type == pafs.FileType.Directory:

@@ -34,7 +34,8 @@ def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE
         Where the publisher can't be reached, or what it sends is not what its MD5 says.
     """
     if dataset not in DOWNLOADABLE:
-        raise ConfigError(f"data.dataset = {dataset!r} can't be downloaded: it must be one of {', '.join(DOWNLOADABLE)}, or set data.source")
+        allowed = ", ".join(DOWNLOADABLE)
+        raise ConfigError(f"data.dataset = {dataset!r} can't be downloaded: it must be one of {allowed}, or set data.source")
     folder = Path(cache_folder or pooch.os_cache("recspark")).expanduser()
     url = f"{base_url.rstrip('/')}/{dataset}.zip"
     md5 = _publisher_md5(f"{url}.md5", folder / f"{dataset}.zip.md5")

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from recspark.config import Option, Section, above, one_of
+from recspark.config import Check, Option, Section, above, one_of
 from recspark.data import schemas
 from recspark.data.movielens import EDITIONS
 from recspark.data.quality import Rules
-from recspark.data.rows import Layout, field_names, plan, read
+from recspark.data.layout import Layout, field_names, plan
+from recspark.data.rows import read
 from recspark.errors import ConfigError
 
 #: the formats that are no edition of MovieLens
@@ -38,8 +39,8 @@ class DataOptions(Section):
     ratingColumn = Option(str, "rating", "column of the rating")
     timestampColumn = Option(str, None, "column of the moment; not set: `timestamp` where there is one")
     timestampUnit = Option(str, "s", "unit of the moment, counted from 1970-01-01 UTC", one_of("s", "ms"))
-    idType = Option(str, "auto", "type of ids; auto: bigint where most ids of the first rows are whole numbers", one_of("auto", "bigint", "string"))
-    separator = Option(str, ",", "what separates the fields of a CSV file; quotes work with one character")
+    idType = Option(str, "auto", "type of ids; auto: bigint where most of the first are whole numbers", one_of("auto", "bigint", "string"))
+    separator = Option(str, ",", "what separates the fields of a CSV file; quotes work with one character", Check(bool, "not empty"))
     header = Option(bool, True, "whether a CSV file's first line names its columns")
     encoding = Option(str, "utf-8", "encoding of a CSV file", one_of("utf-8", "latin-1"))
     ratingMin = Option(float, None, "lowest rating allowed; not set: the edition's, or any")

@@ -26,7 +26,7 @@ from recspark.data.lake import Lake, Publication, fingerprint
 from recspark.data.load import REPORT, Loader, write_part
 from recspark.data.movielens import EDITIONS, find_edition
 from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
-from recspark.data.rows import Chunk, Layout, arrow_schema, bind, plan
+from recspark.data.layout import Chunk, Layout, arrow_schema, bind, plan
 from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, with_links
 from recspark.errors import ConfigError
 
@@ -151,8 +151,8 @@ def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table], scratch
     n_tasks = max(1, min(n_chunks, 4 * spark.sparkContext.defaultParallelism))
     n_buckets = max(n_tasks, n_chunks // 8)
     loader = Loader(work.chunks, work.rules, work.fs, fs, folders, keys, n_buckets)
-    every = spark.range(0, n_chunks, 1, n_tasks).select(F.col("id").cast("int").alias("chunk"), F.lit(None).cast("array<bigint>").alias("drop"))
-    reports = _run(loader, every)
+    nothing = F.lit(None).cast("array<bigint>")
+    reports = _run(loader, spark.range(0, n_chunks, 1, n_tasks).select(F.col("id").alias("chunk"), nothing.alias("drop")))
     if shared := _chunks_by_table(work.chunks):
         finder = DuplicateFinder(shared, folders, keys, n_buckets, fs)
         found = spark.range(0, n_buckets, 1, n_tasks).mapInArrow(finder, FOUND)

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from recspark.data.duplicates import part_path, row_hashes, write_keys
 from recspark.data.movielens import tidy
 from recspark.data.quality import Rules, code_of, earlier_duplicates, judge, key_of, reason_of
-from recspark.data.rows import Chunk, Rows, arrow_schema, read
+from recspark.data.layout import Chunk, arrow_schema
+from recspark.data.rows import Rows, read
 from recspark.data.schemas import QUARANTINE
 
 #: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from recspark.data import schemas
 from recspark.data.quality import YEAR_1990, Rules
-from recspark.data.rows import Layout, arrow_schema
+from recspark.data.layout import Layout, arrow_schema
 from recspark.errors import ConfigError
 
 RATING = ("user_id", "item_id", "rating", "timestamp")

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from recspark.data.archive import locate
 from recspark.data.load import row_digest
-from recspark.data.rows import arrow_schema
+from recspark.data.layout import arrow_schema
 
 #: a table for Spark: its path and its schema as DDL
 Table = tuple[str, str]
@@ -20,15 +20,15 @@ Table = tuple[str, str]
 
 def distinct_ids(spark: SparkSession, tables: Iterable[Table], column: str, schema: str) -> DataFrame:
     """One row for each id in `tables`, with the other columns of `schema` null."""
-    ids = reduce(DataFrame.unionAll, [read_table(spark, table).select(column) for table in tables]).distinct()
+    ids = reduce(DataFrame.unionAll, [_read(spark, table).select(column) for table in tables]).distinct()
     columns = [name_type.split() for name_type in schema.split(",")]
     return ids.select([F.col(name) if name == column else F.lit(None).cast(type_).alias(name) for name, type_ in columns])
 
 
 def with_links(spark: SparkSession, items: Table, links: Table) -> DataFrame:
     """Items with the ids that other catalogues give them, null where `links` has none."""
-    rows = read_table(spark, items)
-    return rows.drop("imdb_id", "tmdb_id").join(read_table(spark, links), "item_id", "left").select(rows.columns)
+    rows = _read(spark, items)
+    return rows.drop("imdb_id", "tmdb_id").join(_read(spark, links), "item_id", "left").select(rows.columns)
 
 
 def count_and_digest(path: str, schema: str) -> tuple[int, int]:
@@ -50,6 +50,6 @@ def _dataset(path: str, schema: str) -> ds.Dataset:
     return ds.dataset(folder, schema=arrow_schema(schema), filesystem=fs, format="parquet")
 
 
-def read_table(spark: SparkSession, table: Table) -> DataFrame:
+def _read(spark: SparkSession, table: Table) -> DataFrame:
     path, schema = table
     return spark.read.schema(schema).parquet(path)

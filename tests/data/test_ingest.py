@@ -80,7 +80,7 @@ def test_ml_100k_with_its_given_splits(spark, lake, tmp_path):
         u1__test=["2\t1\t3\t891717742"],
     )
     summary = ingest(spark, lake, DataOptions(source=source), QualityOptions())
-    assert {key: summary[key] for key in ("ratings", "users", "items", "tags", "read", "quarantined", "reasons", "unchanged", "dataset")} == {
+    assert {key: value for key, value in summary.items() if key not in ("source", "digest")} == {
         "ratings": 2,
         "users": 2,
         "items": 1,
@@ -143,7 +143,8 @@ def test_one_bad_row_of_each_kind_is_quarantined_and_no_other(spark, lake, tmp_p
     # line 1 is the header
     expected = [("ratings", "ratings.csv", line, reason, text.replace("\xff", "\ufffd")) for line, (text, reason) in enumerate(BAD, 22)]
     assert rows(spark, lake, "quarantine") == sorted(expected, key=str)
-    assert rows(spark, lake, "ratings") == sorted((tuple(map(float, line.split(","))) for line in GOOD), key=lambda row: str((int(row[0]), int(row[1]), row[2], int(row[3]))))
+    kept = [line.split(",") for line in GOOD]
+    assert rows(spark, lake, "ratings") == sorted(((int(u), int(i), float(r), int(t)) for u, i, r, t in kept), key=str)
     assert summary["read"] == len(GOOD) + len(BAD) + 5 == summary["ratings"] + summary["quarantined"] + summary["items"]
     table = lake.manifest("tables")["tables"]["ratings"]
     assert (table["read"], table["kept"], table["quarantined"]) == (len(mixed), len(GOOD), len(BAD))
@@ -190,7 +191,7 @@ def test_a_second_run_changes_nothing_and_a_changed_file_or_option_does(spark, l
 
 def test_too_many_bad_rows_publish_nothing(spark, lake, tmp_path):
     source = csv_edition(tmp_path / "in", [*GOOD, "1,77,9,900000000"])
-    with pytest.raises(DataRejected, match=r"ratings: 1 of 41 rows are bad.*1 rating_range.*ratings.csv line 42, rating_range: '1,77,9,900000000'"):
+    with pytest.raises(DataRejected, match=r"ratings: 1 of 41 rows are bad.*1 rating_range.*ratings.csv line 42, .*'1,77,9,900000000'"):
         ingest(spark, lake, DataOptions(source=source), QualityOptions())
     assert lake.manifest("tables") is None
     assert not lake.exists("tables")
@@ -214,9 +215,8 @@ def test_a_failure_halfway_leaves_the_old_tables(spark, lake, tmp_path, monkeypa
 
 def test_other_csv_with_ids_of_text_and_no_header(spark, lake, tmp_path):
     source = folder(tmp_path / "in", events__csv=["2|B-01|ann|7.5", "3|B-02|bob|-1", "4|B-01|ann|8"])
-    data = DataOptions(
-        source=f"{source}/events.csv", separator="|", header=False, userColumn="_c2", itemColumn="_c1", ratingColumn="_c3", ratingMin=0.0
-    )
+    mapping = {"userColumn": "_c2", "itemColumn": "_c1", "ratingColumn": "_c3"}
+    data = DataOptions(source=f"file://{source}/events.csv", separator="|", header=False, ratingMin=0.0, **mapping)
     summary = ingest(spark, lake, data, ANYTHING)
     assert summary["dataset"] == "csv"
     assert rows(spark, lake, "ratings") == [("ann", "B-01", 8.0, None)]
@@ -242,14 +242,16 @@ def test_the_type_of_ids_is_that_of_most_or_as_set(spark, lake, tmp_path, ids, i
 
 def test_other_parquet_with_a_mapping(spark, lake, tmp_path):
     (tmp_path / "in").mkdir()
-    frame = pd.DataFrame({"who": [5, 6, 6, 7], "what": ["a", "b", "b", "c"], "stars": [1.0, 2.0, 3.0, None], "when": pd.to_datetime([1, 2, 1, 3], unit="s")})
+    when = pd.to_datetime([1, 2, 1, 3], unit="s")
+    frame = pd.DataFrame({"who": [5, 6, 6, 7], "what": ["a", "b", "b", "c"], "stars": [1.0, 2.0, 3.0, None], "when": when})
     frame.to_parquet(tmp_path / "in/part-0.parquet", row_group_size=2)
     data = DataOptions(source=str(tmp_path / "in"), userColumn="who", itemColumn="what", ratingColumn="stars", timestampColumn="when")
     summary = ingest(spark, lake, data, ANYTHING)
     assert summary["dataset"] == "parquet"
     assert rows(spark, lake, "ratings") == [(5, "a", 1.0, 1), (6, "b", 2.0, 2)]
-    assert [row[1:4] for row in rows(spark, lake, "quarantine")] == [("part-0.parquet", 3, "duplicate"), ("part-0.parquet", 4, "unparsable")]
-    assert rows(spark, lake, "quarantine")[1][4] == '{"who": 7, "what": "c", "stars": null, "when": "1970-01-01 00:00:03"}'
+    bad = rows(spark, lake, "quarantine")
+    assert [row[1:4] for row in bad] == [("part-0.parquet", 3, "duplicate"), ("part-0.parquet", 4, "unparsable")]
+    assert bad[1][4] == '{"who": 7, "what": "c", "stars": null, "when": "1970-01-01 00:00:03"}'
 
 
 def test_sources_that_cannot_be_read_say_why(spark, lake, tmp_path):

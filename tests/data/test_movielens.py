@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from recspark.data.movielens import EDITIONS, ML_1M_OCCUPATIONS, ML_100K_GENRES, find_edition, split_year, tidy
-from recspark.data.rows import Chunk, arrow_schema, read_exact
+from recspark.data.layout import arrow_schema
+from recspark.data.rows import read_exact
 from recspark.errors import ConfigError
 
 ML_100K = ["u.data", "u.item", "u.user"]
@@ -18,7 +19,7 @@ def published(dataset, file, *lines):
     layout = EDITIONS[dataset].files[file]
     layout = replace(layout, names=layout.names or tuple(name for _, name in layout.rename))
     body = "\r\n".join(lines).encode(layout.encoding)
-    rows = read_exact(body, Chunk(file, file, layout, 0, len(body), 1))
+    rows = read_exact(body, layout)
     assert not rows.broken and not rows.unparsable.any()
     table = tidy(rows.table, layout)
     assert table.schema == arrow_schema(layout.schema)

@@ -101,7 +101,7 @@ def counts(quarantined, read=100):
 
 def test_a_share_of_bad_rows_up_to_the_limit_is_allowed_and_more_is_rejected():
     require_quality(counts(1), QualityOptions())
-    with pytest.raises(DataRejected, match=r"ratings: 2 of 100 rows are bad, more than quality.maxBadFraction = 0.01.*2 duplicate.*u.data line 7"):
+    with pytest.raises(DataRejected, match=r"ratings: 2 of 100 rows are bad.*maxBadFraction = 0.01.*2 duplicate.*u.data line 7"):
         require_quality(counts(2), QualityOptions())
     require_quality(counts(99), QualityOptions(maxBadFraction=1.0))
 

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recspark.data import rows as reader
 from recspark.data import schemas
-from recspark.data.rows import Chunk, Layout, bind, field_names, plan, read, read_exact, read_plain
+from recspark.data.layout import Layout, bind, field_names, plan
+from recspark.data.rows import read, read_exact, read_plain
 from recspark.errors import ConfigError
 
 LOCAL = pafs.LocalFileSystem()
@@ -22,10 +25,6 @@ COMMAS = Layout("ratings", schemas.RATINGS, RATING, quoted=True)
 TITLES = Layout("items", schemas.ITEMS, ("item_id", "title", "", "genres"), separator="|", encoding="latin-1")
 TAGS = Layout("tags", schemas.TAGS, ("user_id", "item_id", "tag", "timestamp"), quoted=True)
 LAYOUTS = [TABS, COLONS, COMMAS, TITLES, TAGS]
-
-
-def chunk_of(body, layout):
-    return Chunk("member", "path", layout, 0, len(body), 1)
 
 
 def seen(rows):
@@ -45,17 +44,16 @@ FIELDS = st.one_of(
 @given(st.sampled_from(LAYOUTS), st.lists(st.lists(FIELDS, max_size=5), max_size=5), st.sampled_from(["\n", "\r\n"]))
 def test_the_fast_reader_gives_the_rows_of_the_slow_one_or_none(layout, lines, end):
     body = "".join(layout.separator.join(fields) + end for fields in lines).encode(layout.encoding, "replace")
-    chunk = chunk_of(body, layout)
-    fast = read_plain(body, chunk)
+    fast = read_plain(body, layout)
     if fast is not None:
         # where a number is not finite both say so later, by the rating itself
-        assert str(seen(fast)) == str(seen(read_exact(body, chunk)))
+        assert str(seen(fast)) == str(seen(read_exact(body, layout)))
 
 
 @pytest.mark.parametrize("layout", [TABS, COLONS, COMMAS])
 def test_the_fast_reader_takes_ordinary_lines(layout):
     body = layout.separator.join(["196", "242", "3.5", "881250949"]).encode() + b"\r\n"
-    assert seen(read_plain(body, chunk_of(body, layout))) == (
+    assert seen(read_plain(body, layout)) == (
         [(1, False, {"user_id": 196, "item_id": 242, "rating": 3.5, "timestamp": 881250949})],
         [],
     )
@@ -67,14 +65,16 @@ def test_the_fast_reader_takes_ordinary_lines(layout):
     end=st.sampled_from(["\n", "\r\n"]),
     closed=st.booleans(),
     size=st.integers(1, 60),
+    block=st.integers(1, 60),
 )
-def test_chunks_of_any_size_give_the_rows_and_lines_of_the_file(tmp_path_factory, lines, end, closed, size):
+def test_chunks_and_blocks_of_any_size_give_the_rows_and_lines_of_the_file(tmp_path_factory, lines, end, closed, size, block):
     path = str(tmp_path_factory.mktemp("chunks") / "ratings.csv")
     text = end.join(["userId,movieId,rating,timestamp", *lines]) + (end if closed else "")
     with open(path, "wb") as file:
         file.write(text.encode())
     layout = Layout("ratings", schemas.RATINGS, RATING, quoted=True, header=True)
-    parts = [seen(read(LOCAL, chunk)) for chunk in plan(LOCAL, "ratings.csv", path, layout, size)]
+    with mock.patch.object(reader, "BLOCK_BYTES", block):
+        parts = [seen(read(LOCAL, chunk)) for chunk in plan(LOCAL, "ratings.csv", path, layout, size)]
     rows = [row for kept, _ in parts for row in kept]
     broken = [bad for _, bads in parts for bad in bads]
     expected = [(number, line) for number, line in enumerate(lines, 2) if line]
@@ -96,28 +96,28 @@ def test_chunks_of_any_size_give_the_rows_and_lines_of_the_file(tmp_path_factory
 )
 def test_a_line_that_is_no_row_is_named_with_its_reason_and_text(line, reason):
     body = b"1,2,first,4\n" + line + b"\n1,2,last,4\n"
-    rows = read_exact(body, chunk_of(body, TAGS))
+    rows = read_exact(body, TAGS)
     assert rows.broken == [(2, reason)]
     assert rows.line.tolist() == [1, 3]
     assert rows.texts([2]) == [line.decode("utf-8", "replace")]
-    assert read_plain(body, chunk_of(body, TAGS)) is None
+    assert read_plain(body, TAGS) is None
 
 
 def test_separators_and_quotes_are_literal_outside_csv():
     layout = Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::")
     body = '51372::"Great Performances" Cats (1998)::Musical\n2::a: b :c::Drama\n'.encode()
-    for rows in (read_plain(body, chunk_of(body, layout)), read_exact(body, chunk_of(body, layout))):
+    for rows in (read_plain(body, layout), read_exact(body, layout)):
         assert rows.table["title"].to_pylist() == ['"Great Performances" Cats (1998)', "a: b :c"]
 
 
 def test_quoted_fields_hold_commas_and_doubled_quotes():
     body = b'1,2,"a, ""b"" c",900000000\r\n'
-    assert read_exact(body, chunk_of(body, TAGS)).table["tag"].to_pylist() == ['a, "b" c']
+    assert read_exact(body, TAGS).table["tag"].to_pylist() == ['a, "b" c']
 
 
 def test_integers_may_be_large_signed_or_written_by_a_float_column():
     body = b"9223372036854775807\t-1\t3\t0\n9223372036854775808\t1\t3\t0\n12.0\t+7\t3\t 900000000 \n1.5\t1\t3\t0\n"
-    rows = read_exact(body, chunk_of(body, TABS))
+    rows = read_exact(body, TABS)
     assert rows.table["user_id"].to_pylist() == [2**63 - 1, None, 12, None]
     assert rows.table["item_id"].to_pylist() == [-1, 1, 7, 1]
     assert rows.unparsable.tolist() == [False, True, False, True]
@@ -148,7 +148,7 @@ def test_parquet_columns_of_many_types_and_their_row_numbers(tmp_path):
 def test_milliseconds_become_seconds():
     body = b"1\t2\t3\t1000000000999\n"
     layout = Layout("ratings", schemas.RATINGS, RATING, separator="\t", ticks=1000)
-    assert read_plain(body, chunk_of(body, layout)).table["timestamp"].to_pylist() == [1_000_000_000]
+    assert read_plain(body, layout).table["timestamp"].to_pylist() == [1_000_000_000]
 
 
 def test_fields_are_found_by_name_whatever_their_order(tmp_path):
