@@ -24,6 +24,7 @@ JOBS = {
     "evaluate": "measure a model on a split's test rows",
     "pipeline": "ingest, index, split, train and evaluate",
     "demo": "the pipeline on generated data, several models side by side",
+    "sync": "send the runs that were kept while MLflow could not be reached",
 }
 
 
@@ -70,8 +71,11 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
     sections = validated(conf)
     lake = Lake(sections["paths"].lake)
+    tracker = Tracker(lake, sections["tracking"])
+    if name == "sync":
+        return {"sent": tracker.sync(), "lake": lake.root}
     with session(f"recspark {name}", sections["spark"]) as spark:
-        job = Context(sections, lake, Tracker(lake, sections["tracking"]), spark, conf_file)
+        job = Context(sections, lake, tracker, spark, conf_file)
         summary = _job(name)(job)
         return {key: _plain(value) for key, value in summary.items()} | {"lake": lake.root, "run_id": job.run_id}
 

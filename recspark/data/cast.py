@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_COMMON = {
-    pa.int64(): r"^-?[0-9]{1,18}$",
-    pa.int32(): r"^-?[0-9]{1,9}$",
-    pa.float64(): r"^-?[0-9]{1,15}(\.[0-9]{1,15})?$",
+#: how almost all numbers are written
+ORDINARY = {
+    pa.int64(): r"-?[0-9]{1,18}",
+    pa.int32(): r"-?[0-9]{1,9}",
+    pa.float64(): r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?",
 }
 _INTEGER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -37,7 +38,7 @@ def cast(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
 
 def _parse(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
     """Numbers from text, and which texts are none: all the ordinary ones at once, the odd ones one by one."""
-    common = pc.match_substring_regex(column, _COMMON[type_])
+    common = pc.match_substring_regex(column, f"^{ORDINARY[type_]}$")
     values = pc.if_else(common, column, None).cast(type_)
     odd = np.flatnonzero(~pc.fill_null(common, False).to_numpy(zero_copy_only=False))
     bad = np.zeros(len(column), bool)

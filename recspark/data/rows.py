@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,9 @@ import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from recspark.data.cast import cast
+from recspark.data.cast import ORDINARY, cast
 from recspark.data.layout import Chunk, Layout
 
-#: bytes of text that are read line by line for the sake of one line
-BLOCK_BYTES = 16 << 10
 _UNUSED = b"\x1f"
 
 
@@ -46,24 +45,39 @@ def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
         return _read_parquet(fs, chunk)
     with fs.open_input_file(chunk.path) as file:
         body = file.read_at(chunk.length, chunk.start)
-    return read_plain(body, chunk.layout, chunk.first_line) or _read_blocks(body, chunk.layout, chunk.first_line)
+    return read_plain(body, chunk.layout, chunk.first_line) or read_mixed(body, chunk.layout, chunk.first_line)
 
 
-def _read_blocks(body: bytes, layout: Layout, first_line: int) -> Rows:
-    """Rows of text that isn't plain throughout: a line that needs the slow reader takes only its block with it."""
-    parts, start, line = [], 0, first_line
-    while start < len(body):
-        end = body.find(b"\n", start + BLOCK_BYTES) + 1 or len(body)
-        block = body[start:end]
-        parts.append(read_plain(block, layout, line) or read_exact(block, layout, line))
-        start, line = end, line + block.count(b"\n")
+def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
+    """Rows of lines that aren't all plain: those that are by the fast reader, the others by the slow one, in their order."""
+    lines = body.split(b"\n")
+    match = ordinary_line(layout).fullmatch
+    ordinary = np.fromiter((match(line) is not None for line in lines), bool, len(lines))
+    plain, odd = np.flatnonzero(ordinary), np.flatnonzero(~ordinary)
+    fast = read_plain(b"\n".join([lines[i] for i in plain]), layout) if len(plain) else None
+    if fast is None:
+        return read_exact(body, layout, first_line)
+    slow = read_exact(b"\n".join([lines[i] for i in odd]), layout)
+    number = first_line + np.concatenate([plain[fast.line - 1], odd[slow.line - 1]])
+    order = np.argsort(number)
     return Rows(
-        pa.concat_tables([part.table for part in parts]),
-        np.concatenate([part.line for part in parts]),
-        np.concatenate([part.unparsable for part in parts]),
+        pa.concat_tables([fast.table, slow.table]).take(pa.array(order)),
+        number[order],
+        np.concatenate([fast.unparsable, slow.unparsable])[order],
         partial(_line_texts, body, layout, first_line),
-        [broken for part in parts for broken in part.broken],
+        [(first_line + int(odd[line - 1]), reason) for line, reason in slow.broken],
     )
+
+
+@cache
+def ordinary_line(layout: Layout) -> re.Pattern[bytes]:
+    """What a line that :func:`read_plain` reads looks like: numbers as almost all are written, text without surprises."""
+    taken = r'\0\r\n"\x1f' if layout.quoted else r"\0\r\n\x1f"
+    separator = re.escape(layout.separator)
+    text = rf"(?:(?!{separator}|0[xX])[^{taken}])*"
+    types = layout.types()
+    fields = [ORDINARY.get(types.get(name, pa.string()), text) for name in layout.names]
+    return re.compile(separator.join(fields).encode() + rb"\r?")
 
 
 def read_plain(body: bytes, layout: Layout, first_line: int = 1) -> Rows | None:

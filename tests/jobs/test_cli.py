@@ -1,0 +1,138 @@
+"""The command line and the jobs, as users start them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recspark.cli import main
+from recspark.cli.main import JOBS
+from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generated") / "ml-1m"
+    write_movielens(generate(SyntheticOptions(users=150, items=100, ratings=6000)), folder)
+    return folder
+
+
+@pytest.fixture
+def call(spark, capsys):
+    """Run a command in this process, on the suite's session; gives the exit code, the summary and what stderr got."""
+
+    def run(job, *settings):
+        code = main([job, *(word for setting in settings for word in ("--set", setting))])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
+
+    return run
+
+
+def test_pipeline_prints_one_line_and_leaves_the_lake(call, source, tmp_path):
+    settings = [f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=3", "model.rank=4", "split.validationFraction=0.1"]
+    code, summary, err = call("pipeline", *settings)
+    assert code == 0 and summary["job"] == "pipeline"
+    assert {"rmse", "mae", "fit_seconds", "iterations", "model", "run_id", "ndcg_at_10"} <= summary.keys()
+    assert 0.5 < summary["rmse"] < 2 and summary["iterations"] == 3
+    assert summary["ratings"] == 6000 == sum(summary[f"rows_{part}"] for part in ("train", "validation", "test"))
+    for product in ("tables", "index", "splits/default", "models/als", "predictions/als", "metrics/als"):
+        assert (tmp_path / product / "manifest.json").exists(), product
+    assert json.loads((tmp_path / "metrics" / "als.json").read_text())["rmse"] == pytest.approx(summary["rmse"])
+    assert not (tmp_path / "work" / "als").exists()
+    assert "iteration 3: train_rmse" in err and "validation_rmse" in err
+
+    code, again, _ = call("train", *settings)
+    assert code == 0 and again["test_rmse"] == summary["test_rmse"]
+    code, again, _ = call("evaluate", *settings)
+    assert code == 0 and again["rmse"] == summary["rmse"]
+
+
+def test_pipeline_is_one_mlflow_run_with_its_stages_nested(call, source, tmp_path):
+    from mlflow import pyfunc
+    from mlflow.tracking import MlflowClient
+
+    _, summary, _ = call("pipeline", f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=2", "model.rank=4")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    parent = client.get_run(summary["run_id"])
+    runs = client.search_runs([parent.info.experiment_id])
+    nested = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == summary["run_id"]}
+    assert nested.keys() == {"ingest", "index", "split", "train", "evaluate"}
+    assert all(run.info.status == "FINISHED" for run in runs)
+    train = nested["train"]
+    assert train.data.params["model.rank"] == "4" and train.data.params["estimator.regPower"] == "1.0"
+    assert [point.step for point in client.get_metric_history(train.info.run_id, "train_rmse")][:2] == [1, 2]
+    assert train.inputs.dataset_inputs[0].dataset.name == "splits/default"
+    assert parent.data.metrics["rmse"] == pytest.approx(summary["rmse"])
+    figures = {file.path for name in ("train", "evaluate") for file in client.list_artifacts(nested[name].info.run_id, "figures")}
+    assert figures == {"figures/rmse_by_epoch.png", "figures/predicted_vs_actual.png", "figures/residuals.png"}
+
+    predicted = pd.read_parquet(tmp_path / "predictions" / "als" / "test").head(50)
+    [model] = client.search_logged_models([parent.info.experiment_id])
+    answered = pyfunc.load_model(model.artifact_location).predict(predicted[["user_id", "item_id"]])
+    pd.testing.assert_series_equal(answered["prediction"], predicted["prediction"], check_exact=False, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        (["model.rank=-1"], 2, "model.rank = -1 is not allowed: it must be a whole number, at least 1"),
+        (["model.rnak=3"], 2, "unknown key model.rnak: did you mean model.rank?"),
+        (["model.type=svd"], 2, "model.type = 'svd' is not allowed"),
+        (["nonsense.key=1"], 2, "unknown key nonsense"),
+        (["rank=1"], 2, "it must be section.key=value"),
+        (["data.source=/does/not/exist.zip"], 2, "/does/not/exist.zip"),
+    ],
+)
+def test_mistakes_end_with_exit_code_2_and_one_clear_line(call, tmp_path, settings, code, words):
+    found, summary, err = call("pipeline", f"paths.lake={tmp_path}", "tracking.enabled=false", *settings)
+    assert (found, summary) == (code, None)
+    assert words in err and "Traceback" not in err
+
+
+def test_training_before_splitting_names_the_job_to_run(call, tmp_path):
+    code, _, err = call("train", f"paths.lake={tmp_path}", "tracking.enabled=false")
+    assert code == 1 and "run `recspark split` first" in err
+
+
+def test_bad_data_end_with_exit_code_3(call, tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,nothing,1\n")
+    code, _, err = call("ingest", f"paths.lake={tmp_path / 'lake'}", f"data.source={tmp_path / 'ratings.csv'}", "tracking.enabled=false")
+    assert code == 3 and not (tmp_path / "lake" / "tables").exists(), err
+
+
+def test_every_job_has_a_file_for_spark_submit():
+    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == set(JOBS) - {"demo", "sync"}
+
+
+def test_conf_files_are_valid():
+    from recspark.cli.context import validated
+    from recspark.config import read_conf
+
+    confs = list((ROOT / "conf").glob("*.toml"))
+    assert confs
+    for conf in confs:
+        assert validated(read_conf(str(conf)))["model"].params
+
+
+def test_spark_submit_prints_the_same_line(source, tmp_path):
+    command = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]", str(ROOT / "jobs" / "ingest.py")]
+    command += ["--set", f"paths.lake={tmp_path}", "--set", f"data.source={source}"]
+    variables = os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=variables)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout)["ratings"] == 6000
+
+
+def test_demo_compares_models_with_the_noise_floor(call, tmp_path):
+    settings = ["synthetic.users=150", "synthetic.items=100", "synthetic.ratings=6000"]
+    code, summary, err = call("demo", f"paths.lake={tmp_path}", *settings)
+    assert code == 0
+    assert summary["noise_floor"] < summary["models"]["als-biased"]["rmse"] < summary["models"]["als-mllib"]["rmse"]
+    assert "noise floor" in err and "make ui" in err
