@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pooch
 
+from recspark.data.movielens import EDITIONS
 from recspark.errors import ConfigError, RecsparkError
 
 log = logging.getLogger(__name__)
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
-DOWNLOADABLE = ("ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest", "ml-latest-small")
 _TIMEOUT_S = 30
 
 
@@ -33,8 +33,8 @@ def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE
     RecsparkError
         Where the publisher can't be reached, or what it sends is not what its MD5 says.
     """
-    if dataset not in DOWNLOADABLE:
-        allowed = ", ".join(DOWNLOADABLE)
+    if dataset not in EDITIONS:
+        allowed = ", ".join(EDITIONS)
         raise ConfigError(f"data.dataset = {dataset!r} can't be downloaded: it must be one of {allowed}, or set data.source")
     folder = Path(cache_folder or pooch.os_cache("recspark")).expanduser()
     url = f"{base_url.rstrip('/')}/{dataset}.zip"

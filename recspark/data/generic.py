@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from recspark.config import Check, Option, Section, above, one_of
 from recspark.data import schemas
+from recspark.data.download import BASE_URL
 from recspark.data.movielens import EDITIONS
 from recspark.data.quality import Rules
 from recspark.data.layout import Layout, field_names, plan
@@ -32,7 +33,7 @@ class DataOptions(Section):
     name = "data"
     source = Option(str, None, "a zip, a folder, a CSV or Parquet file, or any URI of one; not set: `dataset` is downloaded")
     dataset = Option(str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS))
-    baseUrl = Option(str, "https://files.grouplens.org/datasets/movielens", "where editions are downloaded from")
+    baseUrl = Option(str, BASE_URL, "where editions are downloaded from")
     cacheFolder = Option(str, None, "where downloads are kept; not set: the user's cache folder")
     userColumn = Option(str, "user_id", "column of the user id; `_c0`, `_c1`... in a file without a header")
     itemColumn = Option(str, "item_id", "column of the item id")

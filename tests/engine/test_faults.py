@@ -49,7 +49,7 @@ def test_a_fit_whose_driver_is_killed_goes_on_to_the_same_bits(tmp_path, blocks,
     process = start("local[2]", work, tmp_path / "killed.npz", blocks, max_iter)
     wait_for(f"fit-*/iterations/{killed_at:05d}.json", work, process)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert not (tmp_path / "killed.npz").exists()
     resumed = run(tmp_path, "killed", "local[2]", blocks, max_iter)
     assert killed_at <= resumed["resumed_at"] < max_iter
