@@ -62,28 +62,31 @@ class Parts:
 
 
 def id_column(df: DataFrame, name: str) -> F.Column:
-    """Column `name` as an id: whole numbers of any numeric type become long, strings stay; anything else is an error."""
+    """Column `name` as an id: strings and whole numbers stay, other numbers become long; anything else is an error."""
     if name not in df.columns:
         raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(df.columns)}")
     kind = df.schema[name].dataType
     column = F.col(f"`{name}`")
     if isinstance(kind, (StringType, IntegralType)):
-        return column if isinstance(kind, StringType) else column.cast("long")
+        return column
     if isinstance(kind, NumericType):
         message = F.concat(F.lit(f"column {name} holds an id that is not a whole number: "), column.cast("string"))
         return F.when(column == F.floor(column), column.cast("long")).when(column.isNotNull(), F.raise_error(message).cast("long"))
     raise RecsparkError(f"column {name!r} has type {kind.simpleString()}: an id must be a whole number or a string")
 
 
-def encode(df: DataFrame, store: Store, weighted: bool) -> Parts:
+def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
     """Write the rows of `df` (see `COLUMNS`) as parts into `store`: one Spark job, no shuffle, row order does not matter.
+
+    Columns that say nothing (weights where not `weighted`, roles where not `watched`) stay in the JVM: the crossing to Python
+    costs more than all that follows.
 
     Raises
     ------
     RecsparkError
         Where an id is null, a value is null or not finite, a weight is negative, or no row trains.
     """
-    rows = df.select("user", "item", "value", "weight", "role") if weighted else df.select("user", "item", "value", "role")
+    rows = df.select("user", "item", "value", *(["weight"] if weighted else []), *(["role"] if watched else []))
     results = [json.loads(row.result) for row in rows.mapInArrow(partial(_encode_partition, store.root), _RESULT).collect()]
     parts = sorted((part for result in results for part in result), key=lambda part: part["name"])
     bad = sum(part["bad"] for part in parts)
@@ -125,7 +128,7 @@ def _write_part(store: Store, batches: Sequence[pa.RecordBatch]) -> dict[str, ob
     description = {"name": f"part-{uuid.uuid4().hex}", "rows": 0, "weight": 0.0, "total": 0.0, "values": 0.0, "low": np.inf, "high": -np.inf, "digest": "0", "bad": int(bad.sum())}
     if description["bad"]:
         return description
-    role = table["role"].to_numpy().astype(np.int8)
+    role = table["role"].to_numpy().astype(np.int8) if "role" in table.column_names else np.zeros(len(value), np.int8)
     train = role == 0
     codes, hashes = {}, {}
     for side, column in (("users", "user"), ("items", "item")):

@@ -15,15 +15,18 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recspark.kernels.linalg import FAST, add_gram_inplace, cholesky_inplace, cholesky_solve_inplace, padded
+from recspark.kernels.linalg import FAST, add_gram_inplace, cholesky_inplace, cholesky_solve_inplace, padded, prefetch_row
 
 #: source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a core's first-level cache
 PANEL = 128
 
+#: ratings between the request of a source row and its use: a few hundred cycles of memory latency
+AHEAD = 12
+
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, panel, a, b, c):
-    """Add one row's normal equations to a (upper), b = Y'Wt and c = Y'W1; return sum(w), sum(w t) and the number of positive values.
+def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, a, b, c):
+    """Add one row's normal equations to a (upper), b = Y'Wt and, where `biased`, c = Y'W1; return sum(w), sum(w t) and the number of positive values.
 
     Sums over a panel are float32; b and c, whose terms cancel, add the panels up in float64.
     """
@@ -36,14 +39,16 @@ def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, pane
         panel_c[:] = 0
         for t in range(m):
             j = indices[first + t]
+            prefetch_row(src, indices[min(first + t + AHEAD, stop - 1)])
             w = weights[first + t] if len(weights) > 0 else np.float32(1)
             target = w * (values[first + t] - mean - src_bias[j])
             root = np.sqrt(w)
             for l in range(rank):
-                y = src[j, l]
-                panel[t, l] = root * y
-                panel_b[l] += target * y
-                panel_c[l] += w * y
+                panel[t, l] = root * src[j, l]
+                panel_b[l] += target * src[j, l]
+            if biased:
+                for l in range(rank):
+                    panel_c[l] += w * src[j, l]
             total += w
             target_sum += target
             positive += values[first + t] > 0
@@ -55,14 +60,14 @@ def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, pane
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, panel, a, b, c):
+def _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, a, b, c):
     """Fill one row's system; return its border (sum w, without penalty), right side of the border and penalty scale."""
     # loops, not slices: they compile in a tenth of the time
     for i in range(a.shape[0]):
         b[i] = c[i] = 0
         for j in range(a.shape[1]):
             a[i, j] = gram[i, j] if gram.shape[0] > 0 else np.float32(0)
-    total, target_sum, positive = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, panel, a, b, c)
+    total, target_sum, positive = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, a, b, c)
     scale = (positive if gram.shape[0] > 0 else total) ** reg_power
     for i in range(src.shape[1]):
         a[i, i] += np.float32(scale * reg)
@@ -203,7 +208,7 @@ def solve_rows(
                 dst[row, i] = 0
             dst_bias[row] = 0
             continue
-        total, target_sum, scale = _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, panel, a, b, c)
+        total, target_sum, scale = _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, a, b, c)
         border = total + scale * bias_reg
         if nonnegative:
             dst_bias[row] = _solve_nonnegative(a, b, c, border, target_sum, biased, dst[row], dst_bias[row])
@@ -215,7 +220,7 @@ def solve_rows(
                 if biased:
                     cholesky_solve_inplace(a, q)
             else:
-                _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, panel, a, b, c)
+                _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, a, b, c)
                 full = _mirrored(a, rank)
                 _robust_solve_inplace(full, p)
                 _robust_solve_inplace(full, q)

@@ -7,13 +7,20 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def stable_order(keys, n):
-    """Counting sort: the stable order of int32 `keys` in [0, n), and the offset of each key's run (int64, n + 1)."""
+def _starts(keys, n):
+    """Offset of each key's run once `keys` (int32 in [0, n)) are sorted: int64 (n + 1)."""
     starts = np.zeros(n + 1, np.int64)
     for key in keys:
         starts[key + 1] += 1
     for key in range(n):
         starts[key + 1] += starts[key]
+    return starts
+
+
+@njit(cache=True, nogil=True)
+def stable_order(keys, n):
+    """Counting sort: the stable order of int32 `keys` in [0, n), and the offset of each key's run (int64, n + 1)."""
+    starts = _starts(keys, n)
     order = np.empty(len(keys), np.int64)
     place = starts[:-1].copy()
     for position, key in enumerate(keys):
@@ -26,21 +33,32 @@ def stable_order(keys, n):
 def csr_from_coo(rows, columns, values, weights, n_rows, n_columns):
     """CSR of coordinates in any order, columns ascending inside a row; duplicates stay separate entries.
 
+    Two counting sorts, by column and then by row; each reads in order and writes every entry once.
     rows, columns int32; values float32; weights float32, empty where all weigh 1.
     Returns indptr (int64, n_rows + 1), indices (int32), values, weights.
     """
-    by_column, _ = stable_order(columns, n_columns)
-    by_row, indptr = stable_order(rows[by_column], n_rows)
-    indices = np.empty(len(rows), np.int32)
-    ordered = np.empty(len(rows), np.float32)
-    ordered_weights = np.empty(len(weights), np.float32)
+    by_column = _starts(columns, n_columns)
+    place = by_column[:-1].copy()
+    sorted_rows, sorted_values, sorted_weights = np.empty_like(rows), np.empty_like(values), np.empty_like(weights)
     for position in range(len(rows)):
-        source = by_column[by_row[position]]
-        indices[position] = columns[source]
-        ordered[position] = values[source]
+        target = place[columns[position]]
+        place[columns[position]] += 1
+        sorted_rows[target] = rows[position]
+        sorted_values[target] = values[position]
         if len(weights) > 0:
-            ordered_weights[position] = weights[source]
-    return indptr, indices, ordered, ordered_weights
+            sorted_weights[target] = weights[position]
+    indptr = _starts(rows, n_rows)
+    place = indptr[:-1].copy()
+    indices, out, out_weights = np.empty(len(rows), np.int32), np.empty_like(values), np.empty_like(weights)
+    for column in range(n_columns):
+        for position in range(by_column[column], by_column[column + 1]):
+            target = place[sorted_rows[position]]
+            place[sorted_rows[position]] += 1
+            indices[target] = column
+            out[target] = sorted_values[position]
+            if len(weights) > 0:
+                out_weights[target] = sorted_weights[position]
+    return indptr, indices, out, out_weights
 
 
 def balanced_cuts(work: np.ndarray, parts: int) -> np.ndarray:

@@ -74,6 +74,30 @@ _update_tile = _tile_update(TILE_ROWS)
 _update_row = _tile_update(1)
 
 
+@intrinsic
+def prefetch_row(typing_context, matrix, row):
+    """Ask the processor to bring ``matrix[row]`` (float32, C order) closer; changes nothing else."""
+    signature = types.void(matrix, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        matrix = context.make_array(signature.args[0])(context, builder, arguments[0])
+        width = cgutils.unpack_tuple(builder, matrix.shape)[1]
+        word = ir.IntType(32)
+        pointer = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        start = builder.mul(arguments[1], width)
+        # a cache line of 64 bytes holds 16 floats
+        lines = builder.add(builder.lshr(width, ir.Constant(width.type, 4)), ir.Constant(width.type, 1))
+        with cgutils.for_range(builder, lines) as loop:
+            offset = builder.add(start, builder.shl(loop.index, ir.Constant(width.type, 4)))
+            address = builder.bitcast(builder.gep(matrix.data, [offset]), pointer)
+            builder.call(prefetch, [address, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)])
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @njit(cache=True, nogil=True)
 def padded(rank):
     """The smallest multiple of `TILE_COLUMNS` that holds `rank` columns."""

@@ -108,7 +108,9 @@ class ALS(Estimator, RatingColumns, DefaultParamsWritable, DefaultParamsReadable
         work = work_folder(spark.sparkContext, self.getWorkDir())
         staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
         try:
-            parts = encode(self._rows(dataset), staged, self.getImplicitPrefs() or self.getWeightCol() is not None)
+            weighted = self.getImplicitPrefs() or self.getWeightCol() is not None
+            watched = bool(self._watched) or self.getValidationCol() is not None
+            parts = encode(self._rows(dataset), staged, weighted, watched)
             plan = self._plan(spark, work, parts)
             log.info("ALS: %d ratings, rank %d, %d x %d blocks", parts.rows, self.getRank(), *plan.blocks.values())
             fit = run(spark, plan)

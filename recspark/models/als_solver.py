@@ -43,8 +43,10 @@ class ALSSolver:
     row_arrays = ("factors", "bias")
 
     def start(self, side: str, first: int, n: int) -> State:
-        """Rows of unit length on average, a function of (seed, side, position) only."""
-        factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) / np.float32(np.sqrt(self.rank))
+        """Rows of unit length on average (implicit: a tenth), a function of (seed, side, position) only."""
+        # preferences are mostly 0: a start that already predicts large scores costs implicit fits their first iterations
+        length = 0.1 if self.implicit else 1.0
+        factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(length / np.sqrt(self.rank))
         return self._state(np.abs(factors) if self.nonnegative else factors, np.zeros(n, np.float32))
 
     def _state(self, factors: np.ndarray, bias: np.ndarray) -> State:

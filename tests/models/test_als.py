@@ -63,7 +63,7 @@ def test_same_objective_as_mllib_at_convergence(ratings, rank, reg):
 
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def test_same_implicit_objective_as_mllib_at_convergence(spark, ratings, solver):
-    shared = {"rank": 2, "regParam": 0.1, "alpha": 2.0, "implicitPrefs": True, "maxIter": 30, "checkpointInterval": 5, "seed": 1}
+    shared = {"rank": 1, "regParam": 0.1, "alpha": 2.0, "implicitPrefs": True, "maxIter": 30, "checkpointInterval": 5, "seed": 1}
     values = []
     for estimator in (MLlibALS(**shared), ALS(**shared, solver=solver)):
         model = estimator.fit(ratings)
