@@ -112,8 +112,8 @@ def fit_spark(options: argparse.Namespace, ratings: Ratings) -> dict[str, object
     if options.implicit:
         extra["implicitPrefs"] = True
     seconds, prepare = [], []
-    # a first small fit loads classes and compiled kernels
-    ALS(**shared, **extra, maxIter=1).fit(frame.limit(10_000))
+    # a first fit warms the JVM and loads the kernels: the two that are timed differ in their iterations only
+    ALS(**shared, **extra, maxIter=1).fit(frame)
     for iterations in options.iterations:
         started = time.perf_counter()
         model = ALS(**shared, **extra, maxIter=iterations).fit(frame)

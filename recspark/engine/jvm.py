@@ -109,7 +109,7 @@ def _launch_variables(conf: Mapping[str, str]) -> dict[str, str]:
     """The variables that Spark reads where neither ``--conf`` nor ``spark-defaults.conf`` says anything."""
     given = os.environ
     variables = {
-        "MASTER": given.get("MASTER") or conf.get("spark.master", "local[*]"),
+        "MASTER": given.get("MASTER") or conf.get("spark.master", "local[*,4]"),
         "SPARK_DRIVER_MEMORY": given.get("SPARK_DRIVER_MEMORY") or conf.get(DRIVER_MEMORY, f"{_half_of_memory()}g"),
         "SPARK_SUBMIT_OPTS": f"-Dlog4j2.configurationFile={LOG4J.as_uri()} {given.get('SPARK_SUBMIT_OPTS', '')}",
     }

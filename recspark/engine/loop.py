@@ -53,9 +53,10 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a fit needs, small enough to send with every task."""
+    """Everything that a fit needs, small enough to send with every task. `model` names the folder of its outcome: no two fits share one."""
 
     work: str
+    model: str
     parts: Parts
     solver: Any
     blocks: dict[str, int]
@@ -112,7 +113,7 @@ def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
         _prune(store, plan, history)
     best = best_iteration(history)
     runner.map(partial(_export, plan, best), _jobs(plan))
-    return Fit(store.path("model"), history, best, resumed_at, prepared)
+    return Fit(store.path(plan.model), history, best, resumed_at, prepared)
 
 
 def prepare(runner: TaskRunner | SparkRunner, plan: Plan, store: Store) -> None:
@@ -241,8 +242,8 @@ def _export(plan: Plan, iteration: int, job: tuple[str, int]) -> None:
     columns = plan.solver.export(side, load_block(store, side, number), store.load(_factors(side, iteration, number)), n_other)
     for key, array in columns.items():
         index = index.append_column(key, as_arrow(array))
-    store.fs.create_dir(store.at(f"model/{side}"), recursive=True)
-    pq.write_table(index, store.at(f"model/{side}/part-{number:05d}.parquet"), filesystem=store.fs)
+    store.fs.create_dir(store.at(f"{plan.model}/{side}"), recursive=True)
+    pq.write_table(index, store.at(f"{plan.model}/{side}/part-{number:05d}.parquet"), filesystem=store.fs)
 
 
 def as_arrow(array: np.ndarray) -> pa.Array:

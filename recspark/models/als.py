@@ -155,7 +155,8 @@ class ALS(Estimator, RatingColumns, DefaultParamsWritable, DefaultParamsReadable
         users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, parts.rows)
         blocks = {"users": users, "items": self.getItemBlocks() or users}
         threads = self.getThreads() or threads_per_task(spark, blocks)
-        return Plan(work, parts, self._solver(parts), blocks, self.getMaxIter(), self.getTol(), self.getPatience(), threads)
+        model = f"model-{uuid.uuid4().hex}"
+        return Plan(work, model, parts, self._solver(parts), blocks, self.getMaxIter(), self.getTol(), self.getPatience(), threads)
 
     def _solver(self, parts: Parts) -> ALSSolver:
         implicit = self.getImplicitPrefs()

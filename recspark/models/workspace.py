@@ -13,7 +13,7 @@ from recspark.errors import ConfigError
 
 
 def work_folder(context: SparkContext, chosen: str | None) -> str:
-    """The folder for fits: `chosen`, or on a one-machine master a folder that is removed when the process ends.
+    """The folder for a fit: `chosen`, or on a one-machine master a new one that is removed when the process ends.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def work_folder(context: SparkContext, chosen: str | None) -> str:
         return chosen
     if not context.master.startswith("local"):
         raise ConfigError(f"workDir is not set, and master {context.master} has workers that need a folder or URI which all of them can reach")
-    return _temporary()
+    return tempfile.mkdtemp(dir=_temporary())
 
 
 @cache

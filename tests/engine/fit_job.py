@@ -15,11 +15,16 @@ from recspark.models import ALS
 from recspark.models.als_solver import ALSSolver
 
 
-def ratings(spark):
+def fit(spark, work, blocks, max_iter, estimator=ALS):
+    """Fit generated ratings; gives the factors of both sides and where the fit was resumed."""
     rng = np.random.default_rng(3)
     cells = rng.choice(300 * 200, 20_000, replace=False)
     rows = [(int(c // 200), int(c % 200), float(r)) for c, r in zip(cells, rng.integers(1, 6, len(cells)), strict=True)]
-    return spark.createDataFrame(rows, "user int, item int, rating float").coalesce(2)
+    ratings = spark.createDataFrame(rows, "user int, item int, rating float").coalesce(2)
+    options = {"rank": 16, "center": True, "biases": True, "userBlocks": blocks, "itemBlocks": blocks, "threads": 1}
+    model = estimator(maxIter=max_iter, workDir=str(work), **options).fit(ratings)
+    tables = {side: table.orderBy("id").toPandas() for side, table in (("users", model.userFactors), ("items", model.itemFactors))}
+    return {side: np.stack(table["features"]) for side, table in tables.items()} | {"resumed_at": model.summary.resumed_at}
 
 
 class Saboteur(ALSSolver):
@@ -34,21 +39,17 @@ class Saboteur(ALSSolver):
 
 
 class Sabotaged(ALS):
+    """ALS with a worker that dies."""
+
     def _solver(self, parts):
         return Saboteur(**vars(super()._solver(parts)))
 
 
 def main(master, work, out, blocks, max_iter, sabotage=""):
-    conf = {"spark.master": master, "spark.driver.memory": "1g", "spark.executorEnv.SABOTAGE": sabotage}
+    """Fit on a session of its own and keep the result in `out`."""
     os.environ["SABOTAGE"] = sabotage
-    spark = build_session("fit-job", conf)
-    estimator = (Sabotaged if sabotage else ALS)(
-        rank=16, maxIter=int(max_iter), center=True, biases=True, workDir=work, userBlocks=int(blocks), itemBlocks=int(blocks), threads=1
-    )
-    model = estimator.fit(ratings(spark))
-    tables = {side: table.orderBy("id").toPandas() for side, table in (("users", model.userFactors), ("items", model.itemFactors))}
-    arrays = {side: np.stack(table["features"]) for side, table in tables.items()}
-    np.savez(out, **arrays, resumed_at=model.summary.resumed_at)
+    spark = build_session("fit-job", {"spark.master": master, "spark.driver.memory": "1g", "spark.executorEnv.SABOTAGE": sabotage})
+    np.savez(out, **fit(spark, work, int(blocks), int(max_iter), Sabotaged if sabotage else ALS))
     spark.stop()
 
 

@@ -1,4 +1,4 @@
-"""Fits that are killed, and fits on several processes: always the same bits as undisturbed on one."""
+"""Fits that are killed, and fits on several processes: always the same bits as undisturbed in one."""
 
 import os
 import signal
@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.engine.fit_job import fit
+
 SCRIPT = Path(__file__).with_name("fit_job.py")
+
+SLOW = pytest.mark.slow
 
 
 def start(*arguments):
@@ -18,15 +22,11 @@ def start(*arguments):
     return subprocess.Popen([sys.executable, str(SCRIPT), *map(str, arguments)], start_new_session=True, stderr=subprocess.PIPE)
 
 
-def finish(*arguments):
-    process = start(*arguments)
+def finish(tmp_path, master, work, blocks, max_iter, *sabotage):
+    process = start(master, tmp_path / work, tmp_path / "out.npz", blocks, max_iter, *sabotage)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors.decode()[-3000:]
-
-
-def run(tmp_path, name, master, blocks, max_iter, *sabotage):
-    finish(master, tmp_path / f"work-{name}", tmp_path / f"{name}.npz", blocks, max_iter, *sabotage)
-    return dict(np.load(tmp_path / f"{name}.npz"))
+    return dict(np.load(tmp_path / "out.npz"))
 
 
 def assert_same_bits(found, expected):
@@ -42,29 +42,25 @@ def wait_for(pattern, folder, process, seconds=120):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(("blocks", "max_iter", "killed_at"), [(1, 150, 20), (2, 6, 2)])
-def test_a_fit_whose_driver_is_killed_goes_on_to_the_same_bits(tmp_path, blocks, max_iter, killed_at):
-    expected = run(tmp_path, "undisturbed", "local[2]", blocks, max_iter)
-    work = tmp_path / "work-killed"
-    process = start("local[2]", work, tmp_path / "killed.npz", blocks, max_iter)
-    wait_for(f"fit-*/iterations/{killed_at:05d}.json", work, process)
+@pytest.mark.parametrize(("blocks", "max_iter", "killed_at"), [(1, 150, 20), pytest.param(2, 6, 2, marks=SLOW)])
+def test_a_fit_whose_driver_is_killed_goes_on_to_the_same_bits(spark, tmp_path, blocks, max_iter, killed_at):
+    process = start("local[2]", tmp_path / "work", tmp_path / "out.npz", blocks, max_iter)
+    wait_for(f"fit-*/iterations/{killed_at:05d}.json", tmp_path / "work", process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not (tmp_path / "killed.npz").exists()
-    resumed = run(tmp_path, "killed", "local[2]", blocks, max_iter)
+    assert not (tmp_path / "out.npz").exists()
+    resumed = finish(tmp_path, "local[2]", "work", blocks, max_iter)
     assert killed_at <= resumed["resumed_at"] < max_iter
-    assert_same_bits(resumed, expected)
+    assert_same_bits(resumed, fit(spark, tmp_path / "undisturbed", blocks, max_iter))
 
 
-@pytest.mark.parametrize("blocks", [1, 2])
-def test_a_killed_python_worker_is_replaced(tmp_path, blocks):
-    expected = run(tmp_path, "undisturbed", "local[2]", blocks, 4)
-    marker = tmp_path / "died"
-    found = run(tmp_path, "sabotaged", "local[2,4]", blocks, 4, marker)
-    assert marker.exists()
-    assert_same_bits(found, expected)
+@pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=SLOW)])
+def test_a_killed_python_worker_is_replaced(spark, tmp_path, blocks):
+    found = finish(tmp_path, "local[2,4]", "work", blocks, 4, tmp_path / "died")
+    assert (tmp_path / "died").exists()
+    assert_same_bits(found, fit(spark, tmp_path / "undisturbed", blocks, 4))
 
 
-def test_a_cluster_of_processes_gives_the_same_model(tmp_path):
-    expected = run(tmp_path, "local", "local[2]", 2, 3)
-    assert_same_bits(run(tmp_path, "cluster", "local-cluster[2,1,2048]", 2, 3), expected)
+def test_a_cluster_of_processes_gives_the_same_model(spark, tmp_path):
+    found = finish(tmp_path, "local-cluster[2,1,2048]", "work", 2, 3)
+    assert_same_bits(found, fit(spark, tmp_path / "undisturbed", 2, 3))

@@ -27,7 +27,7 @@ def bare_environment(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("bare_environment")
 def test_launch_variables_yield_to_the_users(monkeypatch):
     variables = jvm._launch_variables({})
-    assert variables["MASTER"] == "local[*]"
+    assert variables["MASTER"] == "local[*,4]"
     assert variables["SPARK_LOCAL_IP"] == "127.0.0.1"
     for key, value in {"MASTER": "local[7]", "SPARK_DRIVER_MEMORY": "5g", "SPARK_LOCAL_IP": "10.0.0.1"}.items():
         monkeypatch.setenv(key, value)

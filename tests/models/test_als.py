@@ -176,6 +176,14 @@ def test_tol_stops_a_fit_without_validation(ratings):
     assert len(ALS(maxIter=50, tol=0.01).fit(ratings).summary.history) < 20
 
 
+def test_a_later_fit_in_the_same_folder_leaves_earlier_models_alone(ratings, tmp_path):
+    als = ALS(rank=2, workDir=str(tmp_path))
+    first = als.fit(ratings, {als.maxIter: 1})
+    before = predictions(first, ratings)
+    second = als.fit(ratings, {als.maxIter: 5})
+    assert predictions(first, ratings) == before != predictions(second, ratings)
+
+
 def test_save_load_and_overwrite(ratings, tmp_path):
     model = ALS(maxIter=2, coldStartStrategy="nan").fit(ratings)
     for _ in range(2):
