@@ -44,7 +44,7 @@ def demo(job: Context) -> dict[str, Any]:
         run.text(text, "comparison.txt")
         run.json(results, "comparison.json")
     log.info("\n%s\n\n%s", text, _what_next(job))
-    return {"noise_floor": floor, "models": results}
+    return {"noise_floor": floor, "models": results, "run_id": run.id}
 
 
 def _source(job: Context) -> tuple[DataOptions, float | None]:

@@ -77,7 +77,7 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
     with session(f"recspark {name}", sections["spark"]) as spark:
         job = Context(sections, lake, tracker, spark, conf_file)
         summary = _job(name)(job)
-        return {key: _plain(value) for key, value in summary.items()} | {"lake": lake.root, "run_id": job.run_id}
+        return {"lake": lake.root, "run_id": job.run_id} | {key: _plain(value) for key, value in summary.items()}
 
 
 def _job(name: str) -> Callable[[Any], dict[str, Any]]:

@@ -60,7 +60,7 @@ def train(job: Context) -> dict[str, Any]:
         job.lake.delete(f"work/{options.product}")
         summary = _training_summary(model, options.product)
         run.dataset(product, job.lake.path(product), manifest["fingerprint"], manifest["counts"]["train"], "training")
-        run.params({"estimator": model.values()})
+        run.params({"estimator": estimator.values()})
         run.curve(model.summary.history)
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
         if any(key.endswith("_rmse") for key in summary):

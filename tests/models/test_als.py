@@ -10,6 +10,7 @@ from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError, RecsparkError
+from recspark.kernels import als, csr
 from recspark.models import ALS, ALSModel
 from tests import reference
 
@@ -61,15 +62,29 @@ def test_same_objective_as_mllib_at_convergence(ratings, rank, reg):
     assert model.summary.history[-1]["objective"] == pytest.approx(values[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_step_is_mllib_s_step(ratings, implicit):
+    # MLlib solves users last: from its items our kernel must find its users
+    model = MLlibALS(rank=4, regParam=0.1, alpha=2.0, implicitPrefs=implicit, maxIter=3, seed=1).fit(ratings)
+    x, y = factors(model.userFactors, N_USERS), factors(model.itemFactors, N_ITEMS).astype(np.float32)
+    user, item, rating = (column.astype(kind) for column, kind in zip(made_ratings(), (np.int32, np.int32, np.float32), strict=True))
+    weight = 2 * rating if implicit else np.empty(0, np.float32)
+    entries = csr.csr_from_coo(user, item, (1 + weight) / weight if implicit else rating, weight, N_USERS, N_ITEMS)
+    gram = als.gram(0, N_ITEMS, y) if implicit else np.zeros((0, 0), np.float32)
+    found, zeros = np.zeros((N_USERS, 4), np.float32), np.zeros(N_USERS, np.float32)
+    als.solve_rows(0, N_USERS, *entries, y, zeros[:N_ITEMS], gram, found, zeros, np.float32(0), 0.1, 0.1, 1.0, False, False)
+    np.testing.assert_allclose(found, x, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
-def test_same_implicit_objective_as_mllib_at_convergence(spark, ratings, solver):
-    shared = {"rank": 1, "regParam": 0.1, "alpha": 2.0, "implicitPrefs": True, "maxIter": 30, "checkpointInterval": 5, "seed": 1}
+def test_implicit_fit_converges_as_low_as_mllib(ratings, solver):
+    shared = {"rank": 2, "regParam": 0.1, "alpha": 2.0, "implicitPrefs": True, "maxIter": 20, "checkpointInterval": 5, "seed": 1}
     values = []
     for estimator in (MLlibALS(**shared), ALS(**shared, solver=solver)):
         model = estimator.fit(ratings)
         x, y = factors(model.userFactors, N_USERS), factors(model.itemFactors, N_ITEMS)
         values.append(reference.implicit_objective(*made_ratings(), x, y, 0.1, 2.0))
-    assert values[1] == pytest.approx(values[0], rel=1e-3)
+    assert values[1] <= values[0] * (1 + 1e-3)
     assert model.summary.history[-1]["objective"] == pytest.approx(values[1], rel=1e-3)
 
 
@@ -177,10 +192,10 @@ def test_tol_stops_a_fit_without_validation(ratings):
 
 
 def test_a_later_fit_in_the_same_folder_leaves_earlier_models_alone(ratings, tmp_path):
-    als = ALS(rank=2, workDir=str(tmp_path))
-    first = als.fit(ratings, {als.maxIter: 1})
+    estimator = ALS(rank=2, workDir=str(tmp_path))
+    first = estimator.fit(ratings, {estimator.maxIter: 1})
     before = predictions(first, ratings)
-    second = als.fit(ratings, {als.maxIter: 5})
+    second = estimator.fit(ratings, {estimator.maxIter: 5})
     assert predictions(first, ratings) == before != predictions(second, ratings)
 
 
@@ -206,9 +221,9 @@ def test_in_a_pipeline(ratings, tmp_path):
 # pyspark's CrossValidator leaves its thread pool open
 @pytest.mark.filterwarnings("ignore:.*Pool.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_in_a_cross_validator(ratings):
-    als = ALS(maxIter=3)
-    grid = ParamGridBuilder().addGrid(als.regParam, [0.05, 1000.0]).build()
-    model = CrossValidator(estimator=als, estimatorParamMaps=grid, evaluator=RegressionEvaluator(labelCol="rating"), numFolds=2, seed=1).fit(ratings)
+    estimator = ALS(maxIter=3)
+    grid = ParamGridBuilder().addGrid(estimator.regParam, [0.05, 1000.0]).build()
+    model = CrossValidator(estimator=estimator, estimatorParamMaps=grid, evaluator=RegressionEvaluator(labelCol="rating"), numFolds=2, seed=1).fit(ratings)
     assert np.isfinite(model.avgMetrics).all() and model.avgMetrics[0] < model.avgMetrics[1]
 
 
@@ -271,10 +286,10 @@ def test_combinations_that_make_no_sense_are_errors(ratings):
 
 
 def test_params_have_setters_getters_docs_and_mllib_s_names():
-    als = ALS(numUserBlocks=4).setRank(3).setNumItemBlocks(2)
-    assert (als.getRank(), als.getUserBlocks(), als.getNumItemBlocks()) == (3, 4, 2)
-    assert "rank: number of factors" in als.explainParams()
+    estimator = ALS(numUserBlocks=4).setRank(3).setNumItemBlocks(2)
+    assert (estimator.getRank(), estimator.getUserBlocks(), estimator.getNumItemBlocks()) == (3, 4, 2)
+    assert "rank: number of factors" in estimator.explainParams()
     mllib = {param.name for param in MLlibALS().params}
-    assert mllib <= {param.name for param in als.params} | {"numUserBlocks", "numItemBlocks"}
-    copied = als.copy({als.rank: 9})
-    assert (copied.getRank(), als.getRank()) == (9, 3)
+    assert mllib <= {param.name for param in estimator.params} | {"numUserBlocks", "numItemBlocks"}
+    copied = estimator.copy({estimator.rank: 9})
+    assert (copied.getRank(), estimator.getRank()) == (9, 3)
