@@ -28,7 +28,17 @@ class PathOptions(Section):
     lake = Option(str, "lake", "root folder or URI of the lake")
 
 
-SECTIONS = (PathOptions, DataOptions, QualityOptions, SplitOptions, ModelSection, EvaluationOptions, TrackingOptions, SparkOptions, SyntheticOptions)
+SECTIONS = (
+    PathOptions,
+    DataOptions,
+    QualityOptions,
+    SplitOptions,
+    ModelSection,
+    EvaluationOptions,
+    TrackingOptions,
+    SparkOptions,
+    SyntheticOptions,
+)
 
 
 @dataclass

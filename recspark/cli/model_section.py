@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from recspark import models
@@ -14,13 +15,15 @@ ESTIMATORS = {"als": "ALS"}
 #: set by the jobs: the lake has one name for each column, and work goes to the lake
 _FIXED = ("userCol", "itemCol", "ratingCol", "predictionCol", "weightCol", "validationCol", "workDir")
 
+_FILE_NAME = Check(lambda name: re.fullmatch(r"\w[\w.-]*", name) is not None, "of letters, digits, dots, hyphens and underscores")
+
 
 class ModelSection:
     """Validated against the estimator itself, so that a Param is written in one place only."""
 
     name = "model"
     type = Option(str, "als", "estimator", one_of(*ESTIMATORS))
-    model_name = Option(str, None, "the model is kept as models/NAME", Check(lambda name: name.replace("-", "").replace("_", "").isalnum(), "letters, digits, - and _"))
+    model_name = Option(str, None, "the model is kept as models/NAME", _FILE_NAME)
 
     def __init__(self, **values: Any) -> None:
         self.kind = self.type.parse("model.type", values.pop("type", self.type.default))

@@ -8,6 +8,7 @@ fit uses only the parts that successful tasks named.
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numba import njit
+from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, NumericType, StringType
@@ -88,14 +90,16 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
     """
     rows = df.select("user", "item", "value", *(["weight"] if weighted else []), *(["role"] if watched else []))
     results = [json.loads(row.result) for row in rows.mapInArrow(partial(_encode_partition, store.root), _RESULT).collect()]
-    parts = sorted((part for result in results for part in result), key=lambda part: part["name"])
-    bad = sum(part["bad"] for part in parts)
+    described = [part for result in results for part in result]
+    bad = sum(part["bad"] for part in described)
     if bad:
         raise RecsparkError(
             f"{bad} rows cannot be trained on: an id or a rating is null, or a rating or weight is not finite, or a weight is negative; "
             "filter them, or let `recspark ingest` put them into quarantine"
         )
-    summed = {key: sum(part[key] for part in parts) for key in ("rows", "weight", "total", "values")}
+    parts = sorted(described, key=lambda part: part["name"])
+    # exact whatever the order of the parts: the mean names the fit's folder
+    summed = {key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values")} | {"rows": sum(part["rows"] for part in parts)}
     if summed["weight"] <= 0:
         raise RecsparkError("there is nothing to train on: no row has a weight above 0")
     summed |= {"low": min(part["low"] for part in parts), "high": max(part["high"] for part in parts)}
@@ -107,39 +111,44 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
 def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Worker: write the rows of one partition in parts of at most about `PART_ROWS` rows; yields their descriptions."""
     store, described, held, size = Store(root), [], [], 0
+    task = TaskContext.get()
+    # parts sort by partition and place in it, so that a fit on the same input reads them in the same order
+    prefix = f"part-{task.partitionId() if task else 0:06d}"
     for batch in batches:
         held.append(batch)
         size += batch.num_rows
         if size >= PART_ROWS:
-            described.append(_write_part(store, held))
+            described.append(_write_part(store, f"{prefix}-{len(described):04d}", held))
             held, size = [], 0
     if size:
-        described.append(_write_part(store, held))
+        described.append(_write_part(store, f"{prefix}-{len(described):04d}", held))
     yield pa.RecordBatch.from_pydict({"result": [json.dumps(described)]})
 
 
-def _write_part(store: Store, batches: Sequence[pa.RecordBatch]) -> dict[str, object]:
+def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) -> dict[str, object]:
     table = pa.Table.from_batches(batches)
     value = _floats(table["value"])
     weight = _floats(table["weight"]) if "weight" in table.column_names else np.empty(0, np.float32)
     bad = ~np.isfinite(value) | table["user"].is_null().to_numpy() | table["item"].is_null().to_numpy()
     if len(weight):
         bad |= ~np.isfinite(weight) | (weight < 0)
-    description = {"name": f"part-{uuid.uuid4().hex}", "rows": 0, "weight": 0.0, "total": 0.0, "values": 0.0, "low": np.inf, "high": -np.inf, "digest": "0", "bad": int(bad.sum())}
-    if description["bad"]:
-        return description
+    if bad.any():
+        return {"bad": int(bad.sum())}
+    name = f"{prefix}-{uuid.uuid4().hex}"
     role = table["role"].to_numpy().astype(np.int8) if "role" in table.column_names else np.zeros(len(value), np.int8)
     train = role == 0
     codes, hashes = {}, {}
     for side, column in (("users", "user"), ("items", "item")):
         codes[column], ids = _dictionary(table[column])
         count = np.bincount(codes[column][train], minlength=len(ids))
-        store.save_table(f"{description['name']}/{side}", pa.table({"id": ids, "count": count}))
+        store.save_table(f"{name}/{side}", pa.table({"id": ids, "count": count}))
         hashes[column] = pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
-    store.save(f"{description['name']}/rows", user=codes["user"], item=codes["item"], value=value, weight=weight, role=role)
+    store.save(f"{name}/rows", user=codes["user"], item=codes["item"], value=value, weight=weight, role=role)
     mass = weight[train].astype(np.float64) if len(weight) else np.ones(int(train.sum()))
     digest = _digest(codes["user"], codes["item"], value.view(np.uint32), weight.view(np.uint32), role, hashes["user"], hashes["item"])
-    return description | {
+    return {
+        "name": name,
+        "bad": 0,
         "rows": int(train.sum()),
         "weight": float(mass.sum()),
         "total": float(mass @ value[train]),
