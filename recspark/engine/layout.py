@@ -9,11 +9,14 @@ from recspark.engine.session import default_threads, is_local
 #: ratings up to which one task on one machine beats tasks that exchange files; its blocks take about 16 bytes a rating
 ONE_BLOCK_RATINGS = 500_000_000
 
+#: ratings up to which one task is faster on a cluster too: an iteration takes less than the two Spark jobs of a step on each side
+FEW_RATINGS = 5_000_000
+
 
 def default_blocks(spark: SparkSession, ratings: int) -> int:
-    """Blocks a side: 1 on one machine unless the data are very large, else one a core."""
-    master = spark.sparkContext.master
-    return 1 if is_local(master) and ratings <= ONE_BLOCK_RATINGS else spark.sparkContext.defaultParallelism
+    """Blocks a side: 1 for few ratings, and on one machine unless they are very many; else one a core."""
+    most = ONE_BLOCK_RATINGS if is_local(spark.sparkContext.master) else FEW_RATINGS
+    return 1 if ratings <= most else spark.sparkContext.defaultParallelism
 
 
 def threads_per_task(spark: SparkSession, blocks: dict[str, int]) -> int:

@@ -77,7 +77,7 @@ class ALS(Estimator, RatingColumns, DefaultParamsWritable, DefaultParamsReadable
     solver = Hyperparameter(str, "auto", "how a row is solved; cg is for implicitPrefs only; auto is cholesky", one_of("auto", "cholesky", "cg"))
     cgSteps = Hyperparameter(int, 3, "conjugate gradient steps a row and iteration, for solver cg", at_least(1))
     seed = Hyperparameter(int, 42, "seed of the starting factors")
-    userBlocks = Hyperparameter(int, None, "blocks that users are cut into; not set: 1 on one machine, one a core on a cluster", at_least(1))
+    userBlocks = Hyperparameter(int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings", at_least(1))
     itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
     threads = Hyperparameter(int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1))
     workDir = Hyperparameter(str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume")
