@@ -32,7 +32,6 @@ class Race:
     peer: str
     measure: str
     arguments: tuple[str, ...]
-    ours: tuple[str, ...] = ()
     cluster: bool = False
     target: float = 1.0
 
@@ -63,8 +62,7 @@ RACES = {
 
 
 def run_contender(engine: str, race: Race, master: str) -> dict[str, object]:
-    extra = race.ours if engine == "recspark" else ()
-    command = [sys.executable, str(HERE / "als_contender.py"), engine, *race.arguments, *extra, "--master", master]
+    command = [sys.executable, str(HERE / "als_contender.py"), engine, *race.arguments, "--master", master]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
