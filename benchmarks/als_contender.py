@@ -9,6 +9,7 @@ drop out. `fit_seconds` is the longer fit as a whole, from a DataFrame that Spar
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -35,8 +36,8 @@ def load(name: str) -> Ratings:
 
     archive = zipfile.ZipFile(Path(os.environ["RECSPARK_DATA"]) / f"{name}.zip")
     member, separator = {"ml-100k": ("ml-100k/u.data", "\t"), "ml-1m": ("ml-1m/ratings.dat", "::")}[name]
-    with archive.open(member) as file:
-        table = pd.read_csv(file, sep=separator, header=None, engine="python" if separator == "::" else "c")
+    text = archive.read(member).decode("latin-1").replace(separator, "\t")
+    table = pd.read_csv(io.StringIO(text), sep="\t", header=None)
     codes = [pd.factorize(table[column], sort=True)[0].astype(np.int32) for column in (0, 1)]
     return codes[0], codes[1], table[2].to_numpy(np.float32)
 

@@ -7,12 +7,13 @@ fit uses only the parts that successful tasks named.
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, NumericType, StringType
 
+from recspark.engine.crossing import on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels.random import mix
@@ -35,8 +37,6 @@ ROLES = ("train", "validation", "test")
 
 #: the DataFrame that `encode` takes
 COLUMNS = "user long or string, item long or string, value float, weight float (nullable), role byte"
-
-_RESULT = "result string"
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,7 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
         Where an id is null, a value is null or not finite, a weight is negative, or no row trains.
     """
     rows = df.select("user", "item", "value", *(["weight"] if weighted else []), *(["role"] if watched else []))
-    results = [json.loads(row.result) for row in rows.mapInArrow(partial(_encode_partition, store.root), _RESULT).collect()]
-    described = [part for result in results for part in result]
+    described = list(chain.from_iterable(on_partitions(rows, partial(_encode_partition, store.root))))
     bad = sum(part["bad"] for part in described)
     if bad:
         raise RecsparkError(
@@ -108,8 +107,8 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
     return Parts(store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, text_ids=text, **summed)
 
 
-def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Worker: write the rows of one partition in parts of at most about `PART_ROWS` rows; yields their descriptions."""
+def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
+    """Worker: write the rows of one partition in parts of at most about `PART_ROWS` rows; returns their descriptions."""
     store, described, held, size = Store(root), [], [], 0
     task = TaskContext.get()
     # parts sort by partition and place in it, so that a fit on the same input reads them in the same order
@@ -122,10 +121,10 @@ def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> Iterator[
             held, size = [], 0
     if size:
         described.append(_write_part(store, f"{prefix}-{len(described):04d}", held))
-    yield pa.RecordBatch.from_pydict({"result": [json.dumps(described)]})
+    return described
 
 
-def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) -> dict[str, object]:
+def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) -> dict[str, Any]:
     table = pa.Table.from_batches(batches)
     value = _floats(table["value"])
     weight = _floats(table["weight"]) if "weight" in table.column_names else np.empty(0, np.float32)
@@ -136,7 +135,7 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
         return {"bad": int(bad.sum())}
     name = f"{prefix}-{uuid.uuid4().hex}"
     role = table["role"].to_numpy().astype(np.int8) if "role" in table.column_names else np.zeros(len(value), np.int8)
-    train = role == 0
+    train = role == 0 if role.any() else slice(None)
     codes, hashes = {}, {}
     for side, column in (("users", "user"), ("items", "item")):
         codes[column], ids = _dictionary(table[column])
@@ -144,17 +143,18 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
         store.save_table(f"{name}/{side}", pa.table({"id": ids, "count": count}))
         hashes[column] = pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
     store.save(f"{name}/rows", user=codes["user"], item=codes["item"], value=value, weight=weight, role=role)
-    mass = weight[train].astype(np.float64) if len(weight) else np.ones(int(train.sum()))
+    trained = value[train]
+    total = float(trained.sum(dtype=np.float64))
     digest = _digest(codes["user"], codes["item"], value.view(np.uint32), weight.view(np.uint32), role, hashes["user"], hashes["item"])
     return {
         "name": name,
         "bad": 0,
-        "rows": int(train.sum()),
-        "weight": float(mass.sum()),
-        "total": float(mass @ value[train]),
-        "values": float(value[train].sum(dtype=np.float64)),
-        "low": float(value[train].min(initial=np.inf)),
-        "high": float(value[train].max(initial=-np.inf)),
+        "rows": len(trained),
+        "weight": float(weight[train].sum(dtype=np.float64)) if len(weight) else float(len(trained)),
+        "total": float(weight[train].astype(np.float64) @ trained) if len(weight) else total,
+        "values": total,
+        "low": float(trained.min(initial=np.inf)),
+        "high": float(trained.max(initial=-np.inf)),
         "digest": str(digest),
     }
 

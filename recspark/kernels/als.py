@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recspark.kernels.linalg import FAST, add_gram_inplace, cholesky_inplace, cholesky_solve_inplace, padded, prefetch_row
+from recspark.kernels.linalg import FAST, add_gram_inplace, add_row, cholesky_inplace, cholesky_solve_inplace, padded, prefetch_row, scale_row
 
 #: source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a core's first-level cache
 PANEL = 128
@@ -25,63 +25,55 @@ AHEAD = 12
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, a, b, c):
-    """Add one row's normal equations to a (upper), b = Y'Wt and, where `biased`, c = Y'W1; return sum(w), sum(w t) and the number of positive values.
+def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c):
+    """Add one row's normal equations to a (upper), b = Y'Wt and, where `biased`, c = Y'W1; return sum(w), sum(w t), positive values.
 
     Sums over a panel are float32; b and c, whose terms cancel, add the panels up in float64.
     """
-    rank = src.shape[1]
     total, target_sum, positive = 0.0, 0.0, 0.0
-    panel_b, panel_c = np.empty(rank, np.float32), np.empty(rank, np.float32)
     for first in range(start, stop, panel.shape[0]):
         m = min(panel.shape[0], stop - first)
-        panel_b[:] = 0
-        panel_c[:] = 0
+        sums[:] = 0
         for t in range(m):
             j = indices[first + t]
             prefetch_row(src, indices[min(first + t + AHEAD, stop - 1)])
             w = weights[first + t] if len(weights) > 0 else np.float32(1)
             target = w * (values[first + t] - mean - src_bias[j])
-            root = np.sqrt(w)
-            for l in range(rank):
-                panel[t, l] = root * src[j, l]
-                panel_b[l] += target * src[j, l]
+            scale_row(np.sqrt(w), src, j, panel, t)
+            add_row(target, src, j, sums, 0)
             if biased:
-                for l in range(rank):
-                    panel_c[l] += w * src[j, l]
+                add_row(w, src, j, sums, 1)
             total += w
             target_sum += target
             positive += values[first + t] > 0
-        for l in range(rank):
-            b[l] += panel_b[l]
-            c[l] += panel_c[l]
+        for l in range(src.shape[1]):
+            b[l] += sums[0, l]
+            c[l] += sums[1, l]
         add_gram_inplace(panel, m, a)
     return total, target_sum, positive
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, a, b, c):
+def _build(rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c):
     """Fill one row's system; return its border (sum w, without penalty), right side of the border and penalty scale."""
     # loops, not slices: they compile in a tenth of the time
     for i in range(a.shape[0]):
         b[i] = c[i] = 0
         for j in range(a.shape[1]):
             a[i, j] = gram[i, j] if gram.shape[0] > 0 else np.float32(0)
-    total, target_sum, positive = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, a, b, c)
+    total, target_sum, positive = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c)
     scale = (positive if gram.shape[0] > 0 else total) ** reg_power
-    for i in range(src.shape[1]):
+    for i in range(rank):
         a[i, i] += np.float32(scale * reg)
-    for i in range(src.shape[1], a.shape[0]):
-        a[i, i] = 1
     return total, target_sum, scale
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mirrored(a, n):
-    """The leading (n, n) block of a symmetric matrix in float64, from its upper half."""
-    full = np.empty((n, n), np.float64)
-    for i in range(n):
-        for j in range(i, n):
+def _mirrored(a, rank, n):
+    """The leading (rank, rank) block of a symmetric matrix, from its upper half, in a float64 matrix of order n."""
+    full = np.zeros((n, n), np.float64)
+    for i in range(rank):
+        for j in range(i, rank):
             full[i, j] = full[j, i] = a[i, j]
     return full
 
@@ -162,7 +154,7 @@ def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
     """The bordered system with x >= 0 (the bias is free): x in place, the bias returned."""
     rank = len(x)
     n = rank + 1 if biased else rank
-    full = _mirrored(a, n)
+    full = _mirrored(a, rank, n)
     right = np.empty(n)
     start = np.empty(n)
     for i in range(rank):
@@ -188,18 +180,17 @@ def solve_rows(
     indptr, indices, values, weights
         CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (empty: all weigh 1).
     src, src_bias
-        float32 (n_src, rank) and (n_src,).
+        float32 (n_src, rank padded with zero columns: `padded_rows`) and (n_src,).
     gram
         float32 (rank padded, rank padded), read on and above the diagonal; (0, 0) for none.
     dst, dst_bias
         float32 (n_dst, rank) and (n_dst,); their old content is where the nonnegative solver starts.
     """
-    rank = src.shape[1]
-    n = padded(rank)
-    panel = np.zeros((PANEL, n), np.float32)
+    rank, n = dst.shape[1], src.shape[1]
+    panel, sums = np.empty((PANEL, n), np.float32), np.empty((2, n), np.float32)
     a = np.empty((n, n), np.float32)
     b, c = np.empty(n), np.empty(n)
-    p, q = np.empty(n, np.float32), np.empty(n, np.float32)
+    p, q = np.empty(rank, np.float32), np.empty(rank, np.float32)
     penalty = 0.0
     for row in range(lo, hi):
         start, stop = indptr[row], indptr[row + 1]
@@ -208,20 +199,20 @@ def solve_rows(
                 dst[row, i] = 0
             dst_bias[row] = 0
             continue
-        total, target_sum, scale = _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, a, b, c)
+        total, target_sum, scale = _build(rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c)
         border = total + scale * bias_reg
         if nonnegative:
             dst_bias[row] = _solve_nonnegative(a, b, c, border, target_sum, biased, dst[row], dst_bias[row])
         else:
-            for i in range(n):
+            for i in range(rank):
                 p[i], q[i] = b[i], c[i]
-            if cholesky_inplace(a):
+            if cholesky_inplace(a, rank):
                 cholesky_solve_inplace(a, p)
                 if biased:
                     cholesky_solve_inplace(a, q)
             else:
-                _build(start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, a, b, c)
-                full = _mirrored(a, rank)
+                _build(rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c)
+                full = _mirrored(a, rank, rank)
                 _robust_solve_inplace(full, p)
                 _robust_solve_inplace(full, q)
             if biased:
@@ -237,11 +228,51 @@ def solve_rows(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _gather(start, m, indices, values, weights, src, gathered, b):
+    """Copy the source rows of one row's entries to gathered[:m]; ``b = Y'Wr``; return the number of positive values."""
+    rank, positive = src.shape[1], 0.0
+    b[:] = 0
+    for t in range(m):
+        j, target = indices[start + t], weights[start + t] * values[start + t]
+        for l in range(rank):
+            gathered[t, l] = src[j, l]
+            b[l] += target * src[j, l]
+        positive += values[start + t] > 0
+    return positive
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _times_system(start, m, weights, gathered, gram, ridge, x, out):
+    """``out = (G + Y'WY + ridge I) x`` without forming the matrix."""
+    rank = len(x)
+    for l in range(rank):
+        out[l] = ridge * x[l]
+    for i in range(rank):
+        for l in range(rank):
+            out[l] += x[i] * gram[i, l]
+    for t in range(m):
+        dot = np.float32(0)
+        for l in range(rank):
+            dot += gathered[t, l] * x[l]
+        dot *= weights[start + t]
+        for l in range(rank):
+            out[l] += dot * gathered[t, l]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _dot(x, y):
+    total = np.float32(0)
+    for l in range(len(x)):
+        total += x[l] * y[l]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg, reg_power, steps):
     """Improve rows lo..hi of `dst` by `steps` of conjugate gradient on the system of `solve_rows` without biases.
 
     A step costs O(entries * rank) where the exact solve costs O(entries * rank^2) (Takacs, Pilaszy, Tikk 2011).
-    Here `gram` has both halves filled and is (rank, rank). Returns the sum of the penalties (float64).
+    Here `src` is (n_src, rank), and `gram` has both halves filled and is (rank, rank). Returns the sum of the penalties (float64).
     """
     rank = src.shape[1]
     longest = 0
@@ -256,59 +287,26 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
         if m == 0:
             x[:] = 0
             continue
-        positive = 0.0
-        for t in range(m):
-            positive += values[start + t] > 0
-        ridge = np.float32(reg * positive**reg_power)
-        for i in range(rank):
-            r[i] = -ridge * x[i]
-        for i in range(rank):
-            for j in range(rank):
-                r[j] -= x[i] * gram[i, j]
-        for t in range(m):
-            j, dot = indices[start + t], np.float32(0)
-            for l in range(rank):
-                gathered[t, l] = src[j, l]
-                dot += gathered[t, l] * x[l]
-            residual = weights[start + t] * (values[start + t] - dot)
-            for l in range(rank):
-                r[l] += residual * gathered[t, l]
-        size = np.float32(0)
+        ridge = np.float32(reg * _gather(start, m, indices, values, weights, src, gathered, r) ** reg_power)
+        _times_system(start, m, weights, gathered, gram, ridge, x, ap)
         for l in range(rank):
+            r[l] -= ap[l]
             p[l] = r[l]
-            size += r[l] * r[l]
+        size = _dot(r, r)
         for _ in range(steps):
             if not size > np.float32(1e-20):
                 break
-            for l in range(rank):
-                ap[l] = ridge * p[l]
-            for i in range(rank):
-                for j in range(rank):
-                    ap[j] += p[i] * gram[i, j]
-            for t in range(m):
-                dot = np.float32(0)
-                for l in range(rank):
-                    dot += gathered[t, l] * p[l]
-                dot *= weights[start + t]
-                for l in range(rank):
-                    ap[l] += dot * gathered[t, l]
-            curvature = np.float32(0)
-            for l in range(rank):
-                curvature += p[l] * ap[l]
-            alpha = size / curvature
-            new_size = np.float32(0)
+            _times_system(start, m, weights, gathered, gram, ridge, p, ap)
+            alpha = size / _dot(p, ap)
             for l in range(rank):
                 x[l] += alpha * p[l]
                 r[l] -= alpha * ap[l]
-                new_size += r[l] * r[l]
+            new_size = _dot(r, r)
             beta = new_size / size
             size = new_size
             for l in range(rank):
                 p[l] = r[l] + beta * p[l]
-        squares = 0.0
-        for l in range(rank):
-            squares += x[l] * x[l]
-        penalty += ridge * squares
+        penalty += ridge * _dot(x, x)
     return penalty
 
 
@@ -330,16 +328,21 @@ def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, 
     return error, total
 
 
+def padded_rows(factors: np.ndarray) -> np.ndarray:
+    """`factors` with zero columns added up to a multiple of the register tile: the form in which `solve_rows` reads its source."""
+    n, rank = factors.shape
+    if rank == padded(rank):
+        return factors
+    out = np.zeros((n, padded(rank)), np.float32)
+    out[:, :rank] = factors
+    return out
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def gram(lo, hi, factors):
-    """``F'F`` of rows lo..hi, float32 (rank padded, same), filled on and above the diagonal of its 16 x 16 tiles."""
-    rank = factors.shape[1]
-    out = np.zeros((padded(rank), padded(rank)), np.float32)
-    panel = np.zeros((PANEL, padded(rank)), np.float32)
+    """``F'F`` of rows lo..hi of padded factors (`padded_rows`), float32, filled on and above the diagonal of its 16 x 16 tiles."""
+    n = factors.shape[1]
+    out = np.zeros((n, n), np.float32)
     for first in range(lo, hi, PANEL):
-        m = min(PANEL, hi - first)
-        for t in range(m):
-            for l in range(rank):
-                panel[t, l] = factors[first + t, l]
-        add_gram_inplace(panel, m, out)
+        add_gram_inplace(factors[first:hi], min(PANEL, hi - first), out)
     return out

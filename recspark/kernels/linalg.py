@@ -21,10 +21,37 @@ TILE_COLUMNS = 16
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 
+VECTOR = ir.VectorType(ir.FloatType(), TILE_COLUMNS)
+
+
+def _matrix(context, builder, kind, value):
+    """Pointer to the first element, and columns, of a matrix that an intrinsic got."""
+    array = context.make_array(kind)(context, builder, value)
+    return array.data, cgutils.unpack_tuple(builder, array.shape)[1]
+
+
+def _splat(builder, scalar):
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), TILE_COLUMNS), None)
+    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), lanes)
+
+
+def _load(builder, pointer):
+    value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
+    value.align = 4
+    return value
+
+
+def _store(builder, value, pointer):
+    builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
+
+
+def _multiply_add(builder, a, b, c):
+    return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
+
+
 def _tile_update(rows: int):
     """Make ``update(panel, m, i, j, gram, alpha)``: ``gram[i:i+rows, j:j+16] += alpha * panel[:m, i:i+rows].T @ panel[:m, j:j+16]``."""
-    vector = ir.VectorType(ir.FloatType(), TILE_COLUMNS)
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), TILE_COLUMNS), None)
 
     @intrinsic
     def update(typing_context, panel, m, i, j, gram, alpha):
@@ -32,37 +59,20 @@ def _tile_update(rows: int):
 
         def generate(context, builder, signature, arguments):
             panel, m, i, j, gram, alpha = arguments
-            panel = context.make_array(signature.args[0])(context, builder, panel)
-            gram = context.make_array(signature.args[4])(context, builder, gram)
-            width = cgutils.unpack_tuple(builder, gram.shape)[1]
-
-            def splat(scalar):
-                one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-                return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), lanes)
-
-            def load(pointer):
-                value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
-                value.align = 4
-                return value
-
-            def multiply_add(a, b, c):
-                return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
-
-            sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in range(rows)]
+            panel, width = _matrix(context, builder, signature.args[0], panel)
+            gram, _ = _matrix(context, builder, signature.args[4], gram)
+            sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(rows)]
             with cgutils.for_range(builder, m) as loop:
-                row = builder.gep(panel.data, [builder.mul(loop.index, width)])
-                right, left = load(builder.gep(row, [j])), builder.gep(row, [i])
+                row = builder.gep(panel, [builder.mul(loop.index, width)])
+                right, left = _load(builder, builder.gep(row, [j])), builder.gep(row, [i])
                 for r, total in enumerate(sums):
                     scalar = builder.load(builder.gep(left, [ir.Constant(ir.IntType(64), r)]))
-                    builder.store(multiply_add(splat(scalar), right, builder.load(total)), total)
-            scale = splat(alpha)
+                    builder.store(_multiply_add(builder, _splat(builder, scalar), right, builder.load(total)), total)
+            scale = _splat(builder, alpha)
             for r, total in enumerate(sums):
                 row = builder.mul(builder.add(i, ir.Constant(i.type, r)), width)
-                target = builder.gep(gram.data, [builder.add(row, j)])
-                stored = builder.store(
-                    multiply_add(scale, builder.load(total), load(target)), builder.bitcast(target, vector.as_pointer())
-                )
-                stored.align = 4
+                target = builder.gep(gram, [builder.add(row, j)])
+                _store(builder, _multiply_add(builder, scale, builder.load(total), _load(builder, target)), target)
             return context.get_dummy_value()
 
         return signature, generate
@@ -70,6 +80,34 @@ def _tile_update(rows: int):
     return update
 
 
+def _row_update(accumulate: bool):
+    """Make ``update(alpha, x, i, y, j)``: ``y[j] += alpha * x[i]``, or without `accumulate` ``y[j] = alpha * x[i]``; rows of x's length."""
+
+    @intrinsic
+    def update(typing_context, alpha, x, i, y, j):
+        signature = types.void(types.float32, x, types.intp, y, types.intp)
+
+        def generate(context, builder, signature, arguments):
+            alpha, x, i, y, j = arguments
+            x, width = _matrix(context, builder, signature.args[1], x)
+            y, _ = _matrix(context, builder, signature.args[3], y)
+            source, target, scale = builder.mul(i, width), builder.mul(j, width), _splat(builder, alpha)
+            blocks = builder.udiv(width, ir.Constant(width.type, TILE_COLUMNS))
+            with cgutils.for_range(builder, blocks) as loop:
+                offset = builder.mul(loop.index, ir.Constant(width.type, TILE_COLUMNS))
+                value = _load(builder, builder.gep(x, [builder.add(source, offset)]))
+                place = builder.gep(y, [builder.add(target, offset)])
+                updated = _multiply_add(builder, scale, value, _load(builder, place)) if accumulate else builder.fmul(scale, value)
+                _store(builder, updated, place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return update
+
+
+scale_row = _row_update(accumulate=False)
+add_row = _row_update(accumulate=True)
 _update_tile = _tile_update(TILE_ROWS)
 _update_row = _tile_update(1)
 
@@ -114,15 +152,15 @@ def add_gram_inplace(panel, m, gram):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def cholesky_inplace(a):
-    """Factor ``a = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False where `a` is not positive definite.
+def cholesky_inplace(a, order):
+    """Factor ``a[:order, :order] = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False where it is not positive definite.
 
     Blocked right-looking: 16 rows are finished one by one, then the rest of the matrix is updated by register tiles.
     """
     n = a.shape[1]
     for p in range(0, n, TILE_COLUMNS):
         block = a[p:]
-        for j in range(p, p + TILE_COLUMNS):
+        for j in range(p, min(p + TILE_COLUMNS, order)):
             diagonal = a[j, j]
             for c in range(p, n, TILE_COLUMNS):
                 _update_row(block, j - p, j, c, a, np.float32(-1))

@@ -52,8 +52,8 @@ class ALSSolver:
     def _state(self, factors: np.ndarray, bias: np.ndarray) -> State:
         state = {"factors": factors, "bias": bias}
         if self.implicit:
-            chunks = range(0, len(factors), 4096)
-            state["gram"] = np.sum([als.gram(lo, min(lo + 4096, len(factors)), factors) for lo in chunks] or [als.gram(0, 0, factors)], axis=0)
+            rows = als.padded_rows(factors)
+            state["gram"] = np.sum([als.gram(lo, min(lo + 4096, len(rows)), rows) for lo in range(0, len(rows) or 1, 4096)], axis=0)
         return state
 
     def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
@@ -73,7 +73,7 @@ class ALSSolver:
 
     def _solve(self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int) -> list[float]:
         entries = (csr.indptr, csr.indices, csr.values, csr.weights)
-        system = (source["factors"], source["bias"], source.get("gram", _NO_GRAM), factors, bias)
+        system = (als.padded_rows(source["factors"]), source["bias"], source.get("gram", _NO_GRAM), factors, bias)
         penalty = (np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power)
         return over_rows(als.solve_rows, csr.work, threads, *entries, *system, *penalty, self.biased, self.nonnegative)
 
@@ -112,10 +112,14 @@ class ALSSolver:
         counts = np.diff(csr.indptr)
         if self.implicit:
             return counts / n_other - self.level
-        weights = csr.weights if len(csr.weights) else np.ones(len(csr.values), np.float32)
-        rows = np.repeat(np.arange(len(counts)), counts)
-        mass = np.bincount(rows, weights, len(counts))
-        return np.bincount(rows, weights * (csr.values - self.level), len(counts)) / (mass + DAMPING)
+        deviations = csr.values - self.level
+        if not len(csr.weights):
+            return _row_sums(csr, deviations) / (counts + DAMPING)
+        return _row_sums(csr, csr.weights * deviations) / (_row_sums(csr, csr.weights) + DAMPING)
+
+
+def _row_sums(csr: CSR, values: np.ndarray) -> np.ndarray:
+    return np.diff(np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])[csr.indptr])
 
 
 def _trace(a: np.ndarray, b: np.ndarray) -> float:

@@ -21,7 +21,7 @@ def problem(n_dst=30, n_src=20, nnz=300, rank=5, seed=0, weighted=False):
 def solve(entries, src, src_bias, reg=0.1, bias_reg=0.2, power=1.0, biased=False, nonnegative=False, gram=NO_GRAM, mean=0.0):
     n = len(entries[0]) - 1
     dst, bias = np.zeros((n, src.shape[1]), np.float32), np.zeros(n, np.float32)
-    penalty = als.solve_rows(0, n, *entries, src, src_bias, gram, dst, bias, np.float32(mean), reg, bias_reg, power, biased, nonnegative)
+    penalty = als.solve_rows(0, n, *entries, als.padded_rows(src), src_bias, gram, dst, bias, np.float32(mean), reg, bias_reg, power, biased, nonnegative)
     return dst, bias, penalty
 
 
@@ -79,7 +79,7 @@ def test_conjugate_gradient_converges_to_the_exact_solution():
 
 def test_gram_kernel():
     factors = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
-    out = als.gram(100, 300, factors)
+    out = als.gram(100, 300, als.padded_rows(factors))
     assert out.shape == (padded(20), padded(20))
     np.testing.assert_allclose(np.triu(out[:20, :20]), np.triu(factors[100:].T @ factors[100:]), rtol=1e-4, atol=1e-3)
 

@@ -70,9 +70,9 @@ def test_a_step_is_mllib_s_step(ratings, implicit):
     user, item, rating = (column.astype(kind) for column, kind in zip(made_ratings(), (np.int32, np.int32, np.float32), strict=True))
     weight = 2 * rating if implicit else np.empty(0, np.float32)
     entries = csr.csr_from_coo(user, item, (1 + weight) / weight if implicit else rating, weight, N_USERS, N_ITEMS)
-    gram = als.gram(0, N_ITEMS, y) if implicit else np.zeros((0, 0), np.float32)
+    gram = als.gram(0, N_ITEMS, als.padded_rows(y)) if implicit else np.zeros((0, 0), np.float32)
     found, zeros = np.zeros((N_USERS, 4), np.float32), np.zeros(N_USERS, np.float32)
-    als.solve_rows(0, N_USERS, *entries, y, zeros[:N_ITEMS], gram, found, zeros, np.float32(0), 0.1, 0.1, 1.0, False, False)
+    als.solve_rows(0, N_USERS, *entries, als.padded_rows(y), zeros[:N_ITEMS], gram, found, zeros, np.float32(0), 0.1, 0.1, 1.0, False, False)
     np.testing.assert_allclose(found, x, rtol=1e-3, atol=1e-4)
 
 
