@@ -16,10 +16,14 @@ COLD_START = ("mean", "nan", "drop")
 
 @dataclass(frozen=True)
 class Side:
-    """The ids of one side with their factors (n, rank) and biases (n), float32, in position order."""
+    """The ids of one side in position order, with factors (n, rank), what each id adds to a score, and its bias (n), all float32.
+
+    The bias is what is known of an id when the other one is cold; a score adds it only where the model fits biases.
+    """
 
     ids: np.ndarray
     factors: np.ndarray
+    offset: np.ndarray
     bias: np.ndarray
 
     @cached_property
@@ -32,8 +36,28 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Response:
+    """From the score s of a pair to its rating. All grow with s, so they leave rankings as they are.
+
+    ``linear``: s; ``sigmoid``: low + (high - low) / (1 + exp(-s)); ``rbf``: low + (high - low) exp(gamma s), where s is minus
+    the squared distance of the two vectors (Rendle and Schmidt-Thieme 2008, section 3).
+    """
+
+    kernel: str = "linear"
+    low: float = 0.0
+    high: float = 1.0
+    gamma: float = 1.0
+
+    def __call__(self, score: np.ndarray) -> np.ndarray:
+        if self.kernel == "linear":
+            return score
+        unit = np.exp(self.gamma * score) if self.kernel == "rbf" else 1 / (1 + np.exp(-score))
+        return self.low + (self.high - self.low) * unit
+
+
+@dataclass(frozen=True)
 class Scorer:
-    """Predictions ``mean + b_u + b_i + <x_u, y_i>`` (biases where the model is `biased`), cut to `clip`.
+    """Predictions: the `response` to the score ``mean + o_u + o_i + <x_u, y_i>``, cut to `clip`.
 
     A pair with an id that training has not seen gets, by ``cold``: ``mean``: ``level + b`` of the id that is known;
     ``nan`` or ``drop``: NaN.
@@ -46,6 +70,7 @@ class Scorer:
     biased: bool
     clip: tuple[float, float] | None
     cold: str = "mean"
+    response: Response = Response()
 
     @classmethod
     def load(cls, folder: str) -> Scorer:
@@ -53,33 +78,36 @@ class Scorer:
         fs, base = pafs.FileSystem.from_uri(folder)
         with fs.open_input_stream(f"{base}/scorer.json") as stream:
             facts = json.loads(stream.read())
-        sides = {side: _read_side(fs, f"{base}/{side}") for side in ("users", "items")}
-        return cls(**sides, mean=facts["mean"], level=facts["level"], biased=facts["biased"], clip=facts["clip"], cold=facts["cold"])
+        response = Response(**facts.get("response", {}))
+        sides = {side: _side(*_read_table(fs, f"{base}/{side}"), facts["biased"], response) for side in ("users", "items")}
+        return cls(**sides, **{key: facts[key] for key in ("mean", "level", "biased", "clip", "cold")}, response=response)
 
     def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:
         """float32 predictions of pairs of ids."""
         user, item = self.users.positions(user_ids), self.items.positions(item_ids)
         known = (user >= 0) & (item >= 0)
         # position -1 reads the last row: its product is computed and thrown away, which is cheaper than to select
-        score = self.mean + np.einsum("ij,ij->i", self.users.factors[user], self.items.factors[item])
-        biases = self.users.bias[user] * (user >= 0) + self.items.bias[item] * (item >= 0)
-        if self.biased:
-            score = score + biases
-        if (cold or self.cold) == "mean":
-            score = np.where(known, score, self.level + biases)
-        else:
-            score = np.where(known, score, np.nan)
-        return self._clipped(score)
+        product = np.einsum("ij,ij->i", self.users.factors[user], self.items.factors[item])
+        rating = self.ratings(self.mean + product + self.users.offset[user] + self.items.offset[item])
+        if (cold or self.cold) != "mean":
+            return np.where(known, rating, np.float32(np.nan))
+        return np.where(known, rating, self._fallback(user, item))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """float32 (len(users), n_items): predictions of all items for dense user positions."""
-        score = self.users.factors[users] @ self.items.factors.T
-        if self.biased:
-            score += self.users.bias[users][:, None] + self.items.bias[None, :]
-        return score + np.float32(self.mean)
+        """float32 (len(users), n_items): scores of all items for dense user positions, in the order of their predictions."""
+        product = self.users.factors[users] @ self.items.factors.T
+        return product + self.users.offset[users][:, None] + self.items.offset[None, :] + np.float32(self.mean)
 
-    def _clipped(self, score: np.ndarray) -> np.ndarray:
-        return (np.clip(score, *self.clip) if self.clip else score).astype(np.float32)
+    def ratings(self, scores: np.ndarray) -> np.ndarray:
+        """Predictions from scores, float32."""
+        rating = self.response(scores)
+        return (np.clip(rating, *self.clip) if self.clip else rating).astype(np.float32)
+
+    def _fallback(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        value = self.level + self.users.bias[user] * (user >= 0) + self.items.bias[item] * (item >= 0)
+        # biases that were fitted are on the scale of scores, observed deviations on that of ratings
+        rating = self.response(value) if self.biased else value
+        return (np.clip(rating, *self.clip) if self.clip else rating).astype(np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -111,14 +139,27 @@ class StoredScorer:
         """See `Scorer.scores`."""
         return self._loaded.scores(user_positions)
 
+    def ratings(self, scores: np.ndarray) -> np.ndarray:
+        """See `Scorer.ratings`."""
+        return self._loaded.ratings(scores)
+
     @property
     def _loaded(self) -> Scorer:
         return load_cached(self.folder, self.stamp)
 
 
-def _read_side(fs: pafs.FileSystem, path: str) -> Side:
+def _read_table(fs: pafs.FileSystem, path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ids, factors and biases of a model table."""
     table = ds.dataset(path, filesystem=fs, format="parquet").to_table().combine_chunks()
     features = table["features"].chunk(0) if table.num_rows else table["features"].combine_chunks()
-    factors = features.flatten().to_numpy().reshape(table.num_rows, -1)
+    rank = len(table["features"][0]) if table.num_rows else 0
+    factors = features.flatten().to_numpy().reshape(table.num_rows, rank)
     ids = table["id"].to_numpy() if not str(table.schema.field("id").type).endswith("string") else table["id"].to_pandas().to_numpy(object)
-    return Side(ids, np.ascontiguousarray(factors), table["bias"].to_numpy())
+    return ids, np.ascontiguousarray(factors), table["bias"].to_numpy()
+
+
+def _side(ids: np.ndarray, factors: np.ndarray, bias: np.ndarray, biased: bool, response: Response) -> Side:
+    if response.kernel == "rbf":
+        # -|x - y|^2 = 2 <x, y> - |x|^2 - |y|^2: a score like any other
+        return Side(ids, factors * np.float32(np.sqrt(2)), -np.square(factors).sum(axis=1), bias)
+    return Side(ids, factors, bias if biased else np.zeros_like(bias), bias)
