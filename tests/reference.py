@@ -50,3 +50,96 @@ def csr(rows, columns, values, n_rows):
     """Entries of each row, columns ascending: a list of (columns, values)."""
     order = np.lexsort((columns, rows))
     return [(columns[order][rows[order] == r], values[order][rows[order] == r]) for r in range(n_rows)]
+
+
+def prediction(score, rules):
+    """From a score to a rating (Rendle and Schmidt-Thieme 2008); the probability for the logistic loss."""
+    if rules.loss == 2:
+        return 1 / (1 + np.exp(-score))
+    if rules.kernel == 0:
+        return score
+    unit = 1 / (1 + np.exp(-score)) if rules.kernel == 1 else np.exp(rules.gamma * score)
+    return rules.low + (rules.high - rules.low) * unit
+
+
+def pair_score(x, y, b, c, rules):
+    """mean + b_u + b_i + <x, y>, or minus the squared distance."""
+    return -((x - y) ** 2).sum() if rules.kernel == 2 else rules.mean + b + c + x @ y
+
+
+def cost(score, rating, rules):
+    """Loss of one rating."""
+    p = prediction(score, rules)
+    if rules.loss == 2:
+        return -(rating * np.log(p) + (1 - rating) * np.log(1 - p))
+    return abs(p - rating) if rules.loss == 1 else 0.5 * (p - rating) ** 2
+
+
+def slope(score, rating, rules, step=1e-5):
+    """d cost / d score, by central differences."""
+    return (cost(score + step, rating, rules) - cost(score - step, rating, rules)) / (2 * step)
+
+
+def pair_gradients(x, y, b, c, rating, weight, rules, user_penalty, item_penalty):
+    """Gradients by (x, b) and (y, c) of one rating's weighted cost and penalties."""
+    g = weight * slope(pair_score(x, y, b, c, rules), rating, rules)
+    by_x, by_y = (2 * (y - x), 2 * (x - y)) if rules.kernel == 2 else (y, x)
+    users = np.append(g * by_x + weight * user_penalty.l2 * x, g + weight * user_penalty.bias_l2 * b)
+    items = np.append(g * by_y + weight * item_penalty.l2 * y, g + weight * item_penalty.bias_l2 * c)
+    return users, items
+
+
+class ReferenceOptimizer:
+    """One row's optimizer in float64: sgd, adagrad with one sum a row (and one for the bias), adam."""
+
+    def __init__(self, rank, rules):
+        self.rules, self.squares, self.m, self.v, self.t = rules, np.ones(2), np.zeros(rank + 1), np.zeros(rank + 1), 0
+
+    def move(self, row, gradient):
+        rate = np.full(len(row), self.rules.rate)
+        if self.rules.optimizer == 1:
+            self.squares += [np.mean(gradient[:-1] ** 2), gradient[-1] ** 2]
+            rate = rate / np.sqrt(np.append(np.full(len(row) - 1, self.squares[0]), self.squares[1]))
+        if self.rules.optimizer == 2:
+            self.t += 1
+            self.m = 0.9 * self.m + 0.1 * gradient
+            self.v = 0.999 * self.v + 0.001 * gradient**2
+            gradient = self.m / (1 - 0.9**self.t) / (np.sqrt(self.v / (1 - 0.999**self.t)) + 1e-8)
+        step = rate * gradient
+        if not self.rules.biased:
+            step[-1] = 0
+        return row - step
+
+
+def descend(users, items, values, weights, x, y, b, c, batch, rules, user_penalty, item_penalty):
+    """Steps on the mean gradient of each batch, in order; returns the new x, y, b, c and the sum of w (r - p)^2."""
+    x, y, b, c, values = (np.asarray(array, np.float64) for array in (x, y, b, c, values))
+    rows = {("u", u): np.append(x[u], b[u]) for u in range(len(x))} | {("i", i): np.append(y[i], c[i]) for i in range(len(y))}
+    optimizers = {key: ReferenceOptimizer(x.shape[1], rules) for key in rows}
+    squared = 0.0
+    for first in range(0, len(users), batch):
+        gradients = {}
+        chosen = range(first, min(first + batch, len(users)))
+        for e in chosen:
+            p, q = rows["u", users[e]], rows["i", items[e]]
+            squared += weights[e] * (values[e] - prediction(pair_score(p[:-1], q[:-1], p[-1], q[-1], rules), rules)) ** 2
+            for key, gradient in zip(
+                (("u", users[e]), ("i", items[e])),
+                pair_gradients(p[:-1], q[:-1], p[-1], q[-1], values[e], weights[e], rules, user_penalty, item_penalty),
+                strict=True,
+            ):
+                gradients[key] = gradients.get(key, 0) + gradient / len(chosen)
+        for key, gradient in gradients.items():
+            rows[key] = optimizers[key].move(rows[key], gradient)
+    stacked = {side: np.stack([row for key, row in rows.items() if key[0] == side]) for side in "ui"}
+    return stacked["u"][:, :-1], stacked["i"][:, :-1], stacked["u"][:, -1], stacked["i"][:, -1], squared
+
+
+def best_items(users, items, offsets, n, hidden):
+    """For each user the n best of ``<x_u, y_i> + o_i`` over the items that are not `hidden` from them: [(item, score)], ties by lower item."""
+    found = []
+    for user, row in zip(users.astype(np.float64), hidden, strict=True):
+        scores = [(float(user @ item + offset), place) for place, (item, offset) in enumerate(zip(items.astype(np.float64), offsets, strict=True))]
+        ranked = sorted((-score, place) for score, place in scores if place not in row and score > -np.inf)
+        found.append([(place, -score) for score, place in ranked[:n]])
+    return found

@@ -10,7 +10,7 @@ from recspark.config import Check, Option, one_of, unknown_key
 from recspark.models.params import Configurable
 
 #: estimators by the value of ``model.type``
-ESTIMATORS = {"als": "ALS"}
+ESTIMATORS = {"als": "ALS", "mf": "MatrixFactorization", "baseline": "Baseline"}
 
 #: set by the jobs: the lake has one name for each column, and work goes to the lake
 _FIXED = ("userCol", "itemCol", "ratingCol", "predictionCol", "weightCol", "validationCol", "workDir")

@@ -28,6 +28,9 @@ SIDES = ("users", "items")
 #: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as 32 ratings
 ROW_WORK = 32
 
+#: the grid of `Cells`: at most this many ranges a side, and about this many ratings a cell at least
+GRID, CELL_RATINGS = 16, 30_000
+
 
 def other(side: str) -> str:
     return "items" if side == "users" else "users"
@@ -55,6 +58,34 @@ class Block:
     train: CSR
     needed: np.ndarray
     watched: dict[str, CSR] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The ratings between a user block and an item block, cut into a grid of g x g cells for threads and for their caches.
+
+    users, items
+        int32 positions inside their blocks; cell after cell, by user inside a cell.
+    offsets
+        int64 (g * g + 1): cell (a, b) of user range a and item range b has the entries ``offsets[a g + b] ... offsets[a g + b + 1]``.
+    item_cuts
+        int64 (g + 1): the item ranges.
+    rated_indptr, rated_indices
+        The same pairs as CSR by user, items ascending.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+    item_cuts: np.ndarray
+    rated_indptr: np.ndarray
+    rated_indices: np.ndarray
+
+    @property
+    def grid(self) -> int:
+        return len(self.item_cuts) - 1
 
 
 def index_side(store: Store, parts: Parts, side: str, blocks: int) -> int:
@@ -131,6 +162,41 @@ def _needed(source: np.ndarray, n_source: int) -> tuple[np.ndarray, np.ndarray]:
     if mark.all():
         return np.empty(0, np.int32), source
     return np.flatnonzero(mark).astype(np.int32), (np.cumsum(mark, dtype=np.int32) - 1)[source]
+
+
+def build_cells(store: Store, block: int, item_blocks: int) -> None:
+    """Cut a user block's training rows by item block, and each piece into its grid (`Cells`)."""
+    loaded = load_block(store, "users", block)
+    csr = loaded.train
+    items = loaded.needed[csr.indices] if len(loaded.needed) else np.asarray(csr.indices)
+    users = np.repeat(np.arange(len(csr.indptr) - 1, dtype=np.int32), np.diff(csr.indptr))
+    cuts = store.load("cuts/items")["cuts"]
+    columns = {"users": users, "items": items, "values": csr.values, "weights": csr.weights if len(csr.weights) else None}
+    laid = _by_block({key: column for key, column in columns.items() if column is not None}, "items", cuts)
+    for number in range(item_blocks):
+        lo, hi = laid["offsets"][number : number + 2]
+        piece = {key: column[lo:hi] for key, column in laid.items() if key != "offsets"}
+        piece["items"] = piece["items"] - np.int32(cuts[number])
+        store.save(f"cells/{block:05d}-{number:05d}", **_grid(piece, len(csr.indptr) - 1, int(cuts[number + 1] - cuts[number])))
+
+
+def _grid(piece: dict[str, np.ndarray], n_users: int, n_items: int) -> dict[str, np.ndarray]:
+    """The entries of `piece` cell after cell; as many cells as keep each one worth a thread's call, and its rows in a cache."""
+    size = int(np.clip(np.sqrt(len(piece["users"]) / CELL_RATINGS), 1, GRID))
+    user_cuts, item_cuts = (
+        balanced_cuts(np.bincount(piece[side], minlength=n), size) for side, n in (("users", n_users), ("items", n_items))
+    )
+    ranges = [np.repeat(np.arange(size, dtype=np.int32), np.diff(cuts)) for cuts in (user_cuts, item_cuts)]
+    order, offsets = stable_order(ranges[0][piece["users"]] * np.int32(size) + ranges[1][piece["items"]], size * size)
+    weights = piece["weights"][order] if "weights" in piece else np.empty(0, np.float32)
+    sorted_columns = {key: np.ascontiguousarray(piece[key][order]) for key in ("users", "items", "values")}
+    rated = {"rated_indptr": np.searchsorted(piece["users"], np.arange(n_users + 1)), "rated_indices": piece["items"]}
+    return sorted_columns | {"weights": weights, "offsets": offsets, "item_cuts": item_cuts} | rated
+
+
+def load_cells(store: Store, user_block: int, item_block: int) -> Cells:
+    """Map the cells that `build_cells` wrote."""
+    return Cells(**store.load(f"cells/{user_block:05d}-{item_block:05d}"))
 
 
 def load_block(store: Store, side: str, block: int) -> Block:

@@ -52,6 +52,8 @@ class Parts:
     high: float
     digest: str
     weighted: bool
+    #: whether there are rows that do not train
+    watched: bool
     #: sum of the values that train, unweighted
     values: float
     #: which sides have strings for ids
@@ -104,7 +106,7 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
     summed |= {"low": min(part["low"] for part in parts), "high": max(part["high"] for part in parts)}
     digest = f"{sum(int(part['digest']) for part in parts) % 2**64:016x}"
     text = {side: isinstance(df.schema[column].dataType, StringType) for side, column in (("users", "user"), ("items", "item"))}
-    return Parts(store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, text_ids=text, **summed)
+    return Parts(store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, watched=watched, text_ids=text, **summed)
 
 
 def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:

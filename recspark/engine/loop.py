@@ -1,10 +1,10 @@
 """The step loop: alternate over the two sides until done, every iteration a checkpoint.
 
     prepare:   index both sides -> scatter the parts -> build the blocks
-    iterate:   items from users' factors, then users from items' factors; one step a side, one task a block
+    iterate:   stages one after the other (`recspark.engine.sweeps`), one task a block or a pair of blocks
     finish:    write the best iteration's factors as Parquet
 
-A step maps its block and the factor files that it needs, and writes its own factor file; so factor files are what
+A task maps its block and the factor files that it needs, and writes its own factor file; so factor files are what
 tasks exchange and what a fit resumes from. The driver sees only sums. `fit` is written once against a runner: on many
 blocks it runs on the driver and steps are Spark tasks; with one block the whole of it runs inside one task.
 """
@@ -13,62 +13,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from recspark.data.lake import fingerprint
-from recspark.engine.blocks import SIDES, Block, build_block, index_side, load_block, other, scatter_part
-from recspark.engine.encode import Parts
+from recspark.engine.blocks import SIDES, build_block, build_cells, index_side, load_block, other, scatter_part
+from recspark.engine.plan import Given, Plan, factors
 from recspark.engine.progress import reporting
 from recspark.engine.runner import SparkRunner, TaskRunner
 from recspark.engine.storage import Store
-
-State = dict[str, np.ndarray]
-
-
-class Solver(Protocol):
-    """An algorithm on blocks. It is pickled into tasks; it holds hyper-parameters, never data."""
-
-    #: keys of a state that hold one row an id; all others are summed over blocks before a step reads them
-    row_arrays: tuple[str, ...]
-
-    def start(self, side: str, first: int, n: int) -> State:
-        """The state of positions first ... first + n before the first iteration."""
-
-    def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
-        """The block's new state from the other side's, and sums that `summarize` gets added up over blocks and sides."""
-
-    def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """Metrics of an iteration: ``train_rmse``, ``objective``, ``validation_rmse`` ..."""
-
-    def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """The columns of the model's table of this side."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a fit needs, small enough to send with every task. `model` names the folder of its outcome: no two fits share one."""
-
-    work: str
-    model: str
-    parts: Parts
-    solver: Any
-    blocks: dict[str, int]
-    max_iter: int
-    tol: float
-    patience: int
-    threads: int
-
-    @property
-    def root(self) -> str:
-        """The fit's own folder: another input, algorithm or layout gets another one, so whatever is in it can be resumed."""
-        return f"{self.work}/fit-{fingerprint(self.parts.digest, type(self.solver).__name__, asdict(self.solver), self.blocks)[:16]}"
+from recspark.engine.sweeps import stages
 
 
 @dataclass(frozen=True)
@@ -90,7 +51,7 @@ def run(spark: SparkSession, plan: Plan) -> Fit:
             outcome = runner.map(fit_in_task, [plan])[0]
         else:
             outcome = fit(runner, plan)
-    for leftover in ("prepared.json", "blocks", "factors", "iterations", "index", "cuts"):
+    for leftover in ("prepared.json", "blocks", "cells", "factors", "iterations", "index", "cuts"):
         store.delete(leftover)
     return outcome
 
@@ -112,7 +73,7 @@ def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
         history.append(iterate(runner, plan, store, len(history) + 1))
         _prune(store, plan, history)
     best = best_iteration(history)
-    runner.map(partial(_export, plan, best), _jobs(plan))
+    runner.map(partial(_export, plan, best), plan.jobs)
     return Fit(store.path(plan.model), history, best, resumed_at, prepared)
 
 
@@ -122,17 +83,17 @@ def prepare(runner: TaskRunner | SparkRunner, plan: Plan, store: Store) -> None:
         return
     sizes = runner.map(partial(_index, plan), SIDES)
     runner.map(partial(_scatter, plan), plan.parts.names)
-    runner.map(partial(_build, plan), _jobs(plan))
+    runner.map(partial(_build, plan), plan.jobs)
     store.delete("scatter")
     store.write_json("prepared.json", dict(zip(SIDES, sizes, strict=True)))
 
 
 def iterate(runner: TaskRunner | SparkRunner, plan: Plan, store: Store, iteration: int) -> dict[str, float]:
-    """One pass over both sides; commits and returns its metrics."""
+    """All stages of an iteration; commits and returns its metrics."""
     started = time.perf_counter()
     sums: dict[str, float] = {}
-    for side in reversed(SIDES):
-        for part in runner.map(partial(_step, plan, iteration), [job for job in _jobs(plan) if job[0] == side]):
+    for function, jobs in stages(plan, iteration):
+        for part in runner.map(function, jobs):
             for key, value in part.items():
                 sums[key] = sums.get(key, 0.0) + value
     seconds = time.perf_counter() - started
@@ -169,14 +130,6 @@ def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) 
     return min(values[-recent:]) >= min(values[:-recent]) * (1 - tol)
 
 
-def _jobs(plan: Plan) -> list[tuple[str, int]]:
-    return [(side, block) for side in SIDES for block in range(plan.blocks[side])]
-
-
-def _factors(side: str, iteration: int, block: int) -> str:
-    return f"factors/{side}-{iteration:05d}-{block:05d}"
-
-
 def _index(plan: Plan, side: str) -> int:
     return index_side(Store(plan.root), plan.parts, side, plan.blocks[side])
 
@@ -189,38 +142,25 @@ def _build(plan: Plan, job: tuple[str, int]) -> None:
     side, block = job
     store = Store(plan.root)
     build_block(store, plan.parts, side, block)
+    if side == "users" and plan.solver.sweep == "strata":
+        build_cells(store, block, plan.blocks["items"])
     cuts = store.load(f"cuts/{side}")["cuts"]
     first, last = int(cuts[block]), int(cuts[block + 1])
-    store.save(_factors(side, 0, block), **plan.solver.start(side, first, last - first))
+    given = _given(plan, store, side, first, last) if plan.initial else None
+    store.save(factors(side, 0, block), **plan.solver.start(side, first, last - first, given))
 
 
-def _step(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
-    """Worker: update one block of one side and write it."""
-    side, number = job
-    store = Store(plan.root)
-    block = load_block(store, side, number)
-    # items go first, so users read the items of this iteration and items the users of the last
-    source = _source(store, plan, other(side), iteration if side == "users" else iteration - 1, block.needed)
-    state, sums = plan.solver.step(side, block, source, store.load(_factors(side, iteration - 1, number)), plan.threads)
-    store.save(_factors(side, iteration, number), **state)
-    return sums
-
-
-def _source(store: Store, plan: Plan, side: str, iteration: int, needed: np.ndarray) -> State:
-    """Rows `needed` of the row arrays of `side` (empty: all rows), and the sums over blocks of its other arrays."""
-    states = [store.load(_factors(side, iteration, block)) for block in range(plan.blocks[side])]
-    cuts = store.load(f"cuts/{side}")["cuts"]
-    bounds = np.searchsorted(needed, cuts)
-    source = {}
-    for key in states[0]:
-        if key not in plan.solver.row_arrays:
-            source[key] = np.sum([state[key] for state in states], axis=0)
-        elif len(needed):
-            pieces = zip(states, cuts, bounds[:-1], bounds[1:], strict=False)
-            source[key] = np.concatenate([state[key][needed[lo:hi] - first] for state, first, lo, hi in pieces])
-        else:
-            source[key] = states[0][key] if len(states) == 1 else np.concatenate([state[key] for state in states])
-    return source
+def _given(plan: Plan, store: Store, side: str, first: int, last: int) -> Given:
+    """What `plan.initial` has for the positions first ... last of a side."""
+    fs, path = pafs.FileSystem.from_uri(f"{plan.initial}/{side}")
+    table = ds.dataset(path, filesystem=fs, format="parquet").to_table(columns=["id", "features", "bias"])
+    ids = store.load_table(f"index/{side}")["id"].to_pandas()[first:last]
+    places = pd.Index(table["id"].to_pandas()).get_indexer(ids)
+    rows = np.flatnonzero(places >= 0)
+    chosen = table.take(places[rows])
+    features = chosen["features"].combine_chunks()
+    flat = (features.flatten() if len(rows) else pa.array([], pa.float32())).to_numpy().astype(np.float32)
+    return rows, flat.reshape(len(rows), -1) if len(rows) else flat.reshape(0, 0), chosen["bias"].to_numpy().astype(np.float32)
 
 
 def _prune(store: Store, plan: Plan, history: Sequence[dict[str, float]]) -> None:
@@ -228,8 +168,12 @@ def _prune(store: Store, plan: Plan, history: Sequence[dict[str, float]]) -> Non
     last = len(history)
     keep = {last, last - 1, best_iteration(history)}
     for iteration in {last - 2, best_iteration(history[:-1]) if last > 1 else 0} - keep:
-        for side, block in _jobs(plan):
-            store.delete(_factors(side, iteration, block))
+        for side, block in plan.jobs:
+            store.delete(factors(side, iteration, block))
+    if plan.solver.sweep == "strata":
+        for name in store.names("factors"):
+            if "-stage-" in name:
+                store.delete(f"factors/{name}")
 
 
 def _export(plan: Plan, iteration: int, job: tuple[str, int]) -> None:
@@ -239,7 +183,7 @@ def _export(plan: Plan, iteration: int, job: tuple[str, int]) -> None:
     cuts = store.load(f"cuts/{side}")["cuts"]
     n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     index = store.load_table(f"index/{side}").slice(cuts[number], cuts[number + 1] - cuts[number])
-    columns = plan.solver.export(side, load_block(store, side, number), store.load(_factors(side, iteration, number)), n_other)
+    columns = plan.solver.export(side, load_block(store, side, number), store.load(factors(side, iteration, number)), n_other)
     for key, array in columns.items():
         index = index.append_column(key, as_arrow(array))
     store.fs.create_dir(store.at(f"{plan.model}/{side}"), recursive=True)

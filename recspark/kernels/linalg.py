@@ -8,6 +8,8 @@ columns: `padded`), and only tiles on or above the diagonal are read and written
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -108,6 +110,58 @@ def _row_update(accumulate: bool):
 
 scale_row = _row_update(accumulate=False)
 add_row = _row_update(accumulate=True)
+
+
+@contextmanager
+def _blocks_of_rows(builder, x, i, y, j, width):
+    """A loop over the 16-column blocks of rows x[i] and y[j], with the pointers to both blocks."""
+    starts = [builder.gep(matrix, [builder.mul(row, width)]) for matrix, row in ((x, i), (y, j))]
+    size = ir.Constant(width.type, TILE_COLUMNS)
+    with cgutils.for_range(builder, builder.udiv(width, size)) as loop:
+        offset = builder.mul(loop.index, size)
+        yield [builder.gep(start, [offset]) for start in starts]
+
+
+@intrinsic
+def row_products(typing_context, x, i, y, j):
+    """``(<x_i, x_i>, <x_i, y_j>, <y_j, y_j>)`` of two rows of padded float32 matrices."""
+    signature = types.UniTuple(types.float32, 3)(x, types.intp, y, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        x, i, y, j = arguments
+        x, width = _matrix(context, builder, signature.args[0], x)
+        y, _ = _matrix(context, builder, signature.args[2], y)
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(3)]
+        with _blocks_of_rows(builder, x, i, y, j, width) as (left, right):
+            a, b = _load(builder, left), _load(builder, right)
+            for total, (one, two) in zip(sums, ((a, a), (a, b), (b, b)), strict=True):
+                builder.store(_multiply_add(builder, one, two, builder.load(total)), total)
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), VECTOR])
+        add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{TILE_COLUMNS}f32")
+        zero = ir.Constant(ir.FloatType(), 0.0)
+        totals = [builder.call(add, [zero, builder.load(total)], fastmath=("reassoc",)) for total in sums]
+        return context.make_tuple(builder, signature.return_type, totals)
+
+    return signature, generate
+
+
+@intrinsic
+def mix_rows(typing_context, x, i, y, j, xx, xy, yx, yy):
+    """At once ``x_i = xx x_i + xy y_j`` and ``y_j = yx x_i + yy y_j``: what a gradient step on a pair does to its two rows."""
+    signature = types.void(x, types.intp, y, types.intp, *[types.float32] * 4)
+
+    def generate(context, builder, signature, arguments):
+        x, i, y, j, *weights = arguments
+        x, width = _matrix(context, builder, signature.args[0], x)
+        y, _ = _matrix(context, builder, signature.args[2], y)
+        xx, xy, yx, yy = (_splat(builder, weight) for weight in weights)
+        with _blocks_of_rows(builder, x, i, y, j, width) as (left, right):
+            a, b = _load(builder, left), _load(builder, right)
+            _store(builder, _multiply_add(builder, xx, a, builder.fmul(xy, b)), left)
+            _store(builder, _multiply_add(builder, yy, b, builder.fmul(yx, a)), right)
+        return context.get_dummy_value()
+
+    return signature, generate
 _update_tile = _tile_update(TILE_ROWS)
 _update_row = _tile_update(1)
 

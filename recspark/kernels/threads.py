@@ -1,8 +1,8 @@
-"""Kernels that release the GIL, run on row ranges by a few threads."""
+"""Kernels that release the GIL, run by a few threads: on row ranges, or on any list of arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,17 +19,23 @@ def over_rows(kernel: Callable[..., Any], work: np.ndarray, threads: int, *argum
     """Call ``kernel(lo, hi, *arguments)`` on row ranges of equal `work` (one number a row); the results in row order."""
     cuts = balanced_cuts(work, int(np.clip(work.sum() // LEAST_WORK, 1, RANGES)))
     ranges = [(lo, hi) for lo, hi in zip(cuts[:-1], cuts[1:], strict=True) if hi > lo]
-    results: list[Any] = [None] * len(ranges)
-    # threads take the next range until none is left, without a queue: a call may last less than a millisecond
-    numbers = iter(range(len(ranges)))
+    return in_threads(lambda bounds: kernel(*bounds, *arguments), ranges, threads)
+
+
+def in_threads(call: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
+    """Call `call` on every item, `threads` at a time; the results in the order of the items."""
+    results: list[Any] = [None] * len(items)
+    # threads take the next item until none is left, without a queue: a call may last less than a millisecond
+    numbers = iter(range(len(items)))
 
     def take() -> None:
         for number in numbers:
-            results[number] = kernel(*ranges[number], *arguments)
+            results[number] = call(items[number])
 
-    with ThreadPoolExecutor(max(threads - 1, 1)) as pool:
-        helpers = [pool.submit(take) for _ in range(threads - 1)]
+    helpers = min(threads, len(items)) - 1
+    with ThreadPoolExecutor(max(helpers, 1)) as pool:
+        running = [pool.submit(take) for _ in range(helpers)]
         take()
-        for helper in helpers:
+        for helper in running:
             helper.result()
     return results

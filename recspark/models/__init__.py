@@ -5,7 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOME = {"ALS": "recspark.models.als", "ALSModel": "recspark.models.als"}
+_HOMES = {
+    "als": ("ALS", "ALSModel"),
+    "baseline": ("Baseline", "BaselineModel"),
+    "mf": ("MatrixFactorization", "MatrixFactorizationModel"),
+}
+_HOME = {name: f"recspark.models.{module}" for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME)
 

@@ -8,13 +8,11 @@ from functools import partial
 import numpy as np
 
 from recspark.engine.blocks import CSR, SIDES, Block
-from recspark.engine.loop import State
+from recspark.engine.plan import Given, State
 from recspark.kernels import als
 from recspark.kernels.random import normal_rows
 from recspark.kernels.threads import over_rows
-
-#: ratings that the overall mean counts for in the fallback offset of an id, when the model has no biases of its own
-DAMPING = 5.0
+from recspark.models.deviation import damped_deviation
 
 _NO_GRAM = np.zeros((0, 0), np.float32)
 
@@ -40,14 +38,18 @@ class ALSSolver:
     clip: tuple[float, float]
     seed: int
 
+    sweep = "alternating"
     row_arrays = ("factors", "bias")
 
-    def start(self, side: str, first: int, n: int) -> State:
+    def start(self, side: str, first: int, n: int, given: Given | None = None) -> State:
         """Rows of unit length on average (implicit: a tenth), a function of (seed, side, position) only."""
         # preferences are mostly 0: a start that already predicts large scores costs implicit fits their first iterations
         length = 0.1 if self.implicit else 1.0
-        factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(length / np.sqrt(self.rank))
-        return self._state(np.abs(factors) if self.nonnegative else factors, np.zeros(n, np.float32))
+        factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(length / np.sqrt(max(self.rank, 1)))
+        bias = np.zeros(n, np.float32)
+        if given:
+            rows, factors[given[0]], bias[given[0]] = given
+        return self._state(np.abs(factors) if self.nonnegative else factors, bias)
 
     def _state(self, factors: np.ndarray, bias: np.ndarray) -> State:
         state = {"factors": factors, "bias": bias}
@@ -105,21 +107,13 @@ class ALSSolver:
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
         """Columns features and bias; without biases of its own the model keeps each id's damped deviation for cold pairs."""
-        bias = state["bias"] if self.biased else self._deviation(block.train, n_other)
+        if self.biased:
+            bias = state["bias"]
+        elif self.implicit:
+            bias = np.diff(block.train.indptr) / n_other - self.level
+        else:
+            bias = damped_deviation(block.train, self.level)
         return {"features": state["factors"], "bias": np.ascontiguousarray(bias, np.float32)}
-
-    def _deviation(self, csr: CSR, n_other: int) -> np.ndarray:
-        counts = np.diff(csr.indptr)
-        if self.implicit:
-            return counts / n_other - self.level
-        deviations = csr.values - self.level
-        if not len(csr.weights):
-            return _row_sums(csr, deviations) / (counts + DAMPING)
-        return _row_sums(csr, csr.weights * deviations) / (_row_sums(csr, csr.weights) + DAMPING)
-
-
-def _row_sums(csr: CSR, values: np.ndarray) -> np.ndarray:
-    return np.diff(np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])[csr.indptr])
 
 
 def _trace(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,0 +1,81 @@
+"""One contender of bench_sgd.py in a process of its own: fit, time, measure test RMSE, print one JSON line.
+
+    python benchmarks/sgd_contender.py recspark --data s10m --rank 64 --epochs 2 12
+
+A fit of few and a fit of many epochs give the seconds an epoch: their difference, so that start-up and data preparation drop out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+
+import numpy as np
+from als_contender import Ratings, dataframe, factors_of, load, spark_session
+
+
+def halves(ratings: Ratings) -> tuple[Ratings, Ratings]:
+    """90 % to train, 10 % to test, by a seeded draw."""
+    test = np.random.default_rng(5).random(len(ratings[0])) < 0.1
+    return tuple(column[~test] for column in ratings), tuple(column[test] for column in ratings)
+
+
+def rmse(test: Ratings, prediction: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((test[2] - prediction) ** 2)))
+
+
+def fit_recspark(options: argparse.Namespace, train: Ratings, test: Ratings) -> dict[str, object]:
+    from recspark.models import MatrixFactorization
+
+    spark = spark_session("local[2]")
+    frame = dataframe(spark, train)
+    shared = {"rank": options.rank, "optimizer": "adagrad", "stepSize": options.rate, "regParam": options.reg, "biases": False, "center": False}
+    shared |= {"threads": options.threads, "initStdev": 0.4, "seed": 7}
+    MatrixFactorization(**shared, maxIter=1).fit(frame)
+    seconds = []
+    for epochs in options.epochs:
+        started = time.perf_counter()
+        model = MatrixFactorization(**shared, maxIter=epochs).fit(frame)
+        seconds.append(time.perf_counter() - started)
+    x = factors_of(model.userFactors, train[0].max() + 1, options.rank)
+    y = factors_of(model.itemFactors, train[1].max() + 1, options.rank)
+    own = [row["seconds"] for row in model.summary.history]
+    spark.stop()
+    return {"seconds": seconds, "median_epoch": float(np.median(own)), "rmse": rmse(test, np.einsum("ij,ij->i", x[test[0]], y[test[1]]))}
+
+
+def fit_libmf(options: argparse.Namespace, train: Ratings, test: Ratings) -> dict[str, object]:
+    from libmf import mf
+
+    rows = np.column_stack(train).astype(np.float32)
+    seconds = []
+    for epochs in options.epochs:
+        model = mf.MF(k=options.rank, nr_threads=options.threads, nr_iters=epochs, eta=options.rate, lambda_p2=options.reg, lambda_q2=options.reg, quiet=True)
+        started = time.perf_counter()
+        model.fit(rows)
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": seconds, "rmse": rmse(test, model.predict(np.column_stack(test[:2])))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engine", choices=("recspark", "libmf"))
+    parser.add_argument("--data", default="s10m")
+    parser.add_argument("--rank", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--reg", type=float, default=0.05)
+    parser.add_argument("--epochs", type=int, nargs=2, default=(2, 12), metavar=("FEW", "MANY"))
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    train, test = halves(load(options.data))
+    result = (fit_recspark if options.engine == "recspark" else fit_libmf)(options, train, test)
+    few, many = options.epochs
+    print(json.dumps({"engine": options.engine, **result, "per_epoch": (result["seconds"][1] - result["seconds"][0]) / (many - few)}))
+
+
+if __name__ == "__main__":
+    main()

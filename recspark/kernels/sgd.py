@@ -1,0 +1,351 @@
+"""Stochastic and full-batch gradient descent for matrix factorization.
+
+A pair's score is ``s = mean + b_u + b_i + <x_u, y_i>``, with the rbf kernel ``s = -|x_u - y_i|^2``. Its prediction p is s itself
+(linear), ``low + (high - low) / (1 + exp(-s))`` (sigmoid) or ``low + (high - low) exp(gamma s)`` (rbf): Rendle and Schmidt-Thieme
+2008, section 3. A rating r of weight w costs ``w loss(r, p)``: squared (r - p)^2 / 2, absolute |r - p|, or logistic, where r is 0
+or 1 and p = 1 / (1 + exp(-s)) its probability. Descent needs only two numbers of a rating: g = d cost / d s, and
+
+    d s / d x_u = c y_i - d x_u,        c = 1, d = 0 (linear, sigmoid),   c = d = 2 (rbf).
+
+`descend` takes one rating at a time, sums of squares give each row its own step (adagrad, one sum a row: Chin, Zhuang, Juan, Lin
+2015); every update of a row is then a combination of two rows, done in registers. `descend_batches` is the general form: batches
+of any size, Adam, L1 penalties by proximal steps, nonnegativity. `descend_pairs` is BPR (Rendle, Freudenthaler, Gantner,
+Schmidt-Thieme 2009). `full_gradient` takes the gradient over all ratings of each row.
+
+A penalty l2 is paid with every rating, ``w l2 |x_u|^2 / 2``; with the full gradient once, as the weight decay of deep learning.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from recspark.kernels.linalg import FAST, mix_rows, row_products
+from recspark.kernels.random import mix
+
+KERNELS = ("linear", "sigmoid", "rbf")
+LOSSES = ("squared", "absolute", "logistic", "bpr")
+OPTIMIZERS = ("sgd", "adagrad", "adam")
+
+_SIGMOID, _RBF = 1, 2
+_ABSOLUTE, _LOGISTIC = 1, 2
+_ADAGRAD, _ADAM = 1, 2
+
+#: Adam's decay of the first and second moments, and what keeps it from dividing by 0 (Kingma and Ba 2015)
+BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
+
+
+class Rules(NamedTuple):
+    """What is descended and how; names as positions in `KERNELS`, `LOSSES`, `OPTIMIZERS`."""
+
+    kernel: int
+    loss: int
+    optimizer: int
+    mean: float
+    low: float
+    high: float
+    gamma: float
+    rate: float
+    biased: bool
+    nonnegative: bool
+    #: columns of the rows that are not padding
+    rank: int
+
+
+class Penalty(NamedTuple):
+    """Of the rows and biases of one side."""
+
+    l2: float
+    l1: float
+    bias_l2: float
+    bias_l1: float
+
+
+class Rows(NamedTuple):
+    """One side's parameters, float32, changed in place.
+
+    factors (n, columns), bias (n); what the optimizer keeps: squares (n, 2) for adagrad (factors, bias), moments
+    (n, 2, columns + 1) and counts (n) of steps for adam, each empty where it is not used.
+    """
+
+    factors: np.ndarray
+    bias: np.ndarray
+    squares: np.ndarray
+    moments: np.ndarray
+    counts: np.ndarray
+
+
+class Entries(NamedTuple):
+    """Ratings as coordinates: int32 rows of both sides, float32 values, float32 weights (empty: all 1)."""
+
+    users: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _slope(score, rating, rules):
+    """The prediction of a score, the cost of its error, and d cost / d score."""
+    prediction, steepness = score, 1.0
+    if rules.loss == _LOGISTIC:
+        prediction = 1 / (1 + np.exp(-score))
+        cost = max(score, 0.0) - score * rating + np.log1p(np.exp(-abs(score)))
+        return prediction, cost, prediction - rating
+    if rules.kernel == _SIGMOID:
+        unit = 1 / (1 + np.exp(-score))
+        prediction, steepness = rules.low + (rules.high - rules.low) * unit, (rules.high - rules.low) * unit * (1 - unit)
+    elif rules.kernel == _RBF:
+        unit = np.exp(rules.gamma * score)
+        prediction, steepness = rules.low + (rules.high - rules.low) * unit, (rules.high - rules.low) * unit * rules.gamma
+    error = prediction - rating
+    if rules.loss == _ABSOLUTE:
+        return prediction, abs(error), np.sign(error) * steepness
+    return prediction, 0.5 * error * error, error * steepness
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _bias_step(rows, row, slope, penalty, weight, rules):
+    gradient = slope + weight * penalty.bias_l2 * rows.bias[row]
+    rate = rules.rate
+    if rules.optimizer == _ADAGRAD:
+        rows.squares[row, 1] += gradient * gradient
+        rate /= np.sqrt(rows.squares[row, 1])
+    rows.bias[row] -= rate * gradient
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _row_rate(rows, row, a, b, own, cross, other, rules):
+    """The step length of a row whose gradient is ``a * other row + b * own row``, given the rows' inner products."""
+    if rules.optimizer != _ADAGRAD:
+        return rules.rate
+    rows.squares[row, 0] += (a * a * other + 2 * a * b * cross + b * b * own) / max(rules.rank, 1)
+    return rules.rate / np.sqrt(rows.squares[row, 0])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def descend(lo, hi, entries, rules, users, user_penalty, items, item_penalty):
+    """One step for each of the entries lo..hi, in order, by sgd or adagrad without L1 and signs; rows are padded (`padded_rows`).
+
+    Returns the sums of w (r - p)^2, of w and of w loss, each before its step.
+    """
+    squared, total, cost_sum = 0.0, 0.0, 0.0
+    c, d = (2.0, 2.0) if rules.kernel == _RBF else (1.0, 0.0)
+    for e in range(lo, hi):
+        u, i, rating = entries.users[e], entries.items[e], entries.values[e]
+        w = entries.weights[e] if len(entries.weights) > 0 else np.float32(1)
+        xx, xy, yy = row_products(users.factors, u, items.factors, i)
+        score = 2 * xy - xx - yy if rules.kernel == _RBF else rules.mean + users.bias[u] + items.bias[i] + xy
+        prediction, cost, slope = _slope(score, rating, rules)
+        squared += w * (rating - prediction) * (rating - prediction)
+        cost_sum += w * cost
+        total += w
+        slope *= w
+        own_user, own_item = w * user_penalty.l2 - slope * d, w * item_penalty.l2 - slope * d
+        user_rate = _row_rate(users, u, slope * c, own_user, xx, xy, yy, rules)
+        item_rate = _row_rate(items, i, slope * c, own_item, yy, xy, xx, rules)
+        across = -slope * c
+        mix_rows(
+            users.factors, u, items.factors, i,
+            np.float32(1 - user_rate * own_user), np.float32(user_rate * across), np.float32(item_rate * across), np.float32(1 - item_rate * own_item),
+        )  # fmt: skip
+        if rules.biased:
+            _bias_step(users, u, slope, user_penalty, w, rules)
+            _bias_step(items, i, slope, item_penalty, w, rules)
+    return squared, total, cost_sum
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shrunk(value, threshold, nonnegative):
+    """The proximal step of an L1 penalty: towards 0, and exactly 0 within the threshold; cut at 0 where asked."""
+    if threshold > 0:
+        value = max(value - threshold, 0.0) if value > 0 else min(value + threshold, 0.0)
+    return max(value, 0.0) if nonnegative else value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def apply_gradient(rows, row, gradient, rules, penalty):
+    """Move one row and its bias (last place of `gradient`) by the optimizer; L1 and signs by proximal steps."""
+    rank = rows.factors.shape[1]
+    if rules.optimizer == _ADAM:
+        rows.counts[row] += 1
+    if rules.optimizer == _ADAGRAD:
+        mean_square = 0.0
+        for l in range(rank):
+            mean_square += gradient[l] * gradient[l]
+        rows.squares[row, 0] += mean_square / max(rank, 1)
+        rows.squares[row, 1] += gradient[rank] * gradient[rank]
+    for l in range(rank + 1 if rules.biased else rank):
+        rate, slope = rules.rate, gradient[l]
+        if rules.optimizer == _ADAM:
+            first, second = rows.moments[row, 0], rows.moments[row, 1]
+            first[l] += (1 - BETA1) * (slope - first[l])
+            second[l] += (1 - BETA2) * (slope * slope - second[l])
+            root = np.sqrt(second[l] / (1 - BETA2 ** rows.counts[row]))
+            slope = first[l] / (1 - BETA1 ** rows.counts[row]) / (root + TINY)
+        elif rules.optimizer == _ADAGRAD:
+            rate /= np.sqrt(rows.squares[row, 1 if l == rank else 0])
+        if l == rank:
+            rows.bias[row] = _shrunk(rows.bias[row] - rate * slope, rate * penalty.bias_l1, False)
+        else:
+            rows.factors[row, l] = _shrunk(rows.factors[row, l] - rate * slope, rate * penalty.l1, rules.nonnegative)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _score(users, u, items, i, rules):
+    total = 0.0
+    for l in range(users.factors.shape[1]):
+        if rules.kernel == _RBF:
+            total -= (users.factors[u, l] - items.factors[i, l]) ** 2
+        else:
+            total += users.factors[u, l] * items.factors[i, l]
+    return total if rules.kernel == _RBF else rules.mean + users.bias[u] + items.bias[i] + total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _add_gradient(gradient, own, row, other, other_row, slope, weight, penalty, rules):
+    """Add one rating's gradient by the row ``own[row]`` and its bias, penalty included, to `gradient`."""
+    c, d = (2.0, 2.0) if rules.kernel == _RBF else (1.0, 0.0)
+    rank = own.factors.shape[1]
+    for l in range(rank):
+        x = own.factors[row, l]
+        gradient[l] += slope * (c * other.factors[other_row, l] - d * x) + weight * penalty.l2 * x
+    gradient[rank] += slope + weight * penalty.bias_l2 * own.bias[row]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slot(slots, held, used, row, gradients):
+    """The place of a row's gradient in this batch, and how many places are used."""
+    if slots[row] < 0:
+        slots[row] = used
+        held[used] = row
+        gradients[used] = 0
+        used += 1
+    return slots[row], used
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _apply_batch(rows, slots, held, used, gradients, scale, rules, penalty):
+    for place in range(used):
+        gradients[place] *= scale
+        apply_gradient(rows, held[place], gradients[place], rules, penalty)
+        slots[held[place]] = -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend_batches(order, batch, entries, rules, users, user_penalty, items, item_penalty):
+    """Steps on the mean gradients of batches of `batch` entries, taken in `order` (int64 positions); returns as `descend`."""
+    rank = users.factors.shape[1]
+    squared, total, cost_sum = 0.0, 0.0, 0.0
+    user_slots, item_slots = np.full(len(users.bias), -1, np.int32), np.full(len(items.bias), -1, np.int32)
+    user_held, item_held = np.empty(batch, np.int32), np.empty(batch, np.int32)
+    user_gradients, item_gradients = np.empty((batch, rank + 1)), np.empty((batch, rank + 1))
+    for first in range(0, len(order), batch):
+        last = min(first + batch, len(order))
+        n_users, n_items = 0, 0
+        for e in order[first:last]:
+            u, i = entries.users[e], entries.items[e]
+            w = np.float64(entries.weights[e]) if len(entries.weights) > 0 else 1.0
+            prediction, cost, slope = _slope(_score(users, u, items, i, rules), entries.values[e], rules)
+            squared += w * (entries.values[e] - prediction) ** 2
+            total += w
+            cost_sum += w * cost
+            place, n_users = _slot(user_slots, user_held, n_users, u, user_gradients)
+            _add_gradient(user_gradients[place], users, u, items, i, w * slope, w, user_penalty, rules)
+            place, n_items = _slot(item_slots, item_held, n_items, i, item_gradients)
+            _add_gradient(item_gradients[place], items, i, users, u, w * slope, w, item_penalty, rules)
+        scale = 1.0 / (last - first)
+        _apply_batch(users, user_slots, user_held, n_users, user_gradients, scale, rules, user_penalty)
+        _apply_batch(items, item_slots, item_held, n_items, item_gradients, scale, rules, item_penalty)
+    return squared, total, cost_sum
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source, own, moved, penalty):
+    """Move rows lo..hi of `moved` (a copy of `own`) by the gradient of ``scale * sum of costs + penalty`` at `own` and `source`.
+
+    The gradient by one side reads the other side as it was before the step, so both sides may move at the same time.
+    """
+    gradient = np.empty(own.factors.shape[1] + 1)
+    rank = own.factors.shape[1]
+    once = Penalty(0.0, 0.0, 0.0, 0.0)
+    for row in range(lo, hi):
+        gradient[:] = 0
+        for t in range(indptr[row], indptr[row + 1]):
+            w = np.float64(weights[t]) if len(weights) > 0 else 1.0
+            _, _, slope = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
+            _add_gradient(gradient, own, row, source, indices[t], scale * w * slope, w, once, rules)
+        for l in range(rank):
+            gradient[l] += penalty.l2 * own.factors[row, l]
+        gradient[rank] += penalty.bias_l2 * own.bias[row]
+        apply_gradient(moved, row, gradient, rules, penalty)
+    return 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_seen(indptr, indices, user, item):
+    """Whether `item` is among the user's items, which ascend."""
+    lo, hi = indptr[user], indptr[user + 1]
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if indices[middle] < item:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo < indptr[user + 1] and indices[lo] == item
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
+    """One BPR step: the user's row, the preferred item's and the other's."""
+    x, y, z = users.factors[u], items.factors[i], items.factors[j]
+    for l in range(len(x)):
+        old = x[l]
+        x[l] -= rules.rate * (slope * (y[l] - z[l]) + user_penalty.l2 * old)
+        y[l] -= rules.rate * (slope * old + item_penalty.l2 * y[l])
+        z[l] -= rules.rate * (-slope * old + item_penalty.l2 * z[l])
+    if rules.biased:
+        items.bias[i] -= rules.rate * (slope + item_penalty.bias_l2 * items.bias[i])
+        items.bias[j] -= rules.rate * (-slope + item_penalty.bias_l2 * items.bias[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend_pairs(lo, hi, entries, candidates, indptr, indices, key, rules, users, user_penalty, items, item_penalty):
+    """BPR steps for the entries lo..hi: each against an item drawn evenly from `candidates` that its user has not rated.
+
+    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. ``indptr, indices`` is the CSR of all that users have rated; draws are a
+    function of (`key`, entry). Returns the number of pairs that are in the right order, the number of pairs, and the sum of costs,
+    each before its step.
+    """
+    right, total, cost_sum = 0.0, 0.0, 0.0
+    for e in range(lo, hi):
+        u, i = entries.users[e], entries.items[e]
+        if not entries.values[e] > 0:
+            continue
+        for attempt in range(16):
+            j = candidates[mix(key + np.uint64(16 * e + attempt)) % np.uint64(len(candidates))]
+            if not _is_seen(indptr, indices, u, j):
+                w = entries.weights[e] if len(entries.weights) > 0 else np.float32(1)
+                difference = _score(users, u, items, i, rules) - _score(users, u, items, j, rules)
+                right += w * (difference > 0)
+                total += w
+                cost_sum += w * (max(-difference, 0.0) + np.log1p(np.exp(-abs(difference))))
+                _pair_step(users, u, items, i, j, -w / (1 + np.exp(difference)), rules, user_penalty, item_penalty)
+                break
+    return right, total, cost_sum
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, low, high):
+    """``sum w (r - p)^2``, ``sum w`` and ``sum w loss`` over the entries of rows lo..hi of `own`; predictions cut to [low, high] first."""
+    squared, total, cost_sum = 0.0, 0.0, 0.0
+    for row in range(lo, hi):
+        for t in range(indptr[row], indptr[row + 1]):
+            w = np.float64(weights[t]) if len(weights) > 0 else 1.0
+            prediction, cost, _ = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
+            squared += w * (values[t] - min(max(prediction, low), high)) ** 2
+            total += w
+            cost_sum += w * cost
+    return squared, total, cost_sum

@@ -1,0 +1,165 @@
+"""What every factorization by the engine shares: the Params of its run, the rows that it reads, the model that it leaves."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Any
+
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+from pyspark.ml import Estimator
+from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recspark.config import at_least
+from recspark.data.folder import Folder
+from recspark.engine.blocks import SIDES
+from recspark.engine.encode import ROLES, Parts, encode, id_column
+from recspark.engine.layout import default_blocks, threads_per_task
+from recspark.engine.loop import Fit, run
+from recspark.engine.plan import Plan, Solver
+from recspark.engine.storage import Store
+from recspark.errors import ConfigError
+from recspark.models.factor_model import FactorModel, RatingColumns, Summary
+from recspark.models.params import Hyperparameter
+from recspark.models.workspace import work_folder
+
+log = logging.getLogger("recspark.fit")
+
+
+class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultParamsReadable):
+    """An Estimator whose `_solver` the engine runs on blocks of ratings."""
+
+    #: the class of the fitted model
+    model_class: type[FactorModel] = FactorModel
+
+    clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
+    weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
+    validationCol = Hyperparameter(str, None, "boolean column: true rows don't train, their RMSE is watched and stops the fit")
+    initialModel = Hyperparameter(str, None, "folder or URI of a saved model to start from; ids that it lacks start as without it")
+    tol = Hyperparameter(float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0))
+    patience = Hyperparameter(int, 3, "iterations without gain on validation rows after which the fit stops", at_least(1))
+    seed = Hyperparameter(int, 42, "seed of the starting factors")
+    userBlocks = Hyperparameter(int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings", at_least(1))
+    itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
+    threads = Hyperparameter(int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1))
+    workDir = Hyperparameter(str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume")
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self._watched: dict[str, DataFrame] = {}
+
+    def watch(self, **data: DataFrame) -> Factorization:
+        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation can stop the fit."""
+        for role in data:
+            if role not in ROLES[1:]:
+                raise ConfigError(f"watch({role}=...) is not allowed: it must be one of {', '.join(ROLES[1:])}")
+        self._watched = data
+        return self
+
+    def _fit(self, dataset: DataFrame) -> FactorModel:
+        started = time.perf_counter()
+        self._check()
+        spark = dataset.sparkSession
+        work = work_folder(spark.sparkContext, self.getWorkDir())
+        staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
+        try:
+            watched = bool(self._watched) or self.getValidationCol() is not None
+            parts = encode(self._rows(dataset), staged, self._is_weighted(), watched)
+            plan = self._plan(spark, work, parts)
+            log.info("%s: %d ratings, rank %d, %d x %d blocks", type(self).__name__, parts.rows, plan.solver.rank, *plan.blocks.values())
+            fit = run(spark, plan)
+        finally:
+            staged.delete("")
+        return self._model(plan, parts, fit, time.perf_counter() - started)
+
+    def _check(self) -> None:
+        """Combinations that no single Param can reject."""
+        if self.getInitialModel():
+            self._check_start(self.getInitialModel())
+
+    def _check_start(self, folder: str) -> None:
+        for side in SIDES:
+            fs, path = pafs.FileSystem.from_uri(Folder(f"{folder}/{side}").root)
+            if fs.get_file_info(path).type == pafs.FileType.NotFound:
+                raise ConfigError(f"initialModel = {folder!r} has no table {side}: it must be a saved model, or embeddings that were imported")
+            rows = ds.dataset(path, filesystem=fs, format="parquet").head(1, columns=["features"])
+            if rows.num_rows and len(rows["features"][0]) != self._rank():
+                raise ConfigError(f"initialModel = {folder!r} has {side} of rank {len(rows['features'][0])}: rank must be that, not {self._rank()}")
+
+    def _rank(self) -> int:
+        return self.getRank()
+
+    def _is_weighted(self) -> bool:
+        return self.getWeightCol() is not None
+
+    def _rows(self, dataset: DataFrame) -> DataFrame:
+        """All rows that train or are watched, as `recspark.engine.encode.COLUMNS`."""
+        validation = self.getValidationCol()
+        role = F.when(F.col(f"`{validation}`"), 1).otherwise(0) if validation else F.lit(0)
+        rows = self._encodable(dataset, role)
+        for name, watched in self._watched.items():
+            rows = rows.unionAll(self._encodable(watched, F.lit(ROLES.index(name))))
+        return rows
+
+    def _encodable(self, dataset: DataFrame, role: F.Column) -> DataFrame:
+        user, item = id_column(dataset, self.getUserCol()), id_column(dataset, self.getItemCol())
+        # MLlib reads a frame without the rating column as ratings of 1
+        rating = F.col(f"`{self.getRatingCol()}`").cast("float") if self.getRatingCol() else F.lit(1.0).cast("float")
+        given = self.getWeightCol()
+        weight = F.col(f"`{given}`").cast("float") if given else F.lit(1.0).cast("float")
+        rating, weight = self._target(rating, weight, role)
+        columns = {"user": user, "item": item, "value": rating.cast("float"), "weight": weight.cast("float"), "role": role.cast("byte")}
+        return dataset.select(*(column.alias(name) for name, column in columns.items()))
+
+    def _target(self, rating: F.Column, weight: F.Column, role: F.Column) -> tuple[F.Column, F.Column]:
+        """What is fitted, and its weight."""
+        return rating, weight
+
+    def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
+        users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, ratings)
+        return {"users": users, "items": self.getItemBlocks() or users}
+
+    def _plan(self, spark: SparkSession, work: str, parts: Parts) -> Plan:
+        blocks = self._blocks(spark, parts.rows)
+        return Plan(
+            work=work,
+            model=f"model-{uuid.uuid4().hex}",
+            parts=parts,
+            solver=self._solver(parts),
+            blocks=blocks,
+            max_iter=self.getMaxIter(),
+            tol=self.getTol(),
+            patience=self.getPatience(),
+            threads=self.getThreads() or threads_per_task(spark, blocks),
+            initial=Folder(self.getInitialModel()).root if self.getInitialModel() else None,
+        )
+
+    def _solver(self, parts: Parts) -> Solver:
+        raise NotImplementedError
+
+    def _facts(self, solver: Solver) -> dict[str, Any]:
+        """What the model's scorer must know beyond the columns and the clip."""
+        return {"rank": solver.rank, "mean": solver.mean, "level": solver.level, "biased": solver.biased}
+
+    def _model(self, plan: Plan, parts: Parts, fit: Fit, seconds: float) -> FactorModel:
+        facts = self._facts(plan.solver) | {
+            "clip": list(plan.solver.clip) if self.getClip() else None,
+            "cold": self.getColdStartStrategy(),
+            "text_ids": parts.text_ids,
+            "stamp": uuid.uuid4().hex,
+        }
+        Folder(fit.model).write_json("scorer.json", facts)
+        model = self.model_class(folder=fit.model)
+        self._copyValues(model)
+        model._resetUid(self.uid)
+        model.summary = Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, seconds)
+        return model
+
+
+def per_side(both: float, users: float | None, items: float | None) -> dict[str, float]:
+    """A value of each side: its own where it is given, else the one for both."""
+    return {"users": both if users is None else users, "items": both if items is None else items}

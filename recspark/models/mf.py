@@ -1,0 +1,131 @@
+"""Matrix factorization by stochastic gradient descent, as a Spark ML estimator."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from recspark.config import above, at_least, between, one_of
+from recspark.engine.encode import Parts
+from recspark.errors import ConfigError
+from recspark.kernels.sgd import KERNELS, LOSSES, OPTIMIZERS, Penalty
+from recspark.models.factor_model import FactorModel
+from recspark.models.factorization import Factorization, per_side
+from recspark.models.params import Hyperparameter
+from recspark.models.sgd_solver import SCHEDULES, SGDSolver
+
+
+class MatrixFactorizationModel(FactorModel):
+    """The factors and biases that `MatrixFactorization` fitted."""
+
+
+class MatrixFactorization(Factorization):
+    """Biased matrix factorization, ``mean + b_u + b_i + <x_u, y_i>``, by gradient descent; other kernels and losses, and BPR.
+
+    With the defaults it minimises
+
+        sum_ui w_ui [ (r_ui - s_ui)^2 / 2 + regParam (|x_u|^2 + |y_i|^2) / 2 + biasRegParam (b_u^2 + b_i^2) / 2 ].
+
+    ``kernel`` puts the score through a function (`recspark.kernels.sgd`); ``loss = "bpr"`` learns from the pairs (preferred item, item
+    that the user has not rated) and reads ratings above 0 as preferences. ``batchSize`` is the number of ratings of a step; 0 takes
+    all of them, as deep learning's full batch: the mean cost plus ``regParam |row|^2 / 2`` once for each row.
+
+    Examples
+    --------
+    >>> from recspark.models import MatrixFactorization
+    >>> model = MatrixFactorization(rank=64, userCol="user_id", itemCol="item_id").fit(ratings)  # doctest: +SKIP
+
+    References
+    ----------
+    Koren, Bell, Volinsky 2009, "Matrix factorization techniques for recommender systems".
+    Rendle, Schmidt-Thieme 2008, "Online-updating regularized kernel matrix factorization models".
+    Gemulla, Nijkamp, Haas, Sismanis 2011, "Large-scale matrix factorization with distributed stochastic gradient descent".
+    Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian personalized ranking from implicit feedback".
+    """
+
+    model_class = MatrixFactorizationModel
+
+    rank = Hyperparameter(int, 32, "number of factors", at_least(1))
+    maxIter = Hyperparameter(int, 20, "largest number of epochs", at_least(1))
+    stepSize = Hyperparameter(float, 0.02, "learning rate of the first epoch", above(0))
+    schedule = Hyperparameter(
+        str, "constant", "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t", one_of(*SCHEDULES)
+    )
+    decay = Hyperparameter(float, 0.1, "of the learning rate, where schedule is not constant", between(0, 1))
+    optimizer = Hyperparameter(str, "sgd", "adagrad keeps one sum of squares a row, adam moments of every number", one_of(*OPTIMIZERS))
+    batchSize = Hyperparameter(int, 1, "ratings of a step; 0: all of them", at_least(0))
+    regParam = Hyperparameter(float, 0.05, "L2 penalty of factors", at_least(0))
+    userRegParam = Hyperparameter(float, None, "L2 penalty of user factors; regParam where not set", at_least(0))
+    itemRegParam = Hyperparameter(float, None, "L2 penalty of item factors; regParam where not set", at_least(0))
+    biasRegParam = Hyperparameter(float, 0.01, "L2 penalty of biases", at_least(0))
+    l1RegParam = Hyperparameter(float, 0.0, "L1 penalty of factors, by proximal steps", at_least(0))
+    biasL1RegParam = Hyperparameter(float, 0.0, "L1 penalty of biases, by proximal steps", at_least(0))
+    center = Hyperparameter(bool, True, "add the mean rating to every score (sigmoid: the score whose prediction it is)")
+    biases = Hyperparameter(bool, True, "fit a bias of every user and item")
+    kernel = Hyperparameter(str, "linear", "from score to rating; sigmoid and rbf stay inside the range of the training ratings", one_of(*KERNELS))
+    gamma = Hyperparameter(float, None, "scale of the rbf kernel; 1 / rank where not set", above(0))
+    loss = Hyperparameter(str, "squared", "logistic is for ratings 0 and 1, bpr for preferences", one_of(*LOSSES))
+    nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
+    initStdev = Hyperparameter(float, 0.1, "standard deviation of the starting factors", at_least(0))
+
+    def _check(self) -> None:
+        super()._check()
+        if self.getLoss() in ("logistic", "bpr") and self.getKernel() != "linear":
+            raise ConfigError(f"kernel = {self.getKernel()!r} is not allowed with loss = {self.getLoss()!r}: it must be linear")
+        if self.getLoss() == "bpr":
+            plain = {"optimizer": "sgd", "batchSize": 1, "l1RegParam": 0.0, "biasL1RegParam": 0.0, "nonnegative": False}
+            for name, only in plain.items():
+                if self.getOrDefault(name) != only:
+                    raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be {only!r}")
+            if self._watched or self.getValidationCol():
+                raise ConfigError("validation rows are not allowed with loss = 'bpr': its scores are no ratings; watch the ranking metrics of evaluate")
+
+    def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
+        # BPR compares items with each other, so no two of them may live apart
+        return super()._blocks(spark, ratings) | ({"items": 1} if self.getLoss() == "bpr" else {})
+
+    def _solver(self, parts: Parts) -> SGDSolver:
+        preferences = self.getLoss() == "bpr"
+        return SGDSolver(
+            rank=self.getRank(),
+            kernel=self.getKernel(),
+            loss=self.getLoss(),
+            optimizer=self.getOptimizer(),
+            batch=self.getBatchSize(),
+            rate=self.getStepSize(),
+            schedule=self.getSchedule(),
+            decay=self.getDecay(),
+            penalty=self._penalties(),
+            biased=self.getBiases() and self.getKernel() != "rbf",
+            mean=0.0 if preferences or not self.getCenter() else self._mean_score(parts),
+            level=0.0 if preferences else self._mean_score(parts) if self.getBiases() and self.getKernel() != "rbf" else parts.mean,
+            weight=parts.weight,
+            low=parts.low,
+            high=parts.high,
+            gamma=self.getGamma() or 1 / self.getRank(),
+            nonnegative=self.getNonnegative(),
+            stdev=self.getInitStdev(),
+            clip=(parts.low, parts.high) if self.getClip() else (-math.inf, math.inf),
+            seed=self.getSeed(),
+        )
+
+    def _penalties(self) -> dict[str, Penalty]:
+        l2 = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
+        return {side: Penalty(value, self.getL1RegParam(), self.getBiasRegParam(), self.getBiasL1RegParam()) for side, value in l2.items()}
+
+    def _mean_score(self, parts: Parts) -> float:
+        """The score that predicts the mean rating."""
+        low, high = (0.0, 1.0) if self.getLoss() == "logistic" else (parts.low, parts.high)
+        if self.getLoss() != "logistic" and self.getKernel() == "linear":
+            return parts.mean
+        if self.getKernel() == "rbf" or not low < parts.mean < high:
+            return 0.0
+        return math.log((parts.mean - low) / (high - parts.mean))
+
+    def _facts(self, solver: SGDSolver) -> dict[str, Any]:
+        response = {"kernel": solver.kernel, "low": solver.low, "high": solver.high, "gamma": solver.gamma}
+        if solver.loss == "logistic":
+            response = {"kernel": "sigmoid", "low": 0.0, "high": 1.0}
+        return super()._facts(solver) | {"response": response}

@@ -1,0 +1,186 @@
+"""Gradient descent as steps of the engine: hyper-parameters in, `recspark.kernels.sgd` on cells or sides, sums out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from recspark.engine.blocks import CSR, SIDES, Block, Cells
+from recspark.engine.plan import Given, State
+from recspark.kernels import sgd
+from recspark.kernels.als import padded_rows
+from recspark.kernels.random import normal_rows
+from recspark.kernels.sgd import Entries, Penalty, Rows, Rules
+from recspark.kernels.threads import in_threads, over_rows
+from recspark.models.deviation import damped_deviation
+
+#: adagrad's sums start here, so that a first step is no longer than the rate (Chin et al. 2015)
+FIRST_SQUARE = 1.0
+
+_EMPTY = np.empty((0, 0), np.float32)
+SCHEDULES = ("constant", "inverse", "exponential")
+
+
+@dataclass(frozen=True)
+class SGDSolver:
+    """The objectives of `recspark.kernels.sgd`; users and items have their own penalties.
+
+    ``batch`` is the number of ratings of a step; 0 takes all (the full gradient of the mean cost, ``weight`` being the sum of the
+    ratings' weights). ``mean`` is what the model adds to every score, ``level`` the rating that a cold id falls back to.
+    """
+
+    rank: int
+    kernel: str
+    loss: str
+    optimizer: str
+    batch: int
+    rate: float
+    schedule: str
+    decay: float
+    penalty: dict[str, Penalty]
+    biased: bool
+    mean: float
+    level: float
+    weight: float
+    low: float
+    high: float
+    gamma: float
+    nonnegative: bool
+    stdev: float
+    clip: tuple[float, float]
+    seed: int
+
+    row_arrays = ("factors", "bias", "squares", "moments", "counts")
+
+    @property
+    def sweep(self) -> str:
+        return "strata" if self.batch else "simultaneous"
+
+    def start(self, side: str, first: int, n: int, given: Given | None = None) -> State:
+        """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has seen nothing."""
+        factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(self.stdev)
+        state = {"factors": np.abs(factors) if self.nonnegative else factors, "bias": np.zeros(n, np.float32)}
+        if given:
+            rows, state["factors"][given[0]], state["bias"][given[0]] = given
+        if self.optimizer == "adagrad":
+            state["squares"] = np.full((n, 2), FIRST_SQUARE, np.float32)
+        if self.optimizer == "adam":
+            state |= {"moments": np.zeros((n, 2, self.rank + 1), np.float32), "counts": np.zeros(n, np.float32)}
+        return state
+
+    def step_pair(
+        self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
+    ) -> tuple[State, State, dict[str, float]]:
+        """An epoch over the cells of a user block and an item block, a diagonal of the grid at a time."""
+        rules, entries = self._rules(iteration), Entries(cells.users, cells.items, cells.values, cells.weights)
+        sides = self._rows(users), self._rows(items)
+        seed = (self.seed, iteration, *pair)
+        descend = self._descend_pairs if self.loss == "bpr" else self._descend_cell
+        sums = []
+        for diagonal in _diagonals(cells, seed, pairs=self.loss == "bpr"):
+            sums += in_threads(lambda cell: descend(cells, cell, entries, rules, sides, seed), diagonal, threads)
+        squared, total, cost = np.sum(sums, axis=0) if sums else (0.0, 0.0, 0.0)
+        users, items = (self._state(rows) for rows in sides)
+        return users, items, {"train_error": float(squared), "train_weight": float(total), "train_cost": float(cost)}
+
+    def _descend_cell(self, cells: Cells, cell: tuple, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+        [(a, b)] = cell
+        lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
+        arguments = (entries, rules, sides[0], self.penalty["users"], sides[1], self.penalty["items"])
+        if self._in_registers:
+            return sgd.descend(lo, hi, *arguments)
+        order = lo + np.random.default_rng((*seed, a, b)).permutation(hi - lo)
+        return sgd.descend_batches(order, self.batch, *arguments)
+
+    def _descend_pairs(self, cells: Cells, cell: tuple, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+        """BPR on the cells of one user range and some item ranges, against items of these ranges."""
+        candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for _, b in cell])
+        by_user = (cells.rated_indptr, cells.rated_indices)
+        sums = []
+        for a, b in cell:
+            lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
+            [key] = np.random.SeedSequence((*seed, a, b)).generate_state(1, np.uint64)
+            rows = (sides[0], self.penalty["users"], sides[1], self.penalty["items"])
+            sums.append(sgd.descend_pairs(lo, hi, entries, candidates, *by_user, key, rules, *rows))
+        return tuple(np.sum(sums, axis=0))
+
+    @property
+    def _in_registers(self) -> bool:
+        plain = self.batch == 1 and self.optimizer != "adam" and not self.nonnegative
+        return plain and all(penalty.l1 == penalty.bias_l1 == 0 for penalty in self.penalty.values())
+
+    def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
+        """A full-batch step of one side."""
+        moved, csr = self._rows(own), block.train
+        rows = (self._rows(source), self._rows(own), moved, self.penalty[side])
+        over_rows(sgd.full_gradient, csr.work, threads, *_entries(csr), 1 / self.weight, self._rules(1), *rows)
+        return self._state(moved), {}
+
+    def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
+        """Errors of watched rows, and of the training rows where the steps have not met each of them in turn."""
+        sums = {}
+        roles = block.watched if self.batch else {"train": block.train, **block.watched}
+        for role, csr in roles.items():
+            low, high = self.clip if role != "train" else (-np.inf, np.inf)
+            arguments = (*_entries(csr), self._rows(source), self._rows(own), self._rules(1), low, high)
+            ranges = over_rows(sgd.squared_error, csr.work, threads, *arguments)
+            squared, total, cost = np.sum(ranges, axis=0) if ranges else (0.0, 0.0, 0.0)
+            sums |= {f"{role}_error": float(squared), f"{role}_weight": float(total), f"{role}_cost": float(cost)}
+        return sums
+
+    def summarize(self, sums: dict[str, float]) -> dict[str, float]:
+        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a training row; BPR: of a pair."""
+        weights = {key.removesuffix("_weight"): max(value, 1e-300) for key, value in sums.items() if key.endswith("_weight")}
+        objective = {"objective": sums["train_cost"] / weights["train"]}
+        if self.loss == "bpr":
+            return {"train_pairs_right": sums["train_error"] / weights["train"], **objective}
+        return {f"{role}_rmse": float(np.sqrt(sums[f"{role}_error"] / weight)) for role, weight in weights.items()} | objective
+
+    def export(self, side: str, block: Block, state: State, n_other: int) -> State:
+        """Columns features and bias; without biases of its own the model keeps each id's damped deviation for cold pairs."""
+        bias = state["bias"] if self.biased else damped_deviation(block.train, self.level)
+        return {"features": state["factors"], "bias": np.ascontiguousarray(bias, np.float32)}
+
+    def _rules(self, iteration: int) -> Rules:
+        names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
+        scale = (float(self.mean), float(self.low), float(self.high), float(self.gamma))
+        return Rules(*(known.index(name) for known, name in names), *scale, self.rate_at(iteration), bool(self.biased), bool(self.nonnegative), self.rank)
+
+    def rate_at(self, iteration: int) -> float:
+        """The step size of an epoch, counted from 1."""
+        epoch = iteration - 1
+        if self.schedule == "inverse":
+            return self.rate / (1 + self.decay * epoch)
+        return self.rate * (1 - self.decay) ** epoch if self.schedule == "exponential" else self.rate
+
+    def _rows(self, state: State) -> Rows:
+        """A copy of a state to work on; in registers rows are as wide as the tiles."""
+        factors = np.array(state["factors"])
+        factors = padded_rows(factors) if self.batch and self._in_registers else factors
+        moments = np.array(state["moments"]) if "moments" in state else np.empty((0, 2, 0), np.float32)
+        counts = np.array(state["counts"]) if "counts" in state else np.empty(0, np.float32)
+        return Rows(factors, np.array(state["bias"]), np.array(state.get("squares", _EMPTY)), moments, counts)
+
+    def _state(self, rows: Rows) -> State:
+        state = {"factors": np.ascontiguousarray(rows.factors[:, : self.rank]), "bias": rows.bias}
+        optimizer = {"adagrad": {"squares": rows.squares}, "adam": {"moments": rows.moments, "counts": rows.counts}}
+        return state | optimizer.get(self.optimizer, {})
+
+
+def _entries(csr: CSR) -> tuple[np.ndarray, ...]:
+    return csr.indptr, csr.indices, csr.values, csr.weights
+
+
+def _diagonals(cells: Cells, seed: tuple[int, ...], pairs: bool) -> Iterator[list[tuple[tuple[int, int], ...]]]:
+    """Lists of cells that share no row, in an order that is drawn anew for every epoch; with `pairs` two item ranges go together.
+
+    A pair of item ranges is drawn anew for every epoch too, so that every two items are compared at some time.
+    """
+    grid = cells.grid
+    draw = np.random.default_rng(seed)
+    ranges = draw.permutation(grid).tolist()
+    groups = [ranges[k : k + 2] for k in range(0, grid, 2)] if pairs else [[b] for b in range(grid)]
+    for shift in draw.permutation(grid).tolist():
+        yield [tuple(((k + shift) % grid, b) for b in group) for k, group in enumerate(groups)]

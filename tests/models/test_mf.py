@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+from pyspark.sql import functions as F
+
+from recspark.errors import ConfigError
+from recspark.models import ALS, Baseline, MatrixFactorization, MatrixFactorizationModel
+
+N_USERS, N_ITEMS, NNZ = 300, 120, 12_000
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Ratings 1 to 5 of two factors and biases with noise of .3; half of them train."""
+    rng = np.random.default_rng(0)
+    cells = rng.choice(N_USERS * N_ITEMS, NNZ, replace=False)
+    user, item = cells // N_ITEMS, cells % N_ITEMS
+    x, y = rng.standard_normal((N_USERS, 2)) * 0.7, rng.standard_normal((N_ITEMS, 2)) * 0.7
+    score = 3 + 0.4 * rng.standard_normal(N_USERS)[user] + 0.4 * rng.standard_normal(N_ITEMS)[item] + (x[user] * y[item]).sum(1)
+    return user, item, np.clip(score + 0.3 * rng.standard_normal(NNZ), 1, 5)
+
+
+@pytest.fixture(scope="module")
+def ratings(spark, planted):
+    rows = [(int(u), f"i{i:03d}", float(r), n % 5 == 0) for n, (u, i, r) in enumerate(zip(*planted, strict=True))]
+    return spark.createDataFrame(rows, "user int, item string, rating float, held boolean").coalesce(2).cache()
+
+
+QUICK = {"rank": 4, "maxIter": 12, "stepSize": 0.05, "regParam": 0.02, "validationCol": "held"}
+
+
+def fitted(ratings, **options):
+    return MatrixFactorization(**(QUICK | options)).fit(ratings)
+
+
+def final(model, metric="validation_rmse"):
+    return model.summary.history[-1][metric]
+
+
+def test_it_finds_what_was_planted(ratings):
+    model = fitted(ratings, maxIter=40)
+    assert final(model) < 0.42  # the noise is .3, biases alone leave .7
+    held = ratings.filter("held")
+    error = model.transform(held).select(F.sqrt(F.avg(F.pow(F.col("rating") - F.col("prediction"), 2)))).first()[0]
+    assert error == pytest.approx(model.summary.history[model.summary.best_iteration - 1]["validation_rmse"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"optimizer": "adagrad", "stepSize": 0.3}, 0.45),
+        ({"optimizer": "adam", "stepSize": 0.01}, 0.45),
+        ({"optimizer": "adam", "stepSize": 0.02, "batchSize": 32}, 0.45),
+        ({"batchSize": 8, "stepSize": 0.2}, 0.55),
+        ({"batchSize": 0, "optimizer": "adam", "stepSize": 0.05, "regParam": 1e-4, "biasRegParam": 0.0, "maxIter": 60}, 0.50),
+        ({"kernel": "sigmoid", "stepSize": 0.05}, 0.45),
+        ({"kernel": "rbf", "initStdev": 0.5, "stepSize": 0.05, "gamma": 0.3}, 0.75),
+        ({"loss": "absolute", "stepSize": 0.03}, 0.50),
+        ({"nonnegative": True}, 0.60),
+        ({"schedule": "inverse", "decay": 0.1, "stepSize": 0.08}, 0.45),
+        ({"schedule": "exponential", "decay": 0.1, "stepSize": 0.1}, 0.45),
+        ({"biases": False, "rank": 8, "initStdev": 0.3}, 0.60),
+    ],
+    ids=str,
+)
+def test_every_way_to_descend_learns(ratings, options, limit):
+    assert final(fitted(ratings, **options)) < limit
+
+
+def test_penalties_act(ratings):
+    plain, shrunk = fitted(ratings), fitted(ratings, regParam=0.5)
+    sparse = fitted(ratings, l1RegParam=0.5)
+
+    def size(model):
+        return np.abs(np.stack(model.userFactors.toPandas()["features"])).mean()
+
+    assert size(shrunk) < 0.5 * size(plain)
+    assert (np.stack(sparse.userFactors.toPandas()["features"]) == 0).mean() > 0.5
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adagrad", "stepSize": 0.3}], ids=str)
+def test_blocks_don_t_change_the_quality(ratings, options):
+    one = final(fitted(ratings, **options))
+    for users, items in ((2, 2), (3, 3), (8, 8), (3, 2), (2, 5)):
+        many = fitted(ratings, **options, userBlocks=users, itemBlocks=items)
+        assert final(many) == pytest.approx(one, abs=0.02), (users, items)
+
+
+def test_a_full_batch_is_the_same_for_any_blocks(ratings):
+    options = {"batchSize": 0, "optimizer": "adam", "stepSize": 0.05, "maxIter": 4}
+    one, three = fitted(ratings, **options), fitted(ratings, **options, userBlocks=3, itemBlocks=2)
+    for metric in ("train_rmse", "validation_rmse"):
+        assert final(three, metric) == pytest.approx(final(one, metric), abs=1e-5)
+
+
+def features(model):
+    return np.stack(model.userFactors.orderBy("id").toPandas()["features"])
+
+
+def test_same_seed_same_bits_for_any_threads_and_row_order(ratings):
+    one = fitted(ratings, threads=1, maxIter=3)
+    np.testing.assert_array_equal(features(fitted(ratings, threads=3, maxIter=3)), features(one))
+    shuffled = ratings.orderBy(F.rand(1)).coalesce(1)
+    np.testing.assert_array_equal(features(fitted(shuffled, threads=2, maxIter=3)), features(one))
+
+
+def test_save_and_load(ratings, tmp_path):
+    model = fitted(ratings, kernel="sigmoid", maxIter=3)
+    model.write().save(str(tmp_path / "model"))
+    again = MatrixFactorizationModel.load(str(tmp_path / "model"))
+    pairs = ratings.limit(50)
+    assert again.transform(pairs).collect() == model.transform(pairs).collect()
+
+
+def test_cold_pairs_stay_inside_the_range_of_a_sigmoid(spark, ratings):
+    model = fitted(ratings, kernel="sigmoid", maxIter=3)
+    cold = spark.createDataFrame([(10_000, "i001"), (1, "new"), (10_000, "new")], "user int, item string")
+    found = [row.prediction for row in model.transform(cold).collect()]
+    assert all(1 <= value <= 5 for value in found)
+    assert found[2] == pytest.approx(3.0, abs=0.4)
+
+
+@pytest.mark.parametrize("estimator", [ALS(rank=4, biases=True, center=True, maxIter=3), MatrixFactorization(rank=4, maxIter=3)], ids=["als", "mf"])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_fit_goes_on_from_a_saved_model(ratings, tmp_path, estimator, blocks):
+    first = estimator.fit(ratings)
+    first.write().save(str(tmp_path / "model"))
+    warm = estimator.copy({estimator.maxIter: 1}).setParams(initialModel=str(tmp_path / "model"), userBlocks=blocks, itemBlocks=blocks).fit(ratings)
+    cold = estimator.copy({estimator.maxIter: 1}).fit(ratings)
+    assert final(warm, "train_rmse") < final(cold, "train_rmse")
+    assert final(warm, "train_rmse") <= final(first, "train_rmse") + 0.01
+
+
+def test_a_start_of_another_rank_is_refused(ratings, tmp_path):
+    ALS(rank=3, maxIter=1).fit(ratings).write().save(str(tmp_path / "model"))
+    with pytest.raises(ConfigError, match="rank must be that, not 4"):
+        fitted(ratings, initialModel=str(tmp_path / "model"))
+    with pytest.raises(ConfigError, match="has no table users"):
+        fitted(ratings, initialModel=str(tmp_path / "nothing"))
+
+
+def test_logistic_gives_probabilities(spark, ratings):
+    binary = ratings.withColumn("rating", (F.col("rating") > 3).cast("float"))
+    model = MatrixFactorization(rank=4, loss="logistic", stepSize=0.1, maxIter=15).fit(binary)
+    rows = model.transform(binary.filter("held")).select("rating", "prediction").toPandas()
+    assert rows["prediction"].between(0, 1).all()
+    assert rows.groupby("rating")["prediction"].mean().diff().iloc[-1] > 0.3
+    assert (np.diff([row["objective"] for row in model.summary.history]) < 0).all()
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_bpr_puts_preferred_items_first(ratings, blocks):
+    liked = ratings.filter("rating >= 4 and not held")
+    model = MatrixFactorization(rank=4, loss="bpr", stepSize=0.1, regParam=0.002, maxIter=30, userBlocks=blocks).fit(liked)
+    shares = [row["train_pairs_right"] for row in model.summary.history]
+    assert shares[0] < 0.75 and shares[-1] > 0.85
+    scores = model.scorer.scores(np.arange(50)).ravel()
+    assert np.isfinite(scores).all()
+
+
+def test_what_does_not_go_together_is_refused(ratings):
+    with pytest.raises(ConfigError, match="kernel = 'rbf' is not allowed with loss = 'logistic'"):
+        fitted(ratings, loss="logistic", kernel="rbf")
+    with pytest.raises(ConfigError, match="optimizer = 'adam' is not allowed with loss = 'bpr'"):
+        fitted(ratings, loss="bpr", optimizer="adam")
+
+
+@pytest.mark.parametrize("reg", [0.0, 5.0])
+def test_the_baseline_is_the_damped_biases(ratings, planted, reg):
+    model = Baseline(regParam=reg, maxIter=60).fit(ratings)
+    user, item, rating = planted
+    b, c, mean = np.zeros(N_USERS), np.zeros(N_ITEMS), np.float32(rating).mean(dtype=np.float64)
+    for _ in range(200):
+        c = np.bincount(item, rating - mean - b[user], N_ITEMS) / (np.bincount(item, minlength=N_ITEMS) + reg)
+        b = np.bincount(user, rating - mean - c[item], N_USERS) / (np.bincount(user, minlength=N_USERS) + reg)
+    pairs = model.transform(ratings).select("user", "item", "prediction").toPandas()
+    expected = mean + b[pairs["user"]] + c[pairs["item"].str[1:].astype(int)]
+    np.testing.assert_allclose(pairs["prediction"], expected, atol=2e-3)
+    by_sgd = Baseline(solver="sgd", regParam=0.0, maxIter=60, stepSize=0.02).fit(ratings)
+    assert final(by_sgd, "train_rmse") == pytest.approx(final(Baseline(regParam=0.0).fit(ratings), "train_rmse"), abs=0.02)
