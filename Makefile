@@ -12,7 +12,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.java --install) && exp
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-all bench-als clean
+.PHONY: help demo ui test test-slow test-all bench-als bench-topn clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -39,6 +39,9 @@ test-all: .venv/installed-test  ## all tests
 
 bench-als: .venv/installed-bench  ## recspark's ALS beside MLlib's and implicit's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_als.py $(ARGS)
+
+bench-topn: .venv/installed-bench  ## top-10 lists for all users beside MLlib's, into benchmarks/results
+	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_topn.py $(ARGS)
 
 clean:  ## remove what make made: .venv, the demo's lake, caches
 	rm -rf .venv lake/demo build *.egg-info .pytest_cache .hypothesis spark-warehouse

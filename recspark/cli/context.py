@@ -11,6 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recspark.config import Option, Section, build_sections
 from recspark.cli.model_section import ModelSection
+from recspark.cli.recommend import RecommendOptions
+from recspark.cli.update import UpdateOptions
 from recspark.data.generic import DataOptions
 from recspark.data.lake import Lake
 from recspark.data.quality import QualityOptions
@@ -35,6 +37,8 @@ SECTIONS = (
     SplitOptions,
     ModelSection,
     EvaluationOptions,
+    RecommendOptions,
+    UpdateOptions,
     TrackingOptions,
     SparkOptions,
     SyntheticOptions,

@@ -22,6 +22,8 @@ JOBS = {
     "split": "cut the ratings into train, validation and test",
     "train": "fit a model on a split's train rows",
     "evaluate": "measure a model on a split's test rows",
+    "update": "take new ratings into a model without training it again",
+    "recommend": "write the best items of users, or show those of one",
     "pipeline": "ingest, index, split, train and evaluate",
     "demo": "the pipeline on generated data, several models side by side",
     "sync": "send the runs that were kept while MLflow could not be reached",
@@ -58,7 +60,14 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--conf-file", help="TOML file with a table a section; see conf/")
         job.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file")
         job.add_argument("--quiet", action="store_true", help="only warnings and errors on stderr")
+        if name == "recommend":
+            job.add_argument("--user", dest="set", action="append", metavar="ID", type=_one_user, help="show this user's list, write nothing")
     return parser
+
+
+def _one_user(user: str) -> str:
+    """What ``--user`` is short for; the quotes keep an id text, whatever TOML would make of it."""
+    return f"recommend.user={json.dumps(user)}"
 
 
 def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str, Any]:
@@ -81,9 +90,9 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
 
 def _job(name: str) -> Callable[[Any], dict[str, Any]]:
-    from recspark.cli import demo, stages
+    from recspark.cli import demo, recommend, stages, update
 
-    return demo.demo if name == "demo" else getattr(stages, name)
+    return (vars(stages) | {"demo": demo.demo, "update": update.update, "recommend": recommend.recommend})[name]
 
 
 def _plain(value: Any) -> Any:

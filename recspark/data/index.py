@@ -5,6 +5,7 @@ A position is the rank of its id, so an index is a pure function of the set of i
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import accumulate
 from typing import Any
 
@@ -80,6 +81,33 @@ def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
         sizes = {side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()}
         publication.manifest.update(source=source, ratings=ratings.count(), **sizes)
     return _summary(publication.manifest, unchanged=False)
+
+
+def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
+    """Append the ids of the ratings in `batch` (``updates/ID``) to the lake's index; old positions stay, once is enough.
+
+    Counts grow by the pairs that neither the tables nor an earlier batch has. The index keeps its fingerprint, so that the stage
+    leaves it alone until the tables change. Where there is none yet, nothing happens: the stage will build it from the tables.
+    """
+    manifest = lake.manifest("index")
+    if manifest is None or batch in manifest.get("updates", []):
+        return
+    known = ["tables/ratings", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
+    batch_pairs, *known_pairs = (spark.read.parquet(lake.path(table)).select(*SIDES.values()) for table in (f"{batch}/ratings", *known))
+    added = _new_pairs(batch_pairs, reduce(DataFrame.unionAll, known_pairs)).cache()
+    with lake.publish("index", manifest["fingerprint"]) as publication:
+        for side, column in SIDES.items():
+            append_index(spark.read.parquet(lake.path(f"index/{side}")), added, column).write.parquet(publication.path(side))
+        sizes = {side: spark.read.parquet(publication.path(side)).count() for side in SIDES}
+        facts = {"ratings": manifest["ratings"] + added.count(), "updates": [*manifest.get("updates", []), batch]}
+        publication.manifest.update(manifest | sizes | facts)
+    added.unpersist()
+
+
+def _new_pairs(batch: DataFrame, known: DataFrame) -> DataFrame:
+    """The rows of `batch` that `known` has not; `known`, which may be large, is read but not shuffled."""
+    again = known.join(F.broadcast(batch), batch.columns, "left_semi")
+    return batch.join(F.broadcast(again), batch.columns, "left_anti")
 
 
 def _write_side(path: str, ratings: DataFrame, column: str) -> int:

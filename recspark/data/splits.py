@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from recspark.config import Check, Option, Section, at_least, one_of, strictly_between
 from recspark.data.lake import Lake, fingerprint
-from recspark.data.split_rules import FOLDED, PART, RULES, in_validation
+from recspark.data.split_rules import FOLDED, PART, RULES, draw, in_validation
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 
 
@@ -35,6 +35,7 @@ class SplitOptions(Section):
     n = Option(int, None, "last: newest ratings of each user that are test, in place of testFraction", at_least(1))
     folds = Option(int, None, "random, new_users: cut into so many folds, in place of testFraction", at_least(2))
     fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")
+    sample = Option(int, None, "ratings to use, drawn by a hash; not set: all", at_least(1))
     seed = Option(int, 42, "seed of every draw")
 
     def __init__(self, **values: Any) -> None:
@@ -50,6 +51,8 @@ class SplitOptions(Section):
             raise ConfigError(f"split.fold = {self.fold!r} is not allowed: split.kind = 'given' needs the name of a split, such as u1")
         if self.fold and self.kind != "given" and not self.folds:
             raise _useless("fold", self.fold, self.kind, "given, or set split.folds")
+        if self.sample and self.kind == "given":
+            raise _useless("sample", self.sample, self.kind, "random")
 
 
 # an option called `name` can't be a class attribute, which names the section itself; it goes last because messages need the latter
@@ -106,7 +109,7 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
         return _summary(product, lake.manifest(product), unchanged=True)
     with lake.publish(product, identity) as publication:
         publication.manifest.update(source=source, options=options.as_dict())
-        tables = [spark.read.parquet(lake.path(table)) for table in _sources(lake, options)]
+        tables = [_sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)]
         labelled = _labelled(tables, options).persist()
         try:
             for part, table in _parts(labelled, options).items():
@@ -145,6 +148,13 @@ def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
     if not lake.exists(folder):
         raise ConfigError(f"split.fold = {options.fold!r} is not allowed: the data set gives no such split, {lake.path(folder)} is missing")
     return f"{folder}/train", f"{folder}/test"
+
+
+def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
+    """The rows with the lowest draws, ties by the ids: the same ones for any order and partitioning."""
+    if options.sample is None:
+        return table
+    return table.orderBy(draw(options.seed, "sample", "user_id", "item_id"), "user_id", "item_id").limit(options.sample)
 
 
 def _labelled(tables: list[DataFrame], options: SplitOptions) -> DataFrame:

@@ -65,7 +65,7 @@ class Cells:
     """The ratings between a user block and an item block, cut into a grid of g x g cells for threads and for their caches.
 
     users, items
-        int32 positions inside their blocks; cell after cell, by user inside a cell.
+        int32 positions inside their blocks; cell after cell; inside a cell users take turns.
     offsets
         int64 (g * g + 1): cell (a, b) of user range a and item range b has the entries ``offsets[a g + b] ... offsets[a g + b + 1]``.
     item_cuts
@@ -187,11 +187,27 @@ def _grid(piece: dict[str, np.ndarray], n_users: int, n_items: int) -> dict[str,
         balanced_cuts(np.bincount(piece[side], minlength=n), size) for side, n in (("users", n_users), ("items", n_items))
     )
     ranges = [np.repeat(np.arange(size, dtype=np.int32), np.diff(cuts)) for cuts in (user_cuts, item_cuts)]
-    order, offsets = stable_order(ranges[0][piece["users"]] * np.int32(size) + ranges[1][piece["items"]], size * size)
+    cell = ranges[0][piece["users"]] * np.int32(size) + ranges[1][piece["items"]]
+    by_cell, offsets = stable_order(cell, size * size)
+    order = by_cell[_users_in_turn(piece["users"][by_cell], offsets)]
     weights = piece["weights"][order] if "weights" in piece else np.empty(0, np.float32)
     sorted_columns = {key: np.ascontiguousarray(piece[key][order]) for key in ("users", "items", "values")}
     rated = {"rated_indptr": np.searchsorted(piece["users"], np.arange(n_users + 1)), "rated_indices": piece["items"]}
     return sorted_columns | {"weights": weights, "offsets": offsets, "item_cuts": item_cuts} | rated
+
+
+def _users_in_turn(users: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Inside each cell, whose entries lie user by user: the first entry of every user, then the second of every user, and so on.
+
+    A processor works on many ratings at once as long as one does not wait for the row that the one before it is still changing.
+    """
+    order = np.empty(len(users), np.int64)
+    for lo, hi in zip(offsets[:-1], offsets[1:], strict=True):
+        part = users[lo:hi]
+        starts = np.flatnonzero(np.diff(part, prepend=-1))
+        turn = np.arange(hi - lo) - np.repeat(starts, np.diff(starts, append=hi - lo))
+        order[lo:hi] = lo + stable_order(turn.astype(np.int32), int(turn.max(initial=0)) + 1)[0]
+    return order
 
 
 def load_cells(store: Store, user_block: int, item_block: int) -> Cells:

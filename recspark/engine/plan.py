@@ -25,8 +25,8 @@ class Solver(Protocol):
     #: keys of a state that hold one row an id; all others are summed over blocks before a step reads them
     row_arrays: tuple[str, ...]
 
-    def start(self, side: str, first: int, n: int, given: Given | None) -> State:
-        """The state of positions first ... first + n before the first iteration."""
+    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None) -> State:
+        """The state of the positions from `first`, with so many ratings each, before the first iteration."""
 
     def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
         """The block's new state from the other side's, and sums that `summarize` gets added up over tasks (sweeps on sides)."""

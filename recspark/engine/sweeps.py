@@ -33,17 +33,20 @@ def stages(plan: Plan, iteration: int) -> Iterator[Stage]:
 
 
 def alternating(plan: Plan, iteration: int) -> Iterator[Stage]:
+    """Items, then users: two stages."""
     # items go first, so users read the items of this iteration and items the users of the last
     yield partial(step, plan, iteration, iteration - 1), plan.side_jobs("items")
     yield partial(step, plan, iteration, iteration), plan.side_jobs("users")
 
 
 def simultaneous(plan: Plan, iteration: int) -> Iterator[Stage]:
+    """Both sides in one stage, then what has come of it."""
     yield partial(step, plan, iteration, iteration - 1), plan.jobs
     yield partial(watch, plan, iteration), plan.side_jobs("users")
 
 
 def strata(plan: Plan, iteration: int) -> Iterator[Stage]:
+    """A stage a diagonal, then the rows that are only watched, where there are any."""
     for number, pairs in enumerate(pairs_of(plan.blocks)):
         yield partial(step_pair, plan, iteration, number), pairs
     if plan.parts.watched:

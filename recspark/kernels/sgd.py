@@ -12,7 +12,7 @@ or 1 and p = 1 / (1 + exp(-s)) its probability. Descent needs only two numbers o
 of any size, Adam, L1 penalties by proximal steps, nonnegativity. `descend_pairs` is BPR (Rendle, Freudenthaler, Gantner,
 Schmidt-Thieme 2009). `full_gradient` takes the gradient over all ratings of each row.
 
-A penalty l2 is paid with every rating, ``w l2 |x_u|^2 / 2``; with the full gradient once, as the weight decay of deep learning.
+A penalty l2 is paid with every rating, ``w l2 scale_u |x_u|^2 / 2``; with the full gradient once, as the weight decay of deep learning.
 """
 
 from __future__ import annotations
@@ -66,12 +66,13 @@ class Penalty(NamedTuple):
 class Rows(NamedTuple):
     """One side's parameters, float32, changed in place.
 
-    factors (n, columns), bias (n); what the optimizer keeps: squares (n, 2) for adagrad (factors, bias), moments
+    factors (n, columns), bias (n); scale (n): the L2 penalties of a row count so many times; what the optimizer keeps: squares (n, 2) for adagrad (factors, bias), moments
     (n, 2, columns + 1) and counts (n) of steps for adam, each empty where it is not used.
     """
 
     factors: np.ndarray
     bias: np.ndarray
+    scale: np.ndarray
     squares: np.ndarray
     moments: np.ndarray
     counts: np.ndarray
@@ -108,7 +109,7 @@ def _slope(score, rating, rules):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _bias_step(rows, row, slope, penalty, weight, rules):
-    gradient = slope + weight * penalty.bias_l2 * rows.bias[row]
+    gradient = slope + weight * rows.scale[row] * penalty.bias_l2 * rows.bias[row]
     rate = rules.rate
     if rules.optimizer == _ADAGRAD:
         rows.squares[row, 1] += gradient * gradient
@@ -143,7 +144,7 @@ def descend(lo, hi, entries, rules, users, user_penalty, items, item_penalty):
         cost_sum += w * cost
         total += w
         slope *= w
-        own_user, own_item = w * user_penalty.l2 - slope * d, w * item_penalty.l2 - slope * d
+        own_user, own_item = w * users.scale[u] * user_penalty.l2 - slope * d, w * items.scale[i] * item_penalty.l2 - slope * d
         user_rate = _row_rate(users, u, slope * c, own_user, xx, xy, yy, rules)
         item_rate = _row_rate(items, i, slope * c, own_item, yy, xy, xx, rules)
         across = -slope * c
@@ -169,8 +170,10 @@ def _shrunk(value, threshold, nonnegative):
 def apply_gradient(rows, row, gradient, rules, penalty):
     """Move one row and its bias (last place of `gradient`) by the optimizer; L1 and signs by proximal steps."""
     rank = rows.factors.shape[1]
+    first_bias, second_bias = 1.0, 1.0
     if rules.optimizer == _ADAM:
         rows.counts[row] += 1
+        first_bias, second_bias = 1 - BETA1 ** rows.counts[row], 1 - BETA2 ** rows.counts[row]
     if rules.optimizer == _ADAGRAD:
         mean_square = 0.0
         for l in range(rank):
@@ -180,11 +183,9 @@ def apply_gradient(rows, row, gradient, rules, penalty):
     for l in range(rank + 1 if rules.biased else rank):
         rate, slope = rules.rate, gradient[l]
         if rules.optimizer == _ADAM:
-            first, second = rows.moments[row, 0], rows.moments[row, 1]
-            first[l] += (1 - BETA1) * (slope - first[l])
-            second[l] += (1 - BETA2) * (slope * slope - second[l])
-            root = np.sqrt(second[l] / (1 - BETA2 ** rows.counts[row]))
-            slope = first[l] / (1 - BETA1 ** rows.counts[row]) / (root + TINY)
+            rows.moments[row, 0, l] += (1 - BETA1) * (slope - rows.moments[row, 0, l])
+            rows.moments[row, 1, l] += (1 - BETA2) * (slope * slope - rows.moments[row, 1, l])
+            slope = rows.moments[row, 0, l] / first_bias / (np.sqrt(rows.moments[row, 1, l] / second_bias) + TINY)
         elif rules.optimizer == _ADAGRAD:
             rate /= np.sqrt(rows.squares[row, 1 if l == rank else 0])
         if l == rank:
@@ -195,23 +196,24 @@ def apply_gradient(rows, row, gradient, rules, penalty):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _score(users, u, items, i, rules):
-    total = 0.0
-    for l in range(users.factors.shape[1]):
-        if rules.kernel == _RBF:
+    total = np.float32(0)
+    if rules.kernel == _RBF:
+        for l in range(users.factors.shape[1]):
             total -= (users.factors[u, l] - items.factors[i, l]) ** 2
-        else:
-            total += users.factors[u, l] * items.factors[i, l]
-    return total if rules.kernel == _RBF else rules.mean + users.bias[u] + items.bias[i] + total
+        return np.float64(total)
+    for l in range(users.factors.shape[1]):
+        total += users.factors[u, l] * items.factors[i, l]
+    return rules.mean + users.bias[u] + items.bias[i] + total
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _add_gradient(gradient, own, row, other, other_row, slope, weight, penalty, rules):
     """Add one rating's gradient by the row ``own[row]`` and its bias, penalty included, to `gradient`."""
     c, d = (2.0, 2.0) if rules.kernel == _RBF else (1.0, 0.0)
-    rank = own.factors.shape[1]
+    rank, weight = own.factors.shape[1], weight * own.scale[row]
+    across, along = np.float32(slope * c), np.float32(weight * penalty.l2 - slope * d)
     for l in range(rank):
-        x = own.factors[row, l]
-        gradient[l] += slope * (c * other.factors[other_row, l] - d * x) + weight * penalty.l2 * x
+        gradient[l] += across * other.factors[other_row, l] + along * own.factors[row, l]
     gradient[rank] += slope + weight * penalty.bias_l2 * own.bias[row]
 
 
@@ -278,8 +280,8 @@ def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source
             _, _, slope = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
             _add_gradient(gradient, own, row, source, indices[t], scale * w * slope, w, once, rules)
         for l in range(rank):
-            gradient[l] += penalty.l2 * own.factors[row, l]
-        gradient[rank] += penalty.bias_l2 * own.bias[row]
+            gradient[l] += own.scale[row] * penalty.l2 * own.factors[row, l]
+        gradient[rank] += own.scale[row] * penalty.bias_l2 * own.bias[row]
         apply_gradient(moved, row, gradient, rules, penalty)
     return 0
 
@@ -301,14 +303,15 @@ def _is_seen(indptr, indices, user, item):
 def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
     """One BPR step: the user's row, the preferred item's and the other's."""
     x, y, z = users.factors[u], items.factors[i], items.factors[j]
+    user_l2, first_l2, second_l2 = users.scale[u] * user_penalty.l2, items.scale[i] * item_penalty.l2, items.scale[j] * item_penalty.l2
     for l in range(len(x)):
         old = x[l]
-        x[l] -= rules.rate * (slope * (y[l] - z[l]) + user_penalty.l2 * old)
-        y[l] -= rules.rate * (slope * old + item_penalty.l2 * y[l])
-        z[l] -= rules.rate * (-slope * old + item_penalty.l2 * z[l])
+        x[l] -= rules.rate * (slope * (y[l] - z[l]) + user_l2 * old)
+        y[l] -= rules.rate * (slope * old + first_l2 * y[l])
+        z[l] -= rules.rate * (-slope * old + second_l2 * z[l])
     if rules.biased:
-        items.bias[i] -= rules.rate * (slope + item_penalty.bias_l2 * items.bias[i])
-        items.bias[j] -= rules.rate * (-slope + item_penalty.bias_l2 * items.bias[j])
+        items.bias[i] -= rules.rate * (slope + items.scale[i] * item_penalty.bias_l2 * items.bias[i])
+        items.bias[j] -= rules.rate * (-slope + items.scale[j] * item_penalty.bias_l2 * items.bias[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -349,3 +352,18 @@ def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, 
             total += w
             cost_sum += w * cost
     return squared, total, cost_sum
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend_rows(lo, hi, indptr, indices, values, weights, epochs, rules, source, own, penalty):
+    """Epochs of one rating at a time on rows lo..hi of `own` alone, `source` fixed; each row ends where it would end by itself."""
+    gradient = np.empty(own.factors.shape[1] + 1)
+    for row in range(lo, hi):
+        for _ in range(epochs):
+            for t in range(indptr[row], indptr[row + 1]):
+                w = np.float64(weights[t]) if len(weights) > 0 else 1.0
+                _, _, slope = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
+                gradient[:] = 0
+                _add_gradient(gradient, own, row, source, indices[t], w * slope, w, penalty, rules)
+                apply_gradient(own, row, gradient, rules, penalty)
+    return 0

@@ -9,15 +9,18 @@ Three rules hold everywhere in this module:
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from numba import njit
+
+from recspark.kernels.score_tile import ITEMS, LANES, score_tile
+from recspark.kernels.threads import in_threads
 
 #: items compared with the worst kept score at once, branch-free; most runs hold nothing better and are skipped whole
 RUN = 64
 #: fills the places of a user with fewer candidates than n, beside a score of minus infinity
 NO_ITEM = -1
+#: users of :func:`top_n_of_factors` that share a pass over the items, and floats of item factors that stay in a core's cache meanwhile
+USERS, TILE_FLOATS = 256, 1 << 16
 
 
 @njit(cache=True, nogil=True)
@@ -140,23 +143,90 @@ def _count(row, score):
 def top_n_of_factors(
     users: np.ndarray,
     items: np.ndarray,
+    offsets: np.ndarray,
     n: int,
     seen_indptr: np.ndarray,
     seen_indices: np.ndarray,
     threads: int = 1,
-    block_bytes: int = 32 << 20,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`top_n` of the scores ``users @ items.T``, which are made and dropped block by block of users.
+    """:func:`top_n` of the scores ``users @ items.T + offsets``, of which no more than 8 x 16 ever exist.
 
-    users float32 (n_users, rank), items float32 (n_items, rank); a bias is one more column that faces a column of ones.
-    Holds at most ``threads * block_bytes`` of scores beside its arguments and its result.
+    users float32 (n_users, rank), items float32 (n_items, rank), offsets float32 (n_items). A score has the same bits whatever the
+    other users and items and the threads are.
+
+    >>> users, items = np.array([[1, 0], [0, 2]], np.float32), np.array([[3, 1], [1, 2], [2, 1]], np.float32)
+    >>> found, best = top_n_of_factors(users, items, np.zeros(3, np.float32), 2, np.array([0, 1, 1]), np.array([0], np.int32))
+    >>> found.tolist(), best.tolist()
+    ([[2, 1], [1, 0]], [[2.0, 1.0], [4.0, 2.0]])
     """
-    height = max(1, block_bytes // max(1, 4 * len(items)))
+    found = np.full((len(users), n), NO_ITEM, np.int32)
+    best = np.full((len(users), n), -np.inf, np.float32)
+    if n > 0:
+        factors = [np.ascontiguousarray(array, np.float32) for array in (users, items, offsets)]
+        blocks = [(low, min(low + USERS, len(users))) for low in range(0, len(users), USERS)]
+        in_threads(lambda block: _scan_inplace(*block, *factors, seen_indptr, seen_indices, best, found), blocks, threads)
+    return found, best
 
-    def of_block(start: int) -> tuple[np.ndarray, np.ndarray]:
-        block = users[start : start + height]
-        return top_n(block @ items.T, n, seen_indptr[start : start + len(block) + 1], seen_indices)
 
-    with ThreadPoolExecutor(threads) as pool:
-        blocks = list(pool.map(of_block, range(0, max(len(users), 1), height)))
-    return np.concatenate([found for found, _ in blocks]), np.concatenate([best for _, best in blocks])
+@njit(cache=True, nogil=True)
+def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, best, found):
+    """Fill the rows low ... high of (best, found), which are empty heaps. A tile of items serves all users while it is in cache."""
+    panels = _panels(users[low:high])
+    least = np.full((len(panels), LANES), np.inf, np.float32)
+    least.reshape(-1)[: high - low] = -np.inf
+    scores = np.empty((ITEMS, LANES), np.float32)
+    # where each user's seen items go on: items come in ascending order, so they are passed once
+    cursors = seen_indptr[low:high].copy()
+    whole = len(items) // ITEMS * ITEMS
+    tile = max(1, TILE_FLOATS // (ITEMS * max(1, items.shape[1]))) * ITEMS
+    for start in range(0, whole, tile):
+        for p in range(len(panels)):
+            panel, worst, user = panels[p], least[p], p * LANES
+            for item in range(start, min(start + tile, whole), ITEMS):
+                above = score_tile(items, item, offsets, panel, worst, scores)
+                if above != 0:
+                    _keep_inplace(above, scores, item, low, user, seen_indptr, seen_indices, cursors, worst, best, found)
+    if whole < len(items):
+        last_items, last_offsets = _last_tile(items, offsets, whole)
+        for p in range(len(panels)):
+            above = score_tile(last_items, 0, last_offsets, panels[p], least[p], scores)
+            _keep_inplace(above, scores, whole, low, p * LANES, seen_indptr, seen_indices, cursors, least[p], best, found)
+    for user in range(low, high):
+        _sort_inplace(best[user], found[user])
+
+
+@njit(cache=True, nogil=True)
+def _keep_inplace(above, scores, item, low, first, seen_indptr, seen_indices, cursors, least, best, found):
+    """Put what is above a lane's `least` into its user's heap. ``scores[0, 0]`` is of `item` and user ``low + first``."""
+    for r in range(ITEMS):
+        if above >> r & 1:
+            for lane in range(LANES):
+                if scores[r, lane] > least[lane]:
+                    user = low + first + lane
+                    cursor, end = cursors[first + lane], seen_indptr[user + 1]
+                    while cursor < end and seen_indices[cursor] < item + r:
+                        cursor += 1
+                    cursors[first + lane] = cursor
+                    if cursor == end or seen_indices[cursor] != item + r:
+                        best[user, 0], found[user, 0] = scores[r, lane], item + r
+                        _sift_inplace(best[user], found[user], best.shape[1])
+                        least[lane] = best[user, 0]
+
+
+@njit(cache=True, nogil=True)
+def _panels(users):
+    """Rows of users as columns, LANES at a time: float32 (panels, rank, LANES), zeros where there is no user."""
+    panels = np.zeros((-(-len(users) // LANES), users.shape[1], LANES), np.float32)
+    for user in range(len(users)):
+        panels[user // LANES, :, user % LANES] = users[user]
+    return panels
+
+
+@njit(cache=True, nogil=True)
+def _last_tile(items, offsets, first):
+    """The items from `first` on, fewer than ITEMS, and rows that are no candidates after them."""
+    rows = np.zeros((ITEMS, items.shape[1]), np.float32)
+    rows[: len(items) - first] = items[first:]
+    row_offsets = np.full(ITEMS, -np.inf, np.float32)
+    row_offsets[: len(items) - first] = offsets[first:]
+    return rows, row_offsets

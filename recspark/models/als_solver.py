@@ -41,10 +41,10 @@ class ALSSolver:
     sweep = "alternating"
     row_arrays = ("factors", "bias")
 
-    def start(self, side: str, first: int, n: int, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None = None) -> State:
         """Rows of unit length on average (implicit: a tenth), a function of (seed, side, position) only."""
         # preferences are mostly 0: a start that already predicts large scores costs implicit fits their first iterations
-        length = 0.1 if self.implicit else 1.0
+        n, length = len(counts), 0.1 if self.implicit else 1.0
         factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(length / np.sqrt(max(self.rank, 1)))
         bias = np.zeros(n, np.float32)
         if given:

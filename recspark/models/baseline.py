@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
+from typing import Any
 
 from recspark.config import above, at_least, one_of
 from recspark.engine.encode import Parts
@@ -42,6 +44,10 @@ class Baseline(Factorization):
     def _rank(self) -> int:
         return 0
 
+    def _facts(self, solver: ALSSolver | SGDSolver) -> dict[str, Any]:
+        rows = {"kind": self.getSolver(), "settings": asdict(solver), "weights": self.getWeightCol() is not None}
+        return super()._facts(solver) | {"solver": rows | ({"alpha": 0.0} if self.getSolver() == "als" else {})}
+
     def _solver(self, parts: Parts) -> ALSSolver | SGDSolver:
         reg = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
         shared = {
@@ -58,5 +64,5 @@ class Baseline(Factorization):
         return SGDSolver(
             kernel="linear", loss="squared", optimizer="sgd", batch=1, rate=self.getStepSize(), schedule="constant", decay=0.0,
             penalty={side: Penalty(0.0, 0.0, value, 0.0) for side, value in reg.items()},
-            weight=parts.weight, low=parts.low, high=parts.high, gamma=1.0, stdev=0.0, **shared,
+            reg_power=1.0, weight=parts.weight, low=parts.low, high=parts.high, gamma=1.0, stdev=0.0, **shared,
         )  # fmt: skip

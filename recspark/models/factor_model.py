@@ -16,9 +16,10 @@ from pyspark.sql.types import StringType
 from recspark.config import one_of
 from recspark.data.folder import Folder
 from recspark.engine.encode import id_column
-from recspark.engine.loop import SIDES
+from recspark.engine.blocks import SIDES
 from recspark.errors import RecsparkError
 from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.recommend import Recommendations
 from recspark.models.scorer import COLD_START, StoredScorer
 
 
@@ -53,7 +54,7 @@ class Summary:
         return pd.DataFrame(self.history)
 
 
-class FactorModel(Model, RatingColumns, MLWritable, MLReadable):
+class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable):
     """Factors and biases of users and items.
 
     The tables ``users`` and ``items`` (id, count, features, bias) lie as Parquet in `folder`; workers read them once.

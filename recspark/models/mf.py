@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -60,6 +61,9 @@ class MatrixFactorization(Factorization):
     userRegParam = Hyperparameter(float, None, "L2 penalty of user factors; regParam where not set", at_least(0))
     itemRegParam = Hyperparameter(float, None, "L2 penalty of item factors; regParam where not set", at_least(0))
     biasRegParam = Hyperparameter(float, 0.01, "L2 penalty of biases", at_least(0))
+    regPower = Hyperparameter(
+        float, None, "L2 penalties of an id count n^regPower times, n its ratings; not set: 1, as one is paid with every rating, for batchSize 0: 0", between(0, 1)
+    )
     l1RegParam = Hyperparameter(float, 0.0, "L1 penalty of factors, by proximal steps", at_least(0))
     biasL1RegParam = Hyperparameter(float, 0.0, "L1 penalty of biases, by proximal steps", at_least(0))
     center = Hyperparameter(bool, True, "add the mean rating to every score (sigmoid: the score whose prediction it is)")
@@ -98,6 +102,7 @@ class MatrixFactorization(Factorization):
             schedule=self.getSchedule(),
             decay=self.getDecay(),
             penalty=self._penalties(),
+            reg_power=self._reg_power(),
             biased=self.getBiases() and self.getKernel() != "rbf",
             mean=0.0 if preferences or not self.getCenter() else self._mean_score(parts),
             level=0.0 if preferences else self._mean_score(parts) if self.getBiases() and self.getKernel() != "rbf" else parts.mean,
@@ -110,6 +115,10 @@ class MatrixFactorization(Factorization):
             clip=(parts.low, parts.high) if self.getClip() else (-math.inf, math.inf),
             seed=self.getSeed(),
         )
+
+    def _reg_power(self) -> float:
+        default = 1.0 if self.getBatchSize() else 0.0
+        return default if self.getRegPower() is None else self.getRegPower()
 
     def _penalties(self) -> dict[str, Penalty]:
         l2 = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
@@ -128,4 +137,5 @@ class MatrixFactorization(Factorization):
         response = {"kernel": solver.kernel, "low": solver.low, "high": solver.high, "gamma": solver.gamma}
         if solver.loss == "logistic":
             response = {"kernel": "sigmoid", "low": 0.0, "high": 1.0}
-        return super()._facts(solver) | {"response": response}
+        rows = {"kind": "sgd", "settings": asdict(solver), "weights": self.getWeightCol() is not None}
+        return super()._facts(solver) | {"response": response, "solver": rows}

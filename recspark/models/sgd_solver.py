@@ -40,6 +40,7 @@ class SGDSolver:
     schedule: str
     decay: float
     penalty: dict[str, Penalty]
+    reg_power: float
     biased: bool
     mean: float
     level: float
@@ -52,16 +53,19 @@ class SGDSolver:
     clip: tuple[float, float]
     seed: int
 
-    row_arrays = ("factors", "bias", "squares", "moments", "counts")
+    row_arrays = ("factors", "bias", "scale", "squares", "moments", "counts")
 
     @property
     def sweep(self) -> str:
         return "strata" if self.batch else "simultaneous"
 
-    def start(self, side: str, first: int, n: int, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None = None) -> State:
         """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has seen nothing."""
+        n = len(counts)
         factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(self.stdev)
         state = {"factors": np.abs(factors) if self.nonnegative else factors, "bias": np.zeros(n, np.float32)}
+        # a penalty that is paid with every rating counts n times already; the full gradient pays it once
+        state["scale"] = np.maximum(counts, 1).astype(np.float32) ** np.float32(self.reg_power - (1 if self.batch else 0))
         if given:
             rows, state["factors"][given[0]], state["bias"][given[0]] = given
         if self.optimizer == "adagrad":
@@ -75,7 +79,7 @@ class SGDSolver:
     ) -> tuple[State, State, dict[str, float]]:
         """An epoch over the cells of a user block and an item block, a diagonal of the grid at a time."""
         rules, entries = self._rules(iteration), Entries(cells.users, cells.items, cells.values, cells.weights)
-        sides = self._rows(users), self._rows(items)
+        sides = tuple(self._rows(state, padded=self._in_registers) for state in (users, items))
         seed = (self.seed, iteration, *pair)
         descend = self._descend_pairs if self.loss == "bpr" else self._descend_cell
         sums = []
@@ -118,6 +122,19 @@ class SGDSolver:
         over_rows(sgd.full_gradient, csr.work, threads, *_entries(csr), 1 / self.weight, self._rules(1), *rows)
         return self._state(moved), {}
 
+    def solve_rows(self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int) -> State:
+        """Rows of one side by epochs over their own ratings, the other side fixed; states need factors and biases only."""
+        counts = np.diff(csr.indptr)
+        fresh = self.start(side, 0, counts) | {"factors": own["factors"], "bias": own["bias"]}
+        if not self.batch:
+            # the full gradient pays the penalty once, beside the mean cost
+            fresh["scale"] = fresh["scale"] * (self.weight / np.maximum(counts, 1)).astype(np.float32)
+        rows = self._rows(fresh, padded=False)
+        source = Rows(np.ascontiguousarray(fixed["factors"]), fixed["bias"], fixed["bias"], _EMPTY, np.empty((0, 2, 0), np.float32), fixed["bias"])
+        rules = self._rules(1)._replace(rate=float(rate))
+        over_rows(sgd.descend_rows, csr.work, threads, *_entries(csr), epochs, rules, source, rows, self.penalty[side])
+        return {"factors": rows.factors, "bias": rows.bias}
+
     def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
         """Errors of watched rows, and of the training rows where the steps have not met each of them in turn."""
         sums = {}
@@ -155,16 +172,16 @@ class SGDSolver:
             return self.rate / (1 + self.decay * epoch)
         return self.rate * (1 - self.decay) ** epoch if self.schedule == "exponential" else self.rate
 
-    def _rows(self, state: State) -> Rows:
-        """A copy of a state to work on; in registers rows are as wide as the tiles."""
+    def _rows(self, state: State, padded: bool = False) -> Rows:
+        """A copy of a state to work on; what works in registers wants rows as wide as its tiles."""
         factors = np.array(state["factors"])
-        factors = padded_rows(factors) if self.batch and self._in_registers else factors
+        factors = padded_rows(factors) if padded else factors
         moments = np.array(state["moments"]) if "moments" in state else np.empty((0, 2, 0), np.float32)
         counts = np.array(state["counts"]) if "counts" in state else np.empty(0, np.float32)
-        return Rows(factors, np.array(state["bias"]), np.array(state.get("squares", _EMPTY)), moments, counts)
+        return Rows(factors, np.array(state["bias"]), np.array(state["scale"]), np.array(state.get("squares", _EMPTY)), moments, counts)
 
     def _state(self, rows: Rows) -> State:
-        state = {"factors": np.ascontiguousarray(rows.factors[:, : self.rank]), "bias": rows.bias}
+        state = {"factors": np.ascontiguousarray(rows.factors[:, : self.rank]), "bias": rows.bias, "scale": rows.scale}
         optimizer = {"adagrad": {"squares": rows.squares}, "adam": {"moments": rows.moments, "counts": rows.counts}}
         return state | optimizer.get(self.optimizer, {})
 

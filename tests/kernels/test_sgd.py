@@ -28,7 +28,7 @@ def problem(rank=5, seed=0, binary=False):
 
 def rows(factors, bias, rank):
     n = len(bias)
-    return Rows(factors.copy(), bias.copy(), np.ones((n, 2), np.float32), np.zeros((n, 2, rank + 1), np.float32), np.zeros(n, np.float32))
+    return Rows(factors.copy(), bias.copy(), np.ones(n, np.float32), np.ones((n, 2), np.float32), np.zeros((n, 2, rank + 1), np.float32), np.zeros(n, np.float32))
 
 
 PENALTIES = Penalty(0.02, 0.0, 0.01, 0.0), Penalty(0.05, 0.0, 0.03, 0.0)

@@ -1,0 +1,157 @@
+"""Top-10 lists for all users side by side: recspark and MLlib with the same factors, alternating, each in a process of its own.
+
+    python benchmarks/bench_topn.py [--rounds 3] [--data s10m] [--rank 64]
+
+Both read one model, fitted here once. A contender makes all lists once untimed, which loads the model, warms the JVM and compiles; then the
+seconds are those of writing them to Spark's noop sink, session warm. recspark leaves out the items that each user has rated (read from a
+table in Spark's memory), which MLlib can't: what is compared is also timed without. Writes benchmarks/results/topn.json and the table
+between the marks in README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from als_contender import dataframe, load, spark_session
+
+HERE = Path(__file__).parent
+MARKS = re.compile(r"(<!-- bench-topn -->\n).*?(<!-- /bench-topn -->)", re.DOTALL)
+TARGET = 8.0
+#: users whose lists are compared
+COMPARED = 2000
+
+
+def prepare(folder: str, options: argparse.Namespace) -> None:
+    """Fit a model; keep it as recspark's, and as MLlib's: an empty one of the same rank, filled with the same factors."""
+    from pyspark.ml.recommendation import ALS as MLlibALS
+
+    from recspark.models import ALS
+
+    spark = spark_session(options.master)
+    ratings = dataframe(spark, load(options.data))
+    shared = {"rank": options.rank, "regParam": 0.05, "seed": 7, "maxIter": 1}
+    model = ALS(**shared | {"maxIter": 3}).fit(ratings)
+    model.write().save(f"{folder}/recspark")
+    MLlibALS(**shared).fit(ratings.limit(10)).write().save(f"{folder}/mllib")
+    for side in ("userFactors", "itemFactors"):
+        getattr(model, side).write.mode("overwrite").parquet(f"{folder}/mllib/{side}")
+    spark.stop()
+
+
+def contend(engine: str, folder: str, options: argparse.Namespace) -> None:
+    """Time one contender and print a line of JSON; its lists for some users go to a file."""
+    spark = spark_session(options.master)
+    result: dict[str, object] = {"engine": engine}
+    if engine == "mllib":
+        from pyspark.ml.recommendation import ALSModel
+
+        model = ALSModel.load(f"{folder}/mllib")
+        for factors in (model.userFactors, model.itemFactors):
+            factors.cache().count()
+        lists = model.recommendForAllUsers(options.n)
+        result["seconds"] = seconds(lists)
+    else:
+        from recspark.models import ALSModel
+
+        model = ALSModel.load(f"{folder}/recspark")
+        ratings = dataframe(spark, load(options.data))
+        lists = model.recommendForAllUsers(options.n)
+        result["without_seen"] = seconds(lists)
+        unseen = model.recommendForAllUsers(options.n, seen=ratings)
+        result["seconds"] = seconds(unseen)
+        result["seen_left_out"] = bool(unseen.selectExpr("user", "inline(recommendations)").join(ratings, ["user", "item"], "left_semi").isEmpty())
+    rows = lists.filter(f"user < {COMPARED}").orderBy("user").toPandas()["recommendations"]
+    np.save(f"{folder}/{engine}.npy", [[entry["item"] for entry in row] for row in rows])
+    spark.stop()
+    print(json.dumps(result))
+
+
+def seconds(lists) -> float:
+    """The second time that all lists are made."""
+    for _ in range(2):
+        started = time.perf_counter()
+        lists.write.format("noop").mode("overwrite").save()
+        taken = time.perf_counter() - started
+    return taken
+
+
+def run_contender(engine: str, folder: str, options: argparse.Namespace) -> dict[str, object]:
+    command = [sys.executable, __file__, "--contender", engine, "--folder", folder, "--data", options.data]
+    command += ["--rank", str(options.rank), "--n", str(options.n), "--master", options.master]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def race(options: argparse.Namespace) -> dict[str, object]:
+    """`rounds` pairs, alternating who goes first."""
+    pairs = []
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(folder, options)
+        for number in range(options.rounds):
+            order = ("recspark", "mllib") if number % 2 == 0 else ("mllib", "recspark")
+            pair = {engine: run_contender(engine, folder, options) for engine in order}
+            ours, theirs = (np.load(f"{folder}/{engine}.npy") for engine in ("recspark", "mllib"))
+            pairs.append({"ours": pair["recspark"], "peer": pair["mllib"], "same_places": float((ours == theirs).mean())})
+            print(f"  {pairs[-1]['ours']['seconds']:.2f} s against {pairs[-1]['peer']['seconds']:.2f} s", file=sys.stderr)
+    ratios = {key: [pair["peer"]["seconds"] / pair["ours"][key] for pair in pairs] for key in ("seconds", "without_seen")}
+    return {
+        "text": f"{options.data}, rank {options.rank}, top {options.n} for all users, {options.master}",
+        "seconds": {key: statistics.median(pair["ours"][key] for pair in pairs) for key in ratios},
+        "peer_seconds": statistics.median(pair["peer"]["seconds"] for pair in pairs),
+        "ratio": {key: statistics.median(values) for key, values in ratios.items()},
+        "ratios": ratios,
+        "target": TARGET,
+        "seen_left_out": all(pair["ours"]["seen_left_out"] for pair in pairs),
+        "same_places": min(pair["same_places"] for pair in pairs),
+        "pairs": pairs,
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+    }
+
+
+def table(result: dict[str, object]) -> str:
+    """A row with seen items left out, a row without."""
+    lines = ["| work | recspark s | mllib s | ratio (median, range) | to reach | same items, same places |", "|---|---|---|---|---|---|"]
+    texts = {"seconds": ("seen items left out; MLlib can't", f"{result['target']:g}", "-"), "without_seen": ("nothing left out", "-", f"{result['same_places']:.2%}")}
+    for key, (text, target, same) in texts.items():
+        ratios = result["ratios"][key]
+        lines.append(
+            f"| {result['text']}, {text} | {result['seconds'][key]:.3g} | {result['peer_seconds']:.3g} "
+            f"| **{result['ratio'][key]:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {target} | {same} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", default="s10m")
+    parser.add_argument("--rank", type=int, default=64)
+    parser.add_argument("--n", type=int, default=10)
+    parser.add_argument("--master", default="local[2]")
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    parser.add_argument("--contender", choices=("recspark", "mllib"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        return contend(options.contender, options.folder, options)
+    result = race(options)
+    if not options.no_write:
+        (HERE / "results" / "topn.json").write_text(json.dumps(result, indent=1) + "\n")
+        readme = HERE.parent / "README.md"
+        readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table(result)}\n{found[2]}", readme.read_text()))
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()

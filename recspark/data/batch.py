@@ -1,0 +1,50 @@
+"""Batches of new ratings: read and judged as ingest does, kept as ``updates/ID`` beside the tables that they add to."""
+
+from __future__ import annotations
+
+import uuid
+
+from pyspark.sql import SparkSession
+
+from recspark.data.generic import DataOptions
+from recspark.data.ingest import ingest
+from recspark.data.lake import Lake, fingerprint
+from recspark.data.movielens import EDITIONS
+from recspark.data.quality import QualityOptions, Rules
+
+_KEPT = ("ratings", "quarantine")
+
+
+def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions) -> str:
+    """Publish the ratings of ``data.source`` as ``updates/ID/{ratings,quarantine}`` and return that product.
+
+    The ID is made from the set of ratings: the same ones in another order or file are the same batch. Row rules are those of
+    ingest, the rating scale and the type of ids those of the lake's tables, and errors those of :func:`recspark.data.ingest.ingest`.
+    """
+    scratch = f".staging/batch-{uuid.uuid4().hex[:12]}"
+    staged = Lake(lake.path(scratch))
+    try:
+        ingest(spark, staged, _as_the_tables(lake, data), quality)
+        found = staged.manifest("tables")
+        ratings = found["tables"]["ratings"]
+        identity = fingerprint("batch", ratings["rows"], ratings["digest"])
+        product = f"updates/{identity[:16]}"
+        if not lake.is_current(product, identity):
+            with lake.publish(product, identity) as publication:
+                for table in _KEPT:
+                    lake.fs.move(staged.at(f"tables/{table}"), lake.at(f"{publication.product}/{table}"))
+                kept = {table: found["tables"][table] for table in _KEPT}
+                publication.manifest.update(source=found["source"], digest=found["digest"], tables=kept)
+        return product
+    finally:
+        lake.delete(scratch)
+
+
+def _as_the_tables(lake: Lake, data: DataOptions) -> DataOptions:
+    """`data` with the rating scale and, where users and items share one, the type of ids of the lake's tables."""
+    manifest = lake.require("tables", "ingest")
+    known = DataOptions(**manifest["options"]).rules(EDITIONS[manifest["dataset"]].rules if manifest["dataset"] in EDITIONS else Rules())
+    scale = {"ratingMin": known.rating_min, "ratingMax": known.rating_max, "ratingStep": known.rating_step}
+    types = dict(map(str.split, manifest["tables"]["ratings"]["schema"].split(",")))
+    id_type = {"idType": types["user_id"]} if types["user_id"] == types["item_id"] else {}
+    return DataOptions(**data.as_dict() | scale | id_type)

@@ -1,0 +1,193 @@
+"""What workers do for `recspark.models.recommend`: ids to pairs of positions by block, and blocks of pairs to lists of the best.
+
+Block b has the positions p with ``p mod blocks = b``: heavy and light ids in every block, wherever they stand in the order. A worker
+holds the model, the pairs of a block and some lists; scores never leave the processor's registers (`recspark.kernels.topn`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql.types import StructType
+
+from recspark.kernels.pairs import by_block, sparse_rows
+from recspark.kernels.topn import top_n_of_factors
+from recspark.models.scorer import Scorer, Side, StoredScorer, load_cached
+
+#: rows that a worker scatters at once, and entries of lists that it holds at once
+CHUNK_ROWS, BATCH_ENTRIES = 1 << 20, 1 << 20
+
+#: what `Question.scatter` gives: int32 (2, n) as bytes, numbers inside the block above positions of what was seen, or ASKED
+PAIRS = "block int, pairs binary"
+ASKED, UNKNOWN = -1, -2
+
+#: from owners (positions of those that have the lists), entries (positions of what is on them) and scores to what is shown
+Values = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The `n` best of side `ranked` for each id of `side`; by cosine where the two are the same. Small enough to go with every task."""
+
+    model: StoredScorer
+    side: str
+    ranked: str
+    n: int
+    #: whether only ids with an ASKED pair get a list
+    subset: bool
+    #: ids, None where all may be, or nothing is, on (off) the lists
+    candidates: np.ndarray | None
+    blocked: np.ndarray | None
+    blocks: int
+    threads: int
+    schema: StructType
+
+    def scatter(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Ids (dst, src; src is null where dst is asked for) to `PAIRS`; pairs with an id that the model does not know are dropped."""
+        _, dst, src = self._load()
+        for table in _chunks(batches):
+            starts, pairs = by_block(_positions(table["dst"], dst), _positions(table["src"], src), ASKED, self.blocks)
+            filled = np.flatnonzero(np.diff(starts))
+            payload = [pairs[:, starts[block] : starts[block + 1]].tobytes() for block in filled]
+            yield pa.RecordBatch.from_pydict({"block": pa.array(filled, pa.int32()), "pairs": pa.array(payload, pa.binary())})
+
+    def lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """`PAIRS` of whole blocks to `schema`."""
+        held = defaultdict(list)
+        for batch in batches:
+            for block, pairs in zip(batch["block"].to_pylist(), batch["pairs"], strict=True):
+                held[block].append(np.frombuffer(pairs.as_py(), np.int32).reshape(2, -1))
+        for block in sorted(held):
+            rows, columns = np.concatenate(held.pop(block), axis=1)
+            asked = np.unique(rows[columns == ASKED]) if self.subset else None
+            if asked is None or len(asked):
+                yield from self._of_block(block, asked, rows, columns)
+
+    def fallback(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Ids that the model does not know, and what they have seen (dst, seen array), to `schema`: the best biases."""
+        scorer, _, src = self._load()
+        by_bias = Side(src.ids, src.bias[:, None], np.zeros_like(src.bias), src.bias)
+        for batch in batches:
+            ids, count = _numpy(batch["dst"]), len(batch)
+            alike = Side(ids, np.ones((count, 1), np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32))
+            rows = np.repeat(np.arange(count, dtype=np.int32), batch["seen"].value_lengths().to_numpy())
+            columns = _positions(pa.chunked_array([batch["seen"].flatten()]), src)
+            yield from self._rank(alike, by_bias, np.arange(count), rows, columns, partial(_predicted, scorer, ids, src.ids))
+
+    def _load(self) -> tuple[Scorer, Side, Side]:
+        scorer = load_cached(self.model.folder, self.model.stamp)
+        return scorer, getattr(scorer, self.side), getattr(scorer, self.ranked)
+
+    def _of_block(self, block: int, asked: np.ndarray | None, rows: np.ndarray, columns: np.ndarray) -> Iterator[pa.RecordBatch]:
+        scorer, dst, src = self._load()
+        positions = np.arange(block, len(dst.ids), self.blocks)
+        if asked is not None:
+            rows, positions = _inverse(asked, len(positions))[rows], positions[asked]
+        if self.side == self.ranked:
+            # nothing is like itself
+            itself = np.arange(len(positions), dtype=np.int32)
+            directions = _directions(dst)
+            return self._rank(directions, directions, positions, itself, positions, _cosines)
+        return self._rank(dst, src, positions, rows, columns, partial(_ratings, scorer, dst.offset))
+
+    def _rank(
+        self, dst: Side, src: Side, positions: np.ndarray, rows: np.ndarray, columns: np.ndarray, values: Values
+    ) -> Iterator[pa.RecordBatch]:
+        """Lists of ``dst.ids[positions]``; the pairs of `rows` (places in positions) and `columns` (positions in src) are left out."""
+        chosen = self._chosen(src)
+        columns = _inverse(chosen, len(src.ids))[columns]
+        indptr, indices = sparse_rows(rows, columns, len(positions), len(chosen))
+        everything = len(chosen) == len(src.ids) and (np.diff(chosen) > 0).all()
+        factors, offset = (src.factors, src.offset) if everything else (src.factors[chosen], src.offset[chosen])
+        height = max(1, BATCH_ENTRIES // self.n)
+        for low in range(0, len(positions), height):
+            part = positions[low : low + height]
+            edges = indptr[low : low + len(part) + 1]
+            found, scores = top_n_of_factors(dst.factors[part], factors, offset, self.n, edges, indices, self.threads)
+            lengths = np.sum(found >= 0, axis=1)
+            owners, entries, scores = np.repeat(part, lengths), chosen[found[found >= 0]], scores[found >= 0]
+            yield self._batch(dst.ids[part], lengths, src.ids[entries], values(owners, entries, scores))
+
+    def _chosen(self, src: Side) -> np.ndarray:
+        """Positions of what may be on a list, in ascending order of their ids, so that the lower id wins a tie."""
+        mark = np.full(len(src.ids), self.candidates is None)
+        for ids, value in ((self.candidates, True), (self.blocked, False)):
+            if ids is not None:
+                positions = src.positions(ids)
+                mark[positions[positions >= 0]] = value
+        chosen = np.flatnonzero(mark)
+        # positions follow the ids but for those that updates have added
+        return chosen[np.argsort(src.ids[chosen], kind="stable")]
+
+    def _batch(self, ids: np.ndarray, lengths: np.ndarray, entries: np.ndarray, values: np.ndarray) -> pa.RecordBatch:
+        """One Arrow list an id, from flat arrays."""
+        owner, lists = self.schema.fields
+        names = lists.dataType.elementType.names
+        edges = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        flat = pa.StructArray.from_arrays([_arrow(entries), pa.array(values, pa.float32())], names)
+        return pa.RecordBatch.from_arrays([_arrow(ids), pa.ListArray.from_arrays(pa.array(edges), flat)], [owner.name, lists.name])
+
+
+def _ratings(scorer: Scorer, offset: np.ndarray, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return scorer.ratings(scores + offset[owners] + np.float32(scorer.mean))
+
+
+def _predicted(scorer: Scorer, ids: np.ndarray, src_ids: np.ndarray, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return scorer.predict(ids[owners], src_ids[entries], "mean")
+
+
+def _cosines(owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return scores
+
+
+def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows of many small batches in tables of about CHUNK_ROWS."""
+    held, size = [], 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.num_rows
+        if size >= CHUNK_ROWS:
+            yield pa.Table.from_batches(held)
+            held, size = [], 0
+    if size:
+        yield pa.Table.from_batches(held)
+
+
+def _positions(ids: pa.ChunkedArray, side: Side) -> np.ndarray:
+    """int32 positions of `ids`, ASKED for null, UNKNOWN for what is not known; each different id is looked up once."""
+    encoded = ids.combine_chunks().dictionary_encode()
+    known = side.positions(_numpy(encoded.dictionary))
+    places = np.append(np.where(known < 0, UNKNOWN, known), ASKED).astype(np.int32)
+    return places[encoded.indices.fill_null(-1).to_numpy()]
+
+
+def _inverse(chosen: np.ndarray, n: int) -> np.ndarray:
+    """The place of each number of 0 ... n - 1 in `chosen`, int32, -1 for those that are not in it; ASKED and UNKNOWN become -1, too.
+
+    >>> _inverse(np.array([3, 1]), 4)[[3, 0, ASKED, UNKNOWN]].tolist()
+    [0, -1, -1, -1]
+    """
+    # the last two places are those of the negative numbers
+    places = np.full(n + 2, -1, np.int32)
+    places[chosen] = np.arange(len(chosen), dtype=np.int32)
+    return places
+
+
+def _directions(side: Side) -> Side:
+    """Factors scaled to length 1; those that are all 0 become NaN, which no list holds."""
+    with np.errstate(invalid="ignore"):
+        factors = side.factors / np.linalg.norm(side.factors, axis=1, keepdims=True)
+    return Side(side.ids, factors, np.zeros_like(side.offset), side.bias)
+
+
+def _numpy(ids: pa.Array) -> np.ndarray:
+    return ids.to_numpy(zero_copy_only=False)
+
+
+def _arrow(ids: np.ndarray) -> pa.Array:
+    return pa.array(ids, pa.string() if ids.dtype == object else None)

@@ -1,0 +1,171 @@
+"""Lists for users, lists for items, and rows that point the same way: exact, on Spark, in memory bounded by a block.
+
+    ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle -> `Question.lists`: a task a block
+
+Scattered pairs are 8 bytes a seen row, in few large values: the shuffle moves no single rows. All of it is lazy and in Spark's hands, so
+a lost task runs again. What a block is, and what a worker holds: `recspark.models.lists`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_type
+from pyspark.sql.types import ArrayType, DataType, FloatType, StructField, StructType
+
+from recspark.config import Option, at_least
+from recspark.data.folder import Folder
+from recspark.engine.blocks import other
+from recspark.engine.lazy_crossing import map_partitions
+from recspark.models.lists import PAIRS, Question
+
+#: lists that a task makes at most, and tasks a core at least: enough of them to even out
+BLOCK_LISTS, BLOCKS_PER_CORE = 50_000, 4
+
+_LENGTH = Option(int, None, "length of a list", at_least(1))
+
+
+class Recommendations:
+    """The lists of a factor model. The recommend methods have the names and results of ``pyspark.ml.recommendation.ALSModel``.
+
+    All are exact. Of equal scores the lower id comes first. A list is shorter than asked for where there are fewer candidates. No pair
+    in `seen` (a DataFrame with the model's user and item columns) is recommended; where it is not given, nothing is left out, as in
+    MLlib. `candidates` and `blocked` (DataFrames with a column of ids, which the driver collects) say what may and what may not be on
+    a list. Row order and partitioning of all inputs don't matter.
+    """
+
+    def recommendForAllUsers(
+        self, numItems: int, *, seen: DataFrame | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+    ) -> DataFrame:
+        """The best `numItems` items of every user: ``userCol, recommendations array<struct<itemCol, rating float>>``."""
+        return self._recommended("users", numItems, None, seen, candidates, blocked)
+
+    def recommendForAllItems(
+        self, numUsers: int, *, seen: DataFrame | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+    ) -> DataFrame:
+        """The best `numUsers` users of every item: ``itemCol, recommendations array<struct<userCol, rating float>>``."""
+        return self._recommended("items", numUsers, None, seen, candidates, blocked)
+
+    def recommendForUserSubset(
+        self,
+        dataset: DataFrame,
+        numItems: int,
+        *,
+        seen: DataFrame | None = None,
+        candidates: DataFrame | None = None,
+        blocked: DataFrame | None = None,
+        fallback: bool = False,
+    ) -> DataFrame:
+        """The best `numItems` items of each different user in `dataset`.
+
+        Users that the model does not know are left out, as MLlib leaves them out. With `fallback` they get the items with the largest
+        biases, and the ratings that are predicted for cold users; a last column ``cold boolean`` tells them apart.
+        """
+        known = self._recommended("users", numItems, dataset, seen, candidates, blocked)
+        if not fallback:
+            return known
+        cold = self._fallback(numItems, dataset, seen, candidates, blocked)
+        return known.withColumn("cold", F.lit(False)).unionAll(cold.withColumn("cold", F.lit(True)))
+
+    def recommendForItemSubset(
+        self,
+        dataset: DataFrame,
+        numUsers: int,
+        *,
+        seen: DataFrame | None = None,
+        candidates: DataFrame | None = None,
+        blocked: DataFrame | None = None,
+    ) -> DataFrame:
+        """The best `numUsers` users of each different item in `dataset`; items that the model does not know are left out."""
+        return self._recommended("items", numUsers, dataset, seen, candidates, blocked)
+
+    def similarItems(self, items: DataFrame | Sequence[Any] | None, numItems: int) -> DataFrame:
+        """The items most like each of `items` (a DataFrame with itemCol, ids, or None for all), by the cosine of their factors.
+
+        ``itemCol, similar array<struct<itemCol, similarity float>>``, similarity ``<y_i, y_j> / (|y_i| |y_j|)``, without the item itself.
+        Factors that are all 0 have no direction: such an item is like none, and none is like it.
+        """
+        return self._similar("items", items, numItems)
+
+    def similarUsers(self, users: DataFrame | Sequence[Any] | None, numUsers: int) -> DataFrame:
+        """The users most like each of `users`; see `similarItems`."""
+        return self._similar("users", users, numUsers)
+
+    def _recommended(self, side, n, subset, seen, candidates, blocked) -> DataFrame:
+        question = self._question(side, other(side), n, subset is not None, candidates, blocked)
+        rows = [] if subset is None else [self._asked(question, subset)]
+        return _answer(question, rows if seen is None else [*rows, self._seen(question, seen)])
+
+    def _similar(self, side: str, ids: DataFrame | Sequence[Any] | None, n: int) -> DataFrame:
+        question = self._question(side, side, n, ids is not None)
+        if ids is not None and not isinstance(ids, DataFrame):
+            schema = StructType([StructField(self._id_column(side), self._id_type(side))])
+            ids = SparkSession.getActiveSession().createDataFrame([(id,) for id in ids], schema)
+        return _answer(question, [] if ids is None else [self._asked(question, ids)])
+
+    def _fallback(self, n, dataset, seen, candidates, blocked) -> DataFrame:
+        """Lists of the users in `dataset` that the model does not know: by joins, as they are few."""
+        question = self._question("users", "items", n, True, candidates, blocked)
+        asked, known = self._asked(question, dataset), self._table("users").select(F.col("id").alias("dst"))
+        cold = asked.select("dst").dropna().distinct().join(known, "dst", "left_anti")
+        pairs = asked if seen is None else self._seen(question, seen)
+        rows = cold.join(pairs, "dst", "left").groupBy("dst").agg(F.collect_set("src").alias("seen"))
+        owner = StructField(self.getUserCol(), rows.schema["dst"].dataType, False)
+        return rows.mapInArrow(question.fallback, StructType([owner, question.schema[1]]))
+
+    def _question(
+        self, side: str, ranked: str, n: int, subset: bool, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+    ) -> Question:
+        n = _LENGTH.parse("the length of a list", n)
+        spark = SparkSession.getActiveSession()
+        name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
+        entry = StructType([StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())])
+        schema = StructType([StructField(self._id_column(side), self._id_type(side), False), StructField(name, ArrayType(entry))])
+        blocks = max(BLOCKS_PER_CORE * spark.sparkContext.defaultParallelism, -(-self._stored(side).count_rows() // BLOCK_LISTS))
+        threads = int(spark.conf.get("spark.task.cpus", "1"))
+        chosen = (self._collected(ranked, ids) for ids in (candidates, blocked))
+        return Question(self.scorer, side, ranked, n, subset, *chosen, blocks, threads, schema)
+
+    def _asked(self, question: Question, dataset: DataFrame) -> DataFrame:
+        """Rows (dst, null) of the ids in `dataset`."""
+        dst = self._checked_id(dataset, self._id_column(question.side)).alias("dst")
+        return dataset.select(dst, F.lit(None).cast(self._id_type(question.ranked)).alias("src"))
+
+    def _seen(self, question: Question, pairs: DataFrame) -> DataFrame:
+        """Rows (dst, src) of what was seen; a row with a null says nothing."""
+        sides = {"dst": question.side, "src": question.ranked}
+        return pairs.select(*(self._checked_id(pairs, self._id_column(side)).alias(name) for name, side in sides.items())).dropna()
+
+    def _collected(self, side: str, ids: DataFrame | None) -> np.ndarray | None:
+        if ids is None:
+            return None
+        column = self._checked_id(ids, self._id_column(side)).alias("id")
+        return ids.select(column).dropna().distinct().toArrow()["id"].to_numpy()
+
+    def _id_column(self, side: str) -> str:
+        return self.getUserCol() if side == "users" else self.getItemCol()
+
+    def _id_type(self, side: str) -> DataType:
+        return from_arrow_type(self._stored(side).schema.field("id").type)
+
+    def _stored(self, side: str) -> ds.Dataset:
+        """The model's table by its footers: a job of Spark's would take longer than many a list."""
+        folder = Folder(self.folder)
+        return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
+
+
+def _answer(question: Question, rows: list[DataFrame]) -> DataFrame:
+    """The lists, from `rows` (dst, src) of any order: one shuffle of what was scattered, none where there are no rows."""
+    blocks, partitions = question.blocks, 1 if rows else question.blocks
+    numbers = SparkSession.getActiveSession().range(0, blocks, 1, partitions)
+    # every block has a row, so that each one is seen to
+    scattered = numbers.select(F.col("id").cast("int").alias("block"), F.lit(b"").alias("pairs"))
+    for each in rows:
+        scattered = scattered.unionAll(map_partitions(each, question.scatter, PAIRS))
+    placed = scattered.repartitionById(blocks, "block") if rows else scattered
+    return placed.mapInArrow(question.lists, question.schema)

@@ -1,0 +1,39 @@
+"""Pairs by block and as sparse rows, against plain Python."""
+
+import doctest
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recspark.kernels import pairs
+from recspark.kernels.pairs import by_block, sparse_rows
+
+PAIRS = st.lists(st.tuples(st.integers(-2, 9), st.integers(-2, 6)), max_size=40)
+
+
+def columns_of(rows):
+    return (np.array([row[place] for row in rows], np.int32) for place in range(2))
+
+
+@given(PAIRS, st.integers(1, 12), st.integers(-1, 0))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_pairs_of_a_block_keep_their_order(rows, blocks, least):
+    starts, found = by_block(*columns_of(rows), least, blocks)
+    for block in range(blocks):
+        expected = [(row // blocks, column) for row, column in rows if row >= 0 and row % blocks == block and column >= least]
+        assert list(zip(*found[:, starts[block] : starts[block + 1]].tolist(), strict=True)) == expected
+    assert len(starts) == blocks + 1 and starts[-1] == found.shape[1]
+
+
+@given(PAIRS)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_sparse_rows_are_sorted_pairs(rows):
+    indptr, indices = sparse_rows(*columns_of(rows), 10, 7)
+    found = list(zip(np.repeat(np.arange(10), np.diff(indptr)).tolist(), indices.tolist(), strict=True))
+    assert found == sorted(pair for pair in rows if min(pair) >= 0)
+
+
+def test_docstrings():
+    failed, attempted = doctest.testmod(pairs)
+    assert attempted >= 4 and not failed
