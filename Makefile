@@ -12,7 +12,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.java --install) && exp
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-all bench-als bench-topn clean
+.PHONY: help demo ui test test-slow test-all bench-als bench-sgd bench-topn clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -39,6 +39,10 @@ test-all: .venv/installed-test  ## all tests
 
 bench-als: .venv/installed-bench  ## recspark's ALS beside MLlib's and implicit's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_als.py $(ARGS)
+
+bench-sgd: .venv/installed-bench  ## recspark's SGD beside LIBMF's, into benchmarks/results; needs a C++ compiler
+	@$(BIN)/python -c "import libmf" 2>/dev/null || CFLAGS="-O3 -march=native -DUSEAVX" $(BIN)/python -m pip install --quiet 'libmf>=0.9.2'
+	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_sgd.py $(ARGS)
 
 bench-topn: .venv/installed-bench  ## top-10 lists for all users beside MLlib's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_topn.py $(ARGS)

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from recspark.cli.context import Context
+from recspark.cli.model_figures import log_figures
 from recspark.data.index import index_stage
 from recspark.data.ingest import ingest as ingest_tables
 from recspark.data.lake import fingerprint
@@ -63,9 +64,7 @@ def train(job: Context) -> dict[str, Any]:
         run.params({"estimator": estimator.values()})
         run.curve(model.summary.history)
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
-        if any(key.endswith("_rmse") for key in summary):
-            curve = model.summary.curve.rename(columns={"iteration": "epoch"}).assign(run=options.product)
-            run.figure(plots.plot_curves(curve), "figures/rmse_by_epoch.png")
+        log_figures(job, run, FactorModel.load(job.lake.path(f"models/{options.product}")), model.summary, options.product)
         example = parts["test"].select("user_id", "item_id").limit(3).toPandas()
         run.model(Scorer, job.lake.path(f"models/{options.product}"), example)
         return summary

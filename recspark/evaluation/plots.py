@@ -85,6 +85,23 @@ def plot_distribution(histogram: pd.DataFrame) -> Figure:
     return figure
 
 
+def plot_biases(histogram: pd.DataFrame) -> Figure:
+    """How the learned biases of users and items are spread: the share of each side in bins of equal width.
+
+    `histogram` has the columns side (users, items), bias (the middle of a bin) and n (ids in it).
+    """
+    figure, axes = _figure("Learned biases", "bias (rating units)", "share of the side, a bin")
+    for (side, rows), colour, style in zip(histogram.groupby("side", sort=True), (BLUE, VERMILION), ("solid", (0, (5, 2))), strict=False):
+        share = rows["n"] / rows["n"].sum()
+        mean = float((rows["bias"] * share).sum())
+        spread = float(np.sqrt(((rows["bias"] - mean) ** 2 * share).sum()))
+        axes.step(rows["bias"], share, where="mid", color=colour, linestyle=style, linewidth=2, label=f"{side}: mean {mean:.2f}, deviation {spread:.2f}")
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(frameon=False)
+    return figure
+
+
 def plot_residuals(slices: pd.DataFrame) -> Figure:
     """Mean and spread of ``prediction - rating`` by rating level and by item popularity, with each level's share of rows.
 

@@ -92,6 +92,11 @@ class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable)
         return self._facts["rank"]
 
     @property
+    def is_biased(self) -> bool:
+        """Whether a bias of every user and item is part of the score."""
+        return self._facts["biased"]
+
+    @property
     def scorer(self) -> StoredScorer:
         """Predictions from arrays, without Spark: a process that uses it needs memory for all factors."""
         return StoredScorer(self.folder, self._facts["stamp"])

@@ -24,8 +24,8 @@ from recspark.engine.blocks import other
 from recspark.engine.lazy_crossing import map_partitions
 from recspark.models.lists import PAIRS, Question
 
-#: lists that a task makes at most, and tasks a core at least: enough of them to even out
-BLOCK_LISTS, BLOCKS_PER_CORE = 50_000, 4
+#: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s
+BLOCK_LISTS = 50_000
 
 _LENGTH = Option(int, None, "length of a list", at_least(1))
 
@@ -126,7 +126,8 @@ class Recommendations:
         name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
         entry = StructType([StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())])
         schema = StructType([StructField(self._id_column(side), self._id_type(side), False), StructField(name, ArrayType(entry))])
-        blocks = max(BLOCKS_PER_CORE * spark.sparkContext.defaultParallelism, -(-self._stored(side).count_rows() // BLOCK_LISTS))
+        cores = spark.sparkContext.defaultParallelism
+        blocks = cores * max(1, -(-self._stored(side).count_rows() // (cores * BLOCK_LISTS)))
         threads = int(spark.conf.get("spark.task.cpus", "1"))
         chosen = (self._collected(ranked, ids) for ids in (candidates, blocked))
         return Question(self.scorer, side, ranked, n, subset, *chosen, blocks, threads, schema)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from recspark.errors import RecsparkError
-from recspark.evaluation.plots import plot_curves, plot_distribution, plot_residuals
+from recspark.evaluation.plots import plot_biases, plot_curves, plot_distribution, plot_residuals
 
 
 def rendered(figure):
@@ -75,3 +75,10 @@ def test_long_rating_scales_name_a_few_levels():
     rows = pd.DataFrame({"slice": "rating", "level": [str(level) for level in range(1, 101)], "n": 1, "rmse": 1.0, "bias": 0.0})
     left, _ = rendered(plot_residuals(rows))
     assert len(left.get_xticklabels()) <= 12
+
+
+def test_biases_name_both_sides_with_mean_and_deviation():
+    rows = pd.DataFrame({"side": ["items", "items", "users", "users"], "bias": [-0.5, 0.5, 0.0, 0.2], "n": [1, 1, 3, 1]})
+    [axes] = rendered(plot_biases(rows))
+    assert legend(axes) == ["items: mean 0.00, deviation 0.50", "users: mean 0.05, deviation 0.09"]
+    assert axes.get_xlabel() == "bias (rating units)"

@@ -12,6 +12,8 @@ from recspark.cli import recommend as recommend_module
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 from recspark.models.scorer import Scorer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lake(spark, tmp_path_factory):

@@ -12,6 +12,8 @@ from recspark.data.lake import Lake
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 from recspark.models.scorer import Scorer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def call(spark, capsys):

@@ -16,6 +16,8 @@ from recspark.models.factor_tables import FactorTables
 from recspark.models.fold_in import fold_in
 from recspark.models.scorer import Scorer
 
+pytestmark = pytest.mark.slow
+
 KERNEL_MF = {"rank": 100, "maxIter": 20, "stepSize": 0.001, "regParam": 0.005, "biasRegParam": 0.005, "clip": True}
 
 

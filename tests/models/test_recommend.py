@@ -52,11 +52,6 @@ def sides(seed=0, text=False):
         )
 
 
-@pytest.fixture(autouse=True)
-def few_tasks(monkeypatch):
-    monkeypatch.setattr(recommend_module, "BLOCKS_PER_CORE", 1)
-
-
 @pytest.fixture(scope="module")
 def tables():
     return list(sides())
@@ -137,18 +132,12 @@ def test_candidates_and_blocked(spark, model, tables, seen, seen_pairs):
     assert set(map(len, collected(model.recommendForAllUsers(3, candidates=candidates.filter("item > 9000"))).values())) == {0}
 
 
-@pytest.mark.parametrize("blocks", [1, 3, 8])
-def test_same_lists_for_any_number_of_blocks_and_order_of_rows(model, tables, seen, seen_pairs, blocks, monkeypatch):
-    monkeypatch.setattr(recommend_module, "BLOCKS_PER_CORE", 0)
-    monkeypatch.setattr(recommend_module, "BLOCK_LISTS", -(-N_USERS // blocks))
+@pytest.mark.parametrize(("lists", "blocks"), [(50_000, 2), (5, 6), (1, N_USERS + 1)])
+def test_same_lists_for_any_number_of_blocks_and_order_of_rows(model, tables, seen, seen_pairs, lists, blocks, monkeypatch):
+    monkeypatch.setattr(recommend_module, "BLOCK_LISTS", lists)
+    assert model._question("users", "items", 5, False).blocks == blocks
     shuffled = seen.orderBy(F.rand(blocks)).repartition(blocks)
     assert collected(model.recommendForAllUsers(5, seen=shuffled)) == expected(*tables, 5, seen_pairs)
-
-
-def test_more_blocks_than_users(model, tables):
-    question = model._question("users", "items", 4, False)
-    many = Question(**{**vars(question), "blocks": 3 * N_USERS})
-    assert collected(recommend_module._answer(many, [])) == expected(*tables, 4)
 
 
 def test_a_worker_takes_blocks_in_any_pieces(model, tables, seen, seen_pairs, monkeypatch):
