@@ -40,8 +40,10 @@ test-all: .venv/installed-test  ## all tests
 bench-als: .venv/installed-bench  ## recspark's ALS beside MLlib's and implicit's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_als.py $(ARGS)
 
+LIBMF := -O3 -march=native -DUSEAVX -DUSEOMP -fopenmp
 bench-sgd: .venv/installed-bench  ## recspark's SGD beside LIBMF's, into benchmarks/results; needs a C++ compiler
-	@$(BIN)/python -c "import libmf" 2>/dev/null || CFLAGS="-O3 -march=native -DUSEAVX" $(BIN)/python -m pip install --quiet 'libmf>=0.9.2'
+	@$(BIN)/python -c "import libmf" 2>/dev/null || CFLAGS="$(LIBMF)" CXXFLAGS="$(LIBMF)" LDFLAGS=-fopenmp \
+		$(BIN)/python -m pip install --quiet --no-cache-dir 'libmf>=0.9.2'
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_sgd.py $(ARGS)
 
 bench-topn: .venv/installed-bench  ## top-10 lists for all users beside MLlib's, into benchmarks/results

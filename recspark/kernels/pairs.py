@@ -51,18 +51,15 @@ def sparse_rows(rows, columns, n_rows, n_columns):
         if rows[p] >= 0 and columns[p] >= 0:
             place[columns[p] + 1] += 1
             indptr[rows[p] + 1] += 1
-    for column in range(n_columns):
-        place[column + 1] += place[column]
-    for row in range(n_rows):
-        indptr[row + 1] += indptr[row]
-    row_of, column_of = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.int32)
+    place, indptr = np.cumsum(place), np.cumsum(indptr)
+    by_column = np.empty((indptr[-1], 2), np.int32)
     for p in range(len(rows)):
         if rows[p] >= 0 and columns[p] >= 0:
             target = place[columns[p]]
-            row_of[target], column_of[target] = rows[p], columns[p]
+            by_column[target, 0], by_column[target, 1] = rows[p], columns[p]
             place[columns[p]] += 1
     place, indices = indptr[:-1].copy(), np.empty(indptr[-1], np.int32)
-    for p in range(len(row_of)):
-        indices[place[row_of[p]]] = column_of[p]
-        place[row_of[p]] += 1
+    for p in range(len(by_column)):
+        indices[place[by_column[p, 0]]] = by_column[p, 1]
+        place[by_column[p, 0]] += 1
     return indptr, indices

@@ -118,43 +118,43 @@ def _bias_step(rows, row, slope, penalty, weight, rules):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _row_rate(rows, row, a, b, own, cross, other, rules):
-    """The step length of a row whose gradient is ``a * other row + b * own row``, given the rows' inner products."""
-    if rules.optimizer != _ADAGRAD:
-        return rules.rate
-    rows.squares[row, 0] += (a * a * other + 2 * a * b * cross + b * b * own) / max(rules.rank, 1)
-    return rules.rate / np.sqrt(rows.squares[row, 0])
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def descend(lo, hi, entries, rules, users, user_penalty, items, item_penalty):
     """One step for each of the entries lo..hi, in order, by sgd or adagrad without L1 and signs; rows are padded (`padded_rows`).
 
     Returns the sums of w (r - p)^2, of w and of w loss, each before its step.
     """
     squared, total, cost_sum = 0.0, 0.0, 0.0
-    c, d = (2.0, 2.0) if rules.kernel == _RBF else (1.0, 0.0)
+    # names of their own: fields of a tuple are looked up, and counted as references, every time
+    user_rows, user_squares, user_bias, user_scale = users.factors, users.squares, users.bias, users.scale
+    item_rows, item_squares, item_bias, item_scale = items.factors, items.squares, items.bias, items.scale
+    entry_users, entry_items, values, weights = entries.users, entries.items, entries.values, entries.weights
+    c, d = (np.float32(2), np.float32(2)) if rules.kernel == _RBF else (np.float32(1), np.float32(0))
+    rate, rank, adagrad = np.float32(rules.rate), np.float32(max(rules.rank, 1)), rules.optimizer == _ADAGRAD
     for e in range(lo, hi):
-        u, i, rating = entries.users[e], entries.items[e], entries.values[e]
-        w = entries.weights[e] if len(entries.weights) > 0 else np.float32(1)
-        xx, xy, yy = row_products(users.factors, u, items.factors, i)
-        score = 2 * xy - xx - yy if rules.kernel == _RBF else rules.mean + users.bias[u] + items.bias[i] + xy
+        u, i, rating = entry_users[e], entry_items[e], values[e]
+        w = weights[e] if len(weights) > 0 else np.float32(1)
+        xx, xy, yy = row_products(user_rows, u, item_rows, i)
+        score = 2 * xy - xx - yy if rules.kernel == _RBF else rules.mean + user_bias[u] + item_bias[i] + xy
         prediction, cost, slope = _slope(score, rating, rules)
         squared += w * (rating - prediction) * (rating - prediction)
         cost_sum += w * cost
         total += w
-        slope *= w
-        own_user, own_item = w * users.scale[u] * user_penalty.l2 - slope * d, w * items.scale[i] * item_penalty.l2 - slope * d
-        user_rate = _row_rate(users, u, slope * c, own_user, xx, xy, yy, rules)
-        item_rate = _row_rate(items, i, slope * c, own_item, yy, xy, xx, rules)
-        across = -slope * c
-        mix_rows(
-            users.factors, u, items.factors, i,
-            np.float32(1 - user_rate * own_user), np.float32(user_rate * across), np.float32(item_rate * across), np.float32(1 - item_rate * own_item),
-        )  # fmt: skip
+        slope32 = w * np.float32(slope)
+        across = c * slope32
+        own_user = w * user_scale[u] * np.float32(user_penalty.l2) - d * slope32
+        own_item = w * item_scale[i] * np.float32(item_penalty.l2) - d * slope32
+        user_rate, item_rate = rate, rate
+        if adagrad:
+            # the mean square of a row's gradient, across * other row + own * row
+            crossed = 2 * across * xy
+            user_squares[u, 0] += (across * across * yy + own_user * (crossed + own_user * xx)) / rank
+            item_squares[i, 0] += (across * across * xx + own_item * (crossed + own_item * yy)) / rank
+            user_rate, item_rate = rate / np.sqrt(user_squares[u, 0]), rate / np.sqrt(item_squares[i, 0])
+        one = np.float32(1)
+        mix_rows(user_rows, u, item_rows, i, one - user_rate * own_user, -user_rate * across, -item_rate * across, one - item_rate * own_item)
         if rules.biased:
-            _bias_step(users, u, slope, user_penalty, w, rules)
-            _bias_step(items, i, slope, item_penalty, w, rules)
+            _bias_step(users, u, slope32, user_penalty, w, rules)
+            _bias_step(items, i, slope32, item_penalty, w, rules)
     return squared, total, cost_sum
 
 

@@ -175,42 +175,50 @@ def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, b
     least = np.full((len(panels), LANES), np.inf, np.float32)
     least.reshape(-1)[: high - low] = -np.inf
     scores = np.empty((ITEMS, LANES), np.float32)
-    # where each user's seen items go on: items come in ascending order, so they are passed once
+    # where each user's seen items go on: tiles come in ascending order
     cursors = seen_indptr[low:high].copy()
-    whole = len(items) // ITEMS * ITEMS
     tile = max(1, TILE_FLOATS // (ITEMS * max(1, items.shape[1]))) * ITEMS
-    for start in range(0, whole, tile):
+    hidden = np.empty(tile, np.uint16)
+    last_items, last_offsets = _last_rows(items, offsets)
+    for start in range(0, len(items), tile):
+        stop = min(start + tile, len(items))
         for p in range(len(panels)):
-            panel, worst, user = panels[p], least[p], p * LANES
-            for item in range(start, min(start + tile, whole), ITEMS):
-                above = score_tile(items, item, offsets, panel, worst, scores)
+            panel, worst, user = panels[p], least[p], low + p * LANES
+            ends = seen_indptr[user + 1 : high + 1]
+            _hide_inplace(hidden, start, stop, cursors[p * LANES :], ends, seen_indices)
+            for item in range(start, stop, ITEMS):
+                if item + ITEMS <= len(items):
+                    above = score_tile(items, item, offsets, panel, worst, hidden, item - start, scores)
+                else:
+                    above = score_tile(last_items, 0, last_offsets, panel, worst, hidden, item - start, scores)
                 if above != 0:
-                    _keep_inplace(above, scores, item, low, user, seen_indptr, seen_indices, cursors, worst, best, found)
-    if whole < len(items):
-        last_items, last_offsets = _last_tile(items, offsets, whole)
-        for p in range(len(panels)):
-            above = score_tile(last_items, 0, last_offsets, panels[p], least[p], scores)
-            _keep_inplace(above, scores, whole, low, p * LANES, seen_indptr, seen_indices, cursors, least[p], best, found)
+                    _keep_inplace(above, scores, item, hidden[item - start :], worst, best[user:], found[user:])
     for user in range(low, high):
         _sort_inplace(best[user], found[user])
 
 
 @njit(cache=True, nogil=True)
-def _keep_inplace(above, scores, item, low, first, seen_indptr, seen_indices, cursors, least, best, found):
-    """Put what is above a lane's `least` into its user's heap. ``scores[0, 0]`` is of `item` and user ``low + first``."""
+def _hide_inplace(hidden, start, stop, cursors, ends, seen_indices):
+    """Bit l of ``hidden[i]``: whether the user of lane l has seen item ``start + i``, up to item `stop`; cursors move there."""
+    hidden[:] = 0
+    for lane in range(min(LANES, len(cursors))):
+        cursor, bit = cursors[lane], np.uint16(1 << lane)
+        while cursor < ends[lane] and seen_indices[cursor] < stop:
+            hidden[seen_indices[cursor] - start] |= bit
+            cursor += 1
+        cursors[lane] = cursor
+
+
+@njit(cache=True, nogil=True)
+def _keep_inplace(above, scores, item, hidden, least, best, found):
+    """Put what is above a lane's `least`, and not hidden, into its heap; ``scores[r]`` are of ``item + r``, lanes are rows of best."""
     for r in range(ITEMS):
         if above >> r & 1:
             for lane in range(LANES):
-                if scores[r, lane] > least[lane]:
-                    user = low + first + lane
-                    cursor, end = cursors[first + lane], seen_indptr[user + 1]
-                    while cursor < end and seen_indices[cursor] < item + r:
-                        cursor += 1
-                    cursors[first + lane] = cursor
-                    if cursor == end or seen_indices[cursor] != item + r:
-                        best[user, 0], found[user, 0] = scores[r, lane], item + r
-                        _sift_inplace(best[user], found[user], best.shape[1])
-                        least[lane] = best[user, 0]
+                if scores[r, lane] > least[lane] and not hidden[r] >> lane & 1:
+                    best[lane, 0], found[lane, 0] = scores[r, lane], item + r
+                    _sift_inplace(best[lane], found[lane], best.shape[1])
+                    least[lane] = best[lane, 0]
 
 
 @njit(cache=True, nogil=True)
@@ -223,10 +231,10 @@ def _panels(users):
 
 
 @njit(cache=True, nogil=True)
-def _last_tile(items, offsets, first):
-    """The items from `first` on, fewer than ITEMS, and rows that are no candidates after them."""
-    rows = np.zeros((ITEMS, items.shape[1]), np.float32)
+def _last_rows(items, offsets):
+    """The last items, where they do not fill a tile of scores, and rows that are no candidates after them."""
+    first = len(items) // ITEMS * ITEMS
+    rows, row_offsets = np.zeros((ITEMS, items.shape[1]), np.float32), np.full(ITEMS, -np.inf, np.float32)
     rows[: len(items) - first] = items[first:]
-    row_offsets = np.full(ITEMS, -np.inf, np.float32)
     row_offsets[: len(items) - first] = offsets[first:]
     return rows, row_offsets

@@ -22,7 +22,7 @@ from recspark.models.scorer import Scorer, Side, StoredScorer, load_cached
 #: rows that a worker scatters at once, and entries of lists that it holds at once
 CHUNK_ROWS, BATCH_ENTRIES = 1 << 20, 1 << 20
 
-#: what `Question.scatter` gives: int32 (2, n) as bytes, numbers inside the block above positions of what was seen, or ASKED
+#: what `Question.scatter` gives: numbers inside the block, then what was seen, positions or ASKED, as narrow as they may be (`_packed`)
 PAIRS = "block int, pairs binary"
 ASKED, UNKNOWN = -1, -2
 
@@ -53,7 +53,7 @@ class Question:
         for table in _chunks(batches):
             starts, pairs = by_block(_positions(table["dst"], dst), _positions(table["src"], src), ASKED, self.blocks)
             filled = np.flatnonzero(np.diff(starts))
-            payload = [pairs[:, starts[block] : starts[block + 1]].tobytes() for block in filled]
+            payload = [_packed(pairs[:, starts[block] : starts[block + 1]], self._kinds()) for block in filled]
             yield pa.RecordBatch.from_pydict({"block": pa.array(filled, pa.int32()), "pairs": pa.array(payload, pa.binary())})
 
     def lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -61,7 +61,7 @@ class Question:
         held = defaultdict(list)
         for batch in batches:
             for block, pairs in zip(batch["block"].to_pylist(), batch["pairs"], strict=True):
-                held[block].append(np.frombuffer(pairs.as_py(), np.int32).reshape(2, -1))
+                held[block].append(_unpacked(pairs.as_py(), self._kinds()))
         for block in sorted(held):
             rows, columns = np.concatenate(held.pop(block), axis=1)
             asked = np.unique(rows[columns == ASKED]) if self.subset else None
@@ -82,6 +82,11 @@ class Question:
     def _load(self) -> tuple[Scorer, Side, Side]:
         scorer = load_cached(self.model.folder, self.model.stamp)
         return scorer, getattr(scorer, self.side), getattr(scorer, self.ranked)
+
+    def _kinds(self) -> tuple[np.dtype, np.dtype]:
+        """Types that hold the numbers inside a block, and positions plus one."""
+        _, dst, src = self._load()
+        return np.min_scalar_type(len(dst.ids) // self.blocks), np.min_scalar_type(len(src.ids))
 
     def _of_block(self, block: int, asked: np.ndarray | None, rows: np.ndarray, columns: np.ndarray) -> Iterator[pa.RecordBatch]:
         scorer, dst, src = self._load()
@@ -164,6 +169,26 @@ def _positions(ids: pa.ChunkedArray, side: Side) -> np.ndarray:
     known = side.positions(_numpy(encoded.dictionary))
     places = np.append(np.where(known < 0, UNKNOWN, known), ASKED).astype(np.int32)
     return places[encoded.indices.fill_null(-1).to_numpy()]
+
+
+def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
+    """Bytes of int32 pairs (2, n); ASKED, which is -1, becomes 0.
+
+    >>> pairs = np.array([[0, 3, 1], [300, ASKED, 7]], np.int32)
+    >>> packed = _packed(pairs, (np.dtype("u1"), np.dtype("u2")))
+    >>> len(packed), _unpacked(packed, (np.dtype("u1"), np.dtype("u2"))).tolist()
+    (9, [[0, 3, 1], [300, -1, 7]])
+    """
+    return pairs[0].astype(kinds[0]).tobytes() + (pairs[1] - ASKED).astype(kinds[1]).tobytes()
+
+
+def _unpacked(pairs: bytes, kinds: tuple[np.dtype, np.dtype]) -> np.ndarray:
+    size = len(pairs) // (kinds[0].itemsize + kinds[1].itemsize)
+    found = np.empty((2, size), np.int32)
+    found[0] = np.frombuffer(pairs, kinds[0], size)
+    found[1] = np.frombuffer(pairs, kinds[1], size, offset=size * kinds[0].itemsize)
+    found[1] += ASKED
+    return found
 
 
 def _inverse(chosen: np.ndarray, n: int) -> np.ndarray:

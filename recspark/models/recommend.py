@@ -2,7 +2,7 @@
 
     ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle -> `Question.lists`: a task a block
 
-Scattered pairs are 8 bytes a seen row, in few large values: the shuffle moves no single rows. All of it is lazy and in Spark's hands, so
+Scattered pairs are 2 to 8 bytes a seen row, in few large values: the shuffle moves no single rows. All of it is lazy and in Spark's hands, so
 a lost task runs again. What a block is, and what a worker holds: `recspark.models.lists`.
 """
 
@@ -25,7 +25,7 @@ from recspark.engine.lazy_crossing import map_partitions
 from recspark.models.lists import PAIRS, Question
 
 #: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s
-BLOCK_LISTS = 50_000
+BLOCK_LISTS = 20_000
 
 _LENGTH = Option(int, None, "length of a list", at_least(1))
 

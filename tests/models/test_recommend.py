@@ -132,7 +132,7 @@ def test_candidates_and_blocked(spark, model, tables, seen, seen_pairs):
     assert set(map(len, collected(model.recommendForAllUsers(3, candidates=candidates.filter("item > 9000"))).values())) == {0}
 
 
-@pytest.mark.parametrize(("lists", "blocks"), [(50_000, 2), (5, 6), (1, N_USERS + 1)])
+@pytest.mark.parametrize(("lists", "blocks"), [(20_000, 2), (5, 6), (1, N_USERS + 1)])
 def test_same_lists_for_any_number_of_blocks_and_order_of_rows(model, tables, seen, seen_pairs, lists, blocks, monkeypatch):
     monkeypatch.setattr(recommend_module, "BLOCK_LISTS", lists)
     assert model._question("users", "items", 5, False).blocks == blocks
