@@ -34,7 +34,7 @@ def fit_recspark(options: argparse.Namespace, train: Ratings, test: Ratings) -> 
     spark = spark_session("local[2]")
     frame = dataframe(spark, train)
     shared = {"rank": options.rank, "optimizer": "adagrad", "stepSize": options.rate, "regParam": options.reg, "biases": False, "center": False}
-    shared |= {"threads": options.threads, "initStdev": 0.4, "seed": 7}
+    shared |= {"threads": options.threads, "initStdev": 0.2, "seed": 7}
     seconds, longest = [], MatrixFactorization(**shared, maxIter=1).fit(frame)
     for epochs in abba(options.epochs):
         started = time.perf_counter()
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--reg", type=float, default=0.05)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(2, 12), metavar=("FEW", "MANY"))
+    parser.add_argument("--epochs", type=int, nargs=2, default=(2, 32), metavar=("FEW", "MANY"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

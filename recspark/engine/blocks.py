@@ -22,6 +22,7 @@ import pyarrow as pa
 from recspark.engine.encode import ROLES, Parts
 from recspark.engine.storage import Store
 from recspark.kernels.csr import balanced_cuts, csr_from_coo, stable_order
+from recspark.kernels.sgd import in_runs
 
 SIDES = ("users", "items")
 
@@ -30,9 +31,6 @@ ROW_WORK = 32
 
 #: the grid of `Cells`: at most this many ranges a side, and about this many ratings a cell at least
 GRID, CELL_RATINGS = 16, 30_000
-
-#: users of a cell whose ratings are taken in turn
-TOGETHER = 8
 
 
 def other(side: str) -> str:
@@ -71,6 +69,8 @@ class Cells:
         int32 positions inside their blocks; cell after cell; inside a cell users take turns.
     offsets
         int64 (g * g + 1): cell (a, b) of user range a and item range b has the entries ``offsets[a g + b] ... offsets[a g + b + 1]``.
+    runs, first_runs
+        int64, starts of runs of entries without a row in common, and the place of each cell's first run among them (`in_runs`).
     item_cuts
         int64 (g + 1): the item ranges.
     rated_indptr, rated_indices
@@ -82,6 +82,8 @@ class Cells:
     values: np.ndarray
     weights: np.ndarray
     offsets: np.ndarray
+    runs: np.ndarray
+    first_runs: np.ndarray
     item_cuts: np.ndarray
     rated_indptr: np.ndarray
     rated_indices: np.ndarray
@@ -192,29 +194,13 @@ def _grid(piece: dict[str, np.ndarray], n_users: int, n_items: int) -> dict[str,
     ranges = [np.repeat(np.arange(size, dtype=np.int32), np.diff(cuts)) for cuts in (user_cuts, item_cuts)]
     cell = ranges[0][piece["users"]] * np.int32(size) + ranges[1][piece["items"]]
     by_cell, offsets = stable_order(cell, size * size)
-    order = by_cell[_users_in_turn(piece["users"][by_cell], offsets)]
+    placed, runs, first_runs = in_runs(piece["users"][by_cell], piece["items"][by_cell], offsets)
+    order = by_cell[placed]
     weights = piece["weights"][order] if "weights" in piece else np.empty(0, np.float32)
     sorted_columns = {key: np.ascontiguousarray(piece[key][order]) for key in ("users", "items", "values")}
     rated = {"rated_indptr": np.searchsorted(piece["users"], np.arange(n_users + 1)), "rated_indices": piece["items"]}
-    return sorted_columns | {"weights": weights, "offsets": offsets, "item_cuts": item_cuts} | rated
-
-
-def _users_in_turn(users: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Inside each cell, whose entries lie user by user: `TOGETHER` users take turns until they have no entry left, then the next ones.
-
-    A processor works on several ratings at once as long as one does not wait for a row that the one before it is still changing; and
-    the rows of so few users stay in its first-level cache.
-    """
-    order = np.empty(len(users), np.int64)
-    for lo, hi in zip(offsets[:-1], offsets[1:], strict=True):
-        starts = np.flatnonzero(np.diff(users[lo:hi], prepend=-1))
-        counts = np.diff(starts, append=hi - lo)
-        # the turns of a group of users come after all turns of the group before it
-        turns = np.maximum.reduceat(counts, np.arange(0, len(counts), TOGETHER)) if hi > lo else counts
-        first_turn = np.repeat(np.cumsum(turns) - turns, TOGETHER)[: len(counts)]
-        turn = np.arange(hi - lo) + np.repeat(first_turn - starts, counts)
-        order[lo:hi] = lo + stable_order(turn.astype(np.int32), int(turns.sum()))[0]
-    return order
+    bounds = {"offsets": offsets, "runs": runs, "first_runs": first_runs, "item_cuts": item_cuts}
+    return sorted_columns | {"weights": weights} | bounds | rated
 
 
 def load_cells(store: Store, user_block: int, item_block: int) -> Cells:

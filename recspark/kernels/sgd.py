@@ -107,20 +107,56 @@ def _slope(score, rating, rules):
     return prediction, 0.5 * error * error, error * steepness
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _bias_step(rows, row, slope, penalty, weight, rules):
-    gradient = slope + weight * rows.scale[row] * penalty.bias_l2 * rows.bias[row]
-    rate = rules.rate
-    if rules.optimizer == _ADAGRAD:
-        rows.squares[row, 1] += gradient * gradient
-        rate /= np.sqrt(rows.squares[row, 1])
-    rows.bias[row] -= rate * gradient
+#: entries of a run at most, lanes of a vector of floats; and entries of a user among which one is looked for whose item is free
+RUN, LOOK_AHEAD = 16, 8
+
+
+@njit(cache=True, nogil=True)
+def in_runs(users, items, offsets):
+    """Order the entries of each cell (``offsets[c] .. offsets[c + 1]``, user by user) in runs in which no user and no item occurs twice.
+
+    `RUN` users take turns; where one has no entry left, the next user of the cell takes its place. So their rows stay in the first-level
+    cache, and runs are nearly always full.
+
+    Returns the order, int64 (entries); the starts of all runs and the end of the last, int64; the place of each cell's first run, int64 (cells + 1).
+    """
+    order, first = np.arange(len(users)), np.empty(len(offsets), np.int64)
+    starts, placed = np.empty(len(users) + 1, np.int64), np.empty(len(users), np.int64)
+    taken = np.full(items.max() + 1 if len(items) else 0, -1)
+    head, tail = np.empty(RUN, np.int64), np.empty(RUN, np.int64)
+    run = 0
+    for cell in range(len(offsets) - 1):
+        first[cell] = run
+        fresh = written = offsets[cell]
+        head[:], tail[:] = 0, 0
+        while written < offsets[cell + 1]:
+            starts[run] = written
+            for seat in range(RUN):
+                if head[seat] == tail[seat]:
+                    head[seat] = fresh
+                    while fresh < offsets[cell + 1] and users[fresh] == users[head[seat]]:
+                        fresh += 1
+                    tail[seat] = fresh
+                for e in range(head[seat], min(tail[seat], head[seat] + LOOK_AHEAD)):
+                    if taken[items[order[e]]] != run:
+                        order[e], order[head[seat]] = order[head[seat]], order[e]
+                        placed[written] = order[head[seat]]
+                        taken[items[placed[written]]] = run
+                        head[seat] += 1
+                        written += 1
+                        break
+            run += 1
+    first[-1] = run
+    starts[run] = len(users)
+    return placed, starts[: run + 1].copy(), first
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def descend(lo, hi, entries, rules, users, user_penalty, items, item_penalty):
-    """One step for each of the entries lo..hi, in order, by sgd or adagrad without L1 and signs; rows are padded (`padded_rows`).
+def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penalty):
+    """One step for each of the entries of runs lo..hi (`in_runs`), by sgd or adagrad without L1 and signs; rows are padded (`padded_rows`).
 
+    As no row occurs twice in a run, to take its entries together is to take them one by one; but a processor need not wait for the
+    roots and quotients of one before it starts with the next, and takes them for the whole run at once.
     Returns the sums of w (r - p)^2, of w and of w loss, each before its step.
     """
     squared, total, cost_sum = 0.0, 0.0, 0.0
@@ -128,34 +164,72 @@ def descend(lo, hi, entries, rules, users, user_penalty, items, item_penalty):
     user_rows, user_squares, user_bias, user_scale = users.factors, users.squares, users.bias, users.scale
     item_rows, item_squares, item_bias, item_scale = items.factors, items.squares, items.bias, items.scale
     entry_users, entry_items, values, weights = entries.users, entries.items, entries.values, entries.weights
-    c, d = (np.float32(2), np.float32(2)) if rules.kernel == _RBF else (np.float32(1), np.float32(0))
-    rate, rank, adagrad = np.float32(rules.rate), np.float32(max(rules.rank, 1)), rules.optimizer == _ADAGRAD
-    for e in range(lo, hi):
-        u, i, rating = entry_users[e], entry_items[e], values[e]
-        w = weights[e] if len(weights) > 0 else np.float32(1)
-        xx, xy, yy = row_products(user_rows, u, item_rows, i)
-        score = 2 * xy - xx - yy if rules.kernel == _RBF else rules.mean + user_bias[u] + item_bias[i] + xy
-        prediction, cost, slope = _slope(score, rating, rules)
-        squared += w * (rating - prediction) * (rating - prediction)
-        cost_sum += w * cost
-        total += w
-        slope32 = w * np.float32(slope)
-        across = c * slope32
-        own_user = w * user_scale[u] * np.float32(user_penalty.l2) - d * slope32
-        own_item = w * item_scale[i] * np.float32(item_penalty.l2) - d * slope32
-        user_rate, item_rate = rate, rate
-        if adagrad:
-            # the mean square of a row's gradient, across * other row + own * row
-            crossed = 2 * across * xy
-            user_squares[u, 0] += (across * across * yy + own_user * (crossed + own_user * xx)) / rank
-            item_squares[i, 0] += (across * across * xx + own_item * (crossed + own_item * yy)) / rank
-            user_rate, item_rate = rate / np.sqrt(user_squares[u, 0]), rate / np.sqrt(item_squares[i, 0])
-        one = np.float32(1)
-        mix_rows(user_rows, u, item_rows, i, one - user_rate * own_user, -user_rate * across, -item_rate * across, one - item_rate * own_item)
+    one, two = np.float32(1), np.float32(2)
+    c, d = (two, two) if rules.kernel == _RBF else (one, np.float32(0))
+    mean, rate, per_column = np.float32(rules.mean), np.float32(rules.rate), one / np.float32(max(rules.rank, 1))
+    user_l2, item_l2 = np.float32(user_penalty.l2), np.float32(item_penalty.l2)
+    user_bias_l2, item_bias_l2 = np.float32(user_penalty.bias_l2), np.float32(item_penalty.bias_l2)
+    adagrad, plain, weighted = rules.optimizer == _ADAGRAD, rules.kernel == 0 and rules.loss == 0, len(weights) > 0
+    # one row a quantity, one lane an entry
+    lanes = np.zeros((16, RUN), np.float32)
+    xx, xy, yy, weight, slope, value = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
+    x_square, y_square, x_own, y_own = lanes[6], lanes[7], lanes[8], lanes[9]
+    x_x, x_y, y_x, y_y, x_bias, y_bias = lanes[10], lanes[11], lanes[12], lanes[13], lanes[14], lanes[15]
+    for run in range(lo, hi):
+        start, n = runs[run], runs[run + 1] - runs[run]
+        for k in range(n):
+            u, i = entry_users[start + k], entry_items[start + k]
+            xx[k], xy[k], yy[k] = row_products(user_rows, u, item_rows, i)
+            value[k], weight[k] = values[start + k], weights[start + k] if weighted else one
+            x_own[k], y_own[k], x_bias[k], y_bias[k] = user_scale[u], item_scale[i], user_bias[u], item_bias[i]
+            if adagrad:
+                x_square[k], y_square[k] = user_squares[u, 0], item_squares[i, 0]
+        if plain:
+            for k in range(RUN):
+                slope[k] = mean + x_bias[k] + y_bias[k] + xy[k] - value[k]
+            for k in range(n):
+                squared += weight[k] * slope[k] * slope[k]
+                total += weight[k]
+        else:
+            for k in range(n):
+                score = 2 * xy[k] - xx[k] - yy[k] if rules.kernel == _RBF else mean + x_bias[k] + y_bias[k] + xy[k]
+                prediction, cost, steepness = _slope(np.float64(score), value[k], rules)
+                slope[k] = steepness
+                squared += weight[k] * (value[k] - prediction) ** 2
+                cost_sum += weight[k] * cost
+                total += weight[k]
         if rules.biased:
-            _bias_step(users, u, slope32, user_penalty, w, rules)
-            _bias_step(items, i, slope32, item_penalty, w, rules)
-    return squared, total, cost_sum
+            for k in range(n):
+                u, i = entry_users[start + k], entry_items[start + k]
+                _bias_step(users, u, weight[k] * slope[k], weight[k] * x_own[k] * user_bias_l2, rate, adagrad)
+                _bias_step(items, i, weight[k] * slope[k], weight[k] * y_own[k] * item_bias_l2, rate, adagrad)
+        for k in range(RUN):
+            across = c * weight[k] * slope[k]
+            own_user = weight[k] * (x_own[k] * user_l2 - d * slope[k])
+            own_item = weight[k] * (y_own[k] * item_l2 - d * slope[k])
+            user_rate, item_rate = rate, rate
+            if adagrad:
+                # the mean square of a row's gradient, across * other row + own * row
+                crossed = two * across * xy[k]
+                x_square[k] += (across * across * yy[k] + own_user * (crossed + own_user * xx[k])) * per_column
+                y_square[k] += (across * across * xx[k] + own_item * (crossed + own_item * yy[k])) * per_column
+                user_rate, item_rate = rate / np.sqrt(x_square[k]), rate / np.sqrt(y_square[k])
+            x_x[k], x_y[k], y_x[k], y_y[k] = one - user_rate * own_user, -user_rate * across, -item_rate * across, one - item_rate * own_item
+        for k in range(n):
+            u, i = entry_users[start + k], entry_items[start + k]
+            mix_rows(user_rows, u, item_rows, i, x_x[k], x_y[k], y_x[k], y_y[k])
+            if adagrad:
+                user_squares[u, 0], item_squares[i, 0] = x_square[k], y_square[k]
+    return squared, total, 0.5 * squared if plain else cost_sum
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _bias_step(rows, row, slope, l2, rate, adagrad):
+    gradient = slope + l2 * rows.bias[row]
+    if adagrad:
+        rows.squares[row, 1] += gradient * gradient
+        rate /= np.sqrt(rows.squares[row, 1])
+    rows.bias[row] -= rate * gradient
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -94,7 +94,8 @@ class SGDSolver:
         lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
         arguments = (entries, rules, sides[0], self.penalty["users"], sides[1], self.penalty["items"])
         if self._in_registers:
-            return sgd.descend(lo, hi, *arguments)
+            first, last = cells.first_runs[a * cells.grid + b : a * cells.grid + b + 2]
+            return sgd.descend(first, last, cells.runs, *arguments)
         order = lo + np.random.default_rng((*seed, a, b)).permutation(hi - lo)
         return sgd.descend_batches(order, self.batch, *arguments)
 

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
@@ -42,7 +44,10 @@ def test_one_rating_at_a_time(kernel, loss, optimizer, rank):
     entries, user, item = problem(rank, binary=loss == "logistic")
     chosen = rules(kernel, loss, optimizer, rank=rank)
     users, items = rows(padded_rows(user[0]), user[1], rank), rows(padded_rows(item[0]), item[1], rank)
-    found = sgd.descend(0, NNZ, entries, chosen, users, PENALTIES[0], items, PENALTIES[1])
+    entries = Entries(*(column[np.argsort(entries.users)] for column in entries))
+    order, runs, first = sgd.in_runs(entries.users, entries.items, np.array([0, 20, 20, NNZ]))
+    entries = Entries(*(column[order] for column in entries))
+    found = sgd.descend(0, first[-1], runs, entries, chosen, users, PENALTIES[0], items, PENALTIES[1])
     x, y, b, c, squared = reference.descend(*entries, user[0], item[0], user[1], item[1], 1, chosen, *PENALTIES)
     for got, expected in ((users.factors[:, :rank], x), (items.factors[:, :rank], y), (users.bias, b), (items.bias, c)):
         np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-4)
@@ -133,3 +138,17 @@ def test_bpr_step_is_the_gradient_of_its_cost():
     np.testing.assert_allclose(x - users.factors[0], g * (y - z) + 0.1 * x, rtol=1e-4)
     np.testing.assert_allclose(y - items.factors[0], g * x + 0.1 * y, rtol=1e-4)
     np.testing.assert_allclose(z - items.factors[1], -g * x + 0.1 * z, rtol=1e-4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30), st.integers(0, 6)), max_size=200))
+def test_runs_hold_every_entry_of_a_cell_once_and_no_row_twice(entries):
+    cells, users, items = np.array(sorted(entries), np.int32).reshape(-1, 3).T
+    offsets = np.searchsorted(cells, np.arange(5))
+    order, runs, first = sgd.in_runs(users, items, offsets)
+    for cell in range(4):
+        assert sorted(order[offsets[cell] : offsets[cell + 1]]) == list(range(offsets[cell], offsets[cell + 1]))
+        assert runs[first[cell]] == offsets[cell]
+    for lo, hi in zip(runs[:-1], runs[1:], strict=True):
+        assert 0 < hi - lo <= sgd.RUN
+        assert len(set(users[order[lo:hi]])) == len(set(items[order[lo:hi]])) == hi - lo
