@@ -1,0 +1,277 @@
+"""Gibbs sampling, and its mode, of factorization machines whose features belong to entities.
+
+Row r of the data joins one entity of each side (a user, an item, a day ...); entity e has a vector u_e of k factors and a bias b_e:
+
+    score_r = w0 + sum over sides b_e + sum over pairs of sides <u_e, u_f>
+    u_e ~ N(mean + sum over its features x v, 1 / precision),   b_e likewise
+
+A feature's vector v so acts through the entities that have it: the factorization machine of Rendle (2010) whose one-hot entity columns
+are the residuals u_e - sum x v (Simm et al. 2017, Macau: side information as a regression). Given the entities' vectors, features need
+no row of the data. Given the other sides, entities of one side are independent: each solves a system of k + 1 unknowns.
+
+Ratings are normal around the score with precision alpha, or ordered levels: level l where a normal around the score with variance 1 lies
+between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh each time that a row is met.
+
+Matrices of factors have `padded` columns (`recspark.kernels.linalg`); column numbers are those of the unpadded factors. Draws are a
+function of (seed, stream, entity or row), never of blocks or threads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from recspark.kernels.linalg import FAST, add_gram_inplace, add_row, cholesky_inplace, row_products, scale_row
+from recspark.kernels.random import mix, normal_rows
+
+#: rows of the data whose vectors are held at a time
+PANEL = 128
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True, nogil=True)
+def uniform(key, number):
+    """A number between 0 and 1, neither of them, that depends on (key, number) only."""
+    return (np.float64(mix(key + np.uint64(number) * _GOLDEN) >> np.uint64(12)) + 0.5) / 4503599627370496.0
+
+
+@njit(cache=True, nogil=True)
+def normal_cdf(x):
+    """Of the standard normal distribution; precise in the lower tail."""
+    return 0.5 * math.erfc(-x * 0.7071067811865476)
+
+
+@njit(cache=True, nogil=True)
+def normal_quantile(p):
+    """The inverse of `normal_cdf` to a relative error of 1e-9 (Acklam's rational approximations)."""
+    if p < 0.02425:
+        q = math.sqrt(-2 * math.log(p))
+        top = ((((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838) * q - 2.549732539343734) * q + 4.374664141464968) * q
+        bottom = (((7.784695709041462e-03 * q + 3.224671290700398e-01) * q + 2.445134137142996) * q + 3.754408661907416) * q + 1
+        return (top + 2.938163982698783) / bottom
+    if p > 0.97575:
+        return -normal_quantile(1 - p)
+    q = p - 0.5
+    r = q * q
+    top = ((((-3.969683028665376e01 * r + 2.209460984245205e02) * r - 2.759285104469687e02) * r + 1.383577518672690e02) * r - 3.066479806614716e01) * r
+    bottom = ((((-5.447609879822406e01 * r + 1.615858368580409e02) * r - 1.556989798598866e02) * r + 6.680131188771972e01) * r - 1.328068155288572e01) * r
+    return (top + 2.506628277459239) * q / (bottom + 1)
+
+
+@njit(cache=True, nogil=True)
+def truncated_normal(mean, low, high, u):
+    """The u-quantile of a normal distribution of variance 1 around `mean`, cut to low < x < high; either may be infinite."""
+    a, b = low - mean, high - mean
+    # in the lower tail, where probabilities are precise
+    flip = a + b > 0
+    if flip:
+        a, b = -b, -a
+    below, above = normal_cdf(a), normal_cdf(b)
+    p = below + u * (above - below)
+    x = normal_quantile(p) if p > 1e-300 else b
+    x = min(max(x, a), b)
+    return mean - x if flip else mean + x
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _join(row, places, table, bias, panel, m):
+    """``panel[m] = `` the sum of the row's vectors; returns the sum of their biases and of their products with each other."""
+    scale_row(np.float32(1), table, places[row, 0], panel, m)
+    total = np.float64(bias[places[row, 0]])
+    for c in range(1, places.shape[1]):
+        _, product, _ = row_products(panel, m, table, places[row, c])
+        total += product + bias[places[row, c]]
+        add_row(np.float32(1), table, places[row, c], panel, m)
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def draw_entities(
+    lo, hi, indptr, places, values, table, bias, own, own_bias, prior, prior_bias, precision, bias_precision, alpha, offset, noise, keys, first, cuts, rank
+):
+    """Draw the vectors and biases of entities lo..hi of one side, given all other sides; in place.
+
+    Parameters
+    ----------
+    indptr, places, values
+        The rows of each entity: where the other sides' entities stand in `table` (rows, sides - 1), and ratings or, with cuts, levels 0, 1 ...
+    table, bias
+        Vectors (all, padded) and biases of the other sides; the last row is all 0 and stands for none.
+    own, own_bias, prior, prior_bias, precision, bias_precision
+        What is drawn, its mean (a row an entity) and precision (a number a column) without data.
+    alpha, offset
+        Precision of a rating, and w0.
+    noise
+        1 to sample; 0 for the mode, which is alternating least squares.
+    keys
+        uint64 (2): of the entities' noise, and of the rows' latent values.
+    first
+        Number of entity 0 among all of its side.
+    cuts
+        Bounds of the levels (levels + 1), from -inf to inf; empty for ratings.
+
+    Returns
+    -------
+    Sum and sum of squares of what the scores leave of the ratings (or latent values), after the draw; number of failed systems.
+    """
+    width, ordered = own.shape[1], len(cuts) > 0
+    panel, gram = np.empty((PANEL, width), np.float32), np.empty((width, width), np.float32)
+    # rows: sum of R, sum of R z, one to work with
+    sums, target = np.zeros((2, width), np.float32), np.empty(PANEL, np.float32)
+    a, across, along = np.empty((width, width), np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
+    left, left_square, failed = 0.0, 0.0, 0
+    normal = normal_rows(keys[0], 0, first + lo, hi - lo, rank + 1)
+    for e in range(lo, hi):
+        gram[:], sums[:] = 0, 0
+        count, total, square = indptr[e + 1] - indptr[e], 0.0, 0.0
+        for start in range(indptr[e], indptr[e + 1], PANEL):
+            m = min(PANEL, indptr[e + 1] - start)
+            for t in range(m):
+                rest = _join(start + t, places, table, bias, panel, t) + offset
+                z = np.float64(values[start + t])
+                if ordered:
+                    _, product, _ = row_products(panel, t, own, e)
+                    level = int(values[start + t])
+                    z = truncated_normal(rest + product + own_bias[e], cuts[level], cuts[level + 1], uniform(mix(keys[1] + np.uint64(first + e)), start + t - indptr[e]))
+                z -= rest
+                total += z
+                square += z * z
+                target[t] = z
+                add_row(np.float32(1), panel, t, sums, 0)
+                add_row(target[t], panel, t, sums, 1)
+            add_gram_inplace(panel, m, gram)
+        for i in range(rank):
+            for j in range(i, width):
+                a[i, j] = alpha * gram[i, j]
+            a[i, i] += precision[i]
+            across[i] = alpha * sums[0, i]
+            along[i] = alpha * sums[1, i] + precision[i] * prior[e, i]
+        for i in range(rank, width):
+            a[i, i:] = 0
+            a[i, i] = 1
+        if not cholesky_inplace(a, width):
+            failed += 1
+            continue
+        _forward(a, across)
+        _forward(a, along)
+        pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior_bias[e]
+        for i in range(rank):
+            pivot -= across[i] * across[i]
+            pull -= across[i] * along[i]
+        if not pivot > 0:
+            failed += 1
+            continue
+        b = pull / pivot + noise * normal[e - lo, rank] / np.sqrt(pivot)
+        for i in range(rank):
+            along[i] += np.float32(noise) * normal[e - lo, i] - across[i] * b
+        _backward(a, along)
+        # sum (z - b - <u, R>)^2 by what was summed already
+        twice, fit = 0.0, 0.0
+        for i in range(rank):
+            x = np.float64(along[i])
+            own[e, i] = along[i]
+            twice += x * (sums[1, i] - b * sums[0, i])
+            fit += x * x * gram[i, i]
+            for j in range(i + 1, rank):
+                fit += 2 * x * along[j] * gram[i, j]
+            left -= x * sums[0, i]
+        own_bias[e] = b
+        left += total - count * b
+        left_square += square - 2 * b * total + count * b * b - 2 * twice + fit
+    return left, left_square, failed
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _forward(u, b):
+    """Solve ``U.T x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
+    n = len(b)
+    for i in range(n):
+        b[i] *= u[i, i]
+        for j in range(i + 1, n):
+            b[j] -= u[i, j] * b[i]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _backward(u, b):
+    """Solve ``U x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
+    n = len(b)
+    for i in range(n - 1, -1, -1):
+        total = np.float32(0)
+        for j in range(i + 1, n):
+            total += u[i, j] * b[j]
+        b[i] = (b[i] - total) * u[i, i]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def draw_features(indptr, entities, x, own, own_bias, residual, residual_bias, precision, bias_precision, prior, bias_prior, noise, key, rank):
+    """Draw the vectors of one group's features, given those of their entities, one feature after the other; in place.
+
+    Parameters
+    ----------
+    indptr, entities, x
+        CSC: the entities that have each feature, and its value.
+    own, own_bias
+        The features' vectors (features, padded) and biases.
+    residual, residual_bias
+        What the features (all groups) and the mean leave of the entities' vectors; kept up to date.
+    precision, bias_precision
+        Of the entities around their mean, a number a column.
+    prior, bias_prior
+        Precision of the features around 0, a number a column.
+    """
+    pulled, change = np.zeros((1, own.shape[1]), np.float32), np.zeros((1, own.shape[1]), np.float32)
+    normal = normal_rows(key, 0, 0, len(own), rank + 1)
+    for j in range(len(own)):
+        pulled[0, :] = 0
+        squares, pulled_bias = np.float32(0), np.float32(0)
+        for t in range(indptr[j], indptr[j + 1]):
+            add_row(x[t], residual, entities[t], pulled, 0)
+            pulled_bias += x[t] * residual_bias[entities[t]]
+            squares += x[t] * x[t]
+        for i in range(rank):
+            width = precision[i] * squares + prior[i]
+            new = precision[i] * (pulled[0, i] + squares * own[j, i]) / width + noise * normal[j, i] / np.sqrt(width)
+            change[0, i] = own[j, i] - new
+            own[j, i] = new
+        width = bias_precision * squares + bias_prior
+        new_bias = bias_precision * (pulled_bias + squares * own_bias[j]) / width + noise * normal[j, rank] / np.sqrt(width)
+        change_bias = np.float32(own_bias[j] - new_bias)
+        own_bias[j] = new_bias
+        for t in range(indptr[j], indptr[j + 1]):
+            add_row(x[t], change, 0, residual, entities[t])
+            residual_bias[entities[t]] += x[t] * change_bias
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def scores(lo, hi, places, table, bias, offset, out):
+    """``out[lo:hi]``, float64: the scores of rows whose entities, one a side, stand at `places` (rows, sides) of `table`."""
+    panel = np.empty((1, table.shape[1]), np.float32)
+    for row in range(lo, hi):
+        out[row] = offset + _join(row, places, table, bias, panel, 0)
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def log_likelihood(lo, hi, scores, levels, cuts):
+    """Sum over rows of ln P(level | score, cuts)."""
+    total = 0.0
+    for row in range(lo, hi):
+        a, b = cuts[int(levels[row])] - scores[row], cuts[int(levels[row]) + 1] - scores[row]
+        if a + b > 0:
+            a, b = -b, -a
+        total += math.log(max(normal_cdf(b) - normal_cdf(a), 1e-300))
+    return total
+
+
+@njit(cache=True, nogil=True)
+def expected_levels(lo, hi, scores, cuts, level_values, out):
+    """``out[lo:hi]``: the mean of `level_values` under the probabilities of the levels, ``sum_l v_l P(l | score)``."""
+    for row in range(lo, hi):
+        total, below = level_values[-1], 0.0
+        for cut in range(1, len(cuts) - 1):
+            total -= (level_values[cut] - level_values[cut - 1]) * normal_cdf(cuts[cut] - scores[row])
+        out[row] = total
+    return 0
