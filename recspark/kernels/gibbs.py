@@ -255,23 +255,58 @@ def scores(lo, hi, places, table, bias, offset, out):
 
 
 @njit(cache=True, nogil=True)
-def log_likelihood(lo, hi, scores, levels, cuts):
-    """Sum over rows of ln P(level | score, cuts)."""
-    total = 0.0
-    for row in range(lo, hi):
-        a, b = cuts[int(levels[row])] - scores[row], cuts[int(levels[row]) + 1] - scores[row]
-        if a + b > 0:
-            a, b = -b, -a
-        total += math.log(max(normal_cdf(b) - normal_cdf(a), 1e-300))
-    return total
-
-
-@njit(cache=True, nogil=True)
 def expected_levels(lo, hi, scores, cuts, level_values, out):
     """``out[lo:hi]``: the mean of `level_values` under the probabilities of the levels, ``sum_l v_l P(l | score)``."""
     for row in range(lo, hi):
-        total, below = level_values[-1], 0.0
+        total = level_values[-1]
         for cut in range(1, len(cuts) - 1):
             total -= (level_values[cut] - level_values[cut - 1]) * normal_cdf(cuts[cut] - scores[row])
         out[row] = total
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def count_scores(lo, hi, scores, levels, edge, counts):
+    """``counts[level, bin]``: rows by their score, cut to -edge .. edge, in bins of equal width."""
+    bins = counts.shape[1]
+    for row in range(lo, hi):
+        place = int((min(max(scores[row], -edge), edge) + edge) / (2 * edge) * bins)
+        counts[int(levels[row]), min(place, bins - 1)] += 1
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def binned_log_likelihood(counts, edge, cuts):
+    """Sum over rows of ln P(level | score, cuts), the rows as counted by `count_scores`, each at the middle of its bin."""
+    levels, bins = counts.shape
+    total = 0.0
+    for place in range(bins):
+        score = -edge + (place + 0.5) * 2 * edge / bins
+        for level in range(levels):
+            if counts[level, place] > 0:
+                a, b = cuts[level] - score, cuts[level + 1] - score
+                if a + b > 0:
+                    a, b = -b, -a
+                total += counts[level, place] * math.log(max(normal_cdf(b) - normal_cdf(a), 1e-300))
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def sample_scores(lo, hi, places, table, biases, offsets, rank, out):
+    """``out[row, s]``, float64: scores by each of S samples; table (all, S * rank), biases (all, S), offsets (S), places (rows, sides)."""
+    sides = places.shape[1]
+    for row in range(lo, hi):
+        for s in range(len(offsets)):
+            total = offsets[s]
+            for c in range(sides):
+                total += biases[places[row, c], s]
+            product = np.float32(0)
+            for l in range(s * rank, (s + 1) * rank):
+                joined, squares = np.float32(0), np.float32(0)
+                for c in range(sides):
+                    x = table[places[row, c], l]
+                    joined += x
+                    squares += x * x
+                product += joined * joined - squares
+            out[row, s] = total + 0.5 * product
     return 0

@@ -133,6 +133,10 @@ class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable)
 
         return predict
 
+    #: what a saved model is made of: tables and single files
+    tables: tuple[str, ...] = SIDES
+    files: tuple[str, ...] = ("scorer.json",)
+
     def write(self) -> MLWriter:
         return _Writer(self)
 
@@ -151,10 +155,11 @@ class _Writer(MLWriter):
     def saveImpl(self, path: str) -> None:
         DefaultParamsWriter.saveMetadata(self.model, path, self.sparkSession)
         source, target = Folder(self.model.folder), Folder(path)
-        target.write_json("scorer.json", source.read_json("scorer.json"))
-        for side in SIDES:
-            target.fs.create_dir(target.at(side), recursive=True)
-            pafs.copy_files(source.at(side), target.at(side), source_filesystem=source.fs, destination_filesystem=target.fs)
+        for file in self.model.files:
+            target.write_json(file, source.read_json(file))
+        for table in self.model.tables:
+            target.fs.create_dir(target.at(table), recursive=True)
+            pafs.copy_files(source.at(table), target.at(table), source_filesystem=source.fs, destination_filesystem=target.fs)
 
 
 class _Reader(MLReader):

@@ -1,0 +1,214 @@
+"""Rows that join entities of any number of sides: files by side and block, for steps that take one side at a time.
+
+Each row has one entity of each side, or none of it. The rows lie once a side, entity after entity, each with the *places* of its other
+entities: rows of one table of all sides, one side after the other, whose last row stands for none. A block is a range of a side's
+entities with their rows; the entities of other sides that it *needs* are listed, and its places count in that list.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numba import njit
+from pyspark import TaskContext
+from pyspark.sql import DataFrame
+
+from recspark.engine.crossing import on_partitions
+from recspark.engine.encode import ROLES
+from recspark.engine.storage import Store
+from recspark.errors import RecsparkError
+from recspark.kernels.csr import balanced_cuts
+from recspark.kernels.random import mix
+
+#: what an entity costs beside its rows, in rows
+ENTITY_WORK = 16
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side: its name, how many entities, whether rows name them by id (a table ``ids/NAME`` has the positions) or by position."""
+
+    name: str
+    size: int
+    by_id: bool
+
+
+@dataclass(frozen=True)
+class Relations:
+    """Encoded rows: where they are, and what is known of all of them together; `levels` are the different values that train."""
+
+    root: str
+    names: tuple[str, ...]
+    sides: tuple[Side, ...]
+    rows: int
+    mean: float
+    levels: tuple[float, ...]
+    watched: tuple[str, ...]
+    #: by side: whether some rows that train join none of it
+    absent: dict[str, bool]
+    digest: str
+
+    @property
+    def starts(self) -> list[int]:
+        """The first place of each side in the table of all, and the place of none."""
+        return list(accumulate((side.size for side in self.sides), initial=0))
+
+
+def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, int, int]]) -> Side:
+    """Write a side from its rows (id, columns, values): sorted ids, and each feature group (name, offset, size) as CSC of its entities.
+
+    One task holds the whole side: 8 bytes an entry of its features.
+    """
+    [size] = on_partitions(df.repartition(1), partial(_write_side, store.root, name, groups))
+    return Side(name, size, True)
+
+
+def _write_side(root: str, name: str, groups: list[tuple[str, int, int]], batches: Iterator[pa.RecordBatch]) -> int:
+    table = pa.Table.from_batches(batches).combine_chunks()
+    store, ids = Store(root), table["id"].to_pandas()
+    order = ids.argsort(kind="stable").to_numpy()
+    store.save_table(f"ids/{name}", table.select(["id"]).take(pa.array(order)))
+    lists = table["columns"].chunk(0)
+    columns, values = lists.flatten().to_numpy(), table["values"].chunk(0).flatten().to_numpy()
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    entities = np.repeat(rank, lists.value_lengths().to_numpy())
+    for group, offset, size in groups:
+        chosen = np.flatnonzero((columns >= offset) & (columns < offset + size))
+        chosen = chosen[np.lexsort((entities[chosen], columns[chosen]))]
+        indptr = np.searchsorted(columns[chosen], np.arange(offset, offset + size + 1))
+        store.save(f"features/{name}/{group}", indptr=indptr, entities=entities[chosen], values=values[chosen].astype(np.float32))
+    return len(order)
+
+
+def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relations:
+    """Write the rows of `df`: a column a side (an id, or a position of which -1 is none), ``value float`` and ``role byte``; row order does not matter.
+
+    Raises
+    ------
+    RecsparkError
+        Where a value is null or not finite, or no row trains.
+    """
+    rows = df.select(*(side.name for side in sides), "value", "role")
+    parts = [part for parts in on_partitions(rows, partial(_encode, store.root, sides)) for part in parts]
+    if bad := sum(part["bad"] for part in parts):
+        raise RecsparkError(f"{bad} rows cannot be trained on: their label is null or not finite; filter them")
+    trained = sum(part["rows"] for part in parts)
+    if not trained:
+        raise RecsparkError("there is nothing to train on: no row has the role of training")
+    levels = sorted({level for part in parts for level in part["levels"]})
+    watched = tuple(role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts))
+    digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
+    mean = float(np.sum([part["total"] for part in sorted(parts, key=lambda part: part["name"])]) / trained)
+    absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
+    return Relations(store.root, tuple(sorted(part["name"] for part in parts)), sides, trained, mean, tuple(levels), watched, absent, digest)
+
+
+def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
+    batches = list(batches)
+    if not batches:
+        return []
+    table, store = pa.Table.from_batches(batches), Store(root)
+    value = table["value"].to_numpy().astype(np.float32)
+    positions = np.stack([_positions(store, side, table[side.name]) for side in sides], axis=1)
+    role = table["role"].to_numpy().astype(np.int8)
+    task = TaskContext.get()
+    name = f"rows/part-{task.partitionId() if task else 0:06d}-{uuid.uuid4().hex}"
+    store.save(name, positions=positions, value=value, role=role)
+    trained = value[role == 0].astype(np.float64)
+    return [
+        {
+            "name": name,
+            "bad": int((~np.isfinite(value)).sum()),
+            "rows": len(trained),
+            "total": float(trained.sum()),
+            "levels": np.unique(value[role == 0])[:LEVELS].tolist(),
+            "absent": (positions[role == 0] < 0).any(axis=0).tolist(),
+            "roles": np.bincount(role, minlength=len(ROLES)).tolist(),
+            "digest": int(_digest(positions, value.view(np.uint32), role)),
+        }
+    ]
+
+
+#: more different values than this are no levels
+LEVELS = 100
+
+
+def _positions(store: Store, side: Side, column: pa.ChunkedArray) -> np.ndarray:
+    """int32 positions of a column's entities, -1 for none."""
+    if not side.by_id:
+        return column.fill_null(-1).to_numpy().astype(np.int32)
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+    known = pd.Index(store.load_table(f"ids/{side.name}")["id"].to_pandas()).get_indexer(encoded.dictionary.to_pandas())
+    return np.append(known, -1).astype(np.int32)[encoded.indices.fill_null(-1).to_numpy()]
+
+
+@njit(cache=True, nogil=True)
+def _digest(positions, value_bits, role):
+    """A sum over rows of a hash of each row (uint64): the same for any order and partitioning of the rows."""
+    total = np.uint64(0)
+    for r in range(len(positions)):
+        row = mix((np.uint64(value_bits[r]) << np.uint64(8)) + np.uint64(role[r]))
+        for c in range(positions.shape[1]):
+            row = mix(row + np.uint64(positions[r, c] + 1))
+        total += row
+    return total
+
+
+def cut_side(store: Store, relations: Relations, side: int, blocks: int) -> None:
+    """Cut a side into ranges of entities with nearly equal work."""
+    counts = np.zeros(relations.sides[side].size)
+    for part in _parts(relations):
+        mine = part["positions"][:, side][part["role"] == 0]
+        counts += np.bincount(mine[mine >= 0], minlength=len(counts))
+    store.save(f"cuts/{relations.sides[side].name}", cuts=balanced_cuts(counts + ENTITY_WORK, blocks))
+
+
+def _parts(relations: Relations) -> list[dict[str, np.ndarray]]:
+    store = Store(relations.root)
+    return [store.load(name) for name in relations.names]
+
+
+def build_relation(store: Store, relations: Relations, side: int, block: int, ordered: bool) -> None:
+    """Write a block: rows by entity (indptr, places, values) and what it needs; for side 0 all roles, each with the places of all sides.
+
+    With `ordered` the values that train are positions in ``relations.levels``.
+    """
+    name, starts = relations.sides[side].name, np.array(relations.starts)
+    lo, hi = store.load(f"cuts/{name}")["cuts"][block : block + 2]
+    parts = _parts(relations)
+    chosen = [(part["positions"][:, side] >= lo) & (part["positions"][:, side] < hi) for part in parts]
+    if side == 0:
+        # rows of an unknown entity are nobody's: the first block watches them
+        chosen = [mine | ((part["positions"][:, 0] < 0) & (block == 0)) for mine, part in zip(chosen, parts, strict=True)]
+    columns = {key: np.concatenate([part[key][mine] for part, mine in zip(parts, chosen, strict=True)]) for key in ("positions", "value", "role")}
+    positions = columns["positions"]
+    order = np.lexsort((columns["value"], *positions.T[::-1], positions[:, side]))
+    positions, value, role = positions[order], columns["value"][order], columns["role"][order]
+    places = np.where(positions < 0, starts[-1], positions + starts[:-1]).astype(np.int32)
+    others = np.delete(places, side, axis=1)
+    # side 0 also scores whole rows, so it needs its own entities
+    met = places if side == 0 else others
+    mark = np.zeros(starts[-1] + 1, bool)
+    mark[met] = mark[-1] = True
+    local = (np.cumsum(mark, dtype=np.int32) - 1) if not mark.all() else np.arange(starts[-1] + 1, dtype=np.int32)
+    if ordered:
+        value = np.where(role == 0, np.searchsorted(np.array(relations.levels, np.float32), value), value).astype(np.float32)
+    trains = (role == 0) & (positions[:, side] >= 0)
+    indptr = np.searchsorted(positions[trains, side], np.arange(lo, hi + 1))
+    entry = f"blocks/{name}-{block:05d}"
+    store.save(f"{entry}/train", indptr=indptr, places=np.ascontiguousarray(local[others[trains]]), values=value[trains])
+    store.save(f"{entry}/needed", needed=np.flatnonzero(mark))
+    if side == 0:
+        for code, kind in enumerate(ROLES):
+            if code == 0 or kind in relations.watched:
+                store.save(f"{entry}/rows-{kind}", places=np.ascontiguousarray(local[places[role == code]]), values=value[role == code])

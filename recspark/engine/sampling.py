@@ -1,0 +1,271 @@
+"""The loop of a sampler: entities of one side after the other, every iteration a checkpoint, some of them kept as samples.
+
+    prepare    cut the sides -> build the blocks (`recspark.engine.relations`) -> starting states
+    iterate    priors: all sides at once, a task a side       what features say of the entities, from the entities' states
+               a side: all its blocks at once                 entities from the other sides' states; the first side is the last
+               watch: blocks of the first side                sums over rows, and the running means of what is predicted for watched rows
+               close                                          what all rows share, from the sums
+    finish     the states of the kept iterations, a table a side
+
+States are files, so a fit that was killed goes on from its last finished iteration, and draws are functions of the iteration, so it
+draws what it would have drawn. Written against a runner as `recspark.engine.loop` is: with one block a side all of it runs in one task.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+
+from recspark.data.lake import fingerprint
+from recspark.engine.loop import Fit, as_arrow, read_history, should_stop
+from recspark.engine.plan import State
+from recspark.engine.progress import reporting
+from recspark.engine.relations import Relations, build_relation, cut_side
+from recspark.engine.runner import SparkRunner, TaskRunner
+from recspark.engine.storage import Store
+
+
+class Sampler(Protocol):
+    """The numbers of a sampler. It is pickled into tasks; it holds hyper-parameters, never data."""
+
+    #: whether values are levels
+    ordered: bool
+
+    def begin(self, relations: Relations) -> dict[str, Any]:
+        """What all rows share before the first iteration; JSON."""
+
+    def start(self, side: str, first: int, n: int) -> State:
+        """The state of entities first ... of a side before the first iteration: arrays with one row an entity."""
+
+    def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
+        """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have one row an entity."""
+
+    def draw_block(self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int, threads: int):
+        """A block's new state, and sums."""
+
+    def watch(self, role: str, rows: State, table: State, shared: dict[str, Any], mean: np.ndarray, number: int, threads: int):
+        """The new running means of the predictions for a role's rows, after `number` of them were averaged; sums."""
+
+    def close(self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+        """What all rows share after an iteration, and its metrics."""
+
+    def export(self, side: str, samples: list[State]) -> State:
+        """Columns of a side's table from the kept states."""
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """Everything that a fit needs; `features` names the groups of each side."""
+
+    work: str
+    model: str
+    relations: Relations
+    sampler: Any
+    blocks: dict[str, int]
+    features: dict[str, tuple[str, ...]]
+    max_iter: int
+    burn_in: int
+    samples: int
+    tol: float
+    patience: int
+    threads: int
+
+    @property
+    def root(self) -> str:
+        """The fit's own folder: see `recspark.engine.plan.Plan.root`; its length says which samples are kept."""
+        length = (self.max_iter, self.burn_in, self.samples)
+        identity = (self.relations.digest, type(self.sampler).__name__, asdict(self.sampler), self.blocks, self.features, length)
+        return f"{self.work}/fit-{fingerprint(*identity)[:16]}"
+
+    @property
+    def sides(self) -> list[str]:
+        return [side.name for side in self.relations.sides]
+
+    def jobs(self, side: str) -> list[tuple[str, int]]:
+        """(side, block) of every block of a side."""
+        return [(side, block) for block in range(self.blocks[side])]
+
+    def kept(self, iterations: int) -> list[int]:
+        """Which iterations the model's samples are from, if so many were made: spread evenly after the burn-in."""
+        first = min(self.burn_in, iterations - 1) + 1
+        return sorted({int(round(number)) for number in np.linspace(first, iterations, min(self.samples, iterations - first + 1))})
+
+
+def sample(spark: SparkSession, plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
+    """Run or resume the fit; the outcome, and what all rows share in each kept sample."""
+    store, runner = Store(plan.root), SparkRunner(spark)
+    with reporting(partial(read_history, store), plan.max_iter):
+        if all(count == 1 for count in plan.blocks.values()):
+            outcome = runner.map(_sample_in_task, [plan])[0]
+        else:
+            outcome = _sample(runner, plan)
+    for leftover in ("prepared.json", "blocks", "cuts", "states", "priors", "means", "shared", "iterations"):
+        store.delete(leftover)
+    return outcome
+
+
+def _sample_in_task(plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
+    return _sample(TaskRunner(plan.threads), plan)
+
+
+def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
+    started = time.perf_counter()
+    store = Store(plan.root)
+    if not store.exists("prepared.json"):
+        _prepare(runner, plan, store)
+    prepared = time.perf_counter() - started
+    history = read_history(store)
+    resumed_at = len(history)
+    while len(history) < plan.max_iter and not (len(history) > plan.burn_in + 1 and should_stop(history[plan.burn_in :], plan.tol, plan.patience)):
+        history.append(_iterate(runner, plan, store, len(history) + 1))
+        _prune(plan, store, len(history))
+    kept = [number for number in plan.kept(plan.max_iter) if number <= len(history)] or [len(history)]
+    runner.map(partial(_export, plan, kept), [job for side in plan.sides for job in plan.jobs(side)])
+    shared = [store.read_json(f"shared/{number:05d}.json") for number in kept]
+    return Fit(store.path(plan.model), history, len(history), resumed_at, prepared), shared
+
+
+def _prepare(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store) -> None:
+    runner.map(partial(_cut, plan), list(range(len(plan.sides))))
+    runner.map(partial(_build, plan), [(number, block) for number, side in enumerate(plan.sides) for block in range(plan.blocks[side])])
+    store.write_json("shared/00000.json", plan.sampler.begin(plan.relations))
+    store.write_json("prepared.json", {})
+
+
+def _cut(plan: SamplingPlan, side: int) -> None:
+    cut_side(Store(plan.root), plan.relations, side, plan.blocks[plan.sides[side]])
+
+
+def _build(plan: SamplingPlan, job: tuple[int, int]) -> None:
+    number, block = job
+    store, side = Store(plan.root), plan.sides[number]
+    build_relation(store, plan.relations, number, block, plan.sampler.ordered)
+    lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
+    store.save(state_of(side, 0, block), **plan.sampler.start(side, int(lo), int(hi - lo)))
+
+
+def _iterate(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store, iteration: int) -> dict[str, float]:
+    """One pass over all sides; commits and returns its metrics."""
+    started = time.perf_counter()
+    shared = store.read_json(f"shared/{iteration - 1:05d}.json")
+    runner.map(partial(_prior, plan, iteration), plan.sides)
+    for side in reversed(plan.sides):
+        drawn = runner.map(partial(_draw, plan, shared, iteration), plan.jobs(side))
+    watched = runner.map(partial(_watch, plan, shared, iteration), plan.jobs(plan.sides[0]))
+    shared, metrics = plan.sampler.close(_added([*drawn, *watched]), shared, plan.relations, iteration)
+    seconds = time.perf_counter() - started
+    row = {"iteration": iteration, **metrics, "seconds": seconds, "ratings_per_second": plan.relations.rows / seconds}
+    store.write_json(f"shared/{iteration:05d}.json", shared)
+    store.write_json(f"iterations/{iteration:05d}.json", row)
+    return row
+
+
+def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    sums: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            sums[key] = sums[key] + value if key in sums else value
+    return sums
+
+
+def _prior(plan: SamplingPlan, iteration: int, side: str) -> None:
+    """Worker: the prior of a whole side."""
+    store, root = Store(plan.root), Store(plan.relations.root)
+    states = [store.load(state_of(side, iteration - 1, block)) for block in range(plan.blocks[side])]
+    own = {key: np.concatenate([state[key] for state in states]) for key in states[0]} if len(states) > 1 else states[0]
+    before = store.load(f"priors/{side}-{iteration - 1:05d}") if iteration > 1 else {}
+    features = {group: root.load(f"features/{side}/{group}") for group in plan.features[side]}
+    store.save(f"priors/{side}-{iteration:05d}", **plan.sampler.draw_prior(side, features, own, before, iteration))
+
+
+def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
+    """Worker: the entities of one block."""
+    side, block = job
+    store, entry = Store(plan.root), f"blocks/{side}-{block:05d}"
+    lo, hi = (int(cut) for cut in store.load(f"cuts/{side}")["cuts"][block : block + 2])
+    own, prior = store.load(state_of(side, iteration - 1, block)), store.load(f"priors/{side}-{iteration:05d}")
+    prior = {key: value[lo:hi] if key in own else value for key, value in prior.items()}
+    table = _table(plan, store, entry, iteration, newest=plan.sides.index(side) + 1)
+    rows = store.load(f"{entry}/train")
+    state, sums = plan.sampler.draw_block(side, lo, rows, table, own, prior, shared, iteration, plan.threads)
+    store.save(state_of(side, iteration, block), **state)
+    return sums
+
+
+def _watch(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
+    """Worker: what the new states say of the rows of one block of the first side."""
+    side, block = job
+    store, entry = Store(plan.root), f"blocks/{side}-{block:05d}"
+    roles = [*(["train"] if plan.sampler.ordered else []), *plan.relations.watched]
+    if not roles:
+        return {}
+    table, sums = _table(plan, store, entry, iteration, newest=0), {}
+    number = max(iteration - 1 - plan.burn_in, 0)
+    before = store.load(f"means/{block:05d}-{iteration - 1:05d}") if number else {}
+    means = {}
+    for role in roles:
+        rows = store.load(f"{entry}/rows-{role}")
+        mean = before.get(role, np.zeros(len(rows["values"])))
+        means[role], part = plan.sampler.watch(role, rows, table, shared, mean, number, plan.threads)
+        sums |= part
+    store.save(f"means/{block:05d}-{iteration:05d}", **{role: mean for role, mean in means.items() if role != "train"})
+    return sums
+
+
+def _table(plan: SamplingPlan, store: Store, entry: str, iteration: int, newest: int) -> State:
+    """The states of the entities that a block needs, none last; sides from number `newest` on are those of this iteration."""
+    needed = store.load(f"{entry}/needed")["needed"]
+    pieces, first = [], 0
+    for number, side in enumerate(plan.sides):
+        for block in range(plan.blocks[side]):
+            state = store.load(state_of(side, iteration if number >= newest else iteration - 1, block))
+            n = len(next(iter(state.values())))
+            lo, hi = np.searchsorted(needed, (first, first + n))
+            whole = hi - lo == n
+            pieces.append(state if whole else {key: value[needed[lo:hi] - first] for key, value in state.items()})
+            first += n
+    none = {key: np.zeros((1, *value.shape[1:]), value.dtype) for key, value in pieces[0].items()}
+    return {key: np.concatenate([piece[key] for piece in (*pieces, none)]) for key in none}
+
+
+def _prune(plan: SamplingPlan, store: Store, last: int) -> None:
+    """Drop what neither a resumed fit nor the model can need: all but the last two iterations, and the states of the samples."""
+    old = last - 2
+    if old < 0:
+        return
+    for side in plan.sides:
+        store.delete(f"priors/{side}-{old:05d}")
+        if old not in plan.kept(plan.max_iter):
+            for _, block in plan.jobs(side):
+                store.delete(state_of(side, old, block))
+    for _, block in plan.jobs(plan.sides[0]):
+        store.delete(f"means/{block:05d}-{old:05d}")
+
+
+def _export(plan: SamplingPlan, kept: list[int], job: tuple[str, int]) -> None:
+    """Worker: write one block's rows of a side's table as Parquet."""
+    side, block = job
+    store, [which] = Store(plan.root), [side_ for side_ in plan.relations.sides if side_.name == side]
+    lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
+    columns = plan.sampler.export(side, [store.load(state_of(side, number, block)) for number in kept])
+    if which.by_id:
+        table = Store(plan.relations.root).load_table(f"ids/{side}").slice(lo, hi - lo)
+    else:
+        table = pa.table({"id": np.arange(lo, hi)})
+    table = table.append_column("count", as_arrow(np.diff(store.load(f"blocks/{side}-{block:05d}/train")["indptr"])))
+    for key, array in columns.items():
+        table = table.append_column(key, as_arrow(array))
+    store.fs.create_dir(store.at(f"{plan.model}/{side}"), recursive=True)
+    pq.write_table(table, store.at(f"{plan.model}/{side}/part-{block:05d}.parquet"), filesystem=store.fs)
+
+
+def state_of(side: str, iteration: int, block: int) -> str:
+    """The entry of a block's state after an iteration."""
+    return f"states/{side}-{iteration:05d}-{block:05d}"

@@ -1,0 +1,212 @@
+"""Factorization machines by Gibbs sampling (solver mcmc) or alternating least squares (als) as steps of `recspark.engine.sampling`."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+
+from recspark.engine.plan import State
+from recspark.engine.relations import ENTITY_WORK, Relations
+from recspark.kernels import gibbs
+from recspark.kernels.als import padded_rows
+from recspark.kernels.random import normal_rows
+from recspark.kernels.threads import over_rows
+
+#: scores of an ordered model are counted in so many bins from -EDGE to EDGE, where a probability is 0 or 1 to 1e-15
+BINS, EDGE = 8192, 8.0
+
+#: passes over the cuts in an iteration
+CUT_PASSES = 5
+
+
+@dataclass(frozen=True)
+class FMSampler:
+    """Hyper-parameters of `recspark.kernels.gibbs`.
+
+    Precisions have the prior Gamma(1/2, 1/2), means N(0, 1 / precision): libFM's (Rendle 2012, section 4.4). With ``noise = 0`` the fit is
+    the mode for the fixed penalties ``reg`` (entities around their features, biases) and ``feature_reg`` instead.
+
+    levels
+        Ratings of an ordered model, ascending; empty: a normal one. With two levels the one cut is 0.
+    """
+
+    rank: int
+    noise: float
+    reg: float
+    feature_reg: float
+    stdev: float
+    levels: tuple[float, ...]
+    clip: tuple[float, float]
+    seed: int
+
+    @property
+    def ordered(self) -> bool:
+        return len(self.levels) > 0
+
+    def begin(self, relations: Relations) -> dict[str, Any]:
+        """Offset, precision, and cuts where the shares of levels would put them were all scores 0."""
+        cuts: list[float] = []
+        if self.ordered:
+            # even shares: the first iterations move them
+            cuts = [0.0] if len(self.levels) == 2 else ndtri(np.arange(1, len(self.levels)) / len(self.levels)).tolist()
+        return {"offset": 0.0 if self.ordered else relations.mean, "alpha": 1.0, "cuts": cuts}
+
+    def start(self, side: str, first: int, n: int) -> State:
+        """Normal vectors, a function of (seed, side, position), and no biases."""
+        factors = normal_rows(self.seed, _number(side), first, n, self.rank) * np.float32(self.stdev)
+        return {"factors": padded_rows(factors), "bias": np.zeros(n, np.float32)}
+
+    def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
+        """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of features.
+
+        ``factors, bias``: the mean of each entity; ``center, precision`` (rank + 1); a group's own ``factors-GROUP, bias-GROUP``.
+        """
+        draw = np.random.default_rng((self.seed, iteration, _number(side)))
+        factors, bias = np.array(own["factors"]), np.array(own["bias"])
+        center = np.zeros(self.rank + 1)
+        if before:
+            factors, bias, center = factors - before["factors"], bias - before["bias"], before["center"]
+        residual, residual_bias, center, precision = self._hyper(draw, factors, bias, center)
+        prior: State = {}
+        for number, (group, csc) in enumerate(features.items()):
+            columns = len(csc["indptr"]) - 1
+            vectors = np.array(before[f"factors-{group}"]) if before else padded_rows(np.zeros((columns, self.rank), np.float32))
+            weights = np.array(before[f"bias-{group}"]) if before else np.zeros(columns, np.float32)
+            group_precision = self._precision(draw, columns, vectors, weights)
+            key = self._keys(iteration, side, 10 + number)[0]
+            around, own_precision = _split(precision), _split(group_precision)
+            gibbs.draw_features(
+                csc["indptr"], csc["entities"], csc["values"], vectors, weights, residual, residual_bias, *around, *own_precision, np.float32(self.noise), key, self.rank
+            )
+            prior |= {f"factors-{group}": vectors, f"bias-{group}": weights}
+        means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
+        return prior | means | {"center": center, "precision": precision}
+
+    def _hyper(self, draw: np.random.Generator, factors: np.ndarray, bias: np.ndarray, center: np.ndarray):
+        """A new precision and center of a side; what the latter and the features leave of the entities."""
+        n = len(bias)
+        if not self.noise:
+            return factors, bias, center, np.full(self.rank + 1, self.reg)
+        rows = np.concatenate([factors[:, : self.rank], bias[:, None]], axis=1).astype(np.float64)
+        precision = draw.gamma((2 + n) / 2, 2 / (1 + np.square(rows).sum(axis=0) + center**2))
+        rows += center
+        center = rows.sum(axis=0) / (n + 1) + draw.standard_normal(self.rank + 1) / np.sqrt((n + 1) * precision)
+        rows -= center
+        return padded_rows(rows[:, : self.rank].astype(np.float32)), rows[:, self.rank].astype(np.float32), center, precision
+
+    def _precision(self, draw: np.random.Generator, n: int, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """A new precision of a group's vectors around 0."""
+        if not self.noise:
+            return np.full(self.rank + 1, self.feature_reg)
+        squares = np.append(np.square(vectors[:, : self.rank], dtype=np.float64).sum(axis=0), np.square(weights, dtype=np.float64).sum())
+        return draw.gamma((1 + n) / 2, 2 / (1 + squares))
+
+    def draw_block(
+        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int, threads: int
+    ) -> tuple[State, dict[str, float]]:
+        """New vectors of a block's entities, and what they leave of its ratings."""
+        state = {"factors": np.array(own["factors"]), "bias": np.array(own["bias"])}
+        out = over_rows(
+            gibbs.draw_entities,
+            np.diff(rows["indptr"]) + ENTITY_WORK,
+            threads,
+            *(rows["indptr"], rows["places"], rows["values"], table["factors"], table["bias"], state["factors"], state["bias"]),
+            *(prior["factors"], prior["bias"], *_split(prior["precision"]), np.float32(shared["alpha"]), shared["offset"]),
+            *(np.float32(self.noise), self._keys(iteration, side, 0), first, self._cuts(shared), self.rank),
+        )
+        left, left_square, failed = np.sum(out, axis=0) if out else (0.0, 0.0, 0)
+        return state, {"left": float(left), "left_square": float(left_square), "failed": int(failed)}
+
+    def watch(
+        self, role: str, rows: State, table: State, shared: dict[str, Any], mean: np.ndarray, number: int, threads: int
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Training rows: counts of scores by level. Others: the running mean of predictions, and its errors."""
+        n, cuts = len(rows["values"]), self._cuts(shared)
+        score, work = np.empty(n), np.ones(n)
+        over_rows(gibbs.scores, work, threads, rows["places"], table["factors"], table["bias"], shared["offset"], score)
+        if role == "train":
+            counts = np.zeros((len(self.levels), BINS), np.int64)
+            gibbs.count_scores(0, n, score, rows["values"], EDGE, counts)
+            return mean, {"counts": counts}
+        if self.ordered:
+            prediction = np.empty(n)
+            over_rows(gibbs.expected_levels, work, threads, score, cuts, np.array(self.levels), prediction)
+            score = prediction
+        mean = mean + (score - mean) / (number + 1)
+        errors = rows["values"] - np.clip(mean, *self.clip)
+        return mean, {f"{role}_error": float(errors @ errors), f"{role}_weight": float(n)}
+
+    def close(self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+        """New precision, offset and cuts; RMSE of the scores that were just drawn, and of the mean prediction for watched rows.
+
+        Raises
+        ------
+        FloatingPointError
+            Where the numbers have left the range of floats.
+        """
+        if sums["failed"] or not np.isfinite(sums["left_square"]):
+            raise FloatingPointError(
+                f"iteration {iteration} has no numbers to go on with ({sums['failed']} systems failed): lower initStd, or raise regParam with solver als"
+            )
+        draw = np.random.default_rng((self.seed, iteration, 1))
+        metrics = {f"{key.removesuffix('_error')}_rmse": float(np.sqrt(sums[key] / sums[key.replace("_error", "_weight")])) for key in sums if key.endswith("_error")}
+        n, square = relations.rows, max(sums["left_square"], 1e-9)
+        metrics["objective"] = square / n
+        if self.ordered:
+            return shared | {"cuts": _draw_cuts(draw, sums["counts"], shared["cuts"]) if len(self.levels) > 2 else shared["cuts"]}, metrics
+        metrics["train_rmse"] = float(np.sqrt(square / n))
+        alpha = draw.gamma((1 + n) / 2, 2 / (1 + square)) if self.noise else 1.0
+        offset = shared["offset"] + sums["left"] / n + self.noise * draw.standard_normal() / np.sqrt(alpha * n)
+        return {"offset": float(offset), "alpha": float(alpha), "cuts": []}, metrics
+
+    def export(self, side: str, samples: list[State]) -> State:
+        """``features``: the vectors of all samples one after the other, over the root of their number, so that a product is a mean of products; ``bias``
+        their mean; ``biases`` of each."""
+        scale = np.float32(1 / np.sqrt(len(samples)))
+        biases = np.stack([sample["bias"] for sample in samples], axis=1)
+        features = np.concatenate([sample["factors"][:, : self.rank] for sample in samples], axis=1) * scale
+        return {"features": np.ascontiguousarray(features), "bias": biases.mean(axis=1), "biases": np.ascontiguousarray(biases)}
+
+    def _keys(self, iteration: int, side: str, purpose: int) -> np.ndarray:
+        return np.random.SeedSequence((self.seed, iteration, _number(side), purpose)).generate_state(2, np.uint64)
+
+    def _cuts(self, shared: dict[str, Any]) -> np.ndarray:
+        return np.array([-np.inf, *shared["cuts"], np.inf]) if self.ordered else np.empty(0)
+
+
+def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float]) -> list[float]:
+    """Metropolis steps on the first cut and the logarithms of the gaps, latent values integrated out; each as long as its own curvature asks for."""
+
+    def placed(at: np.ndarray) -> np.ndarray:
+        return np.cumsum(np.append(at[0], np.exp(at[1:])))
+
+    def likelihood(at: np.ndarray) -> float:
+        return gibbs.binned_log_likelihood(counts, EDGE, np.array([-np.inf, *placed(at), np.inf]))
+
+    at, h = np.append(cuts[0], np.log(np.diff(cuts))), 1e-2
+    now = likelihood(at)
+    steps = np.empty(len(at))
+    for place, unit in enumerate(np.eye(len(at))):
+        bend = (likelihood(at + h * unit) + likelihood(at - h * unit) - 2 * now) / h**2
+        steps[place] = 2.4 / np.sqrt(max(-bend, 1.0))
+    for _ in range(CUT_PASSES):
+        for place in range(len(at)):
+            tried = at.copy()
+            tried[place] += steps[place] * draw.standard_normal()
+            then = likelihood(tried)
+            if np.log(draw.random()) < then - now:
+                at, now = tried, then
+    return placed(at).tolist()
+
+
+def _number(side: str) -> int:
+    return zlib.crc32(side.encode())
+
+
+def _split(values: np.ndarray) -> tuple[np.ndarray, np.float32]:
+    """Numbers of the factors' columns, and of the bias."""
+    return np.ascontiguousarray(values[:-1], np.float32), np.float32(values[-1])
