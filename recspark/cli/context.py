@@ -9,7 +9,9 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from recspark.config import Option, Section, build_sections
+from recspark.cli.audit import AuditOptions
+from recspark.cli.curves import CurveOptions
+from recspark.config import Check, Option, Section, build_sections
 from recspark.cli.model_section import ModelSection
 from recspark.cli.recommend import RecommendOptions
 from recspark.cli.update import UpdateOptions
@@ -20,6 +22,7 @@ from recspark.data.splits import SplitOptions
 from recspark.data.synthetic import SyntheticOptions
 from recspark.engine.session import SparkOptions
 from recspark.evaluation.evaluate import EvaluationOptions
+from recspark.features import FeatureOptions
 from recspark.tracking import Run, Tracker, TrackingOptions
 
 
@@ -30,15 +33,31 @@ class PathOptions(Section):
     lake = Option(str, "lake", "root folder or URI of the lake")
 
 
+class CrossvalidationOptions(Section):
+    """What is cross-validated over."""
+
+    name = "crossvalidation"
+    folds = Option(
+        list,
+        None,
+        "folds to run; not set: 1 to split.folds",
+        Check(lambda folds: bool(folds) and len(set(map(str, folds))) == len(folds), 'not empty, of different names, such as ["u1", "u2"]'),
+    )
+
+
 SECTIONS = (
     PathOptions,
     DataOptions,
     QualityOptions,
     SplitOptions,
+    FeatureOptions,
+    AuditOptions,
     ModelSection,
     EvaluationOptions,
     RecommendOptions,
     UpdateOptions,
+    CrossvalidationOptions,
+    CurveOptions,
     TrackingOptions,
     SparkOptions,
     SyntheticOptions,

@@ -20,11 +20,14 @@ JOBS = {
     "ingest": "read MovieLens or other ratings into the lake's tables",
     "index": "give users and items dense positions",
     "split": "cut the ratings into train, validation and test",
+    "audit": "prove that the features of a conf know nothing of the test rows",
     "train": "fit a model on a split's train rows",
     "evaluate": "measure a model on a split's test rows",
     "update": "take new ratings into a model without training it again",
     "recommend": "write the best items of users, or show those of one",
     "pipeline": "ingest, index, split, train and evaluate",
+    "crossvalidate": "pipeline, for every fold of a split: means and deviations",
+    "curves": "draw the RMSE by epoch of several models in one figure",
     "demo": "the pipeline on generated data, several models side by side",
     "sync": "send the runs that were kept while MLflow could not be reached",
 }
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     log.setLevel(logging.WARNING if options.quiet else logging.INFO)
     try:
-        summary = _run(options.job, options.conf_file, options.set)
+        summary = _run(options.job, options.conf_file, [*options.set, *_named_models(options)])
     except RecsparkError as error:
         log.error("%s", error)
         return error.exit_code
@@ -61,13 +64,22 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file")
         job.add_argument("--quiet", action="store_true", help="only warnings and errors on stderr")
         if name == "recommend":
-            job.add_argument("--user", dest="set", action="append", metavar="ID", type=_one_user, help="show this user's list, write nothing")
+            text = "show this user's list, write nothing"
+            job.add_argument("--user", dest="set", action="append", metavar="ID", type=_one_user, help=text)
+        if name == "curves":
+            job.add_argument("models", nargs="*", metavar="NAME", help="models of the lake")
     return parser
 
 
 def _one_user(user: str) -> str:
     """What ``--user`` is short for; the quotes keep an id text, whatever TOML would make of it."""
     return f"recommend.user={json.dumps(user)}"
+
+
+def _named_models(options: argparse.Namespace) -> list[str]:
+    """What names after `curves` are short for."""
+    names = getattr(options, "models", None)
+    return [f"curves.models={json.dumps(names)}"] if names else []
 
 
 def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str, Any]:
@@ -90,9 +102,10 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
 
 def _job(name: str) -> Callable[[Any], dict[str, Any]]:
-    from recspark.cli import demo, recommend, stages, update
+    from recspark.cli import audit, crossvalidate, curves, demo, recommend, stages, update
 
-    return (vars(stages) | {"demo": demo.demo, "update": update.update, "recommend": recommend.recommend})[name]
+    own = {"audit": audit.audit, "crossvalidate": crossvalidate.crossvalidate, "curves": curves.curves, "demo": demo.demo}
+    return (vars(stages) | own | {"update": update.update, "recommend": recommend.recommend})[name]
 
 
 def _plain(value: Any) -> Any:

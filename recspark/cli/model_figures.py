@@ -10,37 +10,55 @@ from recspark.evaluation import plots
 from recspark.models.factor_model import FactorModel, Summary
 from recspark.tracking import Run
 
-#: popular items whose neighbours are shown, and how many of them
-SHOWN_ITEMS, NEIGHBOURS = 10, 5
+#: popular items whose neighbours are shown, and how many of them, of how many that are looked at, with how many ratings at least
+SHOWN_ITEMS, NEIGHBOURS, LOOKED_AT, LEAST_RATINGS = 10, 5, 100, 20
 
 
-def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary, name: str) -> None:
+def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) -> None:
     """Log ``figures/rmse_by_epoch.png``, ``figures/biases.png`` and ``similar_items.csv``, each where the model has what it shows."""
-    curve = summary.curve
-    if any(column.endswith("_rmse") for column in curve):
-        run.figure(plots.plot_curves(curve.rename(columns={"iteration": "epoch"}).assign(run=name)), "figures/rmse_by_epoch.png")
-    if model.is_biased:
-        run.figure(plots.plot_biases(bias_histogram(model)), "figures/biases.png")
+    curve = summary.curve.rename(columns={"iteration": "epoch"})
+    has_rmse = any(column.endswith("_rmse") for column in curve)
+    if has_rmse:
+        unit = "preferences, 0 or 1" if job["model"].params.get("implicitPrefs") else "rating units"
+        run.figure(plots.plot_curves(curve, unit), "figures/rmse_by_epoch.png")
+    # what was counted, in no iteration, was not learned
+    if model.is_biased and summary.history:
+        run.figure(plots.plot_biases(bias_histogram(model), "rating units" if has_rmse else "score units"), "figures/biases.png")
     if model.rank:
         run.text(similar_items(job, model).to_csv(index=False), "similar_items.csv")
 
 
 def bias_histogram(model: FactorModel) -> pd.DataFrame:
-    """How many users and items have which bias: side, bias (the middle of a bin of a tenth), n."""
-    tables = {"users": model.userBiases, "items": model.itemBiases}
-    counted = [table.groupBy(F.round("bias", 1).alias("bias")).agg(F.count(F.lit(1)).alias("n")).toPandas().assign(side=side) for side, table in tables.items()]
-    return pd.concat(counted).sort_values(["side", "bias"])
+    """How many users and items have which bias: side, bias (the middle of a bin of a tenth), n; with an empty bin at both ends."""
+    number = F.count(F.lit(1)).alias("n")
+    sides = []
+    for side, table in (("items", model.itemBiases), ("users", model.userBiases)):
+        counts = table.groupBy(F.round(F.col("bias") * 10).cast("int").alias("bin")).agg(number).toPandas().set_index("bin")["n"]
+        counts = counts.reindex(range(counts.index.min() - 1, counts.index.max() + 2), fill_value=0)
+        sides.append(pd.DataFrame({"side": side, "bias": counts.index / 10, "n": counts.to_numpy()}))
+    return pd.concat(sides, ignore_index=True)
 
 
 def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
-    """The items most like the most rated ones by cosine, a row a pair: item, similar item, similarity; titles where the lake has them."""
-    popular = model.itemBiases.orderBy(F.desc("count"), "id").limit(SHOWN_ITEMS).toPandas()
-    column = model.getItemCol()
-    pairs = model.similarItems(popular["id"].tolist(), NEIGHBOURS).select(column, F.inline("similar").alias("like", "similarity")).toPandas()
-    rows = pairs.set_axis(["item_id", "like_id", "similarity"], axis=1).merge(popular[["id", "count"]], left_on="item_id", right_on="id")
-    rows = rows.sort_values(["count", "item_id", "similarity"], ascending=[False, True, False])[["item_id", "like_id", "similarity"]]
-    if job.lake.exists("tables/items"):
-        titles = job.read("tables/items").filter(F.col("item_id").isin([*set(rows["item_id"]) | set(rows["like_id"])])).toPandas()
-        names = titles.set_index("item_id")["title"] if "title" in titles else pd.Series(dtype=object)
-        rows = rows.assign(title=rows["item_id"].map(names), like_title=rows["like_id"].map(names))
-    return rows
+    """The items most like the most rated ones by cosine, a row a pair: item_id, like_id, similarity; titles where the lake has them.
+
+    Items with fewer than `LEAST_RATINGS` ratings, which are alike by chance, are left out.
+    """
+    popular = [row.id for row in model.itemBiases.orderBy(F.desc("count"), "id").limit(SHOWN_ITEMS).collect()]
+    similar = model.similarItems(popular, LOOKED_AT)
+    pairs = similar.select(model.getItemCol(), F.inline("similar").alias("like_id", "similarity")).toPandas()
+    pairs.columns = ["item_id", "like_id", "similarity"]
+    found = (F.col("count") >= LEAST_RATINGS) & F.col("id").isin(pairs["like_id"].unique().tolist())
+    known = [row.id for row in model.itemBiases.filter(found).collect()]
+    rows = pairs[pairs["like_id"].isin(known)].groupby("item_id", sort=False).head(NEIGHBOURS)
+    rows = rows.sort_values("item_id", key=lambda ids: ids.map(popular.index), kind="stable")
+    titles = _titles(job, {*rows["item_id"], *rows["like_id"]}) if job.lake.exists("tables/items") else {}
+    columns = {"item_id": rows["item_id"], "title": rows["item_id"].map(titles), "like_id": rows["like_id"]}
+    return pd.DataFrame(columns | {"like_title": rows["like_id"].map(titles), "similarity": rows["similarity"].round(3)})
+
+
+def _titles(job: Context, items: set) -> dict:
+    """Item id -> title (year), of those of `items` that the lake's table names."""
+    table = job.read("tables/items").filter(F.col("item_id").isin([*items]))
+    years = F.when(F.col("year").isNotNull(), F.format_string(" (%d)", "year")).otherwise("")
+    return dict(table.select("item_id", F.concat("title", years)).collect())

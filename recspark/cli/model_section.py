@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from recspark import models
-from recspark.config import Check, Option, one_of, unknown_key
+from recspark.config import Option, one_of, unknown_key
+from recspark.data.lake import FILE_NAME
 from recspark.models.params import Configurable
 
 #: estimators by the value of ``model.type``
-ESTIMATORS = {"als": "ALS", "mf": "MatrixFactorization", "baseline": "Baseline"}
+ESTIMATORS = {"als": "ALS", "mf": "MatrixFactorization", "baseline": "Baseline", "popularity": "Popularity"}
 
 #: set by the jobs: the lake has one name for each column, and work goes to the lake
 _FIXED = ("userCol", "itemCol", "ratingCol", "predictionCol", "weightCol", "validationCol", "workDir")
-
-_FILE_NAME = Check(lambda name: re.fullmatch(r"\w[\w.-]*", name) is not None, "of letters, digits, dots, hyphens and underscores")
 
 
 class ModelSection:
@@ -23,7 +21,7 @@ class ModelSection:
 
     name = "model"
     type = Option(str, "als", "estimator", one_of(*ESTIMATORS))
-    model_name = Option(str, None, "the model is kept as models/NAME", _FILE_NAME)
+    model_name = Option(str, None, "the model is kept as models/NAME", FILE_NAME)
 
     def __init__(self, **values: Any) -> None:
         self.kind = self.type.parse("model.type", values.pop("type", self.type.default))

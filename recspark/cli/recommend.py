@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
+from recspark.cli.versions import rated_pairs
 from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, RecsparkError
@@ -107,9 +108,7 @@ def _seen(job: Context, manifest: dict[str, Any]) -> DataFrame:
     """What users are known to have rated: the rows of the model's split but those of test, and those that updated the model."""
     product = manifest["split"]
     counts = job.lake.require(product, "split")["counts"]
-    tables = [f"{product}/{part}" for part, rows in counts.items() if rows and part != "test"]
-    tables += [f"{batch}/ratings" for batch in manifest.get("updates", [])]
-    return reduce(DataFrame.unionByName, (job.read(table).select("user_id", "item_id") for table in tables))
+    return rated_pairs(job, manifest, *(f"{product}/{part}" for part, rows in counts.items() if rows and part != "test"))
 
 
 def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
@@ -129,7 +128,8 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
     if kept.isEmpty():
         genres = sorted(row[0] for row in items.select(F.explode("genres")).distinct().collect())
         what = ", ".join(f"recommend.{key} = {value!r}" for key, value in given.items())
-        raise ConfigError(f"{what} is not allowed: it must leave an item of tables/items, whose genres are {', '.join(genres) or 'not known'}")
+        known = ", ".join(genres) or "not known"
+        raise ConfigError(f"{what} is not allowed: it must leave an item of tables/items, whose genres are {known}")
     return kept if chosen is None else kept.join(chosen, "item_id", "left_semi")
 
 
@@ -143,7 +143,8 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
         try:
             return job.spark.read.parquet(value).select(column)
         except AnalysisException as error:
-            raise ConfigError(f"recommend.{option} = {value!r} is not allowed: it must be a Parquet table with {column} ({error.getCondition()})") from None
+            reason = f"it must be a Parquet table with {column} ({error.getCondition()})"
+            raise ConfigError(f"recommend.{option} = {value!r} is not allowed: {reason}") from None
     kind = known.schema["id"].dataType
     convert = str if isinstance(kind, StringType) else int
     try:

@@ -53,8 +53,9 @@ def train(job: Context) -> dict[str, Any]:
     with job.running("train", "model") as run:
         parts = {part: job.read(f"{product}/{part}") for part, rows in manifest["counts"].items() if rows and part != "update"}
         columns = {"userCol": "user_id", "itemCol": "item_id", "workDir": job.lake.path(f"work/{options.product}")}
-        estimator = options.estimator(**columns, **options.params).watch(**{part: parts[part] for part in parts if part != "train"})
-        model = estimator.fit(parts["train"])
+        estimator = options.estimator(**columns, **options.params)
+        watched = {part: rows for part, rows in parts.items() if part != "train"}
+        model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
         with job.lake.publish(f"models/{options.product}", fingerprint(manifest["fingerprint"], options.as_dict())) as publication:
             model.write().save(publication.path("").rstrip("/"))
             publication.manifest.update(split=product, params=options.as_dict(), history=model.summary.history)
@@ -64,7 +65,7 @@ def train(job: Context) -> dict[str, Any]:
         run.params({"estimator": estimator.values()})
         run.curve(model.summary.history)
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
-        log_figures(job, run, FactorModel.load(job.lake.path(f"models/{options.product}")), model.summary, options.product)
+        log_figures(job, run, FactorModel.load(job.lake.path(f"models/{options.product}")), model.summary)
         example = parts["test"].select("user_id", "item_id").limit(3).toPandas()
         run.model(Scorer, job.lake.path(f"models/{options.product}"), example)
         return summary
@@ -72,7 +73,7 @@ def train(job: Context) -> dict[str, Any]:
 
 def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
     fit = model.summary
-    last = fit.history[fit.best_iteration - 1]
+    last = fit.history[fit.best_iteration - 1] if fit.history else {}
     facts = {"model": name, "iterations": len(fit.history), "best_iteration": fit.best_iteration, "resumed_at": fit.resumed_at}
     metrics = {key: last[key] for key in last if key.endswith("_rmse") or key == "objective"}
     return facts | metrics | {"fit_seconds": fit.fit_seconds, "prepare_seconds": fit.prepare_seconds}
@@ -97,9 +98,10 @@ def evaluate(job: Context) -> dict[str, Any]:
         if result.per_user is not None:
             result.per_user.unpersist()
         run.metrics(result.metrics)
-        run.figure(plots.plot_distribution(result.histogram), "figures/predicted_vs_actual.png")
-        run.figure(plots.plot_residuals(result.slices), "figures/residuals.png")
-        run.text(result.slices.to_csv(index=False), "slices.csv")
+        if result.slices is not None:
+            run.figure(plots.plot_distribution(result.histogram), "figures/predicted_vs_actual.png")
+            run.figure(plots.plot_residuals(result.slices), "figures/residuals.png")
+            run.text(result.slices.to_csv(index=False), "slices.csv")
         return {"model": name, **result.metrics, "evaluate_seconds": time.perf_counter() - started}
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.cli.versions import copy_product, keep_version
 from recspark.config import Option, Section, above, at_least
 from recspark.data.batch import publish_batch
 from recspark.data.generic import GENERIC, DataOptions
 from recspark.data.index import grow_index
-from recspark.data.lake import Lake, fingerprint
+from recspark.data.lake import fingerprint
 from recspark.engine.session import default_threads
 from recspark.errors import ConfigError
 from recspark.models.factor_tables import FactorTables
@@ -94,29 +93,11 @@ def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dic
     version = keep_version(lake, name, manifest)
     grow_index(job.spark, lake, batch)
     with lake.publish(f"models/{name}", fingerprint(manifest["fingerprint"], batch)) as publication:
-        _copy(lake, f"models/{name}", publication.product)
+        copy_product(lake, f"models/{name}", publication.product)
         folded.write(publication.path("").rstrip("/"))
         lineage = {"version": version + 1, "previous": f"models/{name}-v{version}", "updates": [*manifest.get("updates", []), batch]}
         publication.manifest.update({**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": counts})
     return publication.manifest
-
-
-def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
-    """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other model is replaced."""
-    found = {int(match[1]): other for other in lake.names("models") if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))}
-    kept = {number: lake.manifest(f"models/{other}") or {} for number, other in found.items()}
-    for number, other in kept.items():
-        if other.get("fingerprint") == manifest["fingerprint"]:
-            return number
-    number = max([manifest.get("version", 1), *(taken + 1 for taken in kept)])
-    with lake.publish(f"models/{name}-v{number}", manifest["fingerprint"]) as publication:
-        _copy(lake, f"models/{name}", publication.product)
-        publication.manifest.update({**manifest, "version": number})
-    return number
-
-
-def _copy(lake: Lake, product: str, target: str) -> None:
-    pafs.copy_files(lake.at(product), lake.at(target), source_filesystem=lake.fs, destination_filesystem=lake.fs)
 
 
 def _ratings(job: Context, manifest: dict[str, Any], batch: str) -> tuple[pa.Table, list[pa.Table]]:

@@ -57,9 +57,10 @@ class Folder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a small JSON file whole: under another name first, then renamed."""
-        self._write_whole(name, json.dumps(content, indent=2, sort_keys=True, default=str).encode())
+        self.write_bytes(name, json.dumps(content, indent=2, sort_keys=True, default=str).encode())
 
-    def _write_whole(self, name: str, content: bytes) -> None:
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a small file whole, as `write_json` does."""
         target = self.at(name)
         self.fs.create_dir(target.rpartition("/")[0], recursive=True)
         part = f"{target}.{uuid.uuid4().hex[:8]}.part"

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from recspark.config import Check
 from recspark.data.folder import Folder
 from recspark.errors import RecsparkError
+
+#: what a product may be called
+FILE_NAME = Check(lambda name: re.fullmatch(r"\w[\w.-]*", name) is not None, "of letters, digits, dots, hyphens and underscores")
 
 
 class Lake(Folder):

@@ -40,6 +40,17 @@ def random(df: DataFrame, options: Any) -> DataFrame:
     return df.withColumn(PART, F.when(test, "test").when(in_validation(options), "validation").otherwise("train"))
 
 
+def stratified(df: DataFrame, options: Any) -> DataFrame:
+    """As `random`, with the rows of each item spread evenly: test has its share of each; items with too few rows for one only train."""
+    item = Window.partitionBy("item_id")
+    place = F.row_number().over(item.orderBy(draw(options.seed, "row", "user_id", "item_id"), "user_id")) - 1
+    count = F.count(F.lit(1)).over(item)
+    # an offset of its own for every item: what does not divide evenly falls to another fold each time
+    spread = (place + draw(options.seed, "offset", "item_id")) / count
+    test = (count >= (options.folds or 1 / options.testFraction)) & _held_out(spread, options)
+    return df.withColumn(PART, F.when(test, "test").when(in_validation(options), "validation").otherwise("train"))
+
+
 def new_users(df: DataFrame, options: Any) -> DataFrame:
     """Users are drawn; the older half of a drawn user's ratings (the larger where odd) goes to update, the newer to test."""
     held_out = _held_out(draw(options.seed, "user", "user_id"), options)
@@ -71,10 +82,10 @@ def leave_one_out(df: DataFrame, options: Any) -> DataFrame:
 
 #: every rule that needs nothing but the ratings, by the name of its kind
 RULES: dict[str, Callable[[DataFrame, Any], DataFrame]] = {
-    rule.__name__: rule for rule in (random, temporal, last, leave_one_out, new_users)
+    rule.__name__: rule for rule in (random, stratified, temporal, last, leave_one_out, new_users)
 }
 #: the kinds that can be cut into K folds
-FOLDED = ("random", "new_users")
+FOLDED = ("random", "stratified", "new_users")
 
 
 def time_at(df: DataFrame, share: float) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.config import Check, Option, Section, at_least, one_of, strictly_between
-from recspark.data.lake import Lake, fingerprint
+from recspark.data.lake import FILE_NAME, Lake, fingerprint
 from recspark.data.split_rules import FOLDED, PART, RULES, draw, in_validation
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 
@@ -21,7 +20,6 @@ class _Text(Option):
         return super().parse(key, str(value) if type(value) is int else value)
 
 
-_FILE_NAME = Check(lambda name: re.fullmatch(r"\w[\w.-]*", name) is not None, "of letters, digits, dots, hyphens and underscores")
 _SHARE_OR_NONE = Check(lambda value: 0 <= value < 1, "at least 0 and less than 1")
 
 
@@ -33,7 +31,7 @@ class SplitOptions(Section):
     testFraction = Option(float, 0.1, "share of the rows (new_users: of the users) in test; folds or n replace it", strictly_between(0, 1))
     validationFraction = Option(float, 0.0, "share of the rows outside test that validate; 0: none", _SHARE_OR_NONE)
     n = Option(int, None, "last: newest ratings of each user that are test, in place of testFraction", at_least(1))
-    folds = Option(int, None, "random, new_users: cut into so many folds, in place of testFraction", at_least(2))
+    folds = Option(int, None, "random, stratified, new_users: cut into so many folds, in place of testFraction", at_least(2))
     fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")
     sample = Option(int, None, "ratings to use, drawn by a hash; not set: all", at_least(1))
     seed = Option(int, 42, "seed of every draw")
@@ -47,7 +45,7 @@ class SplitOptions(Section):
             raise _useless("n", self.n, self.kind, "last")
         if self.folds and self.fold not in fold_names:
             raise ConfigError(f"split.fold = {self.fold!r} is not allowed: with split.folds = {self.folds} it must be 1 to {self.folds}")
-        if self.kind == "given" and not _FILE_NAME.holds(self.fold or ""):
+        if self.kind == "given" and not FILE_NAME.holds(self.fold or ""):
             raise ConfigError(f"split.fold = {self.fold!r} is not allowed: split.kind = 'given' needs the name of a split, such as u1")
         if self.fold and self.kind != "given" and not self.folds:
             raise _useless("fold", self.fold, self.kind, "given, or set split.folds")
@@ -56,7 +54,7 @@ class SplitOptions(Section):
 
 
 # an option called `name` can't be a class attribute, which names the section itself; it goes last because messages need the latter
-SplitOptions.options["name"] = _Text(str, "default", "the split is published as splits/NAME", _FILE_NAME)
+SplitOptions.options["name"] = _Text(str, "default", "the split is published as splits/NAME", FILE_NAME)
 
 
 def _useless(key: str, value: Any, kind: str, useful: str) -> ConfigError:

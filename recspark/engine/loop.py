@@ -17,18 +17,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from recspark.data.folder import Folder
 from recspark.engine.blocks import SIDES, build_block, build_cells, index_side, load_block, other, scatter_part
-from recspark.engine.plan import Given, Plan, factors
+from recspark.engine.plan import Plan, factors
 from recspark.engine.progress import reporting
 from recspark.engine.runner import SparkRunner, TaskRunner
+from recspark.engine.start import starting_state
 from recspark.engine.storage import Store
 from recspark.engine.sweeps import stages
 
@@ -148,23 +145,7 @@ def _build(plan: Plan, job: tuple[str, int]) -> None:
     cuts = store.load(f"cuts/{side}")["cuts"]
     first, last = int(cuts[block]), int(cuts[block + 1])
     index = store.load_table(f"index/{side}").slice(first, last - first)
-    given = _given(plan, side, index) if plan.initial else None
-    store.save(factors(side, 0, block), **plan.solver.start(side, first, index["count"].to_numpy(), given))
-
-
-def _given(plan: Plan, side: str, index: pa.Table) -> Given:
-    """What `plan.initial` has for the ids of a part of a side's index."""
-    fs, path = pafs.FileSystem.from_uri(f"{plan.initial}/{side}")
-    table = ds.dataset(path, filesystem=fs, format="parquet").to_table(columns=["id", "features", "bias"])
-    places = pd.Index(table["id"].to_pandas()).get_indexer(index["id"].to_pandas())
-    rows = np.flatnonzero(places >= 0)
-    chosen = table.take(places[rows])
-    features = chosen["features"].combine_chunks()
-    # a model without biases of its own keeps something else in their column
-    biased = (Folder(plan.initial).read_json("scorer.json") or {}).get("biased", True)
-    bias = chosen["bias"].to_numpy().astype(np.float32) * np.float32(biased)
-    flat = (features.flatten() if len(rows) else pa.array([], pa.float32())).to_numpy().astype(np.float32)
-    return rows, flat.reshape(len(rows), -1) if len(rows) else flat.reshape(0, 0), bias
+    store.save(factors(side, 0, block), **starting_state(plan, side, first, index))
 
 
 def _prune(store: Store, plan: Plan, history: Sequence[dict[str, float]]) -> None:

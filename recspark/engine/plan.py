@@ -20,6 +20,8 @@ Given = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Solver(Protocol):
     """An algorithm on blocks. It is pickled into tasks; it holds hyper-parameters, never data."""
 
+    #: the number of factors
+    rank: int
     #: what an iteration is made of: a name in `recspark.engine.sweeps.SWEEPS`
     sweep: str
     #: keys of a state that hold one row an id; all others are summed over blocks before a step reads them
@@ -61,11 +63,13 @@ class Plan:
     threads: int
     #: folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as without it
     initial: str | None = None
+    #: folder of tables of the same columns that are added to the starting factors and biases
+    added: str | None = None
 
     @property
     def root(self) -> str:
         """The fit's own folder: another input, algorithm or layout gets another one, so whatever is in it can be resumed."""
-        identity = (self.parts.digest, type(self.solver).__name__, asdict(self.solver), self.blocks, self.initial)
+        identity = (self.parts.digest, type(self.solver).__name__, asdict(self.solver), self.blocks, self.initial, self.added)
         return f"{self.work}/fit-{fingerprint(*identity)[:16]}"
 
     def side_jobs(self, side: str) -> list[tuple[str, int]]:

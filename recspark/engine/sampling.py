@@ -29,7 +29,7 @@ from recspark.engine.plan import State
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations, build_relation, cut_side
 from recspark.engine.runner import SparkRunner, TaskRunner
-from recspark.engine.storage import Store
+from recspark.engine.storage import HeldStore, Store
 
 
 class Sampler(Protocol):
@@ -112,20 +112,41 @@ def sample(spark: SparkSession, plan: SamplingPlan) -> tuple[Fit, list[dict[str,
 
 
 def _sample_in_task(plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
-    return _sample(TaskRunner(plan.threads), plan)
+    """All of it in this process: states stay in memory, and are written every `HELD_SECONDS`."""
+    _HELD[plan.root] = HeldStore(plan.root)
+    try:
+        return _sample(TaskRunner(plan.threads), plan)
+    finally:
+        del _HELD[plan.root]
+
+
+#: the stores that keep their states in memory, by the folder of the fit that runs in this process
+_HELD: dict[str, HeldStore] = {}
+
+#: seconds of work that a fit in one process may lose
+HELD_SECONDS = 2.0
+
+
+def _store(plan: SamplingPlan) -> Store:
+    return _HELD.get(plan.root) or Store(plan.root)
 
 
 def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
     started = time.perf_counter()
-    store = Store(plan.root)
+    store = _store(plan)
     if not store.exists("prepared.json"):
         _prepare(runner, plan, store)
     prepared = time.perf_counter() - started
     history = read_history(store)
-    resumed_at = len(history)
+    resumed_at, written = len(history), time.perf_counter()
     while len(history) < plan.max_iter and not (len(history) > plan.burn_in + 1 and should_stop(history[plan.burn_in :], plan.tol, plan.patience)):
         history.append(_iterate(runner, plan, store, len(history) + 1))
         _prune(plan, store, len(history))
+        if isinstance(store, HeldStore) and time.perf_counter() - written > HELD_SECONDS:
+            store.flush()
+            written = time.perf_counter()
+    if isinstance(store, HeldStore):
+        store.flush()
     kept = [number for number in plan.kept(plan.max_iter) if number <= len(history)] or [len(history)]
     runner.map(partial(_export, plan, kept), [job for side in plan.sides for job in plan.jobs(side)])
     shared = [store.read_json(f"shared/{number:05d}.json") for number in kept]
@@ -140,12 +161,12 @@ def _prepare(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store)
 
 
 def _cut(plan: SamplingPlan, side: int) -> None:
-    cut_side(Store(plan.root), plan.relations, side, plan.blocks[plan.sides[side]])
+    cut_side(_store(plan), plan.relations, side, plan.blocks[plan.sides[side]])
 
 
 def _build(plan: SamplingPlan, job: tuple[int, int]) -> None:
     number, block = job
-    store, side = Store(plan.root), plan.sides[number]
+    store, side = _store(plan), plan.sides[number]
     build_relation(store, plan.relations, number, block, plan.sampler.ordered)
     lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
     store.save(state_of(side, 0, block), **plan.sampler.start(side, int(lo), int(hi - lo)))
@@ -177,7 +198,7 @@ def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _prior(plan: SamplingPlan, iteration: int, side: str) -> None:
     """Worker: the prior of a whole side."""
-    store, root = Store(plan.root), Store(plan.relations.root)
+    store, root = _store(plan), Store(plan.relations.root)
     states = [store.load(state_of(side, iteration - 1, block)) for block in range(plan.blocks[side])]
     own = {key: np.concatenate([state[key] for state in states]) for key in states[0]} if len(states) > 1 else states[0]
     before = store.load(f"priors/{side}-{iteration - 1:05d}") if iteration > 1 else {}
@@ -188,7 +209,7 @@ def _prior(plan: SamplingPlan, iteration: int, side: str) -> None:
 def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
     """Worker: the entities of one block."""
     side, block = job
-    store, entry = Store(plan.root), f"blocks/{side}-{block:05d}"
+    store, entry = _store(plan), f"blocks/{side}-{block:05d}"
     lo, hi = (int(cut) for cut in store.load(f"cuts/{side}")["cuts"][block : block + 2])
     own, prior = store.load(state_of(side, iteration - 1, block)), store.load(f"priors/{side}-{iteration:05d}")
     prior = {key: value[lo:hi] if key in own else value for key, value in prior.items()}
@@ -202,7 +223,7 @@ def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple
 def _watch(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
     """Worker: what the new states say of the rows of one block of the first side."""
     side, block = job
-    store, entry = Store(plan.root), f"blocks/{side}-{block:05d}"
+    store, entry = _store(plan), f"blocks/{side}-{block:05d}"
     roles = [*(["train"] if plan.sampler.ordered else []), *plan.relations.watched]
     if not roles:
         return {}
@@ -252,7 +273,7 @@ def _prune(plan: SamplingPlan, store: Store, last: int) -> None:
 def _export(plan: SamplingPlan, kept: list[int], job: tuple[str, int]) -> None:
     """Worker: write one block's rows of a side's table as Parquet."""
     side, block = job
-    store, [which] = Store(plan.root), [side_ for side_ in plan.relations.sides if side_.name == side]
+    store, [which] = _store(plan), [side_ for side_ in plan.relations.sides if side_.name == side]
     lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
     columns = plan.sampler.export(side, [store.load(state_of(side, number, block)) for number in kept])
     if which.by_id:

@@ -27,6 +27,8 @@ DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # where a column was made, for error messages: half of the time of building a query
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # the kernels divide the cores among themselves: a BLAS that does so too would take each core twice
     "spark.executorEnv.OMP_NUM_THREADS": "1",
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,6 +85,50 @@ class Store(Folder):
             except OSError:
                 shutil.rmtree(part)
         return copy
+
+
+class HeldStore(Store):
+    """A store of one process that keeps what it saves in memory and writes it now and then: for steps of few milliseconds.
+
+    Files are always those of one moment, the last `flush`: entries first, then the JSON files that tell of them, then what was deleted.
+    """
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._entries: dict[str, dict[str, np.ndarray]] = {}
+        self._documents: dict[str, Any] = {}
+        self._unwritten: set[str] = set()
+        self._deleted: list[str] = []
+
+    def save(self, name: str, **arrays: np.ndarray) -> None:
+        self._entries[name] = arrays
+        self._unwritten.add(name)
+
+    def load(self, name: str) -> dict[str, np.ndarray]:
+        return self._entries.get(name) or super().load(name)
+
+    def write_json(self, name: str, content: Any) -> None:
+        self._documents[name] = content
+
+    def read_json(self, name: str) -> Any:
+        return self._documents[name] if name in self._documents else super().read_json(name)
+
+    def delete(self, name: str) -> None:
+        self._entries.pop(name, None)
+        if name in self._unwritten:
+            self._unwritten.remove(name)
+        else:
+            self._deleted.append(name)
+
+    def flush(self) -> None:
+        """Write all that was saved since the last time."""
+        for name in sorted(self._unwritten):
+            super().save(name, **self._entries[name])
+        for name, content in self._documents.items():
+            super().write_json(name, content)
+        for name in self._deleted:
+            super().delete(name)
+        self._unwritten, self._documents, self._deleted = set(), {}, []
 
 
 def _map(file: Path) -> np.ndarray:

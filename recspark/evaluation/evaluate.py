@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from recspark.config import Check, Option, Section, at_least
 from recspark.data.lake import Lake
 from recspark.data.lake import fingerprint as digest
-from recspark.errors import RecsparkError
+from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.ranking import Scorer, per_user_ranking, ranking_metrics
 from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, slice_table
 
@@ -38,8 +39,14 @@ class EvaluationOptions(Section):
         Check(_whole_and_distinct, "not empty, of different whole numbers from 1, such as [5, 10]"),
     )
     relevantThreshold = Option(float, None, "lowest rating of a relevant test item; not set: every test item is relevant")
+    ratings = Option(bool, True, "whether predictions are ratings, so that RMSE, slices and histogram mean something")
     ranking = Option(bool, True, "whether ranking metrics are computed where the model can score all items")
     binsPerUnit = Option(int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1))
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if not (self.ratings or self.ranking):
+            raise ConfigError("evaluation.ranking = False is not allowed with evaluation.ratings = False: nothing is left to measure")
 
 
 @dataclass(frozen=True)
@@ -47,14 +54,14 @@ class EvaluationResult:
     """What an evaluation found.
 
     metrics : flat, by name: ``rmse, mae, r2, bias``, counts of rows and users, ``ndcg_at_10`` ... ; NaN where undefined
-    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`)
-    histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`)
+    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None where predictions are no ratings
+    histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as slices
     per_user : ranking metrics of every test user, cached; None where no ranking was asked for
     """
 
     metrics: dict[str, float]
-    slices: pd.DataFrame
-    histogram: pd.DataFrame
+    slices: pd.DataFrame | None = None
+    histogram: pd.DataFrame | None = None
     per_user: DataFrame | None = None
 
 
@@ -89,15 +96,17 @@ def evaluate(
     """
     _require("predictions", predictions, "user_id", "item_id", "rating", "prediction")
     _require("train", train, "user_id", "item_id")
-    cube = rating_cube(predictions, train, options.binsPerUnit)
-    metrics, per_user = rating_metrics(cube), None
+    metrics, slices, distributions, per_user = {}, None, None, None
+    if options.ratings:
+        cube = rating_cube(predictions, train, options.binsPerUnit)
+        metrics, slices, distributions = rating_metrics(cube), slice_table(cube), histogram(cube, options.binsPerUnit)
     if scorer is not None and options.ranking:
         seen = train if seen is None else seen
         _require("seen", seen, "user_id", "item_id")
         blocks = BLOCKS_PER_CORE * spark.sparkContext.defaultParallelism
         per_user = per_user_ranking(predictions, seen, scorer, options.ks, options.relevantThreshold, blocks).cache()
         metrics |= ranking_metrics(per_user)
-    return EvaluationResult(metrics, slice_table(cube), histogram(cube, options.binsPerUnit), per_user)
+    return EvaluationResult(metrics, slices, distributions, per_user)
 
 
 def _require(name: str, rows: DataFrame, *columns: str) -> None:
@@ -112,9 +121,9 @@ def write(lake: Lake, name: str, result: EvaluationResult, fingerprint: str | No
     Undefined metrics (NaN) are null in the JSON. `fingerprint` is that of the inputs; of the metrics where not given.
     """
     with lake.publish(f"metrics/{name}", fingerprint or digest(result.metrics)) as product:
-        for table in ("slices", "histogram"):
-            rows = pa.Table.from_pandas(getattr(result, table), preserve_index=False)
-            pq.write_table(rows, product.path(f"{table}.parquet"))
+        for table, rows in (("slices", result.slices), ("histogram", result.histogram)):
+            if rows is not None:
+                pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), product.path(f"{table}.parquet"))
         if result.per_user is not None:
             result.per_user.write.parquet(product.path("per_user.parquet"))
     lake.write_json(f"metrics/{name}.json", _without_nan(result.metrics))

@@ -11,21 +11,26 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from recspark.errors import RecsparkError
 
 #: Okabe and Ito (2008): told apart with any colour vision, and in print by their lightness
 BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#5F5F5F"
-RUN_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+RUN_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
 #: the sets of a curve row, by the line that shows them, and by their colour where there is one run
-LINES = {"train": (0, (1, 1.2)), "validation": "solid", "test": (0, (5, 2))}
+LINES = {"train": (0, (4, 2)), "validation": "solid", "test": "solid"}
 SET_COLOURS = {"train": ORANGE, "validation": BLUE, "test": GREEN}
+#: of test rows where validation rows have the solid line
+SECOND_LINE = (0, (7, 2, 1, 2))
+#: as many decimals as a tick needs
+_PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
 #: levels named on an axis, at most
 MAX_TICKS = 12
 
 
-def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Figure:
+def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: str = "rating units") -> Figure:
     """RMSE of each epoch: a line style a set, a colour a run, and a dot at each run's best epoch, its value in the legend.
 
     Parameters
@@ -33,32 +38,54 @@ def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame) -> Figur
     curve_rows : rows or DataFrame
         ``epoch`` and any of ``train_rmse, validation_rmse, test_rmse`` (null where not measured), and ``run``, a name, where
         there are several. The best epoch is that of the validation set, else of the test set, else of the training set.
+    unit : str
+        That of the RMSE.
 
     Raises
     ------
     RecsparkError
-        Where there is no row, no epoch or no RMSE.
+        Where there is no row, no epoch or no RMSE, or there are more runs than colours.
     """
     rows = pd.DataFrame(curve_rows)
     sets = [name for name in LINES if f"{name}_rmse" in rows and rows[f"{name}_rmse"].notna().any()]
     if "epoch" not in rows or not sets:
         raise RecsparkError(f"no curve to plot: rows need epoch and one of {', '.join(LINES)}_rmse, and hold {list(rows.columns)}")
     runs = list(rows.groupby("run", sort=False)) if "run" in rows else [("", rows)]
+    if len(runs) > len(RUN_COLOURS):
+        raise RecsparkError(f"{len(runs)} runs can't be told apart in one figure: draw at most {len(RUN_COLOURS)}")
+    lines = LINES | ({"test": SECOND_LINE} if "validation" in sets else {})
     judge = next(name for name in ("validation", "test", "train") if name in sets)
-    figure, axes = _figure("RMSE by epoch", "epoch", "RMSE (rating units)")
-    for number, (run, curve) in enumerate(runs):
+    figure, axes = _figure("RMSE by epoch", "epoch", f"RMSE ({unit})")
+    entries = []
+    for (run, curve), run_colour in zip(runs, RUN_COLOURS, strict=False):
+        colours = SET_COLOURS if len(runs) == 1 else dict.fromkeys(sets, run_colour)
         for name in sets:
-            points = curve[["epoch", f"{name}_rmse"]].dropna().sort_values("epoch").to_numpy(float)
-            colour = SET_COLOURS[name] if len(runs) == 1 else RUN_COLOURS[number % len(RUN_COLOURS)]
-            label = f"{run} {name}".strip()
-            if name == judge and len(points):
-                epoch, best = points[np.argmin(points[:, 1])]
-                axes.plot([epoch], [best], "o", color=colour, markersize=7)
-                label += f", best {best:.4f} at {epoch:g}"
-            axes.plot(*points.T, color=colour, linestyle=LINES[name], linewidth=2, label=label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+            axes.plot(*_points(curve, name).T, color=colours[name], linestyle=lines[name], linewidth=2)
+        best = _mark_best(axes, _points(curve, judge), colours[judge])
+        if len(runs) == 1:
+            entries = [(colours[name], lines[name], f"{name}{best if name == judge else ''}") for name in sets]
+        else:
+            entries.append((run_colour, "solid", f"{run}: {judge}{best}"))
+    if len(runs) > 1:
+        entries += [(GREY, lines[name], name) for name in sets]
+    handles = [Line2D([], [], color=colour, linestyle=line, linewidth=2, label=text) for colour, line, text in entries]
+    axes.legend(handles=handles, frameon=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return figure
+
+
+def _points(curve: pd.DataFrame, name: str) -> np.ndarray:
+    """(epoch, RMSE) of a set, where it was measured."""
+    return curve[["epoch", f"{name}_rmse"]].dropna().sort_values("epoch").to_numpy(float)
+
+
+def _mark_best(axes: Axes, points: np.ndarray, colour: str) -> str:
+    """A dot at the lowest point; its value, in words."""
+    if not len(points):
+        return ", not measured"
+    epoch, best = points[np.argmin(points[:, 1])]
+    axes.plot([epoch], [best], "o", color=colour, markersize=7)
+    return f", best {best:.4f} at {epoch:g}"
 
 
 def plot_distribution(histogram: pd.DataFrame) -> Figure:
@@ -79,25 +106,31 @@ def plot_distribution(histogram: pd.DataFrame) -> Figure:
     axes.step(raw.index, raw * (step / width), where="mid", color=VERMILION, linewidth=1.6, label="predicted, raw (per level width)")
     axes.set_xlim(levels[0] - 1, levels[-1] + 1)
     axes.set_xticks(levels[:: math.ceil(len(levels) / MAX_TICKS)])
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(_PERCENT)
     axes.margins(y=0.15)
     axes.legend(frameon=False)
     return figure
 
 
-def plot_biases(histogram: pd.DataFrame) -> Figure:
+def plot_biases(histogram: pd.DataFrame, unit: str = "rating units") -> Figure:
     """How the learned biases of users and items are spread: the share of each side in bins of equal width.
 
-    `histogram` has the columns side (users, items), bias (the middle of a bin) and n (ids in it).
+    `histogram` has the columns side (users, items), bias (the middle of a bin) and n (ids in it). A side without biases, all in
+    the bin of 0, is left out. `unit` is that of a score.
     """
-    figure, axes = _figure("Learned biases", "bias (rating units)", "share of the side, a bin")
-    for (side, rows), colour, style in zip(histogram.groupby("side", sort=True), (BLUE, VERMILION), ("solid", (0, (5, 2))), strict=False):
+    figure, axes = _figure("Learned biases", f"bias ({unit})", "share of users or items in a bin")
+    styles = {"items": (BLUE, "solid"), "users": (VERMILION, (0, (5, 2)))}
+    for side, rows in histogram.groupby("side", sort=True):
+        if not rows.loc[rows["n"] > 0, "bias"].any():
+            continue
+        colour, line = styles[side]
         share = rows["n"] / rows["n"].sum()
         mean = float((rows["bias"] * share).sum())
         spread = float(np.sqrt(((rows["bias"] - mean) ** 2 * share).sum()))
-        axes.step(rows["bias"], share, where="mid", color=colour, linestyle=style, linewidth=2, label=f"{side}: mean {mean:.2f}, deviation {spread:.2f}")
+        label = f"{side}: mean {mean:.2f}, deviation {spread:.2f}"
+        axes.step(rows["bias"], share, where="mid", color=colour, linestyle=line, linewidth=2, label=label)
     axes.axvline(0, color=GREY, linewidth=1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(_PERCENT)
     axes.legend(frameon=False)
     return figure
 

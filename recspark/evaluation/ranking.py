@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
-from recspark.evaluation.user_metrics import METRICS_AT_K, auc
+from recspark.evaluation.user_metrics import METRICS_AT_K, auc, average_precision
 from recspark.kernels.topn import ranks_of
 
 #: scores that a worker holds at once, in bytes
@@ -40,8 +40,8 @@ class Scorer(Protocol):
 
 
 def metric_names(ks: Sequence[int]) -> list[str]:
-    """The columns of a user's metrics: ``precision_at_10`` ... and ``auc``."""
-    return [f"{metric}_at_{k}" for k in ks for metric in METRICS_AT_K] + ["auc"]
+    """The columns of a user's metrics: ``precision_at_10`` ..., and of the whole ranking ``map`` and ``auc``."""
+    return [f"{metric}_at_{k}" for k in ks for metric in METRICS_AT_K] + ["map", "auc"]
 
 
 def per_user_ranking(
@@ -139,7 +139,7 @@ def _scores(scorer: Scorer, positions: np.ndarray) -> np.ndarray:
 def _user_metrics(ranks, midranks, n_relevant, n_candidates, ks) -> list[float]:
     ranks = np.sort(ranks)
     at_k = [metric(ranks, n_relevant, k) for k in ks for metric in METRICS_AT_K.values()]
-    return [*at_k, auc(midranks, n_candidates)]
+    return [*at_k, average_precision(ranks, n_relevant, max(n_relevant, n_candidates)), auc(midranks, n_candidates)]
 
 
 def ranking_metrics(per_user: DataFrame) -> dict[str, float]:

@@ -8,7 +8,9 @@ from typing import Any
 _HOMES = {
     "als": ("ALS", "ALSModel"),
     "baseline": ("Baseline", "BaselineModel"),
+    "fm": ("FMClassificationModel", "FMClassifier", "FMClassifierModel", "FMRegressionModel", "FMRegressor", "FMRegressorModel"),
     "mf": ("MatrixFactorization", "MatrixFactorizationModel"),
+    "popularity": ("Popularity", "PopularityModel"),
 }
 _HOME = {name: f"recspark.models.{module}" for module, names in _HOMES.items() for name in names}
 

@@ -29,7 +29,8 @@ class Baseline(Factorization):
     """``mean + b_u + b_i``, least squares with a penalty: factorizations with no factors.
 
     ``solver = "als"``: ``b_u = sum_i (r_ui - mean - b_i) / (n_u + regParam)``, and so in turn for items: regParam is a damping, in
-    ratings (Koren 2010, "Factor in the neighbors", section 2.1). ``solver = "sgd"``: a gradient step for each rating, its penalty paid with each.
+    ratings (Koren 2010, "Factor in the neighbors", section 2.1). ``solver = "sgd"``: a gradient step for each rating, its penalty
+    paid with each.
     """
 
     model_class = BaselineModel

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,7 +19,6 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from recspark.data.folder import Folder
-from recspark.engine.blocks import SIDES
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 
 #: arrays, lists or Arrow arrays by name
@@ -29,14 +28,20 @@ Arrays = Mapping[str, Any]
 SAFE_TORCH = (2, 6)
 
 
-def read_arrays(path: str) -> Arrays:
-    """What `path` holds, by name; errors as :func:`recspark.models.embeddings.read_embeddings`."""
+def read_arrays(path: str, tables: Sequence[str] | None = None) -> Arrays:
+    """What `path` holds, by name; of a folder its Parquet `tables`, all where not given.
+
+    Raises
+    ------
+    ConfigError, DataRejected
+        As :func:`recspark.models.embeddings.read_embeddings`.
+    """
     fs, place = pafs.FileSystem.from_uri(Folder(path).root)
     kind = fs.get_file_info(place).type
     if kind == pafs.FileType.NotFound:
         raise ConfigError(f"{path} does not exist: it must be {_ALLOWED}")
     if kind == pafs.FileType.Directory:
-        return _read_parquet(path)
+        return _read_parquet(path, tables)
     reader = READERS.get(PurePosixPath(place).suffix.lower())
     if reader is None:
         raise ConfigError(f"{path} is of no known format: it must be {_ALLOWED}")
@@ -44,22 +49,22 @@ def read_arrays(path: str) -> Arrays:
         return reader(path, stream.read())
 
 
-def _read_parquet(path: str) -> Arrays:
+def _read_parquet(path: str, tables: Sequence[str] | None) -> Arrays:
     folder, arrays = Folder(path), {}
     facts = folder.read_json("scorer.json") or {"biased": True}
-    for side in SIDES:
-        name = side if folder.exists(side) else f"{side}.parquet"
+    for table in tables or [name.removesuffix(".parquet") for name in folder.names("") if name.endswith(".parquet") or "." not in name]:
+        name = table if folder.exists(table) else f"{table}.parquet"
         if not folder.exists(name):
-            raise DataRejected(f"{path} has neither {side} nor {side}.parquet: it must have a Parquet table of users and one of items")
-        table = ds.dataset(folder.at(name), filesystem=folder.fs, format="parquet").to_table()
-        if "features" not in table.column_names:
-            raise DataRejected(f"{path}/{name} has no column features: its columns are {', '.join(table.column_names)}")
-        arrays[f"{side}_emb"] = _matrix(f"{path}/{name}", table["features"])
-        if "id" in table.column_names:
-            arrays[f"{side}_id"] = table["id"].combine_chunks()
+            raise DataRejected(f"{path} has neither {table} nor {table}.parquet: it must have Parquet tables {' and '.join(tables)}")
+        rows = ds.dataset(folder.at(name), filesystem=folder.fs, format="parquet").to_table()
+        if "features" not in rows.column_names:
+            raise DataRejected(f"{path}/{name} has no column features: its columns are {', '.join(rows.column_names)}")
+        arrays[f"{table}_emb"] = _matrix(f"{path}/{name}", rows["features"])
+        if "id" in rows.column_names:
+            arrays[f"{table}_id"] = rows["id"].combine_chunks()
         # a model without biases keeps in their place what it knows of cold ids: no part of a score
-        if "bias" in table.column_names and facts["biased"]:
-            arrays[f"{side}_bias"] = table["bias"].to_numpy()
+        if "bias" in rows.column_names and facts["biased"]:
+            arrays[f"{table}_bias"] = rows["bias"].to_numpy()
     return arrays
 
 

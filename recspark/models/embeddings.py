@@ -10,6 +10,7 @@ Row p belongs to the id that stands beside it, or where there are no ids to posi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,10 @@ def read_embeddings(path: str, index: str | None = None, rank: int | None = None
         Where a key is missing or stands twice, a shape is wrong, ids are unknown or come twice, a number is not finite, or a pickle
         holds more than tensors. The message names file, key, value and what is allowed.
     """
-    arrays = read_arrays(path)
-    tables = tuple(_table(path, arrays, side, index) for side in SIDES)
-    ranks = {f"{side}_emb": len(table["features"][0]) for side, table in zip(SIDES, tables, strict=True)}
-    if len(set(ranks.values())) > 1 or (rank is not None and rank not in ranks.values()):
-        found = ", ".join(f"{key} has {value} factors" for key, value in ranks.items())
-        raise DataRejected(f"{path}: {found}; both must have {'the same number' if rank is None else f'rank = {rank}'}")
-    return tables
+    arrays = read_arrays(path, SIDES)
+    tables = {side: vectors(path, arrays, side, index) for side in SIDES}
+    check_ranks(path, tables, rank)
+    return tables["users"], tables["items"]
 
 
 def write_start(folder: str, users: pa.Table, items: pa.Table) -> None:
@@ -66,27 +64,44 @@ def write_start(folder: str, users: pa.Table, items: pa.Table) -> None:
         write_part(target.fs, target.at(f"{side}/part-00000.parquet"), table)
 
 
-def _table(path: str, arrays: Arrays, side: str, index: str | None) -> pa.Table:
-    """One side of `arrays`, checked."""
-    key = _find(path, arrays, f"{side}_emb")
+def vectors(path: str, arrays: Arrays, name: str, index: str | None = None) -> pa.Table:
+    """The vectors ``NAME_emb`` in the arrays of `path`, with ``NAME_id`` and ``NAME_bias``, as a table of the columns `EMBEDDINGS`."""
+    key = _find(path, arrays, f"{name}_emb")
     if key is None:
         found = ", ".join(arrays) or "nothing"
-        raise DataRejected(f"{path} has no {side}_emb: it must be a matrix with a row for each of the {side}; there is {found}")
+        raise DataRejected(f"{path} has no {name}_emb: it must be a matrix with a row for each of the {name}; there is {found}")
     features = _numbers(path, key, arrays[key])
     if features.ndim != 2 or not features.size:
-        raise DataRejected(f"{path}: {key} has shape {features.shape}, it must be {side} x factors, at least 1 x 1")
-    bias_key = _find(path, arrays, f"{side}_bias")
+        raise DataRejected(f"{path}: {key} has shape {features.shape}, it must be {name} x factors, at least 1 x 1")
+    bias_key = _find(path, arrays, f"{name}_bias")
     bias = _numbers(path, bias_key, arrays[bias_key]) if bias_key else np.zeros(len(features), np.float32)
     if bias.size != len(features):
         wanted = f"a number for each of the {len(features)} rows of {key}"
         raise DataRejected(f"{path}: {bias_key} has shape {bias.shape}, it must be {wanted}")
-    ids = _ids(path, arrays, side, len(features), index)
+    ids = _ids(path, arrays, name, len(features), index)
     return pa.table({"id": ids, "features": as_arrow(features), "bias": bias.reshape(-1)})
+
+
+def check_ranks(path: str, tables: Mapping[str, pa.Table], rank: int | None) -> None:
+    """DataRejected where vectors of `path`, by their name, are of different lengths, or not of `rank`."""
+    ranks = {f"{name}_emb": len(table["features"][0]) for name, table in tables.items()}
+    if len(set(ranks.values())) > 1 or (rank is not None and rank not in ranks.values()):
+        found = ", ".join(f"{key} has {value} factors" for key, value in ranks.items())
+        raise DataRejected(f"{path}: {found}; all must have {'the same number' if rank is None else f'rank = {rank}'}")
+
+
+def plain_key(key: str) -> str:
+    """`key` without what stands around it in a state_dict.
+
+    >>> plain_key("model.users_emb.weight")
+    'users_emb'
+    """
+    return key.removesuffix(".weight").rpartition(".")[2]
 
 
 def _find(path: str, arrays: Arrays, name: str) -> str | None:
     """The key that is `name` but for what stands around it in a state_dict."""
-    found = [key for key in arrays if key.removesuffix(".weight").rpartition(".")[2] == name]
+    found = [key for key in arrays if plain_key(key) == name]
     if len(found) > 1:
         raise DataRejected(f"{path} has {' and '.join(found)}: only one of them may be called {name}")
     return found[0] if found else None
@@ -106,37 +121,37 @@ def _numbers(path: str, key: str, value: Any) -> np.ndarray:
     return numbers
 
 
-def _ids(path: str, arrays: Arrays, side: str, n_rows: int, index: str | None) -> pa.Array:
+def _ids(path: str, arrays: Arrays, name: str, n_rows: int, index: str | None) -> pa.Array:
     """The id of each row, by itself or by its position in the index."""
-    key = _find(path, arrays, f"{side}_id")
-    known = _index_ids(index, side) if index else None
+    key = _find(path, arrays, f"{name}_id")
+    known = _index_ids(index, name) if index else None
     if key is None:
         if known is None:
-            raise DataRejected(f"{path} has no {side}_id: give an index whose positions are the rows of {side}_emb")
+            raise DataRejected(f"{path} has no {name}_id: give them, or an index whose positions are the rows of {name}_emb")
         if len(known) != n_rows:
-            wanted = f"one for each of the {len(known)} ids of {index}/{side}"
-            raise DataRejected(f"{path}: {side}_emb has {n_rows} rows, it must have {wanted}, or {side}_id")
+            wanted = f"one for each of the {len(known)} ids of {index}/{name}"
+            raise DataRejected(f"{path}: {name}_emb has {n_rows} rows, it must have {wanted}, or {name}_id")
         return known
-    ids = _checked_ids(path, key, arrays[key], n_rows)
-    return ids if known is None else _in_index(f"{path}: {key}", ids, known, f"{index}/{side}")
+    ids = checked_ids(f"{path}: {key}", arrays[key], n_rows)
+    return ids if known is None else _in_index(f"{path}: {key}", ids, known, f"{index}/{name}")
 
 
-def _checked_ids(path: str, key: str, value: Any, n_rows: int) -> pa.Array:
-    """Whole numbers or strings, as many as rows, each once."""
+def checked_ids(what: str, value: Any, n_rows: int) -> pa.Array:
+    """Whole numbers or strings (int64, string), as many as rows, each once; DataRejected says of `what` that it is not so."""
     try:
         ids = value if isinstance(value, pa.Array) else pa.array(np.asarray(value))
     except (pa.ArrowException, ValueError):
-        raise DataRejected(f"{path}: {key} has shape {np.shape(value)}, it must be a list of ids") from None
+        raise DataRejected(f"{what} has shape {np.shape(value)}, it must be a list of ids") from None
     text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
     if not (text or pa.types.is_integer(ids.type)):
-        raise DataRejected(f"{path}: {key} holds {ids.type}, it must hold whole numbers or strings")
+        raise DataRejected(f"{what} holds {ids.type}, it must hold whole numbers or strings")
     if len(ids) != n_rows or ids.null_count:
-        raise DataRejected(f"{path}: {key} has {len(ids) - ids.null_count} ids for {n_rows} rows, it must have one for each")
+        raise DataRejected(f"{what} has {len(ids) - ids.null_count} ids for {n_rows} rows, it must have one for each")
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
         first = twice[0]["values"].as_py()
-        raise DataRejected(f"{path}: {key} has {len(twice)} ids more than once, the first is {first!r}; each may stand once")
+        raise DataRejected(f"{what} has {len(twice)} ids more than once, the first is {first!r}; each may stand once")
     return ids.cast(pa.string() if text else pa.int64())
 
 
@@ -156,4 +171,3 @@ def _in_index(what: str, ids: pa.Array, known: pa.Array, index: str) -> pa.Array
     if len(strangers):
         raise DataRejected(f"{what} has {len(strangers)} ids that are not in {index}, the first is {strangers[0].as_py()!r}")
     return ids.cast(known.type)
-

@@ -7,16 +7,13 @@ import time
 import uuid
 from typing import Any
 
-import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 from pyspark.ml import Estimator
 from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.config import at_least
+from recspark.config import above, at_least
 from recspark.data.folder import Folder
-from recspark.engine.blocks import SIDES
 from recspark.engine.encode import ROLES, Parts, encode, id_column
 from recspark.engine.layout import default_blocks, threads_per_task
 from recspark.engine.loop import Fit, run
@@ -25,6 +22,7 @@ from recspark.engine.storage import Store
 from recspark.errors import ConfigError
 from recspark.models.factor_model import FactorModel, RatingColumns, Summary
 from recspark.models.params import Hyperparameter
+from recspark.models.starts import check_ids, initial_tables, side_tables
 from recspark.models.workspace import work_folder
 
 log = logging.getLogger("recspark.fit")
@@ -39,14 +37,26 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
     validationCol = Hyperparameter(str, None, "boolean column: true rows don't train, their RMSE is watched and stops the fit")
-    initialModel = Hyperparameter(str, None, "folder or URI of a saved model to start from; ids that it lacks start as without it")
+    initialModel = Hyperparameter(
+        str, None, "start: a saved model, or embeddings (npz, safetensors, pt, Parquet); ids that it lacks start as without it"
+    )
+    initialIndex = Hyperparameter(str, None, "index (such as that of a lake) whose positions are the rows of an initialModel without ids")
+    initialScale = Hyperparameter(float, None, "factors of initialModel are multiplied by this; not set: as they are", above(0))
+    sideVectors = Hyperparameter(str, None, "vectors of features of users and items, added to the start; formats as of initialModel")
+    sideTables = Hyperparameter(str, None, "folder of Parquet tables users and items (such as tables of a lake) that hold these features")
     tol = Hyperparameter(float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0))
     patience = Hyperparameter(int, 3, "iterations without gain on validation rows after which the fit stops", at_least(1))
     seed = Hyperparameter(int, 42, "seed of the starting factors")
-    userBlocks = Hyperparameter(int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings", at_least(1))
+    userBlocks = Hyperparameter(
+        int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings", at_least(1)
+    )
     itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
-    threads = Hyperparameter(int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1))
-    workDir = Hyperparameter(str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume")
+    threads = Hyperparameter(
+        int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1)
+    )
+    workDir = Hyperparameter(
+        str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume"
+    )
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -60,35 +70,46 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
         self._watched = data
         return self
 
+    @property
+    def can_watch(self) -> bool:
+        """Whether `watch` and validationCol mean something: not where scores are no ratings."""
+        return True
+
     def _fit(self, dataset: DataFrame) -> FactorModel:
         started = time.perf_counter()
         self._check()
         spark = dataset.sparkSession
         work = work_folder(spark.sparkContext, self.getWorkDir())
+        start = self._start(work)
         staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
         try:
             watched = bool(self._watched) or self.getValidationCol() is not None
             parts = encode(self._rows(dataset), staged, self._is_weighted(), watched)
-            plan = self._plan(spark, work, parts)
+            for key, folder in start.items():
+                check_ids(key, folder, parts.text_ids)
+            plan = self._plan(spark, work, parts, start)
             log.info("%s: %d ratings, rank %d, %d x %d blocks", type(self).__name__, parts.rows, plan.solver.rank, *plan.blocks.values())
             fit = run(spark, plan)
         finally:
             staged.delete("")
         return self._model(plan, parts, fit, time.perf_counter() - started)
 
+    def _start(self, work: str) -> dict[str, str]:
+        """What the fit starts from, by Param: folders of tables, those that had to be made under `work`."""
+        given, vectors, start = self.getInitialModel(), self.getSideVectors(), {}
+        if given:
+            start["initialModel"] = initial_tables(given, work, self._rank(), self.getInitialIndex(), self.getInitialScale())
+        if vectors:
+            columns = {"users": self.getUserCol(), "items": self.getItemCol()}
+            start["sideVectors"] = side_tables(vectors, work, self._rank(), self.getSideTables(), columns)
+        return start
+
     def _check(self) -> None:
         """Combinations that no single Param can reject."""
-        if self.getInitialModel():
-            self._check_start(self.getInitialModel())
-
-    def _check_start(self, folder: str) -> None:
-        for side in SIDES:
-            fs, path = pafs.FileSystem.from_uri(Folder(f"{folder}/{side}").root)
-            if fs.get_file_info(path).type == pafs.FileType.NotFound:
-                raise ConfigError(f"initialModel = {folder!r} has no table {side}: it must be a saved model, or embeddings that were imported")
-            rows = ds.dataset(path, filesystem=fs, format="parquet").head(1, columns=["features"])
-            if rows.num_rows and len(rows["features"][0]) != self._rank():
-                raise ConfigError(f"initialModel = {folder!r} has {side} of rank {len(rows['features'][0])}: rank must be that, not {self._rank()}")
+        needed = {"initialIndex": "initialModel", "initialScale": "initialModel", "sideTables": "sideVectors", "sideVectors": "sideTables"}
+        for name, other in needed.items():
+            if self.isDefined(name) and not self.isDefined(other):
+                raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed without {other}: set both or neither")
 
     def _rank(self) -> int:
         return self.getRank()
@@ -123,7 +144,7 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
         users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, ratings)
         return {"users": users, "items": self.getItemBlocks() or users}
 
-    def _plan(self, spark: SparkSession, work: str, parts: Parts) -> Plan:
+    def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> Plan:
         blocks = self._blocks(spark, parts.rows)
         return Plan(
             work=work,
@@ -135,7 +156,8 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
             tol=self.getTol(),
             patience=self.getPatience(),
             threads=self.getThreads() or threads_per_task(spark, blocks),
-            initial=Folder(self.getInitialModel()).root if self.getInitialModel() else None,
+            initial=start.get("initialModel"),
+            added=start.get("sideVectors"),
         )
 
     def _solver(self, parts: Parts) -> Solver:

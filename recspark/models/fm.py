@@ -1,4 +1,4 @@
-"""Factorization machines as Spark ML estimators: ratings, levels of ratings, yes or no, from declared feature groups."""
+"""Factorization machines as Spark ML estimators: in place of ``pyspark.ml``'s FMRegressor and FMClassifier, import them from `recspark.models`."""
 
 from __future__ import annotations
 
@@ -7,61 +7,63 @@ import time
 import uuid
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from pyspark.ml import Estimator
+from pyspark.ml.functions import array_to_vector
 from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.config import above, at_least, one_of
+from recspark.config import above, at_least, one_of, strictly_between
 from recspark.data.folder import Folder
 from recspark.engine.encode import ROLES
 from recspark.engine.layout import default_blocks, threads_per_task
-from recspark.engine.relations import LEVELS, Relations, Side, encode_rows, write_ids
-from recspark.engine.sampling import SamplingPlan, sample
+from recspark.engine.relations import LEVELS, Relations
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features import FeatureSet, parse_groups
-from recspark.features.groups import IDS
-from recspark.features.layout import Block
-from recspark.models import fm_scorer
-from recspark.models.factor_model import FactorModel, Summary
+from recspark.models.factor_model import Summary
+from recspark.models.fm_entities import FMColumns, FMModel, Setting, encode, run
 from recspark.models.fm_sampler import FMSampler
+from recspark.models.fm_vectors import FMVectorModel, VectorFit, fit_vectors, vector_entries
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.workspace import work_folder
 
 log = logging.getLogger("recspark.fit")
 
-#: names of the entity sides in the engine and in a model, by their names in a layout
-TABLES = {"user": "users", "item": "items"}
-
-
-class FMColumns(Configurable):
-    """The columns that estimators read and models write."""
-
-    labelCol = Hyperparameter(str, "label", "column of labels: numbers; of FMClassifier 0 and 1")
-    predictionCol = Hyperparameter(str, "prediction", "column that transform adds: the mean prediction over samples")
-    stdevCol = Hyperparameter(str, None, "column for the posterior standard deviation of a new rating")
-    probabilityCol = Hyperparameter(str, None, "column for the probability of each level (array<float>), of ordered models")
+#: MLlib's names of its solvers stand for ours
+SOLVERS = ("mcmc", "als", "sgd", "adamW", "gd")
 
 
 class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultParamsReadable):
-    """What the estimators share: an FM whose feature groups belong to users, items and contexts; see `recspark.kernels.gibbs`.
+    """What the estimators share.
 
-    Rows have user_id, item_id and what the groups need (timestamp ...); `tables` gives the attributes of users and items.
+    With `groups` rows have user_id, item_id and what the groups need (timestamp ...), `tables` gives the attributes of users and items,
+    and the fit runs on blocks: see `recspark.kernels.gibbs`. Without, rows have a vector in featuresCol as in MLlib, and one task fits
+    them: see `recspark.kernels.fm`.
     """
 
-    groups = Hyperparameter(list, ["user", "item"], "feature groups, by name or as tables {group, scope, scale, unknown}; docs/fm.md")
+    #: the classes of the fitted models: of groups, of vectors
+    model_classes: tuple[type[FMModel], type[FMVectorModel]]
+
+    groups = Hyperparameter(list, None, "feature groups, by name or as tables {group, scope, scale, unknown}, docs/fm.md; not set: featuresCol")
+    weightCol = Hyperparameter(str, None, "column of weights >= 0, one a row; with featuresCol only")
     factorSize = Hyperparameter(int, 8, "number of factors", at_least(1))
-    maxIter = Hyperparameter(int, 200, "iterations", at_least(1))
-    solver = Hyperparameter(str, "mcmc", "mcmc: Gibbs sampling, predictions are means over samples; als: their mode for fixed penalties", one_of("mcmc", "als"))
+    maxIter = Hyperparameter(int, 100, "iterations", at_least(1))
+    solver = Hyperparameter(
+        str,
+        "mcmc",
+        "mcmc: Gibbs sampling, predictions are means over samples; als: the mode for fixed penalties; sgd (adamW and gd mean it, too), with featuresCol only",
+        one_of(*SOLVERS),
+    )
     burnIn = Hyperparameter(int, None, "first iterations that no prediction is from; not set: a tenth", at_least(0))
     samples = Hyperparameter(int, 100, "samples that the model keeps, spread evenly over the iterations after the burn-in", at_least(1))
-    regParam = Hyperparameter(float, 5.0, "solver als: penalty of what an entity's vector and bias differ from its features'", at_least(0))
-    featureRegParam = Hyperparameter(float, 5.0, "solver als: penalty of the vectors and biases of features", at_least(0))
+    regParam = Hyperparameter(float, 0.0, "penalty of all parameters (als, sgd); with groups: of what an entity differs from its features", at_least(0))
+    featureRegParam = Hyperparameter(float, None, "solver als with groups: penalty of the vectors of features; regParam where not set", at_least(0))
+    stepSize = Hyperparameter(float, 0.1, "solver sgd: adagrad's first step", above(0))
+    fitLinear = Hyperparameter(bool, True, "with featuresCol: fit a weight of every column")
+    fitIntercept = Hyperparameter(bool, True, "with featuresCol: fit a constant")
     initStd = Hyperparameter(float, 0.1, "standard deviation of the starting factors", above(0))
-    tol = Hyperparameter(float, 0.0, "stop when the RMSE on validation rows gains less than this, relatively", at_least(0))
+    tol = Hyperparameter(float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0))
     patience = Hyperparameter(int, 20, "iterations without gain on validation rows after which the fit stops", at_least(1))
     seed = Hyperparameter(int, 42, "seed of all draws")
     userBlocks = Hyperparameter(int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M rows", at_least(1))
@@ -75,7 +77,7 @@ class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultP
         self._tables: dict[str, DataFrame | None] = {"users": None, "items": None}
 
     def watch(self, **data: DataFrame) -> FactorizationMachine:
-        """Follow the RMSE of the running mean on more data: ``watch(validation=df, test=df)``; only validation can stop the fit."""
+        """Follow the RMSE of the mean prediction on more data: ``watch(validation=df, test=df)``; only validation can stop the fit; with groups."""
         for role in data:
             if role not in ROLES[1:]:
                 raise ConfigError(f"watch({role}=...) is not allowed: it must be one of {', '.join(ROLES[1:])}")
@@ -87,186 +89,125 @@ class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultP
         self._tables = {"users": users, "items": items}
         return self
 
-    def _is_ordered(self, relations: Relations) -> bool:
-        """Whether labels are levels; raises where they can't be what the estimator wants."""
-        raise NotImplementedError
+    @property
+    def can_watch(self) -> bool:
+        """Whether `watch` means something: with groups."""
+        return bool(self.getGroups())
 
-    def _fit(self, dataset: DataFrame) -> FMModel:
+    def _solver(self) -> str:
+        return "sgd" if self.getSolver() in ("adamW", "gd") else self.getSolver()
+
+    def _burn_in(self) -> int:
+        """Iterations that are not kept; Raises ConfigError where none would be left."""
+        if self._solver() != "mcmc":
+            return self.getMaxIter() - 1
+        burn_in = self.getMaxIter() // 10 if self.getBurnIn() is None else self.getBurnIn()
+        if burn_in >= self.getMaxIter():
+            raise ConfigError(f"burnIn = {burn_in} is not allowed with maxIter = {self.getMaxIter()}: it must be less")
+        return burn_in
+
+    def _fit(self, dataset: DataFrame) -> FMModel | FMVectorModel:
         started = time.perf_counter()
-        spark = dataset.sparkSession
-        if self.getBurnIn() is not None and self.getBurnIn() >= self.getMaxIter():
-            raise ConfigError(f"burnIn = {self.getBurnIn()} is not allowed with maxIter = {self.getMaxIter()}: it must be less")
+        fit_some = self._fit_groups if self.getGroups() else self._fit_vectors
+        model = fit_some(dataset, work_folder(dataset.sparkSession.sparkContext, self.getWorkDir()), started)
+        self._copyValues(model)
+        model._resetUid(self.uid)
+        return model
+
+    def _fit_groups(self, dataset: DataFrame, work: str, started: float) -> FMModel:
+        if self._solver() == "sgd" or self.getWeightCol():
+            name = "weightCol" if self.getWeightCol() else "solver"
+            raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with groups: it needs featuresCol")
+        spark, burn_in = dataset.sparkSession, self._burn_in()
         features = FeatureSet.fit(parse_groups(self.getGroups()), dataset, **self._tables)
-        _check_groups(features)
-        work = work_folder(spark.sparkContext, self.getWorkDir())
         staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
         try:
-            relations, plan = self._plan(spark, work, staged, features, dataset)
+            relations = encode(features, self.getLabelCol(), dataset, self._watched, staged)
+            users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
+            blocks = {"users": users, "items": self.getItemBlocks() or users}
+            kept = self.getSamples() if self._solver() == "mcmc" else 1
+            stop = (self.getTol(), self.getPatience(), self.getThreads() or threads_per_task(spark, blocks))
             sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
             log.info("%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes)
-            fit, samples = sample(spark, plan)
+            setting = Setting(self.getLabelCol(), blocks, self.getMaxIter(), burn_in, kept, *stop)
+            fit = run(spark, work, features, relations, self._sampler(relations), setting)
         finally:
             staged.delete("")
-        model = self._model(features, relations, plan, fit.model, samples)
+        model = self.model_classes[0](folder=fit.model)
+        model.features = features
         model.summary = Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, time.perf_counter() - started)
         return model
 
-    def _plan(self, spark: SparkSession, work: str, staged: Store, features: FeatureSet, dataset: DataFrame) -> tuple[Relations, SamplingPlan]:
-        groups = {side: [(block.name, block.offset, block.size) for block in features.layout.side(side) if block.name not in IDS] for side in IDS}
-        sides = [write_ids(features.side(side), staged, TABLES[side], groups[side]) for side in IDS]
-        contexts = features.layout.side("context")
-        sides += [Side(block.column, block.size, False) for block in contexts]
-        rows = self._rows(features, dataset, 0)
-        for role, watched in self._watched.items():
-            rows = rows.unionAll(self._rows(features, watched, ROLES.index(role)))
-        relations = encode_rows(rows, staged, tuple(sides))
-        if self._is_ordered(relations) and len(relations.levels) >= LEVELS:
-            raise RecsparkError(f"{self.getLabelCol()} has {LEVELS} or more different values: they are no levels; use FMRegressor with ordered = False")
-        users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
-        blocks = {"users": users, "items": self.getItemBlocks() or users} | {block.column: 1 for block in contexts}
-        burn_in = self.getMaxIter() // 10 if self.getBurnIn() is None else self.getBurnIn()
-        mode = self.getSolver() == "als"
-        plan = SamplingPlan(
-            work=work,
-            model=f"model-{uuid.uuid4().hex}",
-            relations=relations,
-            sampler=self._sampler(relations),
-            blocks=blocks,
-            features={TABLES[side]: tuple(name for name, *_ in groups[side]) for side in IDS} | {block.column: () for block in contexts},
-            max_iter=self.getMaxIter(),
-            burn_in=self.getMaxIter() - 1 if mode else burn_in,
-            samples=1 if mode else self.getSamples(),
-            tol=self.getTol(),
-            patience=self.getPatience(),
-            threads=self.getThreads() or threads_per_task(spark, blocks),
-        )
-        return relations, plan
-
-    def _rows(self, features: FeatureSet, dataset: DataFrame, role: int) -> DataFrame:
-        label = self.getLabelCol()
-        if label not in dataset.columns:
-            raise RecsparkError(f"column {label!r} is not in the data: its columns are {', '.join(dataset.columns)}")
-        contexts = [F.col(f"`{block.column}`") for block in features.layout.side("context")]
-        ids = [F.col(key).alias(TABLES[side]) for side, key in IDS.items()]
-        value, code = F.col(f"`{label}`").cast("float").alias("value"), F.lit(role).cast("byte").alias("role")
-        return features.context(dataset).select(*ids, *contexts, value, code)
-
     def _sampler(self, relations: Relations) -> FMSampler:
-        ordered = self._is_ordered(relations)
+        reg = self.getRegParam() if self.getFeatureRegParam() is None else self.getFeatureRegParam()
         return FMSampler(
             rank=self.getFactorSize(),
-            noise=1.0 if self.getSolver() == "mcmc" else 0.0,
+            noise=1.0 if self._solver() == "mcmc" else 0.0,
             reg=self.getRegParam(),
-            feature_reg=self.getFeatureRegParam(),
+            feature_reg=reg,
             stdev=self.getInitStd(),
-            levels=relations.levels if ordered else (),
-            clip=self._range(relations),
+            levels=self._levels(relations.levels),
+            clip=(min(relations.levels), max(relations.levels)),
             seed=self.getSeed(),
         )
 
-    def _range(self, relations: Relations) -> tuple[float, float]:
-        """What predictions are cut to."""
-        return min(relations.levels), max(relations.levels)
+    def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
+        """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not what the estimator wants."""
+        raise NotImplementedError
 
-    def _model(self, features: FeatureSet, relations: Relations, plan: SamplingPlan, folder: str, samples: list[dict[str, Any]]) -> FMModel:
-        sides = [{"name": side.name, "by_id": side.by_id, "absent": relations.absent[side.name]} for side in relations.sides]
-        sampler = plan.sampler
-        response = {"kernel": "linear"}
-        if sampler.ordered:
-            response = {"kernel": "ordered", "cuts": np.mean([each["cuts"] for each in samples], axis=0).tolist(), "levels": list(sampler.levels)}
-        text = {TABLES[side]: dict(features.tables.train.dtypes)[key] == "string" for side, key in IDS.items()}
-        mean = float(np.mean([each["offset"] for each in samples]))
-        scorer = {"rank": sampler.rank * len(samples), "mean": mean, "level": mean, "biased": True, "response": response, "text_ids": text}
-        scorer |= {"clip": list(sampler.clip), "cold": "mean", "stamp": uuid.uuid4().hex}
-        scorer["fm"] = fm_scorer.facts(sides, samples, sampler.levels, sampler.clip)
-        Folder(folder).write_json("scorer.json", scorer)
-        features.save(folder)
-        model = self.model_class(folder=folder)
-        self._copyValues(model)
-        model._resetUid(self.uid)
-        model.features = features
+    def _fit_vectors(self, dataset: DataFrame, work: str, started: float) -> FMVectorModel:
+        for name in (self.getFeaturesCol(), self.getLabelCol(), self.getWeightCol()):
+            if name and name not in dataset.columns:
+                raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(dataset.columns)}")
+        settings = VectorFit(
+            rank=self.getFactorSize(),
+            iterations=self.getMaxIter(),
+            burn_in=self._burn_in(),
+            samples=self.getSamples(),
+            solver=self._solver(),
+            link=self._link(),
+            reg=self.getRegParam(),
+            rate=self.getStepSize(),
+            stdev=self.getInitStd(),
+            linear=self.getFitLinear(),
+            intercept=self.getFitIntercept(),
+            tol=self.getTol(),
+            seed=self.getSeed(),
+        )
+        weight = F.col(f"`{self.getWeightCol()}`") if self.getWeightCol() else F.lit(1.0)
+        label = F.col(f"`{self.getLabelCol()}`").cast("double").alias("label")
+        rows = dataset.select(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")), label, weight.cast("double").alias("weight"))
+        folder, history, labels = fit_vectors(rows, work, settings)
+        self._levels(labels)
+        Folder(folder).write_json("fm.json", {"link": settings.link})
+        model = self.model_classes[1](folder=folder)
+        model.summary = Summary(history, len(history), 0, 0.0, time.perf_counter() - started)
         return model
 
-
-def _check_groups(features: FeatureSet) -> None:
-    """Groups that entities can't have: they need rows of their own."""
-    for side in IDS:
-        blocks = features.layout.side(side)
-        if blocks and side not in [block.name for block in blocks]:
-            raise ConfigError(f"groups = {[block.name for block in blocks]} of the {side} side is not allowed without the group {side!r}")
-    for block in features.layout.side("context"):
-        if block.is_real or block.group.is_history_set:
-            raise ConfigError(f"group {block.name!r} is not allowed with solver mcmc or als: of context groups they take those with one level a row")
-
-
-class FMModel(FactorModel, FMColumns):
-    """Samples of the vectors of users, items and contexts.
-
-    The tables ``users, items`` hold the samples one after the other, so a model is also a factor model of rank factorSize * samples:
-    recommendations and similar items come from the mean score over samples, without context.
-    """
-
-    def __init__(self, folder: str | None = None, **values: Any) -> None:
-        super().__init__(folder=folder, **values)
-        self._features: FeatureSet | None = None
-
-    @property
-    def features(self) -> FeatureSet:
-        """The feature set; of a loaded model without tables."""
-        return self._features or FeatureSet.load(self.folder)
-
-    @features.setter
-    def features(self, features: FeatureSet) -> None:
-        self._features = features
-
-    def bind(self, train: DataFrame, users: DataFrame | None = None, items: DataFrame | None = None) -> FMModel:
-        """Give a loaded model the tables that its context groups look into; see `FeatureSet.bind`."""
-        self._features = self.features.bind(train, users, items)
-        return self
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        return tuple(side["name"] for side in self._facts["fm"]["sides"])
-
-    files = ("scorer.json", "layout.json")
-
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        contexts = [block.column for block in self.features.layout.side("context")]
-        features = self.features
-        if features.tables is None:
-            features = features.bind(dataset.limit(0))
-        framed = features.context(dataset)
-        columns = [F.col(key) for key in IDS.values()] + [F.col(f"`{name}`") for name in contexts]
-        predicted = framed.withColumn("_predicted", self._predictor()(*columns))
-        names = {"prediction": self.getPredictionCol(), "stdev": self.getStdevCol(), "probability": self.getProbabilityCol()}
-        added = {name: F.col(f"_predicted.{key}") for key, name in names.items() if name}
-        return predicted.withColumns(added).select(*(f"`{name}`" for name in dataset.columns), *added)
-
-    def _predictor(self) -> Any:
-        folder, stamp = self.folder, self._facts["stamp"]
-
-        @F.pandas_udf("prediction float, stdev float, probability array<float>")
-        def predict(*columns: pd.Series) -> pd.DataFrame:
-            found = fm_scorer.load_cached(folder, stamp).predict(*(column.to_numpy() for column in columns))
-            probability = found.probabilities
-            lists = [None] * len(found.mean) if probability is None else list(probability.astype(np.float32))
-            return pd.DataFrame({"prediction": found.mean.astype(np.float32), "stdev": found.stdev.astype(np.float32), "probability": lists})
-
-        return predict
+    def _link(self) -> str:
+        raise NotImplementedError
 
 
 class FMRegressorModel(FMModel):
-    """The samples that `FMRegressor` drew."""
+    """What `FMRegressor` fitted on groups."""
+
+
+class FMRegressionModel(FMVectorModel, FMColumns):
+    """What `FMRegressor` fitted on vectors; `intercept`, `linear` and `factors` as in MLlib."""
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        return dataset.withColumn(self.getPredictionCol(), self._predicted(dataset))
 
 
 class FMRegressor(FactorizationMachine):
-    """Ratings by a factorization machine.
+    """Numbers by a factorization machine.
 
-    ``ordered`` takes the ratings for levels with thresholds of their own (ordered probit), which predicts the probability of each.
+    ``ordered`` takes labels for levels with thresholds of their own (ordered probit), which predicts the probability of each; with groups.
 
     Examples
     --------
     >>> from recspark.models import FMRegressor
+    >>> FMRegressor(factorSize=8, maxIter=100).fit(rows_with_features_and_label)  # doctest: +SKIP
     >>> fm = FMRegressor(groups=["user", "item", "rated", "raters", "day"], factorSize=16, labelCol="rating")  # doctest: +SKIP
     >>> model = fm.tables(users, items).fit(train)  # doctest: +SKIP
 
@@ -276,9 +217,66 @@ class FMRegressor(FactorizationMachine):
     "Bayesian factorization machines"; Rendle, Zhang, Koren 2019, "On the difficulty of evaluating baselines".
     """
 
-    model_class = FMRegressorModel
+    model_classes = (FMRegressorModel, FMRegressionModel)
 
-    ordered = Hyperparameter(bool, False, "labels are ordered levels: thresholds between them are fitted")
+    ordered = Hyperparameter(bool, False, "labels are ordered levels: thresholds between them are fitted; with groups")
+    stdevCol = Hyperparameter(str, None, "column of the model for the posterior standard deviation of a new rating; with groups")
+    levelsCol = Hyperparameter(str, None, "column of the model for the probability of each level (array<float>), where ordered")
 
-    def _is_ordered(self, relations: Relations) -> bool:
-        return self.getOrdered()
+    def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
+        if self.getOrdered() and not 2 <= len(labels) < LEVELS:
+            raise RecsparkError(f"column {self.getLabelCol()!r} has {len(labels)} different values: ordered = True takes 2 to {LEVELS - 1}")
+        return labels if self.getOrdered() else ()
+
+    def _link(self) -> str:
+        if self.getOrdered():
+            raise ConfigError("ordered = True is not allowed with featuresCol: it needs groups")
+        return "identity"
+
+
+class Probabilities(Configurable):
+    """What a classifier's model adds beside the prediction."""
+
+    probabilityCol = Hyperparameter(str, "probability", "column that transform adds: a vector with the probabilities of 0 and 1")
+    rawPredictionCol = Hyperparameter(str, "rawPrediction", "column that transform adds: a vector with minus the logit of label 1, and the logit")
+    threshold = Hyperparameter(float, 0.5, "probability of label 1 from which on it is predicted", strictly_between(0, 1))
+
+    def _classified(self, dataset: DataFrame, probability: F.Column, columns: list[str]) -> DataFrame:
+        """`columns` of `dataset`, and what Spark's classifiers add."""
+        p = F.col("_probability")
+        logit = F.log(F.greatest(p, F.lit(1e-15)) / F.greatest(1 - p, F.lit(1e-15)))
+        added = {
+            self.getRawPredictionCol(): array_to_vector(F.array(-logit, logit)),
+            self.getProbabilityCol(): array_to_vector(F.array(1 - p, p)),
+            self.getPredictionCol(): (p >= self.getThreshold()).cast("double"),
+        }
+        return dataset.withColumn("_probability", probability.cast("double")).withColumns(added).select(*(f"`{name}`" for name in columns), *added)
+
+
+class FMClassifierModel(FMModel, Probabilities):
+    """What `FMClassifier` fitted on groups."""
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        return self._classified(self._with_predictions(dataset), F.col("_predicted.prediction"), dataset.columns)
+
+
+class FMClassificationModel(FMVectorModel, FMColumns, Probabilities):
+    """What `FMClassifier` fitted on vectors."""
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        return self._classified(dataset, self._predicted(dataset), dataset.columns)
+
+
+class FMClassifier(FactorizationMachine, Probabilities):
+    """Labels 0 and 1 by a factorization machine: probit (mcmc, als), logistic (sgd). See `FMRegressor`."""
+
+    model_classes = (FMClassifierModel, FMClassificationModel)
+
+    def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
+        if not set(labels) <= {0.0, 1.0}:
+            other = next(label for label in labels if label not in (0.0, 1.0))
+            raise RecsparkError(f"column {self.getLabelCol()!r} has the label {other:g}: FMClassifier takes 0 and 1")
+        return 0.0, 1.0
+
+    def _link(self) -> str:
+        return "logistic" if self._solver() == "sgd" else "probit"

@@ -142,7 +142,9 @@ def _ratings(scorer: Scorer, offset: np.ndarray, owners: np.ndarray, entries: np
     return scorer.ratings(scores + offset[owners] + np.float32(scorer.mean))
 
 
-def _predicted(scorer: Scorer, ids: np.ndarray, src_ids: np.ndarray, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _predicted(
+    scorer: Scorer, ids: np.ndarray, src_ids: np.ndarray, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
+) -> np.ndarray:
     return scorer.predict(ids[owners], src_ids[entries], "mean")
 
 

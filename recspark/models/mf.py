@@ -74,6 +74,11 @@ class MatrixFactorization(Factorization):
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
     initStdev = Hyperparameter(float, 0.1, "standard deviation of the starting factors", at_least(0))
 
+    @property
+    def can_watch(self) -> bool:
+        """Not with loss bpr."""
+        return self.getLoss() != "bpr"
+
     def _check(self) -> None:
         super()._check()
         if self.getLoss() in ("logistic", "bpr") and self.getKernel() != "linear":

@@ -2,8 +2,8 @@
 
     ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle -> `Question.lists`: a task a block
 
-Scattered pairs are 2 to 8 bytes a seen row, in few large values: the shuffle moves no single rows. All of it is lazy and in Spark's hands, so
-a lost task runs again. What a block is, and what a worker holds: `recspark.models.lists`.
+Scattered pairs are 2 to 8 bytes a seen row, in few large values: the shuffle moves no single rows. All of it is lazy and in Spark's
+hands, so a lost task runs again. What a block is, and what a worker holds: `recspark.models.lists`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pyspark.sql.types import ArrayType, DataType, FloatType, StructField, Struc
 from recspark.config import Option, at_least
 from recspark.data.folder import Folder
 from recspark.engine.blocks import other
-from recspark.engine.lazy_crossing import map_partitions
+from recspark.engine.crossing import map_partitions
 from recspark.models.lists import PAIRS, Question
 
 #: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s

@@ -102,7 +102,8 @@ class SGDRows:
         """From what `recspark.models.mf` writes into ``scorer.json``; `rate` not given: that of the first epoch of training."""
         settings = facts["settings"]
         if settings["loss"] == "bpr":
-            raise RecsparkError("a model of loss 'bpr' can't take new ratings in: it compares items with all that a user has not rated; train it again")
+            reason = "it compares items with all that a user has not rated"
+            raise RecsparkError(f"a model of loss 'bpr' can't take new ratings in: {reason}; train it again")
         penalty = {side: Penalty(*values) for side, values in settings["penalty"].items()}
         solver = SGDSolver(**settings | {"penalty": penalty, "clip": tuple(settings["clip"])})
         return cls(solver, facts["weights"], epochs, solver.rate if rate is None else rate)
@@ -133,7 +134,7 @@ SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], RowSolver]] 
 
 
 def row_solver(facts: Mapping[str, Any], epochs: int, rate: float | None) -> RowSolver:
-    """The solver that the facts of a model name (`epochs` and `rate` are for gradient descent); RecsparkError where there is none for it."""
+    """The solver that the facts of a model name; `epochs` and `rate` are for gradient descent. RecsparkError where there is none for it."""
     settings = facts.get("solver", {})
     if settings.get("kind") not in SOLVERS:
         found = f"its kind is {settings['kind']!r}" if "kind" in settings else "it does not say how it was fitted"

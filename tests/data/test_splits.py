@@ -103,6 +103,16 @@ def test_folds_partition_the_rows(spark, kind):
     assert min(map(len, held_out)) > 0.1 * len(frame)
 
 
+@pytest.mark.parametrize("cut", [{"folds": 5, "fold": "2"}, {"testFraction": 0.2}])
+def test_stratified_takes_its_share_of_every_item_that_has_enough_rows(spark, cut):
+    frame = pd.concat([ratings(60, 30), ratings(200, 5, share=0.015).assign(item_id=lambda rows: rows.item_id + 100)])
+    test = Counter(item for _, item in parts_of(spark, frame, kind="stratified", **cut)["test"])
+    counts = Counter(frame.item_id.tolist())
+    assert min(counts.values()) < 5 < max(counts.values())
+    for item, n in counts.items():
+        assert test[item] in ({n // 5, -(-n // 5)} if n >= 5 else {0})
+
+
 def test_temporal_cuts_are_exact_and_keep_equal_times_together(spark):
     frame = ratings(50, 80, seed=3, span=300_000)
     parts = parts_of(spark, frame, kind="temporal", testFraction=0.2, validationFraction=0.25)
@@ -193,13 +203,13 @@ def test_temporal_needs_times(spark):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "by_moon"}, "split.kind = 'by_moon' .* one of given, random, temporal"),
+        ({"kind": "by_moon"}, "split.kind = 'by_moon' .* one of given, random, stratified"),
         ({"testFraction": 1.0}, "split.testFraction = 1.0 .* between 0 and 1"),
         ({"validationFraction": 1.0}, "split.validationFraction = 1.0 .* at least 0 and less than 1"),
         ({"name": "../r90"}, r"split.name = '../r90' .* letters, digits"),
         ({"kind": "given"}, "split.fold = None .* needs the name"),
         ({"kind": "given", "fold": "../tables"}, "split.fold = '../tables'"),
-        ({"kind": "temporal", "folds": 5, "fold": "1"}, "split.folds = 5 .* kind random or new_users"),
+        ({"kind": "temporal", "folds": 5, "fold": "1"}, "split.folds = 5 .* kind random or stratified or new_users"),
         ({"folds": 5, "fold": "6"}, "split.fold = '6' .* must be 1 to 5"),
         ({"folds": 5}, "split.fold = None .* must be 1 to 5"),
         ({"fold": "1"}, "split.fold = '1' .* set split.folds"),

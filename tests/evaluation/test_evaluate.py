@@ -57,6 +57,19 @@ def test_no_ranking_without_a_scorer_or_where_it_is_switched_off(spark, rows):
         assert found.per_user is None and "auc" not in found.metrics
 
 
+def test_predictions_that_are_no_ratings_are_only_ranked(spark, tmp_path, rows):
+    predictions, train, scorer = rows
+    found = evaluate(spark, predictions, train, EvaluationOptions(ratings=False, ks=[1]), scorer)
+    assert "rmse" not in found.metrics and found.metrics["hit_rate_at_1"] == 0.5
+    write(Lake(str(tmp_path)), "ranks", found)
+    assert {path.name for path in (tmp_path / "metrics/ranks").iterdir()} == {"per_user.parquet", "manifest.json"}
+
+
+def test_an_evaluation_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="evaluation.ranking = False is not allowed with evaluation.ratings = False"):
+        EvaluationOptions(ratings=False, ranking=False)
+
+
 def test_write(spark, tmp_path, result):
     lake = Lake(str(tmp_path / "lake"))
     write(lake, "als", result, "f00d")

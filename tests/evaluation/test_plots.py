@@ -26,16 +26,31 @@ def test_curves_of_one_run():
     (axes,) = rendered(plot_curves(rows))
     assert legend(axes) == ["train", "validation, best 0.9000 at 3"]
     assert axes.get_xlabel() == "epoch" and axes.get_ylabel() == "RMSE (rating units)"
-    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
-    np.testing.assert_allclose(lines["train"], [(epoch, 1 / epoch) for epoch in range(1, 6)])
+    train, validation, dot = axes.lines
+    np.testing.assert_allclose(train.get_xydata(), [(epoch, 1 / epoch) for epoch in range(1, 6)])
+    assert train.get_color() != validation.get_color() == dot.get_color()
+    assert (train.is_dashed(), validation.is_dashed()) == (True, False)
+    np.testing.assert_allclose(dot.get_xydata(), [(3, 0.9)])
 
 
-def test_curves_of_several_runs_differ_by_colour():
+def test_curves_of_several_runs_differ_by_colour_and_sets_by_line():
     rows = pd.DataFrame({"run": ["a", "a", "b"], "epoch": [1, 2, 1], "train_rmse": [1.0, 0.9, 0.8], "test_rmse": [1.0, None, 0.7]})
     (axes,) = rendered(plot_curves(rows))
-    assert legend(axes) == ["a train", "a test, best 1.0000 at 1", "b train", "b test, best 0.7000 at 1"]
-    colours = {line.get_label().split()[0]: line.get_color() for line in axes.lines if " " in line.get_label()}
-    assert colours["a"] != colours["b"]
+    assert legend(axes) == ["a: test, best 1.0000 at 1", "b: test, best 0.7000 at 1", "train", "test"]
+    (a_train, a_test, _, b_train, b_test, _) = axes.lines
+    assert a_train.get_color() == a_test.get_color() != b_train.get_color() == b_test.get_color()
+    assert [line.is_dashed() for line in (a_train, a_test, b_train, b_test)] == [True, False, True, False]
+
+
+def test_a_run_without_the_set_that_judges_says_so():
+    rows = pd.DataFrame({"run": ["a", "b"], "epoch": [1, 1], "train_rmse": [1.0, 0.8], "test_rmse": [1.0, None]})
+    (axes,) = rendered(plot_curves(rows))
+    assert legend(axes)[1] == "b: test, not measured"
+
+
+def test_more_runs_than_colours_are_refused():
+    with pytest.raises(RecsparkError, match="8 runs can't be told apart in one figure: draw at most 7"):
+        plot_curves([{"run": run, "epoch": 1, "test_rmse": 1.0} for run in "abcdefgh"])
 
 
 @pytest.mark.parametrize("rows", [[], [{"epoch": 1}], [{"train_rmse": 1.0}], [{"epoch": 1, "train_rmse": None}]])
@@ -82,3 +97,9 @@ def test_biases_name_both_sides_with_mean_and_deviation():
     [axes] = rendered(plot_biases(rows))
     assert legend(axes) == ["items: mean 0.00, deviation 0.50", "users: mean 0.05, deviation 0.09"]
     assert axes.get_xlabel() == "bias (rating units)"
+
+
+def test_a_side_without_biases_is_left_out():
+    rows = pd.DataFrame({"side": ["items", "items", "users"], "bias": [-0.5, 0.5, 0.0], "n": [1, 1, 3]})
+    [axes] = rendered(plot_biases(rows, "score units"))
+    assert legend(axes) == ["items: mean 0.00, deviation 0.50"] and axes.get_xlabel() == "bias (score units)"

@@ -39,6 +39,7 @@ def expected_rows(scorer, test, seen, threshold):
             scores = scorer.matrix[user - 100].tolist()
             left_out = {positions.get(item) for item in seen.loc[seen["user_id"] == user, "item_id"]}
             rows[user]["auc"] = reference.auc(scores, left_out, relevant)
+            rows[user]["map"] = reference.ranking_metrics(scores, left_out, relevant, 10 * N_ITEMS)["map"]
             for k in KS:
                 metrics = reference.ranking_metrics(scores, left_out, relevant, k)
                 rows[user] |= {f"{name}_at_{k}": value for name, value in metrics.items()}
@@ -131,6 +132,12 @@ def test_items_without_a_rank_stay_in_the_denominators():
     row = one_user([9, math.nan, 7], [1], [], k=2)  # 1: no score
     assert (row["recall_at_2"], row["n_candidates"]) == (0, 2)
     assert math.isnan(row["auc"])
+
+
+def test_map_is_the_average_precision_of_the_whole_ranking():
+    row = one_user([9, 8, 7, 6], [1, 3], [], k=1)
+    assert (row["map_at_1"], row["map"]) == (0, (1 / 2 + 2 / 4) / 2)
+    assert one_user([9, 8], [0, 97, 98, 99], [], k=1)["map"] == 1 / 4  # more relevant items than candidates
 
 
 def test_a_test_item_counts_once_however_often_it_is_listed():

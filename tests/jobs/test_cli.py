@@ -73,6 +73,11 @@ def test_pipeline_is_one_mlflow_run_with_its_stages_nested(call, source, tmp_pat
     figures = {file.path for name in ("train", "evaluate") for file in client.list_artifacts(nested[name].info.run_id, "figures")}
     assert figures == {"figures/rmse_by_epoch.png", "figures/predicted_vs_actual.png", "figures/residuals.png"}
 
+    similar = pd.read_csv(f"{train.info.artifact_uri}/similar_items.csv")
+    assert similar.columns.tolist() == ["item_id", "title", "like_id", "like_title", "similarity"]
+    assert similar.groupby("item_id").size().tolist() == [5] * 10 and (similar["item_id"] != similar["like_id"]).all()
+    assert similar["title"].str.contains(r" \(\d{4}\)$").all() and similar["similarity"].between(-1, 1).all()
+
     predicted = pd.read_parquet(tmp_path / "predictions" / "als" / "test").head(50)
     [model] = client.search_logged_models([parent.info.experiment_id])
     answered = pyfunc.load_model(model.artifact_location).predict(predicted[["user_id", "item_id"]])
@@ -118,7 +123,7 @@ def test_conf_files_are_valid():
     confs = list((ROOT / "conf").glob("*.toml"))
     assert confs
     for conf in confs:
-        assert validated(read_conf(str(conf)))["model"].params
+        assert validated(read_conf(str(conf)))["model"].estimator
 
 
 def test_spark_submit_prints_the_same_line(source, tmp_path):

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -59,7 +60,8 @@ def test_every_user_gets_a_list_of_what_is_new(call, lake, written):
     assert summary["users"] == table["user_id"].nunique() == 90 and summary["rows"] == len(table)
     assert (summary["cold_users"], summary["users_without_list"]) == (0, 0)
     assert summary["items"] == table["item_id"].nunique()
-    assert table.dtypes.astype(str).to_dict() == {"user_id": "int64", "rank": "int32", "item_id": "int64", "rating": "float32", "cold": "bool"}
+    types = {"user_id": "int64", "rank": "int32", "item_id": "int64", "rating": "float32", "cold": "bool"}
+    assert table.dtypes.astype(str).to_dict() == types
     assert (table.groupby("user_id")["rank"].agg(list).map(lambda ranks: sorted(ranks) == list(range(1, 11)))).all()
     pairs = set(table[["user_id", "item_id"]].itertuples(index=False, name=None))
     assert not pairs & rated(lake, "train", "validation")
@@ -120,6 +122,22 @@ def test_filters_and_lists_of_ids(call, lake, written, tmp_path):
     assert set(written()["item_id"]) <= set(some[:3])
 
 
+def test_what_jobs_that_died_left_behind_is_not_read(call, lake, written):
+    assert call("recommend.users=[1, 2, 3]")[0] == 0
+    lists = written().sort_values(["user_id", "rank"], ignore_index=True)
+    left = [lake / ".staging" / "models-als-0123456789ab" / "users", lake / "models" / "als" / "users"]
+    for folder in left:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".part-00000.parquet.01234567").write_bytes(b"half a file")
+    (lake / ".staging" / "models-als-0123456789ab" / "manifest.json").write_text("{")
+    try:
+        assert call("recommend.users=[1, 2, 3]")[0] == 0
+        pd.testing.assert_frame_equal(written().sort_values(["user_id", "rank"], ignore_index=True), lists)
+    finally:
+        shutil.rmtree(lake / ".staging" / "models-als-0123456789ab")
+        (left[1] / ".part-00000.parquet.01234567").unlink()
+
+
 @pytest.mark.parametrize(("kind", "read"), [("csv", pd.read_csv), ("json", lambda path: pd.read_json(path, lines=True))])
 def test_other_formats(call, lake, kind, read):
     code, summary, _ = call(f"recommend.format={kind}", "recommend.users=[1, 2]")
@@ -137,8 +155,8 @@ def test_other_formats(call, lake, kind, read):
         (["recommend.users=[]"], "recommend.users = [] is not allowed"),
         (["recommend.users=['a']"], "ids of this model are whole numbers"),
         (["recommend.user='two'"], "recommend.user = 'two' is not allowed: ids of this model are whole numbers"),
-        (["recommend.users=/does/not/exist"], "recommend.users = '/does/not/exist' is not allowed: it must be a Parquet table with user_id"),
-        (["recommend.genre=Commedy"], "recommend.genre = 'Commedy' is not allowed: it must leave an item of tables/items, whose genres are"),
+        (["recommend.users=/does/not/exist"], "users = '/does/not/exist' is not allowed: it must be a Parquet table with user_id"),
+        (["recommend.genre=Commedy"], "recommend.genre = 'Commedy' is not allowed: it must leave an item of tables/items, whose"),
         (["recommend.format=xml"], "recommend.format = 'xml' is not allowed"),
     ],
 )

@@ -164,6 +164,43 @@ def test_what_was_cut_off_is_taken_up_again(call, lake, monkeypatch):
     assert lake.names(".staging") == []
 
 
+def test_training_anew_keeps_the_updated_model(call, lake):
+    call("update", lake.root)
+    updated = table(lake, "models/als/users")
+    options = ("model.rank=3", "model.maxIter=2")
+    code, summary, err = call("train", lake.root, *options)
+    assert code == 0 and summary["kept"] == "models/als-v2" and "it is kept as models/als-v2" in err
+    pd.testing.assert_frame_equal(table(lake, "models/als-v2/users"), updated)
+    assert lake.manifest("models/als-v2")["updates"] and "updates" not in lake.manifest("models/als")
+    assert len(table(lake, "models/als/users")) < len(updated)
+    # what training made is made again: there is nothing to keep
+    code, summary, err = call("train", lake.root, *options)
+    assert code == 0 and "kept" not in summary and "is kept as" not in err
+    assert lake.names("models") == ["als", "als-v1", "als-v2"]
+
+
+def test_evaluate_takes_the_ratings_of_updates_as_seen(call, lake, monkeypatch):
+    from recspark.cli import stages
+
+    given, evaluate = {}, stages.evaluate_predictions
+
+    def watched(spark, predictions, train, options, scorer, seen):
+        given.update(known=pairs(train), seen=pairs(seen))
+        return evaluate(spark, predictions, train, options, scorer, seen)
+
+    def pairs(df):
+        return set(map(tuple, df.select("user_id", "item_id").collect()))
+
+    monkeypatch.setattr(stages, "evaluate_predictions", watched)
+    added = set(table(lake, "splits/default/update")[["user_id", "item_id"]].itertuples(index=False, name=None))
+    code, before, _ = call("evaluate", lake.root)
+    assert code == 0 and not given["known"] & added and not given["seen"] & added
+    call("update", lake.root)
+    code, after, _ = call("evaluate", lake.root)
+    assert code == 0 and given["known"] >= added and given["seen"] >= added
+    assert after["rmse"] < before["rmse"]
+
+
 def test_it_is_an_mlflow_run_with_the_model(call, lake):
     from mlflow import pyfunc
     from mlflow.tracking import MlflowClient

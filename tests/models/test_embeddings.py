@@ -1,3 +1,4 @@
+import doctest
 import os
 import pickle
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from recspark.data.folder import Folder
 from recspark.errors import ConfigError, DataRejected, RecsparkError
-from recspark.models import ALS
+from recspark.models import embeddings as embeddings_module
 from recspark.models.embeddings import read_embeddings, write_start
 
 RNG = np.random.default_rng(7)
@@ -74,7 +75,7 @@ def test_parquet_tables(tmp_path, index, kind, name):
         path.parent.mkdir(parents=True, exist_ok=True)
         columns = {"features": pa.array(factors.tolist(), kind)}
         pq.write_table(pa.table(columns | ({"id": [7, 8]} if side == "items" else {"bias": [1.0, 2.0, 3.0]})), path)
-    with pytest.raises(DataRejected, match="no users_id: give an index"):
+    with pytest.raises(DataRejected, match="no users_id: give them, or an index"):
         read_embeddings(str(tmp_path / "tables"))
     pq.write_table(pa.table({"features": pa.array(ITEMS.tolist(), kind), "id": ["a", "b"]}), path)
     users, items = read_embeddings(str(tmp_path / "tables"), index)
@@ -101,24 +102,13 @@ def test_what_is_written_is_read_again(npz, tmp_path):
     assert sorted(path.name for path in (tmp_path / "start").rglob("*.parquet")) == ["part-00000.parquet"] * 2
 
 
-def test_a_fit_starts_from_them(spark, npz, tmp_path):
-    rng = np.random.default_rng(1)
-    x, y = rng.standard_normal((30, 4)), rng.standard_normal((20, 4))
-    pairs = [(int(u), int(i), float(x[u] @ y[i])) for u in range(30) for i in rng.choice(20, 12, replace=False)]
-    ratings = spark.createDataFrame(pairs, "user int, item int, rating double")
-    write_start(str(tmp_path / "start"), *read_embeddings(npz(users_emb=x, items_emb=y, users_id=range(30), items_id=range(20)), rank=4))
-    options = {"rank": 4, "maxIter": 1, "regParam": 1e-4}
-    cold, warm = (ALS(**options, **start).fit(ratings) for start in ({}, {"initialModel": str(tmp_path / "start")}))
-    assert warm.summary.history[0]["train_rmse"] < 0.01 < cold.summary.history[0]["train_rmse"]
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"users_emb": None}, "has no users_emb: it must be a matrix with a row for each of the users; there is items_emb"),
         ({"users_emb": USERS[0]}, r"users_emb has shape \(4,\), it must be users x factors"),
         ({"users_emb": USERS[:0]}, r"users_emb has shape \(0, 4\)"),
-        ({"users_emb": USERS[:, :3]}, "users_emb has 3 factors, items_emb has 4 factors; both must have the same number"),
+        ({"users_emb": USERS[:, :3]}, "users_emb has 3 factors, items_emb has 4 factors; all must have the same number"),
         ({"users_emb": np.where(USERS == USERS[2, 1], np.nan, USERS)}, r"users_emb has 1 values .* the first is nan at \(2, 1\)"),
         ({"items_emb": np.full((2, 4), 1e300)}, r"items_emb has 8 values that are not finite as float32, the first is 1e\+300 at \(0, 0\)"),
         ({"items_emb": np.full((2, 4), "x")}, "items_emb holds <U1, it must hold numbers"),
@@ -156,7 +146,7 @@ def test_malformed_tables_are_refused(tmp_path, column, message):
 
 
 def test_the_wanted_rank(npz, index):
-    with pytest.raises(DataRejected, match="users_emb has 4 factors, items_emb has 4 factors; both must have rank = 64"):
+    with pytest.raises(DataRejected, match="users_emb has 4 factors, items_emb has 4 factors; all must have rank = 64"):
         read_embeddings(npz(**EMB), index, rank=64)
 
 
@@ -166,7 +156,7 @@ def test_what_is_not_there_or_not_known(tmp_path, npz):
         read_embeddings(str(tmp_path / "nothing.npz"))
     with pytest.raises(ConfigError, match="x.csv is of no known format"):
         read_embeddings(str(tmp_path / "x.csv"))
-    with pytest.raises(DataRejected, match="neither users nor users.parquet"):
+    with pytest.raises(DataRejected, match="neither users nor users.parquet: it must have Parquet tables users and items"):
         read_embeddings(str(tmp_path))
     with pytest.raises(ConfigError, match="has no table users: it must be an index"):
         read_embeddings(npz(**EMB), str(tmp_path))
@@ -253,3 +243,8 @@ def test_pytorch(tmp_path, index, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     with pytest.raises(RecsparkError, match=r"torch 2.5.1\+cpu may run code that a file holds, at least 2.6 is needed"):
         read_embeddings(str(path), index)
+
+
+def test_docstrings():
+    failed, attempted = doctest.testmod(embeddings_module)
+    assert attempted and not failed

@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from recspark.errors import DataRejected, RecsparkError
+from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.models import ALS
 from recspark.models.factor_tables import FactorTable, FactorTables
 from recspark.models.fold_in import fold_in
+from recspark.models.starts import initial_tables
 
 N_USERS, N_ITEMS = 60, 40
 REG = 0.05
@@ -295,6 +296,12 @@ def test_written_and_read_again(fitted, tmp_path):
     assert again.facts["stamp"] != folded.facts["stamp"]
     with pytest.raises(RecsparkError, match="nowhere holds no model"):
         FactorTables.read(str(tmp_path / "nowhere"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "scorer.json").write_text("{}")
+    with pytest.raises(RecsparkError, match="not made of factors of users and items: it can't take new ratings in"):
+        FactorTables.read(str(tmp_path / "other"))
+    with pytest.raises(ConfigError, match="a fit can't start from it"):
+        initial_tables(str(tmp_path / "other"), str(tmp_path), 3)
 
 
 @pytest.mark.parametrize(

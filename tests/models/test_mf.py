@@ -136,7 +136,7 @@ def test_a_start_of_another_rank_is_refused(ratings, tmp_path):
     ALS(rank=3, maxIter=1).fit(ratings).write().save(str(tmp_path / "model"))
     with pytest.raises(ConfigError, match="rank must be that, not 4"):
         fitted(ratings, initialModel=str(tmp_path / "model"))
-    with pytest.raises(ConfigError, match="has no table users"):
+    with pytest.raises(ConfigError, match="nothing does not exist: it must be a saved model"):
         fitted(ratings, initialModel=str(tmp_path / "nothing"))
 
 

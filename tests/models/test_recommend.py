@@ -252,7 +252,8 @@ def test_same_lists_as_mllib(spark, tmp_path):
         both.append((rows["id"].to_numpy(), np.stack(rows["features"]), np.zeros(len(rows))))
     model = model_of(spark, tmp_path, *both)
     ours, others = collected(model.recommendForAllUsers(6)), collected(theirs.recommendForAllUsers(6))
-    assert {user: [item for item, _ in row] for user, row in ours.items()} == {user: [item for item, _ in row] for user, row in others.items()}
+    best, theirs_best = ({user: [item for item, _ in row] for user, row in lists.items()} for lists in (ours, others))
+    assert best == theirs_best
     for user, row in ours.items():
         np.testing.assert_allclose([rating for _, rating in row], [rating for _, rating in others[user]], rtol=1e-5)
 
@@ -282,12 +283,13 @@ def test_workers_agree_with_the_twin(tmp_path, monkeypatch, seed, n, blocks, kin
     counts = rng.integers(1, 12, 2)
     ids = [rng.permutation(40)[:count] for count in counts]
     ids = [np.array([f"{id:02d}" for id in side], object) if kind is object else side.astype(kind) for side in ids]
-    both = [(side, rng.integers(-2, 3, (len(side), 2)).astype(np.float32), rng.integers(-2, 3, len(side)).astype(np.float32)) for side in ids]
+    both = [(side, *(rng.integers(-2, 3, size).astype(np.float32) for size in ((len(side), 2), len(side)))) for side in ids]
     users, items = (Side(side, factors, biases, biases) for side, factors, biases in both)
     scorer = Scorer(users, items, 0.5, 3.0, True, None)
     monkeypatch.setattr(lists_module, "load_cached", lambda folder, stamp: scorer)
     text = StringType() if kind is object else LongType()
-    schema = StructType([StructField("u", text), StructField("l", ArrayType(StructType([StructField("i", text), StructField("r", FloatType())])))])
+    entry = StructType([StructField("i", text), StructField("r", FloatType())])
+    schema = StructType([StructField("u", text), StructField("l", ArrayType(entry))])
     allowed = rng.choice(ids[1], rng.integers(0, len(ids[1]) + 1), replace=False)
     question = Question(StoredScorer("", ""), "users", "items", n, False, allowed, None, blocks, 1, schema)
     pairs = [(ids[0][rng.integers(counts[0])], ids[1][rng.integers(counts[1])]) for _ in range(rng.integers(0, 30))]

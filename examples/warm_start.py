@@ -1,0 +1,78 @@
+"""A fit that starts from another trainer's embeddings beside one that starts cold: RMSE of every epoch, in one figure and one table.
+
+    python examples/warm_start.py --source ml-100k.zip --lake lake/warm
+
+Ingests and splits, trains LightGCN on the training rows (`lightgcn.py`), and then the model of conf/recipes/warm-start.toml twice.
+Writes LAKE/warm_start.png and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import lightgcn
+import numpy as np
+import pandas as pd
+
+from recspark.cli import main as recspark
+from recspark.data.lake import Lake
+from recspark.engine.session import session
+from recspark.evaluation.plots import plot_curves
+
+CONF = Path(__file__).parents[1] / "conf" / "recipes" / "warm-start.toml"
+#: LightGCN's products order items, on a scale of their own: times the square of this they are about as large as ratings' deviations
+SCALE = 0.3
+
+
+def job(name: str, lake: str, *settings: str) -> None:
+    """Run one job on the lake; its failure ends this program."""
+    words = [word for each in (f"paths.lake={lake}", *settings) for word in ("--set", each)]
+    if code := recspark([name, "--conf-file", str(CONF), *words]):
+        sys.exit(code)
+
+
+def embeddings(lake: str) -> str:
+    """The file of LightGCN's embeddings."""
+    path = f"{lake}/lightgcn.npz"
+    users, items = lightgcn.train(*lightgcn.read_likes(lake, "default", least=4), rank=64, steps=150, rate=0.02, reg=1e-6, seed=42)
+    np.savez(path, users_emb=users, items_emb=items)
+    return path
+
+
+def curves(lake: str, models: dict[str, str]) -> pd.DataFrame:
+    """Rows (run, epoch, train_rmse, test_rmse) of models by the name that the figure gives them."""
+    histories = {run: Lake(lake).require(f"models/{model}", "train")["history"] for run, model in models.items()}
+    rows = [row | {"run": run, "epoch": row["iteration"]} for run, history in histories.items() for row in history]
+    return pd.DataFrame(rows)[["run", "epoch", "train_rmse", "test_rmse"]]
+
+
+def table(rows: pd.DataFrame) -> str:
+    """Test RMSE by epoch, a column a run, and each run's best."""
+    wide = rows.pivot(index="epoch", columns="run", values="test_rmse")[list(dict.fromkeys(rows["run"]))]
+    shown = [epoch for epoch in (1, 2, 3, 5, 8, 10, 15, 20, 30, 40) if epoch in wide.index]
+    lines = [" | ".join(["epoch", *wide.columns]), " | ".join(["---"] * (1 + len(wide.columns)))]
+    lines += [" | ".join([str(epoch), *(f"{value:.4f}" for value in wide.loc[epoch])]) for epoch in shown]
+    lines.append(" | ".join(["best (epoch)", *(f"{wide[run].min():.4f} ({wide[run].idxmin()})" for run in wide)]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--source", required=True, help="ml-100k.zip")
+    parser.add_argument("--lake", required=True, help="folder for all that is made")
+    given = parser.parse_args()
+    with session("warm start"):
+        for stage in ("ingest", "index", "split"):
+            job(stage, given.lake, f"data.source={given.source}")
+        job("train", given.lake)
+        start = [f"model.initialModel={embeddings(given.lake)}", f"model.initialIndex={given.lake}/index", f"model.initialScale={SCALE}"]
+        job("train", given.lake, "model.name=mf-warm", *start)
+    rows = curves(given.lake, {"cold": "mf-cold", "from LightGCN": "mf-warm"})
+    plot_curves(rows).savefig(f"{given.lake}/warm_start.png")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

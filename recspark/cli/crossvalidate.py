@@ -1,0 +1,70 @@
+"""The job `crossvalidate`: split, train and evaluate for every fold of a split, in one Spark session."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from recspark.cli import stages
+from recspark.cli.context import Context
+from recspark.cli.model_section import ModelSection
+from recspark.data.splits import SplitOptions
+from recspark.errors import ConfigError
+
+log = logging.getLogger("recspark")
+
+#: shown in the log for every fold, where they are measured
+SHOWN = ("rmse", "mae", "auc", "map")
+
+
+def crossvalidate(job: Context) -> dict[str, Any]:
+    """Every fold of the split -> models/NAME-FOLD, metrics/NAME-FOLD.json; a run with a nested run a fold.
+
+    The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the standard deviation
+    of a fold, ``sqrt(sum (x - mean)^2 / (folds - 1))``.
+    """
+    names = folds(job)
+    with job.running("crossvalidate", "data", "split", "model", "crossvalidation") as run:
+        data = stages.ingest(job)
+        stages.index(job)
+        measured = pd.DataFrame({name: _fold(job, name) for name in names}).T
+        # what a fold leaves undefined has no mean
+        summary = measured.mean(skipna=False).to_dict() | measured.std(skipna=False).add_suffix("_std").to_dict()
+        run.text(measured.to_csv(index_label="fold"), "folds.csv")
+        run.metrics(summary)
+        facts = {key: data[key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
+        return facts | {"model": job["model"].product, "folds": names} | summary
+
+
+def folds(job: Context) -> list[str]:
+    """The names of the folds to run: those that are asked for, else 1 to split.folds."""
+    chosen, split = job["crossvalidation"].folds, job["split"]
+    if chosen is None and split.folds is None:
+        raise ConfigError('there are no folds to cross-validate over: set split.folds, or crossvalidation.folds, such as ["u1", "u2"]')
+    return [str(fold) for fold in chosen or range(1, split.folds + 1)]
+
+
+def _fold(job: Context, fold: str) -> dict[str, float]:
+    """Split, train and evaluate; whatever is a number."""
+    split, model = job["split"].as_dict(), job["model"].as_dict()
+    name = name_of(split["name"], split["fold"] or "", fold)
+    split |= {"fold": fold, "name": name}
+    model |= {"name": f"{model['name']}-{name}"}
+    one = replace(job, sections=job.sections | {"split": SplitOptions(**split), "model": ModelSection(**model)})
+    with one.running(f"fold {fold}", "split"):
+        stages.split(one)
+        results = stages.train(one) | stages.evaluate(one)
+    log.info("fold %s: %s", fold, ", ".join(f"{key} {results[key]:.4f}" for key in SHOWN if key in results))
+    return {key: value for key, value in results.items() if isinstance(value, (int, float))}
+
+
+def name_of(split: str, fold: str, other: str) -> str:
+    """How the split of another fold is called, where `split` is that of `fold`.
+
+    >>> name_of("u1", "u1", "u3"), name_of("fold-1", "1", "3"), name_of("random", "1", "3")
+    ('u3', 'fold-3', 'random-3')
+    """
+    return f"{split.removesuffix(fold).rstrip('-')}-{other}".lstrip("-")

@@ -1,0 +1,60 @@
+"""Versions of a model in the lake: what is kept when models/NAME changes, and what its ratings are."""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.fs as pafs
+from pyspark.sql import DataFrame
+
+from recspark.data.lake import Lake
+
+if TYPE_CHECKING:
+    from recspark.cli.context import Context
+
+log = logging.getLogger("recspark")
+
+
+def copy_product(lake: Lake, product: str, target: str) -> None:
+    """Copy all files of a product into the folder `target` of the lake."""
+    pafs.copy_files(lake.at(product), lake.at(target), source_filesystem=lake.fs, destination_filesystem=lake.fs)
+
+
+def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
+    """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other model is replaced."""
+    found = {int(match[1]): other for other in lake.names("models") if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))}
+    for number, other in found.items():
+        if _identity(lake, other) == _identity(lake, name):
+            return number
+    number = max([manifest.get("version", 1), *(taken + 1 for taken in found)])
+    with lake.publish(f"models/{name}-v{number}", manifest["fingerprint"]) as publication:
+        copy_product(lake, f"models/{name}", publication.product)
+        publication.manifest.update({**manifest, "version": number})
+    return number
+
+
+def _identity(lake: Lake, name: str) -> tuple[Any, ...]:
+    """What it was made from, and which making: a start from a file (initialModel) is no part of the former."""
+    manifest, facts = (lake.read_json(f"models/{name}/{file}") or {} for file in ("manifest.json", "scorer.json"))
+    return manifest.get("fingerprint"), facts.get("stamp")
+
+
+def keep_updated(lake: Lake, name: str) -> str | None:
+    """Before models/NAME is trained anew: where updates have changed it, keep it as models/NAME-vN, say so, and return that name."""
+    manifest = lake.manifest(f"models/{name}") or {}
+    updates = manifest.get("updates", [])
+    if not updates:
+        return None
+    kept = f"models/{name}-v{keep_version(lake, name, manifest)}"
+    batches = ", ".join(updates)
+    log.warning("models/%s is trained anew, without the updates that it had taken in (%s): it is kept as %s", name, batches, kept)
+    return kept
+
+
+def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:
+    """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`; some may come twice."""
+    names = [*tables, *(f"{batch}/ratings" for batch in manifest.get("updates", []))]
+    return reduce(DataFrame.unionByName, (job.read(name).select("user_id", "item_id") for name in names))

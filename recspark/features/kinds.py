@@ -1,0 +1,67 @@
+"""What a group's values are, by the type of its column: one level, a set, a map of weights, a number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, BinaryType, DataType, FractionalType, IntegralType, MapType, StructType
+
+from recspark.errors import ConfigError
+from recspark.features.groups import Group
+
+#: what a column of a type may be; the first is what it is where the conf does not say
+_KINDS: tuple[tuple[type[DataType], tuple[str, ...]], ...] = (
+    (FractionalType, ("real", "level")),
+    (IntegralType, ("level", "real")),
+    (ArrayType, ("set",)),
+    (MapType, ("weights",)),
+    (StructType, ()),
+    (BinaryType, ()),
+    (DataType, ("level",)),
+)
+#: the kinds that an option is of use for
+_USES = {"scale": ("set", "weights"), "unknown": ("level", "set", "weights")}
+
+
+def typed(group: Group, frame: DataFrame) -> Group:
+    """`group` with a kind, and a scale where it is a set.
+
+    Raises
+    ------
+    ConfigError
+        Where the column's type has no such kind, an option is of no use for the kind, or a rating row has a collection.
+    """
+    if group.is_column:
+        group = replace(group, kind=_kind(group, type_of(group, frame)))
+    given = {"scale": group.scale, "unknown": group.unknown if group.unknown != "ignore" else None}
+    for option, value in given.items():
+        if value is not None and group.kind not in _USES[option]:
+            setting = f"features.groups: {option} = {value!r}"
+            raise ConfigError(f"{setting} is not allowed for group {group.name!r} of kind {group.kind}: leave it out")
+    return replace(group, scale=group.scale or "sqrt") if group.kind == "set" else group
+
+
+def type_of(group: Group, frame: DataFrame) -> DataType:
+    """The type of a group's expression over the table of its side."""
+    return frame.select(F.expr(group.expression)).schema[0].dataType
+
+
+def has_whole_levels(group: Group, frame: DataFrame) -> bool:
+    """Whether the levels are whole numbers, which sort as such; all others are text."""
+    type_ = type_of(group, frame)
+    inner = type_.elementType if isinstance(type_, ArrayType) else type_.keyType if isinstance(type_, MapType) else type_
+    return isinstance(inner, IntegralType)
+
+
+def _kind(group: Group, type_: DataType) -> str:
+    allowed = next(kinds for kind, kinds in _KINDS if isinstance(type_, kind))
+    if group.side == "context":
+        allowed = tuple(kind for kind in allowed if kind in ("level", "real"))
+    kind = group.kind or next(iter(allowed), None)
+    if kind not in allowed:
+        words = " or ".join(allowed) or "one value, or on the side of users and items an array or a map"
+        column = f"group {group.name!r}, whose column is {type_.simpleString()},"
+        raise ConfigError(f"features.groups: {column} is not allowed: it must be {words}")
+    return kind

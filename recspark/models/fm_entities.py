@@ -1,0 +1,188 @@
+"""Factorization machines of declared feature groups: from an estimator and its data to the sampler's plan, and the model of its samples."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recspark.data.folder import Folder
+from recspark.engine.encode import ROLES
+from recspark.engine.loop import Fit
+from recspark.engine.relations import Relations, Side, encode_rows, write_ids
+from recspark.engine.sampling import SamplingPlan, sample
+from recspark.engine.storage import Store
+from recspark.errors import ConfigError, RecsparkError
+from recspark.features import FeatureSet
+from recspark.features.groups import IDS
+from recspark.models import fm_scorer
+from recspark.models.factor_model import FactorModel
+from recspark.models.fm_sampler import FMSampler
+from recspark.models.params import Configurable, Hyperparameter
+
+#: names of the entity sides in the engine and in a model, by their names in a layout
+TABLES = {"user": "users", "item": "items"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How the sampler is to run, beside its own hyper-parameters."""
+
+    label: str
+    blocks: dict[str, int]
+    max_iter: int
+    burn_in: int
+    samples: int
+    tol: float
+    patience: int
+    threads: int
+
+
+def encode(features: FeatureSet, label: str, train: DataFrame, watched: dict[str, DataFrame], staged: Store) -> Relations:
+    """The features of users and items, and all rows, as files in `staged`."""
+    check_groups(features)
+    sides = [write_ids(features.side(side), staged, TABLES[side], attributes(features, side)) for side in IDS]
+    sides += [Side(block.column, block.size, False) for block in features.layout.side("context")]
+    rows = _rows(features, train, label, 0)
+    for role, df in watched.items():
+        rows = rows.unionAll(_rows(features, df, label, ROLES.index(role)))
+    return encode_rows(rows, staged, tuple(sides))
+
+
+def attributes(features: FeatureSet, side: str) -> list[tuple[str, int, int]]:
+    """(name, offset, size) of a side's groups without the id, which is the entity itself."""
+    return [(block.name, block.offset, block.size) for block in features.layout.side(side) if block.name not in IDS]
+
+
+def check_groups(features: FeatureSet) -> None:
+    """Raises ConfigError for groups that entities can't have: they need rows of their own."""
+    for side in IDS:
+        names = [block.name for block in features.layout.side(side)]
+        if names and side not in names:
+            raise ConfigError(f"groups {', '.join(names)} are not allowed without the group {side!r}, whose vectors they explain")
+    for block in features.layout.side("context"):
+        if block.is_real or block.group.is_history_set:
+            raise ConfigError(f"group {block.name!r} is not allowed: of context groups an FM takes those with one level a row")
+
+
+def _rows(features: FeatureSet, dataset: DataFrame, label: str, role: int) -> DataFrame:
+    if label not in dataset.columns:
+        raise RecsparkError(f"column {label!r} is not in the data: its columns are {', '.join(dataset.columns)}")
+    contexts = [F.col(f"`{block.column}`") for block in features.layout.side("context")]
+    ids = [F.col(key).alias(TABLES[side]) for side, key in IDS.items()]
+    value, code = F.col(f"`{label}`").cast("float").alias("value"), F.lit(role).cast("byte").alias("role")
+    return features.context(dataset).select(*ids, *contexts, value, code)
+
+
+def run(spark: SparkSession, work: str, features: FeatureSet, relations: Relations, sampler: FMSampler, setting: Setting) -> Fit:
+    """Sample; the fit, whose folder then holds a whole model."""
+    contexts = [block.column for block in features.layout.side("context")]
+    groups = {TABLES[side]: tuple(name for name, *_ in attributes(features, side)) for side in IDS}
+    plan = SamplingPlan(
+        work=work,
+        model=f"model-{uuid.uuid4().hex}",
+        relations=relations,
+        sampler=sampler,
+        blocks=setting.blocks | dict.fromkeys(contexts, 1),
+        features=groups | dict.fromkeys(contexts, ()),
+        max_iter=setting.max_iter,
+        burn_in=setting.burn_in,
+        samples=setting.samples,
+        tol=setting.tol,
+        patience=setting.patience,
+        threads=setting.threads,
+    )
+    fit, samples = sample(spark, plan)
+    Folder(fit.model).write_json("scorer.json", _facts(features, relations, sampler, samples))
+    features.save(fit.model)
+    return fit
+
+
+def _facts(features: FeatureSet, relations: Relations, sampler: FMSampler, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `FMScorer` and, for recommendations by the mean score, `recspark.models.scorer.Scorer` must know."""
+    sides = [{"name": side.name, "by_id": side.by_id, "absent": relations.absent[side.name]} for side in relations.sides]
+    response: dict[str, Any] = {"kernel": "linear"}
+    if sampler.ordered:
+        response = {"kernel": "ordered", "cuts": np.mean([each["cuts"] for each in samples], axis=0).tolist(), "levels": list(sampler.levels)}
+    text = {TABLES[side]: dict(features.tables.train.dtypes)[key] == "string" for side, key in IDS.items()}
+    mean = float(np.mean([each["offset"] for each in samples]))
+    scorer = {"rank": sampler.rank * len(samples), "mean": mean, "level": mean, "biased": True, "response": response, "text_ids": text}
+    scorer |= {"clip": list(sampler.clip), "cold": "mean", "stamp": uuid.uuid4().hex}
+    return scorer | {"fm": fm_scorer.facts(sides, samples, sampler.levels, sampler.clip)}
+
+
+class FMColumns(Configurable):
+    """The columns that an FM's estimators read and its models write."""
+
+    labelCol = Hyperparameter(str, "label", "column of labels: numbers; of FMClassifier 0 and 1")
+    predictionCol = Hyperparameter(str, "prediction", "column that transform adds")
+    featuresCol = Hyperparameter(str, "features", "column of vectors, where no groups are declared")
+
+
+class FMModel(FMColumns, FactorModel):
+    """Samples of the vectors of users, items and contexts.
+
+    The tables ``users, items`` hold the samples one after the other, so a model is also a factor model of rank factorSize * samples:
+    recommendations and similar items come from the mean score over samples, without context.
+    """
+
+    userCol = Hyperparameter(str, "user_id", "column of user ids")
+    itemCol = Hyperparameter(str, "item_id", "column of item ids")
+    stdevCol = Hyperparameter(str, None, "column for the posterior standard deviation of a new rating")
+    levelsCol = Hyperparameter(str, None, "column for the probability of each level (array<float>), of ordered models")
+
+    def __init__(self, folder: str | None = None, **values: Any) -> None:
+        super().__init__(folder=folder, **values)
+        self._features: FeatureSet | None = None
+
+    @property
+    def features(self) -> FeatureSet:
+        """The feature set; of a loaded model without tables."""
+        return self._features or FeatureSet.load(self.folder)
+
+    @features.setter
+    def features(self, features: FeatureSet) -> None:
+        self._features = features
+
+    def bind(self, train: DataFrame, users: DataFrame | None = None, items: DataFrame | None = None) -> FMModel:
+        """Give a loaded model the tables that its context groups look into; see `FeatureSet.bind`."""
+        self._features = self.features.bind(train, users, items)
+        return self
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return tuple(side["name"] for side in self._facts["fm"]["sides"])
+
+    files = ("scorer.json", "layout.json")
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        predicted = self._with_predictions(dataset)
+        names = {"prediction": self.getPredictionCol(), "stdev": self.getStdevCol(), "levels": self.getLevelsCol()}
+        added = {name: F.col(f"_predicted.{key}") for key, name in names.items() if name}
+        return predicted.withColumns(added).select(*(f"`{name}`" for name in dataset.columns), *added)
+
+    def _with_predictions(self, dataset: DataFrame) -> DataFrame:
+        """`dataset` with a struct ``_predicted`` (prediction, stdev, levels), and columns of the context."""
+        features = self.features
+        features = features if features.tables else features.bind(dataset.limit(0))
+        contexts = [F.col(f"`{block.column}`") for block in features.layout.side("context")]
+        return features.context(dataset).withColumn("_predicted", self._predictor()(*IDS.values(), *contexts))
+
+    def _predictor(self) -> Any:
+        folder, stamp = self.folder, self._facts["stamp"]
+
+        @F.pandas_udf("prediction float, stdev float, levels array<float>")
+        def predict(*columns: pd.Series) -> pd.DataFrame:
+            found = fm_scorer.load_cached(folder, stamp).predict(*(column.to_numpy() for column in columns))
+            probability = found.probabilities
+            lists = [None] * len(found.mean) if probability is None else list(probability.astype(np.float32))
+            return pd.DataFrame({"prediction": found.mean.astype(np.float32), "stdev": found.stdev.astype(np.float32), "levels": lists})
+
+        return predict
+
+
