@@ -10,10 +10,10 @@ from recspark.data.lake import FILE_NAME
 from recspark.models.params import Configurable
 
 #: estimators by the value of ``model.type``
-ESTIMATORS = {"als": "ALS", "mf": "MatrixFactorization", "baseline": "Baseline", "popularity": "Popularity"}
+ESTIMATORS = {"als": "ALS", "mf": "MatrixFactorization", "baseline": "Baseline", "fm": "FMRegressor", "popularity": "Popularity"}
 
-#: set by the jobs: the lake has one name for each column, and work goes to the lake
-_FIXED = ("userCol", "itemCol", "ratingCol", "predictionCol", "weightCol", "validationCol", "workDir")
+#: set by the jobs: the lake has one name for each column, work goes to the lake, and groups have a section of their own
+_FIXED = ("userCol", "itemCol", "ratingCol", "labelCol", "featuresCol", "predictionCol", "weightCol", "validationCol", "workDir", "groups")
 
 
 class ModelSection:

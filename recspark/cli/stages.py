@@ -8,14 +8,19 @@ from typing import Any
 
 from recspark.cli.context import Context
 from recspark.cli.model_figures import log_figures
+from recspark.cli.versions import keep_updated, rated_pairs
 from recspark.data.index import index_stage
 from recspark.data.ingest import ingest as ingest_tables
 from recspark.data.lake import fingerprint
 from recspark.data.splits import split_stage
+from recspark.errors import ConfigError
 from recspark.evaluation import plots
 from recspark.evaluation.evaluate import evaluate as evaluate_predictions
 from recspark.evaluation.evaluate import write as write_evaluation
-from recspark.models.factor_model import FactorModel
+from recspark.features.options import read_tables
+from recspark.models.factor_model import FactorModel, load_model
+from recspark.models.fm_entities import FMModel
+from recspark.models.params import Configurable
 from recspark.models.scorer import Scorer
 
 log = logging.getLogger("recspark")
@@ -52,23 +57,37 @@ def train(job: Context) -> dict[str, Any]:
     manifest = job.lake.require(product, "split")
     with job.running("train", "model") as run:
         parts = {part: job.read(f"{product}/{part}") for part, rows in manifest["counts"].items() if rows and part != "update"}
-        columns = {"userCol": "user_id", "itemCol": "item_id", "workDir": job.lake.path(f"work/{options.product}")}
-        estimator = options.estimator(**columns, **options.params)
+        estimator = _estimator(job)
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
-        with job.lake.publish(f"models/{options.product}", fingerprint(manifest["fingerprint"], options.as_dict())) as publication:
+        kept = keep_updated(job.lake, options.product)
+        with job.lake.publish(f"models/{options.product}", fingerprint(manifest["fingerprint"], options.as_dict(), job["features"].as_dict())) as publication:
             model.write().save(publication.path("").rstrip("/"))
             publication.manifest.update(split=product, params=options.as_dict(), history=model.summary.history)
         job.lake.delete(f"work/{options.product}")
-        summary = _training_summary(model, options.product)
+        summary = _training_summary(model, options.product) | ({"kept": kept} if kept else {})
         run.dataset(product, job.lake.path(product), manifest["fingerprint"], manifest["counts"]["train"], "training")
         run.params({"estimator": estimator.values()})
         run.curve(model.summary.history)
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
-        log_figures(job, run, FactorModel.load(job.lake.path(f"models/{options.product}")), model.summary)
+        log_figures(job, run, load_model(job.lake.path(f"models/{options.product}")), model.summary)
         example = parts["test"].select("user_id", "item_id").limit(3).toPandas()
         run.model(Scorer, job.lake.path(f"models/{options.product}"), example)
         return summary
+
+
+def _estimator(job: Context) -> Configurable:
+    """The estimator of the conf on the columns of a lake, with its features where it takes groups."""
+    options = job["model"]
+    lake = {"userCol": "user_id", "itemCol": "item_id", "labelCol": "rating", "workDir": job.lake.path(f"work/{options.product}")}
+    known = options.estimator.hyperparameters()
+    params = {name: value for name, value in lake.items() if name in known} | options.params
+    if "groups" not in known:
+        return options.estimator(**params)
+    if not job["features"].groups:
+        raise ConfigError(f'features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such as ["user", "item"]')
+    users, items = read_tables(job.spark, job.lake)
+    return options.estimator(**params, groups=job["features"].groups).tables(users, items)
 
 
 def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
@@ -86,12 +105,14 @@ def evaluate(job: Context) -> dict[str, Any]:
     job.lake.require(product, "split")
     with job.running("evaluate", "evaluation") as run:
         started = time.perf_counter()
-        model = FactorModel.load(job.lake.path(f"models/{name}"))
+        model = load_model(job.lake.path(f"models/{name}"))
+        if isinstance(model, FMModel):
+            model.bind(job.read(f"{product}/train"), *read_tables(job.spark, job.lake))
         identity = fingerprint(manifest["fingerprint"], product)
         with job.lake.publish(f"predictions/{name}", identity) as publication:
             model.transform(job.read(f"{product}/test")).write.parquet(publication.path("test"))
-        known = job.read(f"{product}/train")
-        seen = known.unionByName(job.read(f"{product}/validation"))
+        known = rated_pairs(job, manifest, f"{product}/train")
+        seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
         predictions = job.read(f"predictions/{name}/test")
         result = evaluate_predictions(job.spark, predictions, known, job["evaluation"], model.scorer, seen)
         write_evaluation(job.lake, name, result, identity)

@@ -26,8 +26,12 @@ from recspark.engine.plan import Plan, factors
 from recspark.engine.progress import reporting
 from recspark.engine.runner import SparkRunner, TaskRunner
 from recspark.engine.start import starting_state
-from recspark.engine.storage import Store
+from recspark.engine.storage import HeldStore, Store, holding, store_at
 from recspark.engine.sweeps import stages
+
+
+#: seconds of work that a fit in one process may lose when it is killed
+HELD_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,15 @@ def run(spark: SparkSession, plan: Plan) -> Fit:
 
 
 def fit_in_task(plan: Plan) -> Fit:
-    """`fit` inside the current process, with threads instead of tasks."""
-    return fit(TaskRunner(plan.threads), plan)
+    """`fit` inside the current process: threads instead of tasks, and states that are files only every `HELD_SECONDS`."""
+    with holding(plan.root, "factors"):
+        return fit(TaskRunner(plan.threads), plan)
 
 
 def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
     """Prepare, iterate, export; goes on from the last iteration that an earlier attempt has finished."""
     started = time.perf_counter()
-    store = Store(plan.root)
+    store = store_at(plan.root)
     prepare(runner, plan, store)
     prepared = time.perf_counter() - started
     history = read_history(store)
@@ -70,6 +75,8 @@ def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
     while len(history) < plan.max_iter and not should_stop(history, plan.tol, plan.patience):
         history.append(iterate(runner, plan, store, len(history) + 1))
         _prune(store, plan, history)
+        if isinstance(store, HeldStore):
+            store.flush(HELD_SECONDS)
     best = best_iteration(history)
     runner.map(partial(_export, plan, best), plan.jobs)
     return Fit(store.path(plan.model), history, best, resumed_at, prepared)
@@ -129,16 +136,16 @@ def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) 
 
 
 def _index(plan: Plan, side: str) -> int:
-    return index_side(Store(plan.root), plan.parts, side, plan.blocks[side])
+    return index_side(store_at(plan.root), plan.parts, side, plan.blocks[side])
 
 
 def _scatter(plan: Plan, name: str) -> None:
-    scatter_part(Store(plan.root), plan.parts, name)
+    scatter_part(store_at(plan.root), plan.parts, name)
 
 
 def _build(plan: Plan, job: tuple[str, int]) -> None:
     side, block = job
-    store = Store(plan.root)
+    store = store_at(plan.root)
     build_block(store, plan.parts, side, block)
     if side == "users" and plan.solver.sweep == "strata":
         build_cells(store, block, plan.blocks["items"])
@@ -164,7 +171,7 @@ def _prune(store: Store, plan: Plan, history: Sequence[dict[str, float]]) -> Non
 def _export(plan: Plan, iteration: int, job: tuple[str, int]) -> None:
     """Worker: write one block's rows of the model's table as Parquet."""
     side, number = job
-    store = Store(plan.root)
+    store = store_at(plan.root)
     cuts = store.load(f"cuts/{side}")["cuts"]
     n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     index = store.load_table(f"index/{side}").slice(cuts[number], cuts[number + 1] - cuts[number])

@@ -24,12 +24,12 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from recspark.data.lake import fingerprint
-from recspark.engine.loop import Fit, as_arrow, read_history, should_stop
+from recspark.engine.loop import HELD_SECONDS, Fit, as_arrow, read_history, should_stop
 from recspark.engine.plan import State
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations, build_relation, cut_side
 from recspark.engine.runner import SparkRunner, TaskRunner
-from recspark.engine.storage import HeldStore, Store
+from recspark.engine.storage import HeldStore, Store, holding, store_at
 
 
 class Sampler(Protocol):
@@ -98,59 +98,65 @@ class SamplingPlan:
         return sorted({int(round(number)) for number in np.linspace(first, iterations, min(self.samples, iterations - first + 1))})
 
 
-def sample(spark: SparkSession, plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
-    """Run or resume the fit; the outcome, and what all rows share in each kept sample."""
-    store, runner = Store(plan.root), SparkRunner(spark)
-    with reporting(partial(read_history, store), plan.max_iter):
-        if all(count == 1 for count in plan.blocks.values()):
-            outcome = runner.map(_sample_in_task, [plan])[0]
+def sample(spark: SparkSession, plans: list[SamplingPlan]) -> tuple[Fit, list[dict[str, Any]]]:
+    """Run or resume chains, plans that differ in the sampler's seed only; what came out, and what all rows share in each kept sample.
+
+    With one block a side each chain is a task of Spark's, so chains run side by side; else they come one after the other. The model has
+    the samples of all chains; the history is their mean.
+    """
+    stores, runner, first = [Store(plan.root) for plan in plans], SparkRunner(spark), plans[0]
+    with reporting(partial(read_history, stores[0]), first.max_iter):
+        if all(count == 1 for count in first.blocks.values()):
+            chains = runner.map(_sample_in_task, plans)
         else:
-            outcome = _sample(runner, plan)
-    for leftover in ("prepared.json", "blocks", "cuts", "states", "priors", "means", "shared", "iterations"):
-        store.delete(leftover)
-    return outcome
+            chains = [_sample(runner, plan) for plan in plans]
+    jobs = [job for side in first.sides for job in first.jobs(side)]
+    kept = [(plan, chain.kept) for plan, chain in zip(plans, chains, strict=True)]
+    runner.map(partial(_export, kept), jobs)
+    shared = [store.read_json(f"shared/{number:05d}.json") for store, (_, numbers) in zip(stores, kept, strict=True) for number in numbers]
+    for store in stores:
+        for leftover in ("prepared.json", "blocks", "cuts", "states", "priors", "means", "shared", "iterations"):
+            store.delete(leftover)
+    history = [_mean(rows) for rows in zip(*(chain.history for chain in chains), strict=False)]
+    prepared = max(chain.prepare_seconds for chain in chains)
+    return Fit(stores[0].path(first.model), history, len(history), min(chain.resumed_at for chain in chains), prepared), shared
 
 
-def _sample_in_task(plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
-    """All of it in this process: states stay in memory, and are written every `HELD_SECONDS`."""
-    _HELD[plan.root] = HeldStore(plan.root)
-    try:
+@dataclass(frozen=True)
+class Chain:
+    """What one chain went through, and which of its iterations are samples."""
+
+    history: list[dict[str, float]]
+    kept: list[int]
+    resumed_at: int
+    prepare_seconds: float
+
+
+def _mean(rows: tuple[dict[str, float], ...]) -> dict[str, float]:
+    return rows[0] | {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "iteration"}
+
+
+def _sample_in_task(plan: SamplingPlan) -> Chain:
+    """All of a chain in this process; its states are files only now and then."""
+    with holding(plan.root, "states", "priors", "means"):
         return _sample(TaskRunner(plan.threads), plan)
-    finally:
-        del _HELD[plan.root]
 
 
-#: the stores that keep their states in memory, by the folder of the fit that runs in this process
-_HELD: dict[str, HeldStore] = {}
-
-#: seconds of work that a fit in one process may lose
-HELD_SECONDS = 2.0
-
-
-def _store(plan: SamplingPlan) -> Store:
-    return _HELD.get(plan.root) or Store(plan.root)
-
-
-def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> tuple[Fit, list[dict[str, Any]]]:
+def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> Chain:
     started = time.perf_counter()
-    store = _store(plan)
+    store = store_at(plan.root)
     if not store.exists("prepared.json"):
         _prepare(runner, plan, store)
     prepared = time.perf_counter() - started
     history = read_history(store)
-    resumed_at, written = len(history), time.perf_counter()
+    resumed_at = len(history)
     while len(history) < plan.max_iter and not (len(history) > plan.burn_in + 1 and should_stop(history[plan.burn_in :], plan.tol, plan.patience)):
         history.append(_iterate(runner, plan, store, len(history) + 1))
         _prune(plan, store, len(history))
-        if isinstance(store, HeldStore) and time.perf_counter() - written > HELD_SECONDS:
-            store.flush()
-            written = time.perf_counter()
-    if isinstance(store, HeldStore):
-        store.flush()
+        if isinstance(store, HeldStore):
+            store.flush(HELD_SECONDS)
     kept = [number for number in plan.kept(plan.max_iter) if number <= len(history)] or [len(history)]
-    runner.map(partial(_export, plan, kept), [job for side in plan.sides for job in plan.jobs(side)])
-    shared = [store.read_json(f"shared/{number:05d}.json") for number in kept]
-    return Fit(store.path(plan.model), history, len(history), resumed_at, prepared), shared
+    return Chain(history, kept, resumed_at, prepared)
 
 
 def _prepare(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store) -> None:
@@ -161,12 +167,12 @@ def _prepare(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store)
 
 
 def _cut(plan: SamplingPlan, side: int) -> None:
-    cut_side(_store(plan), plan.relations, side, plan.blocks[plan.sides[side]])
+    cut_side(store_at(plan.root), plan.relations, side, plan.blocks[plan.sides[side]])
 
 
 def _build(plan: SamplingPlan, job: tuple[int, int]) -> None:
     number, block = job
-    store, side = _store(plan), plan.sides[number]
+    store, side = store_at(plan.root), plan.sides[number]
     build_relation(store, plan.relations, number, block, plan.sampler.ordered)
     lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
     store.save(state_of(side, 0, block), **plan.sampler.start(side, int(lo), int(hi - lo)))
@@ -198,7 +204,7 @@ def _added(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _prior(plan: SamplingPlan, iteration: int, side: str) -> None:
     """Worker: the prior of a whole side."""
-    store, root = _store(plan), Store(plan.relations.root)
+    store, root = store_at(plan.root), Store(plan.relations.root)
     states = [store.load(state_of(side, iteration - 1, block)) for block in range(plan.blocks[side])]
     own = {key: np.concatenate([state[key] for state in states]) for key in states[0]} if len(states) > 1 else states[0]
     before = store.load(f"priors/{side}-{iteration - 1:05d}") if iteration > 1 else {}
@@ -209,7 +215,7 @@ def _prior(plan: SamplingPlan, iteration: int, side: str) -> None:
 def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
     """Worker: the entities of one block."""
     side, block = job
-    store, entry = _store(plan), f"blocks/{side}-{block:05d}"
+    store, entry = store_at(plan.root), f"blocks/{side}-{block:05d}"
     lo, hi = (int(cut) for cut in store.load(f"cuts/{side}")["cuts"][block : block + 2])
     own, prior = store.load(state_of(side, iteration - 1, block)), store.load(f"priors/{side}-{iteration:05d}")
     prior = {key: value[lo:hi] if key in own else value for key, value in prior.items()}
@@ -223,7 +229,7 @@ def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple
 def _watch(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
     """Worker: what the new states say of the rows of one block of the first side."""
     side, block = job
-    store, entry = _store(plan), f"blocks/{side}-{block:05d}"
+    store, entry = store_at(plan.root), f"blocks/{side}-{block:05d}"
     roles = [*(["train"] if plan.sampler.ordered else []), *plan.relations.watched]
     if not roles:
         return {}
@@ -270,18 +276,15 @@ def _prune(plan: SamplingPlan, store: Store, last: int) -> None:
         store.delete(f"means/{block:05d}-{old:05d}")
 
 
-def _export(plan: SamplingPlan, kept: list[int], job: tuple[str, int]) -> None:
-    """Worker: write one block's rows of a side's table as Parquet."""
-    side, block = job
-    store, [which] = _store(plan), [side_ for side_ in plan.relations.sides if side_.name == side]
+def _export(chains: list[tuple[SamplingPlan, list[int]]], job: tuple[str, int]) -> None:
+    """Worker: write one block's rows of a side's table as Parquet, from the kept iterations of all chains."""
+    (side, block), plan = job, chains[0][0]
+    store, [by_id] = Store(plan.root), [known.by_id for known in plan.relations.sides if known.name == side]
     lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
-    columns = plan.sampler.export(side, [store.load(state_of(side, number, block)) for number in kept])
-    if which.by_id:
-        table = Store(plan.relations.root).load_table(f"ids/{side}").slice(lo, hi - lo)
-    else:
-        table = pa.table({"id": np.arange(lo, hi)})
-    table = table.append_column("count", as_arrow(np.diff(store.load(f"blocks/{side}-{block:05d}/train")["indptr"])))
-    for key, array in columns.items():
+    states = [Store(chain.root).load(state_of(side, number, block)) for chain, numbers in chains for number in numbers]
+    table = Store(plan.relations.root).load_table(f"ids/{side}").slice(lo, hi - lo) if by_id else pa.table({"id": np.arange(lo, hi)})
+    counts = np.diff(store.load(f"blocks/{side}-{block:05d}/train")["indptr"])
+    for key, array in {"count": counts, **plan.sampler.export(side, states)}.items():
         table = table.append_column(key, as_arrow(array))
     store.fs.create_dir(store.at(f"{plan.model}/{side}"), recursive=True)
     pq.write_table(table, store.at(f"{plan.model}/{side}/part-{block:05d}.parquet"), filesystem=store.fs)

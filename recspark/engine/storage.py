@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,21 +91,27 @@ class Store(Folder):
 
 
 class HeldStore(Store):
-    """A store of one process that keeps what it saves in memory and writes it now and then: for steps of few milliseconds.
+    """A store of one process that keeps states in memory and writes them now and then: steps may last few milliseconds.
 
-    Files are always those of one moment, the last `flush`: entries first, then the JSON files that tell of them, then what was deleted.
+    What it holds are the entries of `folders` and all JSON files. On disk they are those of one moment, the last `flush`: entries first,
+    then the JSON files that tell of them, then what was deleted. A state that was loaded must not be changed: it is the one that is held.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, folders: tuple[str, ...]) -> None:
         super().__init__(root)
+        self._folders = folders
         self._entries: dict[str, dict[str, np.ndarray]] = {}
         self._documents: dict[str, Any] = {}
         self._unwritten: set[str] = set()
         self._deleted: list[str] = []
+        self._written = time.perf_counter()
 
     def save(self, name: str, **arrays: np.ndarray) -> None:
-        self._entries[name] = arrays
-        self._unwritten.add(name)
+        if name.startswith(self._folders):
+            self._entries[name] = arrays
+            self._unwritten.add(name)
+        else:
+            super().save(name, **arrays)
 
     def load(self, name: str) -> dict[str, np.ndarray]:
         return self._entries.get(name) or super().load(name)
@@ -120,15 +129,37 @@ class HeldStore(Store):
         else:
             self._deleted.append(name)
 
-    def flush(self) -> None:
-        """Write all that was saved since the last time."""
+    def flush(self, older: float = 0.0) -> None:
+        """Write all that was saved since the last time, if that is so many seconds ago."""
+        if time.perf_counter() - self._written < older:
+            return
         for name in sorted(self._unwritten):
             super().save(name, **self._entries[name])
         for name, content in self._documents.items():
             super().write_json(name, content)
         for name in self._deleted:
             super().delete(name)
-        self._unwritten, self._documents, self._deleted = set(), {}, []
+        self._unwritten, self._documents, self._deleted, self._written = set(), {}, [], time.perf_counter()
+
+
+#: stores that hold states for a fit in this process, by the fit's folder
+_HELD: dict[str, HeldStore] = {}
+
+
+@contextmanager
+def holding(root: str, *folders: str) -> Iterator[None]:
+    """While the body runs, the entries of `folders` under `root` stay in this process; then they are on disk."""
+    _HELD[root] = HeldStore(root, tuple(f"{folder}/" for folder in folders))
+    try:
+        yield
+        _HELD[root].flush()
+    finally:
+        del _HELD[root]
+
+
+def store_at(root: str) -> Store:
+    """The store of a fit's folder: the one that holds its states, if they are in this process."""
+    return _HELD.get(root) or Store(root)
 
 
 def _map(file: Path) -> np.ndarray:

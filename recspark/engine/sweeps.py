@@ -22,7 +22,7 @@ import numpy as np
 
 from recspark.engine.blocks import SIDES, load_block, load_cells, other
 from recspark.engine.plan import Plan, State, factors
-from recspark.engine.storage import Store
+from recspark.engine.storage import Store, store_at
 
 Stage = tuple[Callable[[Any], dict[str, float]], list[Any]]
 
@@ -87,7 +87,7 @@ def entry_after(plan: Plan, side: str, block: int, iteration: int, stage: int) -
 def step(plan: Plan, iteration: int, source_iteration: int, job: tuple[str, int]) -> dict[str, float]:
     """Worker: update one block of one side and write it."""
     side, number = job
-    store = Store(plan.root)
+    store = store_at(plan.root)
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), source_iteration, block.needed)
     state, sums = plan.solver.step(side, block, source, store.load(factors(side, iteration - 1, number)), plan.threads)
@@ -97,7 +97,7 @@ def step(plan: Plan, iteration: int, source_iteration: int, job: tuple[str, int]
 
 def step_pair(plan: Plan, iteration: int, stage: int, pair: tuple[int, int]) -> dict[str, float]:
     """Worker: update a block of users and a block of items from the ratings between them, and write both."""
-    store = Store(plan.root)
+    store = store_at(plan.root)
     places = list(zip(SIDES, pair, strict=True))
     states = [store.load(entry_before(plan, side, block, iteration, stage)) for side, block in places]
     *states, sums = plan.solver.step_pair(load_cells(store, *pair), *states, iteration, pair, plan.threads)
@@ -109,7 +109,7 @@ def step_pair(plan: Plan, iteration: int, stage: int, pair: tuple[int, int]) -> 
 def watch(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
     """Worker: what an iteration has come to on the rows of one user block."""
     side, number = job
-    store = Store(plan.root)
+    store = store_at(plan.root)
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), iteration, block.needed)
     return plan.solver.watch(block, source, store.load(factors(side, iteration, number)), plan.threads)

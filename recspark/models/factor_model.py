@@ -145,6 +145,11 @@ class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable)
         return _Reader(cls)
 
 
+def load_model(path: str) -> FactorModel:
+    """The model in a folder, of the class that was saved there."""
+    return DefaultParamsReader.loadParamsInstance(path, SparkSession.getActiveSession())
+
+
 class _Writer(MLWriter):
     """The Params as Spark ML metadata, the tables as they are."""
 

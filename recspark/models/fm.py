@@ -56,7 +56,10 @@ class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultP
         one_of(*SOLVERS),
     )
     burnIn = Hyperparameter(int, None, "first iterations that no prediction is from; not set: a tenth", at_least(0))
-    samples = Hyperparameter(int, 100, "samples that the model keeps, spread evenly over the iterations after the burn-in", at_least(1))
+    samples = Hyperparameter(int, 100, "samples that the model keeps of each chain, spread evenly over the iterations after the burn-in", at_least(1))
+    chains = Hyperparameter(
+        int, 1, "solver mcmc with groups: chains from different starts, side by side where there are cores; predictions are means over all", at_least(1)
+    )
     regParam = Hyperparameter(float, 0.0, "penalty of all parameters (als, sgd); with groups: of what an entity differs from its features", at_least(0))
     featureRegParam = Hyperparameter(float, None, "solver als with groups: penalty of the vectors of features; regParam where not set", at_least(0))
     stepSize = Hyperparameter(float, 0.1, "solver sgd: adagrad's first step", above(0))
@@ -125,11 +128,11 @@ class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultP
             relations = encode(features, self.getLabelCol(), dataset, self._watched, staged)
             users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
             blocks = {"users": users, "items": self.getItemBlocks() or users}
-            kept = self.getSamples() if self._solver() == "mcmc" else 1
-            stop = (self.getTol(), self.getPatience(), self.getThreads() or threads_per_task(spark, blocks))
+            chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
+            threads = self.getThreads() or max(1, threads_per_task(spark, blocks) // chains)
             sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
             log.info("%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes)
-            setting = Setting(self.getLabelCol(), blocks, self.getMaxIter(), burn_in, kept, *stop)
+            setting = Setting(chains, blocks, self.getMaxIter(), burn_in, kept, self.getTol(), self.getPatience(), threads)
             fit = run(spark, work, features, relations, self._sampler(relations), setting)
         finally:
             staged.delete("")

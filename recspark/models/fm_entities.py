@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ TABLES = {"user": "users", "item": "items"}
 class Setting:
     """How the sampler is to run, beside its own hyper-parameters."""
 
-    label: str
+    chains: int
     blocks: dict[str, int]
     max_iter: int
     burn_in: int
@@ -97,7 +97,9 @@ def run(spark: SparkSession, work: str, features: FeatureSet, relations: Relatio
         patience=setting.patience,
         threads=setting.threads,
     )
-    fit, samples = sample(spark, plan)
+    # chains of different seeds find different modes
+    chains = [replace(plan, sampler=replace(sampler, seed=sampler.seed + 1_000_003 * number)) for number in range(setting.chains)]
+    fit, samples = sample(spark, chains)
     Folder(fit.model).write_json("scorer.json", _facts(features, relations, sampler, samples))
     features.save(fit.model)
     return fit
