@@ -143,3 +143,34 @@ def best_items(users, items, offsets, n, hidden):
         ranked = sorted((-score, place) for score, place in scores if place not in row and score > -np.inf)
         found.append([(place, -score) for score, place in ranked[:n]])
     return found
+
+
+def fm_score(vectors, biases, offset):
+    """``offset + sum_a b_a + sum_{a < c} <u_a, u_c>`` of the entities that a row joins."""
+    pairs = sum(vectors[a] @ vectors[c] for a in range(len(vectors)) for c in range(a))
+    return offset + biases.sum() + pairs
+
+
+def pairs(x, v):
+    """``sum_{j < l} <v_j, v_l> x_j x_l``."""
+    return sum(v[j] @ v[l] * x[j] * x[l] for j in range(len(x)) for l in range(j))
+
+
+def fm_precision(places, table, precision, alpha):
+    """Of the posterior of an entity's vector and bias: ``diag(precision) + alpha sum [R 1]^T [R 1]``, R the sum of the vectors that a row joins."""
+    joined = np.array([np.append(table[row].sum(axis=0), 1) for row in places]).reshape(-1, len(precision)).astype(float)
+    return np.diag(precision) + alpha * joined.T @ joined
+
+
+def fm_entities(indptr, places, values, table, bias, own, own_bias, prior, prior_bias, precision, alpha, offset):
+    """The posterior means of the vectors and biases of one side (n, rank + 1), and what they leave of the ratings."""
+    found, left = [], []
+    for e in range(len(indptr) - 1):
+        rows = range(indptr[e], indptr[e + 1])
+        joined = np.array([np.append(table[places[r]].sum(axis=0), 1) for r in rows]).reshape(-1, len(precision)).astype(float)
+        target = np.array([values[r] - fm_score(table[places[r]].astype(float), bias[places[r]], offset) for r in rows])
+        pull = precision * np.append(prior[e], prior_bias[e]) + alpha * joined.T @ target
+        solution = np.linalg.solve(fm_precision(places[indptr[e] : indptr[e + 1]], table, precision, alpha), pull)
+        found.append(solution)
+        left.append(target - joined @ solution)
+    return np.array(found), np.concatenate(left)

@@ -43,7 +43,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Relations:
-    """Encoded rows: where they are, and what is known of all of them together; `levels` are the different values that train."""
+    """Encoded rows: where they are, and what is known of all of them together; `levels` are the different values that train, `LEVELS` at most."""
 
     root: str
     names: tuple[str, ...]
@@ -51,6 +51,8 @@ class Relations:
     rows: int
     mean: float
     levels: tuple[float, ...]
+    #: the smallest and the largest value that trains
+    range: tuple[float, float]
     watched: tuple[str, ...]
     #: by side: whether some rows that train join none of it
     absent: dict[str, bool]
@@ -108,8 +110,9 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     watched = tuple(role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts))
     digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
     mean = float(np.sum([part["total"] for part in sorted(parts, key=lambda part: part["name"])]) / trained)
+    span = (min(part["range"][0] for part in parts if part["rows"]), max(part["range"][1] for part in parts if part["rows"]))
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
-    return Relations(store.root, tuple(sorted(part["name"] for part in parts)), sides, trained, mean, tuple(levels), watched, absent, digest)
+    return Relations(store.root, tuple(sorted(part["name"] for part in parts)), sides, trained, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)
 
 
 def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
@@ -130,6 +133,7 @@ def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch
             "bad": int((~np.isfinite(value)).sum()),
             "rows": len(trained),
             "total": float(trained.sum()),
+            "range": (float(trained.min(initial=np.inf)), float(trained.max(initial=-np.inf))),
             "levels": np.unique(value[role == 0])[:LEVELS].tolist(),
             "absent": (positions[role == 0] < 0).any(axis=0).tolist(),
             "roles": np.bincount(role, minlength=len(ROLES)).tolist(),

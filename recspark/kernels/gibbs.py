@@ -68,7 +68,7 @@ def truncated_normal(mean, low, high, u):
     # in the lower tail, where probabilities are precise
     flip = a + b > 0
     if flip:
-        a, b = -b, -a
+        a, b, u = -b, -a, 1 - u
     below, above = normal_cdf(a), normal_cdf(b)
     p = below + u * (above - below)
     x = normal_quantile(p) if p > 1e-300 else b

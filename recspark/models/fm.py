@@ -13,7 +13,7 @@ from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.config import above, at_least, one_of, strictly_between
+from recspark.config import above, at_least, between, one_of, strictly_between
 from recspark.data.folder import Folder
 from recspark.engine.encode import ROLES
 from recspark.engine.layout import default_blocks, threads_per_task
@@ -63,6 +63,7 @@ class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultP
     regParam = Hyperparameter(float, 0.0, "penalty of all parameters (als, sgd); with groups: of what an entity differs from its features", at_least(0))
     featureRegParam = Hyperparameter(float, None, "solver als with groups: penalty of the vectors of features; regParam where not set", at_least(0))
     stepSize = Hyperparameter(float, 0.1, "solver sgd: adagrad's first step", above(0))
+    miniBatchFraction = Hyperparameter(float, 1.0, "accepted as MLlib's; solver sgd takes one row at a time", between(0, 1))
     fitLinear = Hyperparameter(bool, True, "with featuresCol: fit a weight of every column")
     fitIntercept = Hyperparameter(bool, True, "with featuresCol: fit a constant")
     initStd = Hyperparameter(float, 0.1, "standard deviation of the starting factors", above(0))
@@ -150,7 +151,7 @@ class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultP
             feature_reg=reg,
             stdev=self.getInitStd(),
             levels=self._levels(relations.levels),
-            clip=(min(relations.levels), max(relations.levels)),
+            clip=relations.range,
             seed=self.getSeed(),
         )
 

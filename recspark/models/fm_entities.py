@@ -19,6 +19,8 @@ from recspark.engine.sampling import SamplingPlan, sample
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features import FeatureSet
+from recspark.features.context import with_context
+from recspark.features.frames import Tables
 from recspark.features.groups import IDS
 from recspark.models import fm_scorer
 from recspark.models.factor_model import FactorModel
@@ -170,10 +172,13 @@ class FMModel(FMColumns, FactorModel):
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
         """`dataset` with a struct ``_predicted`` (prediction, stdev, levels), and columns of the context."""
-        features = self.features
-        features = features if features.tables else features.bind(dataset.limit(0))
-        contexts = [F.col(f"`{block.column}`") for block in features.layout.side("context")]
-        return features.context(dataset).withColumn("_predicted", self._predictor()(*IDS.values(), *contexts))
+        layout, tables = self.features.layout, self.features.tables
+        past = [block.name for block in layout.side("context") if block.group.key]
+        if past and tables is None:
+            raise RecsparkError(f"group {past[0]!r} looks into the rows that trained: call bind(train) on a loaded model first")
+        contexts = [F.col(f"`{block.column}`") for block in layout.side("context")]
+        framed = with_context(dataset, layout, tables or Tables(dataset.limit(0), None, None))
+        return framed.withColumn("_predicted", self._predictor()(*IDS.values(), *contexts))
 
     def _predictor(self) -> Any:
         folder, stamp = self.folder, self._facts["stamp"]

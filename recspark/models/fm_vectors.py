@@ -52,6 +52,9 @@ class VectorFit:
         """Parameters by sample, ``w0 (S), w (S, columns), v (S, rank, columns), scale (columns)``, and the history."""
         scale = column_scale(x)
         x = csr_matrix((x.data * scale[x.indices], x.indices, x.indptr), x.shape)
+        # the order of rows is not the data's
+        order = np.lexsort((labels, x @ np.random.default_rng(0).random(x.shape[1])))
+        x, labels, weights = x[order], labels[order], weights[order]
         kept, history = (self._descend if self.solver == "sgd" else self._draw)(x, labels, weights)
         return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]} | {"scale": scale}, history
 
@@ -124,11 +127,15 @@ class VectorFit:
 
 
 def column_scale(x: csr_matrix) -> np.ndarray:
-    """What a column is multiplied by: 1 where its entries are all 0 or 1, else 1 over the root of the mean square of its entries."""
+    """What a column is multiplied by: 1 where its entries are all 0 or 1, else 1 over the root of the mean square of its entries.
+
+    Nothing is known of a column without entries: 0.
+    """
     count = np.bincount(x.indices, minlength=x.shape[1])
     squares = np.bincount(x.indices, weights=np.square(x.data, dtype=np.float64), minlength=x.shape[1])
     binary = np.bincount(x.indices, weights=(x.data == 1) | (x.data == 0), minlength=x.shape[1]) == count
-    return np.where(binary | (squares == 0), 1.0, 1 / np.sqrt(np.maximum(squares, 1e-300) / np.maximum(count, 1)))
+    scale = np.where(binary | (squares == 0), 1.0, 1 / np.sqrt(np.maximum(squares, 1e-300) / np.maximum(count, 1)))
+    return np.where(count > 0, scale, 0.0)
 
 
 def vector_entries(column: Column) -> list[Column]:
@@ -154,17 +161,16 @@ def fit_vectors(rows: DataFrame, work: str, settings: VectorFit) -> tuple[str, l
 
 def _fit_rows(folder: str, settings: VectorFit, batches: Iterator[pa.RecordBatch]) -> Any:
     """Worker: the fit; an error as its message, which the driver raises."""
-    table = pa.Table.from_batches(batches)
-    if not table.num_rows:
+    held = list(batches)
+    if not held:
         return "there is nothing to train on: the data has no rows"
+    table = pa.Table.from_batches(held)
     try:
         x = sparse_matrix(table)
         labels, weights = (table[name].to_numpy().astype(np.float64) for name in ("label", "weight"))
         if not (np.isfinite(x.data).all() and np.isfinite(labels).all() and np.isfinite(weights).all() and (weights >= 0).all()):
             return "a label, a weight or an entry of a vector is null or not finite, or a weight is negative; filter these rows"
-        # the order of rows is not the data's
-        order = np.lexsort((labels, np.asarray(x @ np.random.default_rng(0).random(x.shape[1]))))
-        found, history = settings.run(x[order], labels[order], weights[order])
+        found, history = settings.run(x, labels, weights)
     except (ValueError, FloatingPointError) as error:
         return str(error)
     Store(folder).save("parameters", **found)
@@ -187,7 +193,9 @@ def sparse_matrix(table: pa.Table) -> csr_matrix:
     columns = np.empty(len(values), np.int32)
     columns[~dense] = indices.flatten().to_numpy()
     columns[dense] = (np.arange(len(values)) - np.repeat(indptr[:-1], lengths))[dense]
-    return csr_matrix((values.astype(np.float32), columns, indptr), (len(lengths), width))
+    matrix = csr_matrix((values.astype(np.float32), columns, indptr), (len(lengths), width))
+    matrix.eliminate_zeros()
+    return matrix
 
 
 @lru_cache(maxsize=2)

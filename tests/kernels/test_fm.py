@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from scipy.sparse import random as random_sparse
+
+from recspark.kernels import fm
+from tests import reference
+
+ROWS, COLUMNS, RANK = 40, 12, 3
+
+
+def problem(seed=0):
+    rng = np.random.default_rng(seed)
+    x = random_sparse(ROWS, COLUMNS, 0.3, "csr", random_state=rng, data_rvs=rng.standard_normal)
+    return x, rng.normal(size=ROWS), rng.normal(size=COLUMNS), rng.normal(size=(RANK, COLUMNS)), rng.uniform(0.2, 2, ROWS)
+
+
+def scores(x, w0, w, v):
+    out = np.empty(x.shape[0])
+    fm.scores(0, x.shape[0], x.indptr, x.indices, x.data, w0, w, v, out)
+    return out
+
+
+def test_scores_are_the_sum_over_pairs_of_columns():
+    x, _, w, v, _ = problem()
+    expected = [0.7 + row @ w + reference.pairs(row, v.T) for row in x.toarray()]
+    np.testing.assert_allclose(scores(x, 0.7, w, v), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_errors_follow_every_draw(noise):
+    x, labels, w, v, weights = problem()
+    csc, normal, q = x.tocsc(), noise * np.random.default_rng(1).standard_normal(COLUMNS), np.empty(ROWS)
+    errors = labels - scores(x, 0.7, w, v)
+    fm.draw_weights(csc.indptr, csc.indices, csc.data, weights, errors, w, 1.3, 0.1, 2.0, normal)
+    fm.draw_factor(csc.indptr, csc.indices, csc.data, weights, errors, q, v[1], 1.3, -0.2, 3.0, normal)
+    np.testing.assert_allclose(errors, labels - scores(x, 0.7, w, v), atol=1e-9)
+    np.testing.assert_allclose(q, x @ v[1], atol=1e-9)
+
+
+def test_without_noise_each_parameter_is_at_its_own_minimum():
+    x, labels, w, v, weights = problem()
+    csc, nothing, q = x.tocsc(), np.zeros(COLUMNS), np.empty(ROWS)
+    errors = labels - scores(x, 0.7, w, v)
+    for _ in range(1500):
+        fm.draw_weights(csc.indptr, csc.indices, csc.data, weights, errors, w, 1.3, 0.1, 2.0, nothing)
+        for factor in v:
+            fm.draw_factor(csc.indptr, csc.indices, csc.data, weights, errors, q, factor, 1.3, -0.2, 3.0, nothing)
+
+    def cost(w, v):
+        loss = 1.3 * weights @ (labels - scores(x, 0.7, w, v)) ** 2
+        return loss + 2 * np.square(w - 0.1).sum() + 3 * np.square(v + 0.2).sum()
+
+    for array in (w, v):
+        for place in np.ndindex(array.shape):
+            kept, sides = array[place], []
+            for step in (-1e-4, 1e-4):
+                array[place] = kept + step
+                sides.append(cost(w, v))
+            array[place] = kept
+            assert (sides[1] - sides[0]) / 2e-4 == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("logistic", [False, True])
+def test_steps_go_down_the_gradient(logistic):
+    """Adagrad's first step divides the gradient by sqrt(1 + its square): what moved tells the gradient, which differences confirm."""
+    x, labels, w, v, weights = problem()
+    labels = (labels > 0).astype(float) if logistic else labels
+    v, reg, rate = np.ascontiguousarray(v.T), 0.3, 1e-3
+    row = int(np.argmax(np.diff(x.indptr)))
+    before = [np.array([0.4]), w.copy(), v.copy()]
+    after = [array.copy() for array in before]
+    squares = [np.ones_like(array) for array in before]
+    fm.descend(np.array([row]), x.indptr, x.indices, x.data, labels, weights, logistic, rate, reg, *after, *squares)
+    met = x[row].indices
+
+    def cost(w0, w, v):
+        score = scores(x[row], w0[0], w, np.ascontiguousarray(v.T))[0]
+        loss = np.log1p(np.exp(-score)) + (1 - labels[row]) * score if logistic else 0.5 * (score - labels[row]) ** 2
+        return weights[row] * loss + 0.5 * reg * (np.square(w[met]).sum() + np.square(v[met]).sum())
+
+    for which, array in enumerate(before):
+        for place in np.ndindex(array.shape):
+            step = (before[which][place] - after[which][place]) / rate
+            gradient = np.sign(step) * np.sqrt(step**2 / (1 - step**2))
+            nudged = [[side.copy() for side in before] for _ in range(2)]
+            for side, size in zip(nudged, (-1e-5, 1e-5), strict=True):
+                side[which][place] += size
+            expected = (cost(*nudged[1]) - cost(*nudged[0])) / 2e-5
+            assert gradient == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_latent_values_are_on_the_side_of_their_label():
+    score, labels, out = np.linspace(-4, 4, 50), np.arange(50) % 2.0, np.empty(50)
+    fm.draw_latent(score, labels, np.uint64(5), out)
+    np.testing.assert_array_equal(out + score > 0, labels > 0.5)

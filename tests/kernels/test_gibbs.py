@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import ndtr, ndtri
+from scipy.stats import truncnorm
+
+from recspark.kernels import gibbs
+from recspark.kernels.als import padded_rows
+from recspark.models.fm_sampler import BINS, EDGE, _draw_cuts
+from tests import reference
+
+RANK, N = 5, 7
+KEYS = np.array([3, 4], np.uint64)
+NO_CUTS = np.empty(0)
+
+
+def problem(seed=0, others=2, rows=60):
+    """Rows of one side's N entities that join entities of `others` sides of 6, the last place standing for none."""
+    rng = np.random.default_rng(seed)
+    places = np.stack([rng.integers(0, 6, rows) + 6 * side for side in range(others)], axis=1).astype(np.int32)
+    places[rng.random(rows) < 0.1, -1] = 6 * others
+    table, bias = rng.normal(0, 0.5, (6 * others + 1, RANK)).astype(np.float32), rng.normal(0, 0.3, 6 * others + 1).astype(np.float32)
+    table[-1], bias[-1] = 0, 0
+    entities = np.sort(rng.integers(0, N - 1, rows))  # the last entity has no row
+    own, own_bias = rng.normal(0, 0.5, (N, RANK)).astype(np.float32), rng.normal(0, 0.3, N).astype(np.float32)
+    prior, prior_bias = rng.normal(0, 0.5, (N, RANK)).astype(np.float32), rng.normal(0, 0.3, N).astype(np.float32)
+    values = rng.normal(3.5, 1, rows).astype(np.float32)
+    return np.searchsorted(entities, np.arange(N + 1)), places, values, table, bias, own, own_bias, prior, prior_bias
+
+
+def draw(data, lo=0, hi=N, noise=0.0, alpha=1.7, offset=3.2, first=0, cuts=NO_CUTS, keys=KEYS):
+    indptr, places, values, table, bias, own, own_bias, prior, prior_bias = data
+    state = padded_rows(own.copy()), own_bias.copy()
+    precision = np.linspace(1, 2, RANK).astype(np.float32)
+    arguments = (indptr, places, values, padded_rows(table), bias, *state, padded_rows(prior), prior_bias, precision, np.float32(1.5))
+    sums = gibbs.draw_entities(lo, hi, *arguments, np.float32(alpha), offset, np.float32(noise), keys, first, cuts, RANK)
+    return state[0][:, :RANK], state[1], sums
+
+
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_without_noise_entities_are_the_minimum(others):
+    data = problem(others=others)
+    vectors, biases, (left, left_square, failed) = draw(data)
+    expected, residuals = reference.fm_entities(*data, np.append(np.linspace(1, 2, RANK), 1.5), 1.7, 3.2)
+    np.testing.assert_allclose(np.column_stack([vectors, biases]), expected, rtol=1e-3, atol=1e-4)
+    assert (left, left_square) == pytest.approx((residuals.sum(), np.square(residuals).sum()), rel=1e-3, abs=1e-3)
+    assert failed == 0
+
+
+def test_draws_have_the_mean_and_covariance_of_the_posterior():
+    indptr, places, values, table, bias, own, own_bias, prior, prior_bias = problem()
+    copies, rows = 20_000, indptr[1]
+    many = (np.arange(copies + 1) * rows, np.tile(places[:rows], (copies, 1)), np.tile(values[:rows], copies), table, bias)
+    many += tuple(np.repeat(array[:1], copies, axis=0) for array in (own, own_bias, prior, prior_bias))
+    vectors, biases, _ = draw(many, hi=copies, noise=1.0)
+    drawn = np.column_stack([vectors, biases])
+    one = (np.array([0, rows]), places[:rows], values[:rows], table, bias, own[:1], own_bias[:1], prior[:1], prior_bias[:1])
+    mean, _ = reference.fm_entities(*one, np.append(np.linspace(1, 2, RANK), 1.5), 1.7, 3.2)
+    covariance = np.linalg.inv(reference.fm_precision(places[:rows], table, np.append(np.linspace(1, 2, RANK), 1.5), 1.7))
+    np.testing.assert_allclose(drawn.mean(axis=0), mean[0], atol=0.02)
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.03)
+
+
+@pytest.mark.parametrize("cuts", [NO_CUTS, np.array([-np.inf, -1, 0, 1, np.inf])])
+def test_draws_do_not_depend_on_how_entities_are_cut(cuts):
+    data = problem()
+    if len(cuts):
+        data = (*data[:2], (data[2] > 3).astype(np.float32) + (data[2] > 4), *data[3:])
+    whole = draw(data, noise=1.0, cuts=cuts)
+    indptr = data[0]
+    rows = slice(indptr[3], None)
+    part = (indptr[3:] - indptr[3], data[1][rows], data[2][rows], *data[3:5], *(array[3:] for array in data[5:]))
+    cut = draw(part, hi=N - 3, noise=1.0, first=3, cuts=cuts)
+    np.testing.assert_array_equal(cut[0], whole[0][3:])
+    np.testing.assert_array_equal(cut[1], whole[1][3:])
+
+
+def features(seed=1, columns=4, entities=30):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(entities, columns)) * (rng.random((entities, columns)) < 0.5)
+    indptr = np.append(0, np.cumsum((x != 0).sum(axis=0)))
+    rows = np.concatenate([np.flatnonzero(x[:, j]) for j in range(columns)]).astype(np.int32)
+    values = np.concatenate([x[x[:, j] != 0, j] for j in range(columns)]).astype(np.float32)
+    return x, (indptr, rows, values), rng.normal(size=(entities, RANK + 1)).astype(np.float32)
+
+
+def test_features_without_noise_solve_one_column_after_the_other():
+    x, csc, target = features()
+    residual, residual_bias = padded_rows(target[:, :RANK].copy()), target[:, RANK].copy()
+    own, own_bias = padded_rows(np.zeros((4, RANK), np.float32)), np.zeros(4, np.float32)
+    precision, prior = np.linspace(1, 2, RANK + 1).astype(np.float32), np.linspace(0.5, 3, RANK + 1).astype(np.float32)
+    for _ in range(200):
+        gibbs.draw_features(
+            *csc, own, own_bias, residual, residual_bias, precision[:-1], precision[-1], prior[:-1], prior[-1], np.float32(0), KEYS[0], RANK
+        )
+    found = np.column_stack([own[:, :RANK], own_bias])
+    for column in range(RANK + 1):
+        ridge = np.linalg.solve(precision[column] * x.T @ x + prior[column] * np.eye(4), precision[column] * x.T @ target[:, column])
+        np.testing.assert_allclose(found[:, column], ridge, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(residual[:, :RANK], target[:, :RANK] - x @ own[:, :RANK], atol=1e-4)
+
+
+def test_features_are_drawn_with_the_posterior_variance():
+    x, csc, target = features(columns=1)
+    drawn = []
+    for key in range(4000):
+        own, own_bias = padded_rows(np.zeros((1, RANK), np.float32)), np.zeros(1, np.float32)
+        residual, bias = padded_rows(target[:, :RANK].copy()), target[:, RANK].copy()
+        ones = np.ones(RANK, np.float32)
+        gibbs.draw_features(*csc, own, own_bias, residual, bias, ones, ones[0], ones, ones[0], np.float32(1), np.uint64(key), RANK)
+        drawn.append(own[0, :RANK].copy())
+    assert np.var(drawn, axis=0) == pytest.approx(np.full(RANK, 1 / (np.square(x).sum() + 1)), rel=0.1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-6, 6), st.floats(-7, 7), st.floats(0.01, 5), st.floats(0.001, 0.999))
+def test_truncated_normal_is_its_quantile(mean, low, width, u):
+    expected = truncnorm.ppf(u, low - mean, low + width - mean, loc=mean)
+    assert gibbs.truncated_normal(mean, low, low + width, u) == pytest.approx(expected, abs=1e-5)
+    assert gibbs.truncated_normal(mean, low, np.inf, u) >= low
+    assert gibbs.truncated_normal(mean, -np.inf, low, u) <= low
+
+
+@pytest.mark.parametrize("p", [1e-12, 1e-4, 0.02, 0.3, 0.5, 0.9, 0.999])
+def test_normal_quantile(p):
+    assert gibbs.normal_quantile(p) == pytest.approx(ndtri(p), rel=1e-7, abs=1e-8)
+    assert gibbs.normal_cdf(ndtri(p)) == pytest.approx(p, rel=1e-10)
+
+
+@pytest.mark.parametrize("sides", [2, 3, 4])
+def test_a_score_is_the_sum_over_pairs_of_sides(sides):
+    rng = np.random.default_rng(0)
+    samples, places = 3, rng.integers(0, 10, (20, sides)).astype(np.int32)
+    table, bias = rng.normal(size=(10, samples * RANK)).astype(np.float32), rng.normal(size=(10, samples)).astype(np.float32)
+    out = np.empty((20, samples))
+    gibbs.sample_scores(0, 20, places, table, bias, np.arange(samples, dtype=float), RANK, out)
+    for sample in range(samples):
+        vectors = table[:, sample * RANK : (sample + 1) * RANK]
+        expected = [reference.fm_score(vectors[row], bias[row, sample], sample) for row in places]
+        np.testing.assert_allclose(out[:, sample], expected, rtol=1e-4, atol=1e-4)
+        one = np.empty(20)
+        gibbs.scores(0, 20, places, padded_rows(vectors), np.ascontiguousarray(bias[:, sample]), float(sample), one)
+        np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_expected_levels():
+    scores, cuts, values = np.linspace(-3, 3, 9), np.array([-np.inf, -1, 0.5, np.inf]), np.array([1.0, 2, 5])
+    out = np.empty(9)
+    gibbs.expected_levels(0, 9, scores, cuts, values, out)
+    probability = ndtr(cuts[1:] - scores[:, None]) - ndtr(cuts[:-1] - scores[:, None])
+    np.testing.assert_allclose(out, probability @ values, atol=1e-12)
+
+
+def test_cuts_find_where_levels_part():
+    rng, true = np.random.default_rng(0), np.array([-1.2, -0.3, 0.8])
+    scores = rng.normal(0, 1, 100_000)
+    levels = np.searchsorted(true, scores + rng.standard_normal(len(scores))).astype(np.float32)
+    counts = np.zeros((4, BINS), np.int64)
+    gibbs.count_scores(0, len(scores), scores, levels, EDGE, counts)
+    assert counts.sum() == len(scores)
+    cuts, drawn = [-1.0, 0.0, 1.0], []
+    for _ in range(60):
+        cuts = _draw_cuts(rng, counts, cuts)
+        drawn.append(cuts)
+    np.testing.assert_allclose(np.mean(drawn[20:], axis=0), true, atol=0.03)

@@ -1,0 +1,240 @@
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.ml import Pipeline
+from pyspark.ml.evaluation import BinaryClassificationEvaluator, RegressionEvaluator
+from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
+from pyspark.sql import functions as F
+
+from recspark.errors import ConfigError, RecsparkError
+from recspark.models import FMClassificationModel, FMClassifier, FMRegressionModel, FMRegressor, FMRegressorModel
+from recspark.models.fm_sampler import FMSampler
+
+GROUPS = ["user", "item", "rated", "raters", "day", "gender"]
+NOISE = 0.5
+
+
+@pytest.fixture(scope="module")
+def ratings(spark):
+    """Rows of 60 users, 40 items and 5 days: planted factors and biases, a gender that matters, noise of NOISE; users 50 ... have one row each."""
+    rng = np.random.default_rng(0)
+    x, y, b, c = rng.normal(0, 0.6, (60, 2)), rng.normal(0, 0.6, (40, 2)), rng.normal(0, 0.4, 60), rng.normal(0, 0.4, 40)
+    day, gender = rng.normal(0, 0.3, 5), np.arange(60) % 2
+    rows = [(u, i) for u in range(60) for i in range(40) if rng.random() < (0.6 if u < 50 else 0.03)]
+    users, items = np.array(rows).T
+    days = rng.integers(0, 5, len(rows))
+    score = 3.5 + b[users] + c[items] + np.einsum("ij,ij->i", x[users], y[items]) + day[days] + 0.5 * gender[users]
+    frame = pd.DataFrame({"user_id": [f"u{u}" for u in users], "item_id": items + 100, "timestamp": days * 86_400 + 50})
+    frame["rating"] = score + rng.normal(0, NOISE, len(rows))
+    frame["level"] = np.clip(np.round(frame["rating"]), 1, 5)
+    test = rng.random(len(rows)) < 0.2
+    people = pd.DataFrame({"user_id": [f"u{u}" for u in range(60)], "gender": np.where(gender, "F", "M")})
+    return tuple(spark.createDataFrame(part).cache() for part in (frame[~test], frame[test], people))
+
+
+def rmse(model, test, label="rating"):
+    errors = model.transform(test).select(F.sqrt(F.avg((F.col("prediction") - F.col(label)) ** 2)))
+    return errors.first()[0]
+
+
+def fitted(ratings, estimator=FMRegressor, **params):
+    train, _, people = ratings
+    given = {"groups": GROUPS, "labelCol": "rating", "factorSize": 3, "maxIter": 40, "samples": 20, "seed": 5} | params
+    return estimator(**given).tables(users=people).fit(train)
+
+
+def test_predictions_come_near_the_noise_whatever_the_blocks(ratings):
+    one = fitted(ratings)
+    assert NOISE < rmse(one, ratings[1]) < 1.4 * NOISE
+    assert [row["iteration"] for row in one.summary.history] == list(range(1, 41))
+    three = fitted(ratings, userBlocks=3, itemBlocks=2, maxIter=3, burnIn=1)
+    same = fitted(ratings, maxIter=3, burnIn=1)
+    assert rmse(three, ratings[1]) == pytest.approx(rmse(same, ratings[1]), abs=1e-3)
+
+
+def test_row_order_does_not_matter(ratings):
+    shuffled = ratings[0].orderBy(F.rand(3)).repartition(5), *ratings[1:]
+    assert rmse(fitted(shuffled, maxIter=3), ratings[1]) == rmse(fitted(ratings, maxIter=3), ratings[1])
+
+
+def test_chains_are_averaged(ratings):
+    two = fitted(ratings, chains=2, maxIter=20)
+    assert two.rank == 2 * 18 * 3
+    assert rmse(two, ratings[1]) < rmse(fitted(ratings, maxIter=20), ratings[1]) + 0.01
+
+
+def test_als_finds_the_mode(ratings):
+    assert NOISE < rmse(fitted(ratings, solver="als", regParam=2.0), ratings[1]) < 1.4 * NOISE
+
+
+def test_levels_have_probabilities_and_predictions_a_spread(ratings, tmp_path):
+    model = fitted(ratings, labelCol="level", ordered=True, stdevCol="stdev", levelsCol="levels")
+    path = str(tmp_path / "model")
+    model.write().save(path)
+    rows = model.transform(ratings[1]).toPandas()
+    levels = np.stack(rows["levels"])
+    assert levels.shape == (len(rows), 5)
+    np.testing.assert_allclose(levels.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(levels @ np.arange(1, 6), rows["prediction"], atol=1e-4)
+    assert rows["stdev"].between(0.1, 2).all()
+    assert rmse(model, ratings[1], "level") < 1.3 * np.sqrt(NOISE**2 + 1 / 12)
+    again = FMRegressorModel.load(path).transform(ratings[1]).toPandas()
+    pd.testing.assert_frame_equal(again[rows.columns], rows)
+
+
+def test_what_training_has_not_seen_gets_an_average(spark, ratings):
+    model = fitted(ratings)
+    rows = spark.createDataFrame([("nobody", 100, 50), ("u1", 999, 50), ("u1", 100, 99 * 86_400)], "user_id string, item_id long, timestamp long")
+    predictions = [row["prediction"] for row in model.transform(rows).collect()]
+    assert all(1 < prediction < 6 for prediction in predictions)
+
+
+def test_recommendations_come_from_the_mean_score(ratings):
+    rows = fitted(ratings).recommendForAllUsers(3).toPandas()
+    assert len(rows) == 60
+    assert rows["recommendations"].map(len).eq(3).all()
+
+
+def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
+    """The loop runs in this process, and dies at iteration 7 of 12; what was written last is iteration 4."""
+    from recspark.engine import sampling
+
+    def in_process(self, function, items):
+        return [function(item) for item in items]
+
+    monkeypatch.setattr(sampling.SparkRunner, "map", in_process)
+    undisturbed = fitted(ratings, maxIter=12, workDir=str(tmp_path / "one")).transform(ratings[1]).toPandas()
+
+    class Killed(Exception):
+        pass
+
+    close, flush = FMSampler.close, sampling.HeldStore.flush
+
+    def dying(self, sums, shared, relations, iteration):
+        if iteration == 7:
+            raise Killed
+        return close(self, sums, shared, relations, iteration)
+
+    def at_four(self, older=0.0):
+        if not older or "iterations/00004.json" in self._documents and "iterations/00005.json" not in self._documents:
+            flush(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FMSampler, "close", dying)
+        patch.setattr(sampling.HeldStore, "flush", at_four)
+        with pytest.raises(Killed):
+            fitted(ratings, maxIter=12, workDir=str(tmp_path / "two"))
+    model = fitted(ratings, maxIter=12, workDir=str(tmp_path / "two"))
+    assert model.summary.resumed_at == 4
+    pd.testing.assert_frame_equal(model.transform(ratings[1]).toPandas(), undisturbed)
+
+
+def test_yes_or_no_by_groups(ratings):
+    train, test, people = ratings
+    label = (F.col("rating") > 3.8).cast("double")
+    binary = train.withColumn("label", label), test.withColumn("label", label), people
+    model = fitted(binary, FMClassifier, labelCol="label")
+    assert BinaryClassificationEvaluator().evaluate(model.transform(binary[1])) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"groups": ["item", "gender"]}, ConfigError, "without the group 'user'"),
+        ({"groups": ["user", "item", "count_value"]}, ConfigError, "'count_value' is not allowed"),
+        ({"burnIn": 40}, ConfigError, "burnIn = 40 is not allowed with maxIter = 40"),
+        ({"solver": "sgd"}, ConfigError, "solver = 'sgd' is not allowed with groups"),
+        ({"labelCol": "stars"}, RecsparkError, "column 'stars' is not in the data"),
+        ({"labelCol": "rating", "ordered": True}, RecsparkError, "different values"),
+    ],
+)
+def test_what_is_not_allowed_is_said(ratings, params, error, message):
+    with pytest.raises(error, match=message):
+        fitted(ratings, **params)
+
+
+@pytest.fixture(scope="module")
+def vectors(ratings):
+    """The rows with sparse one-hot vectors of user, item and day."""
+    train, test, _ = ratings
+    one_hot = F.udf(lambda user, item, time: Vectors.sparse(105, [int(user[1:]), item - 40, 100 + time // 86_400], [1.0] * 3), VectorUDT(), useArrow=False)
+    return tuple(part.withColumn("features", one_hot("user_id", "item_id", "timestamp")).withColumn("label", F.col("rating")) for part in (train, test))
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "als", "regParam": 2.0}, {"solver": "sgd", "regParam": 0.05, "maxIter": 60}])
+def test_vectors(vectors, params, tmp_path):
+    model = FMRegressor(**{"factorSize": 3, "maxIter": 50, "seed": 1} | params).fit(vectors[0])
+    assert NOISE < rmse(model, vectors[1]) < 1.6 * NOISE
+    assert model.linear.shape == (105,)
+    assert 1 < model.intercept < 5
+    model.write().save(str(tmp_path / "model"))
+    assert rmse(FMRegressionModel.load(str(tmp_path / "model")), vectors[1]) == rmse(model, vectors[1])
+
+
+def test_dense_vectors_are_the_same_rows(spark, vectors):
+    dense = F.udf(lambda vector: Vectors.dense(vector.toArray()), VectorUDT(), useArrow=False)
+    model = FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0].withColumn("features", dense("features")))
+    assert rmse(model, vectors[1]) == pytest.approx(rmse(FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0]), vectors[1]), abs=1e-6)
+
+
+def test_a_weight_of_two_is_a_row_twice(vectors):
+    params = {"solver": "als", "regParam": 2.0, "factorSize": 2, "maxIter": 200, "seed": 1}
+    twice = vectors[0].unionAll(vectors[0].where("item_id < 110"))
+    weighted = vectors[0].withColumn("weight", F.when(F.col("item_id") < 110, 2.0).otherwise(1.0))
+    models = FMRegressor(**params).fit(twice), FMRegressor(**params, weightCol="weight").fit(weighted)
+    np.testing.assert_allclose(models[0].linear, models[1].linear, atol=1e-3)
+
+
+def test_scaled_columns_change_nothing_but_their_weights(vectors):
+    scaled = F.udf(lambda vector: Vectors.sparse(105, vector.indices, [1000.0, 1.0, 1.0]), VectorUDT(), useArrow=False)
+    params = {"factorSize": 2, "maxIter": 20, "seed": 1}
+    model = FMRegressor(**params).fit(vectors[0].withColumn("features", scaled("features")))
+    other = FMRegressor(**params).fit(vectors[0])
+    assert rmse(model, vectors[1].withColumn("features", scaled("features"))) == pytest.approx(rmse(other, vectors[1]), abs=1e-6)
+    np.testing.assert_allclose(1000 * model.linear[:60], other.linear[:60], atol=1e-6)
+
+
+# pyspark's CrossValidator leaves its thread pool open
+@pytest.mark.filterwarnings("ignore:.*Pool.__del__:pytest.PytestUnraisableExceptionWarning")
+def test_in_a_pipeline_and_a_cross_validator(vectors):
+    estimator = FMRegressor(factorSize=2, maxIter=5)
+    grid = ParamGridBuilder().addGrid(estimator.factorSize, [1, 2]).build()
+    validator = CrossValidator(estimator=Pipeline(stages=[estimator]), estimatorParamMaps=grid, evaluator=RegressionEvaluator(), numFolds=2)
+    assert len(validator.fit(vectors[0]).avgMetrics) == 2
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "sgd", "regParam": 0.01, "maxIter": 40}])
+def test_yes_or_no_by_vectors(vectors, params, tmp_path):
+    train, test = (part.withColumn("label", (F.col("rating") > 3.8).cast("double")) for part in vectors)
+    model = FMClassifier(**{"factorSize": 2, "maxIter": 40} | params).fit(train)
+    predicted = model.transform(test)
+    assert BinaryClassificationEvaluator().evaluate(predicted) > 0.75
+    probabilities = np.array([row.probability.toArray() for row in predicted.select("probability").collect()])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert {row.prediction for row in predicted.select("prediction").distinct().collect()} == {0.0, 1.0}
+    model.write().save(str(tmp_path / "model"))
+    assert FMClassificationModel.load(str(tmp_path / "model")).transform(test).exceptAll(predicted).isEmpty()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.withColumn("label", F.lit(None).cast("double")), "a label, a weight or an entry of a vector is null or not finite"),
+        (lambda rows: rows.limit(0), "the data has no rows"),
+        (lambda rows: rows.drop("features"), "column 'features' is not in the data"),
+    ],
+)
+def test_bad_vectors_are_errors(vectors, change, message):
+    with pytest.raises(RecsparkError, match=message):
+        FMRegressor().fit(change(vectors[0]))
+
+
+def test_classes_other_than_0_and_1_are_an_error(vectors):
+    with pytest.raises(RecsparkError, match="takes 0 and 1"):
+        FMClassifier(maxIter=2).fit(vectors[0].withColumn("label", F.lit(3.0)))
+
+
+def test_mllibs_params_are_taken(vectors):
+    names = {"fitIntercept": True, "fitLinear": True, "regParam": 0.1, "miniBatchFraction": 1.0, "initStd": 0.01, "maxIter": 5, "stepSize": 0.1, "tol": 1e-6}
+    FMRegressor(featuresCol="features", labelCol="label", predictionCol="prediction", factorSize=2, solver="adamW", seed=1, **names).fit(vectors[0])
