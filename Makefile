@@ -12,7 +12,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.java --install) && exp
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-all bench-als bench-sgd bench-topn clean
+.PHONY: help demo ui test test-slow test-all bench-als bench-sgd bench-topn bench-fm clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -48,6 +48,9 @@ bench-sgd: .venv/installed-bench  ## recspark's SGD beside LIBMF's, into benchma
 
 bench-topn: .venv/installed-bench  ## top-10 lists for all users beside MLlib's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_topn.py $(ARGS)
+
+bench-fm: .venv/installed-bench  ## factorization machines beside myFM's and MLlib's, into benchmarks/results; RECSPARK_DATA=folder
+	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_fm.py $(ARGS)
 
 clean:  ## remove what make made: .venv, the demo's lake, caches
 	rm -rf .venv lake/demo build *.egg-info .pytest_cache .hypothesis spark-warehouse

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import reduce
 from typing import Any
+
+from pyspark.sql import DataFrame
 
 from recspark.cli.context import Context
 from recspark.cli.model_figures import log_figures
@@ -17,7 +20,7 @@ from recspark.errors import ConfigError
 from recspark.evaluation import plots
 from recspark.evaluation.evaluate import evaluate as evaluate_predictions
 from recspark.evaluation.evaluate import write as write_evaluation
-from recspark.features.options import read_tables
+from recspark.features.options import read_tables, with_leaks
 from recspark.models.factor_model import FactorModel, load_model
 from recspark.models.fm_entities import FMModel
 from recspark.models.params import Configurable
@@ -57,7 +60,7 @@ def train(job: Context) -> dict[str, Any]:
     manifest = job.lake.require(product, "split")
     with job.running("train", "model") as run:
         parts = {part: job.read(f"{product}/{part}") for part, rows in manifest["counts"].items() if rows and part != "update"}
-        estimator = _estimator(job)
+        estimator = _estimator(job, parts)
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
         kept = keep_updated(job.lake, options.product)
@@ -76,7 +79,7 @@ def train(job: Context) -> dict[str, Any]:
         return summary
 
 
-def _estimator(job: Context) -> Configurable:
+def _estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     """The estimator of the conf on the columns of a lake, with its features where it takes groups."""
     options = job["model"]
     lake = {"userCol": "user_id", "itemCol": "item_id", "labelCol": "rating", "workDir": job.lake.path(f"work/{options.product}")}
@@ -87,6 +90,8 @@ def _estimator(job: Context) -> Configurable:
     if not job["features"].groups:
         raise ConfigError(f'features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such as ["user", "item"]')
     users, items = read_tables(job.spark, job.lake)
+    if job["features"].leak:
+        users = with_leaks(users, reduce(DataFrame.unionByName, parts.values()))
     return options.estimator(**params, groups=job["features"].groups).tables(users, items)
 
 

@@ -34,6 +34,7 @@ class SplitOptions(Section):
     folds = Option(int, None, "random, stratified, new_users: cut into so many folds, in place of testFraction", at_least(2))
     fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")
     sample = Option(int, None, "ratings to use, drawn by a hash; not set: all", at_least(1))
+    sampleUsers = Option(int, None, "users whose ratings to use, drawn by a hash; not set: all", at_least(1))
     seed = Option(int, 42, "seed of every draw")
 
     def __init__(self, **values: Any) -> None:
@@ -49,8 +50,9 @@ class SplitOptions(Section):
             raise ConfigError(f"split.fold = {self.fold!r} is not allowed: split.kind = 'given' needs the name of a split, such as u1")
         if self.fold and self.kind != "given" and not self.folds:
             raise _useless("fold", self.fold, self.kind, "given, or set split.folds")
-        if self.sample and self.kind == "given":
-            raise _useless("sample", self.sample, self.kind, "random")
+        for key in ("sample", "sampleUsers"):
+            if getattr(self, key) and self.kind == "given":
+                raise _useless(key, getattr(self, key), self.kind, "random")
 
 
 # an option called `name` can't be a class attribute, which names the section itself; it goes last because messages need the latter
@@ -149,7 +151,10 @@ def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
 
 
 def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
-    """The rows with the lowest draws, ties by the ids: the same ones for any order and partitioning."""
+    """The users, then the rows, with the lowest draws, ties by the ids: the same ones for any order and partitioning."""
+    if options.sampleUsers:
+        users = table.select("user_id").distinct().orderBy(draw(options.seed, "sample users", "user_id"), "user_id").limit(options.sampleUsers)
+        table = table.join(users, "user_id", "left_semi")
     if options.sample is None:
         return table
     return table.orderBy(draw(options.seed, "sample", "user_id", "item_id"), "user_id", "item_id").limit(options.sample)

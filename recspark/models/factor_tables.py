@@ -82,7 +82,7 @@ class FactorTables:
         facts = place.read_json("scorer.json")
         if facts is None:
             raise RecsparkError(f"{folder} holds no model: there is no scorer.json")
-        if "rank" not in facts:
+        if "rank" not in facts or "fm" in facts:
             raise RecsparkError(f"{folder} holds a model that is not made of factors of users and items: it can't take new ratings in")
         return cls({side: FactorTable.read(place, side, facts["rank"]) for side in SIDES}, facts)
 

@@ -26,6 +26,7 @@ def test_ml_100k_u1(spark, movielens, tmp_path, capsys):
     assert (summary["rows_train"], summary["rows_test"]) == (80_000, 20_000)
 
 
+@pytest.mark.slow
 def test_ml_1m_with_one_and_with_three_blocks(spark, movielens, tmp_path, capsys):
     one = run(capsys, movielens, tmp_path, "ml-1m-als")
     # random 90/10: MLlib's ALS .854, tuned SVD .8425
@@ -61,3 +62,18 @@ def test_top_n_of_ml_100k(spark, movielens, tmp_path, capsys, name):
     least, most = (-0.01, 0.01) if name == "ml-100k-popularity" else (0.002, 0.06)
     assert all(least < gain < most for gain in gains), gains
     assert "rmse" not in summary and summary["ranked_users"] > 930
+
+
+@pytest.mark.slow
+def test_a_factorization_machine_on_ml_100k_u1(spark, movielens, tmp_path, capsys):
+    summary = run(capsys, movielens, tmp_path, "ml-100k-fm-mcmc", "evaluation.ranking=false")
+    # myFM: .8824
+    assert 0.872 < summary["rmse"] < 0.882
+
+
+@pytest.mark.slow
+def test_a_factorization_machine_with_one_and_with_three_blocks(spark, movielens, tmp_path, capsys):
+    short = ("evaluation.ranking=false", "model.maxIter=20", "model.chains=1")
+    one = run(capsys, movielens, tmp_path, "ml-100k-fm-mcmc", *short)
+    three = run(capsys, movielens, tmp_path, "ml-100k-fm-mcmc", *short, "model.userBlocks=3", "model.itemBlocks=3")
+    assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-3)
