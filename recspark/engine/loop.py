@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 
 import numpy as np
 import pyarrow as pa
@@ -108,8 +109,10 @@ def iterate(runner: TaskRunner | SparkRunner, plan: Plan, store: Store, iteratio
 
 
 def read_history(store: Store) -> list[dict[str, float]]:
-    """The rows of all iterations that are finished."""
-    return [store.read_json(f"iterations/{name}") for name in store.names("iterations") if name.endswith(".json")]
+    """The rows of all iterations that are finished, up to the first gap (`HeldStore`)."""
+    names = [name for name in store.names("iterations") if name.endswith(".json")]
+    whole = takewhile(lambda numbered: int(numbered[1].removesuffix(".json")) == numbered[0], enumerate(names, start=1))
+    return [store.read_json(f"iterations/{name}") for _, name in whole]
 
 
 def _metric(history: Sequence[dict[str, float]]) -> str:

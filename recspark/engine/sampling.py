@@ -189,8 +189,9 @@ def _iterate(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store,
     shared, metrics = plan.sampler.close(_added([*drawn, *watched]), shared, plan.relations, iteration)
     seconds = time.perf_counter() - started
     row = {"iteration": iteration, **metrics, "seconds": seconds, "ratings_per_second": plan.relations.rows / seconds}
-    store.write_json(f"shared/{iteration:05d}.json", shared)
+    # newest first is how they are written: an iteration's row comes last
     store.write_json(f"iterations/{iteration:05d}.json", row)
+    store.write_json(f"shared/{iteration:05d}.json", shared)
     return row
 
 

@@ -94,7 +94,8 @@ class HeldStore(Store):
     """A store of one process that keeps states in memory and writes them now and then: steps may last few milliseconds.
 
     What it holds are the entries of `folders` and all JSON files. On disk they are those of one moment, the last `flush`: entries first,
-    then the JSON files that tell of them, then what was deleted. A state that was loaded must not be changed: it is the one that is held.
+    then the JSON files that tell of them, the newest first, then what was deleted. So a process that dies in the middle leaves a gap
+    between the files of the last time and those of this one. A state that was loaded must not be changed: it is the one that is held.
     """
 
     def __init__(self, root: str, folders: tuple[str, ...]) -> None:
@@ -135,7 +136,7 @@ class HeldStore(Store):
             return
         for name in sorted(self._unwritten):
             super().save(name, **self._entries[name])
-        for name, content in self._documents.items():
+        for name, content in reversed(self._documents.items()):
             super().write_json(name, content)
         for name in self._deleted:
             super().delete(name)

@@ -42,7 +42,7 @@ def wait_for(pattern, folder, process, seconds=120):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(("blocks", "max_iter", "killed_at"), [(1, 500, 20), pytest.param(2, 6, 2, marks=SLOW)])
+@pytest.mark.parametrize(("blocks", "max_iter", "killed_at"), [(1, 700, 20), pytest.param(2, 6, 2, marks=SLOW)])
 def test_a_fit_whose_driver_is_killed_goes_on_to_the_same_bits(spark, tmp_path, blocks, max_iter, killed_at):
     process = start("local[2]", tmp_path / "work", tmp_path / "out.npz", blocks, max_iter)
     wait_for(f"fit-*/iterations/{killed_at:05d}.json", tmp_path / "work", process)
