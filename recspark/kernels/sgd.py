@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.linalg import FAST, mix_rows, row_products
+from recspark.kernels.linalg import FAST, mix_rows, prefetch_row, row_products
 from recspark.kernels.random import mix
 
 KERNELS = ("linear", "sigmoid", "rbf")
@@ -156,7 +156,8 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
     """One step for each of the entries of runs lo..hi (`in_runs`), by sgd or adagrad without L1 and signs; rows are padded (`padded_rows`).
 
     As no row occurs twice in a run, to take its entries together is to take them one by one; but a processor need not wait for the
-    roots and quotients of one before it starts with the next, and takes them for the whole run at once.
+    roots and quotients of one before it starts with the next, and takes them for the whole run at once. The rows of the next run are asked
+    for meanwhile.
     Returns the sums of w (r - p)^2, of w and of w loss, each before its step.
     """
     squared, total, cost_sum = 0.0, 0.0, 0.0
@@ -169,6 +170,7 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
     mean, rate, per_column = np.float32(rules.mean), np.float32(rules.rate), one / np.float32(max(rules.rank, 1))
     user_l2, item_l2 = np.float32(user_penalty.l2), np.float32(item_penalty.l2)
     user_bias_l2, item_bias_l2 = np.float32(user_penalty.bias_l2), np.float32(item_penalty.bias_l2)
+    last = len(entry_items) - 1
     adagrad, plain, weighted = rules.optimizer == _ADAGRAD, rules.kernel == 0 and rules.loss == 0, len(weights) > 0
     # one row a quantity, one lane an entry
     lanes = np.zeros((16, RUN), np.float32)
@@ -179,6 +181,9 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
         start, n = runs[run], runs[run + 1] - runs[run]
         for k in range(n):
             u, i = entry_users[start + k], entry_items[start + k]
+            ahead = min(start + RUN + k, last)
+            prefetch_row(user_rows, entry_users[ahead])
+            prefetch_row(item_rows, entry_items[ahead])
             xx[k], xy[k], yy[k] = row_products(user_rows, u, item_rows, i)
             value[k], weight[k] = values[start + k], weights[start + k] if weighted else one
             x_own[k], y_own[k], x_bias[k], y_bias[k] = user_scale[u], item_scale[i], user_bias[u], item_bias[i]
