@@ -112,7 +112,7 @@ def evaluate(job: Context) -> dict[str, Any]:
         started = time.perf_counter()
         model = load_model(job.lake.path(f"models/{name}"))
         if isinstance(model, FMModel):
-            model.bind(job.read(f"{product}/train"), *read_tables(job.spark, job.lake))
+            model.bind(job.read(f"{product}/train"))
         identity = fingerprint(manifest["fingerprint"], product)
         with job.lake.publish(f"predictions/{name}", identity) as publication:
             model.transform(job.read(f"{product}/test")).write.parquet(publication.path("test"))

@@ -153,9 +153,9 @@ class FMModel(FMColumns, FactorModel):
     def features(self, features: FeatureSet) -> None:
         self._features = features
 
-    def bind(self, train: DataFrame, users: DataFrame | None = None, items: DataFrame | None = None) -> FMModel:
-        """Give a loaded model the tables that its context groups look into; see `FeatureSet.bind`."""
-        self._features = self.features.bind(train, users, items)
+    def bind(self, train: DataFrame) -> FMModel:
+        """Give a loaded model the training rows, which groups such as ``last`` look into."""
+        self._features = FeatureSet(self.features.layout, Tables(train, None, None))
         return self
 
     @property
