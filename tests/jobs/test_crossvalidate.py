@@ -26,6 +26,7 @@ def place(tmp_path_factory):
     return [f"data.source={folder / 'ml-1m'}", f"paths.lake={folder / 'lake'}", "split.folds=2", "split.fold=1", "split.name=fold-1"]
 
 
+@pytest.mark.slow
 def test_means_and_deviations_of_all_folds(spark, place, capsys):
     model = ["model.type=baseline", "model.maxIter=2", "evaluation.ranking=false", "tracking.logModel=false"]
     code, summary, err = run(capsys, ["crossvalidate"], [*place, *model])
