@@ -51,7 +51,7 @@ def main() -> None:
     ratios = [pair["libmf"]["per_epoch"] / pair["recspark"]["per_epoch"] for pair in pairs]
     seconds = {engine: statistics.median(pair[engine]["per_epoch"] for pair in pairs) for engine in ("recspark", "libmf")}
     rmse = {engine: statistics.median(pair[engine]["rmse"] for pair in pairs) for engine in seconds}
-    result = {"seconds": seconds, "rmse": rmse, "ratio": statistics.median(ratios), "ratios": ratios, "epochs": 32, "pairs": pairs}
+    result = {"seconds": seconds, "rmse": rmse, "ratio": statistics.median(ratios), "ratios": ratios, "epochs": pairs[0]["recspark"]["epochs"], "pairs": pairs}
     result["date"] = time.strftime("%Y-%m-%d")
     (HERE / "results" / "sgd.json").write_text(json.dumps(result, indent=1) + "\n")
     readme = HERE.parent / "README.md"

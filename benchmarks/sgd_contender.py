@@ -77,7 +77,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     train, test = halves(load(options.data))
     result = (fit_recspark if options.engine == "recspark" else fit_libmf)(options, train, test)
-    print(json.dumps({"engine": options.engine, **result, "per_epoch": slope(result["seconds"], options.epochs)}))
+    print(json.dumps({"engine": options.engine, **result, "epochs": options.epochs[1], "per_epoch": slope(result["seconds"], options.epochs)}))
 
 
 if __name__ == "__main__":

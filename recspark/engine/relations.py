@@ -7,6 +7,7 @@ entities with their rows; the entities of other sides that it *needs* are listed
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     levels = sorted({level for part in parts for level in part["levels"]})
     watched = tuple(role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts))
     digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
-    mean = float(np.sum([part["total"] for part in sorted(parts, key=lambda part: part["name"])]) / trained)
+    mean = math.fsum(part["total"] for part in parts) / trained
     span = (min(part["range"][0] for part in parts if part["rows"]), max(part["range"][1] for part in parts if part["rows"]))
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
     return Relations(store.root, tuple(sorted(part["name"] for part in parts)), sides, trained, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)

@@ -23,7 +23,16 @@ import math
 import numpy as np
 from numba import njit
 
-from recspark.kernels.linalg import FAST, add_gram_inplace, add_row, cholesky_inplace, row_products, scale_row
+from recspark.kernels.linalg import (
+    FAST,
+    add_gram_inplace,
+    add_row,
+    cholesky_inplace,
+    row_products,
+    scale_row,
+    solve_lower_inplace,
+    solve_upper_inplace,
+)
 from recspark.kernels.random import mix, normal_rows
 
 #: rows of the data whose vectors are held at a time
@@ -155,8 +164,8 @@ def draw_entities(
         if not cholesky_inplace(a, width):
             failed += 1
             continue
-        _forward(a, across)
-        _forward(a, along)
+        solve_lower_inplace(a, across)
+        solve_lower_inplace(a, along)
         pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior_bias[e]
         for i in range(rank):
             pivot -= across[i] * across[i]
@@ -167,7 +176,7 @@ def draw_entities(
         b = pull / pivot + noise * normal[e - lo, rank] / np.sqrt(pivot)
         for i in range(rank):
             along[i] += np.float32(noise) * normal[e - lo, i] - across[i] * b
-        _backward(a, along)
+        solve_upper_inplace(a, along)
         # sum (z - b - <u, R>)^2 by what was summed already
         twice, fit = 0.0, 0.0
         for i in range(rank):
@@ -182,27 +191,6 @@ def draw_entities(
         left += total - count * b
         left_square += square - 2 * b * total + count * b * b - 2 * twice + fit
     return left, left_square, failed
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _forward(u, b):
-    """Solve ``U.T x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
-    n = len(b)
-    for i in range(n):
-        b[i] *= u[i, i]
-        for j in range(i + 1, n):
-            b[j] -= u[i, j] * b[i]
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _backward(u, b):
-    """Solve ``U x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
-    n = len(b)
-    for i in range(n - 1, -1, -1):
-        total = np.float32(0)
-        for j in range(i + 1, n):
-            total += u[i, j] * b[j]
-        b[i] = (b[i] - total) * u[i, i]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

@@ -232,15 +232,28 @@ def cholesky_inplace(a, order):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def cholesky_solve_inplace(u, b):
-    """Solve ``U.T @ U @ x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
+def solve_lower_inplace(u, b):
+    """Solve ``U.T x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
     n = len(b)
     for i in range(n):
         b[i] *= u[i, i]
         for j in range(i + 1, n):
             b[j] -= u[i, j] * b[i]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def solve_upper_inplace(u, b):
+    """Solve ``U x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
+    n = len(b)
     for i in range(n - 1, -1, -1):
         total = np.float32(0)
         for j in range(i + 1, n):
             total += u[i, j] * b[j]
         b[i] = (b[i] - total) * u[i, i]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def cholesky_solve_inplace(u, b):
+    """Solve ``U.T @ U @ x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
+    solve_lower_inplace(u, b)
+    solve_upper_inplace(u, b)

@@ -20,7 +20,6 @@ from scipy.special import expit, ndtr
 
 from recspark.data.folder import Folder
 from recspark.engine.crossing import on_partitions
-from recspark.engine.relations import LEVELS
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import fm
@@ -144,8 +143,8 @@ def vector_entries(column: Column) -> list[Column]:
     return [struct["size"].alias("size"), struct["indices"].alias("indices"), struct["values"].alias("elements")]
 
 
-def fit_vectors(rows: DataFrame, work: str, settings: VectorFit) -> tuple[str, list[dict[str, float]], tuple[float, ...]]:
-    """Fit on rows (size, indices, elements, label, weight); the model's folder, the history, and the first `LEVELS` different labels.
+def fit_vectors(rows: DataFrame, work: str, settings: VectorFit) -> tuple[str, list[dict[str, float]]]:
+    """Fit on rows (size, indices, elements, label, weight); the model's folder and the history.
 
     Raises
     ------
@@ -156,7 +155,7 @@ def fit_vectors(rows: DataFrame, work: str, settings: VectorFit) -> tuple[str, l
     [found] = on_partitions(rows.repartition(1), partial(_fit_rows, folder, settings))
     if isinstance(found, str):
         raise RecsparkError(found)
-    return folder, *found
+    return folder, found
 
 
 def _fit_rows(folder: str, settings: VectorFit, batches: Iterator[pa.RecordBatch]) -> Any:
@@ -170,11 +169,13 @@ def _fit_rows(folder: str, settings: VectorFit, batches: Iterator[pa.RecordBatch
         labels, weights = (table[name].to_numpy().astype(np.float64) for name in ("label", "weight"))
         if not (np.isfinite(x.data).all() and np.isfinite(labels).all() and np.isfinite(weights).all() and (weights >= 0).all()):
             return "a label, a weight or an entry of a vector is null or not finite, or a weight is negative; filter these rows"
+        if settings.link != "identity" and not np.isin(labels, (0, 1)).all():
+            return f"the column of labels has {labels[~np.isin(labels, (0, 1))][0]:g}: FMClassifier takes 0 and 1"
         found, history = settings.run(x, labels, weights)
     except (ValueError, FloatingPointError) as error:
         return str(error)
     Store(folder).save("parameters", **found)
-    return history, tuple(np.unique(labels)[:LEVELS].tolist())
+    return history
 
 
 def sparse_matrix(table: pa.Table) -> csr_matrix:
