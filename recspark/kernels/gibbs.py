@@ -136,6 +136,7 @@ def draw_entities(
     for e in range(lo, hi):
         gram[:], sums[:] = 0, 0
         count, total, square = indptr[e + 1] - indptr[e], 0.0, 0.0
+        row_key = mix(keys[1] + np.uint64(first + e))
         for start in range(indptr[e], indptr[e + 1], PANEL):
             m = min(PANEL, indptr[e + 1] - start)
             for t in range(m):
@@ -143,8 +144,8 @@ def draw_entities(
                 z = np.float64(values[start + t])
                 if ordered:
                     _, product, _ = row_products(panel, t, own, e)
-                    level = int(values[start + t])
-                    z = truncated_normal(rest + product + own_bias[e], cuts[level], cuts[level + 1], uniform(mix(keys[1] + np.uint64(first + e)), start + t - indptr[e]))
+                    u = uniform(row_key, start + t - indptr[e])
+                    z = truncated_normal(rest + product + own_bias[e], cuts[int(z)], cuts[int(z) + 1], u)
                 z -= rest
                 total += z
                 square += z * z

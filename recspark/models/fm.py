@@ -22,7 +22,7 @@ from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features import FeatureSet, parse_groups
 from recspark.models.factor_model import Summary
-from recspark.models.fm_entities import FMColumns, FMModel, Setting, encode, run
+from recspark.models.fm_entities import FMColumns, FMModel, encode, run
 from recspark.models.fm_sampler import FMSampler
 from recspark.models.fm_vectors import FMVectorModel, VectorFit, fit_vectors, vector_entries
 from recspark.models.params import Configurable, Hyperparameter
@@ -133,8 +133,8 @@ class FactorizationMachine(Estimator, FMColumns, DefaultParamsWritable, DefaultP
             threads = self.getThreads() or max(1, threads_per_task(spark, blocks) // chains)
             sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
             log.info("%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes)
-            setting = Setting(chains, blocks, self.getMaxIter(), burn_in, kept, self.getTol(), self.getPatience(), threads)
-            fit = run(spark, work, features, relations, self._sampler(relations), setting)
+            limits = {"max_iter": self.getMaxIter(), "burn_in": burn_in, "samples": kept, "tol": self.getTol(), "patience": self.getPatience()}
+            fit = run(spark, work, features, relations, self._sampler(relations), chains, blocks, threads=threads, **limits)
         finally:
             staged.delete("")
         model = self.model_classes[0](folder=fit.model)

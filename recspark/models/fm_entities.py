@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,20 +29,6 @@ from recspark.models.params import Configurable, Hyperparameter
 
 #: names of the entity sides in the engine and in a model, by their names in a layout
 TABLES = {"user": "users", "item": "items"}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How the sampler is to run, beside its own hyper-parameters."""
-
-    chains: int
-    blocks: dict[str, int]
-    max_iter: int
-    burn_in: int
-    samples: int
-    tol: float
-    patience: int
-    threads: int
 
 
 def encode(features: FeatureSet, label: str, train: DataFrame, watched: dict[str, DataFrame], staged: Store) -> Relations:
@@ -81,8 +67,10 @@ def _rows(features: FeatureSet, dataset: DataFrame, label: str, role: int) -> Da
     return features.context(dataset).select(*ids, *contexts, value, code)
 
 
-def run(spark: SparkSession, work: str, features: FeatureSet, relations: Relations, sampler: FMSampler, setting: Setting) -> Fit:
-    """Sample; the fit, whose folder then holds a whole model."""
+def run(
+    spark: SparkSession, work: str, features: FeatureSet, relations: Relations, sampler: FMSampler, chains: int, blocks: dict[str, int], **limits: Any
+) -> Fit:
+    """Sample; the fit, whose folder then holds a whole model. `limits` are the other fields of `SamplingPlan`."""
     contexts = [block.column for block in features.layout.side("context")]
     groups = {TABLES[side]: tuple(name for name, *_ in attributes(features, side)) for side in IDS}
     plan = SamplingPlan(
@@ -90,18 +78,12 @@ def run(spark: SparkSession, work: str, features: FeatureSet, relations: Relatio
         model=f"model-{uuid.uuid4().hex}",
         relations=relations,
         sampler=sampler,
-        blocks=setting.blocks | dict.fromkeys(contexts, 1),
+        blocks=blocks | dict.fromkeys(contexts, 1),
         features=groups | dict.fromkeys(contexts, ()),
-        max_iter=setting.max_iter,
-        burn_in=setting.burn_in,
-        samples=setting.samples,
-        tol=setting.tol,
-        patience=setting.patience,
-        threads=setting.threads,
+        **limits,
     )
     # chains of different seeds find different modes
-    chains = [replace(plan, sampler=replace(sampler, seed=sampler.seed + 1_000_003 * number)) for number in range(setting.chains)]
-    fit, samples = sample(spark, chains)
+    fit, samples = sample(spark, [replace(plan, sampler=replace(sampler, seed=sampler.seed + 1_000_003 * number)) for number in range(chains)])
     Folder(fit.model).write_json("scorer.json", _facts(features, relations, sampler, samples))
     features.save(fit.model)
     return fit
