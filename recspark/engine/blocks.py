@@ -22,7 +22,7 @@ import pyarrow as pa
 from recspark.engine.encode import ROLES, Parts
 from recspark.engine.storage import Store
 from recspark.kernels.csr import balanced_cuts, csr_from_coo, stable_order
-from recspark.kernels.sgd import in_runs
+from recspark.kernels.runs import in_runs
 
 SIDES = ("users", "items")
 

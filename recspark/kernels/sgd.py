@@ -24,6 +24,7 @@ from numba import njit
 
 from recspark.kernels.linalg import FAST, mix_rows, prefetch_row, row_products
 from recspark.kernels.random import mix
+from recspark.kernels.runs import RUN
 
 KERNELS = ("linear", "sigmoid", "rbf")
 LOSSES = ("squared", "absolute", "logistic", "bpr")
@@ -105,50 +106,6 @@ def _slope(score, rating, rules):
     if rules.loss == _ABSOLUTE:
         return prediction, abs(error), np.sign(error) * steepness
     return prediction, 0.5 * error * error, error * steepness
-
-
-#: entries of a run at most, lanes of a vector of floats; and entries of a user among which one is looked for whose item is free
-RUN, LOOK_AHEAD = 16, 8
-
-
-@njit(cache=True, nogil=True)
-def in_runs(users, items, offsets):
-    """Order the entries of each cell (``offsets[c] .. offsets[c + 1]``, user by user) in runs in which no user and no item occurs twice.
-
-    `RUN` users take turns; where one has no entry left, the next user of the cell takes its place. So their rows stay in the first-level
-    cache, and runs are nearly always full.
-
-    Returns the order, int64 (entries); the starts of all runs and the end of the last, int64; the place of each cell's first run, int64 (cells + 1).
-    """
-    order, first = np.arange(len(users)), np.empty(len(offsets), np.int64)
-    starts, placed = np.empty(len(users) + 1, np.int64), np.empty(len(users), np.int64)
-    taken = np.full(items.max() + 1 if len(items) else 0, -1)
-    head, tail = np.empty(RUN, np.int64), np.empty(RUN, np.int64)
-    run = 0
-    for cell in range(len(offsets) - 1):
-        first[cell] = run
-        fresh = written = offsets[cell]
-        head[:], tail[:] = 0, 0
-        while written < offsets[cell + 1]:
-            starts[run] = written
-            for seat in range(RUN):
-                if head[seat] == tail[seat]:
-                    head[seat] = fresh
-                    while fresh < offsets[cell + 1] and users[fresh] == users[head[seat]]:
-                        fresh += 1
-                    tail[seat] = fresh
-                for e in range(head[seat], min(tail[seat], head[seat] + LOOK_AHEAD)):
-                    if taken[items[order[e]]] != run:
-                        order[e], order[head[seat]] = order[head[seat]], order[e]
-                        placed[written] = order[head[seat]]
-                        taken[items[placed[written]]] = run
-                        head[seat] += 1
-                        written += 1
-                        break
-            run += 1
-    first[-1] = run
-    starts[run] = len(users)
-    return placed, starts[: run + 1].copy(), first
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
 from recspark.kernels.csr import csr_from_coo
+from recspark.kernels.runs import RUN, in_runs
 from recspark.kernels.sgd import Entries, Penalty, Rows, Rules
 from tests import reference
 
@@ -45,7 +46,7 @@ def test_one_rating_at_a_time(kernel, loss, optimizer, rank):
     chosen = rules(kernel, loss, optimizer, rank=rank)
     users, items = rows(padded_rows(user[0]), user[1], rank), rows(padded_rows(item[0]), item[1], rank)
     entries = Entries(*(column[np.argsort(entries.users)] for column in entries))
-    order, runs, first = sgd.in_runs(entries.users, entries.items, np.array([0, 20, 20, NNZ]))
+    order, runs, first = in_runs(entries.users, entries.items, np.array([0, 20, 20, NNZ]))
     entries = Entries(*(column[order] for column in entries))
     found = sgd.descend(0, first[-1], runs, entries, chosen, users, PENALTIES[0], items, PENALTIES[1])
     x, y, b, c, squared = reference.descend(*entries, user[0], item[0], user[1], item[1], 1, chosen, *PENALTIES)
@@ -145,10 +146,10 @@ def test_bpr_step_is_the_gradient_of_its_cost():
 def test_runs_hold_every_entry_of_a_cell_once_and_no_row_twice(entries):
     cells, users, items = np.array(sorted(entries), np.int32).reshape(-1, 3).T
     offsets = np.searchsorted(cells, np.arange(5))
-    order, runs, first = sgd.in_runs(users, items, offsets)
+    order, runs, first = in_runs(users, items, offsets)
     for cell in range(4):
         assert sorted(order[offsets[cell] : offsets[cell + 1]]) == list(range(offsets[cell], offsets[cell + 1]))
         assert runs[first[cell]] == offsets[cell]
     for lo, hi in zip(runs[:-1], runs[1:], strict=True):
-        assert 0 < hi - lo <= sgd.RUN
+        assert 0 < hi - lo <= RUN
         assert len(set(users[order[lo:hi]])) == len(set(items[order[lo:hi]])) == hi - lo
