@@ -29,7 +29,7 @@ SIDES = ("users", "items")
 #: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as 32 ratings
 ROW_WORK = 32
 
-#: the grid of `Cells`: at most this many ranges a side, and about this many ratings a cell at least
+#: the grid of `Cells`: at most this many ranges a side (a power of 2), and about this many ratings a cell at least
 GRID, CELL_RATINGS = 16, 30_000
 
 
@@ -187,7 +187,7 @@ def build_cells(store: Store, block: int, item_blocks: int) -> None:
 
 def _grid(piece: dict[str, np.ndarray], n_users: int, n_items: int) -> dict[str, np.ndarray]:
     """The entries of `piece` cell after cell; as many cells as keep each one worth a thread's call, and its rows in a cache."""
-    size = int(np.clip(np.sqrt(len(piece["users"]) / CELL_RATINGS), 1, GRID))
+    size = 2 ** int(np.log2(np.clip(np.sqrt(len(piece["users"]) / CELL_RATINGS), 1, GRID)))
     user_cuts, item_cuts = (
         balanced_cuts(np.bincount(piece[side], minlength=n), size) for side, n in (("users", n_users), ("items", n_items))
     )

@@ -8,8 +8,6 @@ columns: `padded`), and only tiles on or above the diagonal are read and written
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -50,6 +48,21 @@ def _store(builder, value, pointer):
 
 def _multiply_add(builder, a, b, c):
     return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
+
+
+def _for_blocks(builder, width, emit):
+    """Emit code for the offset of each `TILE_COLUMNS` columns of a row: four of them a turn, as a turn costs as much as they do, then one."""
+    whole = builder.and_(width, ir.Constant(width.type, -4 * TILE_COLUMNS))
+    for start, stop, blocks in ((ir.Constant(width.type, 0), whole, 4), (whole, width, 1)):
+        step = ir.Constant(width.type, blocks * TILE_COLUMNS)
+        with cgutils.for_range_slice(builder, start, stop, step, width.type) as (offset, _):
+            for block in range(blocks):
+                emit(builder.add(offset, ir.Constant(width.type, block * TILE_COLUMNS)))
+
+
+def _rows(builder, *places):
+    """Pointers to the first elements of rows, given as (pointer to a matrix, row, columns)."""
+    return [builder.gep(matrix, [builder.mul(row, width)]) for matrix, row, width in places]
 
 
 def _tile_update(rows: int):
@@ -93,14 +106,13 @@ def _row_update(accumulate: bool):
             alpha, x, i, y, j = arguments
             x, width = _matrix(context, builder, signature.args[1], x)
             y, _ = _matrix(context, builder, signature.args[3], y)
-            source, target, scale = builder.mul(i, width), builder.mul(j, width), _splat(builder, alpha)
-            blocks = builder.udiv(width, ir.Constant(width.type, TILE_COLUMNS))
-            with cgutils.for_range(builder, blocks) as loop:
-                offset = builder.mul(loop.index, ir.Constant(width.type, TILE_COLUMNS))
-                value = _load(builder, builder.gep(x, [builder.add(source, offset)]))
-                place = builder.gep(y, [builder.add(target, offset)])
-                updated = _multiply_add(builder, scale, value, _load(builder, place)) if accumulate else builder.fmul(scale, value)
-                _store(builder, updated, place)
+            [source, target], scale = _rows(builder, (x, i, width), (y, j, width)), _splat(builder, alpha)
+
+            def block(offset):
+                value, place = _load(builder, builder.gep(source, [offset])), builder.gep(target, [offset])
+                _store(builder, _multiply_add(builder, scale, value, _load(builder, place)) if accumulate else builder.fmul(scale, value), place)
+
+            _for_blocks(builder, width, block)
             return context.get_dummy_value()
 
         return signature, generate
@@ -112,16 +124,6 @@ scale_row = _row_update(accumulate=False)
 add_row = _row_update(accumulate=True)
 
 
-@contextmanager
-def _blocks_of_rows(builder, x, i, y, j, width):
-    """A loop over the 16-column blocks of rows x[i] and y[j], with the pointers to both blocks."""
-    starts = [builder.gep(matrix, [builder.mul(row, width)]) for matrix, row in ((x, i), (y, j))]
-    size = ir.Constant(width.type, TILE_COLUMNS)
-    with cgutils.for_range(builder, builder.udiv(width, size)) as loop:
-        offset = builder.mul(loop.index, size)
-        yield [builder.gep(start, [offset]) for start in starts]
-
-
 @intrinsic
 def row_products(typing_context, x, i, y, j):
     """``(<x_i, x_i>, <x_i, y_j>, <y_j, y_j>)`` of two rows of padded float32 matrices."""
@@ -131,11 +133,15 @@ def row_products(typing_context, x, i, y, j):
         x, i, y, j = arguments
         x, width = _matrix(context, builder, signature.args[0], x)
         y, _ = _matrix(context, builder, signature.args[2], y)
+        left, right = _rows(builder, (x, i, width), (y, j, width))
         sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(3)]
-        with _blocks_of_rows(builder, x, i, y, j, width) as (left, right):
-            a, b = _load(builder, left), _load(builder, right)
+
+        def block(offset):
+            a, b = (_load(builder, builder.gep(row, [offset])) for row in (left, right))
             for total, (one, two) in zip(sums, ((a, a), (a, b), (b, b)), strict=True):
                 builder.store(_multiply_add(builder, one, two, builder.load(total)), total)
+
+        _for_blocks(builder, width, block)
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), VECTOR])
         add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{TILE_COLUMNS}f32")
         zero = ir.Constant(ir.FloatType(), 0.0)
@@ -155,10 +161,15 @@ def mix_rows(typing_context, x, i, y, j, xx, xy, yx, yy):
         x, width = _matrix(context, builder, signature.args[0], x)
         y, _ = _matrix(context, builder, signature.args[2], y)
         xx, xy, yx, yy = (_splat(builder, weight) for weight in weights)
-        with _blocks_of_rows(builder, x, i, y, j, width) as (left, right):
+        rows = _rows(builder, (x, i, width), (y, j, width))
+
+        def block(offset):
+            left, right = (builder.gep(row, [offset]) for row in rows)
             a, b = _load(builder, left), _load(builder, right)
             _store(builder, _multiply_add(builder, xx, a, builder.fmul(xy, b)), left)
             _store(builder, _multiply_add(builder, yy, b, builder.fmul(yx, a)), right)
+
+        _for_blocks(builder, width, block)
         return context.get_dummy_value()
 
     return signature, generate
@@ -168,23 +179,21 @@ _update_row = _tile_update(1)
 
 @intrinsic
 def prefetch_row(typing_context, matrix, row):
-    """Ask the processor to bring ``matrix[row]`` (float32, C order) closer; changes nothing else."""
+    """Ask the processor to bring ``matrix[row]`` (float32, padded) closer; changes nothing else."""
     signature = types.void(matrix, types.intp)
 
     def generate(context, builder, signature, arguments):
-        matrix = context.make_array(signature.args[0])(context, builder, arguments[0])
-        width = cgutils.unpack_tuple(builder, matrix.shape)[1]
-        word = ir.IntType(32)
-        pointer = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        start = builder.mul(arguments[1], width)
-        # a cache line of 64 bytes holds 16 floats
-        lines = builder.add(builder.lshr(width, ir.Constant(width.type, 4)), ir.Constant(width.type, 1))
-        with cgutils.for_range(builder, lines) as loop:
-            offset = builder.add(start, builder.shl(loop.index, ir.Constant(width.type, 4)))
-            address = builder.bitcast(builder.gep(matrix.data, [offset]), pointer)
+        matrix, width = _matrix(context, builder, signature.args[0], arguments[0])
+        [row] = _rows(builder, (matrix, arguments[1], width))
+        word, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        prefetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [pointer, word, word, word]), "llvm.prefetch.p0")
+
+        # a cache line of 64 bytes holds 16 floats: a block
+        def block(offset):
+            address = builder.bitcast(builder.gep(row, [offset]), pointer)
             builder.call(prefetch, [address, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)])
+
+        _for_blocks(builder, width, block)
         return context.get_dummy_value()
 
     return signature, generate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ from recspark.models.deviation import damped_deviation
 FIRST_SQUARE = 1.0
 
 _EMPTY = np.empty((0, 0), np.float32)
+#: a user range, and the item ranges that it meets at once
+Visit = tuple[int, tuple[int, ...]]
 SCHEDULES = ("constant", "inverse", "exponential")
 
 
@@ -77,34 +79,41 @@ class SGDSolver:
     def step_pair(
         self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
     ) -> tuple[State, State, dict[str, float]]:
-        """An epoch over the cells of a user block and an item block, a diagonal of the grid at a time."""
+        """An epoch over the cells of a user block and an item block, by `_stages`."""
         rules, entries = self._rules(iteration), Entries(cells.users, cells.items, cells.values, cells.weights)
         sides = tuple(self._rows(state, padded=self._in_registers) for state in (users, items))
         seed = (self.seed, iteration, *pair)
         descend = self._descend_pairs if self.loss == "bpr" else self._descend_cell
-        sums = []
-        for diagonal in _diagonals(cells, seed, pairs=self.loss == "bpr"):
-            sums += in_threads(lambda cell: descend(cells, cell, entries, rules, sides, seed), diagonal, threads)
-        squared, total, cost = np.sum(sums, axis=0) if sums else (0.0, 0.0, 0.0)
+
+        def take(visits: Sequence[Visit]) -> list[tuple[Visit, tuple]]:
+            return [(visit, descend(cells, visit, entries, rules, sides, seed)) for visit in visits]
+
+        sums: dict[Visit, tuple] = {}
+        for areas in _stages(cells.grid, seed, threads, pairs=self.loss == "bpr"):
+            for area in in_threads(take, areas, threads):
+                sums.update(area)
+        # in one order, whatever the threads: a sum of floats depends on it
+        squared, total, cost = np.sum([sums[visit] for visit in sorted(sums)], axis=0)
         users, items = (self._state(rows) for rows in sides)
         return users, items, {"train_error": float(squared), "train_weight": float(total), "train_cost": float(cost)}
 
-    def _descend_cell(self, cells: Cells, cell: tuple, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
-        [(a, b)] = cell
-        lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
+    def _descend_cell(self, cells: Cells, visit: Visit, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+        a, [b] = visit
+        cell = a * cells.grid + b
         arguments = (entries, rules, sides[0], self.penalty["users"], sides[1], self.penalty["items"])
         if self._in_registers:
-            first, last = cells.first_runs[a * cells.grid + b : a * cells.grid + b + 2]
-            return sgd.descend(first, last, cells.runs, *arguments)
+            return sgd.descend(cells.first_runs[cell], cells.first_runs[cell + 1], cells.runs, *arguments)
+        lo, hi = cells.offsets[cell : cell + 2]
         order = lo + np.random.default_rng((*seed, a, b)).permutation(hi - lo)
         return sgd.descend_batches(order, self.batch, *arguments)
 
-    def _descend_pairs(self, cells: Cells, cell: tuple, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+    def _descend_pairs(self, cells: Cells, visit: Visit, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
         """BPR on the cells of one user range and some item ranges, against items of these ranges."""
-        candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for _, b in cell])
+        a, ranges = visit
+        candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for b in ranges])
         by_user = (cells.rated_indptr, cells.rated_indices)
         sums = []
-        for a, b in cell:
+        for b in ranges:
             lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
             [key] = np.random.SeedSequence((*seed, a, b)).generate_state(1, np.uint64)
             rows = (sides[0], self.penalty["users"], sides[1], self.penalty["items"])
@@ -175,8 +184,7 @@ class SGDSolver:
 
     def _rows(self, state: State, padded: bool = False) -> Rows:
         """A copy of a state to work on; what works in registers wants rows as wide as its tiles."""
-        factors = np.array(state["factors"])
-        factors = padded_rows(factors) if padded else factors
+        factors = padded_rows(state["factors"], copy=True) if padded else np.array(state["factors"])
         moments = np.array(state["moments"]) if "moments" in state else np.empty((0, 2, 0), np.float32)
         counts = np.array(state["counts"]) if "counts" in state else np.empty(0, np.float32)
         return Rows(factors, np.array(state["bias"]), np.array(state["scale"]), np.array(state.get("squares", _EMPTY)), moments, counts)
@@ -191,14 +199,36 @@ def _entries(csr: CSR) -> tuple[np.ndarray, ...]:
     return csr.indptr, csr.indices, csr.values, csr.weights
 
 
-def _diagonals(cells: Cells, seed: tuple[int, ...], pairs: bool) -> Iterator[list[tuple[tuple[int, int], ...]]]:
-    """Lists of cells that share no row, in an order that is drawn anew for every epoch; with `pairs` two item ranges go together.
+def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:
+    """Lists of areas that share no row: threads take one area each, and its visits one after the other; the order is drawn anew for every epoch.
 
-    A pair of item ranges is drawn anew for every epoch too, so that every two items are compared at some time.
+    User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step s - 1. An area is a square of
+    visits, as wide as there is work for all threads: a core meets the rows that it has in its cache, and waits for the others as seldom as
+    can be. What follows what in a row is the same for any width, and so is the outcome.
+
+    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that every two items are compared at some time.
     """
-    grid = cells.grid
     draw = np.random.default_rng(seed)
     ranges = draw.permutation(grid).tolist()
-    groups = [ranges[k : k + 2] for k in range(0, grid, 2)] if pairs else [[b] for b in range(grid)]
-    for shift in draw.permutation(grid).tolist():
-        yield [tuple(((k + shift) % grid, b) for b in group) for k, group in enumerate(groups)]
+    if pairs:
+        groups = [tuple(ranges[k : k + 2]) for k in range(0, grid, 2)]
+        for shift in draw.permutation(grid).tolist():
+            yield [[((k + shift) % grid, group)] for k, group in enumerate(groups)]
+        return
+    areas = threads if grid % threads == 0 else grid
+    width = grid // areas
+    for step in range(areas):
+        yield [[(a, (ranges[b],)) for a, b in _square(area * width, (area ^ step) * width, width)] for area in range(areas)]
+
+
+def _square(first: int, second: int, width: int) -> list[tuple[int, int]]:
+    """The visits of a square of ranges, quarter by quarter: in every row and column in the order of steps.
+
+    >>> _square(0, 0, 2)
+    [(0, 0), (1, 1), (0, 1), (1, 0)]
+    """
+    if width == 1:
+        return [(first, second)]
+    half = width // 2
+    corners = ((0, 0), (half, half), (0, half), (half, 0))
+    return [visit for down, right in corners for visit in _square(first + down, second + right, half)]
