@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 LAKE ?= lake/demo
+DIST ?= dist
 PORT ?= 5000
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -12,7 +13,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.java --install) && exp
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-all bench-als bench-sgd bench-topn bench-fm clean
+.PHONY: help demo ui test test-slow test-all lint docs bench-als bench-sgd bench-topn bench-fm bench-scale dist airflow clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -37,6 +38,12 @@ test-slow: .venv/installed-test  ## the slow tests only
 test-all: .venv/installed-test  ## all tests
 	@$(PYTEST) $(ARGS)
 
+lint: .venv/installed-lint  ## ruff on everything, mypy on recspark
+	@$(BIN)/ruff check --quiet . && $(BIN)/mypy recspark
+
+docs: .venv/installed-project  ## docs/api.md from the docstrings
+	@$(BIN)/python docs/make_api.py
+
 bench-als: .venv/installed-bench  ## recspark's ALS beside MLlib's and implicit's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_als.py $(ARGS)
 
@@ -52,8 +59,24 @@ bench-topn: .venv/installed-bench  ## top-10 lists for all users beside MLlib's,
 bench-fm: .venv/installed-bench  ## factorization machines beside myFM's and MLlib's, into benchmarks/results; RECSPARK_DATA=folder
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_fm.py $(ARGS)
 
+bench-scale: .venv/installed-bench  ## seconds and memory a rating from 1 M to 10 M generated ratings (ARGS='100' for up to 100 M)
+	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_scale.py $(ARGS)
+
+# Spark brings its own pyspark to the driver and to every worker, and wants no other
+dist: .venv/installed-dist  ## for a cluster, into DIST=dist: environment.tar.gz (a Python with all packages) and recspark.zip (recspark and jobs)
+	@rm -rf build/environment build/zip && mkdir -p build/zip $(DIST) && rm -f $(DIST)/environment.tar.gz $(DIST)/recspark.zip
+	@$(BIN)/python -m venv build/environment && build/environment/bin/python -m pip install --quiet --disable-pip-version-check .
+	@$(BIN)/venv-pack --quiet --prefix build/environment --output $(DIST)/environment.tar.gz --exclude '*/site-packages/pyspark/*' \
+		--exclude '*/__pycache__/*' $(if $(PYTHON_PREFIX),--python-prefix $(PYTHON_PREFIX))
+	@cp -R recspark jobs build/zip && find build/zip -name __pycache__ -type d -prune -exec rm -rf {} +
+	@$(BIN)/python -m zipfile -c $(DIST)/recspark.zip build/zip/recspark build/zip/jobs
+	@rm -rf build && chmod a+r $(DIST)/environment.tar.gz && ls -l $(DIST)/environment.tar.gz $(DIST)/recspark.zip
+
+airflow: .venv/installed-project .venv-airflow/installed  ## the DAG of examples/airflow, run once for real; RECSPARK_DATA=folder for ML-100K
+	@$(WITH_JAVA) examples/airflow/try.sh
+
 clean:  ## remove what make made: .venv, the demo's lake, caches
-	rm -rf .venv lake/demo build *.egg-info .pytest_cache .hypothesis spark-warehouse
+	rm -rf .venv .venv-airflow dist lake/demo build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache spark-warehouse
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -68,3 +91,10 @@ clean:  ## remove what make made: .venv, the demo's lake, caches
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(if $(filter-out project,$*),[$*])'
 	@cp conf/spark/find-spark-home $(BIN)/find-spark-home
 	@touch .venv/installed-project $@
+
+# Airflow keeps to itself: what it needs and what recspark needs don't go together
+.venv-airflow/installed: examples/airflow/requirements.txt | .venv/bin/python
+	@echo 'recspark: installing Airflow into .venv-airflow; the first time takes about two minutes'
+	@$(BIN)/python -m venv --clear .venv-airflow
+	@.venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

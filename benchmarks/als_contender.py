@@ -151,7 +151,8 @@ def fit_implicit(options: argparse.Namespace, ratings: Ratings) -> dict[str, obj
     seconds, longest = [], None
     for iterations in abba(options.iterations):
         fitted = AlternatingLeastSquares(
-            factors=options.rank, regularization=options.reg, iterations=iterations, num_threads=options.threads, random_state=7, use_cg=True
+            factors=options.rank, regularization=options.reg, iterations=iterations, num_threads=options.threads, random_state=7,
+            use_cg=True
         )
         started = time.perf_counter()
         fitted.fit(matrix, show_progress=False)
@@ -180,7 +181,16 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     result = (fit_implicit if options.engine == "implicit" else fit_spark)(options, load(options.data))
-    print(json.dumps({"engine": options.engine, **result, "per_iteration": slope(result["seconds"], options.iterations), "fit_seconds": min(result["seconds"][1:3])}))
+    print(
+        json.dumps(
+            {
+                "engine": options.engine,
+                **result,
+                "per_iteration": slope(result["seconds"], options.iterations),
+                "fit_seconds": min(result["seconds"][1:3]),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

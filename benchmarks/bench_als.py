@@ -75,8 +75,8 @@ def run_race(race: Race, rounds: int) -> dict[str, object]:
         pair = {}
         for engine in order:
             if race.cluster:
-                with cluster(workers=2, cores=1, memory="6g") as master:
-                    pair[engine] = run_contender(engine, race, master)
+                with cluster(workers=2, cores=1, memory="6g") as running:
+                    pair[engine] = run_contender(engine, race, running.master)
             else:
                 pair[engine] = run_contender(engine, race, "local[2]")
         pairs.append({"ours": pair["recspark"], "peer": pair[race.peer]})
@@ -89,7 +89,10 @@ def run_race(race: Race, rounds: int) -> dict[str, object]:
 
 
 def table(results: dict[str, dict[str, object]]) -> str:
-    lines = ["| work | peer | recspark s | peer s | ratio (median, range) | to reach | loss recspark / peer |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | loss recspark / peer |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in results.values():
         ratios, loss = row["ratios"], row["loss"]
         lines.append(

@@ -54,13 +54,18 @@ def run_work(work: str, peer: str, rounds: int) -> list[dict[str, object]]:
 
 def summary(race: Race, pairs: list[dict[str, object]]) -> dict[str, object]:
     ratios = [pair[race.peer][race.measure] / pair["recspark"][race.measure] for pair in pairs]
-    middle = {engine: {key: statistics.median(pair[engine][key] for pair in pairs) for key in (race.measure, "rmse")} for engine in pairs[0]}
+    middle = {
+        engine: {key: statistics.median(pair[engine][key] for pair in pairs) for key in (race.measure, "rmse")} for engine in pairs[0]
+    }
     facts = {"text": race.text, "peer": race.peer, "measure": race.measure, "target": race.target, "date": time.strftime("%Y-%m-%d")}
     return facts | {"median": middle, "ratio": statistics.median(ratios), "ratios": ratios, "pairs": pairs}
 
 
 def table(results: dict[str, dict[str, object]]) -> str:
-    lines = ["| work | peer | recspark s | peer s | ratio (median, range) | to reach | test RMSE recspark / peer |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | test RMSE recspark / peer |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in results.values():
         ours, peer = row["median"]["recspark"], row["median"][row["peer"]]
         ratios, measure = row["ratios"], row["measure"]

@@ -59,7 +59,10 @@ def sides(threads: int, rank: int) -> None:
         seconds = seconds_of(lambda: over_rows(als.solve_rows, work, threads, *system))
         report(f"solve {name}, rank {rank}, {threads} threads", seconds, f"{seconds / bound:.2f} times the bound")
         model = (source[:, :rank].copy(), source_bias, out, bias, np.float32(3.5), np.float32(0), np.float32(5))
-        report(f"squared error over {name}, {threads} threads", seconds_of(lambda: over_rows(als.squared_error, work, threads, *entries, *model)))
+        report(
+            f"squared error over {name}, {threads} threads",
+            seconds_of(lambda: over_rows(als.squared_error, work, threads, *entries, *model)),
+        )
 
 
 def matrices(rank: int) -> None:

@@ -23,7 +23,9 @@ TARGET = 2
 
 
 def run_contender(engine: str, arguments: list[str]) -> dict[str, object]:
-    done = subprocess.run([sys.executable, str(HERE / "sgd_contender.py"), engine, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(HERE / "sgd_contender.py"), engine, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -51,7 +53,14 @@ def main() -> None:
     ratios = [pair["libmf"]["per_epoch"] / pair["recspark"]["per_epoch"] for pair in pairs]
     seconds = {engine: statistics.median(pair[engine]["per_epoch"] for pair in pairs) for engine in ("recspark", "libmf")}
     rmse = {engine: statistics.median(pair[engine]["rmse"] for pair in pairs) for engine in seconds}
-    result = {"seconds": seconds, "rmse": rmse, "ratio": statistics.median(ratios), "ratios": ratios, "epochs": pairs[0]["recspark"]["epochs"], "pairs": pairs}
+    result = {
+        "seconds": seconds,
+        "rmse": rmse,
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "epochs": pairs[0]["recspark"]["epochs"],
+        "pairs": pairs,
+    }
     result["date"] = time.strftime("%Y-%m-%d")
     (HERE / "results" / "sgd.json").write_text(json.dumps(result, indent=1) + "\n")
     readme = HERE.parent / "README.md"

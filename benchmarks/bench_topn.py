@@ -2,9 +2,10 @@
 
     python benchmarks/bench_topn.py [--rounds 3] [--data s10m] [--rank 64]
 
-Both read one model, fitted here once. The seconds are those from the call to all lists written to Spark's noop sink, the median of three runs in
-a warm session, after four that load the model, compile and warm the JVM; the first of these is given, too. recspark leaves out the items that each user has rated, read from
-Parquet, which MLlib can't do; it is also timed without. Writes benchmarks/results/topn.json and the table between the marks in README.md.
+Both read one model, fitted here once. The seconds are those from the call to all lists written to Spark's noop sink, the median of three
+runs in a warm session, after four that load the model, compile and warm the JVM; the first of these is given, too. recspark leaves out the
+items that each user has rated, read from Parquet, which MLlib can't do; it is also timed without. Writes benchmarks/results/topn.json and
+the table between the marks in README.md.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ MARKS = re.compile(r"(<!-- bench-topn -->\n).*?(<!-- /bench-topn -->)", re.DOTAL
 TARGET = 8.0
 #: users whose lists are compared
 COMPARED = 2000
+#: what recspark leaves out, and how it is given
+LEFT_OUT = {
+    "seen": "what each user rated, by the path of Parquet files; by MLlib nothing",
+    "frame": "what each user rated, by a DataFrame; by MLlib nothing",
+    "nothing": "nothing; {same:.2%} the same item in the same place",
+}
 
 
 def prepare(folder: str, options: argparse.Namespace) -> None:
@@ -66,9 +73,10 @@ def contend(engine: str, folder: str, options: argparse.Namespace) -> None:
 
         model = ALSModel.load(f"{folder}/recspark")
         seen = spark.read.parquet(f"{folder}/seen")
-        result["seen"] = timed(lambda: model.recommendForAllUsers(options.n, seen=seen))
+        result["seen"] = timed(lambda: model.recommendForAllUsers(options.n, seen=f"{folder}/seen"))
+        result["frame"] = timed(lambda: model.recommendForAllUsers(options.n, seen=seen))
         result["nothing"] = timed(lambda: model.recommendForAllUsers(options.n))
-        pairs = model.recommendForAllUsers(options.n, seen=seen).selectExpr("user", "inline(recommendations)")
+        pairs = model.recommendForAllUsers(options.n, seen=f"{folder}/seen").selectExpr("user", "inline(recommendations)")
         result["seen_left_out"] = bool(pairs.join(seen, ["user", "item"], "left_semi").isEmpty())
     rows = model.recommendForAllUsers(options.n).filter(f"user < {COMPARED}").orderBy("user").toPandas()["recommendations"]
     np.save(f"{folder}/{engine}.npy", [[entry["item"] for entry in row] for row in rows])
@@ -104,7 +112,7 @@ def race(options: argparse.Namespace) -> dict[str, object]:
             ours, theirs = (np.load(f"{folder}/{engine}.npy") for engine in ("recspark", "mllib"))
             pairs.append({"ours": pair["recspark"], "peer": pair["mllib"], "same_places": float((ours == theirs).mean())})
             print(f"  {pairs[-1]['ours']['seen']['warm']:.2f} s against {pairs[-1]['peer']['nothing']['warm']:.2f} s", file=sys.stderr)
-    ratios = {left: [pair["peer"]["nothing"]["warm"] / pair["ours"][left]["warm"] for pair in pairs] for left in ("seen", "nothing")}
+    ratios = {left: [pair["peer"]["nothing"]["warm"] / pair["ours"][left]["warm"] for pair in pairs] for left in LEFT_OUT}
     return {
         "text": f"{options.data}, rank {options.rank}, top {options.n} for all users",
         "seconds": {left: medians(pair["ours"][left] for pair in pairs) for left in ratios},
@@ -127,13 +135,15 @@ def medians(times: Iterable[dict[str, float]]) -> dict[str, float]:
 
 def table(result: dict[str, object]) -> str:
     """A row with seen items left out, a row without."""
-    lines = ["| work | left out | recspark s (first call) | mllib s (first call) | ratio (median, range) | to reach |", "|---|---|---|---|---|---|"]
-    texts = {"seen": "what each user rated; by MLlib nothing", "nothing": f"nothing; {result['same_places']:.2%} the same item in the same place"}
+    lines = [
+        "| work | left out | recspark s (first call) | mllib s (first call) | ratio (median, range) | to reach |",
+        "|---|---|---|---|---|---|",
+    ]
     peer = result["peer_seconds"]
-    for left, text in texts.items():
+    for left, text in LEFT_OUT.items():
         own, ratios = result["seconds"][left], result["ratios"][left]
         lines.append(
-            f"| {result['text']} | {text} | {own['warm']:.3g} ({own['first']:.3g}) | {peer['warm']:.3g} ({peer['first']:.3g}) "
+            f"| {result['text']} | {text.format(same=result['same_places'])} | {own['warm']:.3g} ({own['first']:.3g}) | {peer['warm']:.3g} ({peer['first']:.3g}) "
             f"| **{result['ratio'][left]:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {result['target']:g} |"
         )
     return "\n".join(lines)

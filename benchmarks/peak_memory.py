@@ -81,7 +81,9 @@ def main() -> None:
     users, items = (len(np.unique(column)) for column in ratings[:2])
     measured = {phase: {kind: round(size - idle[kind]) for kind, size in at.items()} for phase, at in peaks.items()}
     formula = formulas(users, items, len(ratings[0]), options.rank, options.blocks, frame.rdd.getNumPartitions())
-    print(json.dumps({"blocks": options.blocks, "measured_MB": measured, "formula_MB": {key: round(size) for key, size in formula.items()}}))
+    print(
+        json.dumps({"blocks": options.blocks, "measured_MB": measured, "formula_MB": {key: round(size) for key, size in formula.items()}})
+    )
     spark.stop()
 
 

@@ -33,7 +33,14 @@ def fit_recspark(options: argparse.Namespace, train: Ratings, test: Ratings) -> 
 
     spark = spark_session("local[2]")
     frame = dataframe(spark, train)
-    shared = {"rank": options.rank, "optimizer": "adagrad", "stepSize": options.rate, "regParam": options.reg, "biases": False, "center": False}
+    shared = {
+        "rank": options.rank,
+        "optimizer": "adagrad",
+        "stepSize": options.rate,
+        "regParam": options.reg,
+        "biases": False,
+        "center": False,
+    }
     shared |= {"threads": options.threads, "initStdev": 0.2, "seed": 7}
     seconds, longest = [], MatrixFactorization(**shared, maxIter=1).fit(frame)
     for epochs in abba(options.epochs):
@@ -53,7 +60,15 @@ def fit_libmf(options: argparse.Namespace, train: Ratings, test: Ratings) -> dic
     rows = np.column_stack(train).astype(np.float32)
     seconds, longest = [], None
     for epochs in abba(options.epochs):
-        model = mf.MF(k=options.rank, nr_threads=options.threads, nr_iters=epochs, eta=options.rate, lambda_p2=options.reg, lambda_q2=options.reg, quiet=True)
+        model = mf.MF(
+            k=options.rank,
+            nr_threads=options.threads,
+            nr_iters=epochs,
+            eta=options.rate,
+            lambda_p2=options.reg,
+            lambda_q2=options.reg,
+            quiet=True,
+        )
         started = time.perf_counter()
         model.fit(rows)
         seconds.append(time.perf_counter() - started)
@@ -77,7 +92,9 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     train, test = halves(load(options.data))
     result = (fit_recspark if options.engine == "recspark" else fit_libmf)(options, train, test)
-    print(json.dumps({"engine": options.engine, **result, "epochs": options.epochs[1], "per_epoch": slope(result["seconds"], options.epochs)}))
+    print(
+        json.dumps({"engine": options.engine, **result, "epochs": options.epochs[1], "per_epoch": slope(result["seconds"], options.epochs)})
+    )
 
 
 if __name__ == "__main__":

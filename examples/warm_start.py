@@ -9,14 +9,13 @@ Writes LAKE/warm_start.png and prints the table.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import lightgcn
 import numpy as np
 import pandas as pd
+from lake_runs import LakeRuns, markdown
 
-from recspark.cli import main as recspark
 from recspark.data.lake import Lake
 from recspark.engine.session import session
 from recspark.evaluation.plots import plot_curves
@@ -24,13 +23,6 @@ from recspark.evaluation.plots import plot_curves
 CONF = Path(__file__).parents[1] / "conf" / "recipes" / "warm-start.toml"
 #: LightGCN's products order items, on a scale of their own: times the square of this they are about as large as ratings' deviations
 SCALE = 0.3
-
-
-def job(name: str, lake: str, *settings: str) -> None:
-    """Run one job on the lake; its failure ends this program."""
-    words = [word for each in (f"paths.lake={lake}", *settings) for word in ("--set", each)]
-    if code := recspark([name, "--conf-file", str(CONF), *words]):
-        sys.exit(code)
 
 
 def embeddings(lake: str) -> str:
@@ -52,10 +44,9 @@ def table(rows: pd.DataFrame) -> str:
     """Test RMSE by epoch, a column a run, and each run's best."""
     wide = rows.pivot(index="epoch", columns="run", values="test_rmse")[list(dict.fromkeys(rows["run"]))]
     shown = [epoch for epoch in (1, 2, 3, 5, 8, 10, 15, 20, 30, 40) if epoch in wide.index]
-    lines = [" | ".join(["epoch", *wide.columns]), " | ".join(["---"] * (1 + len(wide.columns)))]
-    lines += [" | ".join([str(epoch), *(f"{value:.4f}" for value in wide.loc[epoch])]) for epoch in shown]
-    lines.append(" | ".join(["best (epoch)", *(f"{wide[run].min():.4f} ({wide[run].idxmin()})" for run in wide)]))
-    return "\n".join(f"| {line} |" for line in lines)
+    cells = [[str(epoch), *(f"{value:.4f}" for value in wide.loc[epoch])] for epoch in shown]
+    cells.append(["best (epoch)", *(f"{wide[run].min():.4f} ({wide[run].idxmin()})" for run in wide)])
+    return markdown(["epoch", *wide.columns], cells)
 
 
 def main() -> None:
@@ -63,12 +54,12 @@ def main() -> None:
     parser.add_argument("--source", required=True, help="ml-100k.zip")
     parser.add_argument("--lake", required=True, help="folder for all that is made")
     given = parser.parse_args()
+    runs = LakeRuns(CONF, given.lake)
     with session("warm start"):
-        for stage in ("ingest", "index", "split"):
-            job(stage, given.lake, f"data.source={given.source}")
-        job("train", given.lake)
+        runs.prepare(given.source)
+        runs.job("train")
         start = [f"model.initialModel={embeddings(given.lake)}", f"model.initialIndex={given.lake}/index", f"model.initialScale={SCALE}"]
-        job("train", given.lake, "model.name=mf-warm", *start)
+        runs.job("train", "model.name=mf-warm", *start)
     rows = curves(given.lake, {"cold": "mf-cold", "from LightGCN": "mf-warm"})
     plot_curves(rows).savefig(f"{given.lake}/warm_start.png")
     print(table(rows))

@@ -6,12 +6,14 @@ and a value out of range are :class:`~recspark.errors.ConfigError` and name the 
 
 from __future__ import annotations
 
+import datetime
 import difflib
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recspark.errors import ConfigError
 
@@ -25,25 +27,48 @@ class Check:
 
 
 def at_least(low: float) -> Check:
+    """`low` or more."""
     return Check(lambda value: value >= low, f"at least {low:g}")
 
 
 def above(low: float) -> Check:
+    """More than `low`."""
     return Check(lambda value: value > low, f"greater than {low:g}")
 
 
 def between(low: float, high: float) -> Check:
+    """From `low` to `high`, both included."""
     return Check(lambda value: low <= value <= high, f"from {low:g} to {high:g}")
 
 
 def one_of(*choices: str) -> Check:
+    """One of a few words."""
     return Check(lambda value: value in choices, "one of " + ", ".join(choices))
 
 
 def strictly_between(low: float, high: float) -> Check:
+    """Between `low` and `high`, both excluded."""
     return Check(lambda value: low < value < high, f"between {low:g} and {high:g}, both excluded")
 
 
+def is_text(value: Any) -> bool:
+    """Whether all strings in `value`, also within lists and tables, could be written to a file and be part of a path."""
+    if isinstance(value, dict):
+        return all(map(is_text, value)) and is_text([*value.values()])
+    if isinstance(value, list):
+        return all(map(is_text, value))
+    return not isinstance(value, str) or ("\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value))
+
+
+_TEXT = Check(is_text, "of Unicode without NUL")
+#: what a value must be whatever an option checks: neither Spark nor a file system takes any other
+_SANE = {
+    int: Check(lambda value: -(2**63) <= value < 2**63, "of at most 64 bits"),
+    float: Check(math.isfinite, "finite"),
+    str: _TEXT,
+    list: _TEXT,
+    dict: _TEXT,
+}
 _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", list: "a list", dict: "a table"}
 
 
@@ -59,21 +84,33 @@ class Option:
     doc: str
     check: Check | None = None
 
+    if TYPE_CHECKING:  # an attribute of a class is an Option, the same one of an instance its value
+
+        def __get__(self, instance: object, owner: Any = None) -> Any: ...
+
     def parse(self, key: str, value: Any) -> Any:
         """Return `value` as this option's type, or raise ConfigError that names `key`, the value and what is allowed."""
         if value is None and self.default is None:
             return None
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if self.type is float and number:
-            value = float(value)
-        elif self.type is int and number and float(value).is_integer():
-            value = int(value)
-        if type(value) is not self.type or (self.check is not None and not self.check.holds(value)):
-            raise ConfigError(f"{key} = {value!r} is not allowed: it must be {self.allowed}")
+        value = self._as_number(value)
+        fits, sane = type(value) is self.type, _SANE.get(self.type)
+        wild = fits and sane is not None and not sane.holds(value)
+        if not fits or wild or (self.check is not None and not self.check.holds(value)):
+            allowed = f"{self.allowed}, {sane.allowed}" if wild else self.allowed
+            raise ConfigError(f"{key} = {shown(value)} is not allowed: it must be {allowed}")
         return value
+
+    def _as_number(self, value: Any) -> Any:
+        """`value` as the kind of number that the option has, where it is one: 2 for 2.0, 2.0 for 2."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return value
+        if self.type is float and abs(value) < 2**1023:
+            return float(value)
+        return int(value) if self.type is int and isinstance(value, float) and value.is_integer() else value
 
     @property
     def allowed(self) -> str:
+        """What a value must be, in words."""
         text = _TYPE_NAMES[self.type]
         return text if self.check is None else f"{text}, {self.check.allowed}"
 
@@ -103,43 +140,77 @@ class Section:
             setattr(self, key, value)
 
     def as_dict(self) -> dict[str, Any]:
+        """The values by their keys."""
         return {key: getattr(self, key) for key in self.options}
+
+
+def shown(value: Any, limit: int = 200) -> str:
+    """`value` as an error message shows it: as Python writes it, and not at any length.
+
+    >>> shown("a\\0b"), shown("x" * 1000, limit=5)
+    ("'a\\\\x00b'", "'xxxx... (1002 characters)")
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than some thousand digits
+        text = "a whole number of too many digits"
+    return brief(text, limit)
+
+
+def brief(text: object, limit: int = 200) -> str:
+    """`text`, such as the message of another library, cut where it is longer than a sentence."""
+    text = str(text)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
     """The error for a key that nothing declares, with the nearest known keys."""
     known = sorted(known)
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key[:100], known, n=1)
     hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(known)
-    return ConfigError(f"unknown key {key}: {hint}")
+    return ConfigError(f"unknown key {_plain(key)}: {hint}")
+
+
+def _plain(name: str) -> str:
+    """A key or a path in an error message: as it is, or where that would not be readable as Python writes it."""
+    return name if name.isprintable() and len(name) <= 200 else shown(name)
 
 
 def read_conf(path: str | None, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """Read a TOML conf file and apply ``section.key=value`` overrides, unvalidated: ``{section: {key: value}}``."""
-    try:
-        conf = tomllib.loads(Path(path).read_text("utf-8")) if path else {}
-    except OSError as error:
-        raise ConfigError(f"conf file {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"conf file {path} is not valid TOML: {error}") from None
+    conf = _read_toml(path) if path else {}
     for key, value in conf.items():
         if not isinstance(value, dict):
-            raise ConfigError(f"{key} = {value!r} stands outside a section: write it as [section] {key} = ...")
+            raise ConfigError(f"{_plain(key)} = {shown(value)} stands outside a section: write it as [section] {_plain(key)} = ...")
     for override in overrides:
         name, equals, text = override.partition("=")
         section, dot, key = name.strip().partition(".")
         if not (equals and dot and section and key):
-            raise ConfigError(f"--set {override!r} is not allowed: it must be section.key=value")
+            raise ConfigError(f"--set {shown(override)} is not allowed: it must be section.key=value")
         conf.setdefault(section, {})[key] = _parse_value(text.strip())
     return conf
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        # some editors of Windows begin a file with a mark
+        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+    except OSError as error:
+        raise ConfigError(f"conf file {_plain(path)}: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        # not only what TOML forbids: also bytes that are no text, a path with NUL, numbers and nesting beyond all bounds
+        raise ConfigError(f"conf file {_plain(path)} is not valid TOML: {brief(error)}") from None
 
 
 def _parse_value(text: str) -> Any:
     """A TOML value where `text` is one, else the text itself: paths and names need no quotes on a command line."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    value = parsed.pop("value")
+    # no option is a date, but a folder may be called like one; and what goes on after the end of a line is no value
+    return text if parsed or isinstance(value, (datetime.date, datetime.time)) else value
 
 
 def build_sections(conf: Mapping[str, Mapping[str, Any]], sections: Iterable[type[Section]]) -> dict[str, Section]:

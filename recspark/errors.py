@@ -1,10 +1,15 @@
 """The errors that a user can cause, each with the exit code that a job ends with."""
 
+from recspark.redaction import redact
+
 
 class RecsparkError(Exception):
-    """Anything that recspark reports in one clear sentence instead of a traceback."""
+    """Anything that recspark reports in one clear sentence instead of a traceback; the sentence holds no password or token."""
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(redact(str(message)))
 
 
 class ConfigError(RecsparkError, ValueError):

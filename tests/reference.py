@@ -136,10 +136,13 @@ def descend(users, items, values, weights, x, y, b, c, batch, rules, user_penalt
 
 
 def best_items(users, items, offsets, n, hidden):
-    """For each user the n best of ``<x_u, y_i> + o_i`` over the items that are not `hidden` from them: [(item, score)], ties by lower item."""
+    """For each user the n best of ``<x_u, y_i> + o_i`` over the items that are not `hidden` from them: [(item, score)], ties by lower
+    item."""
     found = []
     for user, row in zip(users.astype(np.float64), hidden, strict=True):
-        scores = [(float(user @ item + offset), place) for place, (item, offset) in enumerate(zip(items.astype(np.float64), offsets, strict=True))]
+        scores = [
+            (float(user @ item + offset), place) for place, (item, offset) in enumerate(zip(items.astype(np.float64), offsets, strict=True))
+        ]
         ranked = sorted((-score, place) for score, place in scores if place not in row and score > -np.inf)
         found.append([(place, -score) for score, place in ranked[:n]])
     return found
@@ -157,7 +160,8 @@ def pairs(x, v):
 
 
 def fm_precision(places, table, precision, alpha):
-    """Of the posterior of an entity's vector and bias: ``diag(precision) + alpha sum [R 1]^T [R 1]``, R the sum of the vectors that a row joins."""
+    """Of the posterior of an entity's vector and bias: ``diag(precision) + alpha sum [R 1]^T [R 1]``, R the sum of the vectors that a row
+    joins."""
     joined = np.array([np.append(table[row].sum(axis=0), 1) for row in places]).reshape(-1, len(precision)).astype(float)
     return np.diag(precision) + alpha * joined.T @ joined
 

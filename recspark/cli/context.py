@@ -11,12 +11,14 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recspark.cli.audit import AuditOptions
 from recspark.cli.curves import CurveOptions
-from recspark.config import Check, Option, Section, build_sections
+from recspark.config import Check, Option, Section, at_least, build_sections
+from recspark.cli.measured import CompareOptions, PromoteOptions
 from recspark.cli.model_section import ModelSection
 from recspark.cli.recommend import RecommendOptions
+from recspark.cli.search_space import TuneOptions
 from recspark.cli.update import UpdateOptions
 from recspark.data.generic import DataOptions
-from recspark.data.lake import Lake
+from recspark.data.lake import FILE_NAME, WAIT_SECONDS, Lake
 from recspark.data.quality import QualityOptions
 from recspark.data.splits import SplitOptions
 from recspark.data.synthetic import SyntheticOptions
@@ -31,6 +33,7 @@ class PathOptions(Section):
 
     name = "paths"
     lake = Option(str, "lake", "root folder or URI of the lake")
+    waitSeconds = Option(int, WAIT_SECONDS, "longest wait for another run that uses the same output of a local lake; 0: none", at_least(0))
 
 
 class CrossvalidationOptions(Section):
@@ -43,6 +46,27 @@ class CrossvalidationOptions(Section):
         "folds to run; not set: 1 to split.folds",
         Check(lambda folds: bool(folds) and len(set(map(str, folds))) == len(folds), 'not empty, of different names, such as ["u1", "u2"]'),
     )
+
+
+class BlendOptions(Section):
+    """Which models are blended, and how."""
+
+    name = "blend"
+    models = Option(
+        list,
+        None,
+        "names of models in the lake, of one split with validation rows; same as the words after `recspark blend`",
+        Check(
+            lambda names: all(isinstance(name, str) for name in names) and 2 <= len(set(names)) == len(names),
+            'of two different names or more, such as ["als", "mf"]',
+        ),
+    )
+    regParam = Option(float, None, "ridge penalty of what weights differ from the plain mean by; not set: by cross-validation", at_least(0))
+    seed = Option(int, 42, "seed of the folds of that cross-validation, which are parts of the validation rows")
+
+
+# an option called `name` can't be a class attribute, which names the section itself
+BlendOptions.options["name"] = Option(str, "blend", "the blend is kept as models/NAME", FILE_NAME)
 
 
 SECTIONS = (
@@ -58,6 +82,10 @@ SECTIONS = (
     UpdateOptions,
     CrossvalidationOptions,
     CurveOptions,
+    BlendOptions,
+    TuneOptions,
+    CompareOptions,
+    PromoteOptions,
     TrackingOptions,
     SparkOptions,
     SyntheticOptions,
@@ -85,11 +113,15 @@ class Context:
         return self.spark.read.parquet(self.lake.path(table))
 
     @contextmanager
-    def running(self, stage: str, *sections: str) -> Iterator[Run]:
-        """An MLflow run for a stage, nested where a pipeline runs; `sections` are its params."""
+    def running(self, stage: str, *sections: str, about: str | None = None) -> Iterator[Run]:
+        """An MLflow run for a stage, nested where a pipeline runs; `sections` are its params.
+
+        An outermost run is called by its stage and what it is `about`: not given, the model where that section is among its params.
+        """
         params = {name: self[name].as_dict() for name in sections}
         outer = self.run
-        opened = self.tracker.run(stage, params, conf_file=self.conf_file) if outer is None else outer.child(stage, params)
+        about = about or (self["model"].product if "model" in sections else None)
+        opened = outer.child(stage, params) if outer else self.tracker.run(stage, params, conf_file=self.conf_file, about=about)
         with opened as run:
             self.run, self.run_id = run, self.run_id or run.id
             try:
@@ -100,4 +132,4 @@ class Context:
 
 def validated(conf: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The conf's sections, every key checked."""
-    return build_sections(conf, SECTIONS)
+    return build_sections(conf, SECTIONS)  # type: ignore[arg-type]  # ModelSection reads its keys from an estimator

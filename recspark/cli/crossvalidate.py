@@ -27,7 +27,7 @@ def crossvalidate(job: Context) -> dict[str, Any]:
     of a fold, ``sqrt(sum (x - mean)^2 / (folds - 1))``.
     """
     names = folds(job)
-    with job.running("crossvalidate", "data", "split", "model", "crossvalidation") as run:
+    with job.running("crossvalidate", "split", "model", "crossvalidation") as run:
         data = stages.ingest(job)
         stages.index(job)
         measured = pd.DataFrame({name: _fold(job, name) for name in names}).T
@@ -54,11 +54,14 @@ def _fold(job: Context, fold: str) -> dict[str, float]:
     split |= {"fold": fold, "name": name}
     model |= {"name": f"{model['name']}-{name}"}
     one = replace(job, sections=job.sections | {"split": SplitOptions(**split), "model": ModelSection(**model)})
-    with one.running(f"fold {fold}", "split"):
+    with one.running(f"fold {fold}", "split") as run:
         stages.split(one)
-        results = stages.train(one) | stages.evaluate(one)
+        trained = stages.train(one)
+        results = stages.evaluate(one) | trained
+        measured = {key: value for key, value in results.items() if isinstance(value, (int, float))}
+        run.metrics(measured)
     log.info("fold %s: %s", fold, ", ".join(f"{key} {results[key]:.4f}" for key in SHOWN if key in results))
-    return {key: value for key, value in results.items() if isinstance(value, (int, float))}
+    return measured
 
 
 def name_of(split: str, fold: str, other: str) -> str:

@@ -35,7 +35,7 @@ def demo(job: Context) -> dict[str, Any]:
     source, floor = _source(job)
     split = SplitOptions(name="demo", testFraction=0.1, validationFraction=0.1)
     job = replace(job, sections=job.sections | {"data": source, "split": split})
-    with job.running("demo", "data", "split") as run:
+    with job.running("demo", "split") as run:
         for stage in (stages.ingest, stages.index, stages.split):
             log.info("%s ...", stage.__name__)
             stage(job)
@@ -61,11 +61,14 @@ def _source(job: Context) -> tuple[DataOptions, float | None]:
 def _model(job: Context, name: str, values: dict[str, Any]) -> dict[str, float]:
     log.info("%s ...", name)
     one = replace(job, sections=job.sections | {"model": ModelSection(type="als", name=name, **values)})
-    summary = stages.train(one) | stages.evaluate(one)
-    if values.get("implicitPrefs"):
-        # preferences are no ratings: their distance from stars says nothing
-        summary |= {"rmse": None, "mae": None}
-    return {key: summary[key] for key in COLUMNS}
+    with one.running(name, "model") as run:
+        summary = stages.train(one) | stages.evaluate(one)
+        if values.get("implicitPrefs"):
+            # preferences are no ratings: their distance from stars says nothing
+            summary |= {"rmse": None, "mae": None}
+        row = {key: summary[key] for key in COLUMNS}
+        run.metrics(row)
+    return row
 
 
 def table(results: dict[str, dict[str, float]], floor: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import math
@@ -13,6 +14,7 @@ from typing import Any
 from recspark.config import read_conf
 from recspark.engine.jvm import separate_stderr
 from recspark.errors import RecsparkError
+from recspark.redaction import RedactingFormatter, redacted
 
 log = logging.getLogger("recspark")
 
@@ -27,10 +29,19 @@ JOBS = {
     "recommend": "write the best items of users, or show those of one",
     "pipeline": "ingest, index, split, train and evaluate",
     "crossvalidate": "pipeline, for every fold of a split: means and deviations",
+    "blend": "weigh several models into one, by their validation rows",
+    "tune": "search the Params of a model by trials on the validation rows",
+    "compare": "measure several models on the same test rows, and whether they differ by more than chance",
+    "promote": "the gate: let a model be the champion where it is not worse",
     "curves": "draw the RMSE by epoch of several models in one figure",
     "demo": "the pipeline on generated data, several models side by side",
     "sync": "send the runs that were kept while MLflow could not be reached",
 }
+
+#: jobs that take names of models as words
+NAMING = ("blend", "compare", "curves")
+#: jobs of the module stages; others are functions of a module of their own
+STAGES = ("ingest", "index", "split", "train", "evaluate", "pipeline")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # spark-submit sends both streams of a Python driver to stdout; stdout is for the summary alone
     separate_stderr()
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(RedactingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
     log.setLevel(logging.WARNING if options.quiet else logging.INFO)
     try:
         summary = _run(options.job, options.conf_file, [*options.set, *_named_models(options)])
@@ -51,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:
         log.exception("%s failed", options.job)
         return 1
-    print(json.dumps({"job": options.job, **summary}, default=str))
+    print(json.dumps(redacted({"job": options.job, **summary}), default=str))
     return 0
 
 
@@ -66,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "recommend":
             text = "show this user's list, write nothing"
             job.add_argument("--user", dest="set", action="append", metavar="ID", type=_one_user, help=text)
-        if name == "curves":
+        if name in NAMING:
             job.add_argument("models", nargs="*", metavar="NAME", help="models of the lake")
     return parser
 
@@ -77,35 +90,35 @@ def _one_user(user: str) -> str:
 
 
 def _named_models(options: argparse.Namespace) -> list[str]:
-    """What names after `curves` are short for."""
+    """What names after a job of `NAMING` are short for."""
     names = getattr(options, "models", None)
-    return [f"curves.models={json.dumps(names)}"] if names else []
+    return [f"{options.job}.models={json.dumps(names)}"] if names else []
 
 
 def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str, Any]:
     # imported when a job runs: `recspark --help` and a mistake in the conf file need not wait for Spark
     conf = read_conf(conf_file, overrides)
     from recspark.cli.context import Context, validated
+    from recspark.cli.failures import explained
     from recspark.data.lake import Lake
-    from recspark.engine.session import session
+    from recspark.engine.session import require_storage, session
     from recspark.tracking import Tracker
 
     sections = validated(conf)
-    lake = Lake(sections["paths"].lake)
+    lake = Lake(sections["paths"].lake, sections["paths"].waitSeconds)
     tracker = Tracker(lake, sections["tracking"])
     if name == "sync":
         return {"sent": tracker.sync(), "lake": lake.root}
-    with session(f"recspark {name}", sections["spark"]) as spark:
+    with explained(lake), session(f"recspark {name}", sections["spark"]) as spark:
+        require_storage(spark, lake.root)
         job = Context(sections, lake, tracker, spark, conf_file)
         summary = _job(name)(job)
         return {"lake": lake.root, "run_id": job.run_id} | {key: _plain(value) for key, value in summary.items()}
 
 
 def _job(name: str) -> Callable[[Any], dict[str, Any]]:
-    from recspark.cli import audit, crossvalidate, curves, demo, recommend, stages, update
-
-    own = {"audit": audit.audit, "crossvalidate": crossvalidate.crossvalidate, "curves": curves.curves, "demo": demo.demo}
-    return (vars(stages) | own | {"update": update.update, "recommend": recommend.recommend})[name]
+    module = "stages" if name in STAGES else name
+    return getattr(importlib.import_module(f"recspark.cli.{module}"), name)
 
 
 def _plain(value: Any) -> Any:

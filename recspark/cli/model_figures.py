@@ -19,7 +19,8 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
     curve = summary.curve.rename(columns={"iteration": "epoch"})
     has_rmse = any(column.endswith("_rmse") for column in curve)
     if has_rmse:
-        unit = "preferences, 0 or 1" if job["model"].params.get("implicitPrefs") else "rating units"
+        preferences = job["model"].params.get("implicitPrefs") or job["model"].positive_from is not None
+        unit = "preferences, 0 or 1" if preferences else "rating units"
         run.figure(plots.plot_curves(curve, unit), "figures/rmse_by_epoch.png")
     # what was counted, in no iteration, was not learned
     if model.is_biased and summary.history:

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from recspark.cli.versions import rated_pairs
+from recspark.cli.versions import factor_manifest, rated_tables
 from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, RecsparkError
@@ -57,12 +57,17 @@ class RecommendOptions(Section):
 
 def recommend(job: Context) -> dict[str, Any]:
     """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold); for one user, the list itself."""
+    with job.lake.reading(f"models/{job['model'].product}"):
+        return _recommend(job)
+
+
+def _recommend(job: Context) -> dict[str, Any]:
     options, name = job["recommend"], job["model"].product
-    manifest = job.lake.require(f"models/{name}", "train")
+    manifest = factor_manifest(job.lake, name)
     model = FactorModel.load(job.lake.path(f"models/{name}"))
     if options.user is not None:
         return {"model": name, "user": options.user, **_shown(job, model, manifest)}
-    with job.running("recommend", "recommend") as run:
+    with job.running("recommend", "recommend", about=name) as run:
         started = time.perf_counter()
         users = None if options.users == ALL else _ids(job, model, "users").distinct()
         table = _table(_lists(job, model, manifest, users))
@@ -80,10 +85,12 @@ def recommend(job: Context) -> dict[str, Any]:
 def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: DataFrame | None) -> DataFrame:
     """Lists of `users`, None for all that the model knows: user_id, recommendations, cold."""
     options = job["recommend"]
-    seen = _seen(job, manifest) if options.excludeSeen else None
+    tables = _rated(job, manifest) if options.excludeSeen else []
     limits = {"candidates": _candidates(job, model), "blocked": _ids(job, model, "blocked")}
     if users is None:
-        return model.recommendForAllUsers(options.n, seen=seen, **limits).withColumn("cold", F.lit(False))
+        paths = [job.lake.path(table) for table in tables]
+        return model.recommendForAllUsers(options.n, seen=paths or None, **limits).withColumn("cold", F.lit(False))
+    seen = reduce(DataFrame.unionByName, (job.read(table).select("user_id", "item_id") for table in tables)) if tables else None
     if seen is not None and (options.user is not None or isinstance(options.users, list)):
         # few users: most rows need not go to the workers
         seen = seen.filter(F.col("user_id").isin([row.user_id for row in users.collect()]))
@@ -104,11 +111,11 @@ def _counts(table: DataFrame, asked: DataFrame) -> dict[str, int]:
     return counts | {"users_without_list": asked.count() - counts["users"]}
 
 
-def _seen(job: Context, manifest: dict[str, Any]) -> DataFrame:
-    """What users are known to have rated: the rows of the model's split but those of test, and those that updated the model."""
+def _rated(job: Context, manifest: dict[str, Any]) -> list[str]:
+    """What users are known to have rated: the tables of the model's split but that of test, and those that updated the model."""
     product = manifest["split"]
     counts = job.lake.require(product, "split")["counts"]
-    return rated_pairs(job, manifest, *(f"{product}/{part}" for part, rows in counts.items() if rows and part != "test"))
+    return rated_tables(manifest, *(f"{product}/{part}" for part, rows in counts.items() if rows and part != "test"))
 
 
 def _candidates(job: Context, model: FactorModel) -> DataFrame | None:

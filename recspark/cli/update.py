@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.cli.versions import copy_product, keep_version
+from recspark.cli.versions import copy_product, factor_manifest, keep_version
 from recspark.config import Option, Section, above, at_least
 from recspark.data.batch import publish_batch
 from recspark.data.generic import GENERIC, DataOptions
@@ -45,9 +45,14 @@ class UpdateOptions(Section):
 
 def update(job: Context) -> dict[str, Any]:
     """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same ratings again: nothing."""
+    with job.lake.writing(f"models/{job['model'].product}"):
+        return _update(job)
+
+
+def _update(job: Context) -> dict[str, Any]:
     name, started = job["model"].product, time.perf_counter()
-    manifest = job.lake.require(f"models/{name}", "train")
-    with job.running("update", "update") as run:
+    manifest = factor_manifest(job.lake, name)
+    with job.running("update", "update", about=name) as run:
         batch = publish_batch(job.spark, job.lake, _source(job, manifest), job["quality"])
         facts = job.lake.manifest(batch)["tables"]["ratings"]
         run.dataset(batch, job.lake.path(batch), facts["digest"], facts["rows"], "update")
@@ -89,14 +94,14 @@ def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dic
     started = time.perf_counter()
     threads = default_threads(job.spark)
     folded, counts = fold_in(model, ratings, history, options.refreshItems, options.sweeps, threads, options.maxIter, options.stepSize)
-    counts["solve_seconds"] = time.perf_counter() - started
+    solved = counts | {"solve_seconds": time.perf_counter() - started}
     version = keep_version(lake, name, manifest)
     grow_index(job.spark, lake, batch)
     with lake.publish(f"models/{name}", fingerprint(manifest["fingerprint"], batch)) as publication:
         copy_product(lake, f"models/{name}", publication.product)
         folded.write(publication.path("").rstrip("/"))
         lineage = {"version": version + 1, "previous": f"models/{name}-v{version}", "updates": [*manifest.get("updates", []), batch]}
-        publication.manifest.update({**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": counts})
+        publication.manifest.update({**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": solved})
     return publication.manifest
 
 

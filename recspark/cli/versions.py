@@ -7,10 +7,10 @@ import re
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.fs as pafs
 from pyspark.sql import DataFrame
 
 from recspark.data.lake import Lake
+from recspark.errors import ConfigError
 
 if TYPE_CHECKING:
     from recspark.cli.context import Context
@@ -20,14 +20,25 @@ log = logging.getLogger("recspark")
 
 def copy_product(lake: Lake, product: str, target: str) -> None:
     """Copy all files of a product into the folder `target` of the lake."""
-    pafs.copy_files(lake.at(product), lake.at(target), source_filesystem=lake.fs, destination_filesystem=lake.fs)
+    lake.copy(product, target)
+
+
+def factor_manifest(lake: Lake, name: str) -> dict[str, Any]:
+    """The manifest of models/NAME; ConfigError for a blend, which predicts rows and has no factors to make lists from, or to update."""
+    manifest = lake.require(f"models/{name}", "train")
+    if "blend" in manifest:
+        models = ", ".join(manifest["blend"]["models"])
+        raise ConfigError(
+            f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as those in it: {models}"
+        )
+    return manifest
 
 
 def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
     """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other model is replaced."""
     found = {int(match[1]): other for other in lake.names("models") if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))}
     for number, other in found.items():
-        if _identity(lake, other) == _identity(lake, name):
+        if identity(lake, other) == identity(lake, name):
             return number
     number = max([manifest.get("version", 1), *(taken + 1 for taken in found)])
     with lake.publish(f"models/{name}-v{number}", manifest["fingerprint"]) as publication:
@@ -36,7 +47,7 @@ def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
     return number
 
 
-def _identity(lake: Lake, name: str) -> tuple[Any, ...]:
+def identity(lake: Lake, name: str) -> tuple[Any, ...]:
     """What it was made from, and which making: a start from a file (initialModel) is no part of the former."""
     manifest, facts = (lake.read_json(f"models/{name}/{file}") or {} for file in ("manifest.json", "scorer.json"))
     return manifest.get("fingerprint"), facts.get("stamp")
@@ -56,5 +67,9 @@ def keep_updated(lake: Lake, name: str) -> str | None:
 
 def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:
     """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`; some may come twice."""
-    names = [*tables, *(f"{batch}/ratings" for batch in manifest.get("updates", []))]
-    return reduce(DataFrame.unionByName, (job.read(name).select("user_id", "item_id") for name in names))
+    return reduce(DataFrame.unionByName, (job.read(name).select("user_id", "item_id") for name in rated_tables(manifest, *tables)))
+
+
+def rated_tables(manifest: dict[str, Any], *tables: str) -> list[str]:
+    """`tables`, and those of the batches that have updated the model of `manifest`."""
+    return [*tables, *(f"{batch}/ratings" for batch in manifest.get("updates", []))]

@@ -1,1 +1,1 @@
-
+"""Input: formats, row rules, the lake and its products, index, splits, generated data."""

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-import stat
-import uuid
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 from pyspark.sql import SparkSession
 
+from recspark.config import brief
+from recspark.data.folder import locate
 from recspark.data.lake import Lake
+from recspark.data.quality import QualityOptions
+from recspark.data.safety import check_expansion, check_links, check_members, is_data
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 
 _BLOCK = 1 << 20
 #: compressed files that hold one file, by the end of their name
 _CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+#: what the layers of a damaged archive raise; OSError, which a full disk raises too, only where nothing but the archive is touched
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    pa.ArrowException,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class Source:
@@ -33,6 +52,7 @@ class Source:
 
     @property
     def members(self) -> list[str]:
+        """The names of all files that may be input, sorted."""
         return sorted(self._paths)
 
     def digest(self, members: Iterable[str]) -> str:
@@ -51,104 +71,105 @@ class Source:
 class Packed(Source):
     """One file on `fs` that must be unpacked into `scratch` before workers can read parts of its content."""
 
-    def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limit: int) -> None:
+    kind = ""
+
+    def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limits: QualityOptions) -> None:
         super().__init__(name, fs, {PurePosixPath(path).name: path})
         self.path = path
-        self.limit = limit
+        self.limits = limits
+        self.size = fs.get_file_info(path).size or 0
+        self._expanded = 0
         self._scratch_fs, self._scratch = locate(scratch)
 
     def digest(self, members: Iterable[str]) -> str:
         """SHA-256 of the packed file."""
         return f"sha256:{_digest(self.fs, self.path)[1]}"
 
-    def _write(self, stream: BinaryIO, member: str, limit: int) -> str:
+    def _write(self, stream: IO[bytes], member: str) -> str:
         target = f"{self._scratch}/unpacked/{member}"
         self._scratch_fs.create_dir(target.rpartition("/")[0], recursive=True)
         with self._scratch_fs.open_output_stream(target) as out:
-            while block := stream.read(_BLOCK):
-                limit -= len(block)
-                if limit < 0:
-                    raise DataRejected(f"{self.name}: {member} expands to more than its limit of bytes (quality.maxExpandedBytes)")
+            while block := self._read(stream):
+                self._expanded += len(block)
+                check_expansion(self.name, self.size, self._expanded, self.limits)
                 out.write(block)
         return target
+
+    def _read(self, stream: IO[bytes]) -> bytes:
+        with self._reading():
+            return stream.read(_BLOCK)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """DataRejected for whatever fails in the body, which reads the packed file and does nothing else."""
+        try:
+            yield
+        except _DAMAGE as error:
+            raise DataRejected(f"{self.name} is not a readable {self.kind}: {brief(error)}") from None
 
 
 class Compressed(Packed):
     """A gzip, bzip2 or Zstandard file: its one member has the name without the ending."""
 
+    kind = "compressed file"
+
     @property
     def members(self) -> list[str]:
+        """The one name."""
         return [PurePosixPath(self.path).stem]
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
-        codec = _CODECS[PurePosixPath(self.path).suffix]
+        """Unpack the file; where workers read it. DataRejected where it is damaged or expands too far."""
+        if not self.size:
+            raise DataRejected(f"{self.name} is not a readable {self.kind}: it is empty")
+        codec = _CODECS[PurePosixPath(self.path).suffix.lower()]
         (member,) = self.members
-        try:
-            with self.fs.open_input_stream(self.path, compression=codec) as stream:
-                return self._scratch_fs, {member: self._write(stream, member, self.limit)}
-        except (pa.ArrowException, OSError) as error:
-            raise DataRejected(f"{self.name} is not a readable {codec} file: {error}") from None
+        with self._reading():
+            stream = self.fs.open_input_stream(self.path, compression=codec)
+        with stream:
+            return self._scratch_fs, {member: self._write(stream, member)}
 
 
 class Zip(Packed):
     """A zip archive, refused as a whole where any of its members is unsafe."""
 
-    def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limit: int) -> None:
-        super().__init__(name, fs, path, scratch, limit)
+    kind = "zip archive"
+
+    def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limits: QualityOptions) -> None:
+        super().__init__(name, fs, path, scratch, limits)
         with self._open() as archive:
-            check_members(name, archive.infolist(), limit)
-            self._sizes = {info.filename: info.file_size for info in archive.infolist() if _is_data(info.filename)}
+            members = archive.infolist()
+        check_members(name, members)
+        check_expansion(name, self.size, sum(info.file_size for info in members), limits)
+        self._data = [info.filename for info in members if is_data(info.filename)]
 
     @property
     def members(self) -> list[str]:
-        return sorted(self._sizes)
+        """The names of the members that may be input, sorted."""
+        return sorted(self._data)
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
+        """Unpack `members`; where workers read them. DataRejected where one is damaged or they expand too far."""
         paths = {}
         with self._open() as archive:
             for member in members:
-                with archive.open(member) as stream:
-                    paths[member] = self._write(stream, member, self._sizes[member])
+                with self._reading():
+                    stream = archive.open(member)
+                with stream:
+                    paths[member] = self._write(stream, member)
         return self._scratch_fs, paths
 
     @contextmanager
     def _open(self) -> Iterator[zipfile.ZipFile]:
-        try:
-            with self.fs.open_input_file(self.path) as file, zipfile.ZipFile(file) as archive:
+        with self.fs.open_input_file(self.path) as file:
+            with self._reading():
+                archive = zipfile.ZipFile(file)
+            with archive:
                 yield archive
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-            raise DataRejected(f"{self.name} is not a readable zip archive: {error}") from None
-
-
-def check_members(source: str, members: Iterable[zipfile.ZipInfo], limit: int) -> None:
-    """Raise DataRejected for a member that could be written outside its folder, or that is not a plain file or folder,
-    for a name that comes twice, and for a total expanded size above `limit` bytes."""
-    seen, expanded = set(), 0
-    for info in members:
-        expanded += info.file_size
-        if problem := _problem(info) or ("comes twice" if info.filename in seen else None):
-            raise DataRejected(f"{source}: member {info.filename!r} {problem}; the archive is refused")
-        seen.add(info.filename)
-    if expanded > limit:
-        raise DataRejected(f"{source} expands to {expanded} bytes, more than quality.maxExpandedBytes = {limit} allows")
-
-
-def _problem(info: zipfile.ZipInfo) -> str | None:
-    name = info.orig_filename.replace("\\", "/")
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if name.startswith("/") or name[1:2] == ":" or "\0" in name:
-        return "has an absolute path or an impossible name"
-    if ".." in name.split("/"):
-        return "leads out of its folder by '..'"
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link or a special file"
-    if info.flag_bits & 1:
-        return "is encrypted"
-    return None
 
 
 @contextmanager
-def open_source(spark: SparkSession, lake: Lake, source: str, limit: int) -> Iterator[Source]:
+def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOptions) -> Iterator[Source]:
     """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems know.
 
     A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what is unpacked lie in a
@@ -159,49 +180,41 @@ def open_source(spark: SparkSession, lake: Lake, source: str, limit: int) -> Ite
     ConfigError
         Where there is nothing at `source`.
     DataRejected
-        Where the source is an unsafe or damaged archive, or expands to more than `limit` bytes.
+        Where the source is an unsafe or damaged archive, expands beyond the limits of ``[quality]``, or is a folder with links that
+        lead out of it.
     """
-    scratch_name = f".staging/ingest-{uuid.uuid4().hex[:12]}"
-    try:
-        yield _open(spark, source, lake.path(scratch_name), limit)
-    finally:
-        lake.delete(scratch_name)
+    with lake.staged("tables") as scratch:
+        yield _open(spark, source, lake.path(scratch), limits)
 
 
-def locate(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and the path on it of a local path or a URI."""
-    return pafs.FileSystem.from_uri(uri if "://" in uri or uri.startswith("file:") else str(Path(uri).expanduser().absolute()))
-
-
-def _open(spark: SparkSession, source: str, scratch: str, limit: int) -> Source:
+def _open(spark: SparkSession, source: str, scratch: str, limits: QualityOptions) -> Source:
     try:
         fs, path = locate(source)
         info = fs.get_file_info(path)
-    except (pa.ArrowInvalid, NotImplementedError, OSError):
+    except (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError):
         fs, path = locate(_copy(spark, source, scratch))
         info = fs.get_file_info(path)
     if info.type == pafs.FileType.NotFound:
         raise ConfigError(f"data.source = {source!r} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
     if info.type == pafs.FileType.Directory:
-        return Source(source, fs, _listing(fs, path))
+        return Source(source, fs, _listing(source, fs, path))
+    if info.type != pafs.FileType.File:
+        raise ConfigError(f"data.source = {source!r} is neither a file nor a folder")
     suffix = PurePosixPath(path).suffix.lower()
     if suffix == ".zip":
-        return Zip(source, fs, path, scratch, limit)
+        return Zip(source, fs, path, scratch, limits)
     if suffix in _CODECS:
-        return Compressed(source, fs, path, scratch, limit)
+        return Compressed(source, fs, path, scratch, limits)
     return Source(source, fs, {PurePosixPath(path).name: path})
 
 
-def _listing(fs: pafs.FileSystem, folder: str) -> dict[str, str]:
+def _listing(source: str, fs: pafs.FileSystem, folder: str) -> dict[str, str]:
     """The files under `folder` by their path inside it."""
+    if isinstance(fs, pafs.LocalFileSystem):
+        check_links(source, Path(folder))
     files = (info.path for info in fs.get_file_info(pafs.FileSelector(folder, recursive=True)) if info.is_file)
     paths = {path.removeprefix(folder.rstrip("/") + "/"): path for path in files}
-    return {name: path for name, path in paths.items() if _is_data(name)}
-
-
-def _is_data(name: str) -> bool:
-    """Whether a file is input: not a folder, and as in Spark no part of its name has a leading "." or "_"."""
-    return not any(part[:1] in (".", "_", "") for part in name.split("/"))
+    return {name: path for name, path in paths.items() if is_data(name)}
 
 
 def _copy(spark: SparkSession, uri: str, scratch: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 from pyspark.sql import SparkSession
 
 from recspark.data.generic import DataOptions
@@ -21,9 +19,8 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
     The ID is made from the set of ratings: the same ones in another order or file are the same batch. Row rules are those of
     ingest, the rating scale and the type of ids those of the lake's tables, and errors those of :func:`recspark.data.ingest.ingest`.
     """
-    scratch = f".staging/batch-{uuid.uuid4().hex[:12]}"
-    staged = Lake(lake.path(scratch))
-    try:
+    with lake.reading("tables"), lake.writing("updates"), lake.staged("updates") as scratch:
+        staged = Lake(lake.path(scratch))
         ingest(spark, staged, _as_the_tables(lake, data), quality)
         found = staged.manifest("tables")
         ratings = found["tables"]["ratings"]
@@ -32,12 +29,10 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
         if not lake.is_current(product, identity):
             with lake.publish(product, identity) as publication:
                 for table in _KEPT:
-                    lake.fs.move(staged.at(f"tables/{table}"), lake.at(f"{publication.product}/{table}"))
+                    lake.move(f"{scratch}/tables/{table}", f"{publication.product}/{table}")
                 kept = {table: found["tables"][table] for table in _KEPT}
                 publication.manifest.update(source=found["source"], digest=found["digest"], tables=kept)
         return product
-    finally:
-        lake.delete(scratch)
 
 
 def _as_the_tables(lake: Lake, data: DataOptions) -> DataOptions:

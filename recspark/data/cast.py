@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,8 @@ ORDINARY = {
     pa.float64(): r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?",
 }
 _INTEGER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# no two repetitions side by side that match the same: a field of a million digits would take a million times as long
+_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def cast(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
@@ -24,16 +26,53 @@ def cast(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
     A moment becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all.
     """
     none_bad = np.zeros(len(column), bool)
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if type_ == pa.string() or (numeric and type_ == pa.float64()) or column.type in (pa.int8(), pa.int16(), pa.int32(), type_):
-        return column.cast(type_), none_bad
+        return column.cast(type_, safe=False), none_bad
     if pa.types.is_floating(column.type):
         whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), 2.0**63))
         bad = pc.fill_null(pc.invert(whole), False).to_numpy(zero_copy_only=False)
         return pc.if_else(whole, column, None).cast(type_), bad
     return _parse(column.cast(pa.string()), type_)
+
+
+def as_text(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """`column`, as text where it holds bytes or text, null where those are not UTF-8 or hold a NUL, and which these are.
+
+    Whoever writes a Parquet file may put any bytes into a column of strings; nobody checks them when they are read.
+    """
+    if not holds_text(column.type):
+        return column, np.zeros(len(column), bool)
+    found = column.cast(pa.binary())
+    try:
+        text = found.cast(pa.string())
+    except pa.ArrowInvalid:
+        text = pa.array([_decoded(value) for value in found.to_pylist()], pa.string())
+    nul = pc.fill_null(pc.match_substring(text, "\0"), False)
+    bad = pc.or_(nul, pc.and_(pc.is_null(text), pc.is_valid(found)))
+    return pc.if_else(nul, None, text), bad.to_numpy(zero_copy_only=False)
+
+
+def readable(value: Any) -> str:
+    """Any value as text, of bytes with marks for what is no UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def holds_text(type_: pa.DataType) -> bool:
+    """Whether a column of that type holds text, or bytes that may be text."""
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(type_) for is_kind in (*kinds, pa.types.is_binary, pa.types.is_large_binary))
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _parse(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:

@@ -77,6 +77,7 @@ class DuplicateFinder:
     fs: pafs.FileSystem
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """What is found in each bucket of `batches`."""
         for batch in batches:
             for bucket in batch.column(0).to_pylist():
                 found = [drop for table in self.chunks for drop in self.find(table, bucket)]
@@ -91,7 +92,7 @@ class DuplicateFinder:
         if not len(repeated):
             return []
         rows = [positions[np.isin(part, repeated)] for part, positions in keys]
-        suspects = pa.concat_tables([self._take(table, number, found) for number, found in zip(numbers, rows) if len(found)])
+        suspects = pa.concat_tables([self._take(table, number, found) for number, found in zip(numbers, rows, strict=True) if len(found)])
         chunk = np.repeat(numbers, [len(found) for found in rows])
         drop = earlier_duplicates(suspects, key_of(table))
         row, chunk = np.concatenate(rows)[drop], chunk[drop]

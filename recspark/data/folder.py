@@ -3,21 +3,70 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
+
+from recspark.config import brief, is_text, shown
+from recspark.errors import ConfigError, RecsparkError
+from recspark.redaction import redact
+
+#: what a root may be, for error messages
+PLACES = "a local path, or a URI of file, s3 (s3a), gs, hdfs (viewfs) or abfs (abfss)"
+
+#: storage that knows files only: a folder can be copied there, not renamed
+OBJECT_STORES = ("s3", "gcs")
+
+
+def is_uri(place: str) -> bool:
+    """Whether `place` is a URI, not a path on this machine."""
+    return "://" in place or place.startswith("file:")
+
+
+def locate(place: str) -> tuple[pafs.FileSystem, str]:
+    """The file system and the path on it of a local path or a URI; ConfigError where it is neither."""
+    if not place or not is_text(place):
+        raise ConfigError(f"{shown(place)} is not allowed: it must be a path or a URI")
+    if not is_uri(place):
+        return pafs.LocalFileSystem(), _absolute(place)
+    if "?" in place:
+        options = "options of a storage are environment variables, such as AWS_ENDPOINT_URL"
+        raise ConfigError(f"{shown(redact(place))} is not allowed: {options}")
+    try:
+        fs, path = pafs.FileSystem.from_uri(arrow_uri(place))
+    except (pa.ArrowInvalid, NotImplementedError, ValueError) as error:
+        raise ConfigError(f"{shown(redact(place))} is not allowed: it must be {PLACES} ({redact(str(error))})") from None
+    except OSError as error:
+        raise RecsparkError(f"{shown(redact(place))} can't be reached: {redact(str(error))}") from None
+    return fs, path.rstrip("/")
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as error:  # ~ of a user who is not known
+        raise ConfigError(f"{shown(path)} is not allowed: {error}") from None
+
+
+def arrow_uri(uri: str) -> str:
+    """`uri` as ``pyarrow.fs`` writes it: Hadoop's clients of S3 are called s3a and s3n.
+
+    >>> arrow_uri("s3a://bucket/lake"), arrow_uri("file:///srv/lake")
+    ('s3://bucket/lake', 'file:///srv/lake')
+    """
+    return re.sub(r"^s3[an]://", "s3://", uri)
 
 
 class Folder:
     """Small files and sub-folders under one root; names are relative to it and separated by ``/``."""
 
     def __init__(self, root: str) -> None:
-        if "://" not in root:
-            root = str(Path(root).expanduser().absolute())
-        self.root = root.rstrip("/")
-        self.fs, self._base = pafs.FileSystem.from_uri(self.root)
+        self.fs, self._base = locate(root)
+        self.root = root.rstrip("/") if is_uri(root) else self._base
 
     def path(self, name: str) -> str:
         """The full path or URI of `name`, for Spark."""
@@ -25,13 +74,20 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
+        """Whether it is on a file system of this machine."""
         return isinstance(self.fs, pafs.LocalFileSystem)
+
+    @property
+    def renames(self) -> bool:
+        """Whether a folder gets another name at once and whole."""
+        return self.fs.type_name not in OBJECT_STORES
 
     def at(self, name: str) -> str:
         """The path of `name` as this folder's file system wants it."""
         return f"{self._base}/{name}"
 
     def exists(self, name: str) -> bool:
+        """Whether there is a file or a folder of that name."""
         return self.fs.get_file_info(self.at(name)).type != pafs.FileType.NotFound
 
     def delete(self, name: str) -> None:
@@ -42,18 +98,33 @@ class Folder:
         elif kind == pafs.FileType.File:
             self.fs.delete_file(self.at(name))
 
+    def move(self, name: str, target: str) -> None:
+        """Give a folder the name `target`, where there is nothing yet; file by file where the storage can't rename."""
+        self.fs.create_dir(self.at(target).rpartition("/")[0], recursive=True)
+        if self.renames:
+            self.fs.move(self.at(name), self.at(target))
+        else:
+            self.copy(name, target)
+            self.delete(name)
+
+    def copy(self, name: str, target: str) -> None:
+        """Copy all files of a folder into the folder `target`."""
+        pafs.copy_files(self.at(name), self.at(target), source_filesystem=self.fs, destination_filesystem=self.fs)
+
     def names(self, name: str) -> list[str]:
         """The sorted names of the files and folders directly inside `name`."""
         found = self.fs.get_file_info(pafs.FileSelector(self.at(name), allow_not_found=True))
         return sorted(info.base_name for info in found)
 
     def read_json(self, name: str) -> Any:
-        """The content of a JSON file, or None where there is none."""
+        """The content of a JSON file, or None where there is none; RecsparkError where it is damaged."""
         try:
             with self.fs.open_input_stream(self.at(name)) as stream:
                 return json.loads(stream.read())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except (ValueError, RecursionError) as error:
+            raise RecsparkError(f"{self.path(name)} is damaged, it is not valid JSON: {brief(error)}") from None
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a small JSON file whole: under another name first, then renamed."""

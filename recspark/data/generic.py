@@ -8,14 +8,13 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from recspark.config import Check, Option, Section, above, one_of
 from recspark.data import schemas
 from recspark.data.download import BASE_URL
+from recspark.data.layout import Layout, field_names, parquet_file, plan
 from recspark.data.movielens import EDITIONS
 from recspark.data.quality import Rules
-from recspark.data.layout import Layout, field_names, plan
 from recspark.data.rows import read
 from recspark.errors import ConfigError
 
@@ -25,6 +24,7 @@ DATASETS = (*EDITIONS, *GENERIC)
 
 #: an id that loses nothing as a number
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_SEPARATOR = Check(lambda text: bool(text) and not set(text) & set('"\r\n'), "not empty, without quotes and line ends")
 
 
 class DataOptions(Section):
@@ -41,7 +41,7 @@ class DataOptions(Section):
     timestampColumn = Option(str, None, "column of the moment; not set: `timestamp` where there is one")
     timestampUnit = Option(str, "s", "unit of the moment, counted from 1970-01-01 UTC", one_of("s", "ms"))
     idType = Option(str, "auto", "type of ids; auto: bigint where most of the first are whole numbers", one_of("auto", "bigint", "string"))
-    separator = Option(str, ",", "what separates the fields of a CSV file; quotes work with one character", Check(bool, "not empty"))
+    separator = Option(str, ",", "what separates the fields of a CSV file; quotes work with one character", _SEPARATOR)
     header = Option(bool, True, "whether a CSV file's first line names its columns")
     encoding = Option(str, "utf-8", "encoding of a CSV file", one_of("utf-8", "latin-1"))
     ratingMin = Option(float, None, "lowest rating allowed; not set: the edition's, or any")
@@ -80,15 +80,15 @@ def generic_files(data: DataOptions, members: Iterable[str]) -> tuple[str, dict[
     return dataset, dict.fromkeys(found, layout)
 
 
-def with_moment(data: DataOptions, layout: Layout, fs: pafs.FileSystem, path: str) -> Layout:
+def with_moment(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:
     """`layout` with the column of the moment, where one is set or the file has the usual one."""
     moment = data.timestampColumn or "timestamp"
-    if data.timestampColumn is None and moment not in field_names(fs, path, layout):
+    if data.timestampColumn is None and moment not in field_names(fs, member, path, layout):
         return layout
     return replace(layout, rename=(*layout.rename, (moment, "timestamp")))
 
 
-def id_types(data: DataOptions, layout: Layout, fs: pafs.FileSystem, path: str) -> tuple[str, str]:
+def id_types(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> tuple[str, str]:
     """The types of user and item ids (``bigint`` or ``string``): as set, as Parquet has them, or as most of the first MiB.
 
     Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is seen.
@@ -97,13 +97,15 @@ def id_types(data: DataOptions, layout: Layout, fs: pafs.FileSystem, path: str) 
         return data.idType, data.idType
     if layout.parquet:
         types = dict(layout.rename)
-        columns = {types[field.name]: field.type for field in pq.ParquetFile(path, filesystem=fs).schema_arrow if field.name in types}
+        with parquet_file(fs, member, path) as parquet:
+            columns = {types[field.name]: field.type for field in parquet.schema_arrow if field.name in types}
         numeric = {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
     else:
         as_text = replace(layout, schema=with_id_types(layout.schema, "string", "string"))
-        sample = next((read(fs, chunk).table for chunk in plan(fs, path, path, as_text, 1 << 20)), None)
+        sample = next((read(fs, chunk).table for chunk in plan(fs, member, path, as_text, 1 << 20)), None)
         numeric = {name: sample is None or _mostly_numbers(sample[name].to_pylist()) for name in ("user_id", "item_id")}
-    return tuple("bigint" if numeric[name] else "string" for name in ("user_id", "item_id"))
+    user, item = ("bigint" if numeric[name] else "string" for name in ("user_id", "item_id"))
+    return user, item
 
 
 def _mostly_numbers(ids: list[str]) -> bool:

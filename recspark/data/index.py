@@ -72,15 +72,16 @@ def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
 
     Returns the summary ``{product, unchanged, ratings, users, items}``; ``unchanged`` is true where nothing had to be done.
     """
-    source = lake.require("tables", "ingest")["fingerprint"]
-    identity = fingerprint("index", source)
-    if lake.is_current("index", identity):
-        return _summary(lake.manifest("index"), unchanged=True)
-    ratings = spark.read.parquet(lake.path("tables/ratings"))
-    with lake.publish("index", identity) as publication:
-        sizes = {side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()}
-        publication.manifest.update(source=source, ratings=ratings.count(), **sizes)
-    return _summary(publication.manifest, unchanged=False)
+    with lake.reading("tables"), lake.writing("index"):
+        source = lake.require("tables", "ingest")["fingerprint"]
+        identity = fingerprint("index", source)
+        if lake.is_current("index", identity):
+            return _summary(lake.manifest("index"), unchanged=True)
+        ratings = spark.read.parquet(lake.path("tables/ratings"))
+        with lake.publish("index", identity) as publication:
+            sizes = {side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()}
+            publication.manifest.update(source=source, ratings=ratings.count(), **sizes)
+        return _summary(publication.manifest, unchanged=False)
 
 
 def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
@@ -89,9 +90,13 @@ def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
     Counts grow by the pairs that neither the tables nor an earlier batch has. The index keeps its fingerprint, so that the stage
     leaves it alone until the tables change. Where there is none yet, nothing happens: the stage will build it from the tables.
     """
-    manifest = lake.manifest("index")
-    if manifest is None or batch in manifest.get("updates", []):
-        return
+    with lake.reading("tables", batch), lake.writing("index"):
+        manifest = lake.manifest("index")
+        if manifest is not None and batch not in manifest.get("updates", []):
+            _grow(spark, lake, batch, manifest)
+
+
+def _grow(spark: SparkSession, lake: Lake, batch: str, manifest: dict[str, Any]) -> None:
     known = ["tables/ratings", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
     batch_pairs, *known_pairs = (spark.read.parquet(lake.path(table)).select(*SIDES.values()) for table in (f"{batch}/ratings", *known))
     added = _new_pairs(batch_pairs, reduce(DataFrame.unionAll, known_pairs)).cache()

@@ -18,17 +18,18 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.data import schemas
-from recspark.data.archive import Source, locate, open_source
+from recspark.data.archive import Source, open_source
 from recspark.data.download import download
 from recspark.data.duplicates import FOUND, DuplicateFinder
+from recspark.data.folder import locate
 from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_moment
 from recspark.data.lake import Lake, Publication, fingerprint
+from recspark.data.layout import Chunk, Layout, arrow_schema, bind, plan
 from recspark.data.load import REPORT, Loader, write_part
 from recspark.data.movielens import EDITIONS, find_edition
 from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
-from recspark.data.layout import Chunk, Layout, arrow_schema, bind, plan
 from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, with_links
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, DataRejected
 
 __all__ = ["DataOptions", "QualityOptions", "ingest"]
 
@@ -64,7 +65,7 @@ def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityO
     if data.source is None and data.dataset is None:
         raise ConfigError("data.source is not set: it must be a zip, a folder, a CSV or Parquet file, or set data.dataset to download one")
     origin = data.source or download(data.dataset, data.cacheFolder, data.baseUrl)
-    with open_source(spark, lake, origin, quality.maxExpandedBytes) as source:
+    with lake.writing("tables"), open_source(spark, lake, origin, quality) as source:
         dataset, layouts = _formats(data, source)
         digest = source.digest(layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
@@ -93,9 +94,8 @@ class _Work:
 
 def _formats(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
     """The edition or format of `source`, and the layout of every member that is read."""
-    if data.dataset not in GENERIC:
-        if edition := find_edition(source.members, source.name, data.dataset):
-            return edition
+    if data.dataset not in GENERIC and (edition := find_edition(source.members, source.name, data.dataset)):
+        return edition
     return generic_files(data, source.members)
 
 
@@ -104,10 +104,10 @@ def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str,
     fs, paths = source.files(layouts)
     generic = dataset in GENERIC
     if generic:
-        layouts = {member: with_moment(data, layout, fs, paths[member]) for member, layout in layouts.items()}
+        layouts = {member: with_moment(data, layout, fs, member, paths[member]) for member, layout in layouts.items()}
     layouts = {member: bind(fs, paths[member], member, layout) for member, layout in layouts.items()}
     first = min(layouts)
-    ids = id_types(data, layouts[first], fs, paths[first]) if generic else ("bigint", "bigint")
+    ids = id_types(data, layouts[first], fs, first, paths[first]) if generic else ("bigint", "bigint")
     layouts = {member: replace(layout, schema=with_id_types(layout.schema, *ids)) for member, layout in layouts.items()}
     chunks = _cut(fs, paths, layouts)
     rules = data.rules(Rules() if generic else EDITIONS[dataset].rules)
@@ -171,8 +171,11 @@ def _chunks_by_table(chunks: Iterable[Chunk]) -> dict[str, list[int]]:
 
 
 def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
-    """Load the chunks of `work` (chunk, drop); the report of each."""
-    return {row.chunk: row for row in work.mapInArrow(loader, REPORT).collect()}
+    """Load the chunks of `work` (chunk, drop); the report of each. DataRejected where one can't be read."""
+    reports = {row.chunk: row for row in work.mapInArrow(loader, REPORT).collect()}
+    if damaged := [report.damage for _, report in sorted(reports.items()) if report.damage]:
+        raise DataRejected(damaged[0])
+    return reports
 
 
 def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:

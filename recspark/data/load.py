@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,17 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from recspark.config import shown
 from recspark.data.duplicates import part_path, row_hashes, write_keys
+from recspark.data.layout import Chunk, arrow_schema
 from recspark.data.movielens import tidy
 from recspark.data.quality import Rules, code_of, earlier_duplicates, judge, key_of, reason_of
-from recspark.data.layout import Chunk, arrow_schema
 from recspark.data.rows import Rows, read
 from recspark.data.schemas import QUARANTINE
+from recspark.errors import DataRejected
 
-#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words
-REPORT = "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, first string"
+#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words, `damage` why there are no rows at all
+REPORT = "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, first string, damage string"
 _REPORT_ARROW = pa.schema(
     [
         ("chunk", pa.int32()),
@@ -30,6 +32,7 @@ _REPORT_ARROW = pa.schema(
         ("digest", pa.string()),
         ("reasons", pa.map_(pa.string(), pa.int64())),
         ("first", pa.string()),
+        ("damage", pa.string()),
     ]
 )
 
@@ -53,11 +56,19 @@ class Loader:
     n_buckets: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """A report for each chunk of `batches`."""
         for batch in batches:
             for row in batch.to_pylist():
-                yield pa.RecordBatch.from_pylist([self.load(row["chunk"], row["drop"] or [])], schema=_REPORT_ARROW)
+                yield pa.RecordBatch.from_pylist([self._report(row["chunk"], row["drop"] or [])], schema=_REPORT_ARROW)
 
-    def load(self, number: int, drop: list[int]) -> dict[str, Any]:
+    def _report(self, number: int, drop: list[int]) -> dict[str, Any]:
+        """What came of a chunk. Damage is reported, not raised: Spark would try again, and bury the reason in its own words."""
+        try:
+            return self.load(number, drop)
+        except DataRejected as error:
+            return {"chunk": number, "damage": str(error)}
+
+    def load(self, number: int, drop: Sequence[int] | np.ndarray) -> dict[str, Any]:
         """Write both parts of one chunk and count its rows."""
         chunk = self.chunks[number]
         rows = read(self.source_fs, chunk)
@@ -78,15 +89,14 @@ class Loader:
         if len(bad):
             self._write(bad, "quarantine", number)
         reasons, counts = np.unique(bad["reason"].to_pylist(), return_counts=True)
-        first = "{file} line {line}, {reason}: {text!r}".format(**bad.slice(0, 1).to_pylist()[0]) if len(bad) else None
         return {
             "chunk": number,
             "read": n_read,
             "kept": len(kept),
             "quarantined": len(bad),
             "digest": f"{row_digest(kept):x}",
-            "reasons": list(zip(reasons.tolist(), counts.tolist())),
-            "first": first,
+            "reasons": list(zip(reasons.tolist(), counts.tolist(), strict=True)),
+            "first": _in_words(bad.slice(0, 1).to_pylist()[0]) if len(bad) else None,
         }
 
     def _write(self, table: pa.Table, name: str, number: int) -> None:
@@ -100,7 +110,7 @@ class Loader:
 def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
     """The rows that are not kept, by line."""
     bad = np.flatnonzero(codes)
-    found = sorted([*rows.broken, *zip(rows.line[bad].tolist(), map(reason_of, codes[bad]))])
+    found = sorted([*rows.broken, *zip(rows.line[bad].tolist(), map(reason_of, codes[bad]), strict=True)])
     lines = [line for line, _ in found]
     columns = [
         [chunk.layout.table] * len(found),
@@ -110,6 +120,10 @@ def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
         rows.texts(lines),
     ]
     return pa.table(columns, schema=arrow_schema(QUARANTINE))
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    return f"{row['file']} line {row['line']}, {row['reason']}: {shown(row['text'])}"
 
 
 def row_digest(table: pa.Table) -> int:

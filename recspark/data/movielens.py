@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recspark.data import schemas
-from recspark.data.quality import YEAR_1990, Rules
 from recspark.data.layout import Layout, arrow_schema
+from recspark.data.quality import YEAR_1990, Rules
 from recspark.errors import ConfigError
 
 RATING = ("user_id", "item_id", "rating", "timestamp")
@@ -56,7 +57,8 @@ NO_GENRES = ("", "unknown", "(no genres listed)")
 LINKS = "item_id bigint, imdb_id string, tmdb_id bigint"
 GIVEN_SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
-_YEAR = re.compile(r"\s*\((\d{4})(?:\s*[-\u2013]\s*(?:\d{4})?)?\s*\)\s*(\((?:V|TV|VG)\))?\s*$")
+# no two repetitions side by side that match the same: a title of a million blanks would take a million times as long
+_YEAR = re.compile(r"\((\d{4})\s*(?:[-\u2013]\s*(?:\d{4}\s*)?)?\)\s*(?:(\((?:V|TV|VG)\))\s*)?$")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Edition:
 
     @property
     def needed(self) -> set[str]:
+        """The files without which it is not this edition."""
         return self.files.keys() - self.optional
 
 
@@ -168,7 +171,7 @@ def _csv_edition(folder: str, source: str) -> str:
 
 def tidy(table: pa.Table, layout: Layout) -> pa.Table:
     """The columns of a file as the published table has them; a column that the file lacks is null."""
-    columns = dict(zip(table.column_names, table.columns))
+    columns = dict(zip(table.column_names, table.columns, strict=True))
     if "title" in columns:
         columns["title"], columns["year"] = split_year(columns["title"].to_pylist())
     if layout.table == "items":
@@ -200,7 +203,8 @@ def _genre_lists(columns: Mapping[str, pa.ChunkedArray], n_rows: int) -> pa.Arra
     else:
         lists = [[] for _ in range(n_rows)]
         for genre in (name for name in ML_100K_GENRES if name in columns):
-            for row in pc.indices_nonzero(pc.equal(columns[genre], "1")).to_pylist():
+            # not by Arrow's indices_nonzero, which crashes where there is no row
+            for row in np.flatnonzero(pc.equal(columns[genre], "1").to_numpy()).tolist():
                 lists[row].append(genre)
     return pa.array([[genre for genre in genres if genre not in NO_GENRES] for genres in lists], pa.list_(pa.string()))
 

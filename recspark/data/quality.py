@@ -16,7 +16,7 @@ from recspark.errors import DataRejected
 REASONS = {
     "field_count": "the line has too few or too many fields",
     "encoding": "the line is not text in the file's encoding, or holds a NUL",
-    "unparsable": "a field that must be a number is none or is empty, or quotes don't close",
+    "unparsable": "a field that must be a number is none or is empty, or quotes don't close within 128 KiB",
     "null_id": "the user or item id is empty",
     "rating_range": "the rating is outside the edition's range",
     "rating_step": "the rating lies between two steps of the edition's scale",
@@ -39,6 +39,7 @@ class QualityOptions(Section):
     name = "quality"
     maxBadFraction = Option(float, 0.01, "largest share of bad rows in a table; more ends the job and publishes nothing", between(0, 1))
     maxExpandedBytes = Option(int, 8 << 30, "largest size in bytes that an archive may expand to", above(0))
+    maxExpansionRatio = Option(float, 200.0, "how many times its own size an archive may expand to; any below 64 MiB", above(1))
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,12 @@ def earlier_duplicates(table: pa.Table, key: list[str]) -> np.ndarray:
 
 
 def reason_of(code: int) -> str:
+    """The reason that a code stands for."""
     return list(REASONS)[code - 1]
 
 
 def code_of(reason: str) -> int:
+    """The code that stands for a reason."""
     return _CODE[reason]
 
 
@@ -124,7 +127,8 @@ def require_quality(counts: Mapping[str, Mapping], quality: QualityOptions) -> N
 
 
 def _off_scale(rating: np.ndarray, rules: Rules) -> list[tuple[str, np.ndarray]]:
-    finite = np.isfinite(rating)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(rating.astype(np.float32))
     broken = [("unparsable", ~finite)]
     rating = np.where(finite, rating, np.nan)
     if rules.rating_min is not None:

@@ -8,19 +8,20 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from recspark.data.cast import ORDINARY, cast
-from recspark.data.layout import Chunk, Layout
+from recspark.data.cast import ORDINARY, as_text, cast, holds_text, readable
+from recspark.data.layout import Chunk, Layout, parquet_file
+from recspark.errors import DataRejected
 
 _UNUSED = b"\x1f"
 
@@ -40,11 +41,19 @@ class Rows:
 
 
 def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
-    """The rows of `chunk`, by the fast reader where it is exact and by the slow one elsewhere: the same rows."""
+    """The rows of `chunk`, by the fast reader where it is exact and by the slow one elsewhere: the same rows.
+
+    Raises
+    ------
+    DataRejected
+        Where the file is damaged, or no longer what it was when it was cut.
+    """
     if chunk.layout.parquet:
         return _read_parquet(fs, chunk)
     with fs.open_input_file(chunk.path) as file:
         body = file.read_at(chunk.length, chunk.start)
+    if len(body) != chunk.length:
+        raise DataRejected(f"{chunk.member} became shorter while it was read")
     return read_plain(body, chunk.layout, chunk.first_line) or read_mixed(body, chunk.layout, chunk.first_line)
 
 
@@ -130,20 +139,34 @@ def read_exact(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
         else:
             fields.append(row)
             lines.append(number)
-    columns = dict(zip(layout.names, zip(*fields))) if fields else {}
+    columns = dict(zip(layout.names, zip(*fields, strict=True), strict=True)) if fields else {}
     raw_columns = {name: pa.array(columns.get(name, ()), pa.string()) for name in layout.types()}
     return _typed(raw_columns, np.array(lines, np.int64), layout, partial(_line_texts, body, layout, first_line), broken)
 
 
 def _read_parquet(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
     rename = dict(chunk.layout.rename)
-    group = pq.ParquetFile(chunk.path, filesystem=fs).read_row_group(chunk.start, columns=list(rename))
-    columns = {rename[name]: group[name].combine_chunks() for name in rename}
+    with parquet_file(fs, chunk.member, chunk.path) as parquet:
+        read = parquet.read_row_group(chunk.start, columns=list(rename))
+        group = pa.table({name: _plain(read[name].combine_chunks()) for name in rename})
+    if len(group) != chunk.length:
+        raise DataRejected(f"{chunk.member} has {len(group)} rows where its footer says {chunk.length}")
+    columns, encoded = {}, np.ones(len(group), bool)
+    for name, column in rename.items():
+        columns[column], bad = as_text(group[name].combine_chunks())
+        encoded &= ~bad
     line = np.arange(chunk.first_line, chunk.first_line + len(group))
-    return _typed(columns, line, chunk.layout, partial(_row_texts, group, chunk.first_line))
+    broken = [(number, "encoding") for number in line[~encoded].tolist()]
+    if broken:
+        columns = {name: column.filter(pa.array(encoded)) for name, column in columns.items()}
+    return _typed(columns, line[encoded], chunk.layout, partial(_row_texts, group, chunk.first_line), broken)
 
 
-def _typed(columns: dict[str, pa.Array], line: np.ndarray, layout: Layout, texts: Callable, broken: list = ()) -> Rows:
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _typed(columns: dict[str, pa.Array], line: np.ndarray, layout: Layout, texts: Callable, broken: Sequence[Any] = ()) -> Rows:
     """Rows with every column cast to the type it is read as; a value that can't be is null and its row unparsable."""
     unparsable = np.zeros(len(line), bool)
     typed = {}
@@ -168,4 +191,17 @@ def _line_texts(body: bytes, layout: Layout, first_line: int, lines: list[int]) 
 
 def _row_texts(group: pa.Table, first_line: int, lines: list[int]) -> list[str]:
     rows = group.take(pa.array([line - first_line for line in lines], pa.int64()))
-    return [json.dumps(row, default=str, ensure_ascii=False) for row in rows.to_pylist()]
+    columns = [_values(column) for column in rows.columns]
+    found = (dict(zip(rows.column_names, row, strict=True)) for row in zip(*columns, strict=True))
+    return [json.dumps(row, default=readable, ensure_ascii=False) for row in found]
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    if holds_text(column.type):
+        # as bytes, because Arrow makes no str of text that is none
+        return column.cast(pa.binary()).to_pylist()
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        # a moment that Python's calendar has not
+        return column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64()).to_pylist()

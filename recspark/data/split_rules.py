@@ -109,7 +109,7 @@ def _locate(histogram: dict[int, int], rank: int) -> tuple[int, int]:
     """The key of the `rank`-th smallest row (from 1), and how many rows have smaller keys."""
     keys = sorted(histogram)
     below = accumulate((histogram[key] for key in keys), initial=0)
-    return next((key, rows) for key, rows in zip(keys, below) if rows + histogram[key] >= rank)
+    return next((key, rows) for key, rows in zip(keys, below, strict=False) if rows + histogram[key] >= rank)
 
 
 def _held_out(number: Column, options: Any) -> Column:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.config import Check, Option, Section, at_least, one_of, strictly_between
+from recspark.config import Check, Option, Section, at_least, one_of, shown, strictly_between
 from recspark.data.lake import FILE_NAME, Lake, fingerprint
 from recspark.data.split_rules import FOLDED, PART, RULES, draw, in_validation
 from recspark.errors import ConfigError, DataRejected, RecsparkError
+
+log = logging.getLogger(__name__)
 
 
 class _Text(Option):
@@ -45,9 +48,11 @@ class SplitOptions(Section):
         if self.n and self.kind != "last":
             raise _useless("n", self.n, self.kind, "last")
         if self.folds and self.fold not in fold_names:
-            raise ConfigError(f"split.fold = {self.fold!r} is not allowed: with split.folds = {self.folds} it must be 1 to {self.folds}")
+            fold = f"split.fold = {shown(self.fold)}"
+            raise ConfigError(f"{fold} is not allowed: with split.folds = {self.folds} it must be 1 to {self.folds}")
         if self.kind == "given" and not FILE_NAME.holds(self.fold or ""):
-            raise ConfigError(f"split.fold = {self.fold!r} is not allowed: split.kind = 'given' needs the name of a split, such as u1")
+            fold = f"split.fold = {shown(self.fold)}"
+            raise ConfigError(f"{fold} is not allowed: split.kind = 'given' needs the name of a split, such as u1")
         if self.fold and self.kind != "given" and not self.folds:
             raise _useless("fold", self.fold, self.kind, "given, or set split.folds")
         for key in ("sample", "sampleUsers"):
@@ -60,7 +65,7 @@ SplitOptions.options["name"] = _Text(str, "default", "the split is published as 
 
 
 def _useless(key: str, value: Any, kind: str, useful: str) -> ConfigError:
-    return ConfigError(f"split.{key} = {value!r} is not allowed with split.kind = {kind!r}: leave it out, or use kind {useful}")
+    return ConfigError(f"split.{key} = {shown(value)} is not allowed with split.kind = {kind!r}: leave it out, or use kind {useful}")
 
 
 def part_names(options: SplitOptions) -> tuple[str, ...]:
@@ -102,11 +107,18 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
     DataRejected
         Where no row is left for train or for test.
     """
-    source = lake.require("tables", "ingest")["fingerprint"]
     product = f"splits/{options.name}"
-    identity = fingerprint("split", source, options.as_dict())
-    if lake.is_current(product, identity):
-        return _summary(product, lake.manifest(product), unchanged=True)
+    with lake.reading("tables"), lake.writing(product):
+        source = lake.require("tables", "ingest")["fingerprint"]
+        identity = fingerprint("split", source, options.as_dict())
+        if unchanged := lake.is_current(product, identity):
+            log.info("%s is up to date", product)
+        else:
+            _publish(spark, lake, options, product, source, identity)
+        return _summary(product, lake.require(product, "split"), unchanged)
+
+
+def _publish(spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, identity: str) -> None:
     with lake.publish(product, identity) as publication:
         publication.manifest.update(source=source, options=options.as_dict())
         tables = [_sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)]
@@ -120,7 +132,6 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
         written = {part: spark.read.parquet(publication.path(part)) for part in part_names(options)}
         publication.manifest["counts"] = _checked_counts(written, rows, product)
         publication.manifest["cold"] = cold_report(written["train"], written["test"])
-    return _summary(product, publication.manifest, unchanged=False)
 
 
 def cold_report(train: DataFrame, test: DataFrame) -> dict[str, float]:
@@ -153,7 +164,8 @@ def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
 def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
     """The users, then the rows, with the lowest draws, ties by the ids: the same ones for any order and partitioning."""
     if options.sampleUsers:
-        users = table.select("user_id").distinct().orderBy(draw(options.seed, "sample users", "user_id"), "user_id").limit(options.sampleUsers)
+        users = table.select("user_id").distinct().orderBy(draw(options.seed, "sample users", "user_id"), "user_id")
+        users = users.limit(options.sampleUsers)
         table = table.join(users, "user_id", "left_semi")
     if options.sample is None:
         return table

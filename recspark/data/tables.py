@@ -10,9 +10,9 @@ import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.data.archive import locate
-from recspark.data.load import row_digest
+from recspark.data.folder import locate
 from recspark.data.layout import arrow_schema
+from recspark.data.load import row_digest
 
 #: a table for Spark: its path and its schema as DDL
 Table = tuple[str, str]

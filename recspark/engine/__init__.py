@@ -1,1 +1,1 @@
-
+"""The Spark side: session, encoding, blocks, storage, the step loop."""

@@ -34,6 +34,7 @@ GRID, CELL_RATINGS = 16, 30_000
 
 
 def other(side: str) -> str:
+    """The side that is not `side`."""
     return "items" if side == "users" else "users"
 
 
@@ -90,6 +91,7 @@ class Cells:
 
     @property
     def grid(self) -> int:
+        """The number of parts that items, and so users, are cut into."""
         return len(self.item_cuts) - 1
 
 

@@ -100,13 +100,17 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
         )
     parts = sorted(described, key=lambda part: part["name"])
     # exact whatever the order of the parts: the mean names the fit's folder
-    summed = {key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values")} | {"rows": sum(part["rows"] for part in parts)}
+    summed = {key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values")} | {
+        "rows": sum(part["rows"] for part in parts)
+    }
     if summed["weight"] <= 0:
         raise RecsparkError("there is nothing to train on: no row has a weight above 0")
     summed |= {"low": min(part["low"] for part in parts), "high": max(part["high"] for part in parts)}
     digest = f"{sum(int(part['digest']) for part in parts) % 2**64:016x}"
     text = {side: isinstance(df.schema[column].dataType, StringType) for side, column in (("users", "user"), ("items", "item"))}
-    return Parts(store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, watched=watched, text_ids=text, **summed)
+    return Parts(
+        store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, watched=watched, text_ids=text, **summed
+    )
 
 
 def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:

@@ -67,6 +67,7 @@ class JvmStderr(io.TextIOBase):
     """The stderr of Spark's JVM as a text stream."""
 
     def write(self, text: str) -> int:
+        """Print `text` on the JVM's standard error; on Python's own once the JVM is gone."""
         try:
             SparkContext._jvm.System.err.print(text)
         except Exception:  # the JVM is gone: the words must not be
@@ -74,6 +75,7 @@ class JvmStderr(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
+        """Flush the JVM's standard error."""
         with suppress(Exception):
             SparkContext._jvm.System.err.flush()
 

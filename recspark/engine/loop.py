@@ -12,7 +12,7 @@ blocks it runs on the driver and steps are Spark tasks; with one block the whole
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -32,7 +32,9 @@ from recspark.engine.sweeps import stages
 
 
 #: seconds of work that a fit in one process may lose when it is killed
-HELD_SECONDS = 1.0
+HELD_SECONDS = 2.0
+#: a file that ends the fit after its next iteration
+STOP = "stop.json"
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,19 @@ class Fit:
     prepare_seconds: float
 
 
-def run(spark: SparkSession, plan: Plan) -> Fit:
-    """Run or resume the fit that `plan` describes on `spark`, reporting its iterations; leaves only the model in its folder."""
+def run(spark: SparkSession, plan: Plan, judge: Callable[[dict[str, float]], bool] | None = None) -> Fit:
+    """Run or resume the fit that `plan` describes on `spark`, reporting its iterations; leaves only the model in its folder.
+
+    `judge` is called with the row of each iteration; once it is true, the fit ends after the iterations that it has begun.
+    """
     store, runner = Store(plan.root), SparkRunner(spark)
-    with reporting(partial(read_history, store), plan.max_iter):
+    store.delete(STOP)
+    with reporting(partial(read_history, store), plan.max_iter, judge, partial(store.write_json, STOP, {})):
         if all(count == 1 for count in plan.blocks.values()):
             outcome = runner.map(fit_in_task, [plan])[0]
         else:
             outcome = fit(runner, plan)
-    for leftover in ("prepared.json", "blocks", "cells", "factors", "iterations", "index", "cuts"):
+    for leftover in ("prepared.json", "blocks", "cells", "factors", "iterations", "index", "cuts", STOP):
         store.delete(leftover)
     return outcome
 
@@ -73,7 +79,7 @@ def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
     prepared = time.perf_counter() - started
     history = read_history(store)
     resumed_at = len(history)
-    while len(history) < plan.max_iter and not should_stop(history, plan.tol, plan.patience):
+    while len(history) < plan.max_iter and not should_stop(history, plan.tol, plan.patience) and not store.exists(STOP):
         history.append(iterate(runner, plan, store, len(history) + 1))
         _prune(store, plan, history)
         if isinstance(store, HeldStore):

@@ -1,4 +1,4 @@
-"""Progress of a fit: one line an iteration on the log, a bar on a terminal."""
+"""Progress of a fit: one line an iteration on the log, a bar on a terminal, and a judge that may end it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,19 +29,34 @@ def describe(row: dict[str, float]) -> str:
 
 
 @contextmanager
-def reporting(read_history: Callable[[], list[dict[str, Any]]], total: int) -> Iterator[None]:
-    """Report iterations as they appear in `read_history()` while the body runs: it may run anywhere, the files tell."""
+def reporting(
+    read_history: Callable[[], list[dict[str, Any]]],
+    total: int,
+    judge: Callable[[dict[str, Any]], bool] | None = None,
+    end: Callable[[], Any] | None = None,
+) -> Iterator[None]:
+    """Report iterations as they appear in `read_history()` while the body runs: it may run anywhere, the files tell.
+
+    `judge`, where there is one, is called with the row of each iteration, too, until it is true; then `end` is called. It sees the rows of
+    all iterations, also of a body that has ended before it was asked about them: what it says does not depend on the time.
+    """
     done = threading.Event()
-    thread = threading.Thread(target=_report, args=(read_history, total, done), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        reported = pool.submit(_report, read_history, total, done, judge, end)
+        try:
+            yield
+        finally:
+            done.set()
+            reported.result()
 
 
-def _report(read_history: Callable[[], list[dict[str, Any]]], total: int, done: threading.Event) -> None:
+def _report(
+    read_history: Callable[[], list[dict[str, Any]]],
+    total: int,
+    done: threading.Event,
+    judge: Callable[[dict[str, Any]], bool] | None,
+    end: Callable[[], Any] | None,
+) -> None:
     shown = 0
     with tqdm(total=total, unit="it", disable=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO))) as bar:
         while True:
@@ -52,5 +68,8 @@ def _report(read_history: Callable[[], list[dict[str, Any]]], total: int, done: 
                 else:
                     bar.set_postfix_str(describe(row).partition(": ")[2])
                     bar.update(row["iteration"] - bar.n)
+                if judge and judge(row):
+                    judge = None
+                    end()
             if last_look:
                 return

@@ -29,6 +29,8 @@ from recspark.errors import RecsparkError
 from recspark.kernels.csr import balanced_cuts
 from recspark.kernels.random import mix
 
+_NO_WEIGHTS = np.empty(0, np.float32)
+
 #: what an entity costs beside its rows, in rows
 ENTITY_WORK = 16
 
@@ -44,12 +46,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Relations:
-    """Encoded rows: where they are, and what is known of all of them together; `levels` are the different values that train, `LEVELS` at most."""
+    """Encoded rows: where they are, and what is known of all of them together; `levels` are the different values that train, `LEVELS` at
+    most."""
 
     root: str
     names: tuple[str, ...]
     sides: tuple[Side, ...]
     rows: int
+    #: the sum of their weights, and the mean by weight
+    weight: float
     mean: float
     levels: tuple[float, ...]
     #: the smallest and the largest value that trains
@@ -93,52 +98,58 @@ def _write_side(root: str, name: str, groups: list[tuple[str, int, int]], batche
 
 
 def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relations:
-    """Write the rows of `df`: a column a side (an id, or a position of which -1 is none), ``value float`` and ``role byte``; row order does not matter.
+    """Write the rows of `df`: a column a side (an id, or a position of which -1 is none), ``value float``, ``role byte`` and, where rows
+    have weights, ``weight float``; row order does not matter.
 
     Raises
     ------
     RecsparkError
-        Where a value is null or not finite, or no row trains.
+        Where a value or a weight is null or not finite, a weight negative, or no row trains.
     """
-    rows = df.select(*(side.name for side in sides), "value", "role")
+    rows = df.select(*(side.name for side in sides), "value", "role", *(["weight"] if "weight" in df.columns else []))
     parts = [part for parts in on_partitions(rows, partial(_encode, store.root, sides)) for part in parts]
     if bad := sum(part["bad"] for part in parts):
-        raise RecsparkError(f"{bad} rows cannot be trained on: their label is null or not finite; filter them")
+        raise RecsparkError(
+            f"{bad} rows cannot be trained on: their label or weight is null or not finite, or their weight negative; filter them"
+        )
     trained = sum(part["rows"] for part in parts)
     if not trained:
         raise RecsparkError("there is nothing to train on: no row has the role of training")
     levels = sorted({level for part in parts for level in part["levels"]})
     watched = tuple(role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts))
     digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
-    mean = math.fsum(part["total"] for part in parts) / trained
+    weight = math.fsum(part["weight"] for part in parts)
+    mean = math.fsum(part["total"] for part in parts) / max(weight, 1e-300)
     span = (min(part["range"][0] for part in parts if part["rows"]), max(part["range"][1] for part in parts if part["rows"]))
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
-    return Relations(store.root, tuple(sorted(part["name"] for part in parts)), sides, trained, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)
+    return Relations(store.root, tuple(sorted(part["name"] for part in parts)), sides, trained, weight, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)
 
 
 def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
-    batches = list(batches)
-    if not batches:
+    held = list(batches)
+    if not held:
         return []
-    table, store = pa.Table.from_batches(batches), Store(root)
+    table, store = pa.Table.from_batches(held), Store(root)
     value = table["value"].to_numpy().astype(np.float32)
     positions = np.stack([_positions(store, side, table[side.name]) for side in sides], axis=1)
     role = table["role"].to_numpy().astype(np.int8)
+    weight = table["weight"].to_numpy().astype(np.float32) if "weight" in table.column_names else np.ones(len(value), np.float32)
     task = TaskContext.get()
     name = f"rows/part-{task.partitionId() if task else 0:06d}-{uuid.uuid4().hex}"
-    store.save(name, positions=positions, value=value, role=role)
-    trained = value[role == 0].astype(np.float64)
+    store.save(name, positions=positions, value=value, role=role, **({"weight": weight} if "weight" in table.column_names else {}))
+    trained, trained_weight = (column[role == 0].astype(np.float64) for column in (value, weight))
     return [
         {
             "name": name,
-            "bad": int((~np.isfinite(value)).sum()),
+            "bad": int((~np.isfinite(value) | ~(np.isfinite(weight) & (weight >= 0))).sum()),
             "rows": len(trained),
-            "total": float(trained.sum()),
+            "weight": float(trained_weight.sum()),
+            "total": float(trained @ trained_weight),
             "range": (float(trained.min(initial=np.inf)), float(trained.max(initial=-np.inf))),
             "levels": np.unique(value[role == 0])[:LEVELS].tolist(),
             "absent": (positions[role == 0] < 0).any(axis=0).tolist(),
             "roles": np.bincount(role, minlength=len(ROLES)).tolist(),
-            "digest": int(_digest(positions, value.view(np.uint32), role)),
+            "digest": int(_digest(positions, value.view(np.uint32), weight.view(np.uint32), role)),
         }
     ]
 
@@ -158,11 +169,11 @@ def _positions(store: Store, side: Side, column: pa.ChunkedArray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _digest(positions, value_bits, role):
+def _digest(positions, value_bits, weight_bits, role):
     """A sum over rows of a hash of each row (uint64): the same for any order and partitioning of the rows."""
     total = np.uint64(0)
     for r in range(len(positions)):
-        row = mix((np.uint64(value_bits[r]) << np.uint64(8)) + np.uint64(role[r]))
+        row = mix(mix((np.uint64(value_bits[r]) << np.uint64(8)) + np.uint64(role[r])) + np.uint64(weight_bits[r]))
         for c in range(positions.shape[1]):
             row = mix(row + np.uint64(positions[r, c] + 1))
         total += row
@@ -195,9 +206,9 @@ def build_relation(store: Store, relations: Relations, side: int, block: int, or
     if side == 0:
         # rows of an unknown entity are nobody's: the first block watches them
         chosen = [mine | ((part["positions"][:, 0] < 0) & (block == 0)) for mine, part in zip(chosen, parts, strict=True)]
-    columns = {key: np.concatenate([part[key][mine] for part, mine in zip(parts, chosen, strict=True)]) for key in ("positions", "value", "role")}
-    positions = columns["positions"]
-    order = np.lexsort((columns["value"], *positions.T[::-1], positions[:, side]))
+    columns = {key: np.concatenate([part[key][mine] for part, mine in zip(parts, chosen, strict=True)]) for key in parts[0]}
+    positions, weight = columns["positions"], columns.get("weight", _NO_WEIGHTS)
+    order = np.lexsort((*([weight] if len(weight) else []), columns["value"], *positions.T[::-1], positions[:, side]))
     positions, value, role = positions[order], columns["value"][order], columns["role"][order]
     places = np.where(positions < 0, starts[-1], positions + starts[:-1]).astype(np.int32)
     others = np.delete(places, side, axis=1)
@@ -211,7 +222,8 @@ def build_relation(store: Store, relations: Relations, side: int, block: int, or
     trains = (role == 0) & (positions[:, side] >= 0)
     indptr = np.searchsorted(positions[trains, side], np.arange(lo, hi + 1))
     entry = f"blocks/{name}-{block:05d}"
-    store.save(f"{entry}/train", indptr=indptr, places=np.ascontiguousarray(local[others[trains]]), values=value[trains])
+    weights = weight[order][trains] if len(weight) else _NO_WEIGHTS
+    store.save(f"{entry}/train", indptr=indptr, places=np.ascontiguousarray(local[others[trains]]), values=value[trains], weights=weights)
     store.save(f"{entry}/needed", needed=np.flatnonzero(mark))
     if side == 0:
         for code, kind in enumerate(ROLES):

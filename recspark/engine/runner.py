@@ -24,6 +24,7 @@ class TaskRunner:
         self.threads = threads
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """``[function(item) for item in items]``, side by side."""
         if self.threads == 1 or len(items) == 1:
             return [function(item) for item in items]
         with ThreadPoolExecutor(self.threads) as pool:
@@ -37,6 +38,7 @@ class SparkRunner:
         self.spark = spark
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """``[function(item) for item in items]``, side by side."""
         numbers = self.spark.range(0, len(items), 1, len(items))
         rows = numbers.mapInArrow(_Task(function, list(items)), _RESULT).collect()
         return [pickle.loads(row.result) for row in sorted(rows, key=lambda row: row.item)]

@@ -14,6 +14,7 @@ draws what it would have drawn. Written against a runner as `recspark.engine.loo
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from recspark.data.lake import fingerprint
-from recspark.engine.loop import HELD_SECONDS, Fit, as_arrow, read_history, should_stop
+from recspark.engine.loop import HELD_SECONDS, STOP, Fit, as_arrow, read_history, should_stop
 from recspark.engine.plan import State
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations, build_relation, cut_side
@@ -53,7 +54,9 @@ class Sampler(Protocol):
     def watch(self, role: str, rows: State, table: State, shared: dict[str, Any], mean: np.ndarray, number: int, threads: int):
         """The new running means of the predictions for a role's rows, after `number` of them were averaged; sums."""
 
-    def close(self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+    def close(
+        self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int
+    ) -> tuple[dict[str, Any], dict[str, float]]:
         """What all rows share after an iteration, and its metrics."""
 
     def export(self, side: str, samples: list[State]) -> State:
@@ -86,6 +89,7 @@ class SamplingPlan:
 
     @property
     def sides(self) -> list[str]:
+        """The names of the sides."""
         return [side.name for side in self.relations.sides]
 
     def jobs(self, side: str) -> list[tuple[str, int]]:
@@ -98,14 +102,18 @@ class SamplingPlan:
         return sorted({int(round(number)) for number in np.linspace(first, iterations, min(self.samples, iterations - first + 1))})
 
 
-def sample(spark: SparkSession, plans: list[SamplingPlan]) -> tuple[Fit, list[dict[str, Any]]]:
+def sample(
+    spark: SparkSession, plans: list[SamplingPlan], judge: Callable[[dict[str, float]], bool] | None = None
+) -> tuple[Fit, list[dict[str, Any]]]:
     """Run or resume chains, plans that differ in the sampler's seed only; what came out, and what all rows share in each kept sample.
 
     With one block a side each chain is a task of Spark's, so chains run side by side; else they come one after the other. The model has
-    the samples of all chains; the history is their mean.
+    the samples of all chains; the history is their mean. `judge` is called with the rows of the first; once it is true, all chains end.
     """
     stores, runner, first = [Store(plan.root) for plan in plans], SparkRunner(spark), plans[0]
-    with reporting(partial(read_history, stores[0]), first.max_iter):
+    for store in stores:
+        store.delete(STOP)
+    with reporting(partial(read_history, stores[0]), first.max_iter, judge, lambda: [store.write_json(STOP, {}) for store in stores]):
         if all(count == 1 for count in first.blocks.values()):
             chains = runner.map(_sample_in_task, plans)
         else:
@@ -115,7 +123,7 @@ def sample(spark: SparkSession, plans: list[SamplingPlan]) -> tuple[Fit, list[di
     runner.map(partial(_export, kept), jobs)
     shared = [store.read_json(f"shared/{number:05d}.json") for store, (_, numbers) in zip(stores, kept, strict=True) for number in numbers]
     for store in stores:
-        for leftover in ("prepared.json", "blocks", "cuts", "states", "priors", "means", "shared", "iterations"):
+        for leftover in ("prepared.json", "blocks", "cuts", "states", "priors", "means", "shared", "iterations", STOP):
             store.delete(leftover)
     history = [_mean(rows) for rows in zip(*(chain.history for chain in chains), strict=False)]
     prepared = max(chain.prepare_seconds for chain in chains)
@@ -150,7 +158,9 @@ def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> Chain:
     prepared = time.perf_counter() - started
     history = read_history(store)
     resumed_at = len(history)
-    while len(history) < plan.max_iter and not (len(history) > plan.burn_in + 1 and should_stop(history[plan.burn_in :], plan.tol, plan.patience)):
+    while len(history) < plan.max_iter and not store.exists(STOP):
+        if len(history) > plan.burn_in + 1 and should_stop(history[plan.burn_in :], plan.tol, plan.patience):
+            break
         history.append(_iterate(runner, plan, store, len(history) + 1))
         _prune(plan, store, len(history))
         if isinstance(store, HeldStore):

@@ -13,12 +13,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from recspark.config import Check, Option, Section, at_least
 from recspark.engine.jvm import DRIVER_MEMORY, connect, is_local
+from recspark.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
 
@@ -95,12 +99,49 @@ def is_running() -> bool:
     return SparkContext._active_spark_context is not None
 
 
+def is_remote(spark: SparkSession) -> bool:
+    """Whether `spark` is a Spark Connect session: without a SparkContext, its server and workers maybe on other machines."""
+    return not hasattr(spark, "_jsparkSession")
+
+
+def master_of(spark: SparkSession) -> str:
+    """The Spark master that tasks run on."""
+    return spark.conf.get("spark.master", "") if is_remote(spark) else spark.sparkContext.master
+
+
+def parallelism(spark: SparkSession) -> int:
+    """Tasks that run side by side: ``sparkContext.defaultParallelism``, which Spark Connect gives away only as partitions of a range."""
+    if not is_remote(spark):
+        return spark.sparkContext.defaultParallelism
+    return spark.range(100_000).select(F.spark_partition_id()).distinct().count()
+
+
+def task_cpus(spark: SparkSession) -> int:
+    """Cores that Spark sets aside for a task."""
+    return int(spark.conf.get("spark.task.cpus", "1"))
+
+
 def default_threads(spark: SparkSession) -> int:
     """Cores that one task may use when it runs alone: all of a local master, ``spark.task.cpus`` on a cluster."""
-    context = spark.sparkContext
-    if is_local(context.master):
-        return context.defaultParallelism
-    return int(context.getConf().get("spark.task.cpus", "1"))
+    return parallelism(spark) if is_local(master_of(spark)) else task_cpus(spark)
+
+
+def require_storage(spark: SparkSession, place: str) -> None:
+    """ConfigError where Spark has no file system for the URI `place`: before a job starts, not in the middle of it."""
+    scheme = place.partition("://")[0] if "://" in place else "file"
+    jvm, conf = spark.sparkContext._jvm, spark.sparkContext._jsc.hadoopConfiguration()
+    try:
+        jvm.org.apache.hadoop.fs.FileSystem.getFileSystemClass(scheme, conf)
+    except Py4JJavaError as error:
+        reason = str(error.java_exception).splitlines()[0]
+        raise ConfigError(f"Spark can't use {scheme}:// ({reason}){_storage_hint(scheme, jvm)}") from None
+
+
+def _storage_hint(scheme: str, jvm: Any) -> str:
+    if scheme not in ("s3", "s3a", "s3n"):
+        return ": its client must be on Spark's class path, see docs/operations.md"
+    package = f"org.apache.hadoop:hadoop-aws:{jvm.org.apache.hadoop.util.VersionInfo.getVersion()}"
+    return f": write s3a://, and start it with spark-submit --packages {package}"
 
 
 def _merge(conf: Mapping[str, str]) -> SparkConf:

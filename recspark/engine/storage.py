@@ -7,12 +7,13 @@ whole or not at all, and writing it twice (a task that Spark runs again) leaves 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from recspark.data.folder import Folder
+from recspark.data.lake import fingerprint
+
+#: a copy of a remote entry that no task has read for so long goes
+KEEP_SECONDS = 900.0
 
 
 class Store(Folder):
@@ -78,16 +83,36 @@ class Store(Folder):
         """A local folder with the entry: the entry itself, or this machine's copy of a remote one."""
         if self.is_local:
             return Path(self.at(name))
-        copy = Path(tempfile.gettempdir()) / f"recspark-{os.getuid()}" / self.root.replace("://", "/").lstrip("/") / name
-        if not copy.exists():
-            part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex[:8]}.part")
-            part.mkdir(parents=True, exist_ok=True)
-            pafs.copy_files(self.at(name), str(part), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem())
-            try:
-                part.rename(copy)
-            except OSError:
-                shutil.rmtree(part)
+        # an entry that was written again is another one: its files have other times or sizes
+        files = sorted((info.base_name, info.size, info.mtime_ns) for info in self.fs.get_file_info(pafs.FileSelector(self.at(name))))
+        copy = cache_folder() / self.root.replace("://", "/").lstrip("/") / f"{name}-{fingerprint(files)[:12]}"
+        with suppress(FileNotFoundError):
+            os.utime(copy)
+            return copy
+        part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex[:8]}.part")
+        part.mkdir(parents=True, exist_ok=True)
+        pafs.copy_files(self.at(name), str(part), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem())
+        try:
+            part.rename(copy)
+        except OSError:
+            shutil.rmtree(part)
+        _forget(copy.parent)
         return copy
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps copies of remote entries: Spark's own folder of the application, which it removes, else a temporary one."""
+    places = (os.environ.get(name) for name in ("SPARK_EXECUTOR_DIRS", "LOCAL_DIRS", "SPARK_LOCAL_DIRS"))
+    first = next((place for place in places if place), tempfile.gettempdir())
+    return Path(re.split("[:,]", first)[0]) / f"recspark-{os.getuid()}"
+
+
+def _forget(folder: Path) -> None:
+    """Remove the copies beside a new one that nobody has asked for lately: states of iterations long past. Mapped files live on."""
+    for copy in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if time.time() - copy.stat().st_mtime > KEEP_SECONDS:
+                shutil.rmtree(copy, ignore_errors=True)
 
 
 class HeldStore(Store):
@@ -95,19 +120,22 @@ class HeldStore(Store):
 
     What it holds are the entries of `folders` and all JSON files. On disk they are those of one moment, the last `flush`: entries first,
     then the JSON files that tell of them, the newest first, then what was deleted. So a process that dies in the middle leaves a gap
-    between the files of the last time and those of this one. A state that was loaded must not be changed: it is the one that is held.
+    between the files of the last time and those of this one. What was loaded must not be changed: it is the one that is held, and what is
+    read of other entries stays mapped, as every new map costs a page fault for each of its pages.
     """
 
     def __init__(self, root: str, folders: tuple[str, ...]) -> None:
         super().__init__(root)
         self._folders = folders
         self._entries: dict[str, dict[str, np.ndarray]] = {}
+        self._mapped: dict[str, dict[str, np.ndarray]] = {}
         self._documents: dict[str, Any] = {}
         self._unwritten: set[str] = set()
         self._deleted: list[str] = []
         self._written = time.perf_counter()
 
     def save(self, name: str, **arrays: np.ndarray) -> None:
+        """See `Store.save`; held in memory until it is written."""
         if name.startswith(self._folders):
             self._entries[name] = arrays
             self._unwritten.add(name)
@@ -115,16 +143,25 @@ class HeldStore(Store):
             super().save(name, **arrays)
 
     def load(self, name: str) -> dict[str, np.ndarray]:
-        return self._entries.get(name) or super().load(name)
+        """See `Store.load`."""
+        if name in self._entries:
+            return self._entries[name]
+        if name not in self._mapped:
+            self._mapped[name] = super().load(name)
+        return self._mapped[name]
 
     def write_json(self, name: str, content: Any) -> None:
+        """See `Folder.write_json`; held in memory until it is written."""
         self._documents[name] = content
 
     def read_json(self, name: str) -> Any:
+        """See `Folder.read_json`."""
         return self._documents[name] if name in self._documents else super().read_json(name)
 
     def delete(self, name: str) -> None:
-        self._entries.pop(name, None)
+        """See `Folder.delete`."""
+        for known in (self._entries, self._mapped):
+            known.pop(name, None)
         if name in self._unwritten:
             self._unwritten.remove(name)
         else:

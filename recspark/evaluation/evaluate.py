@@ -15,7 +15,9 @@ from pyspark.sql import DataFrame, SparkSession
 from recspark.config import Check, Option, Section, at_least
 from recspark.data.lake import Lake
 from recspark.data.lake import fingerprint as digest
+from recspark.engine.session import parallelism
 from recspark.errors import ConfigError, RecsparkError
+from recspark.evaluation.labels import label_metrics
 from recspark.evaluation.ranking import Scorer, per_user_ranking, ranking_metrics
 from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, slice_table
 
@@ -39,7 +41,7 @@ class EvaluationOptions(Section):
         Check(_whole_and_distinct, "not empty, of different whole numbers from 1, such as [5, 10]"),
     )
     relevantThreshold = Option(float, None, "lowest rating of a relevant test item; not set: every test item is relevant")
-    ratings = Option(bool, True, "whether predictions are ratings, so that RMSE, slices and histogram mean something")
+    ratings = Option(bool, True, "whether predictions are ratings, so that RMSE, slices and histogram (of labels: log-loss) mean something")
     ranking = Option(bool, True, "whether ranking metrics are computed where the model can score all items")
     binsPerUnit = Option(int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1))
 
@@ -53,7 +55,8 @@ class EvaluationOptions(Section):
 class EvaluationResult:
     """What an evaluation found.
 
-    metrics : flat, by name: ``rmse, mae, r2, bias``, counts of rows and users, ``ndcg_at_10`` ... ; NaN where undefined
+    metrics : flat, by name: ``rmse, mae, r2, bias`` (of labels ``roc_auc, log_loss`` ...), counts of rows and users, ``ndcg_at_10`` ... ;
+        NaN where undefined
     slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None where predictions are no ratings
     histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as slices
     per_user : ranking metrics of every test user, cached; None where no ranking was asked for
@@ -72,6 +75,7 @@ def evaluate(
     options: EvaluationOptions,
     scorer: Scorer | None = None,
     seen: DataFrame | None = None,
+    labels: bool = False,
 ) -> EvaluationResult:
     """Evaluate the predictions for a test set, and the rankings of `scorer` where one is given.
 
@@ -88,6 +92,8 @@ def evaluate(
         The model, as something that scores all items for a block of users.
     seen : DataFrame, optional
         user_id, item_id of the rows left out of rankings; the training rows where not given.
+    labels : bool
+        Ratings are labels 0 and 1: :func:`~recspark.evaluation.labels.label_metrics` take the place of rating metrics and slices.
 
     Raises
     ------
@@ -97,13 +103,15 @@ def evaluate(
     _require("predictions", predictions, "user_id", "item_id", "rating", "prediction")
     _require("train", train, "user_id", "item_id")
     metrics, slices, distributions, per_user = {}, None, None, None
-    if options.ratings:
+    if options.ratings and labels:
+        metrics = label_metrics(predictions)
+    elif options.ratings:
         cube = rating_cube(predictions, train, options.binsPerUnit)
         metrics, slices, distributions = rating_metrics(cube), slice_table(cube), histogram(cube, options.binsPerUnit)
     if scorer is not None and options.ranking:
         seen = train if seen is None else seen
         _require("seen", seen, "user_id", "item_id")
-        blocks = BLOCKS_PER_CORE * spark.sparkContext.defaultParallelism
+        blocks = BLOCKS_PER_CORE * parallelism(spark)
         per_user = per_user_ranking(predictions, seen, scorer, options.ks, options.relevantThreshold, blocks).cache()
         metrics |= ranking_metrics(per_user)
     return EvaluationResult(metrics, slices, distributions, per_user)
@@ -123,7 +131,9 @@ def write(lake: Lake, name: str, result: EvaluationResult, fingerprint: str | No
     with lake.publish(f"metrics/{name}", fingerprint or digest(result.metrics)) as product:
         for table, rows in (("slices", result.slices), ("histogram", result.histogram)):
             if rows is not None:
-                pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), product.path(f"{table}.parquet"))
+                pq.write_table(
+                    pa.Table.from_pandas(rows, preserve_index=False), lake.at(f"{product.product}/{table}.parquet"), filesystem=lake.fs
+                )
         if result.per_user is not None:
             result.per_user.write.parquet(product.path("per_user.parquet"))
     lake.write_json(f"metrics/{name}.json", _without_nan(result.metrics))

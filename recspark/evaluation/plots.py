@@ -55,7 +55,7 @@ def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: st
         raise RecsparkError(f"{len(runs)} runs can't be told apart in one figure: draw at most {len(RUN_COLOURS)}")
     lines = LINES | ({"test": SECOND_LINE} if "validation" in sets else {})
     judge = next(name for name in ("validation", "test", "train") if name in sets)
-    figure, axes = _figure("RMSE by epoch", "epoch", f"RMSE ({unit})")
+    figure, axes = new_figure("RMSE by epoch", "epoch", f"RMSE ({unit})")
     entries = []
     for (run, curve), run_colour in zip(runs, RUN_COLOURS, strict=False):
         colours = SET_COLOURS if len(runs) == 1 else dict.fromkeys(sets, run_colour)
@@ -97,7 +97,7 @@ def plot_distribution(histogram: pd.DataFrame) -> Figure:
     series = {name: rows.set_index("value")["n"] / rows["n"].sum() for name, rows in histogram.groupby("series")}
     levels = series["actual"].index.to_numpy()
     step = np.diff(levels).min() if len(levels) > 1 else 1.0
-    figure, axes = _figure("Predicted and actual ratings", "rating", "share of test rows")
+    figure, axes = new_figure("Predicted and actual ratings", "rating", "share of test rows")
     axes.bar(levels - 0.2 * step, series["actual"], 0.38 * step, color=SKY, label="actual")
     axes.bar(levels + 0.2 * step, series["rounded"], 0.38 * step, color=ORANGE, label="predicted, nearest level")
     raw = series["predicted"]
@@ -118,7 +118,7 @@ def plot_biases(histogram: pd.DataFrame, unit: str = "rating units") -> Figure:
     `histogram` has the columns side (users, items), bias (the middle of a bin) and n (ids in it). A side without biases, all in
     the bin of 0, is left out. `unit` is that of a score.
     """
-    figure, axes = _figure("Learned biases", f"bias ({unit})", "share of users or items in a bin")
+    figure, axes = new_figure("Learned biases", f"bias ({unit})", "share of users or items in a bin")
     styles = {"items": (BLUE, "solid"), "users": (VERMILION, (0, (5, 2)))}
     for side, rows in histogram.groupby("side", sort=True):
         if not rows.loc[rows["n"] > 0, "bias"].any():
@@ -154,7 +154,7 @@ def _residual_panel(axes: Axes, rows: pd.DataFrame, title: str, label: str) -> N
     rows = rows[rows["n"] > 0]
     places, bias = np.arange(len(rows)), rows["bias"].to_numpy(float)
     spread = np.sqrt(np.maximum(rows["rmse"].to_numpy(float) ** 2 - bias**2, 0))
-    _tidy(axes, title, label, "")
+    tidy(axes, title, label, "")
     axes.axhline(0, color=GREY, linewidth=1)
     axes.errorbar(places, bias, spread, fmt="none", ecolor=SKY, elinewidth=9, label="± 1 standard deviation")
     axes.plot(places, bias, "o", color=BLUE, markersize=6, label="mean")
@@ -170,14 +170,42 @@ def _tick(level: str, share: float) -> str:
     return f"{lower}\n<1%" if 0 < share < 0.01 else f"{lower}\n{share:.0%}"
 
 
-def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+def plot_differences(table: pd.DataFrame, metric: str, confidence: float, unit: str = "rating units") -> Figure:
+    """How much models differ from the first one, with intervals: a row a model, the best at the top.
+
+    `table` has the columns model, value, difference, low and high; the last three are null for the first model. Intervals that don't
+    meet the line at 0 are drawn full, others pale.
+    """
+    first, others = table.iloc[0], table.iloc[1:].sort_values("value", ascending=metric not in ("rmse", "mae"))
+    figure, axes = new_figure(f"{metric} beside that of {first['model']} ({first['value']:.4f})", "", "")
+    places = np.arange(len(others))
+    certain = (others["low"] * others["high"] > 0).to_numpy()
+    for place, sure, row in zip(places, certain, others.itertuples(), strict=True):
+        colour = BLUE if sure else SKY
+        axes.plot([row.low, row.high], [place, place], color=colour, linewidth=5, solid_capstyle="butt")
+        axes.plot([row.difference], [place], "o", color=colour, markersize=9, markeredgecolor="white")
+        axes.annotate(f"{row.difference:+.4f}", (row.difference, place), (0, 9), textcoords="offset points", ha="center")
+    axes.axvline(0, color=GREY, linewidth=1.5)
+    axes.set_yticks(places, others["model"])
+    axes.set_ylim(-0.7, len(others) - 0.3)
+    better = "left" if metric in ("rmse", "mae") else "right"
+    measured = unit if better == "left" else "mean over users"
+    axes.set_xlabel(f"difference of {metric} ({measured}), with its {100 * confidence:.4g}% interval; {better} is better")
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def new_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """A figure of one panel, with title and axis labels."""
     figure = Figure(figsize=(7.5, 4.8), dpi=120, layout="constrained")
     axes = figure.subplots()
-    _tidy(axes, title, x, y)
+    tidy(axes, title, x, y)
     return figure, axes
 
 
-def _tidy(axes: Axes, title: str, x: str, y: str) -> None:
+def tidy(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title, labels and grid as all panels have them."""
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_xlabel(x)
     axes.set_ylabel(y)

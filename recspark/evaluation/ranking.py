@@ -95,8 +95,8 @@ def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Seque
     names = ["n_candidates", *metric_names(ks)]
     table = np.full((len(users), len(names)), np.nan)
     if len(ranked):
-        rows = (_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
-        table[ranked] = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], *rows, ks)
+        left_out, wanted = (_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
+        table[ranked] = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], left_out, wanted, ks)
     counts = pd.DataFrame({"user_id": users, "known": positions >= 0, "n_relevant": n_relevant})
     return pd.concat([counts, pd.DataFrame(table, columns=names)], axis=1)
 

@@ -92,14 +92,20 @@ class FeatureSet:
 
         Sides stand one after the other: user, item, context; ``layout.starts`` says where each begins.
         """
-        frame, starts = self.context(df), self.layout.starts
+        frame, starts = self.context_rows(df), self.layout.starts
         for side, key in IDS.items():
             row = shifted(sparse(F.col("columns"), F.col("values")), starts[side])
             frame = frame.join(self.side(side).select(F.col("id").alias(key), row.alias(f"_{side}")), key, "left")
-        parts = [F.coalesce(f"_{side}", self._unseen(side)) for side in IDS]
-        parts += [sparse_part(block, starts["context"]) for block in self.layout.side("context")]
+        parts = [F.coalesce(f"_{side}", self._unseen(side)) for side in IDS] + [shifted(F.col("_context"), starts["context"])]
         frame = frame.withColumn("_row", concatenated(parts))
         return frame.select(*(f"`{name}`" for name in df.columns), "_row.*")
+
+    def context_rows(self, df: DataFrame) -> DataFrame:
+        """`df` with the sparse row of its context, ``_context struct<columns array<int>, values array<float>>``, counted from the first of
+        the context."""
+        parts = [sparse_part(block, 0) for block in self.layout.side("context")]
+        frame = self.context(df).withColumn("_context", concatenated(parts) if parts else sparse([], []))
+        return frame.select(*(f"`{name}`" for name in df.columns), "_context")
 
     def assemble(self, df: DataFrame) -> DataFrame:
         """`df` with ``features``, a SparseVector of ``layout.size``: for estimators that know no groups."""

@@ -44,6 +44,7 @@ class Block:
 
     @property
     def name(self) -> str:
+        """The name of its group."""
         return self.group.name
 
     @property
@@ -53,10 +54,12 @@ class Block:
 
     @property
     def is_real(self) -> bool:
+        """Whether its one column holds numbers, not levels."""
         return self.group.kind == "real"
 
     @property
     def size(self) -> int:
+        """The number of its columns."""
         return 1 if self.is_real else len(self.levels) + (self.group.unknown == "own")
 
     @property

@@ -15,7 +15,16 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recspark.kernels.linalg import FAST, add_gram_inplace, add_row, cholesky_inplace, cholesky_solve_inplace, padded, prefetch_row, scale_row
+from recspark.kernels.linalg import (
+    FAST,
+    add_gram_inplace,
+    add_row,
+    cholesky_inplace,
+    cholesky_solve_inplace,
+    padded,
+    prefetch_row,
+    scale_row,
+)
 
 #: source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a core's first-level cache
 PANEL = 128
@@ -202,7 +211,9 @@ def solve_rows(
                 dst[row, i] = 0
             dst_bias[row] = 0
             continue
-        total, target_sum, scale = _build(rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c)
+        total, target_sum, scale = _build(
+            rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c
+        )
         border = total + scale * bias_reg
         if nonnegative:
             dst_bias[row] = _solve_nonnegative(a, b, c, border, target_sum, biased, dst[row], dst_bias[row])
@@ -332,7 +343,8 @@ def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, 
 
 
 def padded_rows(factors: np.ndarray, copy: bool = False) -> np.ndarray:
-    """`factors` (float32) with zero columns added up to a multiple of the register tile, from the start of a cache line on: the form that kernels read.
+    """`factors` (float32) with zero columns added up to a multiple of the register tile, from the start of a cache line on: the form that
+    kernels read.
 
     A vector of 16 floats that crosses the border of two lines costs twice: a fifth of an epoch of `recspark.kernels.sgd`.
     """

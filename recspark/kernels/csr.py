@@ -71,3 +71,16 @@ def balanced_cuts(work: np.ndarray, parts: int) -> np.ndarray:
     cuts = np.searchsorted(total, np.linspace(0, total[-1], parts + 1), side="left")
     cuts[0], cuts[-1] = 0, len(work)
     return cuts.astype(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def contains(indptr, indices, row, column):
+    """Whether `column` is among a row's indices, which ascend."""
+    lo, hi = indptr[row], indptr[row + 1]
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if indices[middle] < column:
+            lo = middle + 1
+        else:
+            hi = middle
+    return lo < indptr[row + 1] and indices[lo] == column

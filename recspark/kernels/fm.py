@@ -5,7 +5,7 @@
 
 so a row costs O(rank times its entries). `draw_weights` and `draw_factor` take one column after the other, by Gibbs sampling or, without
 noise, to the minimum (libFM's mcmc and als): the score is linear in each parameter, ``score = g + theta h``, with h = x_j for w_j and
-h = x_j (q - v_jf x_j), q = sum_l v_lf x_l, for v_jf. `descend` takes one row at a time by adagrad.
+h = x_j (q - v_jf x_j), q = sum_l v_lf x_l, for v_jf. Stochastic gradients are in `recspark.kernels.anova`.
 
 Rows are CSR or CSC, float32 values; parameters float64: w (columns), v (rank, columns).
 """
@@ -45,7 +45,8 @@ def draw_weights(indptr, rows, values, weights, errors, w, alpha, center, precis
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_factor(indptr, rows, values, weights, errors, q, v, alpha, center, precision, noise):
-    """Draw one factor (columns) of each column in turn, as `draw_weights`; `q` (rows), the factor's sums ``sum_j v_j x_j``, is made here."""
+    """Draw one factor (columns) of each column in turn, as `draw_weights`; `q` (rows), the factor's sums ``sum_j v_j x_j``, is made
+    here."""
     q[:] = 0
     for j in range(len(v)):
         for t in range(indptr[j], indptr[j + 1]):
@@ -85,49 +86,8 @@ def scores(lo, hi, indptr, columns, values, w0, w, v, out):
 
 @njit(cache=True, nogil=True)
 def draw_latent(scores, labels, key, out):
-    """``out = z - score`` for labels 0 and 1: z is normal around the score with variance 1, cut to the label's side of 0 (Albert and Chib 1993)."""
+    """``out = z - score`` for labels 0 and 1: z is normal around the score with variance 1, cut to the label's side of 0 (Albert and Chib
+    1993)."""
     for row in range(len(scores)):
         low, high = (0.0, np.inf) if labels[row] > 0.5 else (-np.inf, 0.0)
         out[row] = truncated_normal(scores[row], low, high, uniform(key, row)) - scores[row]
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def descend(order, indptr, columns, values, labels, weights, logistic, rate, reg, w0, w, v, w0_squares, w_squares, v_squares):
-    """One adagrad step for each row in `order`: on (y - score)^2 / 2 or, `logistic`, on ln(1 + exp(-score)) for labels 1 and its mirror for 0.
-
-    w0 and w0_squares (1), w and w_squares (columns), v and v_squares (columns, rank: a column's factors lie together), in place. `reg`
-    is the L2 penalty of what a row meets. Returns the sum of losses, each before its step.
-    """
-    rank, loss = v.shape[1], 0.0
-    joined = np.empty(rank)
-    for row in order:
-        joined[:] = 0
-        score, squares = w0[0], 0.0
-        for t in range(indptr[row], indptr[row + 1]):
-            j, x = columns[t], values[t]
-            score += w[j] * x
-            for f in range(rank):
-                part = v[j, f] * x
-                joined[f] += part
-                squares += part * part
-        for f in range(rank):
-            score += 0.5 * joined[f] * joined[f]
-        score -= 0.5 * squares
-        if logistic:
-            loss += weights[row] * (max(score, 0.0) - score * labels[row] + math.log1p(math.exp(-abs(score))))
-            slope = weights[row] * (1 / (1 + math.exp(-score)) - labels[row])
-        else:
-            loss += weights[row] * 0.5 * (score - labels[row]) ** 2
-            slope = weights[row] * (score - labels[row])
-        w0_squares[0] += slope * slope
-        w0[0] -= rate * slope / math.sqrt(w0_squares[0])
-        for t in range(indptr[row], indptr[row + 1]):
-            j, x = columns[t], values[t]
-            gradient = slope * x + reg * w[j]
-            w_squares[j] += gradient * gradient
-            w[j] -= rate * gradient / math.sqrt(w_squares[j])
-            for f in range(rank):
-                gradient = slope * x * (joined[f] - v[j, f] * x) + reg * v[j, f]
-                v_squares[j, f] += gradient * gradient
-                v[j, f] -= rate * gradient / math.sqrt(v_squares[j, f])
-    return loss

@@ -58,15 +58,23 @@ def normal_quantile(p):
     """The inverse of `normal_cdf` to a relative error of 1e-9 (Acklam's rational approximations)."""
     if p < 0.02425:
         q = math.sqrt(-2 * math.log(p))
-        top = ((((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838) * q - 2.549732539343734) * q + 4.374664141464968) * q
+        top = (
+            (((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838) * q - 2.549732539343734) * q + 4.374664141464968
+        ) * q
         bottom = (((7.784695709041462e-03 * q + 3.224671290700398e-01) * q + 2.445134137142996) * q + 3.754408661907416) * q + 1
         return (top + 2.938163982698783) / bottom
     if p > 0.97575:
         return -normal_quantile(1 - p)
     q = p - 0.5
     r = q * q
-    top = ((((-3.969683028665376e01 * r + 2.209460984245205e02) * r - 2.759285104469687e02) * r + 1.383577518672690e02) * r - 3.066479806614716e01) * r
-    bottom = ((((-5.447609879822406e01 * r + 1.615858368580409e02) * r - 1.556989798598866e02) * r + 6.680131188771972e01) * r - 1.328068155288572e01) * r
+    top = (
+        (((-3.969683028665376e01 * r + 2.209460984245205e02) * r - 2.759285104469687e02) * r + 1.383577518672690e02) * r
+        - 3.066479806614716e01
+    ) * r
+    bottom = (
+        (((-5.447609879822406e01 * r + 1.615858368580409e02) * r - 1.556989798598866e02) * r + 6.680131188771972e01) * r
+        - 1.328068155288572e01
+    ) * r
     return (top + 2.506628277459239) * q / (bottom + 1)
 
 
@@ -99,14 +107,18 @@ def _join(row, places, table, bias, panel, m):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def draw_entities(
-    lo, hi, indptr, places, values, table, bias, own, own_bias, prior, prior_bias, precision, bias_precision, alpha, offset, noise, keys, first, cuts, rank
+    lo, hi, indptr, places, values, weights, table, bias, own, own_bias, prior, prior_bias, precision, bias_precision, alpha, offset, noise,
+    keys, first, cuts, rank
 ):
     """Draw the vectors and biases of entities lo..hi of one side, given all other sides; in place.
 
     Parameters
     ----------
     indptr, places, values
-        The rows of each entity: where the other sides' entities stand in `table` (rows, sides - 1), and ratings or, with cuts, levels 0, 1 ...
+        The rows of each entity: where the other sides' entities stand in `table` (rows, sides - 1), and ratings or, with cuts, levels 0, 1
+        ...
+    weights
+        Of rows, multiples of `alpha`; empty: all 1. Without cuts only.
     table, bias
         Vectors (all, padded) and biases of the other sides; the last row is all 0 and stands for none.
     own, own_bias, prior, prior_bias, precision, bias_precision
@@ -124,8 +136,9 @@ def draw_entities(
 
     Returns
     -------
-    Sum and sum of squares of what the scores leave of the ratings (or latent values), after the draw; number of failed systems.
+    Weighted sum and sum of squares of what the scores leave of the ratings (or latent values), after the draw; number of failed systems.
     """
+    weighted = len(weights) > 0
     width, ordered = own.shape[1], len(cuts) > 0
     panel, gram = np.empty((PANEL, width), np.float32), np.empty((width, width), np.float32)
     # rows: sum of R, sum of R z, one to work with
@@ -135,7 +148,7 @@ def draw_entities(
     normal = normal_rows(keys[0], 0, first + lo, hi - lo, rank + 1)
     for e in range(lo, hi):
         gram[:], sums[:] = 0, 0
-        count, total, square = indptr[e + 1] - indptr[e], 0.0, 0.0
+        count, total, square = 0.0, 0.0, 0.0
         row_key = mix(keys[1] + np.uint64(first + e))
         for start in range(indptr[e], indptr[e + 1], PANEL):
             m = min(PANEL, indptr[e + 1] - start)
@@ -147,10 +160,16 @@ def draw_entities(
                     u = uniform(row_key, start + t - indptr[e])
                     z = truncated_normal(rest + product + own_bias[e], cuts[int(z)], cuts[int(z) + 1], u)
                 z -= rest
-                total += z
+                # a row of weight w is a row times sqrt(w)
+                root = np.sqrt(weights[start + t]) if weighted else np.float32(1)
+                if weighted:
+                    scale_row(root, panel, t, panel, t)
+                z *= root
+                count += root * root
+                total += root * z
                 square += z * z
                 target[t] = z
-                add_row(np.float32(1), panel, t, sums, 0)
+                add_row(root, panel, t, sums, 0)
                 add_row(target[t], panel, t, sums, 1)
             add_gram_inplace(panel, m, gram)
         for i in range(rank):
@@ -195,7 +214,9 @@ def draw_entities(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def draw_features(indptr, entities, x, own, own_bias, residual, residual_bias, precision, bias_precision, prior, bias_prior, noise, key, rank):
+def draw_features(
+    indptr, entities, x, own, own_bias, residual, residual_bias, precision, bias_precision, prior, bias_prior, noise, key, rank
+):
     """Draw the vectors of one group's features, given those of their entities, one feature after the other; in place.
 
     Parameters

@@ -51,7 +51,8 @@ def _multiply_add(builder, a, b, c):
 
 
 def _for_blocks(builder, width, emit):
-    """Emit code for the offset of each `TILE_COLUMNS` columns of a row: four of them a turn, as a turn costs as much as they do, then one."""
+    """Emit code for the offset of each `TILE_COLUMNS` columns of a row: four of them a turn, as a turn costs as much as they do, then
+    one."""
     whole = builder.and_(width, ir.Constant(width.type, -4 * TILE_COLUMNS))
     for start, stop, blocks in ((ir.Constant(width.type, 0), whole, 4), (whole, width, 1)):
         step = ir.Constant(width.type, blocks * TILE_COLUMNS)
@@ -110,7 +111,11 @@ def _row_update(accumulate: bool):
 
             def block(offset):
                 value, place = _load(builder, builder.gep(source, [offset])), builder.gep(target, [offset])
-                _store(builder, _multiply_add(builder, scale, value, _load(builder, place)) if accumulate else builder.fmul(scale, value), place)
+                _store(
+                    builder,
+                    _multiply_add(builder, scale, value, _load(builder, place)) if accumulate else builder.fmul(scale, value),
+                    place,
+                )
 
             _for_blocks(builder, width, block)
             return context.get_dummy_value()
@@ -186,7 +191,9 @@ def prefetch_row(typing_context, matrix, row):
         matrix, width = _matrix(context, builder, signature.args[0], arguments[0])
         [row] = _rows(builder, (matrix, arguments[1], width))
         word, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        prefetch = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [pointer, word, word, word]), "llvm.prefetch.p0")
+        prefetch = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer, word, word, word]), "llvm.prefetch.p0"
+        )
 
         # a cache line of 64 bytes holds 16 floats: a block
         def block(offset):
@@ -216,7 +223,8 @@ def add_gram_inplace(panel, m, gram):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def cholesky_inplace(a, order):
-    """Factor ``a[:order, :order] = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False where it is not positive definite.
+    """Factor ``a[:order, :order] = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False where it is not positive
+    definite.
 
     Blocked right-looking: 16 rows are finished one by one, then the rest of the matrix is updated by register tiles.
     """

@@ -16,7 +16,8 @@ def in_runs(users, items, offsets):
     `RUN` users take turns; where one has no entry left, the next user of the cell takes its place. So their rows stay in the first-level
     cache, and runs are nearly always full.
 
-    Returns the order, int64 (entries); the starts of all runs and the end of the last, int64; the place of each cell's first run, int64 (cells + 1).
+    Returns the order, int64 (entries); the starts of all runs and the end of the last, int64; the place of each cell's first run, int64
+    (cells + 1).
     """
     order, first = np.arange(len(users)), np.empty(len(offsets), np.int64)
     starts, placed = np.empty(len(users) + 1, np.int64), np.empty(len(users), np.int64)

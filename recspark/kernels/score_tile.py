@@ -37,7 +37,9 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
         offsets, least, hidden = (context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5))
         rows = [builder.add(arguments[1], ir.Constant(rank.type, r)) for r in range(ITEMS)]
         sums = _products(builder, [builder.gep(items, [builder.mul(row, rank)]) for row in rows], users, rank)
-        sums = [builder.fadd(total, _splat(builder, builder.load(builder.gep(offsets, [row])))) for total, row in zip(sums, rows, strict=True)]
+        sums = [
+            builder.fadd(total, _splat(builder, builder.load(builder.gep(offsets, [row])))) for total, row in zip(sums, rows, strict=True)
+        ]
         above = _any_above(builder, sums, _load(builder, least), builder.gep(hidden, [arguments[6]]))
         with builder.if_then(builder.icmp_signed("!=", above, ir.Constant(_MASK, 0))):
             for r, total in enumerate(sums):

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from recspark.kernels.csr import contains
 from recspark.kernels.linalg import FAST, mix_rows, prefetch_row, row_products
 from recspark.kernels.random import mix
 from recspark.kernels.runs import RUN
@@ -67,8 +68,8 @@ class Penalty(NamedTuple):
 class Rows(NamedTuple):
     """One side's parameters, float32, changed in place.
 
-    factors (n, columns), bias (n); scale (n): the L2 penalties of a row count so many times; what the optimizer keeps: squares (n, 2) for adagrad (factors, bias), moments
-    (n, 2, columns + 1) and counts (n) of steps for adam, each empty where it is not used.
+    factors (n, columns), bias (n); scale (n): the L2 penalties of a row count so many times; what the optimizer keeps: squares (n, 2) for
+    adagrad (factors, bias), moments (n, 2, columns + 1) and counts (n) of steps for adam, each empty where it is not used.
     """
 
     factors: np.ndarray
@@ -176,7 +177,12 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
                 x_square[k] += (across * across * yy[k] + own_user * (crossed + own_user * xx[k])) * per_column
                 y_square[k] += (across * across * xx[k] + own_item * (crossed + own_item * yy[k])) * per_column
                 user_rate, item_rate = rate / np.sqrt(x_square[k]), rate / np.sqrt(y_square[k])
-            x_x[k], x_y[k], y_x[k], y_y[k] = one - user_rate * own_user, -user_rate * across, -item_rate * across, one - item_rate * own_item
+            x_x[k], x_y[k], y_x[k], y_y[k] = (
+                one - user_rate * own_user,
+                -user_rate * across,
+                -item_rate * across,
+                one - item_rate * own_item,
+            )
         for k in range(n):
             u, i = entry_users[start + k], entry_items[start + k]
             mix_rows(user_rows, u, item_rows, i, x_x[k], x_y[k], y_x[k], y_y[k])
@@ -322,19 +328,6 @@ def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _is_seen(indptr, indices, user, item):
-    """Whether `item` is among the user's items, which ascend."""
-    lo, hi = indptr[user], indptr[user + 1]
-    while lo < hi:
-        middle = (lo + hi) // 2
-        if indices[middle] < item:
-            lo = middle + 1
-        else:
-            hi = middle
-    return lo < indptr[user + 1] and indices[lo] == item
-
-
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
     """One BPR step: the user's row, the preferred item's and the other's."""
@@ -365,7 +358,7 @@ def descend_pairs(lo, hi, entries, candidates, indptr, indices, key, rules, user
             continue
         for attempt in range(16):
             j = candidates[mix(key + np.uint64(16 * e + attempt)) % np.uint64(len(candidates))]
-            if not _is_seen(indptr, indices, u, j):
+            if not contains(indptr, indices, u, j):
                 w = entries.weights[e] if len(entries.weights) > 0 else np.float32(1)
                 difference = _score(users, u, items, i, rules) - _score(users, u, items, j, rules)
                 right += w * (difference > 0)

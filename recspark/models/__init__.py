@@ -8,7 +8,10 @@ from typing import Any
 _HOMES = {
     "als": ("ALS", "ALSModel"),
     "baseline": ("Baseline", "BaselineModel"),
-    "fm": ("FMClassificationModel", "FMClassifier", "FMClassifierModel", "FMRegressionModel", "FMRegressor", "FMRegressorModel"),
+    "fm": (
+        *("FMClassificationModel", "FMClassifier", "FMClassifierModel"),
+        *("FMRanker", "FMRankerModel", "FMRegressionModel", "FMRegressor", "FMRegressorModel"),
+    ),
     "mf": ("MatrixFactorization", "MatrixFactorizationModel"),
     "popularity": ("Popularity", "PopularityModel"),
 }

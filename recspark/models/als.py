@@ -55,14 +55,18 @@ class ALS(Factorization):
     userRegParam = Hyperparameter(float, None, "penalty of user factors; regParam where not set", at_least(0))
     itemRegParam = Hyperparameter(float, None, "penalty of item factors; regParam where not set", at_least(0))
     biasRegParam = Hyperparameter(float, None, "penalty of biases; the side's penalty of factors where not set", at_least(0))
-    regPower = Hyperparameter(float, 1.0, "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge", between(0, 1))
+    regPower = Hyperparameter(
+        float, 1.0, "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge", between(0, 1)
+    )
     center = Hyperparameter(bool, False, "subtract the mean rating before fitting and add it to predictions")
     biases = Hyperparameter(bool, False, "fit a bias of every user and item")
     implicitPrefs = Hyperparameter(bool, False, "ratings are counts of observed preference, not scores")
     alpha = Hyperparameter(float, 1.0, "confidence of implicit feedback is 1 + alpha |rating|", at_least(0))
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
     weightCol = Hyperparameter(str, None, "column of weights >= 0; with implicitPrefs the confidence itself, >= 1, in place of alpha")
-    solver = Hyperparameter(str, "auto", "how a row is solved; cg is for implicitPrefs only; auto is cholesky", one_of("auto", "cholesky", "cg"))
+    solver = Hyperparameter(
+        str, "auto", "how a row is solved; cg is for implicitPrefs only; auto is cholesky", one_of("auto", "cholesky", "cg")
+    )
     cgSteps = Hyperparameter(int, 3, "conjugate gradient steps a row and iteration, for solver cg", at_least(1))
     checkpointInterval = Hyperparameter(int, 10, "accepted as MLlib's; every iteration is a checkpoint")
     blockSize = Hyperparameter(int, 4096, "accepted as MLlib's; has no effect")
@@ -75,7 +79,9 @@ class ALS(Factorization):
     def _check(self) -> None:
         super()._check()
         if self.getImplicitPrefs() and (self.getBiases() or self.getCenter()):
-            raise ConfigError("implicitPrefs = true is not allowed with biases or center: preferences are 0 or 1, there is no mean to remove")
+            raise ConfigError(
+                "implicitPrefs = true is not allowed with biases or center: preferences are 0 or 1, there is no mean to remove"
+            )
         if self.getSolver() == "cg" and (not self.getImplicitPrefs() or self.getNonnegative()):
             raise ConfigError("solver = 'cg' is not allowed here: it is for implicitPrefs = true and nonnegative = false")
 

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
-from recspark.data.folder import Folder
+from recspark.config import brief
+from recspark.data.folder import Folder, locate
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 
 #: arrays, lists or Arrow arrays by name
@@ -36,7 +37,7 @@ def read_arrays(path: str, tables: Sequence[str] | None = None) -> Arrays:
     ConfigError, DataRejected
         As :func:`recspark.models.embeddings.read_embeddings`.
     """
-    fs, place = pafs.FileSystem.from_uri(Folder(path).root)
+    fs, place = locate(path)
     kind = fs.get_file_info(place).type
     if kind == pafs.FileType.NotFound:
         raise ConfigError(f"{path} does not exist: it must be {_ALLOWED}")
@@ -56,7 +57,7 @@ def _read_parquet(path: str, tables: Sequence[str] | None) -> Arrays:
         name = table if folder.exists(table) else f"{table}.parquet"
         if not folder.exists(name):
             raise DataRejected(f"{path} has neither {table} nor {table}.parquet: it must have Parquet tables {' and '.join(tables)}")
-        rows = ds.dataset(folder.at(name), filesystem=folder.fs, format="parquet").to_table()
+        rows = _rows(folder, name)
         if "features" not in rows.column_names:
             raise DataRejected(f"{path}/{name} has no column features: its columns are {', '.join(rows.column_names)}")
         arrays[f"{table}_emb"] = _matrix(f"{path}/{name}", rows["features"])
@@ -66,6 +67,13 @@ def _read_parquet(path: str, tables: Sequence[str] | None) -> Arrays:
         if "bias" in rows.column_names and facts["biased"]:
             arrays[f"{table}_bias"] = rows["bias"].to_numpy()
     return arrays
+
+
+def _rows(folder: Folder, name: str) -> pa.Table:
+    try:
+        return ds.dataset(folder.at(name), filesystem=folder.fs, format="parquet").to_table()
+    except (pa.ArrowException, OSError) as error:
+        raise DataRejected(f"{folder.path(name)} is not a readable Parquet table: {brief(error)}") from None
 
 
 def _matrix(path: str, column: pa.ChunkedArray) -> np.ndarray:
@@ -87,7 +95,7 @@ def _read_npz(path: str, content: bytes) -> Arrays:
             raise ValueError("it is a single array")
         return {key: archive[key] for key in archive.files}
     except Exception as error:  # a damaged archive can fail in any layer of zip and numpy
-        raise DataRejected(f"{path} is not an .npz file of plain arrays: {error}") from None
+        raise DataRejected(f"{path} is not an .npz file of plain arrays: {brief(error)}") from None
 
 
 def _read_safetensors(path: str, content: bytes) -> Arrays:
@@ -99,7 +107,7 @@ def _read_safetensors(path: str, content: bytes) -> Arrays:
     try:
         return load(content)
     except (SafetensorError, KeyError) as error:
-        raise DataRejected(f"{path} is not a .safetensors file of a type that numpy has: {error}") from None
+        raise DataRejected(f"{path} is not a .safetensors file of a type that numpy has: {brief(error)}") from None
 
 
 def _read_torch(path: str, content: bytes) -> Arrays:
@@ -118,7 +126,7 @@ def _read_torch(path: str, content: bytes) -> Arrays:
         what = f"holds more than tensors ({found[1]})" if found else "is damaged or holds more than tensors"
         raise DataRejected(f"{path} {what}, and to read it could run code: save a state_dict or a dict of tensors") from None
     except Exception as error:  # what is no PyTorch file fails in any layer of zip and pickle
-        raise DataRejected(f"{path} is not a readable PyTorch file: {error}") from None
+        raise DataRejected(f"{path} is not a readable PyTorch file: {brief(error)}") from None
     return {key: _from_torch(value) for key, value in _flat(loaded)}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.fs as pafs
 from pyspark.ml import Model
-from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
@@ -18,6 +18,7 @@ from recspark.data.folder import Folder
 from recspark.engine.encode import id_column
 from recspark.engine.blocks import SIDES
 from recspark.errors import RecsparkError
+from recspark.models.metadata import read_metadata, saved_class, write_metadata
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.recommend import Recommendations
 from recspark.models.scorer import COLD_START, StoredScorer
@@ -138,16 +139,18 @@ class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable)
     files: tuple[str, ...] = ("scorer.json",)
 
     def write(self) -> MLWriter:
+        """A writer of the Params as Spark ML metadata, and of the tables."""
         return _Writer(self)
 
     @classmethod
     def read(cls) -> MLReader:
+        """A reader of what `write` wrote."""
         return _Reader(cls)
 
 
 def load_model(path: str) -> FactorModel:
     """The model in a folder, of the class that was saved there."""
-    return DefaultParamsReader.loadParamsInstance(path, SparkSession.getActiveSession())
+    return saved_class(path).load(path)
 
 
 class _Writer(MLWriter):
@@ -158,7 +161,7 @@ class _Writer(MLWriter):
         self.model = model
 
     def saveImpl(self, path: str) -> None:
-        DefaultParamsWriter.saveMetadata(self.model, path, self.sparkSession)
+        write_metadata(self.model, path, self.sparkSession)
         source, target = Folder(self.model.folder), Folder(path)
         for file in self.model.files:
             target.write_json(file, source.read_json(file))
@@ -173,7 +176,7 @@ class _Reader(MLReader):
         self.cls = cls
 
     def load(self, path: str) -> FactorModel:
-        metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
+        metadata = read_metadata(path)
         model = self.cls(folder=Folder(path).root)
         model._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(model, metadata)

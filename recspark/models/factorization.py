@@ -23,12 +23,13 @@ from recspark.errors import ConfigError
 from recspark.models.factor_model import FactorModel, RatingColumns, Summary
 from recspark.models.params import Hyperparameter
 from recspark.models.starts import check_ids, initial_tables, side_tables
+from recspark.models.watching import Watching
 from recspark.models.workspace import work_folder
 
 log = logging.getLogger("recspark.fit")
 
 
-class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultParamsReadable):
+class Factorization(Estimator, RatingColumns, Watching, DefaultParamsWritable, DefaultParamsReadable):
     """An Estimator whose `_solver` the engine runs on blocks of ratings."""
 
     #: the class of the fitted model
@@ -58,18 +59,6 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
         str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume"
     )
 
-    def __init__(self, **values: Any) -> None:
-        super().__init__(**values)
-        self._watched: dict[str, DataFrame] = {}
-
-    def watch(self, **data: DataFrame) -> Factorization:
-        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation can stop the fit."""
-        for role in data:
-            if role not in ROLES[1:]:
-                raise ConfigError(f"watch({role}=...) is not allowed: it must be one of {', '.join(ROLES[1:])}")
-        self._watched = data
-        return self
-
     @property
     def can_watch(self) -> bool:
         """Whether `watch` and validationCol mean something: not where scores are no ratings."""
@@ -79,7 +68,7 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
         started = time.perf_counter()
         self._check()
         spark = dataset.sparkSession
-        work = work_folder(spark.sparkContext, self.getWorkDir())
+        work = work_folder(spark, self.getWorkDir())
         start = self._start(work)
         staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
         try:
@@ -89,7 +78,7 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
                 check_ids(key, folder, parts.text_ids)
             plan = self._plan(spark, work, parts, start)
             log.info("%s: %d ratings, rank %d, %d x %d blocks", type(self).__name__, parts.rows, plan.solver.rank, *plan.blocks.values())
-            fit = run(spark, plan)
+            fit = run(spark, plan, self._judge)
         finally:
             staged.delete("")
         return self._model(plan, parts, fit, time.perf_counter() - started)
@@ -163,7 +152,7 @@ class Factorization(Estimator, RatingColumns, DefaultParamsWritable, DefaultPara
     def _solver(self, parts: Parts) -> Solver:
         raise NotImplementedError
 
-    def _facts(self, solver: Solver) -> dict[str, Any]:
+    def _facts(self, solver: Any) -> dict[str, Any]:
         """What the model's scorer must know beyond the columns and the clip."""
         return {"rank": solver.rank, "mean": solver.mean, "level": solver.level, "biased": solver.biased}
 

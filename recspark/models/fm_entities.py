@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,21 +25,22 @@ from recspark.features.frames import Tables
 from recspark.features.groups import IDS
 from recspark.models import fm_scorer
 from recspark.models.factor_model import FactorModel
+from recspark.models.fm_joined import TABLES, require_columns
 from recspark.models.fm_sampler import FMSampler
 from recspark.models.params import Configurable, Hyperparameter
-
-#: names of the entity sides in the engine and in a model, by their names in a layout
-TABLES = {"user": "users", "item": "items"}
+from recspark.models.scorer import StoredScorer
 
 
-def encode(features: FeatureSet, label: str, train: DataFrame, watched: dict[str, DataFrame], staged: Store) -> Relations:
+def encode(
+    features: FeatureSet, label: str, weight: str | None, train: DataFrame, watched: Mapping[str, DataFrame], staged: Store
+) -> Relations:
     """The features of users and items, and all rows, as files in `staged`."""
     check_groups(features)
     sides = [write_ids(features.side(side), staged, TABLES[side], attributes(features, side)) for side in IDS]
     sides += [Side(block.column, block.size, False) for block in features.layout.side("context")]
-    rows = _rows(features, train, label, 0)
+    rows = _rows(features, train, label, weight, 0)
     for role, df in watched.items():
-        rows = rows.unionAll(_rows(features, df, label, ROLES.index(role)))
+        rows = rows.unionAll(_rows(features, df, label, weight, ROLES.index(role)))
     return encode_rows(rows, staged, tuple(sides))
 
 
@@ -48,29 +50,29 @@ def attributes(features: FeatureSet, side: str) -> list[tuple[str, int, int]]:
 
 
 def check_groups(features: FeatureSet) -> None:
-    """Raises ConfigError for groups that entities can't have: they need rows of their own."""
+    """Raises ConfigError for groups that need an entity which is not declared."""
     for side in IDS:
         names = [block.name for block in features.layout.side(side)]
         if names and side not in names:
-            raise ConfigError(f"groups {', '.join(names)} are not allowed without the group {side!r}, whose vectors they explain")
-    for block in features.layout.side("context"):
-        if block.is_real or block.group.is_history_set:
-            raise ConfigError(f"group {block.name!r} is not allowed: of context groups an FM takes those with one level a row")
+            raise ConfigError(
+                f"groups {', '.join(names)} are not allowed without the group {side!r}, whose vectors they explain; solver = 'sgd' takes them"
+            )
 
 
-def _rows(features: FeatureSet, dataset: DataFrame, label: str, role: int) -> DataFrame:
-    if label not in dataset.columns:
-        raise RecsparkError(f"column {label!r} is not in the data: its columns are {', '.join(dataset.columns)}")
+def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | None, role: int) -> DataFrame:
+    require_columns(dataset, label, weight)
     contexts = [F.col(f"`{block.column}`") for block in features.layout.side("context")]
     ids = [F.col(key).alias(TABLES[side]) for side, key in IDS.items()]
     value, code = F.col(f"`{label}`").cast("float").alias("value"), F.lit(role).cast("byte").alias("role")
-    return features.context(dataset).select(*ids, *contexts, value, code)
+    weights = [F.col(f"`{weight}`").cast("float").alias("weight")] if weight else []
+    return features.context(dataset).select(*ids, *contexts, value, code, *weights)
 
 
 def run(
-    spark: SparkSession, work: str, features: FeatureSet, relations: Relations, sampler: FMSampler, chains: int, blocks: dict[str, int], **limits: Any
-) -> Fit:
-    """Sample; the fit, whose folder then holds a whole model. `limits` are the other fields of `SamplingPlan`."""
+    spark: SparkSession, work: str, features: FeatureSet, relations: Relations, sampler: FMSampler, chains: int, blocks: dict[str, int],
+    judge: Callable[[dict[str, float]], bool] | None, **limits: Any,
+) -> Fit:  # fmt: skip
+    """Sample; the fit, whose folder then holds a whole model. `limits` are the other fields of `SamplingPlan`; `judge` may end it."""
     contexts = [block.column for block in features.layout.side("context")]
     groups = {TABLES[side]: tuple(name for name, *_ in attributes(features, side)) for side in IDS}
     plan = SamplingPlan(
@@ -83,23 +85,31 @@ def run(
         **limits,
     )
     # chains of different seeds find different modes
-    fit, samples = sample(spark, [replace(plan, sampler=replace(sampler, seed=sampler.seed + 1_000_003 * number)) for number in range(chains)])
-    Folder(fit.model).write_json("scorer.json", _facts(features, relations, sampler, samples))
-    features.save(fit.model)
+    fit, samples = sample(
+        spark, [replace(plan, sampler=replace(sampler, seed=sampler.seed + 1_000_003 * number)) for number in range(chains)], judge
+    )
+    sides = [{"name": side.name, "by_id": side.by_id, "absent": relations.absent[side.name]} for side in relations.sides]
+    write_model(fit.model, features, sides, sampler.rank, samples, sampler.levels, "probit", sampler.clip)
     return fit
 
 
-def _facts(features: FeatureSet, relations: Relations, sampler: FMSampler, samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `FMScorer` and, for recommendations by the mean score, `recspark.models.scorer.Scorer` must know."""
-    sides = [{"name": side.name, "by_id": side.by_id, "absent": relations.absent[side.name]} for side in relations.sides]
+def write_model(
+    folder: str, features: FeatureSet, sides: list[dict[str, Any]], rank: int, samples: list[dict[str, Any]], levels: tuple[float, ...],
+    link: str,
+    clip: tuple[float, float] | None, rows: bool = False,
+) -> None:  # fmt: skip
+    """What a folder needs beside its tables: for `recspark.models.fm_scorer` and, where they are of entities, for
+    `recspark.models.scorer.Scorer`, which makes lists by the mean score."""
     response: dict[str, Any] = {"kernel": "linear"}
-    if sampler.ordered:
-        response = {"kernel": "ordered", "cuts": np.mean([each["cuts"] for each in samples], axis=0).tolist(), "levels": list(sampler.levels)}
+    if levels:
+        response = {"kernel": "ordered", "cuts": np.mean([each["cuts"] for each in samples], axis=0).tolist(), "levels": list(levels)}
+        response = response if link == "probit" else {"kernel": "sigmoid", "low": levels[0], "high": levels[1]}
     text = {TABLES[side]: dict(features.tables.train.dtypes)[key] == "string" for side, key in IDS.items()}
     mean = float(np.mean([each["offset"] for each in samples]))
-    scorer = {"rank": sampler.rank * len(samples), "mean": mean, "level": mean, "biased": True, "response": response, "text_ids": text}
-    scorer |= {"clip": list(sampler.clip), "cold": "mean", "stamp": uuid.uuid4().hex}
-    return scorer | {"fm": fm_scorer.facts(sides, samples, sampler.levels, sampler.clip)}
+    scorer = {"rank": rank * len(samples), "mean": mean, "level": mean, "biased": True, "response": response, "text_ids": text}
+    scorer |= {"clip": clip and list(clip), "cold": "mean", "stamp": uuid.uuid4().hex}
+    Folder(folder).write_json("scorer.json", scorer | {"fm": fm_scorer.facts(sides, samples, levels, link, clip, rows)})
+    features.save(folder)
 
 
 class FMColumns(Configurable):
@@ -141,8 +151,19 @@ class FMModel(FMColumns, FactorModel):
         return self
 
     @property
+    def is_of_rows(self) -> bool:
+        """Whether rows are scored from the parameters of their features: then there are no vectors of users and items, and no lists."""
+        return self._facts["fm"]["rows"]
+
+    @property
     def tables(self) -> tuple[str, ...]:
-        return tuple(side["name"] for side in self._facts["fm"]["sides"])
+        """The names of the tables that a saved model is made of."""
+        return ("parameters", "sides", "ids") if self.is_of_rows else tuple(side["name"] for side in self._facts["fm"]["sides"])
+
+    @property
+    def scorer(self) -> StoredScorer | None:
+        """See `FactorModel.scorer`; None for a model of rows, which has no users and items."""
+        return None if self.is_of_rows else super().scorer
 
     files = ("scorer.json", "layout.json")
 
@@ -158,8 +179,11 @@ class FMModel(FMColumns, FactorModel):
         past = [block.name for block in layout.side("context") if block.group.key]
         if past and tables is None:
             raise RecsparkError(f"group {past[0]!r} looks into the rows that trained: call bind(train) on a loaded model first")
-        contexts = [F.col(f"`{block.column}`") for block in layout.side("context")]
-        framed = with_context(dataset, layout, tables or Tables(dataset.limit(0), None, None))
+        tables = tables or Tables(dataset.limit(0), None, None)
+        if self.is_of_rows:
+            framed, contexts = FeatureSet(layout, tables).context_rows(dataset), ["_context.columns", "_context.values"]
+        else:
+            framed, contexts = with_context(dataset, layout, tables), [F.col(f"`{block.column}`") for block in layout.side("context")]
         return framed.withColumn("_predicted", self._predictor()(*IDS.values(), *contexts))
 
     def _predictor(self) -> Any:

@@ -45,6 +45,7 @@ class FMSampler:
 
     @property
     def ordered(self) -> bool:
+        """Whether ratings are levels with cuts between them."""
         return len(self.levels) > 0
 
     def begin(self, relations: Relations) -> dict[str, Any]:
@@ -80,7 +81,8 @@ class FMSampler:
             key = self._keys(iteration, side, 10 + number)[0]
             around, own_precision = _split(precision), _split(group_precision)
             gibbs.draw_features(
-                csc["indptr"], csc["entities"], csc["values"], vectors, weights, residual, residual_bias, *around, *own_precision, np.float32(self.noise), key, self.rank
+                csc["indptr"], csc["entities"], csc["values"], vectors, weights, residual, residual_bias, *around, *own_precision,
+                np.float32(self.noise), key, self.rank
             )
             prior |= {f"factors-{group}": vectors, f"bias-{group}": weights}
         means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
@@ -106,7 +108,8 @@ class FMSampler:
         return draw.gamma((1 + n) / 2, 2 / (1 + squares))
 
     def draw_block(
-        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int, threads: int
+        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
+        threads: int
     ) -> tuple[State, dict[str, float]]:
         """New vectors of a block's entities, and what they leave of its ratings."""
         state = {"factors": np.array(own["factors"]), "bias": np.array(own["bias"])}
@@ -114,7 +117,16 @@ class FMSampler:
             gibbs.draw_entities,
             np.diff(rows["indptr"]) + ENTITY_WORK,
             threads,
-            *(rows["indptr"], rows["places"], rows["values"], table["factors"], table["bias"], state["factors"], state["bias"]),
+            *(
+                rows["indptr"],
+                rows["places"],
+                rows["values"],
+                rows["weights"],
+                table["factors"],
+                table["bias"],
+                state["factors"],
+                state["bias"],
+            ),
             *(prior["factors"], prior["bias"], *_split(prior["precision"]), np.float32(shared["alpha"]), shared["offset"]),
             *(np.float32(self.noise), self._keys(iteration, side, 0), first, self._cuts(shared), self.rank),
         )
@@ -140,7 +152,9 @@ class FMSampler:
         errors = rows["values"] - np.clip(mean, *self.clip)
         return mean, {f"{role}_error": float(errors @ errors), f"{role}_weight": float(n)}
 
-    def close(self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int) -> tuple[dict[str, Any], dict[str, float]]:
+    def close(
+        self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int
+    ) -> tuple[dict[str, Any], dict[str, float]]:
         """New precision, offset and cuts; RMSE of the scores that were just drawn, and of the mean prediction for watched rows.
 
         Raises
@@ -153,19 +167,23 @@ class FMSampler:
                 f"iteration {iteration} has no numbers to go on with ({sums['failed']} systems failed): lower initStd, or raise regParam with solver als"
             )
         draw = np.random.default_rng((self.seed, iteration, 1))
-        metrics = {f"{key.removesuffix('_error')}_rmse": float(np.sqrt(sums[key] / sums[key.replace("_error", "_weight")])) for key in sums if key.endswith("_error")}
-        n, square = relations.rows, max(sums["left_square"], 1e-9)
-        metrics["objective"] = square / n
+        metrics = {
+            f"{key.removesuffix('_error')}_rmse": float(np.sqrt(sums[key] / sums[key.replace("_error", "_weight")]))
+            for key in sums
+            if key.endswith("_error")
+        }
+        n, weight, square = relations.rows, max(relations.weight, 1e-9), max(sums["left_square"], 1e-9)
+        metrics["objective"] = square / weight
         if self.ordered:
             return shared | {"cuts": _draw_cuts(draw, sums["counts"], shared["cuts"]) if len(self.levels) > 2 else shared["cuts"]}, metrics
-        metrics["train_rmse"] = float(np.sqrt(square / n))
+        metrics["train_rmse"] = float(np.sqrt(square / weight))
         alpha = draw.gamma((1 + n) / 2, 2 / (1 + square)) if self.noise else 1.0
-        offset = shared["offset"] + sums["left"] / n + self.noise * draw.standard_normal() / np.sqrt(alpha * n)
+        offset = shared["offset"] + sums["left"] / weight + self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
         return {"offset": float(offset), "alpha": float(alpha), "cuts": []}, metrics
 
     def export(self, side: str, samples: list[State]) -> State:
-        """``features``: the vectors of all samples one after the other, over the root of their number, so that a product is a mean of products; ``bias``
-        their mean; ``biases`` of each."""
+        """``features``: the vectors of all samples one after the other, over the root of their number, so that a product is a mean of
+        products; ``bias`` their mean; ``biases`` of each."""
         scale = np.float32(1 / np.sqrt(len(samples)))
         biases = np.stack([sample["bias"] for sample in samples], axis=1)
         features = np.concatenate([sample["factors"][:, : self.rank] for sample in samples], axis=1) * scale
@@ -179,7 +197,8 @@ class FMSampler:
 
 
 def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float]) -> list[float]:
-    """Metropolis steps on the first cut and the logarithms of the gaps, latent values integrated out; each as long as its own curvature asks for."""
+    """Metropolis steps on the first cut and the logarithms of the gaps, latent values integrated out; each as long as its own curvature
+    asks for."""
 
     def placed(at: np.ndarray) -> np.ndarray:
         return np.cumsum(np.append(at[0], np.exp(at[1:])))

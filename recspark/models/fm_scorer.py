@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
-from scipy.special import ndtr
 
 from recspark.data.folder import Folder
+from recspark.engine.storage import Store
+from recspark.features.groups import IDS
+from recspark.features.layout import Layout
+from recspark.kernels.anova import Parameters, Sparse
 from recspark.kernels.gibbs import sample_scores
+from recspark.models.fm_joined import TABLES, join
+from recspark.models.fm_rows import LINKS, parameters_of, scores
 
 #: scores that are held at once: rows times samples
 HELD_SCORES = 1 << 23
@@ -20,11 +26,50 @@ HELD_SCORES = 1 << 23
 
 @dataclass(frozen=True)
 class Predictions:
-    """Means over samples, float64: of ratings; their standard deviation, noise included; (rows, levels) probabilities of an ordered model."""
+    """Means over samples, float64: of ratings; their standard deviation, noise included; (rows, levels) probabilities of an ordered
+    model."""
 
     mean: np.ndarray
     stdev: np.ndarray
     probabilities: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """From scores (rows, samples) to predictions.
+
+    alphas, cuts
+        Of each sample: the precision of a rating, and of a model of levels the cuts (samples, levels - 1), under `link`.
+    clip
+        The range of ratings; None where scores are no ratings.
+    """
+
+    alphas: np.ndarray
+    cuts: np.ndarray
+    levels: np.ndarray
+    link: str
+    clip: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Answer:
+        """Read what `facts` wrote."""
+        alphas, cuts = (np.array([sample[key] for sample in facts["samples"]], float) for key in ("alpha", "cuts"))
+        return cls(alphas, cuts, np.array(facts["levels"], float), facts["link"], tuple(facts["clip"]) if facts["clip"] else None)
+
+    def __call__(self, scores: np.ndarray) -> Predictions:
+        """Means over samples, of ratings or of probabilities."""
+        if not len(self.levels):
+            mean = scores.mean(axis=1)
+            return Predictions(
+                np.clip(mean, *self.clip) if self.clip else mean, np.sqrt(scores.var(axis=1) + np.mean(1 / self.alphas)), None
+            )
+        # P(level > l) of each sample, averaged
+        below = LINKS[self.link]
+        above = np.stack([1 - below(self.cuts[:, cut] - scores).mean(axis=1) for cut in range(len(self.levels) - 1)], axis=1)
+        edges = np.concatenate([np.ones((len(scores), 1)), above, np.zeros((len(scores), 1))], axis=1)
+        probabilities = np.maximum(edges[:, :-1] - edges[:, 1:], 0)
+        mean = probabilities @ self.levels
+        return Predictions(mean, np.sqrt(np.maximum(probabilities @ self.levels**2 - mean**2, 0)), probabilities)
 
 
 @dataclass(frozen=True)
@@ -35,8 +80,8 @@ class FMScorer:
         Of each side that rows name by id; None where they name positions.
     starts
         First place of each side; its last place stands for what training has not seen, an average entity.
-    offsets, alphas, cuts
-        Of each sample: w0, the precision of a rating, and of an ordered model the cuts (samples, levels - 1).
+    offsets
+        w0 of each sample.
     """
 
     ids: tuple[pd.Index | None, ...]
@@ -44,10 +89,7 @@ class FMScorer:
     table: np.ndarray
     biases: np.ndarray
     offsets: np.ndarray
-    alphas: np.ndarray
-    cuts: np.ndarray
-    levels: np.ndarray
-    clip: tuple[float, float]
+    answer: Answer
 
     @classmethod
     def load(cls, folder: str) -> FMScorer:
@@ -66,16 +108,16 @@ class FMScorer:
         samples = facts["samples"]
         scaled = np.concatenate(tables).astype(np.float32) * np.float32(np.sqrt(len(samples)))
         starts = np.cumsum([0, *(len(table) for table in tables)])
-        shared = (np.array([sample[key] for sample in samples], float) for key in ("offset", "alpha", "cuts"))
-        return cls(tuple(ids), starts, scaled, np.concatenate(biases), *shared, np.array(facts["levels"], float), tuple(facts["clip"]))
+        offsets = np.array([sample["offset"] for sample in samples])
+        return cls(tuple(ids), starts, scaled, np.concatenate(biases), offsets, Answer.of(facts))
 
     def predict(self, *columns: np.ndarray) -> Predictions:
         """Predictions of rows: a column a side, of ids or positions (-1: none)."""
         places = np.stack([self._places(side, column) for side, column in enumerate(columns)], axis=1)
         held = max(1, HELD_SCORES // len(self.offsets))
-        parts = [self._of_scores(self._scores(places[low : low + held])) for low in range(0, len(places), held)]
-        parts = parts or [self._of_scores(np.empty((0, len(self.offsets))))]
-        probabilities = np.concatenate([part.probabilities for part in parts]) if len(self.levels) else None
+        parts = [self.answer(self._scores(places[low : low + held])) for low in range(0, len(places), held)]
+        parts = parts or [self.answer(np.empty((0, len(self.offsets))))]
+        probabilities = None if parts[0].probabilities is None else np.concatenate([part.probabilities for part in parts])
         return Predictions(np.concatenate([part.mean for part in parts]), np.concatenate([part.stdev for part in parts]), probabilities)
 
     def _places(self, side: int, column: np.ndarray) -> np.ndarray:
@@ -89,24 +131,47 @@ class FMScorer:
         sample_scores(0, len(places), np.ascontiguousarray(places), self.table, self.biases, self.offsets, rank, out)
         return out
 
-    def _of_scores(self, scores: np.ndarray) -> Predictions:
-        if not len(self.levels):
-            mean = scores.mean(axis=1)
-            return Predictions(np.clip(mean, *self.clip), np.sqrt(scores.var(axis=1) + np.mean(1 / self.alphas)), None)
-        # P(level > l) of each sample, averaged
-        above = np.stack([1 - ndtr(self.cuts[:, cut] - scores).mean(axis=1) for cut in range(len(self.levels) - 1)], axis=1)
-        edges = np.concatenate([np.ones((len(scores), 1)), above, np.zeros((len(scores), 1))], axis=1)
-        probabilities = np.maximum(edges[:, :-1] - edges[:, 1:], 0)
-        mean = probabilities @ self.levels
-        return Predictions(mean, np.sqrt(np.maximum(probabilities @ self.levels**2 - mean**2, 0)), probabilities)
+
+@dataclass(frozen=True)
+class RowScorer:
+    """Parameters of a model of rows (`recspark.models.fm_joined`), and the rows of users and items that join the contexts."""
+
+    layout: Layout
+    sides: dict[str, tuple[pd.Index, Sparse]]
+    samples: tuple[Parameters, ...]
+    answer: Answer
+
+    @classmethod
+    def load(cls, folder: str) -> RowScorer:
+        """Read the entries, the layout and ``scorer.json`` of `folder`, a path or a URI."""
+        store = Store(folder)
+        found = store.load("parameters")
+        ids = {side: pd.Index(store.load_table(f"ids/{TABLES[side]}")["id"].to_pandas()) for side in IDS}
+        sides = {side: (ids[side], Sparse(**store.load(f"sides/{TABLES[side]}"))) for side in IDS}
+        samples = tuple(parameters_of(found, sample) for sample in range(len(found["w0"])))
+        return cls(Layout.load(folder), sides, samples, Answer.of(store.read_json("scorer.json")["fm"]))
+
+    def predict(self, users: np.ndarray, items: np.ndarray, columns: pd.Series, values: pd.Series) -> Predictions:
+        """Predictions of rows: ids, and the lists of columns and values of their contexts."""
+        lists = (pa.chunked_array([pa.array(columns, pa.list_(pa.int32()))]), pa.chunked_array([pa.array(values, pa.list_(pa.float32()))]))
+        joined = join(self.sides, self.layout, pd.Series(users), pd.Series(items), *lists)
+        return self.answer(np.stack([scores(joined, sample) for sample in self.samples], axis=1))
 
 
 @lru_cache(maxsize=2)
-def load_cached(folder: str, stamp: str) -> FMScorer:
-    """`FMScorer.load` once a process; `stamp` changes when the model in `folder` does."""
-    return FMScorer.load(folder)
+def load_cached(folder: str, stamp: str) -> FMScorer | RowScorer:
+    """The scorer of a folder once a process; `stamp` changes when the model in `folder` does."""
+    is_of_rows = Folder(folder).read_json("scorer.json")["fm"]["rows"]
+    return (RowScorer if is_of_rows else FMScorer).load(folder)
 
 
-def facts(sides: list[dict[str, Any]], samples: list[dict[str, Any]], levels: tuple[float, ...], clip: tuple[float, float]) -> dict[str, Any]:
-    """What ``scorer.json`` holds under ``fm``; sides are name, by_id, absent (whether training rows lack it)."""
-    return {"sides": sides, "samples": samples, "levels": list(levels), "clip": list(clip)}
+def facts(
+    sides: list[dict[str, Any]],
+    samples: list[dict[str, Any]],
+    levels: tuple[float, ...],
+    link: str,
+    clip: tuple[float, float] | None,
+    rows: bool,
+):
+    """What ``scorer.json`` holds under ``fm``; sides are name, by_id, absent (whether training rows lack it), of a model of entities."""
+    return {"sides": sides, "samples": samples, "levels": list(levels), "link": link, "clip": clip and list(clip), "rows": rows}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,117 +10,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.ml import Model
-from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
-from scipy.special import expit, ndtr
 
 from recspark.data.folder import Folder
 from recspark.engine.crossing import on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
-from recspark.kernels import fm
+from recspark.kernels import anova
 from recspark.models.factor_model import Summary
-
-#: links from a score to a prediction
-LINKS = {"identity": lambda score: score, "probit": ndtr, "logistic": expit}
-
-
-@dataclass(frozen=True)
-class VectorFit:
-    """Hyper-parameters of a fit on sparse rows; solver mcmc, als or sgd, link a key of `LINKS`. MCMC's priors are those of `FMSampler`."""
-
-    rank: int
-    iterations: int
-    burn_in: int
-    samples: int
-    solver: str
-    link: str
-    reg: float
-    rate: float
-    stdev: float
-    linear: bool
-    intercept: bool
-    tol: float
-    seed: int
-
-    def run(self, x: csr_matrix, labels: np.ndarray, weights: np.ndarray) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
-        """Parameters by sample, ``w0 (S), w (S, columns), v (S, rank, columns), scale (columns)``, and the history."""
-        scale = column_scale(x)
-        x = csr_matrix((x.data * scale[x.indices], x.indices, x.indptr), x.shape)
-        # the order of rows is not the data's
-        order = np.lexsort((labels, x @ np.random.default_rng(0).random(x.shape[1])))
-        x, labels, weights = x[order], labels[order], weights[order]
-        kept, history = (self._descend if self.solver == "sgd" else self._draw)(x, labels, weights)
-        return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]} | {"scale": scale}, history
-
-    def _draw(self, x: csr_matrix, labels: np.ndarray, weights: np.ndarray) -> tuple[list[dict[str, np.ndarray]], list[dict[str, float]]]:
-        n, columns = x.shape
-        draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
-        csc, csr = (by_column.indptr, by_column.indices, by_column.data), (x.indptr, x.indices, x.data)
-        state = {"w0": np.array(0.0 if self.link != "identity" or not self.intercept else np.average(labels, weights=weights))}
-        state |= {"w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
-        score, q, errors, alpha = np.empty(n), np.empty(n), np.empty(n), 1.0
-        kept, history = [], []
-        for iteration in range(1, self.iterations + 1):
-            fm.scores(0, n, *csr, state["w0"], state["w"], state["v"], score)
-            errors[:] = labels - score
-            if self.link != "identity":
-                fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), errors)
-            elif noise:
-                alpha = draw.gamma((1 + n) / 2, 2 / (1 + weights @ errors**2))
-            if self.intercept:
-                width = alpha * weights.sum()
-                change = weights @ errors / weights.sum() + noise * draw.standard_normal() / np.sqrt(width)
-                state["w0"] = state["w0"] + change
-                errors -= change
-            if self.linear:
-                prior = self._prior(draw, state["w"], noise)
-                fm.draw_weights(*csc, weights, errors, state["w"], alpha, *prior, noise * draw.standard_normal(columns))
-            for factor in state["v"]:
-                prior = self._prior(draw, factor, noise)
-                fm.draw_factor(*csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns))
-            history.append({"iteration": iteration, "objective": float(weights @ errors**2 / weights.sum())})
-            if not np.isfinite(history[-1]["objective"]):
-                raise FloatingPointError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
-            if iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0 or iteration == self.iterations and not kept:
-                kept.append({key: np.array(value) for key, value in state.items()})
-        return kept, history
-
-    @property
-    def _every(self) -> int:
-        return max(1, (self.iterations - self.burn_in) // self.samples)
-
-    def _prior(self, draw: np.random.Generator, values: np.ndarray, noise: float) -> tuple[float, float]:
-        """Center and precision of parameters of one kind."""
-        if not noise:
-            return 0.0, max(self.reg, 1e-10)
-        n, mean = len(values), values.mean()
-        precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
-        return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
-
-    def _descend(self, x: csr_matrix, labels: np.ndarray, weights: np.ndarray) -> tuple[list[dict[str, np.ndarray]], list[dict[str, float]]]:
-        n, columns = x.shape
-        draw = np.random.default_rng(self.seed)
-        w0 = np.zeros(1) if self.link != "identity" or not self.intercept else np.array([np.average(labels, weights=weights)])
-        w, v = np.zeros(columns), draw.normal(0, self.stdev, (columns, self.rank))
-        squares = [np.ones_like(array) for array in (w0, w, v)]
-        if not self.intercept:
-            squares[0][:] = np.inf
-        if not self.linear:
-            squares[1][:] = np.inf
-        history: list[dict[str, float]] = []
-        for iteration in range(1, self.iterations + 1):
-            loss = fm.descend(
-                draw.permutation(n), x.indptr, x.indices, x.data, labels, weights, self.link == "logistic", self.rate, self.reg, w0, w, v, *squares
-            )
-            history.append({"iteration": iteration, "objective": float(loss / weights.sum())})
-            if not np.isfinite(loss):
-                raise FloatingPointError(f"the fit diverged at iteration {iteration} with stepSize = {self.rate:g}: lower it")
-            if iteration > 1 and abs(history[-2]["objective"] - history[-1]["objective"]) < self.tol * history[-2]["objective"]:
-                break
-        return [{"w0": w0[0], "w": w, "v": np.ascontiguousarray(v.T)}], history
+from recspark.models.fm_rows import LINKS, RowFit, fit_in_order, parameters_of, reporter, scores
+from recspark.models.metadata import read_metadata, write_metadata
 
 
 def column_scale(x: csr_matrix) -> np.ndarray:
@@ -143,22 +43,21 @@ def vector_entries(column: Column) -> list[Column]:
     return [struct["size"].alias("size"), struct["indices"].alias("indices"), struct["values"].alias("elements")]
 
 
-def fit_vectors(rows: DataFrame, work: str, settings: VectorFit) -> tuple[str, list[dict[str, float]]]:
-    """Fit on rows (size, indices, elements, label, weight); the model's folder and the history.
+def fit_vectors(rows: DataFrame, folder: str, fit: RowFit, reg: float) -> list[dict[str, float]]:
+    """Fit on rows (size, indices, elements, label, weight); the parameters go into `folder`, the history comes back.
 
     Raises
     ------
     RecsparkError
         Where there are no rows, vectors differ in size, or a label, weight or entry is not finite.
     """
-    folder = f"{work}/model-{uuid.uuid4().hex}"
-    [found] = on_partitions(rows.repartition(1), partial(_fit_rows, folder, settings))
+    [found] = on_partitions(rows.repartition(1), partial(_fit_rows, folder, fit, reg))
     if isinstance(found, str):
         raise RecsparkError(found)
-    return folder, found
+    return found
 
 
-def _fit_rows(folder: str, settings: VectorFit, batches: Iterator[pa.RecordBatch]) -> Any:
+def _fit_rows(folder: str, fit: RowFit, reg: float, batches: Iterator[pa.RecordBatch]) -> Any:
     """Worker: the fit; an error as its message, which the driver raises."""
     held = list(batches)
     if not held:
@@ -167,14 +66,16 @@ def _fit_rows(folder: str, settings: VectorFit, batches: Iterator[pa.RecordBatch
     try:
         x = sparse_matrix(table)
         labels, weights = (table[name].to_numpy().astype(np.float64) for name in ("label", "weight"))
-        if not (np.isfinite(x.data).all() and np.isfinite(labels).all() and np.isfinite(weights).all() and (weights >= 0).all()):
-            return "a label, a weight or an entry of a vector is null or not finite, or a weight is negative; filter these rows"
-        if settings.link != "identity" and not np.isin(labels, (0, 1)).all():
-            return f"the column of labels has {labels[~np.isin(labels, (0, 1))][0]:g}: FMClassifier takes 0 and 1"
-        found, history = settings.run(x, labels, weights)
+        other = labels[np.isfinite(labels) & ~np.isin(labels, (0, 1))]
+        if fit.link != "identity" and len(other):
+            return f"the column of labels has {other[0]:g}: FMClassifier takes 0 and 1"
+        scale = column_scale(x)
+        joined = anova.vectors(x.indptr, x.indices, x.data * scale[x.indices])
+        roles = np.zeros(len(labels), np.int8)
+        found, history = fit_in_order(fit, joined, labels, weights, roles, np.full(x.shape[1], reg), reporter(folder))
     except (ValueError, FloatingPointError) as error:
         return str(error)
-    Store(folder).save("parameters", **found)
+    Store(folder).save("parameters", **found, scale=scale)
     return history
 
 
@@ -210,12 +111,9 @@ def predict_vectors(folder: str, link: str, x: csr_matrix) -> np.ndarray:
     columns = len(found["scale"])
     if x.shape[1] != columns:
         raise RecsparkError(f"a vector has {x.shape[1]} columns, but the model was trained on {columns}")
-    total, score = np.zeros(x.shape[0]), np.empty(x.shape[0])
-    data = (x.data * found["scale"][x.indices]).astype(np.float64)
-    for w0, w, v in zip(found["w0"], found["w"], found["v"], strict=True):
-        fm.scores(0, len(score), x.indptr, x.indices, data, float(w0), np.asarray(w), np.asarray(v), score)
-        total += LINKS[link](score)
-    return total / len(found["w0"])
+    joined = anova.vectors(x.indptr, x.indices, x.data * found["scale"][x.indices])
+    samples = len(found["w0"])
+    return sum(LINKS[link](scores(joined, parameters_of(found, sample))) for sample in range(samples)) / samples
 
 
 class FMVectorModel(Model, MLWritable, MLReadable):
@@ -239,26 +137,30 @@ class FMVectorModel(Model, MLWritable, MLReadable):
 
     @property
     def factors(self) -> np.ndarray:
-        """Factors (samples, rank, columns) of the columns as they are in the data."""
+        """Factors (samples, rank, columns) of pairs of the columns as they are in the data."""
         found = _parameters(self.folder)
-        return found["v"] * found["scale"]
+        return found["v"][:, 0].transpose(0, 2, 1) * found["scale"]
 
     def _predicted(self, dataset: DataFrame) -> Column:
         folder, link = self.folder, Folder(self.folder).read_json("fm.json")["link"]
 
         @F.pandas_udf("double")
         def predict(size: pd.Series, indices: pd.Series, elements: pd.Series) -> pd.Series:
-            table = pa.table({"size": pa.array(size, pa.int32(), from_pandas=True), "indices": pa.array(indices, pa.list_(pa.int32()), from_pandas=True)})
+            table = pa.table(
+                {"size": pa.array(size, pa.int32(), from_pandas=True), "indices": pa.array(indices, pa.list_(pa.int32()), from_pandas=True)}
+            )
             table = table.append_column("elements", pa.array(elements, pa.list_(pa.float64())))
             return pd.Series(predict_vectors(folder, link, sparse_matrix(table)))
 
         return predict(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")))
 
     def write(self) -> MLWriter:
+        """A writer of the Params as Spark ML metadata, and of the parameters."""
         return _Writer(self)
 
     @classmethod
     def read(cls) -> MLReader:
+        """A reader of what `write` wrote."""
         return _Reader(cls)
 
 
@@ -268,7 +170,7 @@ class _Writer(MLWriter):
         self.model = model
 
     def saveImpl(self, path: str) -> None:
-        DefaultParamsWriter.saveMetadata(self.model, path, self.sparkSession)
+        write_metadata(self.model, path, self.sparkSession)
         Store(Folder(path).root).save("parameters", **Store(self.model.folder).load("parameters"))
         Folder(path).write_json("fm.json", Folder(self.model.folder).read_json("fm.json"))
 
@@ -279,7 +181,7 @@ class _Reader(MLReader):
         self.cls = cls
 
     def load(self, path: str) -> FMVectorModel:
-        metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
+        metadata = read_metadata(path)
         model = self.cls(folder=Folder(path).root)
         model._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(model, metadata)

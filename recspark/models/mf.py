@@ -52,7 +52,8 @@ class MatrixFactorization(Factorization):
     maxIter = Hyperparameter(int, 20, "largest number of epochs", at_least(1))
     stepSize = Hyperparameter(float, 0.02, "learning rate of the first epoch", above(0))
     schedule = Hyperparameter(
-        str, "constant", "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t", one_of(*SCHEDULES)
+        str, "constant", "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t",
+        one_of(*SCHEDULES)
     )
     decay = Hyperparameter(float, 0.1, "of the learning rate, where schedule is not constant", between(0, 1))
     optimizer = Hyperparameter(str, "sgd", "adagrad keeps one sum of squares a row, adam moments of every number", one_of(*OPTIMIZERS))
@@ -62,13 +63,17 @@ class MatrixFactorization(Factorization):
     itemRegParam = Hyperparameter(float, None, "L2 penalty of item factors; regParam where not set", at_least(0))
     biasRegParam = Hyperparameter(float, 0.01, "L2 penalty of biases", at_least(0))
     regPower = Hyperparameter(
-        float, None, "L2 penalties of an id count n^regPower times, n its ratings; not set: 1, as one is paid with every rating, for batchSize 0: 0", between(0, 1)
+        float, None,
+        "L2 penalties of an id count n^regPower times, n its ratings; not set: 1, as one is paid with every rating, for batchSize 0: 0",
+        between(0, 1)
     )
     l1RegParam = Hyperparameter(float, 0.0, "L1 penalty of factors, by proximal steps", at_least(0))
     biasL1RegParam = Hyperparameter(float, 0.0, "L1 penalty of biases, by proximal steps", at_least(0))
     center = Hyperparameter(bool, True, "add the mean rating to every score (sigmoid: the score whose prediction it is)")
     biases = Hyperparameter(bool, True, "fit a bias of every user and item")
-    kernel = Hyperparameter(str, "linear", "from score to rating; sigmoid and rbf stay inside the range of the training ratings", one_of(*KERNELS))
+    kernel = Hyperparameter(
+        str, "linear", "from score to rating; sigmoid and rbf stay inside the range of the training ratings", one_of(*KERNELS)
+    )
     gamma = Hyperparameter(float, None, "scale of the rbf kernel; 1 / rank where not set", above(0))
     loss = Hyperparameter(str, "squared", "logistic is for ratings 0 and 1, bpr for preferences", one_of(*LOSSES))
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
@@ -89,7 +94,9 @@ class MatrixFactorization(Factorization):
                 if self.getOrDefault(name) != only:
                     raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be {only!r}")
             if self._watched or self.getValidationCol():
-                raise ConfigError("validation rows are not allowed with loss = 'bpr': its scores are no ratings; watch the ranking metrics of evaluate")
+                raise ConfigError(
+                    "validation rows are not allowed with loss = 'bpr': its scores are no ratings; watch the ranking metrics of evaluate"
+                )
 
     def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
         # BPR compares items with each other, so no two of them may live apart

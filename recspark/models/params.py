@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyspark.ml.param import Param, Params
 
@@ -16,6 +16,8 @@ class Hyperparameter(Param):
     >>> class ALS(Configurable):
     ...     rank = Hyperparameter(int, 10, "number of factors", at_least(1))
     """
+
+    name: str
 
     def __init__(self, type: type, default: Any, doc: str, check: Check | None = None) -> None:
         self.option = Option(type, default, doc, check)
@@ -31,6 +33,10 @@ class Hyperparameter(Param):
 class Configurable(Params):
     """Params with keyword construction, and ``getRank``/``setRank`` for every Hyperparameter ``rank``."""
 
+    if TYPE_CHECKING:  # getRank and setRank, which __init_subclass__ adds
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
@@ -38,7 +44,9 @@ class Configurable(Params):
                 title = name[0].upper() + name[1:]
                 setattr(cls, f"get{title}", _getter(value.name))
                 setattr(cls, f"set{title}", _setter(value.name))
-        keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=p.option.default) for name, p in cls.hyperparameters().items()]
+        keywords = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=p.option.default) for name, p in cls.hyperparameters().items()
+        ]
         cls.__signature__ = inspect.Signature(keywords)
 
     def __init__(self, **values: Any) -> None:

@@ -9,23 +9,28 @@ hands, so a lost task runs again. What a block is, and what a worker holds: `rec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_type
+from pyspark.sql.pandas.types import from_arrow_schema, from_arrow_type
 from pyspark.sql.types import ArrayType, DataType, FloatType, StructField, StructType
 
 from recspark.config import Option, at_least
 from recspark.data.folder import Folder
 from recspark.engine.blocks import other
 from recspark.engine.crossing import map_partitions
+from recspark.engine.scan import files_schema, map_files
+from recspark.engine.session import parallelism, task_cpus
 from recspark.models.lists import PAIRS, Question
 
 #: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s
 BLOCK_LISTS = 20_000
+
+#: what users are known to have rated
+Seen: TypeAlias = DataFrame | str | Sequence[str]
 
 _LENGTH = Option(int, None, "length of a list", at_least(1))
 
@@ -34,19 +39,24 @@ class Recommendations:
     """The lists of a factor model. The recommend methods have the names and results of ``pyspark.ml.recommendation.ALSModel``.
 
     All are exact. Of equal scores the lower id comes first. A list is shorter than asked for where there are fewer candidates. No pair
-    in `seen` (a DataFrame with the model's user and item columns) is recommended; where it is not given, nothing is left out, as in
-    MLlib. `candidates` and `blocked` (DataFrames with a column of ids, which the driver collects) say what may and what may not be on
-    a list. Row order and partitioning of all inputs don't matter.
+    in `seen` is recommended: a DataFrame with the model's user and item columns, or the path or URI of Parquet files with them, or several,
+    which workers read three times as fast. Where it is not given, nothing is left out, as in MLlib. `candidates` and `blocked` (DataFrames
+    with a column of ids, which the driver collects) say what may and what may not be on a list. Row order and partitioning of all inputs
+    don't matter.
     """
 
+    if TYPE_CHECKING:  # the Params, tables and scorer of the model that it is mixed into
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def recommendForAllUsers(
-        self, numItems: int, *, seen: DataFrame | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+        self, numItems: int, *, seen: Seen | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
     ) -> DataFrame:
         """The best `numItems` items of every user: ``userCol, recommendations array<struct<itemCol, rating float>>``."""
         return self._recommended("users", numItems, None, seen, candidates, blocked)
 
     def recommendForAllItems(
-        self, numUsers: int, *, seen: DataFrame | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+        self, numUsers: int, *, seen: Seen | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
     ) -> DataFrame:
         """The best `numUsers` users of every item: ``itemCol, recommendations array<struct<userCol, rating float>>``."""
         return self._recommended("items", numUsers, None, seen, candidates, blocked)
@@ -56,7 +66,7 @@ class Recommendations:
         dataset: DataFrame,
         numItems: int,
         *,
-        seen: DataFrame | None = None,
+        seen: Seen | None = None,
         candidates: DataFrame | None = None,
         blocked: DataFrame | None = None,
         fallback: bool = False,
@@ -77,7 +87,7 @@ class Recommendations:
         dataset: DataFrame,
         numUsers: int,
         *,
-        seen: DataFrame | None = None,
+        seen: Seen | None = None,
         candidates: DataFrame | None = None,
         blocked: DataFrame | None = None,
     ) -> DataFrame:
@@ -98,21 +108,23 @@ class Recommendations:
 
     def _recommended(self, side, n, subset, seen, candidates, blocked) -> DataFrame:
         question = self._question(side, other(side), n, subset is not None, candidates, blocked)
-        rows = [] if subset is None else [self._asked(question, subset)]
-        return _answer(question, rows if seen is None else [*rows, self._seen(question, seen)])
+        asked = [] if subset is None else [_scattered(question, self._asked(question, subset))]
+        return _answer(question, asked if seen is None else [*asked, self._scattered_seen(question, seen)])
 
     def _similar(self, side: str, ids: DataFrame | Sequence[Any] | None, n: int) -> DataFrame:
         question = self._question(side, side, n, ids is not None)
         if ids is not None and not isinstance(ids, DataFrame):
             schema = StructType([StructField(self._id_column(side), self._id_type(side))])
             ids = SparkSession.getActiveSession().createDataFrame([(id,) for id in ids], schema)
-        return _answer(question, [] if ids is None else [self._asked(question, ids)])
+        return _answer(question, [] if ids is None else [_scattered(question, self._asked(question, ids))])
 
     def _fallback(self, n, dataset, seen, candidates, blocked) -> DataFrame:
         """Lists of the users in `dataset` that the model does not know: by joins, as they are few."""
         question = self._question("users", "items", n, True, candidates, blocked)
         asked, known = self._asked(question, dataset), self._table("users").select(F.col("id").alias("dst"))
         cold = asked.select("dst").dropna().distinct().join(known, "dst", "left_anti")
+        if seen is not None and not isinstance(seen, DataFrame):
+            seen = SparkSession.getActiveSession().read.parquet(*_places(seen))
         pairs = asked if seen is None else self._seen(question, seen)
         rows = cold.join(pairs, "dst", "left").groupBy("dst").agg(F.collect_set("src").alias("seen"))
         owner = StructField(self.getUserCol(), rows.schema["dst"].dataType, False)
@@ -126,11 +138,11 @@ class Recommendations:
         name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
         entry = StructType([StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())])
         schema = StructType([StructField(self._id_column(side), self._id_type(side), False), StructField(name, ArrayType(entry))])
-        cores = spark.sparkContext.defaultParallelism
+        cores = parallelism(spark)
         blocks = cores * max(1, -(-self._stored(side).count_rows() // (cores * BLOCK_LISTS)))
-        threads = int(spark.conf.get("spark.task.cpus", "1"))
-        chosen = (self._collected(ranked, ids) for ids in (candidates, blocked))
-        return Question(self.scorer, side, ranked, n, subset, *chosen, blocks, threads, schema)
+        threads = task_cpus(spark)
+        allowed, barred = (self._collected(ranked, ids) for ids in (candidates, blocked))
+        return Question(self.scorer, side, ranked, n, subset, allowed, barred, blocks, threads, schema)
 
     def _asked(self, question: Question, dataset: DataFrame) -> DataFrame:
         """Rows (dst, null) of the ids in `dataset`."""
@@ -141,6 +153,16 @@ class Recommendations:
         """Rows (dst, src) of what was seen; a row with a null says nothing."""
         sides = {"dst": question.side, "src": question.ranked}
         return pairs.select(*(self._checked_id(pairs, self._id_column(side)).alias(name) for name, side in sides.items())).dropna()
+
+    def _scattered_seen(self, question: Question, seen: Seen) -> DataFrame:
+        if isinstance(seen, DataFrame):
+            return _scattered(question, self._seen(question, seen))
+        spark, columns = SparkSession.getActiveSession(), {"dst": self._id_column(question.side), "src": self._id_column(question.ranked)}
+        for place in _places(seen):
+            empty = spark.createDataFrame([], from_arrow_schema(files_schema(place)))
+            for column in columns.values():
+                self._checked_id(empty, column)
+        return map_files(spark, _places(seen), columns, question.scatter, PAIRS)
 
     def _collected(self, side: str, ids: DataFrame | None) -> np.ndarray | None:
         if ids is None:
@@ -160,13 +182,22 @@ class Recommendations:
         return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
 
 
-def _answer(question: Question, rows: list[DataFrame]) -> DataFrame:
-    """The lists, from `rows` (dst, src) of any order: one shuffle of what was scattered, none where there are no rows."""
-    blocks, partitions = question.blocks, 1 if rows else question.blocks
+def _places(seen: str | Sequence[str]) -> list[str]:
+    return [seen] if isinstance(seen, str) else list(seen)
+
+
+def _scattered(question: Question, rows: DataFrame) -> DataFrame:
+    """`PAIRS` of rows (dst, src)."""
+    return map_partitions(rows, question.scatter, PAIRS)
+
+
+def _answer(question: Question, pairs: list[DataFrame]) -> DataFrame:
+    """The lists, from `PAIRS` of any order: one shuffle of what was scattered, none where there is none."""
+    blocks, partitions = question.blocks, 1 if pairs else question.blocks
     numbers = SparkSession.getActiveSession().range(0, blocks, 1, partitions)
     # every block has a row, so that each one is seen to
     scattered = numbers.select(F.col("id").cast("int").alias("block"), F.lit(b"").alias("pairs"))
-    for each in rows:
-        scattered = scattered.unionAll(map_partitions(each, question.scatter, PAIRS))
-    placed = scattered.repartitionById(blocks, "block") if rows else scattered
+    for each in pairs:
+        scattered = scattered.unionAll(each)
+    placed = scattered.repartitionById(blocks, "block") if pairs else scattered
     return placed.mapInArrow(question.lists, question.schema)

@@ -60,10 +60,12 @@ class ALSRows:
 
     @property
     def weighted(self) -> bool:
+        """Whether ratings have weights."""
         return self.solver.implicit or self.given_weights
 
     @property
     def biased(self) -> bool:
+        """Whether rows have biases."""
         return self.solver.biased
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -76,15 +78,18 @@ class ALSRows:
         return targets.astype(np.float32), excess.astype(np.float32)
 
     def start(self, side: str, first: int, n: int) -> State:
+        """Rows to begin with, for ids that training has not seen."""
         return self.solver.start(side, first, np.zeros(n, np.int64))
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
+        """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
         n_fixed = len(fixed["bias"])
         given = (np.arange(n_fixed), fixed["factors"], fixed["bias"])
         source = self.solver.start(other(side), 0, np.zeros(n_fixed, np.int64), given)
         return self.solver.step(side, Block(csr, ALL_ROWS), source, own, threads)[0]
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
+        """Columns features and bias of a model, from solved rows."""
         return self.solver.export(side, Block(csr, ALL_ROWS), state, n_other)
 
 
@@ -110,27 +115,33 @@ class SGDRows:
 
     @property
     def weighted(self) -> bool:
+        """Whether ratings have weights."""
         return self.given_weights
 
     @property
     def biased(self) -> bool:
+        """Whether rows have biases."""
         return self.solver.biased
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """What is fitted, and with which weights, for ratings as they are given."""
         return ratings, np.ones_like(ratings) if weights is None else weights
 
     def start(self, side: str, first: int, n: int) -> State:
+        """Rows to begin with, for ids that training has not seen."""
         return self.solver.start(side, first, np.zeros(n, np.int64))
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
+        """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
         return self.solver.solve_rows(side, csr, fixed, own, self.epochs, self.rate, threads)
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
+        """Columns features and bias of a model, from solved rows."""
         return self.solver.export(side, Block(csr, ALL_ROWS), state, n_other)
 
 
 #: by the kind that a model's facts name
-SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], RowSolver]] = {"als": ALSRows.from_facts, "sgd": SGDRows.from_facts}
+SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], Any]] = {"als": ALSRows.from_facts, "sgd": SGDRows.from_facts}
 
 
 def row_solver(facts: Mapping[str, Any], epochs: int, rate: float | None) -> RowSolver:

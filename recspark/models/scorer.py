@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -11,6 +10,8 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 from scipy.special import ndtr
+
+from recspark.data.folder import Folder
 
 COLD_START = ("mean", "nan", "drop")
 
@@ -53,6 +54,7 @@ class Response:
     levels: tuple[float, ...] = ()
 
     def __call__(self, score: np.ndarray) -> np.ndarray:
+        """The ratings of scores."""
         if self.kernel == "linear":
             return score
         if self.kernel == "ordered":
@@ -82,12 +84,11 @@ class Scorer:
     @classmethod
     def load(cls, folder: str) -> Scorer:
         """Read the model tables in `folder`, a path or a URI."""
-        fs, base = pafs.FileSystem.from_uri(folder)
-        with fs.open_input_stream(f"{base}/scorer.json") as stream:
-            facts = json.loads(stream.read())
+        place = Folder(folder)
+        facts = place.read_json("scorer.json")
         response = Response(**facts.get("response", {}))
-        sides = {side: _side(*_read_table(fs, f"{base}/{side}"), facts["biased"], response) for side in ("users", "items")}
-        return cls(**sides, **{key: facts[key] for key in ("mean", "level", "biased", "clip", "cold")}, response=response)
+        users, items = (_side(*_read_table(place.fs, place.at(side)), facts["biased"], response) for side in ("users", "items"))
+        return cls(users, items, *(facts[key] for key in ("mean", "level", "biased", "clip", "cold")), response)
 
     def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:
         """float32 predictions of pairs of ids."""
@@ -132,10 +133,12 @@ class StoredScorer:
 
     @property
     def user_ids(self) -> np.ndarray:
+        """Ids of users in position order."""
         return self._loaded.users.ids
 
     @property
     def item_ids(self) -> np.ndarray:
+        """Ids of items in position order."""
         return self._loaded.items.ids
 
     def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:

@@ -59,6 +59,7 @@ class SGDSolver:
 
     @property
     def sweep(self) -> str:
+        """The kind of an iteration, as `recspark.engine.sweeps` names it."""
         return "strata" if self.batch else "simultaneous"
 
     def start(self, side: str, first: int, counts: np.ndarray, given: Given | None = None) -> State:
@@ -81,7 +82,7 @@ class SGDSolver:
     ) -> tuple[State, State, dict[str, float]]:
         """An epoch over the cells of a user block and an item block, by `_stages`."""
         rules, entries = self._rules(iteration), Entries(cells.users, cells.items, cells.values, cells.weights)
-        sides = tuple(self._rows(state, padded=self._in_registers) for state in (users, items))
+        sides = self._rows(users, padded=self._in_registers), self._rows(items, padded=self._in_registers)
         seed = (self.seed, iteration, *pair)
         descend = self._descend_pairs if self.loss == "bpr" else self._descend_cell
 
@@ -140,7 +141,9 @@ class SGDSolver:
             # the full gradient pays the penalty once, beside the mean cost
             fresh["scale"] = fresh["scale"] * (self.weight / np.maximum(counts, 1)).astype(np.float32)
         rows = self._rows(fresh, padded=False)
-        source = Rows(np.ascontiguousarray(fixed["factors"]), fixed["bias"], fixed["bias"], _EMPTY, np.empty((0, 2, 0), np.float32), fixed["bias"])
+        source = Rows(
+            np.ascontiguousarray(fixed["factors"]), fixed["bias"], fixed["bias"], _EMPTY, np.empty((0, 2, 0), np.float32), fixed["bias"]
+        )
         rules = self._rules(1)._replace(rate=float(rate))
         over_rows(sgd.descend_rows, csr.work, threads, *_entries(csr), epochs, rules, source, rows, self.penalty[side])
         return {"factors": rows.factors, "bias": rows.bias}
@@ -173,7 +176,8 @@ class SGDSolver:
     def _rules(self, iteration: int) -> Rules:
         names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
         scale = (float(self.mean), float(self.low), float(self.high), float(self.gamma))
-        return Rules(*(known.index(name) for known, name in names), *scale, self.rate_at(iteration), bool(self.biased), bool(self.nonnegative), self.rank)
+        kernel, loss, optimizer = (known.index(name) for known, name in names)
+        return Rules(kernel, loss, optimizer, *scale, self.rate_at(iteration), bool(self.biased), bool(self.nonnegative), self.rank)
 
     def rate_at(self, iteration: int) -> float:
         """The step size of an epoch, counted from 1."""
@@ -200,7 +204,8 @@ def _entries(csr: CSR) -> tuple[np.ndarray, ...]:
 
 
 def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:
-    """Lists of areas that share no row: threads take one area each, and its visits one after the other; the order is drawn anew for every epoch.
+    """Lists of areas that share no row: threads take one area each, and its visits one after the other; the order is drawn anew for every
+    epoch.
 
     User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step s - 1. An area is a square of
     visits, as wide as there is work for all threads: a core meets the rows that it has in its cache, and waits for the others as seldom as

@@ -95,5 +95,5 @@ def _written(work: str, kind: str, tables: Mapping[str, pa.Table]) -> str:
         # whole or not there: a fit beside this one may start from the same
         staged = f"{name}.{uuid.uuid4().hex[:8]}"
         write_start(place.path(staged), *(tables[side] for side in SIDES))
-        place.fs.move(place.at(staged), place.at(name))
+        place.move(staged, name)
     return place.path(name)

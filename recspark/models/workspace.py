@@ -7,23 +7,28 @@ import shutil
 import tempfile
 from functools import cache
 
-from pyspark import SparkContext
+from pyspark.sql import SparkSession
 
+from recspark.engine.session import is_remote, master_of
 from recspark.errors import ConfigError
 
 
-def work_folder(context: SparkContext, chosen: str | None) -> str:
+def work_folder(spark: SparkSession, chosen: str | None) -> str:
     """The folder for a fit: `chosen`, or on a one-machine master a new one that is removed when the process ends.
 
     Raises
     ------
     ConfigError
-        On a cluster without `chosen`: its workers would not see each other's files.
+        On a cluster, or over Spark Connect, without `chosen`: its workers would not see each other's files, or this process theirs.
     """
     if chosen:
         return chosen
-    if not context.master.startswith("local"):
-        raise ConfigError(f"workDir is not set, and master {context.master} has workers that need a folder or URI which all of them can reach")
+    if is_remote(spark):
+        raise ConfigError("workDir is not set, and Spark Connect's workers need a folder or URI which they and this process can reach")
+    if not master_of(spark).startswith("local"):
+        raise ConfigError(
+            f"workDir is not set, and master {master_of(spark)} has workers that need a folder or URI which all of them can reach"
+        )
     return tempfile.mkdtemp(dir=_temporary())
 
 

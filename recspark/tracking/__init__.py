@@ -5,7 +5,8 @@ the first of two places that takes it: the MLflow store, else the spool in the l
 This package is the only one that imports mlflow, and only when the first record is sent: the import takes seconds.
 """
 
+from recspark.tracking.registry import ModelVersion, Registry
 from recspark.tracking.run import Run
 from recspark.tracking.tracker import Tracker, TrackingOptions
 
-__all__ = ["Run", "Tracker", "TrackingOptions"]
+__all__ = ["ModelVersion", "Registry", "Run", "Tracker", "TrackingOptions"]

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-import pyarrow.fs as pafs
 from pandas.api.types import is_integer_dtype
 
 import recspark
+from recspark.data.folder import locate
 from recspark.tracking.spool import fetch
 
 #: what a model needs to answer; given to MLflow, which would else load the model in a new process to find out
@@ -24,9 +24,11 @@ class Scorer(Protocol):
     """What a logged model calls: a class that any Python with :data:`REQUIREMENTS` can import from the logged code."""
 
     @classmethod
-    def load(cls, folder: str) -> Scorer: ...
+    def load(cls, folder: str) -> Scorer:
+        """The scorer that `folder` holds."""
 
-    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray: ...
+    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
+        """Predicted ratings of pairs of ids."""
 
 
 def write_model(scorer: type[Scorer], folder: str, example: pd.DataFrame, code_paths: Sequence[str] | None, scratch: str) -> str:
@@ -45,7 +47,7 @@ def write_model(scorer: type[Scorer], folder: str, example: pd.DataFrame, code_p
     pyfunc.save_model(
         target,
         python_model=str(Path(__file__).with_name("rating_model.py")),
-        artifacts={"scorer": fetch(*pafs.FileSystem.from_uri(folder), scratch)},
+        artifacts={"scorer": fetch(*locate(folder), scratch)},
         model_config={"scorer": f"{scorer.__module__}:{scorer.__qualname__}"},
         code_paths=list(code_paths or [_PACKAGE]),
         signature=ModelSignature(inputs, Schema([ColSpec("float", "prediction")])),

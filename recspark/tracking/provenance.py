@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -14,33 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import recspark
+from recspark.redaction import HIDDEN, names_secret, redact
 
 _CODE = Path(recspark.__file__).parent
-_HIDDEN = "***"
-_SECRET_PART = r"(?:passw(?:or)?d|secret|token|credential|signature|(?:access|api|account)[._-]?key)"
-# a whole word with such a part; gone through once (lookahead, ++), for a long word must not cost its length squared
-_SECRET = rf"(?<![\w.-])(?=-*sig(?![\w.-])|[\w.-]*?{_SECRET_PART})[\w.-]++"
-_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
-_SECRET_VALUE = re.compile(rf"""({_SECRET}["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&'"]+)""", re.IGNORECASE)
-_SECRET_FLAG = re.compile(rf"(?=--)({_SECRET}\s+)(\S+)", re.IGNORECASE)
-_USER_IN_URI = re.compile(r"(?<![\w+.-])([a-z][a-z0-9+.-]*+://)([^/\s@]*)@", re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """`text` without passwords, tokens and keys: in URIs, in ``name=value`` and ``name = "value"``, after ``--name``.
-
-    >>> redact("s3a://key:secret@bucket/ratings --set store.password=x")
-    's3a://***@bucket/ratings --set store.password=***'
-    """
-    text = _USER_IN_URI.sub(_hide_user, text)
-    text = _SECRET_VALUE.sub(rf"\1{_HIDDEN}", text)
-    return _SECRET_FLAG.sub(rf"\1{_HIDDEN}", text)
-
-
-def _hide_user(match: re.Match[str]) -> str:
-    # abfss://container@account/path has no secret: the part before @ is the container
-    scheme, user = match.groups()
-    return f"{scheme}{_HIDDEN}@" if ":" in user or scheme.lower().startswith("http") else match.group()
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -50,7 +25,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from flatten(value, f"{name}.")
         elif value is not None:
-            yield name, _HIDDEN if _SECRET_NAME.search(name) else redact(str(value))
+            yield name, HIDDEN if names_secret(name) else redact(str(value))
 
 
 def provenance() -> dict[str, str]:

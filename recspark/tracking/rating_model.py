@@ -16,6 +16,7 @@ class RatingModel(PythonModel):
     """Predicted ratings by the scorer class that ``model_config["scorer"]`` names as ``module:class``."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        """Load the scorer from the model's folder."""
         module, _, name = context.model_config["scorer"].partition(":")
         scorer = getattr(importlib.import_module(module), name)
         self._scorer = scorer.load(context.artifacts["scorer"])
@@ -23,6 +24,7 @@ class RatingModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
+        """A column ``prediction`` for rows of user_id and item_id."""
         users, items = model_input["user_id"].to_numpy(), model_input["item_id"].to_numpy()
         return pd.DataFrame({"prediction": self._scorer.predict(users, items)}, index=model_input.index)
 

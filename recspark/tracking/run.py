@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recspark.errors import RecsparkError
+from recspark.redaction import redact, redacted
 from recspark.tracking.model_files import Scorer, write_model
-from recspark.tracking.provenance import flatten, one_line, redact
+from recspark.tracking.provenance import flatten, one_line
 from recspark.tracking.store import quiet_mlflow
 
 if TYPE_CHECKING:
@@ -68,10 +69,16 @@ class Run:
         self._write(path, lambda target: figure.savefig(target, dpi=120, bbox_inches="tight"))
 
     def text(self, text: str, path: str) -> None:
+        """`text` as the artifact `path`, as it is."""
         self._write(path, lambda target: Path(target).write_text(text, "utf-8"))
 
     def json(self, content: Any, path: str) -> None:
-        self.text(json.dumps(content, indent=2, sort_keys=True, default=str), path)
+        """`content` as the artifact `path`, without secrets."""
+        self.text(json.dumps(redacted(content), indent=2, sort_keys=True, default=str), path)
+
+    def describe(self, markdown: str) -> None:
+        """What stands at the top of the run's page, as Markdown."""
+        self._send("tags", values={"mlflow.note.content": redact(markdown)})
 
     def file(self, path: str, folder: str = "") -> None:
         """A local file, or a folder with all that it holds, as an artifact under `folder`."""
@@ -87,7 +94,7 @@ class Run:
         name: str = "model",
         code_paths: Sequence[str] | None = None,
     ) -> None:
-        """The model as an ``mlflow.pyfunc`` that answers (user_id, item_id) pairs without Spark.
+        """The model as an ``mlflow.pyfunc`` that answers (user_id, item_id) pairs without Spark, and registered where the options say so.
 
         Parameters
         ----------
@@ -109,7 +116,7 @@ class Run:
             except Exception as error:  # the training is over and its model is in the lake: don't fail the job for a copy
                 log.warning("model %s is not logged: %s", name, one_line(error))
             else:
-                self._send("model", path=written, name=name)
+                self._send("model", path=written, name=name, registered=self._tracker.options.registeredModel)
 
     def _metrics(self, steps: Iterable[tuple[int, Mapping[str, float | None]]]) -> None:
         at = now()

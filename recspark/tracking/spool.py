@@ -27,13 +27,12 @@ class Spool:
     def __init__(self, lake: Lake) -> None:
         self.where = lake.path(FOLDER)
         self._lake = lake
-        self._root = pafs.FileSystem.from_uri(self.where)[1]
+        self._root = lake.at(FOLDER)
         self._numbers = itertools.count(1)
 
     def send(self, run_id: str | None, op: str, args: dict[str, Any]) -> str:
-        """Keep one record and return the id of its run: a new one where `run_id` is None."""
-        # ids that sort by time: a parent is sent before its children
-        run_id = run_id or f"{time.time_ns():016x}{uuid.uuid4().hex[:16]}"
+        """Keep one record and return the id of its run: of one that starts here its key."""
+        run_id = run_id or args["key"]
         number = f"{next(self._numbers):06d}"
         if "path" in args:
             args = args | {"path": self._keep(args["path"], run_id, number)}
@@ -41,25 +40,34 @@ class Spool:
         return run_id
 
     def refuses(self, error: Exception) -> bool:
+        """Never: what the lake does not take now, it will not take later."""
         return False
 
     def runs(self) -> list[str]:
         """The ids of the runs that have records here, parents before children."""
         return self._names("")
 
+    def first(self, run_id: str) -> str | None:
+        """The operation that comes first of what waits of a run."""
+        records = [name for name in self._names(run_id) if name.endswith(".json")]
+        return records[0].removesuffix(".json").partition("-")[2] if records else None
+
     def drain(self, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each record in its order, its path a local one; a record is deleted once the next one is asked for."""
+        place = f"{FOLDER}/{run_id}"
         for name in self._names(run_id):
             if not name.endswith(".json"):
                 continue
-            record = self._lake.read_json(f"{FOLDER}/{run_id}/{name}")
+            record = self._lake.read_json(f"{place}/{name}")
             op, args = record["op"], record["args"]
             with tempfile.TemporaryDirectory() as scratch:
                 if "path" in args:
                     args["path"] = fetch(self._lake.fs, f"{self._root}/{run_id}/{args['path']}", scratch)
                 yield op, args
-            self._lake.fs.delete_file(f"{self._root}/{run_id}/{name}")
-        self._lake.delete(f"{FOLDER}/{run_id}")
+            self._lake.delete(f"{place}/{name}")
+            self._lake.delete(f"{place}/{name.partition('-')[0]}")
+        if not self._names(run_id):  # else a job that still runs has kept more
+            self._lake.delete(place)
 
     def _keep(self, source: str, run_id: str, number: str) -> str:
         kept = f"{number}/{source.rpartition('/')[2]}"
@@ -69,6 +77,11 @@ class Spool:
     def _names(self, run_id: str) -> list[str]:
         selector = pafs.FileSelector(f"{self._root}/{run_id}".rstrip("/"), allow_not_found=True)
         return sorted(info.base_name for info in self._lake.fs.get_file_info(selector))
+
+
+def new_key() -> str:
+    """A name for a run that starts. Keys sort by time: a parent is sent before its children."""
+    return f"{time.time_ns():016x}{uuid.uuid4().hex[:16]}"
 
 
 def fetch(filesystem: pafs.FileSystem, path: str, scratch: str) -> str:

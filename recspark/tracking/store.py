@@ -16,8 +16,12 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from recspark.tracking.registry import add_version
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities import Run as MlflowRun
 
 #: os.environ and the levels of loggers belong to the whole process: one call at a time changes them, and puts them back
 _PROCESS = threading.RLock()
@@ -25,7 +29,8 @@ _NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionp
 _METRICS_PER_BATCH = 1000
 _PARAMS_PER_BATCH = 100
 _LONGEST = {"param": 6000, "tag": 8000, "name": 250, "digest": 36}
-_SPOOLED_AS = "recspark.spooled_as"
+#: names a run before the store has given it an id, so that a start whose answer was lost is not sent twice
+_KEY = "recspark.key"
 
 
 @contextmanager
@@ -82,15 +87,36 @@ class Store:
         with quiet_mlflow(self._timeout):
             return getattr(self, f"_{op}")(run_id, **args)
 
+    @contextmanager
+    def connected(self) -> Iterator[MlflowClient]:
+        """The client of this store, called as `quiet_mlflow` says."""
+        with quiet_mlflow(self._timeout):
+            yield self._client
+
     def refuses(self, error: Exception) -> bool:
         """Whether the store was reached and turned down this one record, so that the next may well pass."""
         return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")
 
-    def find(self, spooled_id: str) -> str | None:
-        """The run that was made from the spooled run `spooled_id`, if it has been sent."""
-        with quiet_mlflow(self._timeout):
-            found = self._client.search_runs([self._experiment_id], f"tags.`{_SPOOLED_AS}` = '{spooled_id}'", max_results=1)
-        return found[0].info.run_id if found else None
+    def find(self, key: str) -> str | None:
+        """The id of the run that was started with `key`, if there is one; others, of a start that was sent twice, are deleted."""
+        with self.connected() as client:
+            found = [run.info.run_id for run in client.search_runs([self._experiment_id], f"tags.`{_KEY}` = '{key}'")]
+            for twin in found[1:]:
+                client.delete_run(twin)
+        return found[0] if found else None
+
+    def has(self, run_id: str) -> bool:
+        """Whether there is such a run."""
+        from mlflow import MlflowException
+
+        with self.connected() as client:
+            try:
+                client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return False
+                raise
+        return True
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -119,12 +145,10 @@ class Store:
                     raise
         return known.experiment_id
 
-    def _start(self, run_id: str | None, name: str, tags: dict[str, str], parent: str | None, at: int) -> str:
-        tags = {key: _shorten(value, "tag") for key, value in tags.items()}
+    def _start(self, run_id: str | None, name: str, tags: dict[str, str], parent: str | None, at: int, key: str) -> str:
+        tags = {name: _shorten(value, "tag") for name, value in tags.items()} | {_KEY: key}
         if parent:
             tags["mlflow.parentRunId"] = parent
-        if run_id:
-            tags[_SPOOLED_AS] = run_id
         return self._client.create_run(self._experiment_id, start_time=at, tags=tags, run_name=name).info.run_id
 
     def _end(self, run_id: str, status: str, at: int) -> None:
@@ -166,20 +190,32 @@ class Store:
     def _artifact(self, run_id: str, path: str, folder: str) -> None:
         self._client.log_artifact(run_id, path, folder or None)
 
-    def _model(self, run_id: str, path: str, name: str) -> None:
-        """Make a logged model of the MLflow model in the folder `path`, as ``mlflow.pyfunc.log_model`` would."""
-        from mlflow.entities import LoggedModelOutput
+    def _model(self, run_id: str, path: str, name: str, registered: str | None = None) -> None:
+        """Make a logged model of the MLflow model in the folder `path`, as ``pyfunc.log_model`` would; done twice, it is there once."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
 
         run = self._client.get_run(run_id)
-        logged = self._client.create_logged_model(run.info.experiment_id, name, source_run_id=run_id, params=run.data.params)
-        model = Model.load(path)
-        model.run_id, model.model_id, model.model_uuid = run_id, logged.model_id, logged.model_id
-        model.artifact_path = logged.artifact_location
-        model.save(os.path.join(path, "MLmodel"))
-        self._client.log_model_artifacts(logged.model_id, path)
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        logged = self._logged_model(run, name)
+        if logged.status != LoggedModelStatus.READY:
+            model = Model.load(path)
+            model.run_id, model.model_id, model.model_uuid = run_id, logged.model_id, logged.model_id
+            model.artifact_path = logged.artifact_location
+            model.save(os.path.join(path, "MLmodel"))
+            self._client.log_model_artifacts(logged.model_id, path)
+            self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        if logged.model_id not in [output.model_id for output in run.outputs.model_outputs]:
+            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        if registered:
+            add_version(self._client, registered, run_id, logged.model_id, {})
+
+    def _logged_model(self, run: MlflowRun, name: str) -> LoggedModel:
+        """The run's logged model of that name, made where an earlier try has not made it."""
+        known = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        for logged in known:
+            if logged.name == name:
+                return logged
+        return self._client.create_logged_model(run.info.experiment_id, name, source_run_id=run.info.run_id, params=run.data.params)
 
 
 def _connect_once(uri: str) -> None:
@@ -202,6 +238,6 @@ def _shorten(text: str, kind: str) -> str:
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    items = iter(items)
-    while chunk := list(islice(items, size)):
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
         yield chunk

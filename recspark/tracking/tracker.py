@@ -11,14 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs as pafs
-
 from recspark.config import Check, Option, Section, at_least
-from recspark.data.lake import Lake
+from recspark.data.lake import FILE_NAME, Lake
 from recspark.errors import ConfigError, RecsparkError
-from recspark.tracking.provenance import flatten, one_line, provenance, redact
+from recspark.redaction import redact, without_user
+from recspark.tracking.provenance import flatten, one_line, provenance
+from recspark.tracking.registry import Registry
 from recspark.tracking.run import Run, now
-from recspark.tracking.spool import Spool
+from recspark.tracking.spool import Spool, new_key
 from recspark.tracking.store import Store
 
 log = logging.getLogger("recspark.tracking")
@@ -31,10 +31,11 @@ class TrackingOptions(Section):
     enabled = Option(bool, True, "whether jobs are tracked")
     uri = Option(str, None, "MLflow tracking URI; unset: MLFLOW_TRACKING_URI, else mlflow.db in the lake")
     experiment = Option(str, "recspark", "MLflow experiment of the runs", Check(lambda name: bool(name.strip()), "not empty"))
-    runName = Option(str, None, "name of the outermost run; unset: the name of the job")
+    runName = Option(str, None, "name of the outermost run; unset: the job, and the model that it works on")
     parentRunId = Option(str, None, "run that the outermost run is nested in, where a scheduler starts each job by itself")
     timeoutSeconds = Option(int, 10, "longest wait for one answer of the store, in seconds", at_least(1))
     logModel = Option(bool, True, "whether the model's files are copied to the store")
+    registeredModel = Option(str, None, "registered model that the job's model becomes a new version of; unset: none", FILE_NAME)
 
 
 class Tracker:
@@ -47,10 +48,12 @@ class Tracker:
     def __init__(self, lake: Lake, options: TrackingOptions | None = None) -> None:
         self.options = options or TrackingOptions()
         self.uri = self.options.uri or os.environ.get("MLFLOW_TRACKING_URI") or _default_uri(lake)
+        # MLflow keeps this location: it has credentials of its own
+        artifacts = without_user(lake.path("mlartifacts"))
         self._spool = Spool(lake)
-        self._store = self.uri and Store(self.uri, self.options.experiment, lake.path("mlartifacts"), self.options.timeoutSeconds)
-        self._places = tuple(filter(None, (self._store, self._spool))) if self.options.enabled else ()
-        self._falling_back = threading.Lock()
+        self._store = self.uri and Store(self.uri, self.options.experiment, artifacts, self.options.timeoutSeconds)
+        self._places = [place for place in (self._store, self._spool) if place] if self.options.enabled else []
+        self._turn = threading.RLock()
         if self._places and not self._store:
             log.warning("%s can hold no MLflow database: set tracking.uri; %s", redact(lake.root), self._kept)
 
@@ -58,6 +61,13 @@ class Tracker:
     def active(self) -> bool:
         """Whether anything that a run reports is kept anywhere."""
         return bool(self._places)
+
+    @property
+    def registry(self) -> Registry:
+        """The registered models of the store; ConfigError where there is no store."""
+        if not self._store:
+            raise ConfigError("tracking.uri is not set: name the tracking store whose registry is asked")
+        return Registry(self._store)
 
     @contextmanager
     def run(
@@ -67,12 +77,15 @@ class Tracker:
         tags: Mapping[str, Any] | None = None,
         parent: Run | None = None,
         conf_file: str | None = None,
+        about: str | None = None,
     ) -> Iterator[Run]:
         """A run that ends FINISHED, FAILED by an exception (its message a tag), or KILLED by an interrupt.
 
-        `name` is the job's; it is also the tag ``recspark.job``. A conf file becomes an artifact, without its secrets.
+        `name` is the job's; it is also the tag ``recspark.job``. An outermost run is called by that and what it is `about`, such as
+        a model. A conf file becomes an artifact, without its secrets.
         """
-        run = Run(self, self._start(name, tags or {}, parent))
+        title = name if parent else self.options.runName or " ".join(filter(None, (name, about)))
+        run = Run(self, self._start(name, title, tags or {}, parent))
         status = "FAILED"
         try:
             run.params(params or {})
@@ -90,9 +103,10 @@ class Tracker:
             self.send(run.id, "end", status=status, at=now())
 
     def sync(self) -> int:
-        """Send what waits in the spool, and return the number of runs. Not while a job writes to it.
+        """Send what waits in the spool, and return the number of runs.
 
-        A record is deleted once it is sent, so that a sync that stops halfway goes on where it was.
+        A record is deleted once it is sent, so that a sync that stops halfway goes on where it was. What a job keeps meanwhile stays for
+        the next one, and so does what belongs to a run that this store does not know.
 
         Raises
         ------
@@ -101,35 +115,42 @@ class Tracker:
         """
         if not self._store:
             raise ConfigError("tracking.uri is not set: name the tracking store that the spooled runs are sent to")
-        runs = self._spool.runs()
         try:
-            for spooled in runs:
-                self._sync_run(self._store, spooled)
+            return sum(self._sync_run(self._store, spooled) for spooled in self._spool.runs())
         except Exception as error:
-            raise RecsparkError(f"{redact(self._store.where)} can't be used ({one_line(error)}): {self._kept}") from error
-        return len(runs)
+            raise RecsparkError(f"{self._store.where} can't be used ({one_line(error)}): {self._kept}") from None
 
-    def _sync_run(self, store: Store, spooled: str) -> None:
-        run_id = store.find(spooled) or spooled
+    def _sync_run(self, store: Store, spooled: str) -> bool:
+        """Whether the records of one run could be sent."""
+        begun = store.find(spooled)
+        run_id = begun or spooled
+        if not begun and self._spool.first(spooled) != "start" and not store.has(run_id):
+            log.warning("%s has no run %s: what was kept of it stays in %s", redact(store.where), run_id, redact(self._spool.where))
+            return False
         for op, args in self._spool.drain(spooled):
+            if op == "start" and begun:  # sent before, or the store took it and its answer was lost
+                continue
             if args.get("parent"):
                 args["parent"] = store.find(args["parent"]) or args["parent"]
             run_id = self._deliver(store, run_id, op, args) or run_id
+        return True
 
-    def _start(self, name: str, tags: Mapping[str, Any], parent: Run | None) -> str | None:
+    def _start(self, name: str, title: str, tags: Mapping[str, Any], parent: Run | None) -> str | None:
         if not self.active:
             return None
-        title = name if parent else self.options.runName or name
         facts = self._provenance | {"recspark.job": name} | dict(flatten(tags))
-        return self.send(None, "start", name=title, tags=facts, parent=parent.id if parent else self.options.parentRunId, at=now())
+        outer = parent.id if parent else self.options.parentRunId
+        return self.send(None, "start", name=title, tags=facts, parent=outer, at=now(), key=new_key())
 
     def send(self, run_id: str | None, op: str, **args: Any) -> str | None:
         """Hand one record to the first place that takes it; "start" returns the id of the run. Never raises."""
-        while places := self._places:
-            try:
-                return self._deliver(places[0], run_id, op, args)
-            except Exception as error:
-                self._fall_back(places, error)
+        # one at a time: threads that wait while the store does not answer need not find that out for themselves
+        with self._turn:
+            while self._places:
+                try:
+                    return self._deliver(self._places[0], run_id, op, args)
+                except Exception as error:
+                    self._fall_back(error)
         return None
 
     def _deliver(self, place: Store | Spool, run_id: str | None, op: str, args: dict[str, Any]) -> str | None:
@@ -141,13 +162,10 @@ class Tracker:
             log.warning("%s refused the %s of run %s: %s", redact(place.where), op, run_id, one_line(error))
             return None
 
-    def _fall_back(self, places: tuple[Store | Spool, ...], error: Exception) -> None:
-        with self._falling_back:
-            if self._places is not places:  # another thread was here first, and has warned
-                return
-            self._places = places[1:]
-            then = self._kept if self._places else "runs are not tracked any more"
-            log.warning("%s can't be used (%s): %s", redact(places[0].where), one_line(error), then)
+    def _fall_back(self, error: Exception) -> None:
+        gone, *self._places = self._places
+        then = self._kept if self._places else "runs are not tracked any more"
+        log.warning("%s can't be used (%s): %s", redact(gone.where), one_line(error), then)
 
     @property
     def _kept(self) -> str:
@@ -159,6 +177,4 @@ class Tracker:
 
 
 def _default_uri(lake: Lake) -> str | None:
-    if not isinstance(lake.fs, pafs.LocalFileSystem):
-        return None
-    return f"sqlite:///{pafs.FileSystem.from_uri(lake.root)[1]}/mlflow.db"
+    return f"sqlite:///{lake.at('mlflow.db')}" if lake.is_local else None

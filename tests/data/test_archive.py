@@ -10,11 +10,15 @@ import zipfile
 
 import pytest
 
-from recspark.data.archive import check_members, open_source
+from recspark.data import safety
+from recspark.data.archive import open_source
 from recspark.data.lake import Lake
+from recspark.data.quality import QualityOptions
+from recspark.data.safety import check_expansion, check_links, check_members
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 
 LIMIT = 10_000
+LIMITS = QualityOptions(maxExpandedBytes=LIMIT)
 
 
 @pytest.fixture
@@ -50,30 +54,69 @@ def info(name, mode=0, flags=0, size=1):
         (info("u.data", mode=stat.S_IFIFO), "special file"),
         (info("u.data", flags=1), "encrypted"),
         (info("ratings.csv"), "comes twice"),
+        (info("ratings.csv/a.csv"), "is a file and a folder"),
     ],
 )
 def test_an_unsafe_member_refuses_the_archive(member, problem):
     with pytest.raises(DataRejected, match=problem) as refused:
-        check_members("a.zip", [info("ratings.csv"), member], LIMIT)
-    assert member.filename in str(refused.value).replace("\\\\", "\\")
+        check_members("a.zip", [info("ratings.csv"), member])
+    assert member.filename.partition("/a.csv")[0] in str(refused.value).replace("\\\\", "\\")
 
 
-def test_ordinary_members_are_allowed_up_to_the_limit():
-    check_members("a.zip", [info("ml/", size=0), info("ml/..data", size=LIMIT), info("b", stat.S_IFREG, size=0)], LIMIT)
-    with pytest.raises(DataRejected, match=f"expands to {LIMIT + 1} bytes, more than quality.maxExpandedBytes = {LIMIT}"):
-        check_members("a.zip", [info("a", size=LIMIT), info("b", size=1)], LIMIT)
+def test_ordinary_members_are_allowed():
+    check_members("a.zip", [info("ml/", size=0), info("ml/..data"), info("b", stat.S_IFREG), info("ml/b", stat.S_IFREG)])
+
+
+def test_the_limits_of_expansion(monkeypatch):
+    check_expansion("a.zip", 1, LIMIT, LIMITS)
+    with pytest.raises(DataRejected, match=f"expands to {LIMIT + 1} bytes or more, more than quality.maxExpandedBytes = {LIMIT} allows"):
+        check_expansion("a.zip", 1, LIMIT + 1, LIMITS)
+    monkeypatch.setattr(safety, "_HARMLESS", 500)
+    limits = QualityOptions(maxExpansionRatio=10.0)
+    for packed, expanded in ((1, 500), (100, 1000)):
+        check_expansion("a.zip", packed, expanded, limits)
+    with pytest.raises(DataRejected, match="from 100 to 1001 bytes or more, more than quality.maxExpansionRatio = 10 allows"):
+        check_expansion("a.zip", 100, 1001, limits)
+
+
+def test_members_that_share_their_bytes_are_no_way_around_the_limits(lake, tmp_path):
+    """As a bomb without nesting does: many names in the directory of the archive for the same packed bytes."""
+    path = make_zip(tmp_path / "a.zip", [("a.csv", bytes(4000))])
+    with zipfile.ZipFile(path, "a") as archive:
+        first = archive.infolist()[0]
+        for number in range(3):
+            again = zipfile.ZipInfo(f"{number}.csv")
+            for key in ("header_offset", "compress_size", "file_size", "CRC", "compress_type"):
+                setattr(again, key, getattr(first, key))
+            archive.filelist.append(again)
+            archive.NameToInfo[again.filename] = again
+        archive._didModify = True
+    with pytest.raises(DataRejected, match="expands to 16000 bytes"), open_source(None, lake, path, LIMITS):
+        pass
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "/", "..", "nowhere", "folder"])
+def test_links_must_lead_to_files_of_the_same_folder(tmp_path, target):
+    (tmp_path / "in" / "folder").mkdir(parents=True)
+    (tmp_path / "in" / "a.csv").write_text("1")
+    (tmp_path / "in" / "b.csv").symlink_to("a.csv")
+    (tmp_path / "in" / ".hidden").symlink_to("/etc")
+    check_links("in", tmp_path / "in")
+    (tmp_path / "in" / "folder" / "c.csv").symlink_to(target if target != "folder" else tmp_path / "in" / "folder")
+    with pytest.raises(DataRejected, match="in: folder/c.csv is a link to "):
+        check_links("in", tmp_path / "in")
 
 
 def test_a_refused_archive_writes_nothing(lake, tmp_path):
     path = make_zip(tmp_path / "bad.zip", [("u.data", "1"), ("../evil", "2")])
-    with pytest.raises(DataRejected, match=r"'\.\./evil' leads out"), open_source(None, lake, path, LIMIT):
+    with pytest.raises(DataRejected, match=r"'\.\./evil' leads out"), open_source(None, lake, path, LIMITS):
         pass
     assert sorted(found.name for found in tmp_path.iterdir()) == ["bad.zip"]
 
 
 def test_members_are_unpacked_into_the_lake_and_gone_afterwards(lake, tmp_path):
     path = make_zip(tmp_path / "a.zip", [("ml/ratings.csv", "a,b\r\n"), ("ml/README", "x"), ("__MACOSX/._ratings.csv", "junk")])
-    with open_source(None, lake, path, LIMIT) as source:
+    with open_source(None, lake, path, LIMITS) as source:
         assert source.members == ["ml/README", "ml/ratings.csv"]
         fs, files = source.files(["ml/ratings.csv"])
         with fs.open_input_stream(files["ml/ratings.csv"]) as stream:
@@ -88,10 +131,10 @@ def test_a_damaged_archive_is_rejected(lake, tmp_path):
     make_zip(path, [("ratings.csv", "1,2,3\n" * 500)])
     whole = path.read_bytes()
     path.write_bytes(whole[:40] + bytes([whole[40] ^ 0xFF]) + whole[41:])
-    with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMIT) as source:
+    with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMITS) as source:
         source.files(source.members)
     path.write_bytes(whole[:-30])
-    with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMIT):
+    with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMITS):
         pass
 
 
@@ -99,14 +142,15 @@ def test_a_damaged_archive_is_rejected(lake, tmp_path):
 def test_a_compressed_file_is_one_member_and_has_a_limit(lake, tmp_path, suffix, pack):
     path = tmp_path / f"ratings.csv{suffix}"
     path.write_bytes(pack(b"1,2,3\n" * 1000))
-    with open_source(None, lake, str(path), LIMIT) as source:
+    with open_source(None, lake, str(path), LIMITS) as source:
         assert source.members == ["ratings.csv"]
         fs, files = source.files(source.members)
         assert fs.get_file_info(files["ratings.csv"]).size == 6000
-    with pytest.raises(DataRejected, match="maxExpandedBytes"), open_source(None, lake, str(path), 5999) as source:
+    less = QualityOptions(maxExpandedBytes=5999)
+    with pytest.raises(DataRejected, match="maxExpandedBytes"), open_source(None, lake, str(path), less) as source:
         source.files(source.members)
     path.write_bytes(pack(b"1,2,3\n" * 1000)[:-8])
-    with pytest.raises(DataRejected, match="not a readable"), open_source(None, lake, str(path), LIMIT) as source:
+    with pytest.raises(DataRejected, match="not a readable"), open_source(None, lake, str(path), LIMITS) as source:
         source.files(source.members)
 
 
@@ -118,7 +162,7 @@ def test_the_digest_of_a_folder_is_of_names_and_contents(lake, tmp_path):
             found.unlink()
         for name, content in files.items():
             (folder / name).write_text(content)
-        with open_source(None, lake, str(folder), LIMIT) as source:
+        with open_source(None, lake, str(folder), LIMITS) as source:
             return source.digest(source.members)
 
     first = digest(a="1", b="2")
@@ -128,7 +172,7 @@ def test_the_digest_of_a_folder_is_of_names_and_contents(lake, tmp_path):
 
 
 def test_a_source_that_is_not_there_is_named(lake, tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.zip' does not exist"), open_source(None, lake, str(tmp_path / "nowhere.zip"), LIMIT):
+    with pytest.raises(ConfigError, match="nowhere.zip' does not exist"), open_source(None, lake, str(tmp_path / "nowhere.zip"), LIMITS):
         pass
 
 
@@ -144,10 +188,10 @@ def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(content))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         root = f"http://127.0.0.1:{server.server_address[1]}"
-        with open_source(spark, lake, f"{root}/a.zip", LIMIT) as source:
+        with open_source(spark, lake, f"{root}/a.zip", LIMITS) as source:
             assert (source.name, source.members) == (f"{root}/a.zip", ["ratings.csv"])
-        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, f"{root}/b.zip", LIMIT):
+        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, f"{root}/b.zip", LIMITS):
             pass
-        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, "nothing://x/b.zip", LIMIT):
+        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, "nothing://x/b.zip", LIMITS):
             pass
         server.shutdown()

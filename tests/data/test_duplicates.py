@@ -16,7 +16,7 @@ ROW = st.tuples(st.integers(0, 3), st.sampled_from(["a", "b"]), st.none() | st.i
 
 
 def table_of(rows):
-    columns = [list(column) for column in zip(*rows)] or [[], [], []]
+    columns = [list(column) for column in zip(*rows, strict=False)] or [[], [], []]
     return pa.table(columns, schema=pa.schema([("user_id", pa.int64()), ("item_id", pa.string()), ("timestamp", pa.int64())]))
 
 
@@ -25,14 +25,14 @@ def table_of(rows):
 def test_chunks_give_what_the_whole_table_gives(tmp_path_factory, chunks, n_buckets, collide):
     folder = str(tmp_path_factory.mktemp("parts"))
     numbers = [3 * i for i in range(len(chunks))]
-    for number, rows in zip(numbers, chunks):
+    for number, rows in zip(numbers, chunks, strict=False):
         table = table_of(rows)
         pq.write_table(table, part_path(folder, number))
         hashes = row_hashes(table.select(key_of("ratings")))
         write_keys(LOCAL, f"{folder}/{number}", np.zeros_like(hashes) if collide else hashes, n_buckets)
     finder = DuplicateFinder({"ratings": numbers}, {"ratings": folder}, folder, n_buckets, LOCAL)
     found = {(number, row) for bucket in range(n_buckets) for number, rows in finder.find("ratings", bucket) for row in rows}
-    places = [(number, row) for number, rows in zip(numbers, chunks) for row in range(len(rows))]
+    places = [(number, row) for number, rows in zip(numbers, chunks, strict=False) for row in range(len(rows))]
     whole = table_of([row for rows in chunks for row in rows])
     assert found == {places[row] for row in earlier_duplicates(whole, key_of("ratings")).tolist()}
 

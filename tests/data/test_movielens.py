@@ -1,11 +1,12 @@
 """Editions: which files make which, and what becomes of their fields."""
 
+import time
 from dataclasses import replace
 
 import pytest
 
-from recspark.data.movielens import EDITIONS, ML_1M_OCCUPATIONS, ML_100K_GENRES, find_edition, split_year, tidy
 from recspark.data.layout import arrow_schema
+from recspark.data.movielens import EDITIONS, ML_1M_OCCUPATIONS, ML_100K_GENRES, find_edition, split_year, tidy
 from recspark.data.rows import read_exact
 from recspark.errors import ConfigError
 
@@ -106,6 +107,13 @@ def test_csv_items_and_links():
 def test_the_year_leaves_the_title(title, name, year):
     names, years = split_year([title])
     assert (names.to_pylist(), years.to_pylist()) == ([name], [year])
+
+
+@pytest.mark.parametrize("title", [" " * 10**6, "(1999" + " " * 10**6, "(1999)" + " " * 10**6 + "x", "(" * 10**6, "(1999-" * 10**5])
+def test_a_title_of_a_million_characters_takes_no_longer_than_others(title):
+    started = time.perf_counter()
+    split_year([title])
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize(

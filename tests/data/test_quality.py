@@ -29,6 +29,7 @@ def reasons(rows, rules=HALF_STARS, unparsable=None, schema=TYPES):
         ({"rating": None}, "unparsable"),
         ({"rating": float("nan")}, "unparsable"),
         ({"rating": float("inf")}, "unparsable"),
+        ({"rating": 1e300}, "unparsable"),
         ({"timestamp": None}, "unparsable"),
         ({"rating": 0.0}, "rating_range"),
         ({"rating": 5.5}, "rating_range"),
@@ -70,7 +71,7 @@ def test_steps_count_from_the_lowest_rating():
 
 def test_the_last_of_equal_keys_stays_by_time_then_by_position():
     keys = [(1, 1, 50), (1, 2, 9), (1, 1, 90), (1, 1, 90), (1, 1, 70), (2, 1, None), (2, 1, 5)]
-    table = pa.table(dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*keys)))))
+    table = pa.table(dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*keys, strict=False)), strict=False)))
     assert earlier_duplicates(table, ["user_id", "item_id"]).tolist() == [0, 2, 4, 5]
     assert earlier_duplicates(table.drop(["timestamp"]), ["user_id"]).tolist() == [0, 1, 2, 3, 5]
     assert earlier_duplicates(table, key_of("tags")).tolist() == []

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import time
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from recspark.data import schemas
 from recspark.data.layout import Layout, bind, field_names, plan
 from recspark.data.rows import ordinary_line, read, read_exact, read_mixed, read_plain
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, DataRejected
 
 LOCAL = pafs.LocalFileSystem()
 RATING = ("user_id", "item_id", "rating", "timestamp")
@@ -27,7 +28,7 @@ LAYOUTS = [TABS, COLONS, COMMAS, TITLES, TAGS]
 
 def seen(rows):
     """All that a reader says of its rows, line by line."""
-    return list(zip(rows.line.tolist(), rows.unparsable.tolist(), rows.table.to_pylist())), rows.broken
+    return list(zip(rows.line.tolist(), rows.unparsable.tolist(), rows.table.to_pylist(), strict=False)), rows.broken
 
 
 FIELDS = st.one_of(
@@ -110,7 +111,7 @@ def test_most_lines_are_ordinary_and_odd_ones_are_not():
 
 def test_separators_and_quotes_are_literal_outside_csv():
     layout = Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::")
-    body = '51372::"Great Performances" Cats (1998)::Musical\n2::a: b :c::Drama\n'.encode()
+    body = b'51372::"Great Performances" Cats (1998)::Musical\n2::a: b :c::Drama\n'
     for rows in (read_plain(body, layout), read_exact(body, layout)):
         assert rows.table["title"].to_pylist() == ['"Great Performances" Cats (1998)', "a: b :c"]
 
@@ -164,4 +165,97 @@ def test_fields_are_found_by_name_whatever_their_order(tmp_path):
     assert layout.names == ("", "rating", "", "item_id", "user_id")
     with pytest.raises(ConfigError, match="ratings.csv has no column stars, it has timestamp, rating"):
         bind(LOCAL, str(path), "ratings.csv", Layout("ratings", schemas.RATINGS, rename=(("stars", "rating"),), header=True))
-    assert field_names(LOCAL, str(path), Layout("ratings", schemas.RATINGS)) == ["_c0", "_c1", "_c2", "_c3", "_c4"]
+    assert field_names(LOCAL, "ratings.csv", str(path), Layout("ratings", schemas.RATINGS)) == ["_c0", "_c1", "_c2", "_c3", "_c4"]
+
+
+def parquet(path, **columns):
+    """The layout and the chunks of a file of three ratings, some of whose columns are given."""
+    pq.write_table(pa.table({"user_id": [1, 2, 3], "item_id": [4, 5, 6], "rating": [1.0, 2.0, 3.0]} | columns), path)
+    rename = tuple((name, name) for name in ("user_id", "item_id", "rating"))
+    layout = bind(LOCAL, str(path), path.name, Layout("ratings", schemas.RATINGS, rename=rename, parquet=True))
+    return layout, list(plan(LOCAL, path.name, str(path), layout))
+
+
+def test_text_in_parquet_that_is_none_goes_to_quarantine_with_its_row(tmp_path):
+    ids = pa.array([b"\xff", b"7", b"a\0b"], pa.binary()).view(pa.string())
+    _, [chunk] = parquet(tmp_path / "a.parquet", item_id=ids)
+    rows = read(LOCAL, chunk)
+    assert rows.broken == [(1, "encoding"), (3, "encoding")]
+    assert rows.table.to_pylist() == [{"user_id": 2, "item_id": 7, "rating": 2.0}] and rows.line.tolist() == [2]
+    assert rows.texts([1]) == ['{"user_id": 1, "item_id": "\ufffd", "rating": 1.0}']
+
+
+@pytest.mark.parametrize(
+    ("ratings", "expected"),
+    [
+        (pa.array([2**60, 1, None]), [2.0**60, 1.0, None]),
+        (pa.array([2**64 - 1, 1, None], pa.uint64()), [2.0**64, 1.0, None]),
+        (pa.array([0.5, 1, None]).cast(pa.float16()), [0.5, 1.0, None]),
+        (pa.array([b"2", b"x", None], pa.large_binary()), [2.0, None, None]),
+        (pa.nulls(3), [None, None, None]),
+        (pa.array([True, False, None]), [None, None, None]),
+    ],
+)
+def test_ratings_of_any_type_in_parquet(tmp_path, ratings, expected):
+    _, [chunk] = parquet(tmp_path / "a.parquet", rating=ratings)
+    assert read(LOCAL, chunk).table["rating"].to_pylist() == expected
+
+
+@pytest.mark.parametrize("column", [[[1]] * 3, [{"a": 1}] * 3, [datetime.time(1)] * 3])
+def test_columns_that_hold_neither_numbers_nor_text_are_refused(tmp_path, column):
+    with pytest.raises(ConfigError, match="a.parquet: column user_id is .*, it must hold numbers, text or moments"):
+        parquet(tmp_path / "a.parquet", user_id=column)
+
+
+def test_a_parquet_file_that_is_damaged_is_named_where_it_is_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"user_id": range(1000), "item_id": range(1000), "rating": [1.0] * 1000})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    rename = tuple((name, name) for name in table.column_names)
+    layout = bind(LOCAL, str(path), "a.parquet", Layout("ratings", schemas.RATINGS, rename=rename, parquet=True))
+    [chunk] = plan(LOCAL, "a.parquet", str(path), layout)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
+    with pytest.raises(DataRejected, match="a.parquet is not a readable Parquet file: .*checksum"):
+        read(LOCAL, chunk)
+    path.write_bytes(whole[:-10])
+    with pytest.raises(DataRejected, match="a.parquet is not a readable Parquet file"):
+        list(plan(LOCAL, "a.parquet", str(path), layout))
+
+
+def test_a_mark_of_utf_8_is_no_part_of_the_first_id(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"\xef\xbb\xbf1\t2\t3\t900000000\n4\t5\t3\t900000000\n")
+    for size in (1, 1 << 20):
+        chunks = list(plan(LOCAL, "a.tsv", str(path), TABS, size))
+        assert [row for chunk in chunks for row in read(LOCAL, chunk).table["user_id"].to_pylist()] == [1, 4]
+        assert [line for chunk in chunks for line in read(LOCAL, chunk).line.tolist()] == [1, 2]
+
+
+def test_a_file_without_line_ends_is_no_text_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("recspark.data.layout.LINE_BYTES", 1000)
+    (tmp_path / "a.tsv").write_bytes(b"1\t2\t3\t900000000\n" + b"x" * 5000)
+    with pytest.raises(DataRejected, match="a.tsv line 2 is longer than 1000 bytes"):
+        list(plan(LOCAL, "a.tsv", str(tmp_path / "a.tsv"), TABS, 100))
+
+
+def test_a_file_that_becomes_shorter_is_noticed(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"1\t2\t3\t900000000\n" * 2)
+    [chunk] = plan(LOCAL, "a.tsv", str(path), TABS)
+    path.write_bytes(b"1\t2\t3\t900000000\n")
+    with pytest.raises(DataRejected, match="a.tsv became shorter while it was read"):
+        read(LOCAL, chunk)
+
+
+@pytest.mark.parametrize("field", [b"9" * 10**6 + b"x", b"1e" + b"9" * 10**6, b" " * 10**6, b"-" * 10**6, b"0" * 10**6 + b".0."])
+def test_a_field_of_a_million_characters_takes_no_longer_than_others(field):
+    started = time.perf_counter()
+    rows = read_mixed(b"1\t2\t" + field + b"\t900000000\n5\t6\t3\t900000000\n", TABS)
+    assert rows.table["user_id"].to_pylist() == [1, 5] and rows.table["rating"].to_pylist()[1] == 3.0
+    assert time.perf_counter() - started < 5
+
+
+def test_a_line_of_separators_only_is_cut_no_further_than_needed():
+    assert len(TABS.split(b"\t" * 10**6)) == 5
+    assert read_exact(b"\t" * 10**6, TABS).broken == [(1, "field_count")]

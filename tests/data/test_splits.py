@@ -10,7 +10,6 @@ import pytest
 from chispa import assert_df_equality
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from pyspark.sql import DataFrame
 
 from recspark.data.lake import Lake
@@ -37,8 +36,8 @@ def parts_of(spark, frame, schema=SCHEMA, partitions=3, **options):
     """The pairs of each part, after checking that every row is in exactly one."""
     df = spark.createDataFrame(frame.astype(object).where(frame.notna(), None), schema).repartition(partitions)
     labelled = RULES[options.get("kind", "random")](df, SplitOptions(**options)).select("user_id", "item_id", PART).toPandas()
-    assert Counter(zip(labelled.user_id, labelled.item_id)) == Counter(zip(frame.user_id, frame.item_id))
-    parts = {part: set(zip(rows.user_id, rows.item_id)) for part, rows in labelled.groupby(PART)}
+    assert Counter(zip(labelled.user_id, labelled.item_id, strict=False)) == Counter(zip(frame.user_id, frame.item_id, strict=False))
+    parts = {part: set(zip(rows.user_id, rows.item_id, strict=False)) for part, rows in labelled.groupby(PART)}
     assert sum(map(len, parts.values())) == len(frame)
     return {part: parts.get(part, set()) for part in part_names(SplitOptions(**options))}
 
@@ -99,7 +98,7 @@ def test_folds_partition_the_rows(spark, kind):
     folds = [parts_of(spark, frame, kind=kind, folds=4, fold=str(fold + 1)) for fold in range(4)]
     held_out = [parts["test"] | parts.get("update", set()) for parts in folds]
     assert sum(map(len, held_out)) == len(frame)
-    assert set.union(*held_out) == set(zip(frame.user_id, frame.item_id))
+    assert set.union(*held_out) == set(zip(frame.user_id, frame.item_id, strict=False))
     assert min(map(len, held_out)) > 0.1 * len(frame)
 
 
@@ -122,7 +121,7 @@ def test_temporal_cuts_are_exact_and_keep_equal_times_together(spark):
     validation_from = before[len(before) - round(0.25 * len(before)) - 1]
     time = frame.timestamp
     expected = {"test": time > test_from, "validation": (time > validation_from) & (time <= test_from), "train": time <= validation_from}
-    assert parts == {part: set(zip(frame.user_id[rows], frame.item_id[rows])) for part, rows in expected.items()}
+    assert parts == {part: set(zip(frame.user_id[rows], frame.item_id[rows], strict=False)) for part, rows in expected.items()}
     assert len(parts["test"]) <= 0.2 * len(frame) + 1
 
 
@@ -136,7 +135,7 @@ def test_time_at_is_the_exact_quantile(spark, share):
 def newest(frame, n):
     """The pairs of each user's n newest rows, where no times are equal."""
     rows = frame.sort_values("timestamp").groupby("user_id").tail(n)
-    return set(zip(rows.user_id, rows.item_id))
+    return set(zip(rows.user_id, rows.item_id, strict=False))
 
 
 def without_ties(frame, seed=0):
@@ -156,8 +155,9 @@ def test_last_fraction_of_each_user(spark):
     parts = parts_of(spark, frame, kind="last", testFraction=0.25)
     given_by, tested = Counter(frame.user_id), Counter(user for user, _ in parts["test"])
     assert all(abs(tested[user] - 0.25 * count) <= 0.5 for user, count in given_by.items())
-    oldest_test = frame[[pair in parts["test"] for pair in zip(frame.user_id, frame.item_id)]].groupby("user_id").timestamp.min()
-    newest_train = frame[[pair in parts["train"] for pair in zip(frame.user_id, frame.item_id)]].groupby("user_id").timestamp.max()
+    pairs = list(zip(frame.user_id, frame.item_id, strict=True))
+    oldest_test = frame[[pair in parts["test"] for pair in pairs]].groupby("user_id").timestamp.min()
+    newest_train = frame[[pair in parts["train"] for pair in pairs]].groupby("user_id").timestamp.max()
     assert (newest_train < oldest_test).all()
 
 
@@ -187,7 +187,7 @@ def test_new_users_are_held_out_whole_and_halved_by_time(spark):
     assert users["test"] <= users["update"]
     assert 8 <= len(users["update"]) <= 34
     assert parts["validation"]
-    times = dict(zip(zip(frame.user_id, frame.item_id), frame.timestamp))
+    times = dict(zip(zip(frame.user_id, frame.item_id, strict=False), frame.timestamp, strict=False))
     for user in users["test"]:
         older, newer = ([times[pair] for pair in parts[part] if pair[0] == user] for part in ("update", "test"))
         assert max(older) < min(newer) and len(older) - len(newer) in (0, 1)

@@ -184,9 +184,9 @@ def test_evaluate_takes_the_ratings_of_updates_as_seen(call, lake, monkeypatch):
 
     given, evaluate = {}, stages.evaluate_predictions
 
-    def watched(spark, predictions, train, options, scorer, seen):
+    def watched(spark, predictions, train, options, scorer, seen, labels):
         given.update(known=pairs(train), seen=pairs(seen))
-        return evaluate(spark, predictions, train, options, scorer, seen)
+        return evaluate(spark, predictions, train, options, scorer, seen, labels)
 
     def pairs(df):
         return set(map(tuple, df.select("user_id", "item_id").collect()))

@@ -21,7 +21,9 @@ def problem(n_dst=30, n_src=20, nnz=300, rank=5, seed=0, weighted=False):
 def solve(entries, src, src_bias, reg=0.1, bias_reg=0.2, power=1.0, biased=False, nonnegative=False, gram=NO_GRAM, mean=0.0):
     n = len(entries[0]) - 1
     dst, bias = np.zeros((n, src.shape[1]), np.float32), np.zeros(n, np.float32)
-    penalty = als.solve_rows(0, n, *entries, als.padded_rows(src), src_bias, gram, dst, bias, np.float32(mean), reg, bias_reg, power, biased, nonnegative)
+    penalty = als.solve_rows(
+        0, n, *entries, als.padded_rows(src), src_bias, gram, dst, bias, np.float32(mean), reg, bias_reg, power, biased, nonnegative
+    )
     return dst, bias, penalty
 
 

@@ -60,35 +60,6 @@ def test_without_noise_each_parameter_is_at_its_own_minimum():
             assert (sides[1] - sides[0]) / 2e-4 == pytest.approx(0, abs=1e-3)
 
 
-@pytest.mark.parametrize("logistic", [False, True])
-def test_steps_go_down_the_gradient(logistic):
-    """Adagrad's first step divides the gradient by sqrt(1 + its square): what moved tells the gradient, which differences confirm."""
-    x, labels, w, v, weights = problem()
-    labels = (labels > 0).astype(float) if logistic else labels
-    v, reg, rate = np.ascontiguousarray(v.T), 0.3, 1e-3
-    row = int(np.argmax(np.diff(x.indptr)))
-    before = [np.array([0.4]), w.copy(), v.copy()]
-    after = [array.copy() for array in before]
-    squares = [np.ones_like(array) for array in before]
-    fm.descend(np.array([row]), x.indptr, x.indices, x.data, labels, weights, logistic, rate, reg, *after, *squares)
-    met = x[row].indices
-
-    def cost(w0, w, v):
-        score = scores(x[row], w0[0], w, np.ascontiguousarray(v.T))[0]
-        loss = np.log1p(np.exp(-score)) + (1 - labels[row]) * score if logistic else 0.5 * (score - labels[row]) ** 2
-        return weights[row] * loss + 0.5 * reg * (np.square(w[met]).sum() + np.square(v[met]).sum())
-
-    for which, array in enumerate(before):
-        for place in np.ndindex(array.shape):
-            step = (before[which][place] - after[which][place]) / rate
-            gradient = np.sign(step) * np.sqrt(step**2 / (1 - step**2))
-            nudged = [[side.copy() for side in before] for _ in range(2)]
-            for side, size in zip(nudged, (-1e-5, 1e-5), strict=True):
-                side[which][place] += size
-            expected = (cost(*nudged[1]) - cost(*nudged[0])) / 2e-5
-            assert gradient == pytest.approx(expected, rel=1e-3, abs=1e-5)
-
-
 def test_latent_values_are_on_the_side_of_their_label():
     score, labels, out = np.linspace(-4, 4, 50), np.arange(50) % 2.0, np.empty(50)
     fm.draw_latent(score, labels, np.uint64(5), out)

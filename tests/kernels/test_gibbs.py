@@ -13,6 +13,7 @@ from tests import reference
 RANK, N = 5, 7
 KEYS = np.array([3, 4], np.uint64)
 NO_CUTS = np.empty(0)
+NO_WEIGHTS = np.empty(0, np.float32)
 
 
 def problem(seed=0, others=2, rows=60):
@@ -29,11 +30,11 @@ def problem(seed=0, others=2, rows=60):
     return np.searchsorted(entities, np.arange(N + 1)), places, values, table, bias, own, own_bias, prior, prior_bias
 
 
-def draw(data, lo=0, hi=N, noise=0.0, alpha=1.7, offset=3.2, first=0, cuts=NO_CUTS, keys=KEYS):
+def draw(data, lo=0, hi=N, noise=0.0, alpha=1.7, offset=3.2, first=0, cuts=NO_CUTS, keys=KEYS, weights=NO_WEIGHTS):
     indptr, places, values, table, bias, own, own_bias, prior, prior_bias = data
     state = padded_rows(own.copy()), own_bias.copy()
     precision = np.linspace(1, 2, RANK).astype(np.float32)
-    arguments = (indptr, places, values, padded_rows(table), bias, *state, padded_rows(prior), prior_bias, precision, np.float32(1.5))
+    arguments = (indptr, places, values, weights, padded_rows(table), bias, *state, padded_rows(prior), prior_bias, precision, np.float32(1.5))
     sums = gibbs.draw_entities(lo, hi, *arguments, np.float32(alpha), offset, np.float32(noise), keys, first, cuts, RANK)
     return state[0][:, :RANK], state[1], sums
 
@@ -46,6 +47,15 @@ def test_without_noise_entities_are_the_minimum(others):
     np.testing.assert_allclose(np.column_stack([vectors, biases]), expected, rtol=1e-3, atol=1e-4)
     assert (left, left_square) == pytest.approx((residuals.sum(), np.square(residuals).sum()), rel=1e-3, abs=1e-3)
     assert failed == 0
+
+
+def test_a_weight_of_two_is_a_row_twice():
+    indptr, places, values, *rest = problem()
+    times = 1 + np.arange(len(values)) % 2
+    twice = (np.concatenate([[0], np.cumsum(times)])[indptr], np.repeat(places, times, axis=0), np.repeat(values, times), *rest)
+    weighted, plain = draw((indptr, places, values, *rest), weights=times.astype(np.float32)), draw(twice)
+    for found, expected in zip(weighted, plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_draws_have_the_mean_and_covariance_of_the_posterior():

@@ -31,7 +31,14 @@ def problem(rank=5, seed=0, binary=False):
 
 def rows(factors, bias, rank):
     n = len(bias)
-    return Rows(factors.copy(), bias.copy(), np.ones(n, np.float32), np.ones((n, 2), np.float32), np.zeros((n, 2, rank + 1), np.float32), np.zeros(n, np.float32))
+    return Rows(
+        factors.copy(),
+        bias.copy(),
+        np.ones(n, np.float32),
+        np.ones((n, 2), np.float32),
+        np.zeros((n, 2, rank + 1), np.float32),
+        np.zeros(n, np.float32),
+    )
 
 
 PENALTIES = Penalty(0.02, 0.0, 0.01, 0.0), Penalty(0.05, 0.0, 0.03, 0.0)
@@ -94,7 +101,9 @@ def test_the_full_gradient_is_that_of_the_objective(kernel, loss):
         assert user[0][u, l] - moved.factors[u, l] == pytest.approx(slope, rel=2e-3, abs=1e-5)
     if chosen.biased:
         shift = np.eye(N_USERS)[5] * step
-        assert user[1][5] - moved.bias[5] == pytest.approx((objective(x, b + shift) - objective(x, b - shift)) / (2 * step), rel=2e-3, abs=1e-5)
+        assert user[1][5] - moved.bias[5] == pytest.approx(
+            (objective(x, b + shift) - objective(x, b - shift)) / (2 * step), rel=2e-3, abs=1e-5
+        )
 
 
 def test_l1_leaves_exact_zeros_and_signs_hold():
@@ -133,7 +142,9 @@ def test_bpr_step_is_the_gradient_of_its_cost():
     users, items = rows(x, np.zeros(1, np.float32), 3), rows(np.vstack([y, z]), np.zeros(2, np.float32), 3)
     entries = Entries(np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32), np.empty(0, np.float32))
     penalty = Penalty(0.1, 0.0, 0.1, 0.0)
-    sgd.descend_pairs(0, 1, entries, np.array([1]), np.array([0, 1]), np.zeros(1, np.int32), np.uint64(1), rules(rate=1.0), users, penalty, items, penalty)
+    sgd.descend_pairs(
+        0, 1, entries, np.array([1]), np.array([0, 1]), np.zeros(1, np.int32), np.uint64(1), rules(rate=1.0), users, penalty, items, penalty
+    )
     x, y, z = (row[0].astype(float) for row in (x, y, z))
     g = -1 / (1 + np.exp(x @ (y - z)))
     np.testing.assert_allclose(x - users.factors[0], g * (y - z) + 0.1 * x, rtol=1e-4)

@@ -147,7 +147,10 @@ def test_a_user_s_list_has_the_same_bits_in_any_company(many, threads):
         np.testing.assert_array_equal(alone[1][0].view(np.int32), best[user].view(np.int32))
     fewer = top_n_of_factors(users, items[:9001], offsets[:9001], len(items), *(np.zeros(len(users) + 1, np.int64), indices[:0]))
     place = np.flatnonzero(fewer[0][5] == 9000)
-    assert fewer[1][5, place] == top_n_of_factors(users[5:6], items[9000:9001], offsets[9000:9001], 1, np.zeros(2, np.int64), indices[:0])[1][0]
+    assert (
+        fewer[1][5, place]
+        == top_n_of_factors(users[5:6], items[9000:9001], offsets[9000:9001], 1, np.zeros(2, np.int64), indices[:0])[1][0]
+    )
 
 
 def test_factors_that_are_not_numbers_are_on_no_list():

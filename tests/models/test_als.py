@@ -72,7 +72,9 @@ def test_a_step_is_mllib_s_step(ratings, implicit):
     entries = csr.csr_from_coo(user, item, (1 + weight) / weight if implicit else rating, weight, N_USERS, N_ITEMS)
     gram = als.gram(0, N_ITEMS, als.padded_rows(y)) if implicit else np.zeros((0, 0), np.float32)
     found, zeros = np.zeros((N_USERS, 4), np.float32), np.zeros(N_USERS, np.float32)
-    als.solve_rows(0, N_USERS, *entries, als.padded_rows(y), zeros[:N_ITEMS], gram, found, zeros, np.float32(0), 0.1, 0.1, 1.0, False, False)
+    als.solve_rows(
+        0, N_USERS, *entries, als.padded_rows(y), zeros[:N_ITEMS], gram, found, zeros, np.float32(0), 0.1, 0.1, 1.0, False, False
+    )
     np.testing.assert_allclose(found, x, rtol=1e-3, atol=1e-4)
 
 
@@ -120,7 +122,9 @@ def test_ids_of_any_type_give_the_same_model(spark, ratings):
     def named(df, kind):
         if kind == "string":
             return df.select(F.format_string("user-%03d", "user").alias("user"), F.format_string("i%03d", "item").alias("item"), "rating")
-        return df.select(*(F.col(c).cast(kind) * F.lit(10**9).cast(kind) for c in ("user", "item")), "rating").toDF("user", "item", "rating")
+        return df.select(*(F.col(c).cast(kind) * F.lit(10**9).cast(kind) for c in ("user", "item")), "rating").toDF(
+            "user", "item", "rating"
+        )
 
     expected = [row.prediction for row in ALS(maxIter=2).fit(ratings).transform(ratings).collect()]
     for kind in ("bigint", "string", "decimal(20,0)"):
@@ -140,7 +144,9 @@ def test_weights_count_like_repeated_rows(spark, ratings):
 def test_cold_start_strategies(spark, ratings):
     model = ALS(maxIter=2, biases=True, center=True).fit(ratings)
     test = spark.createDataFrame([(0, 0), (0, 999), (999, 0), (999, 999)], "user int, item int")
-    bias = {side: dict(map(tuple, table.select("id", "bias").collect())) for side, table in (("u", model.userBiases), ("i", model.itemBiases))}
+    bias = {
+        side: dict(map(tuple, table.select("id", "bias").collect())) for side, table in (("u", model.userBiases), ("i", model.itemBiases))
+    }
     mean = ratings.agg(F.avg("rating")).first()[0]
     by_mean = predictions(model, test)
     assert by_mean[0, 999] == pytest.approx(mean + bias["u"][0], abs=1e-5)
@@ -184,7 +190,9 @@ def test_validation_is_watched_and_stops_the_fit(ratings):
     # the model is that of the best iteration: its RMSE on pairs that training knows is the one reported there
     evaluator = RegressionEvaluator(labelCol="rating")
     known = held.join(train.select("user").distinct(), "user").join(train.select("item").distinct(), "item")
-    assert evaluator.evaluate(by_frame.transform(known)) == pytest.approx(history[by_column.summary.best_iteration - 1]["validation_rmse"], abs=1e-5)
+    assert evaluator.evaluate(by_frame.transform(known)) == pytest.approx(
+        history[by_column.summary.best_iteration - 1]["validation_rmse"], abs=1e-5
+    )
 
 
 def test_tol_stops_a_fit_without_validation(ratings):
@@ -223,7 +231,9 @@ def test_in_a_pipeline(ratings, tmp_path):
 def test_in_a_cross_validator(ratings):
     estimator = ALS(maxIter=3)
     grid = ParamGridBuilder().addGrid(estimator.regParam, [0.05, 1000.0]).build()
-    model = CrossValidator(estimator=estimator, estimatorParamMaps=grid, evaluator=RegressionEvaluator(labelCol="rating"), numFolds=2, seed=1).fit(ratings)
+    model = CrossValidator(
+        estimator=estimator, estimatorParamMaps=grid, evaluator=RegressionEvaluator(labelCol="rating"), numFolds=2, seed=1
+    ).fit(ratings)
     assert np.isfinite(model.avgMetrics).all() and model.avgMetrics[0] < model.avgMetrics[1]
 
 
@@ -248,7 +258,9 @@ def test_never_nan(spark, rows, options):
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    cells=st.dictionaries(st.tuples(st.integers(-3, 3), st.integers(2**40, 2**40 + 4)), st.floats(-10, 10, width=32), min_size=1, max_size=15),
+    cells=st.dictionaries(
+        st.tuples(st.integers(-3, 3), st.integers(2**40, 2**40 + 4)), st.floats(-10, 10, width=32), min_size=1, max_size=15
+    ),
     implicit=st.booleans(),
     rank=st.integers(1, 20),
 )

@@ -8,7 +8,7 @@ from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError, RecsparkError
-from recspark.models import FMClassificationModel, FMClassifier, FMRegressionModel, FMRegressor, FMRegressorModel
+from recspark.models import FMClassificationModel, FMClassifier, FMRanker, FMRegressionModel, FMRegressor, FMRegressorModel
 from recspark.models.fm_sampler import FMSampler
 
 GROUPS = ["user", "item", "rated", "raters", "day", "gender"]
@@ -17,7 +17,8 @@ NOISE = 0.5
 
 @pytest.fixture(scope="module")
 def ratings(spark):
-    """Rows of 60 users, 40 items and 5 days: planted factors and biases, a gender that matters, noise of NOISE; users 50 ... have one row each."""
+    """Rows of 60 users, 40 items and 5 days: planted factors and biases, a gender that matters, noise of NOISE; users 50 ... have one row
+    each."""
     rng = np.random.default_rng(0)
     x, y, b, c = rng.normal(0, 0.6, (60, 2)), rng.normal(0, 0.6, (40, 2)), rng.normal(0, 0.4, 60), rng.normal(0, 0.4, 40)
     day, gender = rng.normal(0, 0.3, 5), np.arange(60) % 2
@@ -88,7 +89,9 @@ def test_levels_have_probabilities_and_predictions_a_spread(ratings, tmp_path):
 
 def test_what_training_has_not_seen_gets_an_average(spark, ratings):
     model = fitted(ratings)
-    rows = spark.createDataFrame([("nobody", 100, 50), ("u1", 999, 50), ("u1", 100, 99 * 86_400)], "user_id string, item_id long, timestamp long")
+    rows = spark.createDataFrame(
+        [("nobody", 100, 50), ("u1", 999, 50), ("u1", 100, 99 * 86_400)], "user_id string, item_id long, timestamp long"
+    )
     predictions = [row["prediction"] for row in model.transform(rows).collect()]
     assert all(1 < prediction < 6 for prediction in predictions)
 
@@ -141,13 +144,101 @@ def test_yes_or_no_by_groups(ratings):
     assert BinaryClassificationEvaluator().evaluate(model.transform(binary[1])) > 0.8
 
 
+def test_gradients_on_groups_are_a_model_of_entities(ratings, tmp_path):
+    params = {"solver": "sgd", "maxIter": 40, "regParam": 0.02, "groupRegParam": {"gender": 0.0}}
+    model = fitted(ratings, **params)
+    assert NOISE < rmse(model, ratings[1]) < 1.5 * NOISE
+    assert len(model.recommendForAllUsers(3).collect()) == 60
+    model.write().save(str(tmp_path / "model"))
+    assert rmse(FMRegressorModel.load(str(tmp_path / "model")), ratings[1]) == rmse(model, ratings[1])
+    shuffled = ratings[0].orderBy(F.rand(3)).repartition(5), *ratings[1:]
+    assert rmse(fitted(shuffled, **params), ratings[1]) == rmse(model, ratings[1])
+
+
+def test_entities_predict_what_their_features_do(ratings, monkeypatch):
+    """The same fit kept as entities, and as the parameters of its features."""
+    from recspark.models import fm_estimator
+
+    as_entities = fitted(ratings, solver="sgd", maxIter=3).transform(ratings[1]).toPandas()
+    monkeypatch.setattr(fm_estimator, "has_entities", lambda layout: False)
+    of_rows = fitted(ratings, solver="sgd", maxIter=3)
+    assert of_rows.is_of_rows
+    pd.testing.assert_frame_equal(of_rows.transform(ratings[1]).toPandas(), as_entities, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "params", [{"solver": "sgd"}, {"solver": "sgd", "order": 3, "optimizer": "adam", "stepSize": 0.01}, {"solver": "mcmc"}]
+)
+def test_contexts_with_several_entries_and_numbers(ratings, params, tmp_path):
+    groups = ["user", "item", {"group": "rated", "scope": "past"}, "count_value", "day"]
+    model = fitted(ratings, groups=groups, maxIter=30, regParam=0.02, **params)
+    assert NOISE < rmse(model, ratings[1]) < 1.8 * NOISE
+    assert model.scorer is None
+    model.write().save(str(tmp_path / "model"))
+    again = FMRegressorModel.load(str(tmp_path / "model"))
+    with pytest.raises(RecsparkError, match="call bind"):
+        again.transform(ratings[1])
+    assert rmse(again.bind(ratings[0]), ratings[1]) == rmse(model, ratings[1])
+
+
+def test_validation_rows_choose_the_epoch(ratings):
+    train, test, people = ratings
+    fm = FMRegressor(groups=["user", "item"], labelCol="rating", solver="sgd", maxIter=200, stepSize=0.3, patience=5).tables(users=people)
+    model = fm.watch(validation=test).fit(train)
+    curve = [row["validation_rmse"] for row in model.summary.history]
+    assert len(curve) < 200
+    assert rmse(model, test) == pytest.approx(min(curve), abs=1e-3)
+
+
+@pytest.mark.parametrize("solver", ["mcmc", "sgd"])
+def test_weights_on_groups(ratings, solver):
+    """Rows of next to no weight change next to nothing."""
+    train, test, people = ratings
+    noisy = train.withColumn("weight", F.lit(1.0)).unionAll(train.withColumn("rating", F.lit(9.0)).withColumn("weight", F.lit(1e-6)))
+    assert rmse(fitted((noisy, test, people), solver=solver, weightCol="weight", maxIter=20), test) < 2 * NOISE
+
+
+def test_yes_or_no_by_gradients(ratings):
+    train, test, people = (*(part.withColumn("label", (F.col("rating") > 3.8).cast("double")) for part in ratings[:2]), ratings[2])
+    model = fitted((train, test, people), FMClassifier, labelCol="label", solver="sgd", regParam=0.02)
+    assert BinaryClassificationEvaluator().evaluate(model.transform(test)) > 0.8
+    assert {0.0, 1.0} == {row.prediction for row in model.transform(test).select("prediction").distinct().collect()}
+    with pytest.raises(RecsparkError, match="FMClassifier takes 0 and 1"):
+        fitted(ratings, FMClassifier, labelCol="rating", solver="sgd")
+
+
+def test_rankings_put_what_a_user_chose_first(spark):
+    """Users of either gender choose items of their own genre; every other pair of the user's half that is left out ranks above the rest."""
+    rng = np.random.default_rng(0)
+    pairs = [(u, i) for u in range(40) for i in range(30) if u % 2 == i % 2]
+    kept = rng.random(len(pairs)) < 0.5
+    train = spark.createDataFrame(pd.DataFrame(np.array(pairs)[kept], columns=["user_id", "item_id"]).assign(label=1.0))
+    people = spark.createDataFrame(pd.DataFrame({"user_id": range(40), "gender": ["MF"[u % 2] for u in range(40)]}))
+    ranker = FMRanker(groups=["user", "item", "gender"], factorSize=4, maxIter=30, seed=1).tables(users=people)
+    model = ranker.fit(train)
+    lists = model.recommendForAllUsers(5).toPandas()
+    right = [entry["item_id"] % 2 == row.user_id % 2 for row in lists.itertuples() for entry in row.recommendations]
+    assert np.mean(right) > 0.95
+    history = model.summary.history
+    assert history[-1]["objective"] < 0.5 * history[0]["objective"]
+    assert ranker.fit(train).transform(train).exceptAll(model.transform(train)).isEmpty()
+    with pytest.raises(ConfigError, match="FMRanker needs them"):
+        FMRanker().fit(train)
+
+
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
         ({"groups": ["item", "gender"]}, ConfigError, "without the group 'user'"),
-        ({"groups": ["user", "item", "count_value"]}, ConfigError, "'count_value' is not allowed"),
         ({"burnIn": 40}, ConfigError, "burnIn = 40 is not allowed with maxIter = 40"),
-        ({"solver": "sgd"}, ConfigError, "solver = 'sgd' is not allowed with groups"),
+        (
+            {"labelCol": "level", "ordered": True, "weightCol": "rating"},
+            ConfigError,
+            "weightCol = 'rating' is not allowed where labels are levels",
+        ),
+        ({"solver": "sgd", "groupRegParam": {"rate": 1.0}}, ConfigError, "groupRegParam names 'rate'"),
+        ({"solver": "sgd", "groupRegParam": {"user": -1.0}}, ConfigError, "groupRegParam.user = -1.0 is not allowed"),
+        ({"solver": "sgd", "stepSize": 1e9}, RecsparkError, "the fit diverged at iteration"),
         ({"labelCol": "stars"}, RecsparkError, "column 'stars' is not in the data"),
         ({"labelCol": "rating", "ordered": True}, RecsparkError, "different values"),
     ],
@@ -161,8 +252,15 @@ def test_what_is_not_allowed_is_said(ratings, params, error, message):
 def vectors(ratings):
     """The rows with sparse one-hot vectors of user, item and day."""
     train, test, _ = ratings
-    one_hot = F.udf(lambda user, item, time: Vectors.sparse(105, [int(user[1:]), item - 40, 100 + time // 86_400], [1.0] * 3), VectorUDT(), useArrow=False)
-    return tuple(part.withColumn("features", one_hot("user_id", "item_id", "timestamp")).withColumn("label", F.col("rating")) for part in (train, test))
+    one_hot = F.udf(
+        lambda user, item, time: Vectors.sparse(105, [int(user[1:]), item - 40, 100 + time // 86_400], [1.0] * 3),
+        VectorUDT(),
+        useArrow=False,
+    )
+    return tuple(
+        part.withColumn("features", one_hot("user_id", "item_id", "timestamp")).withColumn("label", F.col("rating"))
+        for part in (train, test)
+    )
 
 
 @pytest.mark.parametrize("params", [{}, {"solver": "als", "regParam": 2.0}, {"solver": "sgd", "regParam": 0.05, "maxIter": 60}])
@@ -178,7 +276,9 @@ def test_vectors(vectors, params, tmp_path):
 def test_dense_vectors_are_the_same_rows(spark, vectors):
     dense = F.udf(lambda vector: Vectors.dense(vector.toArray()), VectorUDT(), useArrow=False)
     model = FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0].withColumn("features", dense("features")))
-    assert rmse(model, vectors[1]) == pytest.approx(rmse(FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0]), vectors[1]), abs=1e-6)
+    assert rmse(model, vectors[1]) == pytest.approx(
+        rmse(FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0]), vectors[1]), abs=1e-6
+    )
 
 
 def test_a_weight_of_two_is_a_row_twice(vectors):
@@ -223,7 +323,10 @@ def test_yes_or_no_by_vectors(vectors, params, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.withColumn("label", F.lit(None).cast("double")), "a label, a weight or an entry of a vector is null or not finite"),
+        (
+            lambda rows: rows.withColumn("label", F.lit(None).cast("double")),
+            "a label, a weight or an entry of a vector is null or not finite",
+        ),
         (lambda rows: rows.limit(0), "the data has no rows"),
         (lambda rows: rows.drop("features"), "column 'features' is not in the data"),
     ],
@@ -239,5 +342,16 @@ def test_classes_other_than_0_and_1_are_an_error(vectors):
 
 
 def test_mllibs_params_are_taken(vectors):
-    names = {"fitIntercept": True, "fitLinear": True, "regParam": 0.1, "miniBatchFraction": 1.0, "initStd": 0.01, "maxIter": 5, "stepSize": 0.1, "tol": 1e-6}
-    FMRegressor(featuresCol="features", labelCol="label", predictionCol="prediction", factorSize=2, solver="adamW", seed=1, **names).fit(vectors[0])
+    names = {
+        "fitIntercept": True,
+        "fitLinear": True,
+        "regParam": 0.1,
+        "miniBatchFraction": 1.0,
+        "initStd": 0.01,
+        "maxIter": 5,
+        "stepSize": 0.1,
+        "tol": 1e-6,
+    }
+    FMRegressor(featuresCol="features", labelCol="label", predictionCol="prediction", factorSize=2, solver="adamW", seed=1, **names).fit(
+        vectors[0]
+    )

@@ -80,7 +80,9 @@ def test_penalties_act(ratings):
     assert (np.stack(sparse.userFactors.toPandas()["features"]) == 0).mean() > 0.5
 
 
-@pytest.mark.parametrize(("users", "items"), [(2, 2), (3, 2), pytest.param(3, 3, marks=pytest.mark.slow), pytest.param(8, 8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("users", "items"), [(2, 2), (3, 2), pytest.param(3, 3, marks=pytest.mark.slow), pytest.param(8, 8, marks=pytest.mark.slow)]
+)
 def test_blocks_don_t_change_the_quality(ratings, users, items):
     options = {"optimizer": "adagrad", "stepSize": 0.3, "maxIter": 3}
     one, many = fitted(ratings, **options), fitted(ratings, **options, userBlocks=users, itemBlocks=items)
@@ -121,12 +123,18 @@ def test_cold_pairs_stay_inside_the_range_of_a_sigmoid(spark, ratings):
     assert found[2] == pytest.approx(3.0, abs=0.4)
 
 
-@pytest.mark.parametrize("estimator", [ALS(rank=4, biases=True, center=True, maxIter=3), MatrixFactorization(rank=4, maxIter=3)], ids=["als", "mf"])
+@pytest.mark.parametrize(
+    "estimator", [ALS(rank=4, biases=True, center=True, maxIter=3), MatrixFactorization(rank=4, maxIter=3)], ids=["als", "mf"]
+)
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_a_fit_goes_on_from_a_saved_model(ratings, tmp_path, estimator, blocks):
     first = estimator.fit(ratings)
     first.write().save(str(tmp_path / "model"))
-    warm = estimator.copy({estimator.maxIter: 1}).setParams(initialModel=str(tmp_path / "model"), userBlocks=blocks, itemBlocks=blocks).fit(ratings)
+    warm = (
+        estimator.copy({estimator.maxIter: 1})
+        .setParams(initialModel=str(tmp_path / "model"), userBlocks=blocks, itemBlocks=blocks)
+        .fit(ratings)
+    )
     cold = estimator.copy({estimator.maxIter: 1}).fit(ratings)
     assert final(warm, "train_rmse") < final(cold, "train_rmse")
     assert final(warm, "train_rmse") <= final(first, "train_rmse") + 0.01
@@ -181,7 +189,11 @@ def test_the_baseline_is_the_damped_biases(ratings, planted, reg):
     assert final(by_sgd, "train_rmse") == pytest.approx(final(Baseline(regParam=0.0).fit(ratings), "train_rmse"), abs=0.02)
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "stepSize": 0.01}, {"batchSize": 0, "optimizer": "adam", "maxIter": 60, "regParam": 1e-4}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimizer": "adam", "stepSize": 0.01}, {"batchSize": 0, "optimizer": "adam", "maxIter": 60, "regParam": 1e-4}],
+    ids=str,
+)
 def test_new_users_are_taken_in_by_epochs_over_their_own_ratings(ratings, tmp_path, options):
     old, new = ratings.filter("user < 250"), ratings.filter("user >= 250")
     fitted(old, **options).write().save(str(tmp_path / "model"))
@@ -191,7 +203,9 @@ def test_new_users_are_taken_in_by_epochs_over_their_own_ratings(ratings, tmp_pa
     folded.write(str(tmp_path / "folded"))
     held = new.filter("held").toPandas()
     errors = {
-        name: np.sqrt(np.mean((held["rating"] - Scorer.load(str(tmp_path / name)).predict(held["user"].to_numpy(), held["item"].to_numpy())) ** 2))
+        name: np.sqrt(
+            np.mean((held["rating"] - Scorer.load(str(tmp_path / name)).predict(held["user"].to_numpy(), held["item"].to_numpy())) ** 2)
+        )
         for name in ("model", "folded")
     }
     assert errors["folded"] < 0.8 * errors["model"]

@@ -106,6 +106,24 @@ def test_seen_items_are_left_out(model, tables, seen, seen_pairs):
     assert found[108] == []
 
 
+def test_seen_items_by_the_path_of_their_files(spark, model, tables, seen, seen_pairs, tmp_path):
+    """Several files with several row groups, nulls among the rows, columns in another order beside one more."""
+    with_nulls = seen.unionAll(spark.createDataFrame([(None, 500), (100, None)], "user int, item int"))
+    frame = with_nulls.select(F.lit("x").alias("other"), "item", "user")
+    places = [str(tmp_path / "one"), f"file://{tmp_path / 'two'}"]
+    frame.filter("user is null or user % 4 = 0").coalesce(1).write.option("parquet.block.size", 64).parquet(places[0])
+    frame.filter("user % 4 != 0").repartition(3).write.parquet(places[1])
+    assert collected(model.recommendForAllUsers(5, seen=places)) == expected(*tables, 5, seen_pairs)
+    asked = spark.createDataFrame([(100,), (7,)], "user int")
+    rows = model.recommendForUserSubset(asked, 5, seen=places, fallback=True).collect()
+    assert {row.user: row.cold for row in rows} == {100: False, 7: True}
+    with pytest.raises(RecsparkError, match="can't be read as Parquet"):
+        model.recommendForAllUsers(5, seen=str(tmp_path / "nowhere"))
+    frame.withColumn("user", F.col("user").cast("string")).write.parquet(str(tmp_path / "text"))
+    with pytest.raises(RecsparkError, match="column 'user' holds strings"):
+        model.recommendForAllUsers(5, seen=str(tmp_path / "text"))
+
+
 def test_all_items_get_users(model, tables, seen, seen_pairs):
     users, items = tables
     assert collected(model.recommendForAllItems(4)) == expected(items, users, 4)

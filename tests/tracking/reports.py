@@ -29,12 +29,13 @@ def warnings_in(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def report_everything(tracker, scorer):
-    """Every method of Run once, in a run "pipeline" with a child "train"."""
+def report_everything(tracker, scorer, in_the_middle=lambda: None):
+    """Every method of Run once, in a run "pipeline" with a child "train"; `in_the_middle` is called when the training has its curve."""
     cls, folder, code = scorer
     with tracker.run("pipeline", params={"als": {"rank": 8, "tol": None}}, tags={"data": "ml"}) as run:
         with run.child("train") as train:
             train.curve([{"iteration": 1, "train_rmse": 0.9, "seconds": 0.1}, {"iteration": 2, "train_rmse": 0.8, "seconds": None}])
+            in_the_middle()
             train.dataset("ratings", "/lake/tables/ratings", "0123456789abcdef" * 4, rows=100)
             train.model(cls, folder, pd.DataFrame({"user_id": [1, 22], "item_id": [3, 4]}), code_paths=code)
         figure = Figure()
@@ -44,6 +45,7 @@ def report_everything(tracker, scorer):
         run.json({"rmse": 0.8}, "summary.json")
         run.file(folder, "files")
         run.metrics({"rmse": 0.8, "ndcg@10": 0.25, "auc": None})
+        run.describe("RMSE **0.8**")
         return run
 
 
@@ -55,6 +57,7 @@ def assert_everything(tracker, tmp_path):
     assert train.data.tags["mlflow.parentRunId"] == run.info.run_id
     assert run.data.params == {"als.rank": "8"}
     assert run.data.metrics == {"rmse": 0.8, "ndcg_at_10": 0.25}
+    assert run.data.tags["mlflow.note.content"] == "RMSE **0.8**"
     assert run.data.tags["data"] == "ml" and run.data.tags["recspark.job"] == "pipeline"
     assert run.data.tags["recspark.version"] == recspark.__version__
     assert [(m.step, m.value) for m in client.get_metric_history(train.info.run_id, "train_rmse")] == [(1, 0.9), (2, 0.8)]

@@ -1,0 +1,261 @@
+"""Factorization machines of any order on sparse rows, by stochastic gradients (Rendle 2010, section III.C; Blondel, Fujino, Ueda, Ishihata
+2016).
+
+    score(x) = w0 + sum_j w_j x_j + sum_{t = 2..d} sum_f A^t(v^t_f * x),       A^t(z) = sum_{j_1 < ... < j_t} z_{j_1} ... z_{j_t}
+
+A^t is the ANOVA kernel. Entry by entry ``A^s += z_j A^{s-1}`` for s = t ... 1 takes O(t) a factor and an entry; without entry j,
+``A^s_{-j} = A^s - z_j A^{s-1}_{-j}``, and ``d A^t / d v_j = x_j A^{t-1}_{-j}``. For d = 2 these are the sum and the difference of libFM.
+
+A row is a row of the user side, one of the context and one of the item side, one after the other (`Joined`): the sides are kept once,
+however many rows meet them. A table of vectors is the context alone.
+
+Parameters are float64: w0 (1), w (columns), v (d - 1, columns, rank), a matrix of factors for each t.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from recspark.kernels.csr import contains
+from recspark.kernels.random import mix
+
+OPTIMIZERS = ("adagrad", "adam")
+LOSSES = ("squared", "logistic", "bpr")
+
+_LOGISTIC = 1
+_ADAM = 1
+
+#: Adam's decay of the first and second moments, and what keeps it from dividing by 0 (Kingma and Ba 2015)
+BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
+
+#: draws of an item that the user has not rated
+ATTEMPTS = 16
+
+
+class Sparse(NamedTuple):
+    """CSR: int64 (rows + 1), int32 and float64 (entries)."""
+
+    indptr: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+
+class Joined(NamedTuple):
+    """Rows of three sides: int32 (rows) places in `user` and `item`, whose last row is for those that are not known; `context` has as many
+    rows.
+
+    Columns of the sides differ, and inside a row. ``width`` is at least the entries of any joined row.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    user: Sparse
+    item: Sparse
+    context: Sparse
+    width: int
+
+
+class Parameters(NamedTuple):
+    """Parameters, or what an optimizer keeps of each."""
+
+    w0: np.ndarray
+    w: np.ndarray
+    v: np.ndarray
+
+
+class Rule(NamedTuple):
+    """What is descended and how; `loss` and `optimizer` as positions in `LOSSES`, `OPTIMIZERS`."""
+
+    loss: int
+    optimizer: int
+    rate: float
+    intercept: bool
+    linear: bool
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _append(side, row, m, columns, values):
+    for t in range(side.indptr[row], side.indptr[row + 1]):
+        columns[m], values[m] = side.columns[t], side.values[t]
+        m += 1
+    return m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gather(joined, row, item, columns, values):
+    """The entries of `row` with this item; the number of those before the item's, and of all."""
+    shared = _append(joined.user, joined.users[row], 0, columns, values)
+    shared = _append(joined.context, row, shared, columns, values)
+    return shared, _append(joined.item, item, shared, columns, values)
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _score(m, columns, values, parameters, totals):
+    """The score of m entries; ``totals[t - 2, s]`` becomes A^s of the factors v^t."""
+    v = parameters.v
+    score = parameters.w0[0]
+    for e in range(m):
+        score += parameters.w[columns[e]] * values[e]
+    for d in range(v.shape[0]):
+        totals[d, 0] = 1
+        totals[d, 1:] = 0
+        for e in range(m):
+            j, x = columns[e], values[e]
+            for s in range(d + 2, 0, -1):
+                for f in range(v.shape[2]):
+                    totals[d, s, f] += v[d, j, f] * x * totals[d, s - 1, f]
+        for f in range(v.shape[2]):
+            score += totals[d, d + 2, f]
+    return score
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _slopes(m, columns, values, parameters, totals, by_w, by_v):
+    """``by_w[e]`` and ``by_v[d, e, f]``: the derivatives of the score by the parameters of m entries; `totals` as `_score` left them."""
+    v = parameters.v
+    for e in range(m):
+        by_w[e] = values[e]
+    for d in range(v.shape[0]):
+        for e in range(m):
+            j, x = columns[e], values[e]
+            for f in range(v.shape[2]):
+                without = 1.0
+                for s in range(1, d + 2):
+                    without = totals[d, s, f] - v[d, j, f] * x * without
+                by_v[d, e, f] = x * without
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _moved(value, gradient, at, first, second, steps, rule):
+    """`value` after a step; ``first[at], second[at]`` are what the optimizer keeps of it."""
+    if rule.optimizer == _ADAM:
+        first[at] += (1 - BETA1) * (gradient - first[at])
+        second[at] += (1 - BETA2) * (gradient * gradient - second[at])
+        return value - rule.rate * first[at] / (1 - BETA1**steps) / (math.sqrt(second[at] / (1 - BETA2**steps)) + TINY)
+    second[at] += gradient * gradient
+    return value - rule.rate * gradient / math.sqrt(second[at])
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule):
+    """Move the parameters of entries lo ... hi by ``slope`` times their derivatives, and by the penalty ``reg[column]``."""
+    w, v = parameters.w, parameters.v
+    for e in range(lo, hi):
+        j = columns[e]
+        steps[j] += 1
+        if rule.linear:
+            w[j] = _moved(w[j], slope * by_w[e] + reg[j] * w[j], j, first.w, second.w, steps[j], rule)
+        for d in range(v.shape[0]):
+            if rule.optimizer == _ADAM:
+                for f in range(v.shape[2]):
+                    v[d, j, f] = _moved(
+                        v[d, j, f], slope * by_v[d, e, f] + reg[j] * v[d, j, f], (d, j, f), first.v, second.v, steps[j], rule
+                    )
+            else:
+                # written out: a row of factors at once
+                for f in range(v.shape[2]):
+                    gradient = slope * by_v[d, e, f] + reg[j] * v[d, j, f]
+                    second.v[d, j, f] += gradient * gradient
+                    v[d, j, f] -= rule.rate * gradient / math.sqrt(second.v[d, j, f])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _buffers(joined, v):
+    """Columns, values, derivatives by w and by v, of one row; totals of `_score`."""
+    columns, values, by_w = np.empty(joined.width, np.int32), np.empty(joined.width), np.empty(joined.width)
+    return columns, values, by_w, np.empty((v.shape[0], joined.width, v.shape[2])), np.empty((v.shape[0], v.shape[0] + 2, v.shape[2]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend(order, joined, labels, weights, reg, rule, parameters, first, second, steps):
+    """One step for each row in `order`: on (y - score)^2 / 2, or logistic on ln(1 + exp(-score)) for labels 1 and its mirror for 0.
+
+    reg (columns) is the L2 penalty of what a row meets; `first, second` (`Parameters`; `empty_moments`) and steps (columns + 1, the last
+    one of w0) are the optimizer's. All but `order`, `labels`, `weights`, `reg` are changed in place. Returns the sum of weighted losses,
+    each before its step.
+    """
+    columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
+    loss = 0.0
+    for row in order:
+        _, m = _gather(joined, row, joined.items[row], columns, values)
+        score = _score(m, columns, values, parameters, totals)
+        if rule.loss == _LOGISTIC:
+            loss += weights[row] * (max(score, 0.0) - score * labels[row] + math.log1p(math.exp(-abs(score))))
+            slope = weights[row] * (1 / (1 + math.exp(-score)) - labels[row])
+        else:
+            loss += weights[row] * 0.5 * (score - labels[row]) ** 2
+            slope = weights[row] * (score - labels[row])
+        if rule.intercept:
+            steps[-1] += 1
+            parameters.w0[0] = _moved(parameters.w0[0], slope, 0, first.w0, second.w0, steps[-1], rule)
+        _slopes(m, columns, values, parameters, totals, by_w, by_v)
+        _step(0, m, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule)
+    return loss
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def descend_pairs(order, joined, labels, weights, candidates, indptr, indices, key, reg, rule, parameters, first, second, steps):
+    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): a step on ``ln(1 + exp(score of another item - score))`` for rows with
+    labels above 0.
+
+    The other item is drawn evenly from those of `candidates` that the row's user has not rated: ``indptr, indices`` is the CSR of all that
+    users have rated, items ascending; draws are a function of (`key`, row). Returns the sums of weighted losses and of weights.
+    """
+    columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
+    other_columns, other_values, other_by_w, other_by_v, other_totals = _buffers(joined, parameters.v)
+    loss, total = 0.0, 0.0
+    for row in order:
+        if not labels[row] > 0:
+            continue
+        for attempt in range(ATTEMPTS):
+            other = candidates[mix(key + np.uint64(ATTEMPTS * row + attempt)) % np.uint64(len(candidates))]
+            if contains(indptr, indices, joined.users[row], other):
+                continue
+            shared, m = _gather(joined, row, joined.items[row], columns, values)
+            _, n = _gather(joined, row, other, other_columns, other_values)
+            difference = _score(m, columns, values, parameters, totals) - _score(n, other_columns, other_values, parameters, other_totals)
+            loss += weights[row] * (max(-difference, 0.0) + math.log1p(math.exp(-abs(difference))))
+            total += weights[row]
+            slope = -weights[row] / (1 + math.exp(difference))
+            _slopes(m, columns, values, parameters, totals, by_w, by_v)
+            _slopes(n, other_columns, other_values, parameters, other_totals, other_by_w, other_by_v)
+            for e in range(shared):
+                by_w[e] -= other_by_w[e]
+                by_v[:, e] -= other_by_v[:, e]
+            _step(0, m, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule)
+            _step(shared, n, other_columns, -slope, other_by_w, other_by_v, parameters, first, second, steps, reg, rule)
+            break
+    return loss, total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def scores(lo, hi, joined, parameters, out):
+    """``out[lo:hi]``: the scores of rows."""
+    columns, values, _, _, totals = _buffers(joined, parameters.v)
+    for row in range(lo, hi):
+        _, m = _gather(joined, row, joined.items[row], columns, values)
+        out[row] = _score(m, columns, values, parameters, totals)
+    return 0
+
+
+def empty_moments(parameters: Parameters, optimizer: str) -> tuple[Parameters, Parameters]:
+    """First and second moments before any step: adagrad's sums start at 1, so that a first step is no longer than the rate."""
+    start = 1.0 if optimizer == "adagrad" else 0.0
+    return Parameters(*map(np.zeros_like, parameters)), Parameters(*(np.full_like(part, start) for part in parameters))
+
+
+def vectors(indptr: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Joined:
+    """Plain rows as the context of sides that have no entries."""
+    none, rows = Sparse(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0)), len(indptr) - 1
+    context = Sparse(indptr.astype(np.int64), columns.astype(np.int32), values.astype(np.float64))
+    return joined(np.zeros(rows, np.int32), np.zeros(rows, np.int32), none, none, context)
+
+
+def joined(users: np.ndarray, items: np.ndarray, user: Sparse, item: Sparse, context: Sparse) -> Joined:
+    """`Joined` with the width that its sides need."""
+    width = sum(int(np.diff(side.indptr).max(initial=0)) for side in (user, item, context))
+    return Joined(users, items, user, item, context, max(width, 1))

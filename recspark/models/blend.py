@@ -1,0 +1,194 @@
+"""A blend: one prediction from those of several models, with weights that ridge regression finds on rows that trained none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from pyspark.ml import Model
+from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recspark.data.folder import Folder
+from recspark.data.split_rules import draw
+from recspark.errors import RecsparkError
+from recspark.models.factor_model import FactorModel, load_model
+from recspark.models.params import Configurable, Hyperparameter
+
+#: penalties that cross-validation chooses from, as a share of a unit of prediction squared
+PENALTIES = np.logspace(-6, 2, 17)
+#: parts that the validation rows are cut into for that
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a blend multiplies predictions by, and adds; ``rmse`` is that of cross-validation over the folds."""
+
+    intercept: float
+    weights: tuple[float, ...]
+    penalty: float
+    rmse: float
+
+
+def fold_moments(predictions: DataFrame, columns: list[str], seed: int = 42) -> np.ndarray:
+    """Sums of products over the rows of each fold: all that the weights depend on, in one aggregation.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        user_id, item_id, rating and `columns`, a prediction of each model. Rows that a model leaves without a finite prediction are not
+        counted. Row order doesn't matter: a row's fold is drawn by a hash of its ids.
+
+    Returns
+    -------
+    ndarray
+        ``z z^T`` summed, with ``z = (1, predictions, rating)``: float64, (folds, m + 2, m + 2); folds without rows are left out.
+
+    Raises
+    ------
+    RecsparkError
+        Where fewer than two folds have a row: there is nothing to cross-validate.
+    """
+    z = [F.lit(1.0), *(F.col(f"`{name}`").cast("double") for name in (*columns, "rating"))]
+    fold = F.floor(draw(seed, "blend", "user_id", "item_id") * FOLDS).alias("fold")
+    upper = [(i, j) for i in range(len(z)) for j in range(i, len(z))]
+    rows = predictions.where(_all_finite(z)).groupBy(fold).agg(*(F.sum(z[i] * z[j]) for i, j in upper)).orderBy("fold").collect()
+    if len(rows) < 2:
+        found = f"they fill {len(rows)} of {FOLDS} folds"
+        raise RecsparkError(f"the rows that all of {', '.join(columns)} predict are too few to fit weights on: {found}")
+    moments = np.zeros((len(rows), len(z), len(z)))
+    for fold_sums, row in zip(moments, rows, strict=True):
+        for (i, j), value in zip(upper, row[1:], strict=True):
+            fold_sums[i, j] = fold_sums[j, i] = value
+    return moments
+
+
+def _all_finite(columns: list[Column]) -> Column:
+    finite = F.lit(True)
+    for column in columns:
+        finite = finite & F.coalesce(F.abs(column) < float("inf"), F.lit(False)) & ~F.isnan(column)
+    return finite
+
+
+def fit_weights(moments: np.ndarray, penalty: float | None = None) -> Weights:
+    """Weights from the sums of :func:`fold_moments`.
+
+    They minimise, over intercept b and weights w of m models,
+
+        mean((rating - b - <w, predictions>)^2) + penalty |w - 1/m|^2,
+
+    so few rows, or a high penalty, give the plain mean of the models. Where `penalty` is None it is that of `PENALTIES` with the lowest
+    squared error over the folds, each predicted by the weights of the others.
+    """
+    total = moments.sum(axis=0)
+    errors = {each: _held_out_error(moments, total, each) for each in (PENALTIES if penalty is None else [penalty])}
+    best = min(errors, key=errors.__getitem__)
+    intercept, weights = ridge(total, best)
+    return Weights(intercept, tuple(weights.tolist()), float(best), float(np.sqrt(errors[best])))
+
+
+def _held_out_error(moments: np.ndarray, total: np.ndarray, penalty: float) -> float:
+    """Mean squared error of all rows, those of each fold predicted by weights from the other folds."""
+    return sum(squared_error(fold, *ridge(total - fold, penalty)) for fold in moments) / total[0, 0]
+
+
+def ridge(moments: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
+    """Intercept and weights from one sum of products."""
+    means = moments[0, 1:] / moments[0, 0]
+    covariance = moments[1:, 1:] / moments[0, 0] - np.outer(means, means)
+    xx, xy = covariance[:-1, :-1], covariance[:-1, -1]
+    equal = np.full(len(xx), 1 / len(xx))
+    # equal models and no penalty leave the weights open: the smallest change from equal ones is taken
+    weights = equal + np.linalg.lstsq(xx + penalty * np.eye(len(xx)), xy - xx @ equal)[0]
+    return float(means[-1] - means[:-1] @ weights), weights
+
+
+def squared_error(moments: np.ndarray, intercept: float, weights: np.ndarray) -> float:
+    """The sum of squared errors over the rows behind `moments`."""
+    residual = np.array([-intercept, *(-weights), 1.0])
+    return float(max(residual @ moments @ residual, 0.0))
+
+
+def model_rmse(moments: np.ndarray) -> list[float]:
+    """RMSE of each model by itself over the rows behind the sums of :func:`fold_moments`."""
+    total, models = moments.sum(axis=0), moments.shape[1] - 2
+    return [float(np.sqrt(squared_error(total, 0.0, one) / total[0, 0])) for one in np.eye(models)]
+
+
+class BlendModel(Model, Configurable, MLWritable, MLReadable):
+    """``intercept + sum of weight x prediction`` over the models that it holds; it predicts rows, and makes no lists.
+
+    A row has no prediction (NaN) where one of the models has none.
+    """
+
+    predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
+
+    #: lists of items would need the same ids in all models
+    scorer = None
+
+    def __init__(self, models: Mapping[str, FactorModel] | None = None, fitted: Weights | None = None, **values: Any) -> None:
+        super().__init__(**values)
+        self.models = dict(models or {})
+        self.fitted = fitted
+
+    def bind(self, train: DataFrame) -> BlendModel:
+        """Give models with features the rows that trained, as `FMModel.bind`."""
+        for model in self.models.values():
+            if hasattr(model, "bind"):
+                model.bind(train)
+        return self
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        names = [f"_prediction_of_{number}" for number in range(len(self.models))]
+        predicted = with_predictions(dataset, dict(zip(names, self.models.values(), strict=True)))
+        terms = (F.lit(weight) * F.col(name) for weight, name in zip(self.fitted.weights, names, strict=True))
+        blended = sum(terms, F.lit(self.fitted.intercept)).cast("float")
+        return predicted.withColumn(self.getPredictionCol(), blended).drop(*names)
+
+    def write(self) -> MLWriter:
+        """A writer of the models and their weights."""
+        return _Writer(self)
+
+    @classmethod
+    def read(cls) -> MLReader:
+        """A reader of what `write` wrote."""
+        return _Reader(cls)
+
+
+def with_predictions(dataset: DataFrame, models: Mapping[str, FactorModel]) -> DataFrame:
+    """`dataset` with the predictions of each model in a column of its name."""
+    for name, model in models.items():
+        dataset = model.transform(dataset, {model.getParam("predictionCol"): name})
+    return dataset
+
+
+class _Writer(MLWriter):
+    """The weights as ``blend.json``, the models as they save themselves."""
+
+    def __init__(self, blend: BlendModel) -> None:
+        super().__init__()
+        self.blend = blend
+
+    def saveImpl(self, path: str) -> None:
+        DefaultParamsWriter.saveMetadata(self.blend, path, self.sparkSession)
+        for number, model in enumerate(self.blend.models.values()):
+            model.write().save(f"{path}/models/{number}")
+        Folder(path).write_json("blend.json", {"models": list(self.blend.models), **asdict(self.blend.fitted)})
+
+
+class _Reader(MLReader):
+    def __init__(self, cls: type[BlendModel]) -> None:
+        super().__init__()
+        self.cls = cls
+
+    def load(self, path: str) -> BlendModel:
+        metadata, facts = DefaultParamsReader.loadMetadata(path, self.sparkSession), Folder(path).read_json("blend.json")
+        models = {name: load_model(f"{path}/models/{number}") for number, name in enumerate(facts.pop("models"))}
+        blend = self.cls(models, Weights(**facts | {"weights": tuple(facts["weights"])}))
+        blend._resetUid(metadata["uid"])
+        DefaultParamsReader.getAndSetParams(blend, metadata)
+        return blend

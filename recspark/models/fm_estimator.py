@@ -1,0 +1,267 @@
+"""What the estimators of factorization machines share: Params, and the way to the fit that they ask for."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from pyspark.ml import Estimator
+from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.config import above, at_least, between, one_of
+from recspark.data.folder import Folder
+from recspark.engine.layout import default_blocks, threads_per_task
+from recspark.engine.loop import STOP, best_iteration, read_history
+from recspark.engine.progress import reporting
+from recspark.engine.relations import Relations
+from recspark.engine.storage import Store
+from recspark.errors import ConfigError
+from recspark.features import FeatureSet, parse_groups
+from recspark.kernels.anova import OPTIMIZERS
+from recspark.models.factor_model import Summary
+from recspark.models.fm_entities import FMColumns, FMModel, encode, run, write_model
+from recspark.models.fm_gibbs import GibbsFit
+from recspark.models.fm_joined import TABLES, JoinedPlan, check_group_names, fit_joined, has_entities, require_columns
+from recspark.models.fm_rows import RowFit
+from recspark.models.fm_sampler import FMSampler
+from recspark.models.fm_sgd import SGDFit
+from recspark.models.fm_vectors import FMVectorModel, fit_vectors, vector_entries
+from recspark.models.params import Hyperparameter
+from recspark.models.watching import Watching
+from recspark.models.workspace import work_folder
+
+log = logging.getLogger("recspark.fit")
+
+#: MLlib's names of its solvers stand for ours
+SOLVERS = ("mcmc", "als", "sgd", "adamW", "gd")
+
+
+class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable, DefaultParamsReadable):
+    """What the estimators share.
+
+    With `groups` rows have user_id, item_id and what the groups need (timestamp ...), and `tables` gives the attributes of users and items.
+    Solvers mcmc and als then fit the vectors of entities, on blocks: see `recspark.kernels.gibbs`. Solver sgd, contexts with several
+    entries or with numbers, and vectors in featuresCol as in MLlib are fitted by one task, on the features themselves: see
+    `recspark.kernels.anova` and `recspark.kernels.fm`.
+    """
+
+    #: the classes of the fitted models: of groups, of vectors
+    model_classes: tuple[type[FMModel], type[FMVectorModel]]
+
+    groups = Hyperparameter(
+        list, None, "feature groups, by name or as tables {group, scope, scale, unknown}, docs/fm.md; not set: featuresCol"
+    )
+    weightCol = Hyperparameter(str, None, "column of weights >= 0, one a row")
+    factorSize = Hyperparameter(int, 8, "number of factors", at_least(1))
+    maxIter = Hyperparameter(int, 100, "iterations", at_least(1))
+    solver = Hyperparameter(
+        str,
+        "mcmc",
+        "mcmc: Gibbs sampling, predictions are means over samples; als: the mode for fixed penalties; sgd: stochastic gradients (adamW and gd mean it, too)",
+        one_of(*SOLVERS),
+    )
+    burnIn = Hyperparameter(int, None, "first iterations that no prediction is from; not set: a tenth", at_least(0))
+    samples = Hyperparameter(
+        int, 100, "samples that the model keeps of each chain, spread evenly over the iterations after the burn-in", at_least(1)
+    )
+    chains = Hyperparameter(
+        int, 1, "solver mcmc with groups: chains from different starts, side by side where there are cores; predictions are means over all",
+        at_least(1)
+    )
+    regParam = Hyperparameter(
+        float, 0.0, "penalty of all parameters (als, sgd); als with groups: of what an entity differs from its features", at_least(0)
+    )
+    groupRegParam = Hyperparameter(
+        dict, None, "solver sgd: penalties of groups by name, such as {user = 0.1}; those of others are regParam"
+    )
+    featureRegParam = Hyperparameter(
+        float, None, "solver als with groups: penalty of the vectors of features; regParam where not set", at_least(0)
+    )
+    order = Hyperparameter(
+        int, 2, "solver sgd: up to so many features interact, each number of them with factors of its own (ANOVA kernel)", between(2, 6)
+    )
+    optimizer = Hyperparameter(str, "adagrad", "solver sgd: what the step size of a parameter follows", one_of(*OPTIMIZERS))
+    stepSize = Hyperparameter(float, 0.1, "solver sgd: adagrad's first step; adam takes about a hundredth", above(0))
+    miniBatchFraction = Hyperparameter(float, 1.0, "accepted as MLlib's; solver sgd takes one row at a time", between(0, 1))
+    fitLinear = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a weight of every column")
+    fitIntercept = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a constant")
+    initStd = Hyperparameter(float, 0.1, "standard deviation of the starting factors", above(0))
+    tol = Hyperparameter(float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0))
+    patience = Hyperparameter(int, 20, "iterations without gain on validation rows after which the fit stops", at_least(1))
+    seed = Hyperparameter(int, 42, "seed of all draws")
+    userBlocks = Hyperparameter(
+        int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M rows", at_least(1)
+    )
+    itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
+    threads = Hyperparameter(
+        int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1)
+    )
+    workDir = Hyperparameter(
+        str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume"
+    )
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self._tables: dict[str, DataFrame | None] = {"users": None, "items": None}
+
+    def tables(self, users: DataFrame | None = None, items: DataFrame | None = None) -> FactorizationMachine:
+        """Attributes that groups name: one row an id, ``user_id`` or ``item_id`` first among the columns."""
+        self._tables = {"users": users, "items": items}
+        return self
+
+    @property
+    def can_watch(self) -> bool:
+        """Whether `watch` means something: with groups, whose mean prediction it follows."""
+        return bool(self.getGroups())
+
+    def _solver(self) -> str:
+        return "sgd" if self.getSolver() in ("adamW", "gd") else self.getSolver()
+
+    def _burn_in(self) -> int:
+        """Iterations that are not kept; Raises ConfigError where none would be left."""
+        if self._solver() != "mcmc":
+            return self.getMaxIter() - 1
+        burn_in = self.getMaxIter() // 10 if self.getBurnIn() is None else self.getBurnIn()
+        if burn_in >= self.getMaxIter():
+            raise ConfigError(f"burnIn = {burn_in} is not allowed with maxIter = {self.getMaxIter()}: it must be less")
+        return burn_in
+
+    def _fit(self, dataset: DataFrame) -> FMModel | FMVectorModel:
+        started = time.perf_counter()
+        fit_some = self._fit_groups if self.getGroups() else self._fit_vectors
+        model = fit_some(dataset, work_folder(dataset.sparkSession, self.getWorkDir()), started)
+        self._copyValues(model)
+        model._resetUid(self.uid)
+        return model
+
+    def _fit_groups(self, dataset: DataFrame, work: str, started: float) -> FMModel:
+        features = FeatureSet.fit(parse_groups(self.getGroups()), dataset, **self._tables)
+        if self._solver() == "sgd" or not has_entities(features.layout):
+            return self._fit_joined(features, dataset, work, started)
+        spark, burn_in = dataset.sparkSession, self._burn_in()
+        staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
+        try:
+            relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, self._watched, staged)
+            users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
+            blocks = {"users": users, "items": self.getItemBlocks() or users}
+            chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
+            threads = self.getThreads() or max(1, threads_per_task(spark, blocks) // chains)
+            sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
+            log.info("%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes)
+            limits = {
+                "max_iter": self.getMaxIter(),
+                "burn_in": burn_in,
+                "samples": kept,
+                "tol": self.getTol(),
+                "patience": self.getPatience(),
+            }
+            fit = run(spark, work, features, relations, self._sampler(relations), chains, blocks, self._judge, threads=threads, **limits)
+        finally:
+            staged.delete("")
+        return self._grouped(
+            fit.model, features, Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, time.perf_counter() - started)
+        )
+
+    def _fit_joined(self, features: FeatureSet, dataset: DataFrame, work: str, started: float) -> FMModel:
+        link, as_entities = self._link(), self._solver() == "sgd" and self.getOrder() == 2 and has_entities(features.layout)
+        group_reg = self.getGroupRegParam() or {}
+        check_group_names(group_reg, features.layout)
+        if self._watched and self._solver() != "sgd":
+            log.warning(
+                "%s: validation rows are not followed by solver %s where contexts have several entries or numbers",
+                type(self).__name__,
+                self._solver(),
+            )
+        folder = f"{work}/model-{uuid.uuid4().hex}"
+        plan = JoinedPlan(folder, features.layout, self._row_fit(link), self.getRegParam(), group_reg, link != "identity", as_entities)
+        log.info("%s: %s, %d columns, in one task", type(self).__name__, type(plan.fit).__name__, features.layout.size)
+        with self._reporting(folder):
+            found = fit_joined(features, dataset, self._watched, self.getLabelCol(), self.getWeightCol(), plan)
+        names = [*TABLES.values(), *(block.column for block in features.layout.side("context"))] if as_entities else []
+        sides = [{"name": name, "by_id": name in TABLES.values(), "absent": found["absent"][name]} for name in names]
+        levels, clip = ((0.0, 1.0) if plan.binary else ()), (None if self._loss() == "bpr" else found["range"])
+        write_model(folder, features, sides, self.getFactorSize(), found["samples"], levels, link, clip, rows=not as_entities)
+        history = found["history"]
+        return self._grouped(folder, features, Summary(history, best_iteration(history), 0, 0.0, time.perf_counter() - started))
+
+    def _grouped(self, folder: str, features: FeatureSet, summary: Summary) -> FMModel:
+        model = self.model_classes[0](folder=folder)
+        model.features, model.summary = features, summary
+        return model
+
+    def _row_fit(self, link: str) -> RowFit:
+        """The solver of one task with its hyper-parameters. Raises ConfigError for those that it has no use for."""
+        shared = {
+            "rank": self.getFactorSize(),
+            "iterations": self.getMaxIter(),
+            "link": link,
+            "stdev": self.getInitStd(),
+            "seed": self.getSeed(),
+        }
+        shared |= {"linear": self.getFitLinear(), "intercept": self.getFitIntercept()}
+        if self._solver() != "sgd":
+            for name in ("order", "groupRegParam"):
+                if self.isSet(name) and self.getOrDefault(name) != 2:
+                    raise ConfigError(
+                        f"{name} = {self.getOrDefault(name)!r} is not allowed with solver = {self.getSolver()!r}: it needs solver = 'sgd'"
+                    )
+            return GibbsFit(**shared, burn_in=self._burn_in(), samples=self.getSamples(), solver=self._solver(), reg=self.getRegParam())
+        descent = {"loss": self._loss(), "order": self.getOrder(), "optimizer": self.getOptimizer(), "rate": self.getStepSize()}
+        return SGDFit(**shared, **descent, tol=self.getTol(), patience=self.getPatience())
+
+    @contextmanager
+    def _reporting(self, folder: str) -> Iterator[None]:
+        """Progress of a fit of one task, which tells of its iterations by files in `folder`."""
+        store = Store(folder)
+        with reporting(partial(read_history, store), self.getMaxIter(), self._judge, partial(store.write_json, STOP, {})):
+            yield
+        for leftover in ("iterations", STOP):
+            store.delete(leftover)
+
+    def _loss(self) -> str:
+        return "logistic" if self._link() == "logistic" else "squared"
+
+    def _sampler(self, relations: Relations) -> FMSampler:
+        levels = self._levels(relations.levels)
+        if levels and self.getWeightCol():
+            raise ConfigError(
+                f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent values have none: solver = 'sgd' takes it"
+            )
+        reg = self.getRegParam() if self.getFeatureRegParam() is None else self.getFeatureRegParam()
+        return FMSampler(
+            rank=self.getFactorSize(),
+            noise=1.0 if self._solver() == "mcmc" else 0.0,
+            reg=self.getRegParam(),
+            feature_reg=reg,
+            stdev=self.getInitStd(),
+            levels=levels,
+            clip=relations.range,
+            seed=self.getSeed(),
+        )
+
+    def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
+        """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not what the estimator wants."""
+        raise NotImplementedError
+
+    def _fit_vectors(self, dataset: DataFrame, work: str, started: float) -> FMVectorModel:
+        require_columns(dataset, self.getFeaturesCol(), self.getLabelCol(), self.getWeightCol())
+        weight = F.col(f"`{self.getWeightCol()}`") if self.getWeightCol() else F.lit(1.0)
+        label = F.col(f"`{self.getLabelCol()}`").cast("double").alias("label")
+        rows = dataset.select(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")), label, weight.cast("double").alias("weight"))
+        folder, link = f"{work}/model-{uuid.uuid4().hex}", self._link()
+        with self._reporting(folder):
+            history = fit_vectors(rows, folder, self._row_fit(link), self.getRegParam())
+        Folder(folder).write_json("fm.json", {"link": link})
+        model = self.model_classes[1](folder=folder)
+        model.summary = Summary(history, len(history), 0, 0.0, time.perf_counter() - started)
+        return model
+
+    def _link(self) -> str:
+        raise NotImplementedError

@@ -1,0 +1,85 @@
+"""Factorization machines on sparse rows, one column after the other: libFM's mcmc and als, in one task."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from recspark.kernels import fm
+from recspark.kernels.anova import Joined
+from recspark.models.fm_rows import Report, matrix
+
+
+@dataclass(frozen=True)
+class GibbsFit:
+    """Hyper-parameters; solver mcmc or als, link a key of `LINKS`. MCMC's priors are those of `FMSampler`."""
+
+    rank: int
+    iterations: int
+    burn_in: int
+    samples: int
+    solver: str
+    link: str
+    reg: float
+    stdev: float
+    linear: bool
+    intercept: bool
+    seed: int
+
+    def run(
+        self, joined: Joined, labels: np.ndarray, weights: np.ndarray, roles: np.ndarray, reg: np.ndarray, report: Report
+    ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+        """As `SGDFit.run`; watched rows are left out."""
+        train, columns = np.flatnonzero(roles == 0), len(reg)
+        x, labels, weights = matrix(joined, columns)[train], labels[train], weights[train]
+        n = len(train)
+        draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
+        csc, csr = (by_column.indptr, by_column.indices, by_column.data), (x.indptr, x.indices, x.data)
+        state = {"w0": np.array(0.0 if self.link != "identity" or not self.intercept else np.average(labels, weights=weights))}
+        state |= {"w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
+        score, q, errors, alpha = np.empty(n), np.empty(n), np.empty(n), 1.0
+        kept: list[dict[str, np.ndarray]] = []
+        history: list[dict[str, float]] = []
+        for iteration in range(1, self.iterations + 1):
+            started = time.perf_counter()
+            fm.scores(0, n, *csr, state["w0"], state["w"], state["v"], score)
+            errors[:] = labels - score
+            if self.link != "identity":
+                fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), errors)
+            elif noise:
+                alpha = draw.gamma((1 + n) / 2, 2 / (1 + weights @ errors**2))  # type: ignore[assignment]
+            if self.intercept:
+                width = alpha * weights.sum()
+                change = weights @ errors / weights.sum() + noise * draw.standard_normal() / np.sqrt(width)
+                state["w0"] = state["w0"] + change
+                errors -= change
+            if self.linear:
+                prior = self._prior(draw, state["w"], noise)
+                fm.draw_weights(*csc, weights, errors, state["w"], alpha, *prior, noise * draw.standard_normal(columns))
+            for factor in state["v"]:
+                prior = self._prior(draw, factor, noise)
+                fm.draw_factor(*csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns))
+            objective, seconds = float(weights @ errors**2 / weights.sum()), time.perf_counter() - started
+            history.append({"iteration": iteration, "objective": objective, "seconds": seconds, "ratings_per_second": n / seconds})
+            if not np.isfinite(objective):
+                raise FloatingPointError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
+            last = report(history[-1]) or iteration == self.iterations
+            if iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0 or last and not kept:
+                kept.append({"w0": np.array(state["w0"]), "w": state["w"].copy(), "v": state["v"].T[None].copy(), "alpha": np.array(alpha)})
+            if last:
+                break
+        return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]}, history
+
+    @property
+    def _every(self) -> int:
+        return max(1, (self.iterations - self.burn_in) // self.samples)
+
+    def _prior(self, draw: np.random.Generator, values: np.ndarray, noise: float) -> tuple[float, float]:
+        """Center and precision of parameters of one kind."""
+        if not noise:
+            return 0.0, max(self.reg, 1e-10)
+        n, mean = len(values), values.mean()
+        precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
+        return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision

@@ -1,0 +1,122 @@
+"""The nightly script: what it starts, what it makes of exit codes, that it runs once at a time; and the whole of it on a small lake."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recspark.data.lake import Lake
+from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "examples" / "cron" / "nightly.sh"
+#: ends with the next code of the file CODES, and notes its arguments
+STUB = """#!/usr/bin/env bash
+echo "$@" >> "$CALLS"
+read -r code < "$CODES"
+sed -i 1d "$CODES"
+echo "the job's own words" >&2
+exit "${code:-0}"
+"""
+
+
+@pytest.fixture
+def night(tmp_path):
+    """Run the script with a spark-submit that ends with the given codes; gives its exit code, its stderr and the calls."""
+    stub = tmp_path / "spark-submit"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    calls, codes = tmp_path / "calls", tmp_path / "codes"
+
+    def run(*given, **variables):
+        calls.write_text("")
+        codes.write_text("".join(f"{code}\n" for code in given))
+        settings = {"LAKE": "/lake", "SOURCE": "/in/{day}.csv", "CONF": "mine.toml", "DAY": "2026-11-22", "LOGS": str(tmp_path / "logs")}
+        settings |= {"SPARK_SUBMIT": f"{stub} --master local[2]", "PAUSE": "0", "CALLS": str(calls), "CODES": str(codes)} | variables
+        done = subprocess.run([SCRIPT], env=os.environ | settings, capture_output=True, text=True, timeout=60)
+        assert done.stdout == ""
+        return done.returncode, done.stderr, calls.read_text().splitlines()
+
+    return run
+
+
+def test_a_good_night_runs_every_step_and_says_nothing(night, tmp_path):
+    code, err, calls = night()
+    assert (code, err) == (0, "")
+    settings = "--conf-file mine.toml --set paths.lake=/lake --set data.source=/in/2026-11-22.csv --set"
+    jobs = {"pipeline": "model.name=nightly", "promote": "promote.candidate=nightly", "recommend": "model.name=recspark-champion"}
+    assert calls == [f"--master local[2] {ROOT}/jobs/{job}.py {settings} {setting}" for job, setting in jobs.items()]
+    log = (tmp_path / "logs" / "nightly-2026-11-22.log").read_text()
+    assert log.count("ended with exit code 0") == 3 and "the job's own words" in log
+
+
+@pytest.mark.parametrize(("code", "words"), [(2, "the conf"), (3, "data were rejected"), (4, "gate was not passed")])
+def test_a_failure_that_no_try_would_change_ends_the_night_with_its_code(night, code, words):
+    found, err, calls = night(0, code)
+    assert found == code and len(calls) == 2
+    assert words in err and "the job's own words" in err
+
+
+def test_any_other_failure_is_tried_again(night):
+    assert night(137)[0] == 0
+    code, err, calls = night(137, 1)
+    assert (code, len(calls)) == (1, 2)
+    assert "pipeline: it failed 2 times" in err
+
+
+def test_a_second_start_says_so_and_starts_nothing(night, tmp_path):
+    (tmp_path / "logs").mkdir()
+    with open(tmp_path / "logs" / "nightly.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, err, calls = night()
+    assert (code, calls) == (75, [])
+    assert "another run holds" in err
+    assert night()[0] == 0
+
+
+def test_what_is_missing_is_named(night):
+    code, err, calls = night(LAKE="")
+    assert (code, calls) == (2, []) and "LAKE is not set" in err
+
+
+def test_old_logs_go(night, tmp_path):
+    old = tmp_path / "logs" / "nightly-2025-01-01.log"
+    old.parent.mkdir()
+    old.touch()
+    os.utime(old, (0, 0))
+    night()
+    assert not old.exists()
+
+
+CONF = """
+[split]
+testFraction = 0.2
+name = "nightly"
+
+[model]
+type = "als"
+rank = 8
+maxIter = 5
+center = true
+biases = true
+"""
+
+
+@pytest.mark.slow
+def test_the_whole_night_on_a_small_lake(tmp_path):
+    write_movielens(generate(SyntheticOptions(users=80, items=60, ratings=2400)), tmp_path / "in-2026-11-22")
+    (tmp_path / "mine.toml").write_text(CONF)
+    spark_submit = f"{Path(sys.executable).with_name('spark-submit')} --master local[2] --driver-memory 1g"
+    settings = {"LAKE": str(tmp_path / "lake"), "SOURCE": str(tmp_path / "in-{day}"), "CONF": str(tmp_path / "mine.toml")}
+    settings |= {"DAY": "2026-11-22", "LOGS": str(tmp_path / "logs"), "SPARK_SUBMIT": spark_submit, "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run([SCRIPT], env=os.environ | settings, capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    log = (tmp_path / "logs" / "nightly-2026-11-22.log").read_text()
+    summaries = [json.loads(line) for line in log.splitlines() if line.startswith('{"job"')]
+    assert [summary["job"] for summary in summaries] == ["pipeline", "promote", "recommend"]
+    lake = Lake(str(tmp_path / "lake"))
+    assert lake.manifest("recommendations/recspark-champion")["counts"]["users"] == 80
