@@ -39,7 +39,7 @@ test-all: .venv/installed-test  ## all tests
 	@$(PYTEST) $(ARGS)
 
 lint: .venv/installed-lint  ## ruff on everything, mypy on recspark
-	@$(BIN)/ruff check --quiet . && $(BIN)/mypy recspark
+	@$(BIN)/ruff check --quiet . && $(BIN)/mypy
 
 docs: .venv/installed-project  ## docs/api.md from the docstrings
 	@$(BIN)/python docs/make_api.py
@@ -67,7 +67,7 @@ dist: .venv/installed-dist  ## for a cluster, into DIST=dist: environment.tar.gz
 	@rm -rf build/environment build/zip && mkdir -p build/zip $(DIST) && rm -f $(DIST)/environment.tar.gz $(DIST)/recspark.zip
 	@$(BIN)/python -m venv build/environment && build/environment/bin/python -m pip install --quiet --disable-pip-version-check .
 	@$(BIN)/venv-pack --quiet --prefix build/environment --output $(DIST)/environment.tar.gz --exclude '*/site-packages/pyspark/*' \
-		--exclude '*/__pycache__/*' $(if $(PYTHON_PREFIX),--python-prefix $(PYTHON_PREFIX))
+		$(if $(PYTHON_PREFIX),--python-prefix $(PYTHON_PREFIX))
 	@cp -R recspark jobs build/zip && find build/zip -name __pycache__ -type d -prune -exec rm -rf {} +
 	@$(BIN)/python -m zipfile -c $(DIST)/recspark.zip build/zip/recspark build/zip/jobs
 	@rm -rf build && chmod a+r $(DIST)/environment.tar.gz && ls -l $(DIST)/environment.tar.gz $(DIST)/recspark.zip

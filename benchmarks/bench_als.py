@@ -37,7 +37,9 @@ class Race:
 
 
 RACES = {
-    "explicit-s10m": Race("explicit, s10m, rank 64, an iteration", "mllib", "per_iteration", ("--data", "s10m", "--iterations", "1", "3"), target=12),
+    "explicit-s10m": Race(
+        "explicit, s10m, rank 64, an iteration", "mllib", "per_iteration", ("--data", "s10m", "--iterations", "1", "3"), target=12
+    ),
     "explicit-ml1m": Race(
         "explicit, ML-1M, rank 10, 10 iterations, whole fit", "mllib", "fit_seconds",
         ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"), target=4,
@@ -97,7 +99,8 @@ def table(results: dict[str, dict[str, object]]) -> str:
         ratios, loss = row["ratios"], row["loss"]
         lines.append(
             f"| {row['text']} | {row['peer']} | {row['seconds']['ours']:.3g} | {row['seconds']['peer']:.3g} "
-            f"| **{row['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {row['target']:g} | {loss['ours']:.5g} / {loss['peer']:.5g} |"
+            f"| **{row['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {row['target']:g} "
+            f"| {loss['ours']:.5g} / {loss['peer']:.5g} |"
         )
     return "\n".join(lines)
 

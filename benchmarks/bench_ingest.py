@@ -93,7 +93,7 @@ def main() -> None:
     finally:
         shutil.rmtree(scratch)
         spark.stop()
-    ratio = statistics.median(ours / bare for ours, bare in zip(times["recspark"], times["spark"]))
+    ratio = statistics.median(ours / bare for ours, bare in zip(times["recspark"], times["spark"], strict=True))
     result = {"rows": arguments.rows, "master": arguments.master, "seconds": times, "ratio": round(ratio, 3), "target": TARGET}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -36,7 +36,8 @@ def table(result: dict[str, object]) -> str:
             "| work | peer | recspark s | peer s | ratio (median, range) | to reach | test RMSE recspark / peer |",
             "|---|---|---|---|---|---|---|",
             f"| SGD, s10m (9 M to train), rank 64, an epoch | LIBMF | {seconds['recspark']:.3g} | {seconds['libmf']:.3g} "
-            f"| **{result['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {TARGET} | {rmse['recspark']:.4f} / {rmse['libmf']:.4f} after {result['epochs']} |",
+            f"| **{result['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {TARGET} "
+            f"| {rmse['recspark']:.4f} / {rmse['libmf']:.4f} after {result['epochs']} |",
         )
     )
 

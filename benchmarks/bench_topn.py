@@ -143,7 +143,8 @@ def table(result: dict[str, object]) -> str:
     for left, text in LEFT_OUT.items():
         own, ratios = result["seconds"][left], result["ratios"][left]
         lines.append(
-            f"| {result['text']} | {text.format(same=result['same_places'])} | {own['warm']:.3g} ({own['first']:.3g}) | {peer['warm']:.3g} ({peer['first']:.3g}) "
+            f"| {result['text']} | {text.format(same=result['same_places'])} | {own['warm']:.3g} ({own['first']:.3g}) "
+            f"| {peer['warm']:.3g} ({peer['first']:.3g}) "
             f"| **{result['ratio'][left]:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {result['target']:g} |"
         )
     return "\n".join(lines)
@@ -161,7 +162,8 @@ def main() -> None:
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender:
-        return contend(options.contender, options.folder, options)
+        contend(options.contender, options.folder, options)
+        return
     result = race(options)
     if not options.no_write:
         (HERE / "results" / "topn.json").write_text(json.dumps(result, indent=1) + "\n")

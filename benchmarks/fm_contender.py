@@ -2,9 +2,10 @@
 
     RECSPARK_DATA=... python benchmarks/fm_contender.py recspark-groups --iterations 5 25
 
-`groups` races: ML-1M, random 90/10, user, item, day and both sets ("flipped"), Gibbs sampling; seconds an iteration, of myFM by the difference of
-fits of few and of many iterations, of recspark by the fit's own clock; RMSE of the mean over the longest fit's samples. `vectors` races: ML-100K u1, one-hot user and item in a column of
-sparse vectors; seconds of the shortest fit, warm session, whose test RMSE is 1.03 or less.
+`groups` races: ML-1M, random 90/10, user, item, day and both sets ("flipped"), Gibbs sampling; seconds an iteration, of myFM by the
+difference of fits of few and of many iterations, of recspark by the fit's own clock; RMSE of the mean over the longest fit's samples.
+`vectors` races:
+ML-100K u1, one-hot user and item in a column of sparse vectors; seconds of the shortest fit, warm session, whose test RMSE is 1.03 or less.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ RMSE = 1.03
 def read(name: str, member: str, separator: str) -> pd.DataFrame:
     archive = zipfile.ZipFile(Path(os.environ["RECSPARK_DATA"]) / f"{name}.zip")
     with archive.open(f"{name}/{member}") as file:
-        return pd.read_csv(file, sep=separator, engine="python" if len(separator) > 1 else "c", names=["user_id", "item_id", "rating", "timestamp"])
+        return pd.read_csv(
+            file, sep=separator, engine="python" if len(separator) > 1 else "c", names=["user_id", "item_id", "rating", "timestamp"]
+        )
 
 
 def halves() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -48,7 +51,12 @@ def recspark_groups(options: argparse.Namespace) -> dict[str, object]:
     spark = spark_session("local[2]")
     parts = halves()
     train, test = (spark.createDataFrame(part).cache() for part in parts)
-    shared = {"groups": ["user", "item", "rated", "raters", "day"], "labelCol": "rating", "factorSize": options.rank, "threads": options.threads}
+    shared = {
+        "groups": ["user", "item", "rated", "raters", "day"],
+        "labelCol": "rating",
+        "factorSize": options.rank,
+        "threads": options.threads,
+    }
     FMRegressor(**shared, maxIter=2).fit(train)
     started, many = time.perf_counter(), options.iterations[1]
     longest = FMRegressor(**shared, maxIter=many, burnIn=many // 5).fit(train)
@@ -69,7 +77,10 @@ def myfm_groups(options: argparse.Namespace) -> dict[str, object]:
     users, items = (np.unique(pd.concat([train[key], test[key]])) for key in ("user_id", "item_id"))
     day = {"train": train["timestamp"] // 86_400, "test": test["timestamp"] // 86_400}
     days = np.unique(day["train"])
-    place = {part: [np.searchsorted(known, frame[key]) for known, key in ((users, "user_id"), (items, "item_id"))] for part, frame in (("train", train), ("test", test))}
+    place = {
+        part: [np.searchsorted(known, frame[key]) for known, key in ((users, "user_id"), (items, "item_id"))]
+        for part, frame in (("train", train), ("test", test))
+    }
 
     def sets(own: np.ndarray, other: np.ndarray, n: int, m: int) -> sparse.csr_matrix:
         rows = sparse.csr_matrix((np.ones(len(own)), (own, other)), (n, m))
@@ -77,8 +88,13 @@ def myfm_groups(options: argparse.Namespace) -> dict[str, object]:
 
     user, item = place["train"]
     blocks = sets(user, item, len(users), len(items)), sets(item, user, len(items), len(users))
-    main = {part: sparse.csr_matrix(pd.Categorical(days_, categories=days).codes[:, None] == np.arange(len(days))) for part, days_ in day.items()}
-    relations = {part: [RelationBlock(rows.astype(np.uint64), block) for rows, block in zip(place[part], blocks, strict=True)] for part in place}
+    main = {
+        part: sparse.csr_matrix(pd.Categorical(days_, categories=days).codes[:, None] == np.arange(len(days)))
+        for part, days_ in day.items()
+    }
+    relations = {
+        part: [RelationBlock(rows.astype(np.uint64), block) for rows, block in zip(place[part], blocks, strict=True)] for part in place
+    }
     groups = np.repeat(np.arange(5), [len(days), len(users), len(items), len(items), len(users)]).tolist()
     seconds, longest = [], None
     for iterations in abba(options.iterations):
@@ -120,7 +136,12 @@ def race_vectors(estimator, iterations: list[int], params: dict[str, object]) ->
         print(curve[-1], file=sys.stderr)
     spark.stop()
     there = [point for point in curve if point["rmse"] <= RMSE]
-    return {"curve": curve, "to_rmse": there[0]["seconds"] if there else float("inf"), "rmse": curve[-1]["rmse"], "longest": curve[-1]["seconds"]}
+    return {
+        "curve": curve,
+        "to_rmse": there[0]["seconds"] if there else float("inf"),
+        "rmse": curve[-1]["rmse"],
+        "longest": curve[-1]["seconds"],
+    }
 
 
 def recspark_vectors(options: argparse.Namespace) -> dict[str, object]:
@@ -133,10 +154,19 @@ def mllib_vectors(options: argparse.Namespace) -> dict[str, object]:
     from pyspark.ml.regression import FMRegressor
 
     # step .3 and penalty .1 come to 1.03 first of the steps .03, .1, .3, 1 and penalties 0, .01, .1; tol=0: only maxIter stops it
-    return race_vectors(FMRegressor, [5, 10, 20, 30, 50, 100, 200], {"factorSize": 8, "seed": 7, "stepSize": options.step, "regParam": options.reg, "tol": 0.0})
+    return race_vectors(
+        FMRegressor,
+        [5, 10, 20, 30, 50, 100, 200],
+        {"factorSize": 8, "seed": 7, "stepSize": options.step, "regParam": options.reg, "tol": 0.0},
+    )
 
 
-ENGINES = {"recspark-groups": recspark_groups, "myfm-groups": myfm_groups, "recspark-vectors": recspark_vectors, "mllib-vectors": mllib_vectors}
+ENGINES = {
+    "recspark-groups": recspark_groups,
+    "myfm-groups": myfm_groups,
+    "recspark-vectors": recspark_vectors,
+    "mllib-vectors": mllib_vectors,
+}
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from recspark.cli.context import SECTIONS
 from recspark.cli.main import JOBS
 from recspark.config import Option
+from recspark.models.factor_model import FactorModel
+from recspark.models.factorization import Factorization
 from recspark.models.params import Configurable
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +21,9 @@ ROOT = Path(__file__).parents[1]
 #: packages whose public names are listed with their docstrings; of the others each module has a line
 LISTED = ("features", "data", "evaluation", "tracking")
 INSIDE = ("models", "engine", "kernels", "cli")
+
+#: classes that others are made of: their methods are told once
+SHARED = (Factorization, FactorModel)
 
 HEAD = """# API reference
 Written by `make docs` from the docstrings. What a word means: [notation](notation.md), [metrics](metrics.md)."""
@@ -33,7 +38,7 @@ _SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}\n", re.MULTILINE)
 
 def document() -> str:
     """The whole reference as Markdown."""
-    models = [estimator(cls) for cls in public_models()]
+    models = [estimator(cls) for cls in (*SHARED, *public_models())]
     inside = [_module_row(path) for name in INSIDE for path in modules(name)]
     parts = [HEAD, jobs(), options(), MODELS, *models, *(package(name) for name in LISTED), "\n".join([MODULES, *inside])]
     return "\n\n".join(parts) + "\n"
@@ -48,7 +53,7 @@ def jobs() -> str:
 def options() -> str:
     """The keys of a conf file; those of ``[model]`` are the Params of its estimator."""
     sections = [section for section in SECTIONS if hasattr(section, "options")]
-    tables = [f"### `[{section.name}]`\n{section.__doc__}\n\n{_table('key', section.options)}" for section in sections]
+    tables = [f"### `[{section.name}]`\n{_words(section)}\n\n{_table('key', section.options)}" for section in sections]
     return "\n\n".join(["## Conf sections\n`[model]` has `type`, `name` and the Params of the estimator of that type.", *tables])
 
 
@@ -62,13 +67,16 @@ def estimator(cls: type[Configurable]) -> str:
     """A class of `recspark.models`: its docstring, its Params and its own methods."""
     params = {name: param.option for name, param in cls.hyperparameters().items()}
     methods = [(name, member) for name, member in _members(cls) if name not in _accessors(params)]
-    described = [f"#### `{name}{_signature(member)}`\n{markdown(inspect.getdoc(member) or '')}" for name, member in methods]
-    return "\n\n".join([f"### {cls.__name__}\n{markdown(inspect.getdoc(cls) or '')}", _table("Param", params), *described])
+    described = [f"#### `{name}{_signature(member)}`\n{_words(member)}" for name, member in methods]
+    more = next((f"With all of [{base.__name__}](#{base.__name__.lower()})." for base in SHARED if base in cls.__mro__[1:]), "")
+    head = f"### {cls.__name__}\n{_words(cls)} {more}".rstrip()
+    return "\n\n".join([head, _table("Param", params), *described])
 
 
 def _members(cls: type) -> Iterator[tuple[str, object]]:
-    """Public methods and properties that recspark wrote, for `cls` itself or a class it is made of."""
-    ours = [base for base in cls.__mro__ if base.__module__.startswith("recspark.models.") and base is not Configurable]
+    """Public methods and properties that recspark wrote, for `cls` or a class it is made of and that is not told by itself."""
+    told = {Configurable, *(base for shared in SHARED if shared is not cls for base in shared.__mro__)}
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("recspark.models.") and base not in told]
     names = dict.fromkeys(name for base in ours for name in vars(base) if not name.startswith("_"))
     for name in names:
         member = inspect.getattr_static(cls, name)
@@ -124,13 +132,17 @@ def _head(node: ast.ClassDef | ast.FunctionDef) -> str:
     return f"{node.name}({arguments})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
 
 
+def _words(member: object) -> str:
+    return markdown(inspect.getdoc(member) or "")
+
+
 def _first(node: ast.FunctionDef) -> str:
-    return " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+    return " ".join(markdown(ast.get_docstring(node) or "").partition("\n\n")[0].split())
 
 
 def _module_row(path: Path) -> str:
     docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-    return f"| `{_dotted(path)}` | {docstring.partition(chr(10))[0]} |"
+    return f"| `{_dotted(path)}` | {' '.join(markdown(docstring).partition(chr(10) * 2)[0].split())} |"
 
 
 def _dotted(path: Path) -> str:
@@ -138,7 +150,7 @@ def _dotted(path: Path) -> str:
 
 
 def _table(first: str, options: dict[str, Option]) -> str:
-    rows = [f"| `{name}` | {_default(option)} | {option.doc} ({option.allowed}) |".replace("\n", " ") for name, option in options.items()]
+    rows = [f"| `{name}` | {_default(option)} | {option.doc} ({option.allowed}) |" for name, option in options.items()]
     return f"| {first} | default | what |\n|---|---|---|\n" + "\n".join(rows)
 
 

@@ -98,9 +98,10 @@ def test_on_a_full_disk_every_job_says_so_and_leaves_what_there_was(call, source
 
 
 @pytest.mark.slow
-def test_a_limit_on_the_size_of_files_is_a_full_disk(source, tmp_path):
+def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
     """For machines where nothing may be mounted: no file may be larger than 40 kB."""
-    lake = tmp_path / "lake"
+    source, lake = tmp_path / "ml-1m", tmp_path / "lake"
+    write_movielens(generate(SyntheticOptions(users=300, items=200, ratings=20_000)), source)
     settings = [f"paths.lake={lake}", f"data.source={source}", "tracking.enabled=false"]
     command = [sys.executable, str(ROOT / "jobs" / "ingest.py"), *(word for setting in settings for word in ("--set", setting))]
     limit = (40_000, resource.RLIM_INFINITY)

@@ -11,12 +11,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recspark.cli.audit import AuditOptions
 from recspark.cli.curves import CurveOptions
-from recspark.config import Check, Option, Section, at_least, build_sections
 from recspark.cli.measured import CompareOptions, PromoteOptions
 from recspark.cli.model_section import ModelSection
 from recspark.cli.recommend import RecommendOptions
 from recspark.cli.search_space import TuneOptions
 from recspark.cli.update import UpdateOptions
+from recspark.config import Check, Option, Section, at_least, build_sections
 from recspark.data.generic import DataOptions
 from recspark.data.lake import FILE_NAME, WAIT_SECONDS, Lake
 from recspark.data.quality import QualityOptions

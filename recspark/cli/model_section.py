@@ -22,8 +22,8 @@ ESTIMATORS = {
 }
 
 #: set by the jobs: the lake has one name for each column, work goes to the lake, and groups have a section of their own
-_FIXED: tuple[str, ...] = ("userCol", "itemCol", "ratingCol", "labelCol", "featuresCol", "predictionCol", "weightCol", "validationCol", "workDir", "groups")
-_FIXED += ("probabilityCol", "rawPredictionCol")
+_FIXED: tuple[str, ...] = ("userCol", "itemCol", "ratingCol", "labelCol", "featuresCol", "predictionCol", "weightCol", "validationCol")
+_FIXED += ("probabilityCol", "rawPredictionCol", "workDir", "groups")
 
 
 class ModelSection:

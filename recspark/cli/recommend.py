@@ -7,6 +7,7 @@ import time
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -149,8 +150,9 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     if isinstance(value, str) and option != "user":
         try:
             return job.spark.read.parquet(value).select(column)
-        except AnalysisException as error:
-            reason = f"it must be a Parquet table with {column} ({error.getCondition()})"
+        except (AnalysisException, Py4JJavaError) as error:
+            cause = error.getCondition() if isinstance(error, AnalysisException) else str(error.java_exception).splitlines()[0]
+            reason = f"it must be a Parquet table with {column} ({cause})"
             raise ConfigError(f"recommend.{option} = {value!r} is not allowed: {reason}") from None
     kind = known.schema["id"].dataType
     convert = str if isinstance(kind, StringType) else int

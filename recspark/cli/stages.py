@@ -150,8 +150,9 @@ def _evaluate(job: Context) -> dict[str, Any]:
     name, product = job["model"].product, f"splits/{job['split'].name}"
     manifest = job.lake.require(f"models/{name}", "train")
     rows = job.lake.require(product, "split")["fingerprint"]
-    with job.running("evaluate", "model", "evaluation", about=name) as run:
+    with job.running("evaluate", "evaluation", about=name) as run:
         started = time.perf_counter()
+        run.params({"model": manifest.get("params", {}) | {"name": name}})
         model = trained_model(job, name, product)
         positive_from = manifest.get("params", {}).get("positiveFrom")
         identity = fingerprint(manifest["fingerprint"], product)

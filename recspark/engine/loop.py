@@ -30,7 +30,6 @@ from recspark.engine.start import starting_state
 from recspark.engine.storage import HeldStore, Store, holding, store_at
 from recspark.engine.sweeps import stages
 
-
 #: seconds of work that a fit in one process may lose when it is killed
 HELD_SECONDS = 2.0
 #: a file that ends the fit after its next iteration

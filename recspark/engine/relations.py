@@ -122,7 +122,8 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     mean = math.fsum(part["total"] for part in parts) / max(weight, 1e-300)
     span = (min(part["range"][0] for part in parts if part["rows"]), max(part["range"][1] for part in parts if part["rows"]))
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
-    return Relations(store.root, tuple(sorted(part["name"] for part in parts)), sides, trained, weight, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)
+    names = tuple(sorted(part["name"] for part in parts))
+    return Relations(store.root, names, sides, trained, weight, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)
 
 
 def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:

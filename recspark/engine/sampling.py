@@ -48,7 +48,10 @@ class Sampler(Protocol):
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
         """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have one row an entity."""
 
-    def draw_block(self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int, threads: int):
+    def draw_block(
+        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
+        threads: int,
+    ):
         """A block's new state, and sums."""
 
     def watch(self, role: str, rows: State, table: State, shared: dict[str, Any], mean: np.ndarray, number: int, threads: int):
@@ -99,7 +102,7 @@ class SamplingPlan:
     def kept(self, iterations: int) -> list[int]:
         """Which iterations the model's samples are from, if so many were made: spread evenly after the burn-in."""
         first = min(self.burn_in, iterations - 1) + 1
-        return sorted({int(round(number)) for number in np.linspace(first, iterations, min(self.samples, iterations - first + 1))})
+        return sorted({round(number) for number in np.linspace(first, iterations, min(self.samples, iterations - first + 1))})
 
 
 def sample(

@@ -21,7 +21,6 @@ from recspark.evaluation.labels import label_metrics
 from recspark.evaluation.ranking import Scorer, per_user_ranking, ranking_metrics
 from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, slice_table
 
-
 #: blocks of users for each core of the cluster: enough that hashing them spreads the work evenly
 BLOCKS_PER_CORE = 4
 

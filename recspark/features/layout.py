@@ -107,7 +107,7 @@ class Layout:
     @cached_property
     def starts(self) -> dict[str, int]:
         """First column of each side in a row of all: user side, item side, context."""
-        return dict(zip(SIDES, accumulate(self.widths.values(), initial=0)))
+        return dict(zip(SIDES, accumulate(self.widths.values(), initial=0), strict=False))
 
     @property
     def size(self) -> int:

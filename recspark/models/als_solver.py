@@ -48,7 +48,7 @@ class ALSSolver:
         factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(length / np.sqrt(max(self.rank, 1)))
         bias = np.zeros(n, np.float32)
         if given:
-            rows, factors[given[0]], bias[given[0]] = given
+            _, factors[given[0]], bias[given[0]] = given
         return self._state(np.abs(factors) if self.nonnegative else factors, bias)
 
     def _state(self, factors: np.ndarray, bias: np.ndarray) -> State:

@@ -15,8 +15,8 @@ from pyspark.sql.types import StringType
 
 from recspark.config import one_of
 from recspark.data.folder import Folder
-from recspark.engine.encode import id_column
 from recspark.engine.blocks import SIDES
+from recspark.engine.encode import id_column
 from recspark.errors import RecsparkError
 from recspark.models.metadata import read_metadata, saved_class, write_metadata
 from recspark.models.params import Configurable, Hyperparameter

@@ -55,7 +55,8 @@ def check_groups(features: FeatureSet) -> None:
         names = [block.name for block in features.layout.side(side)]
         if names and side not in names:
             raise ConfigError(
-                f"groups {', '.join(names)} are not allowed without the group {side!r}, whose vectors they explain; solver = 'sgd' takes them"
+                f"groups {', '.join(names)} are not allowed without the group {side!r}, whose vectors they explain; "
+                "solver = 'sgd' takes them"
             )
 
 

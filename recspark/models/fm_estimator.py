@@ -64,7 +64,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
     solver = Hyperparameter(
         str,
         "mcmc",
-        "mcmc: Gibbs sampling, predictions are means over samples; als: the mode for fixed penalties; sgd: stochastic gradients (adamW and gd mean it, too)",
+        "mcmc: Gibbs sampling, predictions are means over samples; als: the mode for fixed penalties; "
+        "sgd: stochastic gradients (adamW and gd mean it, too)",
         one_of(*SOLVERS),
     )
     burnIn = Hyperparameter(int, None, "first iterations that no prediction is from; not set: a tenth", at_least(0))
@@ -232,7 +233,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
         levels = self._levels(relations.levels)
         if levels and self.getWeightCol():
             raise ConfigError(
-                f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent values have none: solver = 'sgd' takes it"
+                f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent values have none: "
+                "solver = 'sgd' takes it"
             )
         reg = self.getRegParam() if self.getFeatureRegParam() is None else self.getFeatureRegParam()
         return FMSampler(

@@ -66,7 +66,7 @@ class GibbsFit:
             if not np.isfinite(objective):
                 raise FloatingPointError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
             last = report(history[-1]) or iteration == self.iterations
-            if iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0 or last and not kept:
+            if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (last and not kept):
                 kept.append({"w0": np.array(state["w0"]), "w": state["w"].copy(), "v": state["v"].T[None].copy(), "alpha": np.array(alpha)})
             if last:
                 break

@@ -164,7 +164,8 @@ class FMSampler:
         """
         if sums["failed"] or not np.isfinite(sums["left_square"]):
             raise FloatingPointError(
-                f"iteration {iteration} has no numbers to go on with ({sums['failed']} systems failed): lower initStd, or raise regParam with solver als"
+                f"iteration {iteration} has no numbers to go on with ({sums['failed']} systems failed): "
+                "lower initStd, or raise regParam with solver als"
             )
         draw = np.random.default_rng((self.seed, iteration, 1))
         metrics = {

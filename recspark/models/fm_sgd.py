@@ -14,7 +14,6 @@ from recspark.kernels import anova
 from recspark.kernels.anova import LOSSES, OPTIMIZERS, Joined, Parameters, Rule
 from recspark.models.fm_rows import LINKS, Report, scores, some_rows
 
-
 #: a fit whose loss is so many times that of the mean label has diverged
 WORST = 1000.0
 
@@ -42,7 +41,8 @@ class SGDFit:
     ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
         """Parameters by sample, ``w0 (S), w (S, columns), v (S, order - 1, columns, rank), alpha (S)``, and the history.
 
-        Here one sample: the last epoch, or the best one on validation rows; alpha, the precision of a label, is 1 over its mean squared error.
+        Here one sample: the last epoch, or the best one on validation rows; alpha, the precision of a label, is 1 over its mean squared
+        error.
 
         roles
             Position in `ROLES` of each row: those of training are learned from, the others are watched.
@@ -57,7 +57,9 @@ class SGDFit:
         draw, train = np.random.default_rng(self.seed), np.flatnonzero(roles == 0)
         parameters = self._start(draw, len(reg), labels[train], weights[train])
         moments, steps = anova.empty_moments(parameters, self.optimizer), np.zeros(len(reg) + 1, np.int64)
-        rule = Rule(LOSSES.index(self.loss), OPTIMIZERS.index(self.optimizer), self.rate, self.intercept and self.loss != "bpr", self.linear)
+        rule = Rule(
+            LOSSES.index(self.loss), OPTIMIZERS.index(self.optimizer), self.rate, self.intercept and self.loss != "bpr", self.linear
+        )
         rated = _rated(joined, train) if self.loss == "bpr" else ()
         best, history = parameters, []
         for iteration in range(1, self.iterations + 1):

@@ -70,7 +70,7 @@ class SGDSolver:
         # a penalty that is paid with every rating counts n times already; the full gradient pays it once
         state["scale"] = np.maximum(counts, 1).astype(np.float32) ** np.float32(self.reg_power - (1 if self.batch else 0))
         if given:
-            rows, state["factors"][given[0]], state["bias"][given[0]] = given
+            _, state["factors"][given[0]], state["bias"][given[0]] = given
         if self.optimizer == "adagrad":
             state["squares"] = np.full((n, 2), FIRST_SQUARE, np.float32)
         if self.optimizer == "adam":

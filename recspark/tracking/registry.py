@@ -106,7 +106,7 @@ def add_version(client: MlflowClient, name: str, run_id: str, model_id: str, tag
         for key, value in tags.items():
             client.set_model_version_tag(name, str(known.version), key, value)
         return replace(known, tags={**known.tags, **tags})
-    made = _version(client.create_model_version(name, source, run_id, dict(tags), await_creation_for=0))
+    made = _version(client.create_model_version(name, source, run_id, dict(tags), await_creation_for=0, model_id=model_id))
     _link(client, model_id, made)
     return made
 

@@ -43,6 +43,7 @@ def quiet_mlflow(timeout: int) -> Iterator[None]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_UV_AUTO_DETECT": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
     with _PROCESS, warnings.catch_warnings():
         warnings.simplefilter("ignore")

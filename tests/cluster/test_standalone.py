@@ -4,12 +4,14 @@ network namespaces; always the same bits as undisturbed."""
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tarfile
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +63,24 @@ def submit(master, job, lake, dist, environment, *settings, address="127.0.0.1",
     command += ["--conf", f"spark.pyspark.driver.python={environment}/bin/python", "--conf", f"spark.driver.host={address}"]
     command += ["--conf", "spark.log.level=ERROR", "--archives", f"{dist}/environment.tar.gz#environment", *options]
     command.append(str(ROOT / "jobs" / f"{job}.py"))
-    words = [f"paths.lake={lake}", "split.testFraction=0.2", *(f"model.{word}" for word in MODEL), *settings]
+    words = [f"paths.lake={lake}", "split.testFraction=0.2", "evaluation.ranking=false", "tracking.logModel=false"]
+    words += [*(f"model.{word}" for word in MODEL), *settings]
     command += [word for each in words for word in ("--set", each)]
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYSPARK_"))}
     variables |= {"SPARK_LOCAL_IP": address, "SPARK_HOME": str(Path(pyspark.__file__).parent)}
     # away from the repository, whose folder would be on the path
-    return subprocess.Popen(command, cwd=lake.parent, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # a group of its own: the JVM and the driver's Python end together
+    return subprocess.Popen(command, cwd=lake.parent, env=variables, start_new_session=True, **pipes)
 
 
 def finish(process):
-    out, err = process.communicate(timeout=900)
+    try:
+        out, err = process.communicate(timeout=900)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     assert process.returncode == 0, err[-4000:]
     return json.loads(out.splitlines()[-1])
 
@@ -97,7 +107,7 @@ def undisturbed(dist, environment, source, tmp_path_factory):
     """The lake after a whole pipeline and recommend on two workers."""
     lake = tmp_path_factory.mktemp("undisturbed") / "lake"
     with cluster(workers=2, cores=1, memory="2g") as running:
-        summary = finish(submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}"))
+        summary = finish(submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}", "tracking.enabled=false"))
         assert summary["iterations"] == 12 and summary["rmse"] < 1.1
         lists = finish(submit(running.master, "recommend", lake, dist, environment))
         assert lists["users"] == 300
@@ -107,7 +117,7 @@ def undisturbed(dist, environment, source, tmp_path_factory):
 def test_a_worker_that_is_killed_in_training_changes_no_bit(undisturbed, dist, environment, source, tmp_path):
     lake = tmp_path / "lake"
     with cluster(workers=2, cores=1, memory="2g") as running:
-        job = submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}")
+        job = submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}", "tracking.enabled=false")
         killed = threading.Thread(target=kill_in_training, args=(running, lake, job))
         killed.start()
         summary = finish(job)

@@ -82,7 +82,7 @@ def test_residuals():
     left, right = rendered(plot_residuals(pd.DataFrame(rows, columns=columns)))
     assert [text.get_text() for text in left.get_xticklabels()] == ["1\n25%", "5\n75%"]
     assert [text.get_text() for text in right.get_xticklabels()] == ["100\n100%"]
-    (bars,) = [c for c in left.collections]
+    (bars,) = left.collections
     np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[0.25, 1.75], [-0.5, -0.5]])
 
 

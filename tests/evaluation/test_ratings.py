@@ -33,8 +33,7 @@ def many():
     prediction = rating + rng.normal(0.2, 0.8, 500)
     prediction[:5] = [math.nan, math.inf, -math.inf, 7.0, -3.0]
     columns = {"user_id": rng.integers(1, 8, 500), "item_id": rng.integers(1, 20, 500), "rating": rating, "prediction": prediction}
-    rows = [(*row[:3], None if i == 9 else row[3]) for i, row in enumerate(zip(*(c.tolist() for c in columns.values()), strict=True))]
-    return rows
+    return [(*row[:3], None if i == 9 else row[3]) for i, row in enumerate(zip(*(c.tolist() for c in columns.values()), strict=True))]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def test_r2_is_exact_for_ratings_far_from_zero(spark, train):
 
 def test_slices_equal_their_slow_twin(many, cube):
     table = slice_table(cube)
-    user_count, item_count = {1: 12, 2: 1, 3: 1}, {item: 1 for item in range(2, 13)} | {1: 3}
+    user_count, item_count = {1: 12, 2: 1, 3: 1}, dict.fromkeys(range(2, 13), 1) | {1: 3}
     bins = {0: "0", 1: "1-2", 3: "3-9", 12: "10-29"}
     warm = {(True, True): "warm", (False, True): "new user", (True, False): "new item", (False, False): "both new"}
     of_row = {

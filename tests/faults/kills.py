@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,8 +26,8 @@ import numpy as np
 import pandas as pd
 
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from tests.faults.processes import Host, descendants
 
-ROOT = Path(__file__).parents[2]
 #: what a run is at, by the last of these patterns that its lake has a file for; the first is there before there is any
 PHASES = {
     "start": "",
@@ -44,7 +43,6 @@ PHASES = {
 VICTIMS = {"driver": "local[2]", "python worker": "local-cluster[2,1,1024]", "executor": "local-cluster[2,1,1024]"}
 #: what a process of that kind has in its command line
 MARKS = {"python worker": "pyspark.daemon", "executor": "CoarseGrainedExecutorBackend"}
-TIMEOUT = 300
 
 
 @dataclass(frozen=True)
@@ -72,49 +70,6 @@ def planned(seed: int, victims: tuple[str, ...]) -> Kill:
     victim = rng.choice(victims)
     phases = [phase for phase in PHASES if victim == "driver" or phase != "start"]
     return Kill(seed, victim, rng.choice(phases), rng.random())
-
-
-class Host:
-    """A process that runs commands in a Spark session of its own (`tests.faults.host`)."""
-
-    def __init__(self, master: str, log: Path) -> None:
-        variables = os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-        # many small queries run once: to compile them well takes longer than to run them
-        variables |= {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
-        command = [sys.executable, "-m", "tests.faults.host", master]
-        self.log, self._code = log, log
-        with log.open("ab") as out:
-            # a session of its own, so that whatever is left of it can be found and ended
-            self.process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
-
-    def begin(self, arguments: list[str], code: Path) -> None:
-        """Start a command, whose exit code will stand in the file `code`."""
-        self._code = code
-        self.process.stdin.write(json.dumps({"arguments": arguments, "code": str(code)}).encode() + b"\n")
-        self.process.stdin.flush()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the command is over, or its process is."""
-        return self._code.exists() or self.process.poll() is not None
-
-    def result(self) -> int:
-        """The exit code of the command; -9 where its process was killed."""
-        deadline = time.monotonic() + TIMEOUT
-        while not self.ended:
-            assert time.monotonic() < deadline, f"the run did not end within {TIMEOUT} s: {self.tail()}"
-            time.sleep(0.02)
-        return int(self._code.read_text()) if self._code.exists() else self.process.wait()
-
-    def tail(self) -> str:
-        """The end of what it has logged."""
-        return self.log.read_text("utf-8", "replace")[-4000:]
-
-    def close(self) -> None:
-        """End it, and what is left of its session."""
-        self.process.kill()
-        self.process.communicate()
-        end_session(self.process.pid)
 
 
 class Pipelines:
@@ -208,43 +163,6 @@ def strike(host: Host, lake: Path, kill: Kill, duration: float) -> str:
         # a worker or executor may not have started yet
         time.sleep(0.02)
     return "over"
-
-
-def processes() -> Iterator[tuple[int, int, int, str]]:
-    """Id, parent, session and command line of every process that can be seen."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                yield (
-                    int(folder.name),
-                    int(fields[1]),
-                    int(fields[3]),
-                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"),
-                )
-            except (OSError, IndexError):
-                continue
-
-
-def descendants(pid: int, mark: str) -> list[int]:
-    """The processes below `pid` whose command line holds `mark`."""
-    found, family = list(processes()), {pid}
-    for _ in found:
-        grown = family | {child for child, parent, _, _ in found if parent in family}
-        if grown == family:
-            break
-        family = grown
-    return sorted(child for child, _, _, command in found if child in family and child != pid and mark in command)
-
-
-def end_session(leader: int) -> None:
-    """End what is left of the session that a run was started in."""
-    for pid, _, session, _ in list(processes()):
-        if session == leader:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
 
 def compare(lake: Path, expected: Path) -> None:

@@ -196,7 +196,9 @@ def test_row_order_and_partitions_do_not_matter(spark, small):
 
 
 def test_ids_may_be_text(spark, small):
-    text = [table.withColumn(name, F.col(name).cast("string")) for table, name in zip(small, ("user_id", "user_id", "item_id"))]
+    text = [
+        table.withColumn(name, F.col(name).cast("string")) for table, name in zip(small, ("user_id", "user_id", "item_id"), strict=True)
+    ]
     text[0] = text[0].withColumn("item_id", F.concat(F.lit("film ñ "), "item_id"))
     text[2] = text[2].withColumn("item_id", F.concat(F.lit("film ñ "), "item_id"))
     features = FeatureSet.fit(parse_groups(["user", "item", "rated", "last"]), *text)

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.fuzz import attempts
-from tests.fuzz.attempts import Outcome
+from tests.fuzz.attempts import Outcome, text_file
+from tests.fuzz.others import archive, conf, embeddings
+from tests.fuzz.parquet import parquet_file
 from tests.fuzz.sources import made, real
 
 KINDS = ("kept", "quarantined", "rejected", "refused")
@@ -29,11 +30,11 @@ def readers(data: Path | None) -> dict[str, Callable[[random.Random, Path], Outc
     samples = [*made(), *(real(data) if data else ())]
     latest = next(sample for sample in samples if sample.name == "ml-latest")
     confs = [path.read_bytes() for path in sorted((ROOT / "conf").rglob("*.toml"))]
-    return {sample.name: partial(attempts.text_file, sample) for sample in samples} | {
-        "parquet": attempts.parquet_file,
-        "zip, gz, bz2": partial(attempts.archive, latest),
-        "embeddings": attempts.embeddings,
-        "conf and --set": partial(attempts.conf, confs),
+    return {sample.name: partial(text_file, sample) for sample in samples} | {
+        "parquet": parquet_file,
+        "zip, gz, bz2": partial(archive, latest),
+        "embeddings": embeddings,
+        "conf and --set": partial(conf, confs),
     }
 
 

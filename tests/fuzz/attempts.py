@@ -6,28 +6,21 @@ quarantine, with its line, its text and a reason; rows that the damage did not t
 
 from __future__ import annotations
 
-import bz2
 import functools
-import gzip
 import random
 import shutil
 import time
 import uuid
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from recspark.cli.context import validated
-from recspark.config import read_conf
 from recspark.data import ingest as stage
 from recspark.data.archive import open_source
 from recspark.data.duplicates import DuplicateFinder
@@ -36,8 +29,7 @@ from recspark.data.lake import Lake
 from recspark.data.load import Loader
 from recspark.data.quality import REASONS, QualityOptions, key_of
 from recspark.errors import ConfigError, DataRejected
-from recspark.models.embeddings import read_embeddings
-from tests.fuzz.mutations import BINARY, ODD, TEXT
+from tests.fuzz.mutations import TEXT
 from tests.fuzz.sources import Sample
 
 LOCAL = pafs.LocalFileSystem()
@@ -186,206 +178,3 @@ def check_untouched(before: bytes, after: bytes, layout, separator: bytes, table
     wanted = {tuple(line.split(separator)[place].decode() for place in places) for line in untouched}
     found = {tuple(str(row[name]) for name in key) for row in tables(layout.table)}
     assert wanted <= found, f"lost: {sorted(wanted - found)[:3]}"
-
-
-def parquet_file(rng: random.Random, scratch: Path) -> Outcome:
-    """A Parquet file of odd columns and values, or one that is damaged."""
-    folder = fresh(scratch)
-    (folder / "in").mkdir()
-    name = rng.choice(list(COLUMNS))
-    columns = {
-        "user_id": pa.array(range(50)),
-        "item_id": pa.array(range(50)),
-        "rating": pa.array([3.0] * 50),
-        "timestamp": pa.array(range(50)),
-    }
-    columns[rng.choice(list(columns))] = COLUMNS[name](rng)
-    table, path = pa.table(columns), folder / "in" / "events.parquet"
-    pq.write_table(
-        table, path, row_group_size=rng.choice((50, 17)), compression=rng.choice(("snappy", "none")), write_page_checksum=rng.random() < 0.8
-    )
-    damage = rng.choice(list(BINARY)) if rng.random() < 0.5 else "nothing"
-    checked = pq.ParquetFile(path).metadata.num_rows
-    path.write_bytes(BINARY[damage](rng, path.read_bytes()))
-
-    def read() -> tuple[int, int]:
-        work, reports, tables = load(folder, {}, 1)
-        n_read, bad = (sum(report[key] for report in reports) for key in ("read", "quarantined"))
-        assert damage != "nothing" or n_read == checked
-        assert len(tables("quarantine")) == bad and sum(chunk.length for chunk in work.chunks) == n_read
-        return n_read - bad, bad
-
-    try:
-        return judged(f"{name}, {damage}", read)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _values(type_: pa.DataType, *choices):
-    return lambda rng: pa.array([rng.choice(choices) for _ in range(50)], type_)
-
-
-#: columns that a Parquet file may have where ids, ratings and moments should be
-COLUMNS: dict[str, Callable[[random.Random], pa.Array]] = {
-    "int64": _values(pa.int64(), 0, 1, -1, 2**63 - 1, -(2**63), 2**53 + 1, None),
-    "uint64": _values(pa.uint64(), 0, 1, 2**63, 2**64 - 1, None),
-    "int8": _values(pa.int8(), 0, 1, -1, 127, None),
-    "float64": _values(pa.float64(), 1.0, float("nan"), float("inf"), -float("inf"), 1e300, 2.0**63, -(2.0**63), 0.5, -0.0, None),
-    "float32": _values(pa.float32(), 1.0, float("nan"), float("inf"), 16777217.0, None),
-    "float16": lambda rng: pa.array(np.array([rng.choice((1.0, np.nan, np.inf, 0.5)) for _ in range(50)], np.float16)),
-    "decimal": _values(pa.decimal128(20, 2), 1, 2, 10**17, None),
-    "bool": _values(pa.bool_(), True, False, None),
-    "string": lambda rng: pa.array([rng.choice((*ODD, "1", "2", None)) for _ in range(50)], pa.string()),
-    "large string": lambda rng: pa.array([rng.choice((*ODD, "1", None)) for _ in range(50)], pa.large_string()),
-    "bytes": _values(pa.binary(), b"1", b"\xff\xfe", b"", b"a\0b", b"\xed\xa0\x80", None),
-    "text that is none": lambda rng: pa.array([rng.choice((b"1", b"\xff", b"\xc3")) for _ in range(50)], pa.binary()).view(pa.string()),
-    "categories": lambda rng: pa.array([rng.choice(("1", "2", "", "x", None)) for _ in range(50)]).dictionary_encode(),
-    "nothing at all": lambda rng: pa.nulls(50),
-    "list": _values(pa.list_(pa.int64()), [1], [], None),
-    "struct": _values(pa.struct([("a", pa.int64())]), {"a": 1}, None),
-    "map": _values(pa.map_(pa.string(), pa.int64()), [("a", 1)], None),
-    "time": _values(pa.time64("us"), 1, 2),
-    "duration": _values(pa.duration("s"), 1, 2),
-    "date": _values(pa.date32(), 0, 1, -1, 20_000, None),
-    "moment": lambda rng: pa.array(
-        [rng.choice((0, 1, -1, 2**52, None)) for _ in range(50)], pa.timestamp(rng.choice(("s", "ms", "us", "ns")))
-    ),
-    "moment of a zone": _values(pa.timestamp("us", "Asia/Tokyo"), 0, 10**15, None),
-}
-
-
-def archive(sample: Sample, rng: random.Random, scratch: Path) -> Outcome:
-    """A zip or compressed file whose bytes are damaged: its members are refused, or those that were packed."""
-    folder = fresh(scratch)
-    kind = rng.choice(("zip", "zip", "stored zip", "bz2 zip", "lzma zip", "gz", "bz2"))
-    path, originals = packed(folder, kind, sample.files)
-    damage = rng.choice(list(BINARY))
-    path.write_bytes(BINARY[damage](rng, path.read_bytes()))
-
-    def read() -> tuple[int, int]:
-        with open_source(None, Lake(str(folder / "lake")), str(path), LIMITS) as source:
-            _, files = source.files(source.members)
-            contents = [Path(file).read_bytes() for file in files.values()]
-        allowed = originals | {content + content for content in originals if damage == "twice"}
-        assert all(content in allowed or damage == "text" for content in contents), f"{kind}: other content than was packed"
-        assert not list((folder / "lake").rglob("*.csv"))
-        return len(contents), 0
-
-    try:
-        return judged(f"{kind}, {damage}", read)
-    finally:
-        shutil.rmtree(folder)
-
-
-def packed(folder: Path, kind: str, files: Mapping[str, bytes]) -> tuple[Path, set[bytes]]:
-    if not kind.endswith("zip"):
-        path, content = folder / f"events.csv.{kind}", files["ratings.csv"]
-        path.write_bytes({"gz": gzip.compress, "bz2": bz2.compress}[kind](content))
-        return path, {content}
-    methods = {"stored zip": zipfile.ZIP_STORED, "bz2 zip": zipfile.ZIP_BZIP2, "lzma zip": zipfile.ZIP_LZMA}
-    path = folder / "in.zip"
-    with zipfile.ZipFile(path, "w", methods.get(kind, zipfile.ZIP_DEFLATED)) as target:
-        for name, content in files.items():
-            target.writestr(f"ml-latest/{name}", content)
-    return path, {*files.values(), b""}
-
-
-def embeddings(rng: random.Random, scratch: Path) -> Outcome:
-    """A file of embeddings with odd arrays, or whose bytes are damaged."""
-    folder = fresh(scratch)
-    kind = rng.choice(("npz", "npz", "parquet", *(["safetensors"] if find_spec("safetensors") else [])))
-    path, damaged = written(folder, kind, rng)
-    damage = rng.choice(list(BINARY))
-    damaged.write_bytes(BINARY[damage](rng, damaged.read_bytes()))
-
-    def read() -> tuple[int, int]:
-        tables = read_embeddings(str(path))
-        ranks = {len(row) for table in tables for row in table["features"].to_pylist()}
-        assert len(ranks) == 1 and all(np.isfinite(table["features"].combine_chunks().flatten()).all() for table in tables)
-        return sum(map(len, tables)), 0
-
-    try:
-        return judged(f"{kind}, {damage}", read)
-    finally:
-        shutil.rmtree(folder)
-
-
-def written(folder: Path, kind: str, rng: random.Random) -> tuple[Path, Path]:
-    """Embeddings of five users and four items, one array in two odd; the path, and the file that is to be damaged."""
-    arrays = {
-        "users_emb": np.ones((5, 3), np.float32),
-        "items_emb": np.ones((4, 3), np.float32),
-        "users_id": np.arange(5),
-        "items_id": np.arange(4),
-    }
-    if rng.random() < 0.5:
-        arrays[rng.choice(list(arrays))] = rng.choice(ARRAYS)
-    if kind == "npz":
-        np.savez(folder / "emb.npz", **arrays)
-        return folder / "emb.npz", folder / "emb.npz"
-    if kind == "safetensors":
-        from safetensors.numpy import save_file
-
-        save_file({name: array for name, array in arrays.items() if array.dtype.kind in "fiub"}, folder / "emb.safetensors")
-        return folder / "emb.safetensors", folder / "emb.safetensors"
-    for side in ("users", "items"):
-        columns = {"features": in_arrow(arrays[f"{side}_emb"]), "id": in_arrow(arrays[f"{side}_id"])}
-        length = min(map(len, columns.values()))
-        pq.write_table(pa.table({name: column[:length] for name, column in columns.items()}), folder / f"{side}.parquet")
-    return folder, folder / "users.parquet"
-
-
-def in_arrow(array: np.ndarray) -> pa.Array:
-    """`array` as a column, of its rows as lists; nulls where Arrow has no such type."""
-    try:
-        return pa.array(list(array) if array.ndim else [array.item()])
-    except (pa.ArrowException, OverflowError):
-        return pa.nulls(len(array))
-
-
-ARRAYS = (
-    *(np.full((5, 3), value, np.float32) for value in (np.nan, np.inf, -np.inf)),
-    *(np.zeros(shape, np.float64) for shape in ((), (0,), (5,), (0, 3), (5, 0), (5, 3, 1), (6, 3), (5, 4))),
-    *(np.full((5, 3), value) for value in (1e300, 1 + 2j, True)),
-    np.array(["a", "b", "", "d", "e"]),
-    np.array([b"\xff", b"a", b"b", b"c", b"d"]),
-    np.array([1, 1, 2, 3, 4]),
-    np.array([2**64 - 1, 0, 1, 2, 3], np.uint64),
-    np.array(["2020-01-01"] * 5, "M8[s]"),
-    np.zeros(5, [("a", "i4"), ("b", "f4")]),
-)
-
-
-def conf(files: list[bytes], rng: random.Random, scratch: Path) -> Outcome:
-    """A damaged conf file, or an odd ``--set``."""
-    path = scratch / f"{uuid.uuid4().hex[:8]}.toml"
-    damage = rng.choice(list(TEXT))
-    path.write_bytes(TEXT[damage](rng, rng.choice(files), b"="))
-    keys = ("model.rank", "model.name", "split.name", "split.fold", "data.source", "paths.lake", "quality.maxBadFraction", "data.separator")
-    values = (
-        *ODD,
-        "[" * 3000,
-        "{a=" * 500,
-        "2020-01-01",
-        "1\nx=2",
-        "../../x",
-        "a/b",
-        "[1, 2]",
-        "{a = 1}",
-        "'''",
-        "\\u0000",
-        '"\\u0000"',
-        "\udcff",
-    )
-    overrides = [f"{rng.choice(keys)}={rng.choice(values)}" for _ in range(rng.randint(0, 2))]
-
-    def read() -> tuple[int, int]:
-        sections = validated(read_conf(str(path), overrides))
-        for name in (sections["split"].name, sections["model"].product):
-            assert "/" not in name and ".." not in name.split("/") and name.isprintable()
-        return len(sections), 0
-
-    try:
-        return judged(damage + (" + --set" if overrides else ""), read)
-    finally:
-        path.unlink()

@@ -12,7 +12,7 @@ from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels") / "ml-1m"
-    write_movielens(generate(SyntheticOptions(users=120, items=60, ratings=5000)), folder)
+    write_movielens(generate(SyntheticOptions(users=120, items=90, ratings=5000)), folder)
     return folder
 
 

@@ -117,7 +117,7 @@ def test_filters_and_lists_of_ids(call, lake, written, tmp_path):
     found = written().groupby("user_id")["item_id"].agg(set)
     known = set(Scorer.load(str(lake / "models" / "als")).items.ids.tolist())
     assert found.to_dict() == dict.fromkeys((1, 2, 3), (set(fits["item_id"]) & known) - {blocked})
-    some = fits["item_id"].tolist()[1:4] + [items.loc[~items["item_id"].isin(fits["item_id"]), "item_id"].iloc[0].item()]
+    some = [*fits["item_id"].tolist()[1:4], items.loc[~items["item_id"].isin(fits["item_id"]), "item_id"].iloc[0].item()]
     assert call(*settings, "recommend.excludeSeen=false", f"recommend.candidates={some}")[0] == 0
     assert set(written()["item_id"]) <= set(some[:3])
 

@@ -134,7 +134,8 @@ def test_adam_takes_a_first_step_of_the_rate():
     before, parts = parameters(2), parameters(2)
     first, second = anova.empty_moments(parts, "adam")
     steps = np.zeros(sum(COLUMNS) + 1, np.int64)
-    anova.descend(np.array([0]), joined, np.full(ROWS, 9.0), np.ones(ROWS), np.zeros(sum(COLUMNS)), Rule(0, 1, 0.01, True, True), parts, first, second, steps)
+    rule = Rule(0, 1, 0.01, True, True)
+    anova.descend(np.array([0]), joined, np.full(ROWS, 9.0), np.ones(ROWS), np.zeros(sum(COLUMNS)), rule, parts, first, second, steps)
     met = np.flatnonzero(x[0].toarray()[0])
     np.testing.assert_allclose(np.abs(parts.w - before.w)[met], 0.01, rtol=1e-5)
     assert steps[:-1].tolist() == [int(j in met) for j in range(sum(COLUMNS))]

@@ -34,7 +34,8 @@ def draw(data, lo=0, hi=N, noise=0.0, alpha=1.7, offset=3.2, first=0, cuts=NO_CU
     indptr, places, values, table, bias, own, own_bias, prior, prior_bias = data
     state = padded_rows(own.copy()), own_bias.copy()
     precision = np.linspace(1, 2, RANK).astype(np.float32)
-    arguments = (indptr, places, values, weights, padded_rows(table), bias, *state, padded_rows(prior), prior_bias, precision, np.float32(1.5))
+    arguments = (indptr, places, values, weights, padded_rows(table), bias, *state)
+    arguments += (padded_rows(prior), prior_bias, precision, np.float32(1.5))
     sums = gibbs.draw_entities(lo, hi, *arguments, np.float32(alpha), offset, np.float32(noise), keys, first, cuts, RANK)
     return state[0][:, :RANK], state[1], sums
 

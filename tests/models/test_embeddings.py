@@ -109,7 +109,7 @@ def test_what_is_written_is_read_again(npz, tmp_path):
         ({"users_emb": USERS[0]}, r"users_emb has shape \(4,\), it must be users x factors"),
         ({"users_emb": USERS[:0]}, r"users_emb has shape \(0, 4\)"),
         ({"users_emb": USERS[:, :3]}, "users_emb has 3 factors, items_emb has 4 factors; all must have the same number"),
-        ({"users_emb": np.where(USERS == USERS[2, 1], np.nan, USERS)}, r"users_emb has 1 values .* the first is nan at \(2, 1\)"),
+        ({"users_emb": np.where(USERS[2, 1] == USERS, np.nan, USERS)}, r"users_emb has 1 values .* the first is nan at \(2, 1\)"),
         ({"items_emb": np.full((2, 4), 1e300)}, r"items_emb has 8 values that are not finite as float32, the first is 1e\+300 at \(0, 0\)"),
         ({"items_emb": np.full((2, 4), "x")}, "items_emb holds <U1, it must hold numbers"),
         ({"users_emb": USERS[:2]}, "users_emb has 2 rows, it must have one for each of the 3 ids of .*index/users, or users_id"),

@@ -132,7 +132,7 @@ def test_what_can_t_be_a_start_is_said(ratings, npz, options, error, message):
         "WRONG_RANK": {"users_emb": X[:, :2], "items_emb": Y[:, :2]} | ids,
         "NO_IDS": {"users_emb": X, "items_emb": Y},
         "TEXT_IDS": {"users_emb": X, "items_emb": Y} | ids | {"users_id": ["30", "10", "20", "40"]},
-        "NAN": {"users_emb": np.where(X == X[0, 0], np.nan, X), "items_emb": Y} | ids,
+        "NAN": {"users_emb": np.where(X[0, 0] == X, np.nan, X), "items_emb": Y} | ids,
     }
     options = {key: npz(value, **files[value]) if value in files else value for key, value in options.items()}
     with pytest.raises(error, match=message):
