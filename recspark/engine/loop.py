@@ -31,7 +31,7 @@ from recspark.engine.storage import HeldStore, Store, holding, store_at
 from recspark.engine.sweeps import stages
 
 #: seconds of work that a fit in one process may lose when it is killed
-HELD_SECONDS = 2.0
+HELD_SECONDS = 1.0
 #: a file that ends the fit after its next iteration
 STOP = "stop.json"
 
