@@ -69,6 +69,7 @@ def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts}
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_every_job_says_so_and_leaves_what_there_was(call, source, small_disk, tmp_path):
     lake = small_disk / "lake"
     settings = [f"paths.lake={lake}", "model.rank=4", "model.maxIter=2", "evaluation.ranking=false"]

@@ -71,6 +71,7 @@ def test_started_by_python(tmp_path):
     assert stderr == "progress\n"
 
 
+@pytest.mark.slow
 def test_spark_submit_has_the_last_word(tmp_path):
     environment = ["env", f"PYSPARK_DRIVER_PYTHON={sys.executable}"]
     settings = {"spark.sql.shuffle.partitions": 3, "spark.sql.session.timeZone": "Europe/Amsterdam"}

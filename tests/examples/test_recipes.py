@@ -73,6 +73,7 @@ def test_the_sweeps_table_and_figure(example):
     assert [line.get_label() for line in axes.lines] == list(sweep.SETS) and axes.get_ylabel() == "test RMSE (rating units)"
 
 
+@pytest.mark.slow
 def test_what_the_lake_has_is_not_trained_again(spark, example, tmp_path, capsys):
     runs_module = example("lake_runs")
     made = generate(SyntheticOptions(users=40, items=60, ratings=1000))["ratings"]

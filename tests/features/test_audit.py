@@ -39,6 +39,7 @@ def test_honest_features_pass(tables):
     assert set(report.perturbations) > REFITS and len(report.perturbations) == 8
 
 
+@pytest.mark.slow
 def test_what_is_made_from_all_rows_is_found(tables):
     train, test, users = tables
     groups = parse_groups(["user", "users.leak_rated", "users.leak_ratings", "users.mean"])
@@ -99,6 +100,7 @@ def call(lake, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_the_job_passes_honest_features(call):
     code, summary, err = call('features.groups=["user", "rated", "genres", "tags"]')
     assert code == 0, err

@@ -58,6 +58,7 @@ def place(spark, tmp_path_factory, ratings):
     return trained(tmp_path_factory.mktemp("blend"), ratings)
 
 
+@pytest.mark.slow
 def test_a_blend_is_a_model_like_any_other(call, place):
     code, summary, err = call(["blend", "als", "base"], *place)
     assert code == 0, err
@@ -146,6 +147,7 @@ def test_mistakes(call, place, words, settings, code, message):
     assert found == code and message in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_manifests_say_what_can_not_be_blended(call, place, tmp_path):
     """On the manifests alone: nothing is read from a model before they are right."""
     lake = Lake(str(tmp_path))

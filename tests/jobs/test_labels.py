@@ -22,6 +22,7 @@ def run(capsys, source, lake, *settings):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_factorization_machine_says_who_likes_what(spark, source, tmp_path, capsys):
     settings = ["model.type=fm_classifier", 'features.groups=["user", "item", "rated"]', "model.factorSize=3", "model.maxIter=15"]
     summary = run(capsys, source, tmp_path, *settings, "evaluation.relevantThreshold=1")

@@ -84,11 +84,13 @@ def test_compare_prints_a_table_and_keeps_it(call, lake):
     assert Path(f"{run.info.artifact_uri}/figures/differences.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_compare_by_a_ranking_metric(call):
     code, summary, _ = call("compare", "bad", "good", settings=["compare.metric=ndcg_at_10"])
     assert code == 0 and summary["models"]["good"]["low"] < summary["models"]["good"]["difference"] < summary["models"]["good"]["high"]
 
 
+@pytest.mark.slow
 def test_compare_takes_runs_that_lead_to_models(call, lake):
     found = client(lake).search_runs(["1"], "tags.`recspark.job` = 'evaluate' and params.`model.name` = 'good'")
     code, summary, _ = call("compare", found[0].info.run_id, "bad")
@@ -133,8 +135,9 @@ def aliases(lake):
 def check_the_champion_answers(lake):
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{lake}/mlflow.db")
-    champion = mlflow.pyfunc.load_model("models:/recspark@champion")
+    # not set_tracking_uri, which is for the whole process
+    version = client(lake).get_model_version_by_alias("recspark", "champion")
+    champion = mlflow.pyfunc.load_model(client(lake).get_model_version_download_uri("recspark", version.version))
     rows = pd.read_parquet(lake / "predictions/good/test").head(20)
     answered = champion.predict(rows[["user_id", "item_id"]])["prediction"]
     assert answered.tolist() == pytest.approx(rows["prediction"].tolist(), rel=1e-5)
@@ -150,6 +153,7 @@ def check_the_way_back(call, lake):
     assert json.loads((lake / "models/recspark-champion/manifest.json").read_text())["params"]["name"] == "close"
 
 
+@pytest.mark.slow
 def test_the_champion_is_measured_on_the_rows_of_the_candidate(call, lake):
     named = ["promote.registered=sliding"]
     assert call("promote", settings=["promote.candidate=elsewhere", *named])[0] == 0
@@ -160,6 +164,7 @@ def test_the_champion_is_measured_on_the_rows_of_the_candidate(call, lake):
     assert math.isfinite(summary["champion_value"]) and summary["champion_version"] == 1
 
 
+@pytest.mark.slow
 def test_a_killed_promotion_is_finished_by_the_next(call, lake, monkeypatch):
     from recspark.tracking import Registry
 
@@ -181,6 +186,7 @@ def test_a_killed_promotion_is_finished_by_the_next(call, lake, monkeypatch):
     assert json.loads((lake / "models/killed-previous/manifest.json").read_text())["params"]["name"] == "bad"
 
 
+@pytest.mark.slow
 def test_a_champion_of_another_lake_is_refused(call, lake):
     named = ["promote.registered=foreign"]
     assert call("promote", settings=["promote.candidate=good", *named])[0] == 0
