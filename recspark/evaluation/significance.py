@@ -87,7 +87,7 @@ def paired_bootstrap(
         Whether f is the square root (RMSE).
     lower_is_better : bool
     resamples, seed : int
-        The same seed and order of users give the same draws. Time is linear in resamples x users, about 10 ns each.
+        The same seed and order of users give the same draws. Time is linear in resamples x users.
 
     Raises
     ------
