@@ -54,6 +54,7 @@ def run_report(tmp_path, *command):
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_started_by_python(tmp_path):
     report, stderr = run_report(tmp_path, sys.executable)
     assert report == {

@@ -31,6 +31,7 @@ def tables(spark):
     return [table.cache() for table in (ratings.where(~in_test), ratings.where(in_test), users)]
 
 
+@pytest.mark.slow
 def test_honest_features_pass(tables):
     train, test, users = tables
     groups = parse_groups(["user", "item", "rated", "age_value", "day", *PAST])
@@ -65,6 +66,7 @@ class Peeking(FeatureSet):
         return super().rows(df.withColumn("timestamp", F.col("timestamp") + 1))
 
 
+@pytest.mark.slow
 def test_a_look_at_the_same_second_is_found(tables):
     train, test, _ = tables
     findings = audit(lambda rows, _: Peeking.fit(parse_groups(PAST[1:]), rows), train, test, rows=40).findings

@@ -142,6 +142,7 @@ def test_test_ratings_have_no_way_in_from_the_source_on(call, place, ratings, tm
         (["blend", "als", "base"], ["blend.regParam=-1"], 2, "blend.regParam = -1.0 is not allowed: it must be a number, at least 0"),
     ],
 )
+@pytest.mark.slow
 def test_mistakes(call, place, words, settings, code, message):
     found, _, err = call(words, *place, "tracking.enabled=false", *settings)
     assert found == code and message in err and "Traceback" not in err

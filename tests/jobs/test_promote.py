@@ -67,6 +67,7 @@ def client(lake):
     return MlflowClient(f"sqlite:///{lake}/mlflow.db")
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_and_keeps_it(call, lake):
     code, summary, err = call("compare", "good", "same", "bad")
     assert code == 0 and summary["reference"] == "good" and summary["users"] <= 150
@@ -99,6 +100,7 @@ def test_compare_takes_runs_that_lead_to_models(call, lake):
     assert code == 1 and f"{'0' * 32}" in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_promotion(call, lake):
     """From no champion to the gate's refusal: the order of the steps is the order of a lake's life."""
     gate = ["promote.candidate=close"]
@@ -210,11 +212,13 @@ def test_a_champion_of_another_lake_is_refused(call, lake):
         (["promote"], ["promote.candidate=good", "promote.level=0.7"], 2, "promote.level = 0.7 is not allowed"),
     ],
 )
+@pytest.mark.slow
 def test_mistakes(call, words, settings, code, message):
     found, _, err = call(*words, settings=settings)
     assert found == code and message in err
 
 
+@pytest.mark.slow
 def test_a_candidate_that_changed_since_its_evaluation_is_refused(call, lake):
     copy(lake, "good", "changed")
     change(lake / "predictions/changed/manifest.json", model="another")

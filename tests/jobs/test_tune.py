@@ -44,6 +44,7 @@ def trials_of(summary):
     return pd.read_csv(f"{run.info.artifact_uri}/trials.csv"), run
 
 
+@pytest.mark.slow
 def test_the_winner_is_trained_on_all_and_measured_once(tune, lake):
     code, summary, err = tune("als", "model.regParam=0.5", "model.rank=4")
     assert code == 0, err
