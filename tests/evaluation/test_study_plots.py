@@ -29,8 +29,8 @@ def test_history_shows_the_best_so_far_and_what_ended_early():
     step = axes.lines[0]
     assert step.get_xdata().tolist() == complete["number"].tolist()
     assert step.get_ydata().tolist() == complete["value"].cummin().tolist()
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert [text for text in texts if text != "further behind"] == [f"best so far: {complete['value'].min():.4f}", "complete", "pruned, where it ended", "failed"]
+    texts = [text.get_text() for text in axes.get_legend().get_texts() if text.get_text() != "further behind"]
+    assert texts == [f"best so far: {complete['value'].min():.4f}", "complete", "pruned, where it ended", "failed"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("trial", "rmse on the validation rows")
 
 
