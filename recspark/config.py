@@ -72,6 +72,12 @@ _SANE = {
 _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", list: "a list", dict: "a table"}
 
 
+SEVERAL_NAMES = Check(
+    lambda names: all(isinstance(name, str) for name in names) and 2 <= len(set(names)) == len(names),
+    'of two different names or more, such as ["als", "mf"]',
+)
+
+
 @dataclass(frozen=True)
 class Option:
     """One hyper-parameter or setting.

@@ -16,7 +16,7 @@ from recspark.cli.model_section import ModelSection
 from recspark.cli.recommend import RecommendOptions
 from recspark.cli.search_space import TuneOptions
 from recspark.cli.update import UpdateOptions
-from recspark.config import Check, Option, Section, at_least, build_sections
+from recspark.config import SEVERAL_NAMES, Check, Option, Section, at_least, build_sections
 from recspark.data.generic import DataOptions
 from recspark.data.lake import FILE_NAME, WAIT_SECONDS, Lake
 from recspark.data.quality import QualityOptions
@@ -56,10 +56,7 @@ class BlendOptions(Section):
         list,
         None,
         "names of models in the lake, of one split with validation rows; same as the words after `recspark blend`",
-        Check(
-            lambda names: all(isinstance(name, str) for name in names) and 2 <= len(set(names)) == len(names),
-            'of two different names or more, such as ["als", "mf"]',
-        ),
+        SEVERAL_NAMES,
     )
     regParam = Option(float, None, "ridge penalty of what weights differ from the plain mean by; not set: by cross-validation", at_least(0))
     seed = Option(int, 42, "seed of the folds of that cross-validation, which are parts of the validation rows")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame
 
-from recspark.config import Check, Option, Section, at_least, strictly_between
+from recspark.config import SEVERAL_NAMES, Option, Section, at_least, strictly_between
 from recspark.data.lake import FILE_NAME
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.goals import lower_is_better
@@ -28,10 +28,7 @@ class CompareOptions(Section):
         list,
         None,
         "models of the lake, or MLflow runs that lead to one; they are compared with the first; same as words after `recspark compare`",
-        Check(
-            lambda names: all(isinstance(name, str) for name in names) and 2 <= len(set(names)) == len(names),
-            'of two different names or more, such as ["als", "mf"]',
-        ),
+        SEVERAL_NAMES,
     )
     metric = Option(str, "rmse", _METRIC)
     confidence = Option(float, 0.95, "of the intervals, two-sided", strictly_between(0, 1))

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from recspark.cli.versions import factor_manifest, rated_tables
+from recspark.cli.versions import factor_manifest, pairs_of, rated_tables
 from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, RecsparkError
@@ -91,7 +91,7 @@ def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: Da
     if users is None:
         paths = [job.lake.path(table) for table in tables]
         return model.recommendForAllUsers(options.n, seen=paths or None, **limits).withColumn("cold", F.lit(False))
-    seen = reduce(DataFrame.unionByName, (job.read(table).select("user_id", "item_id") for table in tables)) if tables else None
+    seen = pairs_of(job, tables) if tables else None
     if seen is not None and (options.user is not None or isinstance(options.users, list)):
         # few users: most rows need not go to the workers
         seen = seen.filter(F.col("user_id").isin([row.user_id for row in users.collect()]))

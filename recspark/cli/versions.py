@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,12 @@ def keep_updated(lake: Lake, name: str) -> str | None:
 
 def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:
     """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`; some may come twice."""
-    return reduce(DataFrame.unionByName, (job.read(name).select("user_id", "item_id") for name in rated_tables(manifest, *tables)))
+    return pairs_of(job, rated_tables(manifest, *tables))
+
+
+def pairs_of(job: Context, tables: Sequence[str]) -> DataFrame:
+    """The pairs (user_id, item_id) of tables of the lake."""
+    return reduce(DataFrame.unionByName, (job.read(name).select("user_id", "item_id") for name in tables))
 
 
 def rated_tables(manifest: dict[str, Any], *tables: str) -> list[str]:

@@ -346,7 +346,7 @@ def padded_rows(factors: np.ndarray, copy: bool = False) -> np.ndarray:
     """`factors` (float32) with zero columns added up to a multiple of the register tile, from the start of a cache line on: the form that
     kernels read.
 
-    A vector of 16 floats that crosses the border of two lines costs twice: a fifth of an epoch of `recspark.kernels.sgd`.
+    A vector of 16 floats that crosses the border of two lines is read, and written, twice.
     """
     n, rank = factors.shape
     if not copy and rank == padded(rank) and factors.flags.c_contiguous and factors.ctypes.data % LINE == 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from pyspark.ml import Model
-from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -16,6 +16,7 @@ from recspark.data.folder import Folder
 from recspark.data.split_rules import draw
 from recspark.errors import RecsparkError
 from recspark.models.factor_model import FactorModel, load_model
+from recspark.models.metadata import read_metadata, write_metadata
 from recspark.models.params import Configurable, Hyperparameter
 
 #: penalties that cross-validation chooses from, as a share of a unit of prediction squared
@@ -174,7 +175,7 @@ class _Writer(MLWriter):
         self.blend = blend
 
     def saveImpl(self, path: str) -> None:
-        DefaultParamsWriter.saveMetadata(self.blend, path, self.sparkSession)
+        write_metadata(self.blend, path, self.sparkSession)
         for number, model in enumerate(self.blend.models.values()):
             model.write().save(f"{path}/models/{number}")
         Folder(path).write_json("blend.json", {"models": list(self.blend.models), **asdict(self.blend.fitted)})
@@ -186,7 +187,7 @@ class _Reader(MLReader):
         self.cls = cls
 
     def load(self, path: str) -> BlendModel:
-        metadata, facts = DefaultParamsReader.loadMetadata(path, self.sparkSession), Folder(path).read_json("blend.json")
+        metadata, facts = read_metadata(path), Folder(path).read_json("blend.json")
         models = {name: load_model(f"{path}/models/{number}") for number, name in enumerate(facts.pop("models"))}
         blend = self.cls(models, Weights(**facts | {"weights": tuple(facts["weights"])}))
         blend._resetUid(metadata["uid"])

@@ -14,8 +14,8 @@ from recspark.kernels import anova
 from recspark.kernels.anova import LOSSES, OPTIMIZERS, Joined, Parameters, Rule
 from recspark.models.fm_rows import LINKS, Report, scores, some_rows
 
-#: a fit whose loss is so many times that of the mean label has diverged
-WORST = 1000.0
+#: a fit whose loss is so many times that of the prediction 0 has diverged
+WORST = 100.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SGDFit:
         Raises
         ------
         FloatingPointError
-            Where the loss of an epoch is no number, or more than `WORST` times that of the mean label.
+            Where the loss of an epoch is no number, or more than `WORST` times that of the prediction 0.
         """
         draw, train = np.random.default_rng(self.seed), np.flatnonzero(roles == 0)
         parameters = self._start(draw, len(reg), labels[train], weights[train])
@@ -61,6 +61,8 @@ class SGDFit:
             LOSSES.index(self.loss), OPTIMIZERS.index(self.optimizer), self.rate, self.intercept and self.loss != "bpr", self.linear
         )
         rated = _rated(joined, train) if self.loss == "bpr" else ()
+        watched = self._watched(joined, labels, roles)
+        worst = WORST * self._of_nothing(labels[train], weights[train])
         best, history = parameters, []
         for iteration in range(1, self.iterations + 1):
             started = time.perf_counter()
@@ -70,9 +72,9 @@ class SGDFit:
                 loss, total = anova.descend_pairs(order, joined, labels, weights, *rated, key, reg, rule, parameters, *moments, steps)
             else:
                 loss, total = anova.descend(order, joined, labels, weights, reg, rule, parameters, *moments, steps), weights[train].sum()
-            if not loss <= WORST * total * self._of_the_mean(labels[train], weights[train]):
+            if not loss <= worst * total:
                 raise FloatingPointError(f"the fit diverged at iteration {iteration} with stepSize = {self.rate:g}: lower it")
-            row = {"iteration": iteration, **self._metrics(loss / max(total, 1e-300), joined, labels, roles, parameters)}
+            row = {"iteration": iteration, **self._metrics(loss / max(total, 1e-300), watched, parameters)}
             seconds = time.perf_counter() - started
             history.append(row | {"seconds": seconds, "ratings_per_second": len(train) / seconds})
             if "validation_rmse" in row and best_iteration(history) == iteration:
@@ -82,23 +84,26 @@ class SGDFit:
         errors = max(history[best_iteration(history) - 1].get("train_rmse", 1.0), 1e-9)
         return {key: part[None] for key, part in best._asdict().items()} | {"w0": best.w0, "alpha": np.array([errors**-2])}, history
 
-    def _of_the_mean(self, labels: np.ndarray, weights: np.ndarray) -> float:
-        """The mean loss of a prediction that knows nothing."""
+    def _of_nothing(self, labels: np.ndarray, weights: np.ndarray) -> float:
+        """The mean loss of the prediction 0, of labels of about 1 at least: equal labels leave no other scale."""
         if self.loss != "squared" or not weights.any():
             return float(np.log(2))
-        return 0.5 * float(np.average((labels - np.average(labels, weights=weights)) ** 2, weights=weights)) + 1e-9
+        return 0.5 * float(np.average(labels**2, weights=weights)) + 0.5
+
+    def _watched(self, joined: Joined, labels: np.ndarray, roles: np.ndarray) -> dict[str, tuple[Joined, np.ndarray]]:
+        """The rows of each role that is watched, and their labels."""
+        chosen = {role: np.flatnonzero(roles == code) for code, role in enumerate(ROLES) if code and self.loss != "bpr"}
+        return {role: (some_rows(joined, rows), labels[rows]) for role, rows in chosen.items() if len(rows)}
 
     def _start(self, draw: np.random.Generator, columns: int, labels: np.ndarray, weights: np.ndarray) -> Parameters:
         mean = np.average(labels, weights=weights) if self.loss == "squared" and self.intercept and weights.any() else 0.0
         return Parameters(np.array([float(mean)]), np.zeros(columns), draw.normal(0, self.stdev, (self.order - 1, columns, self.rank)))
 
-    def _metrics(self, objective: float, joined: Joined, labels: np.ndarray, roles: np.ndarray, parameters: Parameters) -> dict[str, float]:
+    def _metrics(self, objective: float, watched: dict[str, tuple[Joined, np.ndarray]], parameters: Parameters) -> dict[str, float]:
         metrics = {"train_rmse": float(np.sqrt(2 * objective))} if self.loss == "squared" else {}
-        for code, role in enumerate(ROLES[1:], start=1):
-            chosen = np.flatnonzero(roles == code)
-            if len(chosen) and self.loss != "bpr":
-                errors = labels[chosen] - LINKS[self.link](scores(some_rows(joined, chosen), parameters))
-                metrics[f"{role}_rmse"] = float(np.sqrt(np.mean(errors**2)))
+        for role, (rows, labels) in watched.items():
+            errors = labels - LINKS[self.link](scores(rows, parameters))
+            metrics[f"{role}_rmse"] = float(np.sqrt(np.mean(errors**2)))
         return metrics | {"objective": float(objective)}
 
 

@@ -40,7 +40,7 @@ class Recommendations:
 
     All are exact. Of equal scores the lower id comes first. A list is shorter than asked for where there are fewer candidates. No pair
     in `seen` is recommended: a DataFrame with the model's user and item columns, or the path or URI of Parquet files with them, or several,
-    which workers read three times as fast. Where it is not given, nothing is left out, as in MLlib. `candidates` and `blocked` (DataFrames
+    which workers read without Spark's rows. Where it is not given, nothing is left out, as in MLlib. `candidates` and `blocked` (DataFrames
     with a column of ids, which the driver collects) say what may and what may not be on a list. Row order and partitioning of all inputs
     don't matter.
     """

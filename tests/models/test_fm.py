@@ -198,6 +198,12 @@ def test_weights_on_groups(ratings, solver):
     assert rmse(fitted((noisy, test, people), solver=solver, weightCol="weight", maxIter=20), test) < 2 * NOISE
 
 
+def test_equal_labels_are_no_divergence(ratings):
+    train, test, people = ratings
+    level = train.withColumn("rating", F.lit(4.0))
+    assert rmse(fitted((level, test, people), solver="sgd", maxIter=5), test.withColumn("rating", F.lit(4.0))) < 0.2
+
+
 def test_yes_or_no_by_gradients(ratings):
     train, test, people = (*(part.withColumn("label", (F.col("rating") > 3.8).cast("double")) for part in ratings[:2]), ratings[2])
     model = fitted((train, test, people), FMClassifier, labelCol="label", solver="sgd", regParam=0.02)
