@@ -22,7 +22,7 @@ from numba import njit
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegralType, NumericType, StringType
+from pyspark.sql.types import IntegralType, NumericType, StringType, StructType
 
 from recspark.engine.crossing import on_partitions
 from recspark.engine.storage import Store
@@ -65,11 +65,11 @@ class Parts:
         return self.total / self.weight
 
 
-def id_column(df: DataFrame, name: str) -> F.Column:
-    """Column `name` as an id: strings and whole numbers stay, other numbers become long; anything else is an error."""
-    if name not in df.columns:
-        raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(df.columns)}")
-    kind = df.schema[name].dataType
+def id_column(schema: StructType, name: str) -> F.Column:
+    """Column `name` of data with this schema as an id: strings and whole numbers stay, other numbers become long; the rest are errors."""
+    if name not in schema.names:
+        raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(schema.names)}")
+    kind = schema[name].dataType
     column = F.col(f"`{name}`")
     if isinstance(kind, (StringType, IntegralType)):
         return column

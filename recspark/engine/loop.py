@@ -30,8 +30,8 @@ from recspark.engine.start import starting_state
 from recspark.engine.storage import HeldStore, Store, holding, store_at
 from recspark.engine.sweeps import stages
 
-#: seconds of work that a fit in one process may lose when it is killed
-HELD_SECONDS = 1.0
+#: the time that a fit in one process may spend on writing its states: killed, it loses a hundred times what it takes to write one
+WRITING_SHARE = 0.01
 #: a file that ends the fit after its next iteration
 STOP = "stop.json"
 
@@ -65,7 +65,7 @@ def run(spark: SparkSession, plan: Plan, judge: Callable[[dict[str, float]], boo
 
 
 def fit_in_task(plan: Plan) -> Fit:
-    """`fit` inside the current process: threads instead of tasks, and states that are files only every `HELD_SECONDS`."""
+    """`fit` inside the current process: threads instead of tasks, and states that are files only now and then (`WRITING_SHARE`)."""
     with holding(plan.root, "factors"):
         return fit(TaskRunner(plan.threads), plan)
 
@@ -82,7 +82,7 @@ def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
         history.append(iterate(runner, plan, store, len(history) + 1))
         _prune(store, plan, history)
         if isinstance(store, HeldStore):
-            store.flush(HELD_SECONDS)
+            store.flush(WRITING_SHARE)
     best = best_iteration(history)
     runner.map(partial(_export, plan, best), plan.jobs)
     return Fit(store.path(plan.model), history, best, resumed_at, prepared)

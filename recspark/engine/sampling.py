@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from recspark.data.lake import fingerprint
-from recspark.engine.loop import HELD_SECONDS, STOP, Fit, as_arrow, read_history, should_stop
+from recspark.engine.loop import STOP, WRITING_SHARE, Fit, as_arrow, read_history, should_stop
 from recspark.engine.plan import State
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations, build_relation, cut_side
@@ -167,7 +167,7 @@ def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> Chain:
         history.append(_iterate(runner, plan, store, len(history) + 1))
         _prune(plan, store, len(history))
         if isinstance(store, HeldStore):
-            store.flush(HELD_SECONDS)
+            store.flush(WRITING_SHARE)
     kept = [number for number in plan.kept(plan.max_iter) if number <= len(history)] or [len(history)]
     return Chain(history, kept, resumed_at, prepared)
 

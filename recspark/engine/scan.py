@@ -7,8 +7,8 @@ ways). Here it takes what is on storage as it is: for anything that needs a plan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -18,46 +18,15 @@ from recspark.data.folder import locate
 from recspark.engine.session import parallelism
 from recspark.errors import RecsparkError
 
+T = TypeVar("T")
 Batches = Iterator[pa.RecordBatch]
 
 #: rows of a batch at most
 BATCH_ROWS = 1 << 20
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A row group of a file under the folder or URI `place`."""
-
-    place: str
-    path: str
-    row_group: int
-    rows: int
-
-
-def files_schema(place: str) -> pa.Schema:
-    """The columns of the Parquet files under a path or URI; RecsparkError where there are none."""
-    return _files(place).schema
-
-
-def map_files(
-    spark: SparkSession, places: Sequence[str], columns: Mapping[str, str], function: Callable[[Batches], Batches], schema: str
-) -> DataFrame:
-    """`function` on the rows of all Parquet files under `places`, with the columns ``{name: name in the files}``; rows with a null are
-    left out.
-
-    Lazy, but for the footers of the files, which are read at once.
-    """
-    pieces = [
-        Piece(place, fragment.path, group.id, group.num_rows)
-        for place in places
-        for fragment in _files(place).get_fragments()
-        for group in fragment.row_groups
-    ]
-    shares = _shares(pieces, parallelism(spark))
-    return spark.range(0, len(shares), 1, len(shares)).mapInArrow(partial(_on_shares, shares, dict(columns), function), schema)
-
-
-def _files(place: str) -> ds.Dataset:
+def parquet_files(place: str) -> ds.Dataset:
+    """The Parquet files under a path or URI; RecsparkError where there are none."""
     fs, path = locate(place)
     try:
         return ds.dataset(path, filesystem=fs, format="parquet")
@@ -65,31 +34,40 @@ def _files(place: str) -> ds.Dataset:
         raise RecsparkError(f"{place} can't be read as Parquet: {error}") from None
 
 
-def _shares(pieces: Sequence[Piece], count: int) -> list[list[Piece]]:
-    """`pieces` dealt to at most `count` shares of nearly equal rows: the largest first, each to the share with the fewest.
+def map_files(
+    spark: SparkSession, files: Sequence[ds.Dataset], columns: Mapping[str, str], function: Callable[[Batches], Batches], schema: str
+) -> DataFrame:
+    """`function` on the rows of all `files`, with the columns ``{name: name in the files}``; rows with a null are left out.
 
-    >>> shares = _shares([Piece("", name, 0, rows) for name, rows in (("a", 5), ("b", 3), ("c", 2))], 2)
-    >>> [[piece.path for piece in share] for share in shares]
+    Lazy, but for the footers of the files, which are read at once.
+    """
+    groups = [group for each in files for fragment in each.get_fragments() for group in fragment.split_by_row_group()]
+    shares = _shares([(group, group.row_groups[0].num_rows) for group in groups], parallelism(spark))
+    return spark.range(0, len(shares), 1, len(shares)).mapInArrow(partial(_on_shares, shares, dict(columns), function), schema)
+
+
+def _shares(pieces: Sequence[tuple[T, int]], count: int) -> list[list[T]]:
+    """Pieces with their rows dealt to at most `count` shares of nearly equal rows: the largest first, each to the share with the fewest.
+
+    >>> _shares([("b", 3), ("a", 5), ("c", 2)], 2)
     [['a'], ['b', 'c']]
     """
-    shares: list[list[Piece]] = [[] for _ in range(max(1, min(count, len(pieces))))]
+    shares: list[list[T]] = [[] for _ in range(max(1, min(count, len(pieces))))]
     held = [0] * len(shares)
-    for piece in sorted(pieces, key=lambda piece: (-piece.rows, piece.path, piece.row_group)):
+    for piece, rows in sorted(pieces, key=lambda piece: -piece[1]):
         fewest = held.index(min(held))
         shares[fewest].append(piece)
-        held[fewest] += piece.rows
+        held[fewest] += rows
     return shares
 
 
-def _on_shares(shares: list[list[Piece]], columns: dict[str, str], function: Callable[[Batches], Batches], numbers: Batches) -> Batches:
+def _on_shares(shares: list[list[ds.Fragment]], columns: dict[str, str], function: Callable[[Batches], Batches], numbers: Batches) -> Batches:
     """Worker: `function` on the rows of the shares with these numbers."""
-    mine = [piece for batch in numbers for number in batch.column(0).to_pylist() for piece in shares[number]]
-    return function(batch for piece in mine for batch in _read(piece, columns))
+    mine = [fragment for batch in numbers for number in batch.column(0).to_pylist() for fragment in shares[number]]
+    return function(batch for fragment in mine for batch in _read(fragment, columns))
 
 
-def _read(piece: Piece, columns: dict[str, str]) -> Batches:
-    fs, _ = locate(piece.place)
-    fragment = ds.ParquetFileFormat().make_fragment(piece.path, fs, row_groups=[piece.row_group])
+def _read(fragment: ds.Fragment, columns: dict[str, str]) -> Batches:
     for batch in fragment.to_batches(columns=list(columns.values()), batch_size=BATCH_ROWS, use_threads=False):
         whole = batch.drop_null() if any(column.null_count for column in batch.columns) else batch
         yield pa.RecordBatch.from_arrays(whole.columns, names=list(columns))

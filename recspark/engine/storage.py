@@ -132,7 +132,8 @@ class HeldStore(Store):
         self._documents: dict[str, Any] = {}
         self._unwritten: set[str] = set()
         self._deleted: list[str] = []
-        self._written = time.perf_counter()
+        # when the last flush ended, and how long it took; a guess for the first
+        self._written, self._took = time.perf_counter(), 0.01
 
     def save(self, name: str, **arrays: np.ndarray) -> None:
         """See `Store.save`; held in memory until it is written."""
@@ -167,9 +168,10 @@ class HeldStore(Store):
         else:
             self._deleted.append(name)
 
-    def flush(self, older: float = 0.0) -> None:
-        """Write all that was saved since the last time, if that is so many seconds ago."""
-        if time.perf_counter() - self._written < older:
+    def flush(self, share: float | None = None) -> None:
+        """Write all that was saved since the last time; with a `share`, only if writing takes no more than this share of all time."""
+        started = time.perf_counter()
+        if share is not None and self._took > share * (started - self._written):
             return
         for name in sorted(self._unwritten):
             super().save(name, **self._entries[name])
@@ -177,7 +179,9 @@ class HeldStore(Store):
             super().write_json(name, content)
         for name in self._deleted:
             super().delete(name)
-        self._unwritten, self._documents, self._deleted, self._written = set(), {}, [], time.perf_counter()
+        self._unwritten, self._documents, self._deleted = set(), {}, []
+        self._written = time.perf_counter()
+        self._took = self._written - started
 
 
 #: stores that hold states for a fit in this process, by the fit's folder

@@ -131,7 +131,10 @@ def plot_biases(histogram: pd.DataFrame, unit: str = "rating units") -> Figure:
         axes.step(rows["bias"], share, where="mid", color=colour, linestyle=line, linewidth=2, label=label)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.yaxis.set_major_formatter(_PERCENT)
-    axes.legend(frameon=False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+    else:
+        axes.set_title("all are 0", loc="right")
     return figure
 
 

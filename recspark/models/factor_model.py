@@ -11,7 +11,7 @@ from pyspark.ml import Model
 from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType
+from pyspark.sql.types import StringType, StructType
 
 from recspark.config import one_of
 from recspark.data.folder import Folder
@@ -107,19 +107,19 @@ class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable)
         return Folder(self.folder).read_json("scorer.json")
 
     def _table(self, side: str) -> DataFrame:
-        return SparkSession.getActiveSession().read.parquet(f"{self.folder}/{side}")
+        return SparkSession.active().read.parquet(f"{self.folder}/{side}")
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
-        user, item = (self._checked_id(dataset, name) for name in (self.getUserCol(), self.getItemCol()))
+        user, item = (self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
         # pandas has one value for missing and not a number: what comes back as null is NaN
         prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
         predicted = dataset.withColumn(self.getPredictionCol(), prediction)
         return predicted if self.getColdStartStrategy() != "drop" else predicted.filter(~F.isnan(self.getPredictionCol()))
 
-    def _checked_id(self, dataset: DataFrame, name: str) -> F.Column:
-        column = id_column(dataset, name)
+    def _checked_id(self, schema: StructType, name: str) -> F.Column:
+        column = id_column(schema, name)
         side = "users" if name == self.getUserCol() else "items"
-        text, trained_text = isinstance(dataset.schema[name].dataType, StringType), self._facts["text_ids"][side]
+        text, trained_text = isinstance(schema[name].dataType, StringType), self._facts["text_ids"][side]
         if text != trained_text:
             kinds = ("strings", "whole numbers") if text else ("whole numbers", "strings")
             raise RecsparkError(f"column {name!r} holds {kinds[0]}, but the model was trained on ids that are {kinds[1]}")

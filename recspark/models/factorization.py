@@ -116,7 +116,8 @@ class Factorization(Estimator, RatingColumns, Watching, DefaultParamsWritable, D
         return rows
 
     def _encodable(self, dataset: DataFrame, role: F.Column) -> DataFrame:
-        user, item = id_column(dataset, self.getUserCol()), id_column(dataset, self.getItemCol())
+        schema = dataset.schema
+        user, item = id_column(schema, self.getUserCol()), id_column(schema, self.getItemCol())
         # MLlib reads a frame without the rating column as ratings of 1
         rating = F.col(f"`{self.getRatingCol()}`").cast("float") if self.getRatingCol() else F.lit(1.0).cast("float")
         given = self.getWeightCol()

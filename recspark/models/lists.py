@@ -166,10 +166,11 @@ def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _positions(ids: pa.ChunkedArray, side: Side) -> np.ndarray:
-    """int32 positions of `ids`, ASKED for null, UNKNOWN for what is not known; each different id is looked up once."""
+    """int32 positions of `ids`, ASKED for null, UNKNOWN for what is not known; each different string is looked up once."""
+    if pa.types.is_integer(ids.type) and ids.null_count == 0:
+        return side.positions(_numpy(ids), UNKNOWN)
     encoded = ids.combine_chunks().dictionary_encode()
-    known = side.positions(_numpy(encoded.dictionary))
-    places = np.append(np.where(known < 0, UNKNOWN, known), ASKED).astype(np.int32)
+    places = np.append(side.positions(_numpy(encoded.dictionary), UNKNOWN), np.int32(ASKED))
     return places[encoded.indices.fill_null(-1).to_numpy()]
 
 
@@ -208,12 +209,13 @@ def _inverse(chosen: np.ndarray, n: int) -> np.ndarray:
 def _directions(side: Side) -> Side:
     """Factors scaled to length 1; those that are all 0 become NaN, which no list holds."""
     with np.errstate(invalid="ignore"):
-        factors = side.factors / np.linalg.norm(side.factors, axis=1, keepdims=True)
+        # float64: squares of small factors are 0 in float32, and the factors are not
+        factors = (side.factors / np.linalg.norm(side.factors.astype(np.float64), axis=1, keepdims=True)).astype(np.float32)
     return Side(side.ids, factors, np.zeros_like(side.offset), side.bias)
 
 
-def _numpy(ids: pa.Array) -> np.ndarray:
-    return ids.to_numpy(zero_copy_only=False)
+def _numpy(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return ids.to_numpy(zero_copy_only=False) if isinstance(ids, pa.Array) else ids.to_numpy()
 
 
 def _arrow(ids: np.ndarray) -> pa.Array:

@@ -22,12 +22,12 @@ from recspark.config import Option, at_least
 from recspark.data.folder import Folder
 from recspark.engine.blocks import other
 from recspark.engine.crossing import map_partitions
-from recspark.engine.scan import files_schema, map_files
+from recspark.engine.scan import map_files, parquet_files
 from recspark.engine.session import parallelism, task_cpus
 from recspark.models.lists import PAIRS, Question
 
 #: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s
-BLOCK_LISTS = 20_000
+BLOCK_LISTS = 50_000
 
 #: what users are known to have rated
 Seen: TypeAlias = DataFrame | str | Sequence[str]
@@ -115,7 +115,7 @@ class Recommendations:
         question = self._question(side, side, n, ids is not None)
         if ids is not None and not isinstance(ids, DataFrame):
             schema = StructType([StructField(self._id_column(side), self._id_type(side))])
-            ids = SparkSession.getActiveSession().createDataFrame([(id,) for id in ids], schema)
+            ids = SparkSession.active().createDataFrame([(id,) for id in ids], schema)
         return _answer(question, [] if ids is None else [_scattered(question, self._asked(question, ids))])
 
     def _fallback(self, n, dataset, seen, candidates, blocked) -> DataFrame:
@@ -124,7 +124,7 @@ class Recommendations:
         asked, known = self._asked(question, dataset), self._table("users").select(F.col("id").alias("dst"))
         cold = asked.select("dst").dropna().distinct().join(known, "dst", "left_anti")
         if seen is not None and not isinstance(seen, DataFrame):
-            seen = SparkSession.getActiveSession().read.parquet(*_places(seen))
+            seen = SparkSession.active().read.parquet(*_places(seen))
         pairs = asked if seen is None else self._seen(question, seen)
         rows = cold.join(pairs, "dst", "left").groupBy("dst").agg(F.collect_set("src").alias("seen"))
         owner = StructField(self.getUserCol(), rows.schema["dst"].dataType, False)
@@ -134,7 +134,7 @@ class Recommendations:
         self, side: str, ranked: str, n: int, subset: bool, candidates: DataFrame | None = None, blocked: DataFrame | None = None
     ) -> Question:
         n = _LENGTH.parse("the length of a list", n)
-        spark = SparkSession.getActiveSession()
+        spark = SparkSession.active()
         name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
         entry = StructType([StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())])
         schema = StructType([StructField(self._id_column(side), self._id_type(side), False), StructField(name, ArrayType(entry))])
@@ -146,28 +146,29 @@ class Recommendations:
 
     def _asked(self, question: Question, dataset: DataFrame) -> DataFrame:
         """Rows (dst, null) of the ids in `dataset`."""
-        dst = self._checked_id(dataset, self._id_column(question.side)).alias("dst")
+        dst = self._checked_id(dataset.schema, self._id_column(question.side)).alias("dst")
         return dataset.select(dst, F.lit(None).cast(self._id_type(question.ranked)).alias("src"))
 
     def _seen(self, question: Question, pairs: DataFrame) -> DataFrame:
         """Rows (dst, src) of what was seen; a row with a null says nothing."""
         sides = {"dst": question.side, "src": question.ranked}
-        return pairs.select(*(self._checked_id(pairs, self._id_column(side)).alias(name) for name, side in sides.items())).dropna()
+        schema = pairs.schema
+        return pairs.select(*(self._checked_id(schema, self._id_column(side)).alias(name) for name, side in sides.items())).dropna()
 
     def _scattered_seen(self, question: Question, seen: Seen) -> DataFrame:
         if isinstance(seen, DataFrame):
             return _scattered(question, self._seen(question, seen))
-        spark, columns = SparkSession.getActiveSession(), {"dst": self._id_column(question.side), "src": self._id_column(question.ranked)}
-        for place in _places(seen):
-            empty = spark.createDataFrame([], from_arrow_schema(files_schema(place)))
+        columns = {"dst": self._id_column(question.side), "src": self._id_column(question.ranked)}
+        files = [parquet_files(place) for place in _places(seen)]
+        for each in files:
             for column in columns.values():
-                self._checked_id(empty, column)
-        return map_files(spark, _places(seen), columns, question.scatter, PAIRS)
+                self._checked_id(from_arrow_schema(each.schema), column)
+        return map_files(SparkSession.active(), files, columns, question.scatter, PAIRS)
 
     def _collected(self, side: str, ids: DataFrame | None) -> np.ndarray | None:
         if ids is None:
             return None
-        column = self._checked_id(ids, self._id_column(side)).alias("id")
+        column = self._checked_id(ids.schema, self._id_column(side)).alias("id")
         return ids.select(column).dropna().distinct().toArrow()["id"].to_numpy()
 
     def _id_column(self, side: str) -> str:
@@ -194,7 +195,7 @@ def _scattered(question: Question, rows: DataFrame) -> DataFrame:
 def _answer(question: Question, pairs: list[DataFrame]) -> DataFrame:
     """The lists, from `PAIRS` of any order: one shuffle of what was scattered, none where there is none."""
     blocks, partitions = question.blocks, 1 if pairs else question.blocks
-    numbers = SparkSession.getActiveSession().range(0, blocks, 1, partitions)
+    numbers = SparkSession.active().range(0, blocks, 1, partitions)
     # every block has a row, so that each one is seen to
     scattered = numbers.select(F.col("id").cast("int").alias("block"), F.lit(b"").alias("pairs"))
     for each in pairs:

@@ -12,6 +12,7 @@ import pyarrow.fs as pafs
 from scipy.special import ndtr
 
 from recspark.data.folder import Folder
+from recspark.kernels.lookup import look_up, position_table
 
 COLD_START = ("mean", "nan", "drop")
 
@@ -29,12 +30,19 @@ class Side:
     bias: np.ndarray
 
     @cached_property
+    def _table(self) -> tuple[int, np.ndarray] | None:
+        return position_table(self.ids)
+
+    @cached_property
     def _index(self) -> pd.Index:
         return pd.Index(self.ids)
 
-    def positions(self, ids: np.ndarray) -> np.ndarray:
-        """Dense positions of `ids`, -1 for those that the model does not know."""
-        return self._index.get_indexer(pd.Index(ids))
+    def positions(self, ids: np.ndarray, unknown: int = -1) -> np.ndarray:
+        """Dense positions of `ids`, `unknown` for those that the model does not know."""
+        if self._table and np.can_cast(ids.dtype, np.int64):
+            return look_up(ids.astype(np.int64, copy=False), *self._table, unknown)
+        found = self._index.get_indexer(pd.Index(ids))
+        return np.where(found < 0, unknown, found).astype(np.int32)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from recspark.engine.storage import Store
+from recspark.engine import storage
+from recspark.engine.storage import HeldStore, Store
 
 
 @pytest.fixture(params=["local", "remote"])
@@ -59,3 +60,23 @@ def test_nothing_stays_behind_when_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         store.save("entry", a=np.ones(3))
     assert store.names("") == ["kept"]
+
+
+def test_a_held_store_writes_no_more_often_than_it_may(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(storage.time, "perf_counter", lambda: clock[0])
+    held, disk = HeldStore(str(tmp_path), ("factors/",)), Store(str(tmp_path))
+
+    def slow(self, name, **arrays):
+        clock[0] += 2
+
+    monkeypatch.setattr(Store, "save", slow)
+    for second, expected in ((1, 1), (100, 1), (203.5, 203.5), (400, 203.5), (406, 406)):
+        clock[0] = max(clock[0], second)
+        held.save("factors/a", rows=np.zeros(1))
+        held.write_json("told.json", second)
+        held.flush(0.01)
+        assert disk.read_json("told.json") == expected
+    held.write_json("told.json", 0)
+    held.flush()
+    assert disk.read_json("told.json") == 0

@@ -103,3 +103,8 @@ def test_a_side_without_biases_is_left_out():
     rows = pd.DataFrame({"side": ["items", "items", "users"], "bias": [-0.5, 0.5, 0.0], "n": [1, 1, 3]})
     [axes] = rendered(plot_biases(rows, "score units"))
     assert legend(axes) == ["items: mean 0.00, deviation 0.50"] and axes.get_xlabel() == "bias (score units)"
+
+
+def test_no_biases_at_all_are_said_to_be_0():
+    [axes] = rendered(plot_biases(pd.DataFrame({"side": ["items", "users"], "bias": [0.0, 0.0], "n": [2, 3]})))
+    assert axes.get_legend() is None and axes.get_title("right") == "all are 0"

@@ -122,8 +122,8 @@ def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
             raise Killed
         return close(self, sums, shared, relations, iteration)
 
-    def at_four(self, older=0.0):
-        if not older or ("iterations/00004.json" in self._documents and "iterations/00005.json" not in self._documents):
+    def at_four(self, share=None):
+        if share is None or ("iterations/00004.json" in self._documents and "iterations/00005.json" not in self._documents):
             flush(self)
 
     with monkeypatch.context() as patch:
