@@ -9,19 +9,13 @@ ratio is the peer's seconds over recspark's, pair by pair within a round.
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
+from report import keep, kept, run_contender, show
 from standalone import cluster
-
-HERE = Path(__file__).parent
-MARKS = re.compile(r"(<!-- bench-als -->\n).*?(<!-- /bench-als -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -63,12 +57,6 @@ RACES = {
 }  # fmt: skip
 
 
-def run_contender(engine: str, race: Race, master: str) -> dict[str, object]:
-    command = [sys.executable, str(HERE / "als_contender.py"), engine, *race.arguments, "--master", master]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def run_race(race: Race, rounds: int) -> dict[str, object]:
     """`rounds` pairs, alternating who goes first."""
     pairs = []
@@ -76,11 +64,12 @@ def run_race(race: Race, rounds: int) -> dict[str, object]:
         order = ("recspark", race.peer) if number % 2 == 0 else (race.peer, "recspark")
         pair = {}
         for engine in order:
+            command = ("als_contender.py", engine, *race.arguments, "--master")
             if race.cluster:
                 with cluster(workers=2, cores=1, memory="6g") as running:
-                    pair[engine] = run_contender(engine, race, running.master)
+                    pair[engine] = run_contender(*command, running.master)
             else:
-                pair[engine] = run_contender(engine, race, "local[2]")
+                pair[engine] = run_contender(*command, "local[2]")
         pairs.append({"ours": pair["recspark"], "peer": pair[race.peer]})
         print(f"  {pairs[-1]['ours'][race.measure]:.3f} s against {pairs[-1]['peer'][race.measure]:.3f} s", file=sys.stderr)
     ratios = [pair["peer"][race.measure] / pair["ours"][race.measure] for pair in pairs]
@@ -110,16 +99,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=RACES, default=list(RACES))
     options = parser.parse_args()
-    file = HERE / "results" / "als.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
+    results = kept("als")
     for name in options.only:
         print(RACES[name].text, file=sys.stderr)
         results[name] = run_race(RACES[name], options.rounds)
-        file.write_text(json.dumps(results, indent=1) + "\n")
-    results = {name: results[name] for name in RACES if name in results}
-    readme = HERE.parent / "README.md"
-    readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table(results)}\n{found[2]}", readme.read_text()))
-    print(table(results))
+        keep("als", results)
+    show("als", table({name: results[name] for name in RACES if name in results}))
 
 
 if __name__ == "__main__":

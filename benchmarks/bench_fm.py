@@ -8,17 +8,11 @@ Writes benchmarks/results/fm.json and the table between the marks in README.md. 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-HERE = Path(__file__).parent
-MARKS = re.compile(r"(<!-- bench-fm -->\n).*?(<!-- /bench-fm -->)", re.DOTALL)
+from report import keep, kept, run_contender, show
 
 
 @dataclass(frozen=True)
@@ -39,16 +33,11 @@ RACES = {
 }
 
 
-def run_contender(engine: str) -> dict[str, object]:
-    done = subprocess.run([sys.executable, str(HERE / "fm_contender.py"), engine], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def run_work(work: str, peer: str, rounds: int) -> list[dict[str, object]]:
     pairs = []
     for number in range(rounds):
         order = ("recspark", peer) if number % 2 == 0 else (peer, "recspark")
-        pairs.append({engine: run_contender(f"{engine}-{work}") for engine in order})
+        pairs.append({engine: run_contender("fm_contender.py", f"{engine}-{work}") for engine in order})
     return pairs
 
 
@@ -81,17 +70,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=("groups", "vectors"), default=["groups", "vectors"])
     options = parser.parse_args()
-    file = HERE / "results" / "fm.json"
-    results = json.loads(file.read_text()) if file.exists() else {}
+    results = kept("fm")
     for work in options.only:
         races = {name: race for name, race in RACES.items() if race.work == work}
         pairs = run_work(work, next(iter(races.values())).peer, options.rounds)
         results |= {name: summary(race, pairs) for name, race in races.items()}
-        file.write_text(json.dumps(results, indent=1) + "\n")
-    results = {name: results[name] for name in RACES if name in results}
-    readme = HERE.parent / "README.md"
-    readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table(results)}\n{found[2]}", readme.read_text()))
-    print(table(results))
+        keep("fm", results)
+    show("fm", table({name: results[name] for name in RACES if name in results}))
 
 
 if __name__ == "__main__":

@@ -9,24 +9,13 @@ Writes benchmarks/results/sgd.json and the table between the marks in README.md.
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-HERE = Path(__file__).parent
-MARKS = re.compile(r"(<!-- bench-sgd -->\n).*?(<!-- /bench-sgd -->)", re.DOTALL)
+from report import keep, run_contender, show
+
 TARGET = 2
-
-
-def run_contender(engine: str, arguments: list[str]) -> dict[str, object]:
-    done = subprocess.run(
-        [sys.executable, str(HERE / "sgd_contender.py"), engine, *arguments], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def table(result: dict[str, object]) -> str:
@@ -49,7 +38,7 @@ def main() -> None:
     pairs = []
     for number in range(options.rounds):
         order = ("recspark", "libmf") if number % 2 == 0 else ("libmf", "recspark")
-        pairs.append({engine: run_contender(engine, arguments) for engine in order})
+        pairs.append({engine: run_contender("sgd_contender.py", engine, *arguments) for engine in order})
         print({engine: (round(pair["per_epoch"], 3), round(pair["rmse"], 4)) for engine, pair in pairs[-1].items()}, file=sys.stderr)
     ratios = [pair["libmf"]["per_epoch"] / pair["recspark"]["per_epoch"] for pair in pairs]
     seconds = {engine: statistics.median(pair[engine]["per_epoch"] for pair in pairs) for engine in ("recspark", "libmf")}
@@ -61,12 +50,10 @@ def main() -> None:
         "ratios": ratios,
         "epochs": pairs[0]["recspark"]["epochs"],
         "pairs": pairs,
+        "date": time.strftime("%Y-%m-%d"),
     }
-    result["date"] = time.strftime("%Y-%m-%d")
-    (HERE / "results" / "sgd.json").write_text(json.dumps(result, indent=1) + "\n")
-    readme = HERE.parent / "README.md"
-    readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table(result)}\n{found[2]}", readme.read_text()))
-    print(table(result))
+    keep("sgd", result)
+    show("sgd", table(result))
 
 
 if __name__ == "__main__":

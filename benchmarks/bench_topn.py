@@ -13,21 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 from als_contender import dataframe, load, spark_session
 from pyspark.sql import DataFrame
+from report import keep, run_contender, show
 
-HERE = Path(__file__).parent
-MARKS = re.compile(r"(<!-- bench-topn -->\n).*?(<!-- /bench-topn -->)", re.DOTALL)
 TARGET = 8.0
 #: users whose lists are compared
 COMPARED = 2000
@@ -94,21 +90,15 @@ def timed(make: Callable[[], DataFrame]) -> dict[str, float]:
     return {"first": times[0], "warm": statistics.median(times[4:])}
 
 
-def run_contender(engine: str, folder: str, options: argparse.Namespace) -> dict[str, object]:
-    command = [sys.executable, __file__, "--contender", engine, "--folder", folder, "--data", options.data]
-    command += ["--rank", str(options.rank), "--n", str(options.n), "--master", options.master]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def race(options: argparse.Namespace) -> dict[str, object]:
     """`rounds` pairs, alternating who goes first."""
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder, options)
+        shared = ["--folder", folder, "--data", options.data, "--rank", str(options.rank), "--n", str(options.n)]
         for number in range(options.rounds):
             order = ("recspark", "mllib") if number % 2 == 0 else ("mllib", "recspark")
-            pair = {engine: run_contender(engine, folder, options) for engine in order}
+            pair = {engine: run_contender("bench_topn.py", *shared, "--master", options.master, "--contender", engine) for engine in order}
             ours, theirs = (np.load(f"{folder}/{engine}.npy") for engine in ("recspark", "mllib"))
             pairs.append({"ours": pair["recspark"], "peer": pair["mllib"], "same_places": float((ours == theirs).mean())})
             print(f"  {pairs[-1]['ours']['seen']['warm']:.2f} s against {pairs[-1]['peer']['nothing']['warm']:.2f} s", file=sys.stderr)
@@ -157,7 +147,6 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--n", type=int, default=10)
     parser.add_argument("--master", default="local[2]")
-    parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--contender", choices=("recspark", "mllib"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -165,11 +154,8 @@ def main() -> None:
         contend(options.contender, options.folder, options)
         return
     result = race(options)
-    if not options.no_write:
-        (HERE / "results" / "topn.json").write_text(json.dumps(result, indent=1) + "\n")
-        readme = HERE.parent / "README.md"
-        readme.write_text(MARKS.sub(lambda found: f"{found[1]}{table(result)}\n{found[2]}", readme.read_text()))
-    print(table(result))
+    keep("topn", result)
+    show("topn", table(result))
 
 
 if __name__ == "__main__":

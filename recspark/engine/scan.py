@@ -61,7 +61,9 @@ def _shares(pieces: Sequence[tuple[T, int]], count: int) -> list[list[T]]:
     return shares
 
 
-def _on_shares(shares: list[list[ds.Fragment]], columns: dict[str, str], function: Callable[[Batches], Batches], numbers: Batches) -> Batches:
+def _on_shares(
+    shares: list[list[ds.Fragment]], columns: dict[str, str], function: Callable[[Batches], Batches], numbers: Batches
+) -> Batches:
     """Worker: `function` on the rows of the shares with these numbers."""
     mine = [fragment for batch in numbers for number in batch.column(0).to_pylist() for fragment in shares[number]]
     return function(batch for fragment in mine for batch in _read(fragment, columns))

@@ -10,7 +10,7 @@ SPREAD = 8
 
 
 def position_table(ids: np.ndarray) -> tuple[int, np.ndarray] | None:
-    """The least of different `ids`, and the position of each number from there on, int32, -1 where it is no id; None where that is too long.
+    """The least of different `ids`, and the position of each number from there on (int32, -1: no id); None where that is too long.
 
     >>> least, places = position_table(np.array([7, 5, 9]))
     >>> least, places.tolist()

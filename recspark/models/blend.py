@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from pyspark.ml import Model
-from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -16,8 +15,8 @@ from recspark.data.folder import Folder
 from recspark.data.split_rules import draw
 from recspark.errors import RecsparkError
 from recspark.models.factor_model import FactorModel, load_model
-from recspark.models.metadata import read_metadata, write_metadata
 from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.saving import Saved
 
 #: penalties that cross-validation chooses from, as a share of a unit of prediction squared
 PENALTIES = np.logspace(-6, 2, 17)
@@ -120,7 +119,7 @@ def model_rmse(moments: np.ndarray) -> list[float]:
     return [float(np.sqrt(squared_error(total, 0.0, one) / total[0, 0])) for one in np.eye(models)]
 
 
-class BlendModel(Model, Configurable, MLWritable, MLReadable):
+class BlendModel(Model, Configurable, Saved):
     """``intercept + sum of weight x prediction`` over the models that it holds; it predicts rows, and makes no lists.
 
     A row has no prediction (NaN) where one of the models has none.
@@ -150,14 +149,18 @@ class BlendModel(Model, Configurable, MLWritable, MLReadable):
         blended = sum(terms, F.lit(self.fitted.intercept)).cast("float")
         return predicted.withColumn(self.getPredictionCol(), blended).drop(*names)
 
-    def write(self) -> MLWriter:
-        """A writer of the models and their weights."""
-        return _Writer(self)
+    def write_parts(self, path: str) -> None:
+        """The weights as ``blend.json``, the models as they save themselves."""
+        for number, model in enumerate(self.models.values()):
+            model.write().save(f"{path}/models/{number}")
+        Folder(path).write_json("blend.json", {"models": list(self.models), **asdict(self.fitted)})
 
     @classmethod
-    def read(cls) -> MLReader:
-        """A reader of what `write` wrote."""
-        return _Reader(cls)
+    def read_parts(cls, path: str) -> BlendModel:
+        """See `Saved.read_parts`."""
+        facts = Folder(path).read_json("blend.json")
+        models = {name: load_model(f"{path}/models/{number}") for number, name in enumerate(facts.pop("models"))}
+        return cls(models, Weights(**facts | {"weights": tuple(facts["weights"])}))
 
 
 def with_predictions(dataset: DataFrame, models: Mapping[str, FactorModel]) -> DataFrame:
@@ -165,31 +168,3 @@ def with_predictions(dataset: DataFrame, models: Mapping[str, FactorModel]) -> D
     for name, model in models.items():
         dataset = model.transform(dataset, {model.getParam("predictionCol"): name})
     return dataset
-
-
-class _Writer(MLWriter):
-    """The weights as ``blend.json``, the models as they save themselves."""
-
-    def __init__(self, blend: BlendModel) -> None:
-        super().__init__()
-        self.blend = blend
-
-    def saveImpl(self, path: str) -> None:
-        write_metadata(self.blend, path, self.sparkSession)
-        for number, model in enumerate(self.blend.models.values()):
-            model.write().save(f"{path}/models/{number}")
-        Folder(path).write_json("blend.json", {"models": list(self.blend.models), **asdict(self.blend.fitted)})
-
-
-class _Reader(MLReader):
-    def __init__(self, cls: type[BlendModel]) -> None:
-        super().__init__()
-        self.cls = cls
-
-    def load(self, path: str) -> BlendModel:
-        metadata, facts = read_metadata(path), Folder(path).read_json("blend.json")
-        models = {name: load_model(f"{path}/models/{number}") for number, name in enumerate(facts.pop("models"))}
-        blend = self.cls(models, Weights(**facts | {"weights": tuple(facts["weights"])}))
-        blend._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(blend, metadata)
-        return blend

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import pyarrow.fs as pafs
 from pyspark.ml import Model
-from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
@@ -18,9 +17,9 @@ from recspark.data.folder import Folder
 from recspark.engine.blocks import SIDES
 from recspark.engine.encode import id_column
 from recspark.errors import RecsparkError
-from recspark.models.metadata import read_metadata, saved_class, write_metadata
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.recommend import Recommendations
+from recspark.models.saving import Saved, saved_class
 from recspark.models.scorer import COLD_START, StoredScorer
 
 
@@ -55,7 +54,7 @@ class Summary:
         return pd.DataFrame(self.history)
 
 
-class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable):
+class FactorModel(Recommendations, Model, RatingColumns, Saved):
     """Factors and biases of users and items.
 
     The tables ``users`` and ``items`` (id, count, features, bias) lie as Parquet in `folder`; workers read them once.
@@ -138,46 +137,21 @@ class FactorModel(Recommendations, Model, RatingColumns, MLWritable, MLReadable)
     tables: tuple[str, ...] = SIDES
     files: tuple[str, ...] = ("scorer.json",)
 
-    def write(self) -> MLWriter:
-        """A writer of the Params as Spark ML metadata, and of the tables."""
-        return _Writer(self)
+    def write_parts(self, path: str) -> None:
+        """The tables and files, as they are."""
+        source, target = Folder(self.folder), Folder(path)
+        for file in self.files:
+            target.write_json(file, source.read_json(file))
+        for table in self.tables:
+            target.fs.create_dir(target.at(table), recursive=True)
+            pafs.copy_files(source.at(table), target.at(table), source_filesystem=source.fs, destination_filesystem=target.fs)
 
     @classmethod
-    def read(cls) -> MLReader:
-        """A reader of what `write` wrote."""
-        return _Reader(cls)
+    def read_parts(cls, path: str) -> Any:
+        """See `Saved.read_parts`."""
+        return cls(folder=Folder(path).root)
 
 
 def load_model(path: str) -> FactorModel:
     """The model in a folder, of the class that was saved there."""
     return saved_class(path).load(path)
-
-
-class _Writer(MLWriter):
-    """The Params as Spark ML metadata, the tables as they are."""
-
-    def __init__(self, model: FactorModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def saveImpl(self, path: str) -> None:
-        write_metadata(self.model, path, self.sparkSession)
-        source, target = Folder(self.model.folder), Folder(path)
-        for file in self.model.files:
-            target.write_json(file, source.read_json(file))
-        for table in self.model.tables:
-            target.fs.create_dir(target.at(table), recursive=True)
-            pafs.copy_files(source.at(table), target.at(table), source_filesystem=source.fs, destination_filesystem=target.fs)
-
-
-class _Reader(MLReader):
-    def __init__(self, cls: type[FactorModel]) -> None:
-        super().__init__()
-        self.cls = cls
-
-    def load(self, path: str) -> FactorModel:
-        metadata = read_metadata(path)
-        model = self.cls(folder=Folder(path).root)
-        model._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(model, metadata)
-        return model

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyspark.ml import Model
-from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
@@ -22,7 +21,7 @@ from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.models.factor_model import Summary
 from recspark.models.fm_rows import LINKS, RowFit, fit_in_order, parameters_of, reporter, scores
-from recspark.models.metadata import read_metadata, write_metadata
+from recspark.models.saving import Saved
 
 
 def column_scale(x: csr_matrix) -> np.ndarray:
@@ -116,7 +115,7 @@ def predict_vectors(folder: str, link: str, x: csr_matrix) -> np.ndarray:
     return sum(LINKS[link](scores(joined, parameters_of(found, sample))) for sample in range(samples)) / samples
 
 
-class FMVectorModel(Model, MLWritable, MLReadable):
+class FMVectorModel(Model, Saved):
     """Parameters of a factorization machine on vectors: one set, or samples whose predictions are averaged."""
 
     def __init__(self, folder: str | None = None, **values: Any) -> None:
@@ -154,35 +153,12 @@ class FMVectorModel(Model, MLWritable, MLReadable):
 
         return predict(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")))
 
-    def write(self) -> MLWriter:
-        """A writer of the Params as Spark ML metadata, and of the parameters."""
-        return _Writer(self)
+    def write_parts(self, path: str) -> None:
+        """The parameters, and what they are for."""
+        Store(Folder(path).root).save("parameters", **Store(self.folder).load("parameters"))
+        Folder(path).write_json("fm.json", Folder(self.folder).read_json("fm.json"))
 
     @classmethod
-    def read(cls) -> MLReader:
-        """A reader of what `write` wrote."""
-        return _Reader(cls)
-
-
-class _Writer(MLWriter):
-    def __init__(self, model: FMVectorModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def saveImpl(self, path: str) -> None:
-        write_metadata(self.model, path, self.sparkSession)
-        Store(Folder(path).root).save("parameters", **Store(self.model.folder).load("parameters"))
-        Folder(path).write_json("fm.json", Folder(self.model.folder).read_json("fm.json"))
-
-
-class _Reader(MLReader):
-    def __init__(self, cls: type[FMVectorModel]) -> None:
-        super().__init__()
-        self.cls = cls
-
-    def load(self, path: str) -> FMVectorModel:
-        metadata = read_metadata(path)
-        model = self.cls(folder=Folder(path).root)
-        model._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(model, metadata)
-        return model
+    def read_parts(cls, path: str) -> Any:
+        """See `Saved.read_parts`."""
+        return cls(folder=Folder(path).root)
