@@ -13,7 +13,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.java --install) && exp
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-all lint docs bench-als bench-sgd bench-topn bench-fm bench-scale dist airflow clean
+.PHONY: help demo ui test test-slow test-long test-all lint docs bench-als bench-sgd bench-topn bench-fm bench-scale dist airflow clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -30,10 +30,13 @@ ui: .venv/installed-project  ## MLflow on the runs of LAKE=lake/demo, at http://
 		--backend-store-uri 'sqlite:///$(LAKE)/mlflow.db' --artifacts-destination '$(LAKE)/mlartifacts'
 
 test: .venv/installed-test  ## the tests without the slow ones (ARGS='-k als'); RECSPARK_DATA=folder for those on real MovieLens data
-	@$(PYTEST) -m 'not slow' $(ARGS)
+	@$(PYTEST) -m 'not slow and not long' $(ARGS)
 
 test-slow: .venv/installed-test  ## the slow tests only
 	@$(PYTEST) -m slow $(ARGS) || test $$? -eq 5  # 5: there are none
+
+test-long: .venv/installed-test  ## the tests that CI has no time for
+	@$(PYTEST) -m long $(ARGS)
 
 test-all: .venv/installed-test  ## all tests
 	@$(PYTEST) $(ARGS)

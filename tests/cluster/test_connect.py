@@ -19,6 +19,11 @@ CLIENT = Path(__file__).with_name("connect_client.py")
 pytestmark = pytest.mark.slow
 
 
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The URL of a Connect server with two cores."""
@@ -34,7 +39,7 @@ def server(tmp_path_factory):
         process = subprocess.Popen(command, env=variables, stdout=words, stderr=words, cwd=log.parent)
     try:
         deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not answers(port):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.3)
         yield f"sc://127.0.0.1:{port}"

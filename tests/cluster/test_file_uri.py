@@ -9,7 +9,7 @@ from recspark.data.lake import Lake
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_on_a_file_uri(spark, tmp_path, capsys):
     write_movielens(generate(SyntheticOptions(users=60, items=50, ratings=1500)), tmp_path / "source")
     settings = [f"paths.lake=file://{tmp_path}/lake", f"data.source=file://{tmp_path}/source", "split.testFraction=0.2"]

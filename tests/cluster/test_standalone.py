@@ -20,13 +20,11 @@ import pyspark
 import pytest
 
 from benchmarks.standalone import Host, cluster
+from recspark.cli import main
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
 ROOT = Path(__file__).parents[2]
 MODEL = ("type=als", "name=als", "rank=16", "maxIter=12", "center=true", "biases=true", "userBlocks=2", "itemBlocks=2", "threads=1")
-
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
@@ -56,6 +54,12 @@ def source(tmp_path_factory):
     return folder
 
 
+def pipeline_settings(lake):
+    """The same ones for all runs."""
+    words = [f"paths.lake={lake}", "split.testFraction=0.2", "evaluation.ranking=false", "tracking.logModel=false"]
+    return [*words, *(f"model.{word}" for word in MODEL)]
+
+
 def submit(master, job, lake, dist, environment, *settings, address="127.0.0.1", options=()):
     """spark-submit of a job that finds recspark in the archive and nowhere else."""
     command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", master, "--driver-memory", "1g"]
@@ -63,9 +67,7 @@ def submit(master, job, lake, dist, environment, *settings, address="127.0.0.1",
     command += ["--conf", f"spark.pyspark.driver.python={environment}/bin/python", "--conf", f"spark.driver.host={address}"]
     command += ["--conf", "spark.log.level=ERROR", "--archives", f"{dist}/environment.tar.gz#environment", *options]
     command.append(str(ROOT / "jobs" / f"{job}.py"))
-    words = [f"paths.lake={lake}", "split.testFraction=0.2", "evaluation.ranking=false", "tracking.logModel=false"]
-    words += [*(f"model.{word}" for word in MODEL), *settings]
-    command += [word for each in words for word in ("--set", each)]
+    command += [word for each in (*pipeline_settings(lake), *settings) for word in ("--set", each)]
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYSPARK_"))}
     variables |= {"SPARK_LOCAL_IP": address, "SPARK_HOME": str(Path(pyspark.__file__).parent)}
     # away from the repository, whose folder would be on the path
@@ -96,6 +98,7 @@ def assert_same_bits(found, expected):
         np.testing.assert_array_equal(found[side].view(np.uint32), expected[side].view(np.uint32))
 
 
+@pytest.mark.slow
 def test_the_python_of_this_test_has_no_recspark(environment):
     home = next(line.partition("=")[2].strip() for line in (environment / "pyvenv.cfg").read_text().splitlines() if line.startswith("home"))
     done = subprocess.run([f"{home}/python3", "-I", "-c", "import recspark"], capture_output=True, text=True, cwd="/")
@@ -103,17 +106,15 @@ def test_the_python_of_this_test_has_no_recspark(environment):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(dist, environment, source, tmp_path_factory):
-    """The lake after a whole pipeline and recommend on two workers."""
+def undisturbed(spark, source, tmp_path_factory):
+    """The lake after a whole pipeline in this process, by the recspark of this test."""
     lake = tmp_path_factory.mktemp("undisturbed") / "lake"
-    with cluster(workers=2, cores=1, memory="2g") as running:
-        summary = finish(submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}", "tracking.enabled=false"))
-        assert summary["iterations"] == 12 and summary["rmse"] < 1.1
-        lists = finish(submit(running.master, "recommend", lake, dist, environment))
-        assert lists["users"] == 300
+    words = [*pipeline_settings(lake), f"data.source={source}", "tracking.enabled=false"]
+    assert main(["pipeline", *(word for each in words for word in ("--set", each))]) == 0
     return lake
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_in_training_changes_no_bit(undisturbed, dist, environment, source, tmp_path):
     lake = tmp_path / "lake"
     with cluster(workers=2, cores=1, memory="2g") as running:
@@ -123,7 +124,7 @@ def test_a_worker_that_is_killed_in_training_changes_no_bit(undisturbed, dist, e
         summary = finish(job)
         killed.join()
         assert running.workers[0].poll() is not None
-    assert summary["resumed_at"] == 0 and summary["iterations"] == 12
+    assert summary["resumed_at"] == 0 and summary["iterations"] == 12 and summary["rmse"] < 1.1
     assert_same_bits(factors(lake), factors(undisturbed))
 
 
@@ -136,6 +137,7 @@ def kill_in_training(running, lake, job):
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_newer_code_goes_over_the_archive(undisturbed, dist, environment, source, tmp_path):
     with zipfile.ZipFile(dist / "recspark.zip") as old, zipfile.ZipFile(tmp_path / "newer.zip", "w") as new:
         for name in old.namelist():
@@ -145,6 +147,7 @@ def test_newer_code_goes_over_the_archive(undisturbed, dist, environment, source
     with cluster(workers=1, cores=2, memory="2g") as running:
         options = ("--py-files", str(tmp_path / "newer.zip"))
         finish(submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}", options=options))
+        assert finish(submit(running.master, "recommend", lake, dist, environment, options=options))["users"] == 300
     assert_same_bits(factors(lake), factors(undisturbed))
     with sqlite3.connect(lake / "mlflow.db") as runs:
         assert set(runs.execute("select value from tags where key = 'recspark.version'")) == {("9.9",)}
@@ -182,6 +185,7 @@ def two_hosts():
         run("link", "delete", bridge)
 
 
+@pytest.mark.long
 def test_hosts_with_networks_of_their_own(undisturbed, two_hosts, dist, environment, source, tmp_path):
     lake = tmp_path / "lake"
     with cluster(workers=2, cores=1, memory="2g", hosts=two_hosts) as running:

@@ -296,7 +296,7 @@ def test_stage_refuses_what_it_cannot_split(spark, lake, tmp_path):
     assert not lake.exists("splits/default")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ml_1m(spark, movielens, tmp_path):
     with zipfile.ZipFile(movielens / "ml-1m.zip") as archive:
         archive.extract("ml-1m/ratings.dat", tmp_path)

@@ -75,7 +75,7 @@ def test_features_equal_their_slow_twin(spark, drawn):
     check_against_twin(spark, *drawn)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(data())
 def test_many_features_equal_their_slow_twin(spark, drawn):

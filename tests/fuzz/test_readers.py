@@ -16,7 +16,7 @@ def test_nothing_is_lost_and_nothing_ends_in_a_traceback(name, tmp_path):
     assert len(outcomes) > 1, f"{outcomes}: the damage is too weak or too strong to show anything"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_more_also_of_real_files(movielens, tmp_path):
     for name, reader in readers(movielens).items():
         for seed in range(1000, 1200):

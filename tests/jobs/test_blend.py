@@ -24,6 +24,8 @@ def call(spark, capsys):
     """Run a command in this process; gives the exit code, the summary and what stderr got."""
 
     def run(words, *settings):
+        # what other jobs have said
+        capsys.readouterr()
         code = main([*words, *(word for setting in settings for word in ("--set", setting))])
         out, err = capsys.readouterr()
         return code, json.loads(out) if out else None, err

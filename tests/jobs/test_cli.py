@@ -135,7 +135,7 @@ def test_spark_submit_prints_the_same_line(source, tmp_path):
     assert json.loads(done.stdout)["ratings"] == 6000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_demo_compares_models_with_the_noise_floor(call, tmp_path):
     settings = ["synthetic.users=150", "synthetic.items=100", "synthetic.ratings=6000"]
     code, summary, err = call("demo", f"paths.lake={tmp_path}", *settings)

@@ -29,8 +29,13 @@ def lakes(tmp_path_factory):
     return tmp_path_factory.mktemp("lakes")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FEATURED)
+#: an audit each of what the others have not: all groups, users without their ids, and the one that leaks
+IN_CI = {"ml-100k-fm-mcmc.toml", "recipes/users-500.toml", "recipes/leaking.toml"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in IN_CI else pytest.mark.long) for name in FEATURED]
+)
 def test_no_feature_leaks(spark, movielens, lakes, capsys, name):
     dataset = read_conf(str(CONF / name))["data"]["dataset"]
     archive = movielens / f"{dataset}.zip"

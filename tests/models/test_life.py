@@ -106,7 +106,7 @@ def test_a_model_lives(spark, tmp_path, name, data):
     check(spark, str(tmp_path / "model"), data.draw(lives([name])))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(lives(sorted(ESTIMATORS)))
 @settings(max_examples=30, **QUIET)
 def test_any_model_lives(spark, tmp_path, life):

@@ -81,7 +81,7 @@ def test_penalties_act(ratings):
 
 
 @pytest.mark.parametrize(
-    ("users", "items"), [(2, 2), (3, 2), pytest.param(3, 3, marks=pytest.mark.slow), pytest.param(8, 8, marks=pytest.mark.slow)]
+    ("users", "items"), [(2, 2), (3, 2), pytest.param(3, 3, marks=pytest.mark.slow), pytest.param(8, 8, marks=pytest.mark.long)]
 )
 def test_blocks_don_t_change_the_quality(ratings, users, items):
     options = {"optimizer": "adagrad", "stepSize": 0.3, "maxIter": 3}

@@ -109,7 +109,7 @@ def test_a_python_without_spark_scores_a_thousand_pairs_in_a_second(registered, 
     check(answers, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_requirements_of_a_model_are_all_that_it_needs(registered, pairs, tmp_path):
     tracker, expected = registered
     needed = Path(requirements(tracker, "als")).read_text()
