@@ -7,7 +7,7 @@ holds the model, the pairs of a block and some lists; scores never leave the pro
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ from recspark.models.scorer import Scorer, Side, StoredScorer, load_cached
 #: rows that a worker scatters at once, and entries of lists that it holds at once
 CHUNK_ROWS, BATCH_ENTRIES = 1 << 20, 1 << 20
 
-#: what `Question.scatter` gives: numbers inside the block, then what was seen, positions or ASKED, as narrow as they may be (`_packed`)
+#: what `Question.scatter` gives: numbers inside the block and what was seen, positions or ASKED (`_packed`)
 PAIRS = "block int, pairs binary"
 ASKED, UNKNOWN = -1, -2
 
@@ -61,9 +61,9 @@ class Question:
         held = defaultdict(list)
         for batch in batches:
             for block, pairs in zip(batch["block"].to_pylist(), batch["pairs"], strict=True):
-                held[block].append(_unpacked(pairs.as_py(), self._kinds()))
+                held[block].append(pairs.as_buffer())
         for block in sorted(held):
-            rows, columns = np.concatenate(held.pop(block), axis=1)
+            rows, columns = _unpacked(held.pop(block), self._kinds())
             asked = np.unique(rows[columns == ASKED]) if self.subset else None
             if asked is None or len(asked):
                 yield from self._of_block(block, asked, rows, columns)
@@ -104,11 +104,10 @@ class Question:
         self, dst: Side, src: Side, positions: np.ndarray, rows: np.ndarray, columns: np.ndarray, values: Values
     ) -> Iterator[pa.RecordBatch]:
         """Lists of ``dst.ids[positions]``; the pairs of `rows` (places in positions) and `columns` (positions in src) are left out."""
-        chosen = self._chosen(src)
-        columns = _inverse(chosen, len(src.ids))[columns]
+        chosen, factors, offset = self._chosen(src), src.factors, src.offset
+        if len(chosen) < len(src.ids) or (np.diff(chosen) < 0).any():
+            columns, factors, offset = _inverse(chosen, len(src.ids))[columns], factors[chosen], offset[chosen]
         indptr, indices = sparse_rows(rows, columns, len(positions), len(chosen))
-        everything = len(chosen) == len(src.ids) and (np.diff(chosen) > 0).all()
-        factors, offset = (src.factors, src.offset) if everything else (src.factors[chosen], src.offset[chosen])
         height = max(1, BATCH_ENTRIES // self.n)
         for low in range(0, len(positions), height):
             part = positions[low : low + height]
@@ -175,21 +174,39 @@ def _positions(ids: pa.ChunkedArray, side: Side) -> np.ndarray:
 
 
 def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
-    """Bytes of int32 pairs (2, n); ASKED, which is -1, becomes 0.
+    """Bytes of int32 pairs (2, n), by their first numbers: how many different ones there are, which, how often each occurs; then the second
+    numbers, of which ASKED, -1, becomes 0. Most rows come user by user, so a pair takes the bytes of its second number.
 
-    >>> pairs = np.array([[0, 3, 1], [300, ASKED, 7]], np.int32)
+    >>> pairs = np.array([[0, 3, 0], [300, ASKED, 7]], np.int32)
     >>> packed = _packed(pairs, (np.dtype("u1"), np.dtype("u2")))
-    >>> len(packed), _unpacked(packed, (np.dtype("u1"), np.dtype("u2"))).tolist()
-    (9, [[0, 3, 1], [300, -1, 7]])
+    >>> len(packed), _unpacked([packed], (np.dtype("u1"), np.dtype("u2"))).tolist()
+    (24, [[0, 0, 3], [300, 7, -1]])
     """
-    return pairs[0].astype(kinds[0]).tobytes() + (pairs[1] - ASKED).astype(kinds[1]).tobytes()
+    numbers = pairs[0].astype(kinds[0])
+    if (numbers[1:] < numbers[:-1]).any():
+        order = np.argsort(numbers, kind="stable")
+        numbers, pairs = numbers[order], pairs[:, order]
+    first = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1])) if len(numbers) else np.empty(0, np.int64)
+    lengths = np.diff(first, append=len(numbers)).astype(np.uint32)
+    parts = (np.int64(len(first)), numbers[first], lengths, (pairs[1] - ASKED).astype(kinds[1]))
+    return b"".join(part.tobytes() for part in parts)
 
 
-def _unpacked(pairs: bytes, kinds: tuple[np.dtype, np.dtype]) -> np.ndarray:
-    size = len(pairs) // (kinds[0].itemsize + kinds[1].itemsize)
-    found = np.empty((2, size), np.int32)
-    found[0] = np.frombuffer(pairs, kinds[0], size)
-    found[1] = np.frombuffer(pairs, kinds[1], size, offset=size * kinds[0].itemsize)
+def _unpacked(packed: Sequence[bytes | pa.Buffer], kinds: tuple[np.dtype, np.dtype]) -> np.ndarray:
+    """All pairs of some `_packed` ones."""
+    parts = []
+    for pairs in packed:
+        if len(memoryview(pairs)):
+            [count] = np.frombuffer(pairs, np.int64, 1)
+            numbers = np.frombuffer(pairs, kinds[0], count, 8)
+            lengths = np.frombuffer(pairs, np.uint32, count, 8 + numbers.nbytes)
+            parts.append((numbers, lengths, np.frombuffer(pairs, kinds[1], offset=8 + numbers.nbytes + lengths.nbytes)))
+    found = np.empty((2, sum(len(columns) for _, _, columns in parts)), np.int32)
+    start = 0
+    for numbers, lengths, columns in parts:
+        stop = start + len(columns)
+        found[0, start:stop], found[1, start:stop] = np.repeat(numbers, lengths), columns
+        start = stop
     found[1] += ASKED
     return found
 

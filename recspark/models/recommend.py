@@ -2,8 +2,8 @@
 
     ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle -> `Question.lists`: a task a block
 
-Scattered pairs are 2 to 8 bytes a seen row, in few large values: the shuffle moves no single rows. All of it is lazy and in Spark's
-hands, so a lost task runs again. What a block is, and what a worker holds: `recspark.models.lists`.
+Scattered pairs are 1 to 4 bytes a seen row and some for each user, in few large values: the shuffle moves no single rows. All of it
+is lazy and in Spark's hands, so a lost task runs again. What a block is, and what a worker holds: `recspark.models.lists`.
 """
 
 from __future__ import annotations
