@@ -71,21 +71,21 @@ def test_nothing_to_train_on_is_an_error(spark, tmp_path):
 @pytest.mark.parametrize(("kind", "expected"), [("tinyint", "tinyint"), ("int", "int"), ("double", "bigint"), ("decimal(12,0)", "bigint")])
 def test_ids_keep_their_type_or_become_long(spark, kind, expected):
     df = spark.range(3).select(F.col("id").cast(kind).alias("id"))
-    assert [type_ for _, type_ in df.select(id_column(df, "id")).dtypes] == [expected]
+    assert [type_ for _, type_ in df.select(id_column(df.schema, "id")).dtypes] == [expected]
 
 
 def test_a_fractional_id_is_an_error(spark):
     df = spark.createDataFrame([(1.5,)], "id double")
     with pytest.raises(Exception, match="not a whole number: 1.5"):
-        df.select(id_column(df, "id")).collect()
+        df.select(id_column(df.schema, "id")).collect()
 
 
 def test_other_types_and_missing_columns_are_errors(spark):
     df = spark.createDataFrame([([1],)], "id array<int>")
     with pytest.raises(RecsparkError, match="must be a whole number or a string"):
-        id_column(df, "id")
+        id_column(df.schema, "id")
     with pytest.raises(RecsparkError, match="'nothing' is not in the data"):
-        id_column(df, "nothing")
+        id_column(df.schema, "nothing")
 
 
 def test_values_come_as_float32(spark, tmp_path):
