@@ -23,6 +23,7 @@ from pyspark import RDD
 from pyspark.serializers import NoOpSerializer
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -36,7 +37,7 @@ def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any
     return messages.mapPartitions(partial(_on_messages, function, _schema(df))).collect()
 
 
-def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema: str) -> DataFrame:
+def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema: StructType) -> DataFrame:
     """``df.mapInArrow(function, schema)``, quick for many small rows; rows keep their partition and order.
 
     Lazy, but for shuffles that `df` needs: an adaptive plan runs them to see how to go on.

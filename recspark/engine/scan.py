@@ -13,6 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from recspark.data.folder import locate
 from recspark.engine.session import parallelism
@@ -35,7 +36,7 @@ def parquet_files(place: str) -> ds.Dataset:
 
 
 def map_files(
-    spark: SparkSession, files: Sequence[ds.Dataset], columns: Mapping[str, str], function: Callable[[Batches], Batches], schema: str
+    spark: SparkSession, files: Sequence[ds.Dataset], columns: Mapping[str, str], function: Callable[[Batches], Batches], schema: StructType
 ) -> DataFrame:
     """`function` on the rows of all `files`, with the columns ``{name: name in the files}``; rows with a null are left out.
 

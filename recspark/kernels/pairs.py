@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from recspark.kernels.bits import trailing_zeros
 
 
 @njit(cache=True, nogil=True)
@@ -38,68 +40,105 @@ def by_block(rows, columns, least, blocks):
     return starts, pairs
 
 
+class Runs(NamedTuple):
+    """Pairs whose rows come many times in a row: the next ``lengths[r]`` of `columns` are those of ``rows[r]``, which may come again."""
+
+    #: int32
+    rows: np.ndarray
+    #: whole numbers
+    lengths: np.ndarray
+    #: int32
+    columns: np.ndarray
+
+
 @njit(cache=True, nogil=True)
-def sparse_rows(rows, columns, n_rows, n_columns):
-    """CSR (indptr int64, indices int32) of int32 pairs, columns ascending in a row, each once; pairs with a negative position are dropped.
+def sparse_rows(runs, n_rows, n_columns):
+    """CSR (indptr int64, indices int32) of :class:`Runs`, columns ascending in a row, each once; negative rows and columns are dropped.
 
-    A counting sort by row, which pairs that come row by row take in order, and then each row by itself: by the bits of a mask where it has
-    more entries than a sixteenth of the mask's words, else by comparisons.
+    A counting sort of the runs, and then each row by itself: by the bits of a mask where it has more entries than a sixteenth of the
+    mask's words, else by comparisons.
 
-    >>> indptr, indices = sparse_rows(np.array([1, 0, 1, -1, 1], np.int32), np.array([4, 2, 3, 0, 4], np.int32), 2, 5)
+    >>> runs = Runs(np.array([1, 0, -1, 1], np.int32), np.array([1, 1, 1, 2]), np.array([4, 2, 0, 3, 4], np.int32))
+    >>> indptr, indices = sparse_rows(runs, 2, 5)
     >>> indptr.tolist(), indices.tolist()
     ([0, 1, 3], [2, 3, 4])
     """
-    starts = np.zeros(n_rows + 1, np.int64)
-    for p in range(len(rows)):
-        if rows[p] >= 0 and columns[p] >= 0:
-            starts[rows[p] + 1] += 1
-    starts = np.cumsum(starts)
-    place, indices = starts[:-1].copy(), np.empty(starts[-1], np.int32)
-    for p in range(len(rows)):
-        if rows[p] >= 0 and columns[p] >= 0:
-            indices[place[rows[p]]] = columns[p]
-            place[rows[p]] += 1
+    rows, lengths, columns = runs
+    firsts, order, starts = _by_row(rows, n_rows, lengths)
     mask = np.zeros(n_columns // 64 + 1, np.uint64)
-    indptr, kept = np.zeros(n_rows + 1, np.int64), 0
+    indptr, indices, kept = np.zeros(n_rows + 1, np.int64), np.empty(len(columns), np.int32), 0
     for row in range(n_rows):
-        found = indices[starts[row] : starts[row + 1]]
-        if 16 * len(found) > len(mask):
-            kept = _by_mask(found, mask, indices, kept)
-        else:
-            found.sort()
-            for p in range(len(found)):
-                if p == 0 or found[p] != found[p - 1]:
-                    indices[kept] = found[p]
-                    kept += 1
+        own = order[firsts[row] : firsts[row + 1]]
+        size = 0
+        for run in own:
+            size += lengths[run]
+        masked, place = 16 * size > len(mask), kept
+        for run in own:
+            found = columns[starts[run] : starts[run] + lengths[run]]
+            if masked:
+                _mark_inplace(mask, found)
+            else:
+                place = _append_inplace(indices, place, found)
+        kept = _take_inplace(mask, indices, kept) if masked else _unique_inplace(indices, kept, place)
         indptr[row + 1] = kept
     return indptr, indices[:kept]
 
 
-@intrinsic
-def _trailing_zeros(typing_context, bits):
-    """How many zeros are below the lowest one of a number that is not 0."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
+@njit(cache=True, nogil=True)
+def _by_row(rows, n_rows, lengths):
+    """The runs of row r, ``order[firsts[r] : firsts[r + 1]]``, and where the columns of each run start."""
+    firsts, starts = np.zeros(n_rows + 1, np.int64), np.zeros(len(rows) + 1, np.int64)
+    for run in range(len(rows)):
+        starts[run + 1] = starts[run] + lengths[run]
+        if rows[run] >= 0:
+            firsts[rows[run] + 1] += 1
+    firsts = np.cumsum(firsts)
+    place, order = firsts[:-1].copy(), np.empty(firsts[-1], np.int64)
+    for run in range(len(rows)):
+        if rows[run] >= 0:
+            order[place[rows[run]]] = run
+            place[rows[run]] += 1
+    return firsts, order, starts
 
 
 @njit(cache=True, nogil=True)
-def _by_mask(found, mask, indices, kept):
-    """Put the different numbers of `found` into ``indices[kept:]`` in ascending order, and return the next place; the mask is 0 before and
-    after.
-
-    `found` may lie in `indices` from `kept` on: it is read before anything is written.
-    """
-    one = np.uint64(1)
+def _append_inplace(indices, place, found):
+    """Put what is not negative into ``indices[place:]``; returns the next place."""
     for column in found:
-        mask[column >> 6] |= one << np.uint64(column & 63)
+        if column >= 0:
+            indices[place] = column
+            place += 1
+    return place
+
+
+@njit(cache=True, nogil=True)
+def _unique_inplace(indices, start, stop):
+    """Sort ``indices[start:stop]`` and keep each number once; returns the next place."""
+    indices[start:stop].sort()
+    kept = start
+    for p in range(start, stop):
+        if p == start or indices[p] != indices[p - 1]:
+            indices[kept] = indices[p]
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def _mark_inplace(mask, found):
+    """Set the bits of what is not negative."""
+    for column in found:
+        if column >= 0:
+            mask[column >> 6] |= np.uint64(1) << np.uint64(column & 63)
+
+
+@njit(cache=True, nogil=True)
+def _take_inplace(mask, indices, kept):
+    """Put the numbers of the bits of `mask` into ``indices[kept:]`` in ascending order, and clear them; returns the next place."""
     for word in range(len(mask)):
         bits = mask[word]
         mask[word] = 0
         while bits:
-            indices[kept] = 64 * word + _trailing_zeros(bits)
+            indices[kept] = 64 * word + trailing_zeros(bits)
             kept += 1
-            bits &= bits - one
+            bits &= bits - np.uint64(1)
     return kept

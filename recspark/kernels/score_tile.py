@@ -6,6 +6,8 @@ and items are cut into blocks and whoever is asked for with whom, which BLAS doe
 
 from __future__ import annotations
 
+from functools import reduce
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -16,35 +18,35 @@ from recspark.kernels.linalg import TILE_COLUMNS, TILE_ROWS, VECTOR, _load, _mat
 #: users side by side in a vector, and items whose scores are in registers at once
 LANES, ITEMS = TILE_COLUMNS, TILE_ROWS
 
-_MASK = ir.IntType(32)
-
 
 @intrinsic
-def score_tile(typing_context, items, first, offsets, users, least, hidden, place, scores):
+def score_tile(typing_context, items, first, offsets, users, least, hidden, place, scores, above):
     """``scores[r, l] = offsets[first + r] + <items[first + r], users[:, l]>`` for ITEMS rows r and LANES lanes l.
 
-    items (n, rank), offsets (n), users (rank, LANES), least (LANES), scores (ITEMS, LANES): float32, C order. Bit r of the result
-    (int32) tells that a lane's score of item r is above that lane's `least`, which NaN never is, and that bit l of
-    ``hidden[place + r]`` (uint16) is not set. Where no bit is set, `scores` is left as it was.
+    items (n, rank), offsets (n), users (rank, LANES), least (LANES), scores (ITEMS, LANES): float32, C order. Bit l of ``above[r]``
+    (uint16, ITEMS) tells that the score is above ``least[l]``, which NaN never is, and that bit l of ``hidden[place + r]`` (uint16) is
+    not set. Returns whether there is such a bit; where there is none, `scores` and `above` are left as they were.
     """
-    signature = types.int32(items, types.intp, offsets, users, least, hidden, types.intp, scores)
+    signature = types.boolean(items, types.intp, offsets, users, least, hidden, types.intp, scores, above)
 
     def generate(context, builder, signature, arguments):
         kinds = signature.args
         items, rank = _matrix(context, builder, kinds[0], arguments[0])
         users, _ = _matrix(context, builder, kinds[3], arguments[3])
         scores, lanes = _matrix(context, builder, kinds[7], arguments[7])
-        offsets, least, hidden = (context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5))
+        offsets, least, hidden, above = (context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5, 8))
         rows = [builder.add(arguments[1], ir.Constant(rank.type, r)) for r in range(ITEMS)]
         sums = _products(builder, [builder.gep(items, [builder.mul(row, rank)]) for row in rows], users, rank)
         sums = [
             builder.fadd(total, _splat(builder, builder.load(builder.gep(offsets, [row])))) for total, row in zip(sums, rows, strict=True)
         ]
-        above = _any_above(builder, sums, _load(builder, least), builder.gep(hidden, [arguments[6]]))
-        with builder.if_then(builder.icmp_signed("!=", above, ir.Constant(_MASK, 0))):
-            for r, total in enumerate(sums):
+        bits = _bits_above(builder, sums, _load(builder, least), builder.gep(hidden, [arguments[6]]))
+        found = builder.icmp_unsigned("!=", reduce(builder.or_, bits), ir.Constant(bits[0].type, 0))
+        with builder.if_then(found):
+            for r, (total, lane_bits) in enumerate(zip(sums, bits, strict=True)):
                 _store(builder, total, builder.gep(scores, [builder.mul(ir.Constant(lanes.type, r), lanes)]))
-        return above
+                builder.store(lane_bits, builder.gep(above, [ir.Constant(lanes.type, r)]))
+        return found
 
     return signature, generate
 
@@ -60,12 +62,10 @@ def _products(builder, rows, users, rank):
     return [builder.load(total) for total in sums]
 
 
-def _any_above(builder, vectors, least, hidden):
-    """Bit r: whether a lane of vector r is above `least`, and not among the lanes that the bits of ``hidden[r]`` name."""
-    mask = ir.Constant(_MASK, 0)
+def _bits_above(builder, vectors, least, hidden):
+    """For each vector r the lanes that are above `least`, without those that the bits of ``hidden[r]`` name."""
+    bits = []
     for r, vector in enumerate(vectors):
         lanes = builder.bitcast(builder.fcmp_ordered(">", vector, least), ir.IntType(LANES))
-        lanes = builder.and_(lanes, builder.not_(builder.load(builder.gep(hidden, [ir.Constant(ir.IntType(64), r)]))))
-        hit = builder.zext(builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0)), _MASK)
-        mask = builder.or_(mask, builder.shl(hit, ir.Constant(_MASK, r)))
-    return mask
+        bits.append(builder.and_(lanes, builder.not_(builder.load(builder.gep(hidden, [ir.Constant(ir.IntType(64), r)])))))
+    return bits

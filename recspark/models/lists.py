@@ -13,9 +13,9 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql.types import StructType
+from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
-from recspark.kernels.pairs import by_block, sparse_rows
+from recspark.kernels.pairs import Runs, by_block, sparse_rows
 from recspark.kernels.topn import top_n_of_factors
 from recspark.models.scorer import Scorer, Side, StoredScorer, load_cached
 
@@ -23,7 +23,7 @@ from recspark.models.scorer import Scorer, Side, StoredScorer, load_cached
 CHUNK_ROWS, BATCH_ENTRIES = 1 << 20, 1 << 20
 
 #: what `Question.scatter` gives: numbers inside the block and what was seen, positions or ASKED (`_packed`)
-PAIRS = "block int, pairs binary"
+PAIRS = StructType([StructField("block", IntegerType()), StructField("pairs", BinaryType())])
 ASKED, UNKNOWN = -1, -2
 
 #: from owners (positions of those that have the lists), entries (positions of what is on them) and scores to what is shown
@@ -63,10 +63,10 @@ class Question:
             for block, pairs in zip(batch["block"].to_pylist(), batch["pairs"], strict=True):
                 held[block].append(pairs.as_buffer())
         for block in sorted(held):
-            rows, columns = _unpacked(held.pop(block), self._kinds())
-            asked = np.unique(rows[columns == ASKED]) if self.subset else None
+            seen = _unpacked(held.pop(block), self._kinds())
+            asked = np.unique(np.repeat(seen.rows, seen.lengths)[seen.columns == ASKED]) if self.subset else None
             if asked is None or len(asked):
-                yield from self._of_block(block, asked, rows, columns)
+                yield from self._of_block(block, asked, seen)
 
     def fallback(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Ids that the model does not know, and what they have seen (dst, seen array), to `schema`: the best biases."""
@@ -75,9 +75,9 @@ class Question:
         for batch in batches:
             ids, count = _numpy(batch["dst"]), len(batch)
             alike = Side(ids, np.ones((count, 1), np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32))
-            rows = np.repeat(np.arange(count, dtype=np.int32), batch["seen"].value_lengths().to_numpy())
             columns = _positions(pa.chunked_array([batch["seen"].flatten()]), src)
-            yield from self._rank(alike, by_bias, np.arange(count), rows, columns, partial(_predicted, scorer, ids, src.ids))
+            seen = Runs(np.arange(count, dtype=np.int32), batch["seen"].value_lengths().to_numpy(), columns)
+            yield from self._rank(alike, by_bias, np.arange(count), seen, partial(_predicted, scorer, ids, src.ids))
 
     def _load(self) -> tuple[Scorer, Side, Side]:
         scorer = load_cached(self.model.folder, self.model.stamp)
@@ -88,26 +88,25 @@ class Question:
         _, dst, src = self._load()
         return np.min_scalar_type(len(dst.ids) // self.blocks), np.min_scalar_type(len(src.ids))
 
-    def _of_block(self, block: int, asked: np.ndarray | None, rows: np.ndarray, columns: np.ndarray) -> Iterator[pa.RecordBatch]:
+    def _of_block(self, block: int, asked: np.ndarray | None, seen: Runs) -> Iterator[pa.RecordBatch]:
         scorer, dst, src = self._load()
         positions = np.arange(block, len(dst.ids), self.blocks)
         if asked is not None:
-            rows, positions = _inverse(asked, len(positions))[rows], positions[asked]
+            seen, positions = seen._replace(rows=_inverse(asked, len(positions))[seen.rows]), positions[asked]
         if self.side == self.ranked:
             # nothing is like itself
-            itself = np.arange(len(positions), dtype=np.int32)
+            itself = Runs(np.arange(len(positions), dtype=np.int32), np.ones(len(positions), np.int64), positions.astype(np.int32))
             directions = _directions(dst)
-            return self._rank(directions, directions, positions, itself, positions, _cosines)
-        return self._rank(dst, src, positions, rows, columns, partial(_ratings, scorer, dst.offset))
+            return self._rank(directions, directions, positions, itself, _cosines)
+        return self._rank(dst, src, positions, seen, partial(_ratings, scorer, dst.offset))
 
-    def _rank(
-        self, dst: Side, src: Side, positions: np.ndarray, rows: np.ndarray, columns: np.ndarray, values: Values
-    ) -> Iterator[pa.RecordBatch]:
-        """Lists of ``dst.ids[positions]``; the pairs of `rows` (places in positions) and `columns` (positions in src) are left out."""
+    def _rank(self, dst: Side, src: Side, positions: np.ndarray, seen: Runs, values: Values) -> Iterator[pa.RecordBatch]:
+        """Lists of ``dst.ids[positions]`` without what was `seen`, whose rows are places in `positions` and columns positions in src."""
         chosen, factors, offset = self._chosen(src), src.factors, src.offset
         if len(chosen) < len(src.ids) or (np.diff(chosen) < 0).any():
-            columns, factors, offset = _inverse(chosen, len(src.ids))[columns], factors[chosen], offset[chosen]
-        indptr, indices = sparse_rows(rows, columns, len(positions), len(chosen))
+            seen = seen._replace(columns=_inverse(chosen, len(src.ids))[seen.columns])
+            factors, offset = factors[chosen], offset[chosen]
+        indptr, indices = sparse_rows(seen, len(positions), len(chosen))
         height = max(1, BATCH_ENTRIES // self.n)
         for low in range(0, len(positions), height):
             part = positions[low : low + height]
@@ -179,8 +178,8 @@ def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
 
     >>> pairs = np.array([[0, 3, 0], [300, ASKED, 7]], np.int32)
     >>> packed = _packed(pairs, (np.dtype("u1"), np.dtype("u2")))
-    >>> len(packed), _unpacked([packed], (np.dtype("u1"), np.dtype("u2"))).tolist()
-    (24, [[0, 0, 3], [300, 7, -1]])
+    >>> len(packed), [part.tolist() for part in _unpacked([packed], (np.dtype("u1"), np.dtype("u2")))]
+    (24, [[0, 3], [2, 1], [300, 7, -1]])
     """
     numbers = pairs[0].astype(kinds[0])
     if (numbers[1:] < numbers[:-1]).any():
@@ -192,23 +191,19 @@ def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
     return b"".join(part.tobytes() for part in parts)
 
 
-def _unpacked(packed: Sequence[bytes | pa.Buffer], kinds: tuple[np.dtype, np.dtype]) -> np.ndarray:
+def _unpacked(packed: Sequence[bytes | pa.Buffer], kinds: tuple[np.dtype, np.dtype]) -> Runs:
     """All pairs of some `_packed` ones."""
-    parts = []
+    parts = [(np.empty(0, np.uint8),) * 3]
     for pairs in packed:
         if len(memoryview(pairs)):
             [count] = np.frombuffer(pairs, np.int64, 1)
             numbers = np.frombuffer(pairs, kinds[0], count, 8)
             lengths = np.frombuffer(pairs, np.uint32, count, 8 + numbers.nbytes)
             parts.append((numbers, lengths, np.frombuffer(pairs, kinds[1], offset=8 + numbers.nbytes + lengths.nbytes)))
-    found = np.empty((2, sum(len(columns) for _, _, columns in parts)), np.int32)
-    start = 0
-    for numbers, lengths, columns in parts:
-        stop = start + len(columns)
-        found[0, start:stop], found[1, start:stop] = np.repeat(numbers, lengths), columns
-        start = stop
-    found[1] += ASKED
-    return found
+    types = (np.int32, np.int64, np.int32)
+    rows, lengths, columns = (np.concatenate(part, dtype=type_) for part, type_ in zip(zip(*parts, strict=True), types, strict=True))
+    columns += ASKED
+    return Runs(rows, lengths, columns)
 
 
 def _inverse(chosen: np.ndarray, n: int) -> np.ndarray:

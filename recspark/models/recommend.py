@@ -9,6 +9,7 @@ is lazy and in Spark's hands, so a lost task runs again. What a block is, and wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -196,9 +197,8 @@ def _answer(question: Question, pairs: list[DataFrame]) -> DataFrame:
     """The lists, from `PAIRS` of any order: one shuffle of what was scattered, none where there is none."""
     blocks, partitions = question.blocks, 1 if pairs else question.blocks
     numbers = SparkSession.active().range(0, blocks, 1, partitions)
-    # every block has a row, so that each one is seen to
-    scattered = numbers.select(F.col("id").cast("int").alias("block"), F.lit(b"").alias("pairs"))
-    for each in pairs:
-        scattered = scattered.unionAll(each)
+    # every block has a row, so that each one is seen to; the last task, as it is the shortest
+    every = numbers.selectExpr("int(id) AS block", "X'' AS pairs")
+    scattered = reduce(DataFrame.unionAll, [*pairs, every])
     placed = scattered.repartitionById(blocks, "block") if pairs else scattered
     return placed.mapInArrow(question.lists, question.schema)
