@@ -16,37 +16,53 @@ from report import keep, kept, run_contender, show
 
 
 @dataclass(frozen=True)
+class Work:
+    """What both contenders of `fm_contender.py` do; `peer_options` are for the peer."""
+
+    contender: str
+    peer: str
+    peer_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Race:
-    """recspark against `peer` at `work`; `measure` is what is compared."""
+    """recspark against the peer at `work`; `measure` is what is compared."""
 
     text: str
-    peer: str
     work: str
     measure: str
     target: float
 
 
+WORKS = {
+    "groups": Work("groups", "myfm"),
+    "vectors": Work("vectors", "mllib"),
+    "defaults": Work("vectors", "mllib", ("--step", "1", "--reg", "0")),
+}
 RACES = {
-    "mcmc": Race("Gibbs sampling, ML-1M 90/10, flipped features, rank 16, an iteration", "myfm", "groups", "per_iteration", 3),
-    "vectors": Race("one-hot vectors, ML-100K u1, rank 8, whole fit to RMSE 1.03", "mllib", "vectors", "to_rmse", 20),
-    "longest": Race("one-hot vectors, ML-100K u1, rank 8, 200 iterations", "mllib", "vectors", "longest", 5),
+    "mcmc": Race("Gibbs sampling, ML-1M 90/10, flipped features, rank 16, an iteration", "groups", "per_iteration", 3),
+    "vectors": Race("one-hot vectors, ML-100K u1, rank 8, whole fit to RMSE 1.03; MLlib's best step and penalty", "vectors", "to_rmse", 20),
+    "defaults": Race("the same, step and penalty that MLlib has where none are given", "defaults", "to_rmse", 20),
+    "longest": Race("the same, 200 iterations", "defaults", "longest", 5),
 }
 
 
-def run_work(work: str, peer: str, rounds: int) -> list[dict[str, object]]:
+def run_work(work: Work, rounds: int) -> list[dict[str, object]]:
     pairs = []
     for number in range(rounds):
-        order = ("recspark", peer) if number % 2 == 0 else (peer, "recspark")
-        pairs.append({engine: run_contender("fm_contender.py", f"{engine}-{work}") for engine in order})
+        order = ("recspark", work.peer) if number % 2 == 0 else (work.peer, "recspark")
+        options = {"recspark": (), work.peer: work.peer_options}
+        pairs.append({engine: run_contender("fm_contender.py", f"{engine}-{work.contender}", *options[engine]) for engine in order})
     return pairs
 
 
 def summary(race: Race, pairs: list[dict[str, object]]) -> dict[str, object]:
-    ratios = [pair[race.peer][race.measure] / pair["recspark"][race.measure] for pair in pairs]
+    peer = WORKS[race.work].peer
+    ratios = [pair[peer][race.measure] / pair["recspark"][race.measure] for pair in pairs]
     middle = {
         engine: {key: statistics.median(pair[engine][key] for pair in pairs) for key in (race.measure, "rmse")} for engine in pairs[0]
     }
-    facts = {"text": race.text, "peer": race.peer, "measure": race.measure, "target": race.target, "date": time.strftime("%Y-%m-%d")}
+    facts = {"text": race.text, "peer": peer, "measure": race.measure, "target": race.target, "date": time.strftime("%Y-%m-%d")}
     return facts | {"median": middle, "ratio": statistics.median(ratios), "ratios": ratios, "pairs": pairs}
 
 
@@ -68,12 +84,12 @@ def table(results: dict[str, dict[str, object]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", choices=("groups", "vectors"), default=["groups", "vectors"])
+    parser.add_argument("--only", nargs="*", choices=WORKS, default=list(WORKS))
     options = parser.parse_args()
     results = kept("fm")
     for work in options.only:
         races = {name: race for name, race in RACES.items() if race.work == work}
-        pairs = run_work(work, next(iter(races.values())).peer, options.rounds)
+        pairs = run_work(WORKS[work], options.rounds)
         results |= {name: summary(race, pairs) for name, race in races.items()}
         keep("fm", results)
     show("fm", table({name: results[name] for name in RACES if name in results}))

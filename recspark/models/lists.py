@@ -193,7 +193,7 @@ def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
 
 def _unpacked(packed: Sequence[bytes | pa.Buffer], kinds: tuple[np.dtype, np.dtype]) -> Runs:
     """All pairs of some `_packed` ones."""
-    parts = [(np.empty(0, np.uint8),) * 3]
+    parts: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.uint8),) * 3]
     for pairs in packed:
         if len(memoryview(pairs)):
             [count] = np.frombuffer(pairs, np.int64, 1)
