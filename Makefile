@@ -29,8 +29,8 @@ ui: .venv/installed-project  ## MLflow on the runs of LAKE=lake/demo, at http://
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
 		--backend-store-uri 'sqlite:///$(LAKE)/mlflow.db' --artifacts-destination '$(LAKE)/mlartifacts'
 
-test: .venv/installed-test  ## the tests without the slow ones (ARGS='-k als'); RECSPARK_DATA=folder for those on real MovieLens data
-	@$(PYTEST) -m 'not slow and not long' $(ARGS)
+test: .venv/installed-test  ## the tests without the slow ones, two files at a time (ARGS='-k als'); RECSPARK_DATA=folder for those on real MovieLens
+	@$(PYTEST) -m 'not slow and not long' --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: .venv/installed-test  ## the slow tests only
 	@$(PYTEST) -m slow $(ARGS) || test $$? -eq 5  # 5: there are none

@@ -138,79 +138,111 @@ def draw_entities(
     -------
     Weighted sum and sum of squares of what the scores leave of the ratings (or latent values), after the draw; number of failed systems.
     """
-    weighted = len(weights) > 0
-    width, ordered = own.shape[1], len(cuts) > 0
+    width = own.shape[1]
     panel, gram = np.empty((PANEL, width), np.float32), np.empty((width, width), np.float32)
-    # rows: sum of R, sum of R z, one to work with
-    sums, target = np.zeros((2, width), np.float32), np.empty(PANEL, np.float32)
+    sums = np.empty((2, width), np.float32)
     a, across, along = np.empty((width, width), np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
     left, left_square, failed = 0.0, 0.0, 0
-    normal = normal_rows(keys[0], 0, first + lo, hi - lo, rank + 1)
+    normal = np.float32(noise) * normal_rows(keys[0], 0, first + lo, hi - lo, rank + 1)
     for e in range(lo, hi):
-        gram[:], sums[:] = 0, 0
-        count, total, square = 0.0, 0.0, 0.0
         row_key = mix(keys[1] + np.uint64(first + e))
-        for start in range(indptr[e], indptr[e + 1], PANEL):
-            m = min(PANEL, indptr[e + 1] - start)
-            for t in range(m):
-                rest = _join(start + t, places, table, bias, panel, t) + offset
-                z = np.float64(values[start + t])
-                if ordered:
-                    _, product, _ = row_products(panel, t, own, e)
-                    u = uniform(row_key, start + t - indptr[e])
-                    z = truncated_normal(rest + product + own_bias[e], cuts[int(z)], cuts[int(z) + 1], u)
-                z -= rest
-                # a row of weight w is a row times sqrt(w)
-                root = np.sqrt(weights[start + t]) if weighted else np.float32(1)
-                if weighted:
-                    scale_row(root, panel, t, panel, t)
-                z *= root
-                count += root * root
-                total += root * z
-                square += z * z
-                target[t] = z
-                add_row(root, panel, t, sums, 0)
-                add_row(target[t], panel, t, sums, 1)
-            add_gram_inplace(panel, m, gram)
-        for i in range(rank):
-            for j in range(i, width):
-                a[i, j] = alpha * gram[i, j]
-            a[i, i] += precision[i]
-            across[i] = alpha * sums[0, i]
-            along[i] = alpha * sums[1, i] + precision[i] * prior[e, i]
-        for i in range(rank, width):
-            a[i, i:] = 0
-            a[i, i] = 1
-        if not cholesky_inplace(a, width):
-            failed += 1
-            continue
-        solve_lower_inplace(a, across)
-        solve_lower_inplace(a, along)
+        count, total, square = _sum_rows_inplace(
+            e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, panel, gram, sums
+        )
+        _system_inplace(gram, sums, alpha, precision, prior[e], a, across, along)
         pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior_bias[e]
-        for i in range(rank):
-            pivot -= across[i] * across[i]
-            pull -= across[i] * along[i]
-        if not pivot > 0:
+        drawn, b = _draw_inplace(a, across, along, pivot, pull, normal[e - lo])
+        if not drawn:
             failed += 1
             continue
-        b = pull / pivot + noise * normal[e - lo, rank] / np.sqrt(pivot)
-        for i in range(rank):
-            along[i] += np.float32(noise) * normal[e - lo, i] - across[i] * b
-        solve_upper_inplace(a, along)
-        # sum (z - b - <u, R>)^2 by what was summed already
-        twice, fit = 0.0, 0.0
-        for i in range(rank):
-            x = np.float64(along[i])
-            own[e, i] = along[i]
-            twice += x * (sums[1, i] - b * sums[0, i])
-            fit += x * x * gram[i, i]
-            for j in range(i + 1, rank):
-                fit += 2 * x * along[j] * gram[i, j]
-            left -= x * sums[0, i]
-        own_bias[e] = b
-        left += total - count * b
-        left_square += square - 2 * b * total + count * b * b - 2 * twice + fit
+        own[e, :rank], own_bias[e] = along, b
+        rest, rest_square = _rest(gram, sums, along, b)
+        left += total - count * b - rest
+        left_square += square - 2 * b * total + count * b * b - rest_square
     return left, left_square, failed
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, panel, gram, sums):
+    """Set ``gram = sum w R R'`` and ``sums = (sum w R, sum w z R)`` over the rows of entity e, where R adds up the other sides' vectors,
+    and z is what they and their products leave of the rating; returns ``sum w, sum w z, sum w z^2``."""
+    weighted, ordered = len(weights) > 0, len(cuts) > 0
+    target = np.empty(PANEL, np.float32)
+    gram[:], sums[:] = 0, 0
+    count, total, square = 0.0, 0.0, 0.0
+    for start in range(indptr[e], indptr[e + 1], PANEL):
+        m = min(PANEL, indptr[e + 1] - start)
+        for t in range(m):
+            rest = _join(start + t, places, table, bias, panel, t) + offset
+            z = np.float64(values[start + t])
+            if ordered:
+                _, product, _ = row_products(panel, t, own, e)
+                u = uniform(row_key, start + t - indptr[e])
+                z = truncated_normal(rest + product + own_bias[e], cuts[int(z)], cuts[int(z) + 1], u)
+            z -= rest
+            # a row of weight w is a row times sqrt(w)
+            root = np.sqrt(weights[start + t]) if weighted else np.float32(1)
+            if weighted:
+                scale_row(root, panel, t, panel, t)
+            z *= root
+            count += root * root
+            total += root * z
+            square += z * z
+            target[t] = z
+            add_row(root, panel, t, sums, 0)
+            add_row(target[t], panel, t, sums, 1)
+        add_gram_inplace(panel, m, gram)
+    return count, total, square
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _system_inplace(gram, sums, alpha, precision, prior, a, across, along):
+    """The equations of the vector given the bias b, ``a u + across b = along``; of `a` the upper half, the columns of padding those of 1."""
+    rank, width = len(across), len(a)
+    for i in range(rank):
+        for j in range(i, width):
+            a[i, j] = alpha * gram[i, j]
+        a[i, i] += precision[i]
+        across[i] = alpha * sums[0, i]
+        along[i] = alpha * sums[1, i] + precision[i] * prior[i]
+    for i in range(rank, width):
+        a[i, i:] = 0
+        a[i, i] = 1
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _draw_inplace(a, across, along, pivot, pull, normal):
+    """Leave a draw of the vector in `along`, with the bias as a last unknown of diagonal `pivot` and right side `pull`; returns whether the
+    system has a solution, and the bias. `normal`: rank + 1 draws, the bias's last; all 0 for the mode. `a` and `across` are used up."""
+    rank = len(across)
+    if not cholesky_inplace(a, len(a)):
+        return False, 0.0
+    solve_lower_inplace(a, across)
+    solve_lower_inplace(a, along)
+    for i in range(rank):
+        pivot -= across[i] * across[i]
+        pull -= across[i] * along[i]
+    if not pivot > 0:
+        return False, 0.0
+    b = pull / pivot + normal[rank] / np.sqrt(pivot)
+    for i in range(rank):
+        along[i] += normal[i] - across[i] * b
+    solve_upper_inplace(a, along)
+    return True, b
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _rest(gram, sums, x, b):
+    """What the vector `x` takes of the sum of residuals, and of the sum of their squares, by what was summed already: with
+    d = z - b, ``sum w d - sum w (d - <x, R>)`` and ``sum w d^2 - sum w (d - <x, R>)^2``."""
+    linear, square = 0.0, 0.0
+    for i in range(len(x)):
+        x_i = np.float64(x[i])
+        linear += x_i * sums[0, i]
+        square += 2 * x_i * (sums[1, i] - b * sums[0, i]) - x_i * x_i * gram[i, i]
+        for j in range(i + 1, len(x)):
+            square -= 2 * x_i * x[j] * gram[i, j]
+    return linear, square
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
