@@ -33,7 +33,7 @@ test: .venv/installed-test  ## the tests without the slow ones, two files at a t
 	@$(PYTEST) -m 'not slow and not long' --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: .venv/installed-test  ## the slow tests only
-	@$(PYTEST) -m slow $(ARGS) || test $$? -eq 5  # 5: there are none
+	@$(PYTEST) -m 'slow and not long' $(ARGS) || test $$? -eq 5  # 5: there are none
 
 test-long: .venv/installed-test  ## the tests that CI has no time for
 	@$(PYTEST) -m long $(ARGS)

@@ -1,5 +1,6 @@
 """One Spark session for the whole suite, and the folder of real data."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -34,6 +35,21 @@ def spark(tmp_path_factory):
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+
+
+@pytest.fixture
+def command(spark, capsys):
+    """Run a command on the suite's session: ``command("train", "model.rank=4")``, words with "=" being settings. Gives the exit code, the
+    summary (None where stdout is empty) and what stderr got."""
+    from recspark.cli import main
+
+    def run(*words):
+        capsys.readouterr()  # what others have said
+        code = main([part for word in words for part in (["--set", word] if "=" in word else [word])])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Faults of the machine around whole jobs: a full disk, kill -9, two runs at once."""
 
-import json
 import os
 import resource
 import shutil
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from recspark.cli import main
 from recspark.cli.failures import explained, is_full
 from recspark.data.lake import Lake
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
@@ -30,15 +28,8 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture
-def call(spark, capsys):
-    """Run a command in this process; gives the exit code, the summary and what stderr got."""
-
-    def run(job, *settings):
-        code = main([job, *(word for setting in ("tracking.enabled=false", *settings) for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
+def call(command):
+    return lambda job, *settings: command(job, "tracking.enabled=false", *settings)
 
 
 @pytest.fixture

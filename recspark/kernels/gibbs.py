@@ -197,7 +197,7 @@ def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _system_inplace(gram, sums, alpha, precision, prior, a, across, along):
-    """The equations of the vector given the bias b, ``a u + across b = along``; of `a` the upper half, the columns of padding those of 1."""
+    """The equations of the vector given the bias b, ``a u + across b = along``; of `a` the upper half, columns of padding those of 1."""
     rank, width = len(across), len(a)
     for i in range(rank):
         for j in range(i, width):

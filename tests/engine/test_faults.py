@@ -42,7 +42,7 @@ def wait_for(pattern, folder, process, seconds=120):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(("blocks", "max_iter", "killed_at"), [(1, 700, 20), (2, 6, 2)])
+@pytest.mark.parametrize(("blocks", "max_iter", "killed_at"), [pytest.param(1, 700, 20, marks=pytest.mark.long), (2, 6, 2)])
 def test_a_fit_whose_driver_is_killed_goes_on_to_the_same_bits(spark, tmp_path, blocks, max_iter, killed_at):
     process = start("local[2]", tmp_path / "work", tmp_path / "out.npz", blocks, max_iter)
     wait_for(f"fit-*/iterations/{killed_at:05d}.json", tmp_path / "work", process)
@@ -54,7 +54,7 @@ def test_a_fit_whose_driver_is_killed_goes_on_to_the_same_bits(spark, tmp_path, 
     assert_same_bits(resumed, fit(spark, tmp_path / "undisturbed", blocks, max_iter))
 
 
-@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("blocks", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_killed_python_worker_is_replaced(spark, tmp_path, blocks):
     found = finish(tmp_path, "local[2,4]", "work", blocks, 4, tmp_path / "died")
     assert (tmp_path / "died").exists()

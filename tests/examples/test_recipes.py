@@ -100,7 +100,7 @@ def test_toml_is_what_a_conf_reads(example):
     assert tomllib.loads(f"x = {example('lake_runs').toml(groups)}")["x"] == groups
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_ladder_of_ml_100k(spark, movielens, tmp_path, monkeypatch, capsys, example):
     words = ["fm_ladder.py", "ml-100k", "--source", str(movielens / "ml-100k.zip"), "--lake", str(tmp_path), "--set", "model.maxIter=20"]
     monkeypatch.setattr(sys, "argv", [*words, "--set", "tracking.enabled=false"])

@@ -1,12 +1,10 @@
 """The audit passes honest features, and finds each kind of leak: held-out rows, rating values, what comes later."""
 
-import json
 from pathlib import Path
 
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.cli import main
 from recspark.cli.context import validated
 from recspark.config import read_conf
 from recspark.data import schemas
@@ -92,14 +90,8 @@ def lake(spark, tables, tmp_path):
 
 
 @pytest.fixture
-def call(lake, capsys):
-    def run(*settings):
-        settings = (f"paths.lake={lake.root}", "tracking.enabled=false", "audit.rows=20", *settings)
-        code = main(["audit", *(word for setting in settings for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
+def call(command, lake):
+    return lambda *settings: command("audit", f"paths.lake={lake.root}", "tracking.enabled=false", "audit.rows=20", *settings)
 
 
 @pytest.mark.slow

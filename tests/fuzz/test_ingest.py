@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recspark.cli import main
 from recspark.data import ingest as stage
 from recspark.data.batch import publish_batch
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
@@ -156,11 +155,10 @@ SOURCES = {
 
 
 @pytest.fixture
-def call(spark, capsys):
+def call(command):
     def run(job, *settings):
-        code = main([job, *(word for setting in ("tracking.enabled=false", *settings) for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err and (code == 0) == bool(out), err[-2000:]
+        code, summary, err = command(job, "tracking.enabled=false", *settings)
+        assert "Traceback" not in err and (code == 0) == bool(summary), err[-2000:]
         return code, err
 
     return run

@@ -1,6 +1,5 @@
 """The job `blend`: what it writes, that test ratings have no way into the weights, and what it refuses."""
 
-import json
 
 import pandas as pd
 import pytest
@@ -17,20 +16,6 @@ COMMON = [
     "split.testFraction=0.2",
     "model.maxIter=6",
 ]
-
-
-@pytest.fixture
-def call(spark, capsys):
-    """Run a command in this process; gives the exit code, the summary and what stderr got."""
-
-    def run(words, *settings):
-        # what other jobs have said
-        capsys.readouterr()
-        code = main([*words, *(word for setting in settings for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +46,8 @@ def place(spark, tmp_path_factory, ratings):
 
 
 @pytest.mark.slow
-def test_a_blend_is_a_model_like_any_other(call, place):
-    code, summary, err = call(["blend", "als", "base"], *place)
+def test_a_blend_is_a_model_like_any_other(command, place):
+    code, summary, err = command("blend", "als", "base", *place)
     assert code == 0, err
     lake = Lake(summary["lake"])
     assert summary["model"] == "blend" and summary["split"] == "default-full" and len(summary["weights"]) == 2
@@ -83,9 +68,9 @@ def test_a_blend_is_a_model_like_any_other(call, place):
     assert len(lake.manifest("models/als-full")["history"]) == lake.manifest("models/als")["best_iteration"]
     assert "validation_rmse" in err and "als" in err
     check_run(summary)
-    check_test_ratings_have_no_way_in(call, place, lake, summary)
+    check_test_ratings_have_no_way_in(command, place, lake, summary)
     for job in ("recommend", "update"):
-        code, _, err = call([job], *place, "model.name=blend")
+        code, _, err = command(job, *place, "model.name=blend")
         assert code == 2 and "models/blend is a blend, it must be one model, such as those in it: als-full, base-full" in err
 
 
@@ -107,13 +92,13 @@ def check_run(summary):
     assert nested == {"split", "als-full", "base-full", "evaluate"}
 
 
-def check_test_ratings_have_no_way_in(call, place, lake, before):
+def check_test_ratings_have_no_way_in(command, place, lake, before):
     for split in ("default", "default-full"):
         rows = pd.read_parquet(lake.path(f"splits/{split}/test"))
         lake.delete(f"splits/{split}/test")
         rows.assign(rating=(6 - rows["rating"]).astype("float32")).to_parquet(lake.path(f"splits/{split}/test"))
     made = lake.manifest("models/als-full")["created"]
-    code, after, err = call(["blend", "als", "base"], *place, "blend.name=again")
+    code, after, err = command("blend", "als", "base", *place, "blend.name=again")
     assert code == 0 and after["model"] == "again"
     assert [after[key] for key in ("weights", "intercept", "penalty")] == [before[key] for key in ("weights", "intercept", "penalty")]
     assert after["rmse"] != before["rmse"]
@@ -122,13 +107,13 @@ def check_test_ratings_have_no_way_in(call, place, lake, before):
 
 
 @pytest.mark.slow
-def test_test_ratings_have_no_way_in_from_the_source_on(call, place, ratings, tmp_path):
+def test_test_ratings_have_no_way_in_from_the_source_on(command, place, ratings, tmp_path):
     """Other ratings in the file for the rows that are test: everything is made again, and the weights are the same bits."""
     lake = Lake(next(word for word in place if word.startswith("paths.lake=")).partition("=")[2])
     test = pd.MultiIndex.from_frame(pd.read_parquet(lake.path("splits/default/test"))[["user_id", "item_id"]])
     moved = pd.MultiIndex.from_frame(ratings[["user_id", "item_id"]]).isin(test)
     other = trained(tmp_path / "other", ratings.assign(rating=ratings["rating"].where(~moved, 6 - ratings["rating"])))
-    summaries = [call(["blend", "als", "base"], *words, "blend.name=twice")[1] for words in (place, other)]
+    summaries = [command("blend", "als", "base", *words, "blend.name=twice")[1] for words in (place, other)]
     assert moved.sum() > 500
     assert summaries[0]["weights"] == summaries[1]["weights"] and summaries[0]["intercept"] == summaries[1]["intercept"]
 
@@ -145,13 +130,13 @@ def test_test_ratings_have_no_way_in_from_the_source_on(call, place, ratings, tm
     ],
 )
 @pytest.mark.slow
-def test_mistakes(call, place, words, settings, code, message):
-    found, _, err = call(words, *place, "tracking.enabled=false", *settings)
+def test_mistakes(command, place, words, settings, code, message):
+    found, _, err = command(*words, *place, "tracking.enabled=false", *settings)
     assert found == code and message in err and "Traceback" not in err
 
 
 @pytest.mark.slow
-def test_manifests_say_what_can_not_be_blended(call, place, tmp_path):
+def test_manifests_say_what_can_not_be_blended(command, place, tmp_path):
     """On the manifests alone: nothing is read from a model before they are right."""
     lake = Lake(str(tmp_path))
     whole = Lake(next(word for word in place if word.startswith("paths.lake=")).partition("=")[2])
@@ -161,7 +146,7 @@ def test_manifests_say_what_can_not_be_blended(call, place, tmp_path):
         lake.write_json("models/a/manifest.json", model)
         lake.write_json("models/b/manifest.json", model | other)
         lake.write_json("splits/default/manifest.json", split)
-        code, _, err = call(["blend", "a", "b"], f"paths.lake={lake.root}", "tracking.enabled=false")
+        code, _, err = command("blend", "a", "b", f"paths.lake={lake.root}", "tracking.enabled=false")
         assert code in (1, 2) and "Traceback" not in err
         return err
 

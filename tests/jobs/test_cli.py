@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recspark.cli import main
 from recspark.cli.main import JOBS
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
@@ -23,21 +22,9 @@ def source(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def call(spark, capsys):
-    """Run a command in this process, on the suite's session; gives the exit code, the summary and what stderr got."""
-
-    def run(job, *settings):
-        code = main([job, *(word for setting in settings for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
-
-
-def test_pipeline_prints_one_line_and_leaves_the_lake(call, source, tmp_path):
+def test_pipeline_prints_one_line_and_leaves_the_lake(command, source, tmp_path):
     settings = [f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=3", "model.rank=4", "split.validationFraction=0.1"]
-    code, summary, err = call("pipeline", *settings)
+    code, summary, err = command("pipeline", *settings)
     assert code == 0 and summary["job"] == "pipeline"
     assert {"rmse", "mae", "fit_seconds", "iterations", "model", "run_id", "ndcg_at_10"} <= summary.keys()
     assert 0.5 < summary["rmse"] < 2 and summary["iterations"] == 3
@@ -48,17 +35,17 @@ def test_pipeline_prints_one_line_and_leaves_the_lake(call, source, tmp_path):
     assert not (tmp_path / "work" / "als").exists()
     assert "iteration 3: " in err and "validation_rmse" in err
 
-    code, again, _ = call("train", *settings)
+    code, again, _ = command("train", *settings)
     assert code == 0 and again["test_rmse"] == summary["test_rmse"]
-    code, again, _ = call("evaluate", *settings)
+    code, again, _ = command("evaluate", *settings)
     assert code == 0 and again["rmse"] == summary["rmse"]
 
 
-def test_pipeline_is_one_mlflow_run_with_its_stages_nested(call, source, tmp_path):
+def test_pipeline_is_one_mlflow_run_with_its_stages_nested(command, source, tmp_path):
     from mlflow import pyfunc
     from mlflow.tracking import MlflowClient
 
-    _, summary, _ = call("pipeline", f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=2", "model.rank=4")
+    _, summary, _ = command("pipeline", f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=2", "model.rank=4")
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     parent = client.get_run(summary["run_id"])
     runs = client.search_runs([parent.info.experiment_id])
@@ -95,20 +82,20 @@ def test_pipeline_is_one_mlflow_run_with_its_stages_nested(call, source, tmp_pat
         (["data.source=/does/not/exist.zip"], 2, "/does/not/exist.zip"),
     ],
 )
-def test_mistakes_end_with_exit_code_2_and_one_clear_line(call, tmp_path, settings, code, words):
-    found, summary, err = call("pipeline", f"paths.lake={tmp_path}", "tracking.enabled=false", *settings)
+def test_mistakes_end_with_exit_code_2_and_one_clear_line(command, tmp_path, settings, code, words):
+    found, summary, err = command("pipeline", f"paths.lake={tmp_path}", "tracking.enabled=false", *settings)
     assert (found, summary) == (code, None)
     assert words in err and "Traceback" not in err
 
 
-def test_training_before_splitting_names_the_job_to_run(call, tmp_path):
-    code, _, err = call("train", f"paths.lake={tmp_path}", "tracking.enabled=false")
+def test_training_before_splitting_names_the_job_to_run(command, tmp_path):
+    code, _, err = command("train", f"paths.lake={tmp_path}", "tracking.enabled=false")
     assert code == 1 and "run `recspark split` first" in err
 
 
-def test_bad_data_end_with_exit_code_3(call, tmp_path):
+def test_bad_data_end_with_exit_code_3(command, tmp_path):
     (tmp_path / "ratings.csv").write_text("user_id,item_id,rating,timestamp\n1,1,nothing,1\n")
-    code, _, err = call("ingest", f"paths.lake={tmp_path / 'lake'}", f"data.source={tmp_path / 'ratings.csv'}", "tracking.enabled=false")
+    code, _, err = command("ingest", f"paths.lake={tmp_path / 'lake'}", f"data.source={tmp_path / 'ratings.csv'}", "tracking.enabled=false")
     assert code == 3 and not (tmp_path / "lake" / "tables").exists(), err
 
 
@@ -136,9 +123,9 @@ def test_spark_submit_prints_the_same_line(source, tmp_path):
 
 
 @pytest.mark.long
-def test_demo_compares_models_with_the_noise_floor(call, tmp_path):
+def test_demo_compares_models_with_the_noise_floor(command, tmp_path):
     settings = ["synthetic.users=150", "synthetic.items=100", "synthetic.ratings=6000"]
-    code, summary, err = call("demo", f"paths.lake={tmp_path}", *settings)
+    code, summary, err = command("demo", f"paths.lake={tmp_path}", *settings)
     assert code == 0
     assert summary["noise_floor"] < summary["models"]["als-biased"]["rmse"] < summary["models"]["als-mllib"]["rmse"]
     assert "noise floor" in err and "make ui" in err

@@ -7,15 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recspark.cli import main
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
-
-
-def run(capsys, words, settings):
-    """Exit code, summary, and what stderr got."""
-    code = main([*words, *(word for setting in settings for word in ("--set", setting))])
-    out, err = capsys.readouterr()
-    return code, json.loads(out) if out else None, err
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +19,9 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_means_and_deviations_of_all_folds(spark, place, capsys):
+def test_means_and_deviations_of_all_folds(command, place):
     model = ["model.type=baseline", "model.maxIter=2", "evaluation.ranking=false", "tracking.logModel=false"]
-    code, summary, err = run(capsys, ["crossvalidate"], [*place, *model])
+    code, summary, err = command("crossvalidate", *place, *model)
     assert code == 0 and summary["folds"] == ["1", "2"]
     lake = Path(summary["lake"])
     measured = [json.loads((lake / f"metrics/baseline-fold-{fold}.json").read_text()) for fold in (1, 2)]
@@ -42,7 +34,7 @@ def test_means_and_deviations_of_all_folds(spark, place, capsys):
     assert measured[0]["rmse"] != measured[1]["rmse"]
     assert "fold 2: rmse" in err
     check_runs(summary)
-    check_the_folds_figure(capsys, place)
+    check_the_folds_figure(command, place)
 
 
 def check_runs(summary):
@@ -61,11 +53,11 @@ def check_runs(summary):
     assert table.index.tolist() == [1, 2] and table["rmse"].mean() == pytest.approx(summary["rmse"])
 
 
-def check_the_folds_figure(capsys, place):
-    code, summary, _ = run(capsys, ["curves", "baseline-fold-1", "baseline-fold-2"], [*place[1:2], "curves.figure=two"])
+def check_the_folds_figure(command, place):
+    code, summary, _ = command("curves", "baseline-fold-1", "baseline-fold-2", place[1], "curves.figure=two")
     assert code == 0 and summary["epochs"] == {"baseline-fold-1": 2, "baseline-fold-2": 2}
     assert Path(summary["figure"]).read_bytes().startswith(b"\x89PNG")
-    code, _, err = run(capsys, ["curves", "baseline-fold-1", "nothing"], place[1:2])
+    code, _, err = command("curves", "baseline-fold-1", "nothing", place[1])
     assert code == 1 and "models/nothing does not exist: run `recspark train` first" in err
 
 
@@ -78,6 +70,6 @@ def check_the_folds_figure(capsys, place):
         (["curves", "a", "a"], [], "curves.models = ['a', 'a'] is not allowed: it must be a list, of different names, at most 7"),
     ],
 )
-def test_mistakes(spark, place, capsys, words, settings, message):
-    code, _, err = run(capsys, words, [*place[:2], "tracking.enabled=false", *settings])
+def test_mistakes(command, place, words, settings, message):
+    code, _, err = command(*words, *place[:2], "tracking.enabled=false", *settings)
     assert code == 2 and message in err

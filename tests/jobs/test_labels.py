@@ -5,7 +5,6 @@ import json
 import pandas as pd
 import pytest
 
-from recspark.cli import main
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
 
@@ -16,16 +15,18 @@ def source(tmp_path_factory):
     return folder
 
 
-def run(capsys, source, lake, *settings):
-    words = [f"paths.lake={lake}", f"data.source={source}", "tracking.enabled=false", "model.positiveFrom=4", *settings]
-    assert main(["pipeline", *(word for setting in words for word in ("--set", setting))]) == 0
-    return json.loads(capsys.readouterr().out)
+def run(command, source, lake, *settings):
+    code, summary, err = command(
+        "pipeline", f"paths.lake={lake}", f"data.source={source}", "tracking.enabled=false", "model.positiveFrom=4", *settings
+    )
+    assert code == 0, err
+    return summary
 
 
 @pytest.mark.slow
-def test_a_factorization_machine_says_who_likes_what(spark, source, tmp_path, capsys):
+def test_a_factorization_machine_says_who_likes_what(command, source, tmp_path):
     settings = ["model.type=fm_classifier", 'features.groups=["user", "item", "rated"]', "model.factorSize=3", "model.maxIter=15"]
-    summary = run(capsys, source, tmp_path, *settings, "evaluation.relevantThreshold=1")
+    summary = run(command, source, tmp_path, *settings, "evaluation.relevantThreshold=1")
     test = pd.read_parquet(tmp_path / "splits/default/test")
     assert summary["positive_share"] == pytest.approx((test["rating"] >= 4).mean()) and summary["predicted_rows"] == len(test)
     assert summary["roc_auc"] > 0.65 and 0.3 < summary["log_loss"] < 0.68 and summary["accuracy"] > 0.6
@@ -37,8 +38,8 @@ def test_a_factorization_machine_says_who_likes_what(spark, source, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_logistic_matrix_factorization_says_it_too(spark, source, tmp_path, capsys):
+def test_logistic_matrix_factorization_says_it_too(command, source, tmp_path):
     summary = run(
-        capsys, source, tmp_path, "model.type=mf", "model.loss=logistic", "model.rank=2", "model.maxIter=10", "evaluation.ranking=false"
+        command, source, tmp_path, "model.type=mf", "model.loss=logistic", "model.rank=2", "model.maxIter=10", "evaluation.ranking=false"
     )
     assert summary["roc_auc"] > 0.65 and summary["log_loss"] < 0.68 and "rmse" not in summary

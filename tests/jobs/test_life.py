@@ -1,12 +1,9 @@
 """The jobs one after the other on ids that are text: ingest, index, split, train, update, evaluate, recommend, train again."""
 
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
-
-from recspark.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -15,13 +12,11 @@ ITEMS = [f"{letter}{number}" for letter in ("é", "0", "Ω ") for number in rang
 
 
 @pytest.fixture
-def call(spark, tmp_path, capsys):
+def call(command, tmp_path):
     def run(job, *settings):
-        settings = (f"paths.lake={tmp_path / 'lake'}", "tracking.enabled=false", *settings)
-        code = main([job, *(word for setting in settings for word in ("--set", setting))])
-        out, err = capsys.readouterr()
+        code, summary, err = command(job, f"paths.lake={tmp_path / 'lake'}", "tracking.enabled=false", *settings)
         assert code == 0, err
-        return json.loads(out)
+        return summary
 
     return run
 

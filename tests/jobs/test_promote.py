@@ -50,15 +50,8 @@ def start(job, *settings):
 
 
 @pytest.fixture
-def call(lake, capsys):
-    """Run a job; exit code, summary, and what stderr got."""
-
-    def run(*words, settings=()):
-        code = main([*words, *(word for setting in (f"paths.lake={lake}", *settings) for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
+def call(command, lake):
+    return lambda *words, settings=(): command(*words, f"paths.lake={lake}", *settings)
 
 
 def client(lake):

@@ -1,25 +1,22 @@
 """The pipeline on real MovieLens (RECSPARK_DATA), with the published figures beside what is asserted."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from recspark.cli import main
-
 CONF = Path(__file__).parents[2] / "conf"
 
 
-def run(capsys, movielens, lake, name, *settings):
+def run(command, movielens, lake, name, *settings):
     archive = next(path for path in movielens.glob("*.zip") if name.startswith(path.stem))
     words = [f"data.source={archive}", f"paths.lake={lake}", "tracking.enabled=false", *settings]
-    code = main(["pipeline", "--conf-file", str(CONF / f"{name}.toml"), *(word for setting in words for word in ("--set", setting))])
-    assert code == 0
-    return json.loads(capsys.readouterr().out)
+    code, summary, err = command("pipeline", "--conf-file", str(CONF / f"{name}.toml"), *words)
+    assert code == 0, err
+    return summary
 
 
-def test_ml_100k_u1(spark, movielens, tmp_path, capsys):
-    summary = run(capsys, movielens, tmp_path, "ml-100k-als")
+def test_ml_100k_u1(command, movielens, tmp_path):
+    summary = run(command, movielens, tmp_path, "ml-100k-als")
     # MLlib's ALS: .932 (rank 64, regParam .15), GC-MC .910
     assert 0.91 < summary["rmse"] < 0.925
     assert (summary["ratings"], summary["users"], summary["items"]) == (100_000, 943, 1682)
@@ -27,19 +24,19 @@ def test_ml_100k_u1(spark, movielens, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_ml_1m_with_one_and_with_three_blocks(spark, movielens, tmp_path, capsys):
-    one = run(capsys, movielens, tmp_path, "ml-1m-als")
+def test_ml_1m_with_one_and_with_three_blocks(spark, command, movielens, tmp_path):
+    one = run(command, movielens, tmp_path, "ml-1m-als")
     # random 90/10: MLlib's ALS .854, tuned SVD .8425
     assert 0.83 < one["rmse"] < 0.850
     assert (one["ratings"], one["users"], one["items"]) == (1_000_209, 6040, 3883)
-    three = run(capsys, movielens, tmp_path, "ml-1m-als", "model.userBlocks=3", "model.itemBlocks=3")
+    three = run(command, movielens, tmp_path, "ml-1m-als", "model.userBlocks=3", "model.itemBlocks=3")
     assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-4)
     genres = spark.read.parquet(f"{tmp_path}/tables/items").filter("size(genres) > 0")
     assert genres.count() == 3883
 
 
-def test_ml_latest_small(spark, movielens, tmp_path, capsys):
-    summary = run(capsys, movielens, tmp_path, "ml-latest-small-als")
+def test_ml_latest_small(command, movielens, tmp_path):
+    summary = run(command, movielens, tmp_path, "ml-latest-small-als")
     # no published split; predicting the mean is 1.04, biases alone about .87
     assert 0.80 < summary["rmse"] < 0.88
     assert (summary["ratings"], summary["users"], summary["items"]) == (100_836, 610, 9742)
@@ -55,8 +52,8 @@ TOP_N = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOP_N)
-def test_top_n_of_ml_100k(spark, movielens, tmp_path, capsys, name):
-    summary = run(capsys, movielens, tmp_path, name)
+def test_top_n_of_ml_100k(command, movielens, tmp_path, name):
+    summary = run(command, movielens, tmp_path, name)
     gains = [summary[metric] - published for metric, published in zip(("auc", "precision_at_5", "map"), TOP_N[name], strict=True)]
     # a fold deviates by .001, .005 and .003: the control is the same within that, the models are better by more
     least, most = (-0.01, 0.01) if name == "ml-100k-popularity" else (0.002, 0.06)
@@ -65,15 +62,15 @@ def test_top_n_of_ml_100k(spark, movielens, tmp_path, capsys, name):
 
 
 @pytest.mark.slow
-def test_a_factorization_machine_on_ml_100k_u1(spark, movielens, tmp_path, capsys):
-    summary = run(capsys, movielens, tmp_path, "ml-100k-fm-mcmc", "evaluation.ranking=false")
+def test_a_factorization_machine_on_ml_100k_u1(command, movielens, tmp_path):
+    summary = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", "evaluation.ranking=false")
     # myFM: .8824
     assert 0.872 < summary["rmse"] < 0.882
 
 
 @pytest.mark.slow
-def test_a_factorization_machine_with_one_and_with_three_blocks(spark, movielens, tmp_path, capsys):
+def test_a_factorization_machine_with_one_and_with_three_blocks(command, movielens, tmp_path):
     short = ("evaluation.ranking=false", "model.maxIter=20", "model.chains=1")
-    one = run(capsys, movielens, tmp_path, "ml-100k-fm-mcmc", *short)
-    three = run(capsys, movielens, tmp_path, "ml-100k-fm-mcmc", *short, "model.userBlocks=3", "model.itemBlocks=3")
+    one = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short)
+    three = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short, "model.userBlocks=3", "model.itemBlocks=3")
     assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-3)

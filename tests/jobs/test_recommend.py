@@ -32,13 +32,10 @@ def words(lake, *settings):
 
 
 @pytest.fixture
-def call(spark, lake, capsys):
+def call(command, lake):
     def run(*settings, user=None, tracked=False):
-        capsys.readouterr()
-        arguments = ["recommend", *words(lake, *settings, *(["tracking.enabled=true"] if tracked else []))]
-        code = main([*arguments, *(["--user", user] if user else [])])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
+        settings = (f"paths.lake={lake}", f"tracking.enabled={str(tracked).lower()}", *settings)
+        return command("recommend", *settings, *(["--user", user] if user else []))
 
     return run
 

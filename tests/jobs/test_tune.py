@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recspark.cli import main, trials
+from recspark.cli import trials
 from recspark.config import read_conf
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
@@ -24,15 +24,13 @@ def lake(tmp_path_factory):
 
 
 @pytest.fixture
-def tune(spark, lake, capsys):
+def tune(command, lake):
     """Tune a model; exit code, summary, and what stderr got."""
 
     def run(model, *settings, job="tune"):
         usual = [f"paths.lake={lake}", f"data.source={lake.parent / 'ml-1m'}", "split.validationFraction=0.2", "tracking.logModel=false"]
         usual += [f"model.name={model}", "model.maxIter=3", SPACE, "tune.trials=3", "evaluation.ranking=false"]
-        code = main([job, *(word for setting in (*usual, *settings) for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
+        return command(job, *usual, *settings)
 
     return run
 

@@ -1,6 +1,5 @@
 """The job `update` on a lake: new users, a file of new ratings, twice the same, versions, what is refused."""
 
-import json
 import shutil
 
 import numpy as np
@@ -16,16 +15,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def call(spark, capsys):
-    """Run a command on the suite's session; gives the exit code, the summary and what stderr got."""
-
-    def run(job, lake, *settings):
-        settings = (f"paths.lake={lake}", "tracking.enabled=false", *settings)
-        code = main([job, *(word for setting in settings for word in ("--set", setting))])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if out else None, err
-
-    return run
+def call(command):
+    return lambda job, lake, *settings: command(job, f"paths.lake={lake}", "tracking.enabled=false", *settings)
 
 
 @pytest.fixture(scope="module")
