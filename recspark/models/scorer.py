@@ -96,7 +96,10 @@ class Scorer:
         facts = place.read_json("scorer.json")
         response = Response(**facts.get("response", {}))
         users, items = (_side(*_read_table(place.fs, place.at(side)), facts["biased"], response) for side in ("users", "items"))
-        return cls(users, items, *(facts[key] for key in ("mean", "level", "biased", "clip", "cold")), response)
+        scorer = cls(users, items, *(facts[key] for key in ("mean", "level", "biased", "clip", "cold")), response)
+        # what is compiled at the first call is compiled now: whoever serves a model is slow to start, not to answer
+        scorer.predict(users.ids[:1].copy(), items.ids[:1].copy())
+        return scorer
 
     def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:
         """float32 predictions of pairs of ids."""
