@@ -77,14 +77,14 @@ def test_a_refused_record_does_not_end_the_tracking(lake, caplog):
 
 def test_a_server_that_hangs_costs_a_stated_time_once(lake, scorer, caplog):
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:  # it takes connections and never answers
-        tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=1))
+        tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3))
         began = time.monotonic()
         with tracker.run("train") as run:
             first = time.monotonic() - began
             run.metrics({"rmse": 0.8})
             run.text("words", "words.txt")
-        assert 1 < first < 2 * 1 + 6  # two waits, and the import of MLflow where this test is the first
-        assert time.monotonic() - began - first < 1
+        assert 3 < first < 2 * 3 + 15  # two waits, and the import of MLflow where this test is the first
+        assert time.monotonic() - began - first < 3
     (warning,) = warnings_in(caplog)
     assert "timed out" in warning.lower()
     assert Tracker(lake).sync() == 1
@@ -93,7 +93,7 @@ def test_a_server_that_hangs_costs_a_stated_time_once(lake, scorer, caplog):
 
 def test_threads_wait_together_for_a_server_that_hangs(lake, caplog):
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=1))
+        tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3))
 
         def job():
             with tracker.run("trial"):
