@@ -106,7 +106,7 @@ biases = true
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_whole_night_on_a_small_lake(tmp_path):
     write_movielens(generate(SyntheticOptions(users=80, items=60, ratings=2400)), tmp_path / "in-2026-11-22")
     (tmp_path / "mine.toml").write_text(CONF)
