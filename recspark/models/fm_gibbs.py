@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,9 @@ class GibbsFit:
         n = len(train)
         draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
         csc, csr = (by_column.indptr, by_column.indices, by_column.data), (x.indptr, x.indices, x.data)
-        state = {"w0": np.array(0.0 if self.link != "identity" or not self.intercept else np.average(labels, weights=weights))}
+        # a number, not an array of one: numba would add to it in place
+        start = 0.0 if self.link != "identity" or not self.intercept else float(np.average(labels, weights=weights))
+        state: dict[str, Any] = {"w0": start}
         state |= {"w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
         score, q, errors, alpha = np.empty(n), np.empty(n), np.empty(n), 1.0
         kept: list[dict[str, np.ndarray]] = []
@@ -80,6 +83,8 @@ class GibbsFit:
         """Center and precision of parameters of one kind."""
         if not noise:
             return 0.0, max(self.reg, 1e-10)
+        if not values.any():
+            return 0.0, 1.0  # weights at their start: that they are all 0 says nothing of their variance
         n, mean = len(values), values.mean()
         precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
         return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision

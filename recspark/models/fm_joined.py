@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 
-from recspark.engine.crossing import on_partitions
+from recspark.engine.crossing import in_one_task
 from recspark.engine.encode import ROLES
 from recspark.engine.loop import as_arrow
 from recspark.engine.relations import write_ids
@@ -94,7 +94,7 @@ def fit_joined(
     rows = _rows(features, train, label, weight, 0)
     for role, df in watched.items():
         rows = rows.unionAll(_rows(features, df, label, weight, ROLES.index(role)))
-    [found] = on_partitions(rows.repartition(1), partial(_fit_rows, plan))
+    found = in_one_task(rows, partial(_fit_rows, plan))
     store.delete("features")
     if isinstance(found, str):
         raise RecsparkError(found)

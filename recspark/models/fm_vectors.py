@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
 from recspark.data.folder import Folder
-from recspark.engine.crossing import on_partitions
+from recspark.engine.crossing import in_one_task
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
@@ -50,7 +50,7 @@ def fit_vectors(rows: DataFrame, folder: str, fit: RowFit, reg: float) -> list[d
     RecsparkError
         Where there are no rows, vectors differ in size, or a label, weight or entry is not finite.
     """
-    [found] = on_partitions(rows.repartition(1), partial(_fit_rows, folder, fit, reg))
+    found = in_one_task(rows, partial(_fit_rows, folder, fit, reg))
     if isinstance(found, str):
         raise RecsparkError(found)
     return found

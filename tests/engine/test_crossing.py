@@ -3,7 +3,7 @@ import pyarrow.compute as pc
 import pytest
 from chispa import assert_df_equality
 
-from recspark.engine.crossing import map_partitions, on_partitions
+from recspark.engine.crossing import in_one_task, map_partitions, on_partitions
 
 
 class Connected:
@@ -11,6 +11,7 @@ class Connected:
 
     def __init__(self, df):
         self.mapInArrow = df.mapInArrow
+        self.repartition = lambda count: Connected(df.repartition(count))
 
 
 def rows_of(batches):
@@ -70,3 +71,12 @@ def test_partitions_of_many_batches_and_of_none(spark):
 def test_behind_a_shuffle(spark):
     df = spark.range(1000).groupBy("id").count()
     assert sum(on_partitions(df, count)) == 1000
+
+
+def test_the_rows_of_all_partitions_meet_in_one_task(df, types):
+    fast, public = (sorted(in_one_task(each, rows_of), key=lambda row: row["id"]) for each in (df, Connected(df)))
+    assert fast == public == [row.asDict() for row in df.collect()]
+
+
+def test_one_task_runs_without_rows(spark):
+    assert in_one_task(spark.range(0), count) == in_one_task(spark.range(4).filter("id > 4"), count) == 0

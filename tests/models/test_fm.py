@@ -279,6 +279,12 @@ def test_vectors(vectors, params, tmp_path):
     assert rmse(FMRegressionModel.load(str(tmp_path / "model")), vectors[1]) == rmse(model, vectors[1])
 
 
+@pytest.mark.parametrize("solver", ["mcmc", "als"])
+def test_the_first_iteration_is_no_worse_than_the_mean(vectors, solver):
+    spread = vectors[1].select(F.stddev_pop("label")).first()[0]
+    assert rmse(FMRegressor(factorSize=3, maxIter=1, seed=1, solver=solver, regParam=2.0).fit(vectors[0]), vectors[1]) < 0.9 * spread
+
+
 def test_dense_vectors_are_the_same_rows(spark, vectors):
     dense = F.udf(lambda vector: Vectors.dense(vector.toArray()), VectorUDT(), useArrow=False)
     model = FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0].withColumn("features", dense("features")))
