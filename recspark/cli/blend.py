@@ -12,6 +12,7 @@ from recspark.cli import stages
 from recspark.cli.context import Context
 from recspark.cli.model_section import ModelSection
 from recspark.cli.refit import FULL, full_split, on
+from recspark.cli.versions import log_model
 from recspark.data.lake import fingerprint
 from recspark.data.splits import SplitOptions
 from recspark.errors import ConfigError, RecsparkError
@@ -44,6 +45,7 @@ def blend(job: Context) -> dict[str, Any]:
         blended = stages.evaluate(on(job, full, ModelSection(name=options.name)))
         table = _table(options.models, validated, refitted, fitted, blended["rmse"], options.name)
         _report(run, table, fitted)
+        log_model(job, run, options.name, job.read(f"predictions/{options.name}/test"))
         best = table["test_rmse"].iloc[:-1].min()
         facts = {"split": full.name, "models": options.models, "weights": list(fitted.weights), "intercept": fitted.intercept}
         facts |= {"penalty": fitted.penalty, "validation_rmse": fitted.rmse, "best_model_rmse": best, "gain": best - blended["rmse"]}

@@ -22,6 +22,8 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
         preferences = job["model"].params.get("implicitPrefs") or job["model"].positive_from is not None
         unit = "preferences, 0 or 1" if preferences else "rating units"
         run.figure(plots.plot_curves(curve, unit), "figures/rmse_by_epoch.png")
+    if not model.scorer:  # users and items have no vectors and no biases of their own
+        return
     # what was counted, in no iteration, was not learned
     if model.is_biased and summary.history:
         run.figure(plots.plot_biases(bias_histogram(model), "rating units" if has_rmse else "score units"), "figures/biases.png")

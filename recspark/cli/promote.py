@@ -11,11 +11,11 @@ from recspark.cli.context import Context
 from recspark.cli.measured import PromoteOptions, measure
 from recspark.cli.model_section import ModelSection
 from recspark.cli.refit import on
-from recspark.cli.versions import copy_product, identity
+from recspark.cli.versions import copy_product, identity, log_model
 from recspark.data.lake import fingerprint
 from recspark.data.splits import SplitOptions
 from recspark.errors import ConfigError, GateNotPassed, RecsparkError
-from recspark.models.scorer import Scorer
+from recspark.models.factor_model import load_model
 from recspark.tracking import ModelVersion, Run
 
 log = logging.getLogger("recspark")
@@ -42,6 +42,10 @@ def promote(job: Context) -> dict[str, Any]:
 
 def _promote(job: Context, gate: _Gate, candidate: str) -> dict[str, Any]:
     _require_registry(job)
+    if not load_model(job.lake.path(f"models/{candidate}")).served_by:
+        raise ConfigError(
+            f"promote.candidate = {candidate!r} is not allowed: it predicts from features of rows, so MLflow could not serve it"
+        )
     with job.running("promote", "promote", about=candidate) as run:
         champion = gate.champion()
         if champion and champion.tags.get(_IDENTITY) == gate.identity(candidate):
@@ -149,8 +153,7 @@ class _Gate:
         mark = self.identity(candidate)
         version = next((known for known in registry.versions(self.name) if known.tags.get(_IDENTITY) == mark), None)
         if version is None:
-            example = job.read(f"predictions/{candidate}/test").select("user_id", "item_id").limit(3).toPandas()
-            run.model(Scorer, job.lake.path(f"models/{candidate}"), example)
+            log_model(job, run, candidate, job.read(f"predictions/{candidate}/test"))
             tags = {_IDENTITY: mark, "recspark.model": candidate, f"recspark.{verdict['metric']}": f"{verdict['value']:.6f}"}
             version = registry.register(self.name, run.id, tags)
         if champion and champion.tags.get(_IDENTITY) == self.identity(self.product(CHAMPION)):

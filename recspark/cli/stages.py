@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from recspark.cli.context import Context
 from recspark.cli.model_figures import log_figures
-from recspark.cli.versions import keep_updated, rated_pairs
+from recspark.cli.versions import keep_updated, log_model, rated_pairs
 from recspark.data.index import index_stage
 from recspark.data.ingest import ingest as ingest_tables
 from recspark.data.lake import Lake, fingerprint
@@ -27,7 +27,6 @@ from recspark.models.blend import BlendModel
 from recspark.models.factor_model import FactorModel, load_model
 from recspark.models.fm_entities import FMModel
 from recspark.models.params import Configurable
-from recspark.models.scorer import Scorer
 
 log = logging.getLogger("recspark")
 
@@ -93,8 +92,7 @@ def _train(job: Context) -> dict[str, Any]:
         run.curve(model.summary.history)
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
         log_figures(job, run, load_model(job.lake.path(f"models/{options.product}")), model.summary)
-        example = parts["test"].select("user_id", "item_id").limit(3).toPandas()
-        run.model(Scorer, job.lake.path(f"models/{options.product}"), example)
+        log_model(job, run, options.product, parts["test"])
         return summary
 
 

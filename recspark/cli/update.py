@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.cli.versions import copy_product, factor_manifest, keep_version
+from recspark.cli.versions import copy_product, factor_manifest, keep_version, log_model
 from recspark.config import Option, Section, above, at_least
 from recspark.data.batch import publish_batch
 from recspark.data.generic import GENERIC, DataOptions
@@ -22,7 +22,6 @@ from recspark.engine.session import default_threads
 from recspark.errors import ConfigError
 from recspark.models.factor_tables import FactorTables
 from recspark.models.fold_in import fold_in
-from recspark.models.scorer import Scorer
 
 if TYPE_CHECKING:
     from recspark.cli.context import Context
@@ -68,8 +67,7 @@ def _update(job: Context) -> dict[str, Any]:
         summary |= {"read": facts["read"], "quarantined": facts["quarantined"], "seconds": time.perf_counter() - started}
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
         if not unchanged:
-            example = job.read(f"{batch}/ratings").select("user_id", "item_id").limit(3).toPandas()
-            run.model(Scorer, job.lake.path(f"models/{name}"), example)
+            log_model(job, run, name, job.read(f"{batch}/ratings"))
         return summary
 
 

@@ -1,4 +1,4 @@
-"""Versions of a model in the lake: what is kept when models/NAME changes, and what its ratings are."""
+"""Versions of a model: what the lake keeps when models/NAME changes, what MLflow gets of it, and what its ratings are."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pyspark.sql import DataFrame
 
 from recspark.data.lake import Lake
 from recspark.errors import ConfigError
+from recspark.models.factor_model import load_model
 
 if TYPE_CHECKING:
     from recspark.cli.context import Context
+    from recspark.tracking import Run
 
 log = logging.getLogger("recspark")
 
@@ -64,6 +66,15 @@ def keep_updated(lake: Lake, name: str) -> str | None:
     batches = ", ".join(updates)
     log.warning("models/%s is trained anew, without the updates that it had taken in (%s): it is kept as %s", name, batches, kept)
     return kept
+
+
+def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
+    """models/NAME as an MLflow model, which answers pairs of ids as they are in `rows`; where nothing serves the model, a line says so."""
+    folder = job.lake.path(f"models/{name}")
+    if scorer := load_model(folder).served_by:
+        run.model(scorer, folder, rows.select("user_id", "item_id").limit(3).toPandas())
+    else:
+        log.info("models/%s is not kept in MLflow, which is asked for pairs of ids: it predicts from features of rows", name)
 
 
 def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:

@@ -112,8 +112,11 @@ class Folder:
         pafs.copy_files(self.at(name), self.at(target), source_filesystem=self.fs, destination_filesystem=self.fs)
 
     def names(self, name: str) -> list[str]:
-        """The sorted names of the files and folders directly inside `name`."""
-        found = self.fs.get_file_info(pafs.FileSelector(self.at(name), allow_not_found=True))
+        """The sorted names of the files and folders directly inside `name`; none where it is missing."""
+        try:
+            found = self.fs.get_file_info(pafs.FileSelector(self.at(name), allow_not_found=True))
+        except FileNotFoundError:  # it was made while Arrow looked, which thinks then that it should have been able to list it
+            return []
         return sorted(info.base_name for info in found)
 
     def read_json(self, name: str) -> Any:

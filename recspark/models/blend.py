@@ -17,6 +17,7 @@ from recspark.errors import RecsparkError
 from recspark.models.factor_model import FactorModel, load_model
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.saving import Saved
+from recspark.models.scorer import BlendScorer
 
 #: penalties that cross-validation chooses from, as a share of a unit of prediction squared
 PENALTIES = np.logspace(-6, 2, 17)
@@ -134,6 +135,11 @@ class BlendModel(Model, Configurable, Saved):
         super().__init__(**values)
         self.models = dict(models or {})
         self.fitted = fitted
+
+    @property
+    def served_by(self) -> type[BlendScorer] | None:
+        """See `FactorModel.served_by`: None where nothing serves one of the models."""
+        return BlendScorer if all(model.served_by for model in self.models.values()) else None
 
     def bind(self, train: DataFrame) -> BlendModel:
         """Give models with features the rows that trained, as `FMModel.bind`."""

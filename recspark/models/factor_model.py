@@ -20,7 +20,7 @@ from recspark.errors import RecsparkError
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.recommend import Recommendations
 from recspark.models.saving import Saved, saved_class
-from recspark.models.scorer import COLD_START, StoredScorer
+from recspark.models.scorer import COLD_START, BlendScorer, Scorer, StoredScorer
 
 
 class RatingColumns(Configurable):
@@ -97,9 +97,14 @@ class FactorModel(Recommendations, Model, RatingColumns, Saved):
         return self._facts["biased"]
 
     @property
-    def scorer(self) -> StoredScorer:
+    def scorer(self) -> StoredScorer | None:
         """Predictions from arrays, without Spark: a process that uses it needs memory for all factors."""
         return StoredScorer(self.folder, self._facts["stamp"])
+
+    @property
+    def served_by(self) -> type[Scorer | BlendScorer] | None:
+        """What answers pairs of ids from a saved model's folder where there is no Spark; None where nothing does."""
+        return Scorer if self.scorer else None
 
     @property
     def _facts(self) -> dict[str, Any]:

@@ -129,6 +129,28 @@ class Scorer:
         return (np.clip(rating, *self.clip) if self.clip else rating).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class BlendScorer:
+    """``intercept + sum of weight x prediction`` over scorers; a pair has no prediction (NaN) where one of them has none."""
+
+    scorers: tuple[Scorer, ...]
+    weights: tuple[float, ...]
+    intercept: float
+
+    @classmethod
+    def load(cls, folder: str) -> BlendScorer:
+        """Read the models in `folder`, a path or a URI, and ``blend.json``."""
+        place = Folder(folder)
+        facts = place.read_json("blend.json")
+        scorers = tuple(Scorer.load(f"{place.root}/models/{number}") for number in range(len(facts["models"])))
+        return cls(scorers, tuple(facts["weights"]), facts["intercept"])
+
+    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
+        """float32 predictions of pairs of ids."""
+        predictions = np.stack([scorer.predict(user_ids, item_ids) for scorer in self.scorers])
+        return (np.array(self.weights) @ predictions + self.intercept).astype(np.float32)
+
+
 @lru_cache(maxsize=2)
 def load_cached(folder: str, stamp: str) -> Scorer:
     """`Scorer.load` once a process; `stamp` changes when the model in `folder` does."""

@@ -1,7 +1,7 @@
 """The code of a logged model: MLflow copies this file into the model's folder and runs it to load the model.
 
-It answers (user_id, item_id) pairs with nothing but numpy, pandas, pyarrow and the code logged beside it: no Spark, and no pickle
-that would tie the model to one version of Python.
+It answers (user_id, item_id) pairs with nothing but `recspark.tracking.model_files.REQUIREMENTS` and the code logged beside it: no Spark,
+and no pickle that would tie the model to one version of Python.
 """
 
 import importlib

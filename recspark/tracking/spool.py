@@ -75,8 +75,7 @@ class Spool:
         return kept
 
     def _names(self, run_id: str) -> list[str]:
-        selector = pafs.FileSelector(f"{self._root}/{run_id}".rstrip("/"), allow_not_found=True)
-        return sorted(info.base_name for info in self._lake.fs.get_file_info(selector))
+        return self._lake.names(f"{FOLDER}/{run_id}".rstrip("/"))
 
 
 def new_key() -> str:

@@ -27,6 +27,16 @@ with getattr(Lake(sys.argv[1]), sys.argv[2])("models/als"):
 """
 
 
+def test_names_of_a_folder_that_is_being_made(tmp_path):
+    """Arrow looks twice at a folder that it can't list, and fails where the second look finds it."""
+    lake = Lake(str(tmp_path))
+    for number in range(300):
+        maker = threading.Thread(target=(tmp_path / f"{number}").mkdir)
+        maker.start()
+        assert all(lake.names(f"{number}") == [] for _ in range(8))
+        maker.join()
+
+
 @pytest.fixture
 def lake(tmp_path):
     return Lake(str(tmp_path / "lake"), wait=0)

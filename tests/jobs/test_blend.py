@@ -1,6 +1,7 @@
 """The job `blend`: what it writes, that test ratings have no way into the weights, and what it refuses."""
 
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -68,6 +69,7 @@ def test_a_blend_is_a_model_like_any_other(command, place):
     assert len(lake.manifest("models/als-full")["history"]) == lake.manifest("models/als")["best_iteration"]
     assert "validation_rmse" in err and "als" in err
     check_run(summary)
+    check_promotion(command, place, predicted["blend"])
     check_test_ratings_have_no_way_in(command, place, lake, summary)
     for job in ("recommend", "update"):
         code, _, err = command(job, *place, "model.name=blend")
@@ -90,6 +92,18 @@ def check_run(summary):
         each.info.run_name for each in client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{summary['run_id']}'")
     }
     assert nested == {"split", "als-full", "base-full", "evaluate"}
+
+
+def check_promotion(command, place, predicted):
+    """A blend passes the gate, and MLflow serves it."""
+    import mlflow
+
+    code, summary, err = command("promote", *place, "promote.candidate=blend", "tracking.logModel=true")
+    assert code == 0 and summary["version"] == 1, err
+    uri = f"sqlite:///{summary['lake']}/mlflow.db"
+    source = mlflow.MlflowClient(uri).get_model_version_download_uri("recspark", "1")
+    served = mlflow.pyfunc.load_model(source).predict(predicted.index.to_frame(index=False))
+    np.testing.assert_allclose(served["prediction"], predicted, rtol=1e-6)
 
 
 def check_test_ratings_have_no_way_in(command, place, lake, before):

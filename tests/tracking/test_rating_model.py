@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recspark.tracking import Tracker
+from recspark.tracking.model_files import REQUIREMENTS
 from tests.tracking.reports import assert_everything, client_of, report_everything, runs_of, warnings_in
 
 
@@ -78,6 +79,20 @@ def test_a_real_model_brings_recspark_along(lake, tmp_path):
         "predictions": [5.0, 9.0, 3.0],  # 3 + 1 * 2, 3 + 3 * 2, and the mean for a user that is not known
     }
     assert "pyspark" not in Path(model, "requirements.txt").read_text()
+
+
+def test_the_requirements_name_all_that_a_scorer_imports():
+    script = """
+        import ast, pathlib, sys
+        import recspark.models.scorer
+        for name in [name for name in sys.modules if name.partition(".")[0] == "recspark"]:
+            for node in ast.parse(pathlib.Path(sys.modules[name].__file__).read_text()).body:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) else []
+                print(*(name.partition(".")[0] for name in names))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120, check=True)
+    assert set(done.stdout.split()) - sys.stdlib_module_names - {"recspark"} <= set(REQUIREMENTS)
 
 
 def write_factors(folder):
