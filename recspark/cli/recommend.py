@@ -17,7 +17,7 @@ from recspark.cli.versions import factor_manifest, pairs_of, rated_tables
 from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, RecsparkError
-from recspark.models.factor_model import FactorModel
+from recspark.models.factor_model import FactorModel, load_model
 
 if TYPE_CHECKING:
     from recspark.cli.context import Context
@@ -65,7 +65,7 @@ def recommend(job: Context) -> dict[str, Any]:
 def _recommend(job: Context) -> dict[str, Any]:
     options, name = job["recommend"], job["model"].product
     manifest = factor_manifest(job.lake, name)
-    model = FactorModel.load(job.lake.path(f"models/{name}"))
+    model = load_model(job.lake.path(f"models/{name}"))
     if options.user is not None:
         return {"model": name, "user": options.user, **_shown(job, model, manifest)}
     with job.running("recommend", "recommend", about=name) as run:

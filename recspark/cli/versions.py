@@ -27,12 +27,16 @@ def copy_product(lake: Lake, product: str, target: str) -> None:
 
 
 def factor_manifest(lake: Lake, name: str) -> dict[str, Any]:
-    """The manifest of models/NAME; ConfigError for a blend, which predicts rows and has no factors to make lists from, or to update."""
+    """The manifest of models/NAME; ConfigError for a blend and a model of rows, which have no factors to make lists from, or to update."""
     manifest = lake.require(f"models/{name}", "train")
     if "blend" in manifest:
         models = ", ".join(manifest["blend"]["models"])
         raise ConfigError(
             f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as those in it: {models}"
+        )
+    if not load_model(lake.path(f"models/{name}")).scorer:
+        raise ConfigError(
+            f"model.name = {name!r} is not allowed: models/{name} predicts from features of rows, and has no vectors of users and items"
         )
     return manifest
 
