@@ -130,8 +130,6 @@ class Trials:
             fitted = estimator.fit(parts["train"])
             run.curve(fitted.summary.history)
             facts |= {"iterations": fitted.summary.best_iteration, "fit_seconds": round(fitted.summary.fit_seconds, 3)}
-            if judge.diverged_at:
-                raise RecsparkError(f"the fit diverged: its validation RMSE is no number from iteration {judge.diverged_at} on")
             run.tags({"recspark.trial": "pruned" if judge.is_pruned else "complete"})
             if judge.is_pruned:
                 return None
@@ -165,18 +163,14 @@ class _Judge:
 
     def __init__(self, study: Study, trial: Trial, prunes: bool, ended: threading.Event) -> None:
         self._study, self._trial, self._prunes, self._ended = study, trial, prunes, ended
-        self.is_pruned, self.diverged_at = False, 0
+        self.is_pruned = False
 
     def __call__(self, row: dict[str, float]) -> bool:
         """Whether the fit should end after this iteration."""
-        value, iteration = row.get("validation_rmse"), int(row["iteration"])
-        if value is None:
-            return self._ended.is_set()
-        if not math.isfinite(value):
-            self.diverged_at = iteration
-        elif self._prunes:
-            self.is_pruned = self._study.report(self._trial, value, iteration)
-        return self.is_pruned or self.diverged_at > 0 or self._ended.is_set()
+        value = row.get("validation_rmse")
+        if value is not None and self._prunes:
+            self.is_pruned = self._study.report(self._trial, value, int(row["iteration"]))
+        return self.is_pruned or self._ended.is_set()
 
 
 def _finite(value: float, metric: str) -> float:

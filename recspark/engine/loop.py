@@ -11,6 +11,7 @@ blocks it runs on the driver and steps are Spark tasks; with one block the whole
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from recspark.engine.runner import SparkRunner, TaskRunner
 from recspark.engine.start import starting_state
 from recspark.engine.storage import HeldStore, Store, holding, store_at
 from recspark.engine.sweeps import stages
+from recspark.errors import RecsparkError
 
 #: the time that a fit in one process may spend on writing its states: killed, it loses a hundred times what it takes to write one
 WRITING_SHARE = 0.01
@@ -100,7 +102,7 @@ def prepare(runner: TaskRunner | SparkRunner, plan: Plan, store: Store) -> None:
 
 
 def iterate(runner: TaskRunner | SparkRunner, plan: Plan, store: Store, iteration: int) -> dict[str, float]:
-    """All stages of an iteration; commits and returns its metrics."""
+    """All stages of an iteration; commits and returns its metrics. RecsparkError where they are no numbers: it can't go on."""
     started = time.perf_counter()
     sums: dict[str, float] = {}
     for function, jobs in stages(plan, iteration):
@@ -109,6 +111,8 @@ def iterate(runner: TaskRunner | SparkRunner, plan: Plan, store: Store, iteratio
                 sums[key] = sums.get(key, 0.0) + value
     seconds = time.perf_counter() - started
     row = {"iteration": iteration, **plan.solver.summarize(sums), "seconds": seconds, "ratings_per_second": plan.parts.rows / seconds}
+    if not all(map(math.isfinite, row.values())):
+        raise RecsparkError(f"the fit diverged at iteration {iteration}: {plan.solver.remedy}")
     store.write_json(f"iterations/{iteration:05d}.json", row)
     return row
 

@@ -26,6 +26,8 @@ class Solver(Protocol):
     sweep: str
     #: keys of a state that hold one row an id; all others are summed over blocks before a step reads them
     row_arrays: tuple[str, ...]
+    #: what to change where a fit diverges
+    remedy: str
 
     def start(self, side: str, first: int, counts: np.ndarray, given: Given | None) -> State:
         """The state of the positions from `first`, with so many ratings each, before the first iteration."""

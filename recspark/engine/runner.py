@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from recspark.errors import RecsparkError
+
 _RESULT = "item long, result binary"
 
 
@@ -32,7 +34,10 @@ class TaskRunner:
 
 
 class SparkRunner:
-    """Runs one Spark task an item; a task that is lost runs again, as Spark's ``task.maxFailures`` allows."""
+    """Runs one Spark task an item; a task that is lost runs again, as Spark's ``task.maxFailures`` allows.
+
+    A RecsparkError of the function would be the same at every try: it comes back as a result, and is raised here.
+    """
 
     def __init__(self, spark: SparkSession) -> None:
         self.spark = spark
@@ -41,7 +46,11 @@ class SparkRunner:
         """``[function(item) for item in items]``, side by side."""
         numbers = self.spark.range(0, len(items), 1, len(items))
         rows = numbers.mapInArrow(_Task(function, list(items)), _RESULT).collect()
-        return [pickle.loads(row.result) for row in sorted(rows, key=lambda row: row.item)]
+        results = [pickle.loads(row.result) for row in sorted(rows, key=lambda row: row.item)]
+        for error in results:
+            if isinstance(error, RecsparkError):
+                raise error
+        return results
 
 
 class _Task:
@@ -53,5 +62,10 @@ class _Task:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                result = pickle.dumps(self.function(self.items[number]))
-                yield pa.RecordBatch.from_pydict({"item": [number], "result": [result]})
+                yield pa.RecordBatch.from_pydict({"item": [number], "result": [pickle.dumps(self._result(number))]})
+
+    def _result(self, number: int) -> Any:
+        try:
+            return self.function(self.items[number])
+        except RecsparkError as error:
+            return error

@@ -112,6 +112,11 @@ def sample(
 
     With one block a side each chain is a task of Spark's, so chains run side by side; else they come one after the other. The model has
     the samples of all chains; the history is their mean. `judge` is called with the rows of the first; once it is true, all chains end.
+
+    Raises
+    ------
+    RecsparkError
+        Where numbers leave the range of floats: with what to change.
     """
     stores, runner, first = [Store(plan.root) for plan in plans], SparkRunner(spark), plans[0]
     for store in stores:

@@ -40,6 +40,7 @@ class ALSSolver:
 
     sweep = "alternating"
     row_arrays = ("factors", "bias")
+    remedy = "raise regParam"
 
     def start(self, side: str, first: int, counts: np.ndarray, given: Given | None = None) -> State:
         """Rows of unit length on average (implicit: a tenth), a function of (seed, side, position) only."""

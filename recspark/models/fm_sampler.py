@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from recspark.engine.plan import State
 from recspark.engine.relations import ENTITY_WORK, Relations
+from recspark.errors import RecsparkError
 from recspark.kernels import gibbs
 from recspark.kernels.als import padded_rows
 from recspark.kernels.random import normal_rows
@@ -159,11 +160,11 @@ class FMSampler:
 
         Raises
         ------
-        FloatingPointError
+        RecsparkError
             Where the numbers have left the range of floats.
         """
         if sums["failed"] or not np.isfinite(sums["left_square"]):
-            raise FloatingPointError(
+            raise RecsparkError(
                 f"iteration {iteration} has no numbers to go on with ({sums['failed']} systems failed): "
                 "lower initStd, or raise regParam with solver als"
             )

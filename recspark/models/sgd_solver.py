@@ -56,6 +56,7 @@ class SGDSolver:
     seed: int
 
     row_arrays = ("factors", "bias", "scale", "squares", "moments", "counts")
+    remedy = "lower stepSize, or raise regParam"
 
     @property
     def sweep(self) -> str:

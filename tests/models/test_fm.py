@@ -245,6 +245,8 @@ def test_rankings_put_what_a_user_chose_first(spark):
         ({"solver": "sgd", "groupRegParam": {"rate": 1.0}}, ConfigError, "groupRegParam names 'rate'"),
         ({"solver": "sgd", "groupRegParam": {"user": -1.0}}, ConfigError, "groupRegParam.user = -1.0 is not allowed"),
         ({"solver": "sgd", "stepSize": 1e9}, RecsparkError, "the fit diverged at iteration"),
+        ({"solver": "als"}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
+        ({"solver": "als", "userBlocks": 2}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
         ({"labelCol": "stars"}, RecsparkError, "column 'stars' is not in the data"),
         ({"labelCol": "rating", "ordered": True}, RecsparkError, "different values"),
     ],

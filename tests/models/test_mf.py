@@ -47,6 +47,14 @@ def test_it_finds_what_was_planted(ratings):
     assert error == pytest.approx(model.summary.history[model.summary.best_iteration - 1]["validation_rmse"], abs=1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"userBlocks": 2, "itemBlocks": 2}, {"batchSize": 0}])
+def test_a_fit_that_diverges_says_what_to_change(ratings, options, tmp_path, capfd):
+    for _ in range(2):  # the second goes on where the first has ended
+        with pytest.raises(RecsparkError, match="the fit diverged at iteration .: lower stepSize, or raise regParam"):
+            fitted(ratings, stepSize=1e4, workDir=str(tmp_path), **options)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "limit"),
     [
