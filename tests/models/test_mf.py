@@ -48,11 +48,10 @@ def test_it_finds_what_was_planted(ratings):
 
 
 @pytest.mark.parametrize("options", [{}, {"userBlocks": 2, "itemBlocks": 2}, {"batchSize": 0}])
-def test_a_fit_that_diverges_says_what_to_change(ratings, options, tmp_path, capfd):
+def test_a_fit_that_diverges_says_what_to_change(ratings, options, tmp_path):
     for _ in range(2):  # the second goes on where the first has ended
-        with pytest.raises(RecsparkError, match="the fit diverged at iteration .: lower stepSize, or raise regParam"):
+        with pytest.raises(RecsparkError, match="^the fit diverged at iteration .: lower stepSize, or raise regParam$"):
             fitted(ratings, stepSize=1e4, workDir=str(tmp_path), **options)
-    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
