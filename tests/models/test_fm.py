@@ -282,7 +282,7 @@ def test_vectors(vectors, params, tmp_path):
 
 
 @pytest.mark.parametrize("solver", ["mcmc", "als"])
-def test_the_first_iteration_is_no_worse_than_the_mean(vectors, solver):
+def test_the_first_iteration_is_better_than_the_mean(vectors, solver):
     spread = vectors[1].select(F.stddev_pop("label")).first()[0]
     assert rmse(FMRegressor(factorSize=3, maxIter=1, seed=1, solver=solver, regParam=2.0).fit(vectors[0]), vectors[1]) < 0.9 * spread
 
