@@ -1,8 +1,8 @@
 """Rows that join entities of any number of sides: files by side and block, for steps that take one side at a time.
 
 Each row has one entity of each side, or none of it. The rows lie once a side, entity after entity, each with the *places* of its other
-entities: rows of one table of all sides, one side after the other, whose last row stands for none. A block is a range of a side's
-entities with their rows; the entities of other sides that it *needs* are listed, and its places count in that list.
+entities: rows of one table of all sides, one side after the other, each with a last row that stands for none of it. A block is a range of
+a side's entities with their rows; the entities of other sides that it *needs* are listed, and its places count in that list.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Relations:
 
     @property
     def starts(self) -> list[int]:
-        """The first place of each side in the table of all, and the place of none."""
-        return list(accumulate((side.size for side in self.sides), initial=0))
+        """The first place of each side in the table of all, and their number; the last place of a side is that of none."""
+        return list(accumulate((side.size + 1 for side in self.sides), initial=0))
 
 
 def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, int, int]]) -> Side:
@@ -211,13 +211,14 @@ def build_relation(store: Store, relations: Relations, side: int, block: int, or
     positions, weight = columns["positions"], columns.get("weight", _NO_WEIGHTS)
     order = np.lexsort((*([weight] if len(weight) else []), columns["value"], *positions.T[::-1], positions[:, side]))
     positions, value, role = positions[order], columns["value"][order], columns["role"][order]
-    places = np.where(positions < 0, starts[-1], positions + starts[:-1]).astype(np.int32)
+    none = starts[1:] - 1
+    places = np.where(positions < 0, none, positions + starts[:-1]).astype(np.int32)
     others = np.delete(places, side, axis=1)
     # side 0 also scores whole rows, so it needs its own entities
     met = places if side == 0 else others
-    mark = np.zeros(starts[-1] + 1, bool)
-    mark[met] = mark[-1] = True
-    local = (np.cumsum(mark, dtype=np.int32) - 1) if not mark.all() else np.arange(starts[-1] + 1, dtype=np.int32)
+    mark = np.zeros(starts[-1], bool)
+    mark[met] = mark[none] = True
+    local = np.cumsum(mark, dtype=np.int32) - 1
     if ordered:
         value = np.where(role == 0, np.searchsorted(np.array(relations.levels, np.float32), value), value).astype(np.float32)
     trains = (role == 0) & (positions[:, side] >= 0)

@@ -266,19 +266,35 @@ def _watch(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tupl
 
 
 def _table(plan: SamplingPlan, store: Store, entry: str, iteration: int, newest: int) -> State:
-    """The states of the entities that a block needs, none last; sides from number `newest` on are those of this iteration."""
+    """The states of the entities that a block needs, each side's none last; sides from number `newest` on are those of this iteration.
+
+    None of a side is nothing where rows that train have none of it, else what a new entity is: the average. An array without columns, of
+    sides that come last, is left out.
+    """
     needed = store.load(f"{entry}/needed")["needed"]
     pieces, first = [], 0
     for number, side in enumerate(plan.sides):
-        for block in range(plan.blocks[side]):
-            state = store.load(state_of(side, iteration if number >= newest else iteration - 1, block))
+        states = [store.load(state_of(side, iteration if number >= newest else iteration - 1, block)) for block in range(plan.blocks[side])]
+        for state in states:
             n = len(next(iter(state.values())))
             lo, hi = np.searchsorted(needed, (first, first + n))
             whole = hi - lo == n
             pieces.append(state if whole else {key: value[needed[lo:hi] - first] for key, value in state.items()})
             first += n
-    none = {key: np.zeros((1, *value.shape[1:]), value.dtype) for key, value in pieces[0].items()}
-    return {key: np.concatenate([piece[key] for piece in (*pieces, none)]) for key in none}
+        pieces.append(_none(states, plan.relations.absent[side]))
+        first += 1
+    held = {key: [piece[key] for piece in pieces if piece[key].shape[1:] != (0,)] for key in pieces[0]}
+    return {key: np.concatenate(arrays) for key, arrays in held.items()}
+
+
+def _none(states: list[State], absent: bool) -> State:
+    """The state, one row, of none of a side."""
+    n = sum(len(next(iter(state.values()))) for state in states)
+    times = 0 if absent else 1 / max(n, 1)
+    return {
+        key: (times * sum(state[key].sum(axis=0, keepdims=True, dtype=np.float64) for state in states)).astype(value.dtype)
+        for key, value in states[0].items()
+    }
 
 
 def _prune(plan: SamplingPlan, store: Store, last: int) -> None:

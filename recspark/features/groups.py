@@ -54,6 +54,8 @@ class Group:
         Of sets: a member of n has the value ``n^-1/2`` (sqrt), ``1 / n`` (linear) or 1 (none).
     unknown : str
         For a level that training has not seen, a missing value and an empty set: ``ignore`` no feature, ``own`` a bucket of its own.
+    factors : bool
+        Whether a level of the context has factors beside its weight: without, it interacts with nothing.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Group:
     scope: str | None = None
     scale: str | None = None
     unknown: str = "ignore"
+    factors: bool = True
 
     @property
     def is_history_set(self) -> bool:
@@ -104,6 +107,7 @@ NAMED = {
         Group("day", "context", f"{_DAY} - _first_day", needs=("timestamp",)),
         Group("week", "context", f"floor(({_DAY} - _first_day) / 7)", needs=("timestamp",)),
         Group("month", "context", f"{_months(_DAY)} - {_months('_first_day')}", needs=("timestamp",)),
+        Group("moment", "context", "floor(timestamp / 10)", needs=("timestamp",)),
         Group("hour", "context", "floor(pmod(timestamp, 86400) / 3600)", needs=("timestamp",)),
         Group("weekday", "context", f"pmod({_DAY} + 3, 7)", needs=("timestamp",)),
         Group("last", "context", "_last_item", "level", ("timestamp",), "items", "user_id", "past"),
@@ -122,6 +126,7 @@ class GroupEntry(Section):
     scale = Option(str, None, "sets: value of a member of n", one_of(*SCALES))
     unknown = Option(str, None, "levels that training has not seen", one_of("ignore", "own"))
     kind = Option(str, None, "columns by name: what a value is; not set: by its type", one_of("level", "real"))
+    factors = Option(bool, None, "groups of the context: whether a level has factors beside its weight; for solvers mcmc and als")
 
 
 def parse_groups(entries: Iterable[str | dict[str, Any]]) -> list[Group]:
@@ -211,6 +216,7 @@ def _configured(group: Group, options: GroupEntry) -> Group:
         "scale": group.kind in ("set", None),
         "unknown": group.kind != "real",
         "kind": group.is_column,
+        "factors": group.side == "context",
     }
     given = {option: value for option in uses if (value := getattr(options, option)) is not None}
     for option, value in given.items():

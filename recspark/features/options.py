@@ -18,7 +18,7 @@ class FeatureOptions(Section):
     """Which feature groups a model has; docs/leakage.md says what each knows."""
 
     name = "features"
-    groups = Option(list, None, "feature groups, by name or as tables {group, scope, scale, unknown, kind}")
+    groups = Option(list, None, "feature groups, by name or as tables {group, scope, scale, unknown, kind, factors}")
     leak = Option(bool, False, "add users.leak_rated and users.leak_ratings, made from all rows: a demonstration, rejected by the audit")
 
     def __init__(self, **values: Any) -> None:

@@ -12,6 +12,8 @@ no row of the data. Given the other sides, entities of one side are independent:
 Ratings are normal around the score with precision alpha, or ordered levels: level l where a normal around the score with variance 1 lies
 between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh each time that a row is met.
 
+A side may have biases alone, and then comes after those with vectors: a table of all sides' vectors ends where its entities begin.
+
 Matrices of factors have `padded` columns (`recspark.kernels.linalg`); column numbers are those of the unpadded factors. Draws are a
 function of (seed, stream, entity or row), never of blocks or threads.
 """
@@ -99,9 +101,12 @@ def _join(row, places, table, bias, panel, m):
     scale_row(np.float32(1), table, places[row, 0], panel, m)
     total = np.float64(bias[places[row, 0]])
     for c in range(1, places.shape[1]):
-        _, product, _ = row_products(panel, m, table, places[row, c])
-        total += product + bias[places[row, c]]
-        add_row(np.float32(1), table, places[row, c], panel, m)
+        place = places[row, c]
+        total += bias[place]
+        if place < len(table):
+            _, product, _ = row_products(panel, m, table, place)
+            total += product
+            add_row(np.float32(1), table, place, panel, m)
     return total
 
 
@@ -120,7 +125,7 @@ def draw_entities(
     weights
         Of rows, multiples of `alpha`; empty: all 1. Without cuts only.
     table, bias
-        Vectors (all, padded) and biases of the other sides; the last row is all 0 and stands for none.
+        Vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of a row's places has a vector.
     own, own_bias, prior, prior_bias, precision, bias_precision
         What is drawn, its mean (a row an entity) and precision (a number a column) without data.
     alpha, offset
@@ -160,6 +165,35 @@ def draw_entities(
         left += total - count * b - rest
         left_square += square - 2 * b * total + count * b * b - rest_square
     return left, left_square, failed
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def draw_biases(
+    lo, hi, indptr, places, values, weights, table, bias, own_bias, prior_bias, bias_precision, alpha, offset, noise, keys, first, cuts
+):
+    """Draw the biases of entities lo..hi of a side without vectors, given all other sides; in place. As `draw_entities`."""
+    panel, left, left_square = np.empty((1, table.shape[1]), np.float32), 0.0, 0.0
+    normal = noise * normal_rows(keys[0], 0, first + lo, hi - lo, 1)
+    for e in range(lo, hi):
+        row_key = mix(keys[1] + np.uint64(first + e))
+        count, total, square = 0.0, 0.0, 0.0
+        for t in range(indptr[e], indptr[e + 1]):
+            rest = _join(t, places, table, bias, panel, 0) + offset
+            z = np.float64(values[t])
+            if len(cuts) > 0:
+                u = uniform(row_key, t - indptr[e])
+                z = truncated_normal(rest + own_bias[e], cuts[int(z)], cuts[int(z) + 1], u)
+            z -= rest
+            weight = weights[t] if len(weights) > 0 else np.float32(1)
+            count += weight
+            total += weight * z
+            square += weight * z * z
+        pivot = alpha * count + bias_precision
+        b = (alpha * total + bias_precision * prior_bias[e]) / pivot + normal[e - lo, 0] / np.sqrt(pivot)
+        own_bias[e] = b
+        left += total - count * b
+        left_square += square - 2 * b * total + count * b * b
+    return left, left_square, 0
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -335,7 +369,8 @@ def binned_log_likelihood(counts, edge, cuts):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def sample_scores(lo, hi, places, table, biases, offsets, rank, out):
-    """``out[row, s]``, float64: scores by each of S samples; table (all, S * rank), biases (all, S), offsets (S), places (rows, sides)."""
+    """``out[row, s]``, float64: scores by each of S samples; table (those with vectors, S * rank), biases (all, S), offsets (S), places
+    (rows, sides)."""
     sides = places.shape[1]
     for row in range(lo, hi):
         for s in range(len(offsets)):
@@ -346,9 +381,10 @@ def sample_scores(lo, hi, places, table, biases, offsets, rank, out):
             for l in range(s * rank, (s + 1) * rank):
                 joined, squares = np.float32(0), np.float32(0)
                 for c in range(sides):
-                    x = table[places[row, c], l]
-                    joined += x
-                    squares += x * x
+                    if places[row, c] < len(table):
+                        x = table[places[row, c], l]
+                        joined += x
+                        squares += x * x
                 product += joined * joined - squares
             out[row, s] = total + 0.5 * product
     return 0

@@ -23,6 +23,7 @@ from recspark.features import FeatureSet
 from recspark.features.context import with_context
 from recspark.features.frames import Tables
 from recspark.features.groups import IDS
+from recspark.features.layout import Block, Layout
 from recspark.models import fm_scorer
 from recspark.models.factor_model import FactorModel
 from recspark.models.fm_joined import TABLES, require_columns
@@ -37,11 +38,16 @@ def encode(
     """The features of users and items, and all rows, as files in `staged`."""
     check_groups(features)
     sides = [write_ids(features.side(side), staged, TABLES[side], attributes(features, side)) for side in IDS]
-    sides += [Side(block.column, block.size, False) for block in features.layout.side("context")]
+    sides += [Side(block.column, block.size, False) for block in contexts(features.layout)]
     rows = _rows(features, train, label, weight, 0)
     for role, df in watched.items():
         rows = rows.unionAll(_rows(features, df, label, weight, ROLES.index(role)))
     return encode_rows(rows, staged, tuple(sides))
+
+
+def contexts(layout: Layout) -> list[Block]:
+    """The groups of the context in the order of a model's sides: those without factors last."""
+    return sorted(layout.side("context"), key=lambda block: not block.group.factors)
 
 
 def attributes(features: FeatureSet, side: str) -> list[tuple[str, int, int]]:
@@ -62,11 +68,11 @@ def check_groups(features: FeatureSet) -> None:
 
 def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | None, role: int) -> DataFrame:
     require_columns(dataset, label, weight)
-    contexts = [F.col(f"`{block.column}`") for block in features.layout.side("context")]
+    levels = [F.col(f"`{block.column}`") for block in contexts(features.layout)]
     ids = [F.col(key).alias(TABLES[side]) for side, key in IDS.items()]
     value, code = F.col(f"`{label}`").cast("float").alias("value"), F.lit(role).cast("byte").alias("role")
     weights = [F.col(f"`{weight}`").cast("float").alias("weight")] if weight else []
-    return features.context(dataset).select(*ids, *contexts, value, code, *weights)
+    return features.context(dataset).select(*ids, *levels, value, code, *weights)
 
 
 def run(
@@ -74,15 +80,15 @@ def run(
     judge: Callable[[dict[str, float]], bool] | None, **limits: Any,
 ) -> Fit:  # fmt: skip
     """Sample; the fit, whose folder then holds a whole model. `limits` are the other fields of `SamplingPlan`; `judge` may end it."""
-    contexts = [block.column for block in features.layout.side("context")]
+    by_rows = [block.column for block in contexts(features.layout)]
     groups = {TABLES[side]: tuple(name for name, *_ in attributes(features, side)) for side in IDS}
     plan = SamplingPlan(
         work=work,
         model=f"model-{uuid.uuid4().hex}",
         relations=relations,
         sampler=sampler,
-        blocks=blocks | dict.fromkeys(contexts, 1),
-        features=groups | dict.fromkeys(contexts, ()),
+        blocks=blocks | dict.fromkeys(by_rows, 1),
+        features=groups | dict.fromkeys(by_rows, ()),
         **limits,
     )
     # chains of different seeds find different modes
@@ -182,10 +188,10 @@ class FMModel(FMColumns, FactorModel):
             raise RecsparkError(f"group {past[0]!r} looks into the rows that trained: call bind(train) on a loaded model first")
         tables = tables or Tables(dataset.limit(0), None, None)
         if self.is_of_rows:
-            framed, contexts = FeatureSet(layout, tables).context_rows(dataset), ["_context.columns", "_context.values"]
+            framed, context = FeatureSet(layout, tables).context_rows(dataset), ["_context.columns", "_context.values"]
         else:
-            framed, contexts = with_context(dataset, layout, tables), [F.col(f"`{block.column}`") for block in layout.side("context")]
-        return framed.withColumn("_predicted", self._predictor()(*IDS.values(), *contexts))
+            framed, context = with_context(dataset, layout, tables), [F.col(f"`{block.column}`") for block in contexts(layout)]
+        return framed.withColumn("_predicted", self._predictor()(*IDS.values(), *context))
 
     def _predictor(self) -> Any:
         folder, stamp = self.folder, self._facts["stamp"]

@@ -163,7 +163,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
                 "tol": self.getTol(),
                 "patience": self.getPatience(),
             }
-            fit = run(spark, work, features, relations, self._sampler(relations), chains, blocks, self._judge, threads=threads, **limits)
+            sampler = self._sampler(relations, tuple(block.column for block in features.layout if not block.group.factors))
+            fit = run(spark, work, features, relations, sampler, chains, blocks, self._judge, threads=threads, **limits)
         finally:
             staged.delete("")
         return self._grouped(
@@ -174,6 +175,11 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
         link, as_entities = self._link(), self._solver() == "sgd" and self.getOrder() == 2 and has_entities(features.layout)
         group_reg = self.getGroupRegParam() or {}
         check_group_names(group_reg, features.layout)
+        if linear := [block.name for block in features.layout if not block.group.factors]:
+            raise ConfigError(
+                f"features.groups: factors = false of group {linear[0]!r} is not allowed here: it needs solver = 'mcmc' or 'als', and "
+                "groups whose contexts have one level a row"
+            )
         if self._watched and self._solver() != "sgd":
             log.warning(
                 "%s: validation rows are not followed by solver %s where contexts have several entries or numbers",
@@ -229,7 +235,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
     def _loss(self) -> str:
         return "logistic" if self._link() == "logistic" else "squared"
 
-    def _sampler(self, relations: Relations) -> FMSampler:
+    def _sampler(self, relations: Relations, linear: tuple[str, ...]) -> FMSampler:
         levels = self._levels(relations.levels)
         if levels and self.getWeightCol():
             raise ConfigError(
@@ -246,6 +252,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
             levels=levels,
             clip=relations.range,
             seed=self.getSeed(),
+            linear=linear,
         )
 
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:

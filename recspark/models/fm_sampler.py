@@ -33,6 +33,8 @@ class FMSampler:
 
     levels
         Ratings of an ordered model, ascending; empty: a normal one. With two levels the one cut is 0.
+    linear
+        Sides whose entities have a bias alone; they come last.
     """
 
     rank: int
@@ -43,6 +45,7 @@ class FMSampler:
     levels: tuple[float, ...]
     clip: tuple[float, float]
     seed: int
+    linear: tuple[str, ...] = ()
 
     @property
     def ordered(self) -> bool:
@@ -59,8 +62,8 @@ class FMSampler:
 
     def start(self, side: str, first: int, n: int) -> State:
         """Normal vectors, a function of (seed, side, position), and no biases."""
-        factors = normal_rows(self.seed, _number(side), first, n, self.rank) * np.float32(self.stdev)
-        return {"factors": padded_rows(factors), "bias": np.zeros(n, np.float32)}
+        factors = normal_rows(self.seed, _number(side), first, n, self._rank(side)) * np.float32(self.stdev)
+        return {"factors": self._padded(side, factors), "bias": np.zeros(n, np.float32)}
 
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
         """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of features.
@@ -69,16 +72,16 @@ class FMSampler:
         """
         draw = np.random.default_rng((self.seed, iteration, _number(side)))
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
-        center = np.zeros(self.rank + 1)
+        center = np.zeros(self._rank(side) + 1)
         if before:
             factors, bias, center = factors - before["factors"], bias - before["bias"], before["center"]
-        residual, residual_bias, center, precision = self._hyper(draw, factors, bias, center)
+        residual, residual_bias, center, precision = self._hyper(draw, side, factors, bias, center)
         prior: State = {}
         for number, (group, csc) in enumerate(features.items()):
             columns = len(csc["indptr"]) - 1
             vectors = np.array(before[f"factors-{group}"]) if before else padded_rows(np.zeros((columns, self.rank), np.float32))
             weights = np.array(before[f"bias-{group}"]) if before else np.zeros(columns, np.float32)
-            group_precision = self._precision(draw, columns, vectors, weights)
+            group_precision = self._group_precision(draw, columns, vectors, weights)
             key = self._keys(iteration, side, 10 + number)[0]
             around, own_precision = _split(precision), _split(group_precision)
             gibbs.draw_features(
@@ -89,24 +92,24 @@ class FMSampler:
         means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
         return prior | means | {"center": center, "precision": precision}
 
-    def _hyper(self, draw: np.random.Generator, factors: np.ndarray, bias: np.ndarray, center: np.ndarray):
+    def _hyper(self, draw: np.random.Generator, side: str, factors: np.ndarray, bias: np.ndarray, center: np.ndarray):
         """A new precision and center of a side; what the latter and the features leave of the entities."""
-        n = len(bias)
+        n, rank = len(bias), self._rank(side)
         if not self.noise:
-            return factors, bias, center, np.full(self.rank + 1, self.reg)
-        rows = np.concatenate([factors[:, : self.rank], bias[:, None]], axis=1).astype(np.float64)
-        precision = draw.gamma((2 + n) / 2, 2 / (1 + np.square(rows).sum(axis=0) + center**2))
+            return factors, bias, center, np.full(rank + 1, self.reg)
+        rows = np.concatenate([factors[:, :rank], bias[:, None]], axis=1).astype(np.float64)
+        precision = _precision(draw, (2 + n) / 2, np.square(rows).sum(axis=0), center**2)
         rows += center
-        center = rows.sum(axis=0) / (n + 1) + draw.standard_normal(self.rank + 1) / np.sqrt((n + 1) * precision)
+        center = rows.sum(axis=0) / (n + 1) + draw.standard_normal(rank + 1) / np.sqrt((n + 1) * precision)
         rows -= center
-        return padded_rows(rows[:, : self.rank].astype(np.float32)), rows[:, self.rank].astype(np.float32), center, precision
+        return self._padded(side, rows[:, :rank].astype(np.float32)), rows[:, rank].astype(np.float32), center, precision
 
-    def _precision(self, draw: np.random.Generator, n: int, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _group_precision(self, draw: np.random.Generator, n: int, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """A new precision of a group's vectors around 0."""
         if not self.noise:
             return np.full(self.rank + 1, self.feature_reg)
         squares = np.append(np.square(vectors[:, : self.rank], dtype=np.float64).sum(axis=0), np.square(weights, dtype=np.float64).sum())
-        return draw.gamma((1 + n) / 2, 2 / (1 + squares))
+        return _precision(draw, (1 + n) / 2, squares)
 
     def draw_block(
         self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
@@ -114,23 +117,16 @@ class FMSampler:
     ) -> tuple[State, dict[str, float]]:
         """New vectors of a block's entities, and what they leave of its ratings."""
         state = {"factors": np.array(own["factors"]), "bias": np.array(own["bias"])}
-        out = over_rows(
-            gibbs.draw_entities,
-            np.diff(rows["indptr"]) + ENTITY_WORK,
-            threads,
-            *(
-                rows["indptr"],
-                rows["places"],
-                rows["values"],
-                rows["weights"],
-                table["factors"],
-                table["bias"],
-                state["factors"],
-                state["bias"],
-            ),
-            *(prior["factors"], prior["bias"], *_split(prior["precision"]), np.float32(shared["alpha"]), shared["offset"]),
-            *(np.float32(self.noise), self._keys(iteration, side, 0), first, self._cuts(shared), self.rank),
-        )
+        read = rows["indptr"], rows["places"], rows["values"], rows["weights"], table["factors"], table["bias"]
+        alpha, noise, keys = np.float32(shared["alpha"]), np.float32(self.noise), self._keys(iteration, side, 0)
+        constants = alpha, shared["offset"], noise, keys, first, self._cuts(shared)
+        precision, bias_precision = _split(prior["precision"])
+        work = np.diff(rows["indptr"]) + ENTITY_WORK
+        if side in self.linear:
+            out = over_rows(gibbs.draw_biases, work, threads, *read, state["bias"], prior["bias"], bias_precision, *constants)
+        else:
+            own_and_prior = state["factors"], state["bias"], prior["factors"], prior["bias"], precision, bias_precision
+            out = over_rows(gibbs.draw_entities, work, threads, *read, *own_and_prior, *constants, self.rank)
         left, left_square, failed = np.sum(out, axis=0) if out else (0.0, 0.0, 0)
         return state, {"left": float(left), "left_square": float(left_square), "failed": int(failed)}
 
@@ -184,12 +180,21 @@ class FMSampler:
         return {"offset": float(offset), "alpha": float(alpha), "cuts": []}, metrics
 
     def export(self, side: str, samples: list[State]) -> State:
-        """``features``: the vectors of all samples one after the other, over the root of their number, so that a product is a mean of
-        products; ``bias`` their mean; ``biases`` of each."""
-        scale = np.float32(1 / np.sqrt(len(samples)))
+        """``features``, of a side with vectors: those of all samples one after the other, over the root of their number, so that a product is
+        a mean of products; ``bias`` the mean of the samples; ``biases`` of each."""
         biases = np.stack([sample["bias"] for sample in samples], axis=1)
+        columns = {"bias": biases.mean(axis=1), "biases": np.ascontiguousarray(biases)}
+        if side in self.linear:
+            return columns
+        scale = np.float32(1 / np.sqrt(len(samples)))
         features = np.concatenate([sample["factors"][:, : self.rank] for sample in samples], axis=1) * scale
-        return {"features": np.ascontiguousarray(features), "bias": biases.mean(axis=1), "biases": np.ascontiguousarray(biases)}
+        return {"features": np.ascontiguousarray(features), **columns}
+
+    def _rank(self, side: str) -> int:
+        return 0 if side in self.linear else self.rank
+
+    def _padded(self, side: str, factors: np.ndarray) -> np.ndarray:
+        return factors if side in self.linear else padded_rows(factors)
 
     def _keys(self, iteration: int, side: str, purpose: int) -> np.ndarray:
         return np.random.SeedSequence((self.seed, iteration, _number(side), purpose)).generate_state(2, np.uint64)
@@ -222,6 +227,15 @@ def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float])
             if np.log(draw.random()) < then - now:
                 at, now = tried, then
     return placed(at).tolist()
+
+
+def _precision(draw: np.random.Generator, shape: float, squares: np.ndarray, more: np.ndarray | float = 0.0) -> np.ndarray:
+    """A precision of each column, from the sum of squares of its values.
+
+    1 where all values are 0, as they are at the start, which says nothing of their spread: what many such values would ask for holds them
+    at 0 for as many iterations.
+    """
+    return np.where(squares > 0, draw.gamma(shape, 2 / (1 + squares + more)), 1.0)
 
 
 def _number(side: str) -> int:

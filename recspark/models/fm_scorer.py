@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class FMScorer:
-    """The vectors of all sides in one table, as `recspark.kernels.gibbs.sample_scores` reads them.
+    """The vectors and biases of all sides in two tables, as `recspark.kernels.gibbs.sample_scores` reads them.
 
     ids
         Of each side that rows name by id; None where they name positions.
@@ -99,15 +99,17 @@ class FMScorer:
         ids, tables, biases = [], [], []
         for side in facts["sides"]:
             table = ds.dataset(store.at(side["name"]), filesystem=store.fs, format="parquet").to_table().combine_chunks()
-            vectors, bias = (table[key].chunk(0).flatten().to_numpy().reshape(table.num_rows, -1) for key in ("features", "biases"))
             # rows that joined none of a side joined nothing; a level that training lacks is like the others
             none = 0.0 if side["absent"] else 1.0
-            tables.append(np.concatenate([vectors, none * vectors.mean(axis=0, keepdims=True)]))
-            biases.append(np.concatenate([bias, none * bias.mean(axis=0, keepdims=True)]))
+            # sides without vectors come last
+            for key, parts in (("features", tables), ("biases", biases)):
+                if key in table.column_names:
+                    values = table[key].chunk(0).flatten().to_numpy().reshape(table.num_rows, -1)
+                    parts.append(np.concatenate([values, none * values.mean(axis=0, keepdims=True)]))
             ids.append(pd.Index(table["id"].to_pandas()) if side["by_id"] else None)
         samples = facts["samples"]
         scaled = np.concatenate(tables).astype(np.float32) * np.float32(np.sqrt(len(samples)))
-        starts = np.cumsum([0, *(len(table) for table in tables)])
+        starts = np.cumsum([0, *(len(bias) for bias in biases)])
         offsets = np.array([sample["offset"] for sample in samples])
         return cls(tuple(ids), starts, scaled, np.concatenate(biases), offsets, Answer.of(facts))
 

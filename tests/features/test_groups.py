@@ -37,6 +37,7 @@ def test_sides_of_columns_and_crosses():
         ({"group": "age", "scale": "sqrt"}, "scale = 'sqrt' is not allowed for group 'age'"),
         ({"group": "age_value", "unknown": "own"}, "unknown = 'own' is not allowed for group 'age_value'"),
         ({"group": "age", "kind": "real"}, "kind = 'real' is not allowed for group 'age'"),
+        ({"group": "rated", "factors": False}, "factors = False is not allowed for group 'rated': leave it out"),
         ({"group": "last", "scope": "train"}, "scope = 'train' of group 'last' is not allowed: it must be past"),
         ({"scope": "past"}, "it must be a name, or a table with a key group"),
         (3, "3 is not allowed: it must be a name, or a table"),

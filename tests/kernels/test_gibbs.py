@@ -87,6 +87,55 @@ def test_draws_do_not_depend_on_how_entities_are_cut(cuts):
     np.testing.assert_array_equal(cut[1], whole[1][3:])
 
 
+def biases_of(data, lo=0, hi=N, noise=0.0, first=0, cuts=NO_CUTS, weights=NO_WEIGHTS):
+    indptr, places, values, table, bias, _, own_bias, _, prior_bias = data
+    drawn = own_bias.copy()
+    arguments = (indptr, places, values, weights, padded_rows(table), bias, drawn, prior_bias, np.float32(1.5))
+    return drawn, gibbs.draw_biases(lo, hi, *arguments, np.float32(1.7), 3.2, np.float32(noise), KEYS, first, cuts)
+
+
+def test_biases_alone_are_the_minimum_without_noise():
+    data = problem()
+    drawn, (left, left_square, failed) = biases_of(data)
+    indptr, places, values, table, bias, *_, prior_bias = data
+    for e in range(N):
+        rows = range(indptr[e], indptr[e + 1])
+        target = [values[r] - reference.fm_score(table[places[r]].astype(float), bias[places[r]], 3.2) for r in rows]
+        assert drawn[e] == pytest.approx((1.7 * sum(target) + 1.5 * prior_bias[e]) / (1.7 * len(rows) + 1.5), abs=1e-5)
+        values[rows.start : rows.stop] = np.array(target, np.float32) - drawn[e]
+    assert (left, left_square, failed) == pytest.approx((values.sum(), np.square(values).sum(), 0), rel=1e-3, abs=1e-3)
+
+
+def test_biases_alone_with_a_weight_of_two_are_those_of_a_row_twice():
+    indptr, places, values, *rest = problem()
+    times = 1 + np.arange(len(values)) % 2
+    twice = (np.concatenate([[0], np.cumsum(times)])[indptr], np.repeat(places, times, axis=0), np.repeat(values, times), *rest)
+    weighted, plain = biases_of((indptr, places, values, *rest), weights=times.astype(np.float32)), biases_of(twice)
+    np.testing.assert_allclose(weighted[0], plain[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(weighted[1], plain[1], rtol=1e-4, atol=1e-4)
+
+
+def test_biases_alone_have_the_spread_of_the_posterior():
+    indptr, places, values, table, bias, *_ = problem()
+    copies, rows = 20_000, indptr[1]
+    many = (np.arange(copies + 1) * rows, np.tile(places[:rows], (copies, 1)), np.tile(values[:rows], copies), table, bias)
+    drawn, _ = biases_of((*many, None, np.zeros(copies, np.float32), None, np.zeros(copies, np.float32)), hi=copies, noise=1.0)
+    assert np.var(drawn) == pytest.approx(1 / (1.7 * rows + 1.5), rel=0.05)
+
+
+@pytest.mark.parametrize("cuts", [NO_CUTS, np.array([-np.inf, 3, 3.5, 4, np.inf])])
+def test_biases_alone_do_not_depend_on_how_entities_are_cut(cuts):
+    data = problem()
+    if len(cuts):
+        data = (*data[:2], (data[2] > 3).astype(np.float32) + (data[2] > 4), *data[3:])
+    whole, _ = biases_of(data, noise=1.0, cuts=cuts)
+    indptr, rows = data[0], slice(data[0][3], None)
+    part = (indptr[3:] - indptr[3], data[1][rows], data[2][rows], *data[3:5], *(array[3:] for array in data[5:]))
+    cut, _ = biases_of(part, hi=N - 3, noise=1.0, first=3, cuts=cuts)
+    np.testing.assert_array_equal(cut, whole[3:])
+    assert len(np.unique(whole)) == N
+
+
 def features(seed=1, columns=4, entities=30):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(entities, columns)) * (rng.random((entities, columns)) < 0.5)
@@ -153,6 +202,18 @@ def test_a_score_is_the_sum_over_pairs_of_sides(sides):
         one = np.empty(20)
         gibbs.scores(0, 20, places, padded_rows(vectors), np.ascontiguousarray(bias[:, sample]), float(sample), one)
         np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_entity_beyond_the_vectors_adds_its_bias():
+    rng = np.random.default_rng(0)
+    places = np.array([[0, 2, 5], [1, 3, 4]], np.int32)
+    table, bias = rng.normal(size=(4, RANK)).astype(np.float32), rng.normal(size=6).astype(np.float32)
+    expected = [reference.fm_score(table[row[:2]], bias[row], 1.0) for row in places]
+    one, samples = np.empty(2), np.empty((2, 1))
+    gibbs.scores(0, 2, places, padded_rows(table), bias, 1.0, one)
+    gibbs.sample_scores(0, 2, places, table, bias[:, None].copy(), np.ones(1), RANK, samples)
+    np.testing.assert_allclose(one, expected, rtol=1e-5)
+    np.testing.assert_allclose(samples[:, 0], expected, rtol=1e-5)
 
 
 def test_expected_levels():

@@ -102,6 +102,49 @@ def test_recommendations_come_from_the_mean_score(ratings):
     assert rows["recommendations"].map(len).eq(3).all()
 
 
+def test_what_is_watched_is_what_the_model_says(spark, ratings):
+    """Of rows that training has not seen, too: a new user, a new item, new moments."""
+    train, test, people = ratings
+    new = spark.createDataFrame(
+        [("nobody", 100, 50, 2.0, 2.0), ("u1", 999, 86_450, 5.0, 5.0)],
+        "user_id string, item_id long, timestamp long, rating double, level double",
+    )
+    test = test.unionByName(new.select(test.columns))
+    for groups in (GROUPS, [*GROUPS, {"group": "user*moment", "factors": False}]):
+        for label, ordered in (("rating", False), ("level", True)):
+            fm = FMRegressor(groups=groups, labelCol=label, ordered=ordered, factorSize=3, maxIter=12, burnIn=2, seed=5)
+            model = fm.tables(users=people).watch(validation=test).fit(train)
+            assert rmse(model, test, label) == pytest.approx(model.summary.history[-1]["validation_rmse"], abs=2e-3)
+
+
+@pytest.fixture(scope="module")
+def moods(spark, ratings):
+    """The rows, each user's in moments of about three, with a mood of the moment in every rating of it."""
+    rng = np.random.default_rng(1)
+    train, test, people = ratings
+    frame = pd.concat([part.toPandas().assign(test=flag) for part, flag in ((train, False), (test, True))], ignore_index=True)
+    moment = rng.integers(0, np.maximum(frame.groupby("user_id")["rating"].transform("size") // 3, 1))
+    frame["timestamp"] = 10 * moment
+    names = frame["user_id"] + " " + pd.Series(moment).astype(str)
+    frame["rating"] += rng.normal(0, 1, names.nunique())[pd.factorize(names)[0]]
+    parts = [spark.createDataFrame(frame[frame["test"] == flag].drop(columns="test")).cache() for flag in (False, True)]
+    return *parts, people
+
+
+def test_weights_of_levels_without_factors(moods, tmp_path):
+    linear = ["user", "item", {"group": "user*moment", "factors": False}, "day"]
+    model = fitted(moods, groups=linear)
+    assert rmse(model, moods[1]) < 0.9 * rmse(fitted(moods, groups=["user", "item", "day"]), moods[1])
+    assert rmse(model, moods[1]) < 1.03 * rmse(fitted(moods, groups=["user", "item", "user*moment", "day"]), moods[1])
+    three, one = (fitted(moods, groups=linear, maxIter=3, burnIn=1, **blocks) for blocks in ({"userBlocks": 3, "itemBlocks": 2}, {}))
+    assert rmse(three, moods[1]) == pytest.approx(rmse(one, moods[1]), abs=1e-3)
+    model.write().save(str(tmp_path / "model"))
+    assert rmse(FMRegressorModel.load(str(tmp_path / "model")), moods[1]) == rmse(model, moods[1])
+    assert len(model.recommendForAllUsers(2).collect()) == 60
+    mode = fitted(moods, groups=linear, solver="als", regParam=2.0)
+    assert rmse(mode, moods[1]) < 1.1 * rmse(model, moods[1])
+
+
 def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
     """The loop runs in this process, and dies at iteration 7 of 12; what was written last is iteration 4."""
     from recspark.engine import sampling
@@ -247,6 +290,11 @@ def test_rankings_put_what_a_user_chose_first(spark):
         ({"solver": "sgd", "stepSize": 1e9}, RecsparkError, "the fit diverged at iteration"),
         ({"solver": "als"}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
         ({"solver": "als", "userBlocks": 2}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
+        (
+            {"solver": "sgd", "groups": ["user", "item", {"group": "day", "factors": False}]},
+            ConfigError,
+            "factors = false of group 'day' is not allowed here: it needs solver = 'mcmc' or 'als'",
+        ),
         ({"labelCol": "stars"}, RecsparkError, "column 'stars' is not in the data"),
         ({"labelCol": "rating", "ordered": True}, RecsparkError, "different values"),
     ],
