@@ -5,7 +5,8 @@
 `groups` races: ML-1M, random 90/10, user, item, day and both sets ("flipped"), Gibbs sampling; seconds an iteration, of myFM by the
 difference of fits of few and of many iterations, of recspark by the fit's own clock; RMSE of the mean over the longest fit's samples.
 `vectors` races:
-ML-100K u1, one-hot user and item in a column of sparse vectors; seconds of the shortest fit, warm session, whose test RMSE is 1.03 or less.
+ML-100K u1, one-hot user and item in a column of sparse vectors, cached from Parquet; seconds of the shortest fit, warm session, whose test
+RMSE is 1.03 or less.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -25,7 +27,7 @@ from als_contender import abba, slope, spark_session
 
 RMSE = 1.03
 #: fits before those that are timed: the JVM compiles what a job runs over the first few
-WARM_UPS = 5
+WARM_UPS = 10
 
 
 def read(name: str, member: str, separator: str) -> pd.DataFrame:
@@ -115,10 +117,13 @@ def vector_rows(spark):
     from pyspark.sql import functions as F
 
     one_hot = F.udf(lambda user, item: Vectors.sparse(943 + 1682, [user - 1, 942 + item], [1.0, 1.0]), VectorUDT(), useArrow=False)
-    parts = []
+    parts, folder = [], tempfile.mkdtemp()
     for part in ("u1.base", "u1.test"):
         frame = spark.createDataFrame(read("ml-100k", part, "\t"))
-        parts.append(frame.select(one_hot("user_id", "item_id").alias("features"), F.col("rating").cast("double").alias("label")).cache())
+        rows = frame.select(one_hot("user_id", "item_id").alias("features"), F.col("rating").cast("double").alias("label"))
+        # rows of a local table would travel with every task of every iteration
+        rows.write.parquet(f"{folder}/{part}")
+        parts.append(spark.read.parquet(f"{folder}/{part}").cache())
         parts[-1].count()
     return parts
 
@@ -156,10 +161,10 @@ def recspark_vectors(options: argparse.Namespace) -> dict[str, object]:
 def mllib_vectors(options: argparse.Namespace) -> dict[str, object]:
     from pyspark.ml.regression import FMRegressor
 
-    # step .3 and penalty .1 come to 1.03 first of the steps .03, .1, .3, 1 and penalties 0, .01, .1; tol=0: only maxIter stops it
+    # tol=0: only maxIter stops it
     return race_vectors(
         FMRegressor,
-        [5, 10, 20, 30, 50, 100, 200],
+        [5, 10, 20, 30, 40, 50, 60, 70, 80, 100, 200],
         {"factorSize": 8, "seed": 7, "stepSize": options.step, "regParam": options.reg, "tol": 0.0},
     )
 
@@ -178,8 +183,8 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--iterations", type=int, nargs=2, default=(5, 25), metavar=("FEW", "MANY"))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--step", type=float, default=0.3)
-    parser.add_argument("--reg", type=float, default=0.1)
+    parser.add_argument("--step", type=float, default=0.01, help="of mllib-vectors")
+    parser.add_argument("--reg", type=float, default=0.0, help="of mllib-vectors")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     print(json.dumps({"engine": options.engine, **ENGINES[options.engine](options)}))

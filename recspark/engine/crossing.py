@@ -5,7 +5,7 @@ take 2 s on two cores. Its own converter to Arrow, which ``DataFrame.toArrow`` u
 one a batch, go to Python as they are:
 
     on_partitions     as an RDD of messages; results are values, at once
-    in_one_task       the same with the messages of all partitions, which are shuffled as they are: 80,000 rows take .15 s, as rows .20
+    in_one_task       the same with the messages of all partitions; many are made in parallel and shuffled as they are, few by the one task
     map_partitions    as a column of messages, which ``mapInArrow`` only copies; the result is a DataFrame, lazy, for 0.1 s more
 
 On Spark Connect, which has no RDD, both are ``mapInArrow`` on the rows.
@@ -28,6 +28,9 @@ from pyspark.sql.types import StructType
 
 Batches = Iterator[pa.RecordBatch]
 
+#: bytes, as Spark estimates them, that one task makes into messages sooner than several tasks and a shuffle
+SMALL = 1 << 26
+
 
 def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any]:
     """Call a module-level `function` on every partition's batches, at once; its results, pickled, in the order of the partitions."""
@@ -42,7 +45,7 @@ def in_one_task(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
     if _is_remote(df):
         [result] = on_partitions(df.repartition(1), function)
     else:
-        [result] = _called(df, _messages(df).toJavaRDD().coalesce(1, True), function)
+        [result] = _called(df, _messages(df).toJavaRDD().coalesce(1, _bytes(df) > SMALL), function)
     return result
 
 
@@ -71,6 +74,11 @@ def _is_remote(df: DataFrame) -> bool:
 def _messages(df: DataFrame) -> JavaObject:
     """A Scala RDD of the Arrow batches of `df` as bytes, its partitions those of `df`."""
     return df._jdf.toArrowBatchRdd(df._jdf.queryExecution().executedPlan())
+
+
+def _bytes(df: DataFrame) -> int:
+    """Spark's estimate, which is exact for what it holds in memory and too high for a join."""
+    return int(df._jdf.queryExecution().optimizedPlan().stats().sizeInBytes())
 
 
 def _schema(df: DataFrame) -> pa.Schema:

@@ -64,8 +64,8 @@ def test_top_n_of_ml_100k(command, movielens, tmp_path, name):
 @pytest.mark.slow
 def test_a_factorization_machine_on_ml_100k_u1(command, movielens, tmp_path):
     summary = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", "evaluation.ranking=false")
-    # myFM: .8824
-    assert 0.872 < summary["rmse"] < 0.882
+    # myFM, which was not given the moments: .8824
+    assert 0.866 < summary["rmse"] < 0.875
 
 
 @pytest.mark.slow
