@@ -64,7 +64,9 @@ def fit_in_order(fit: RowFit, joined: Joined, labels: np.ndarray, weights: np.nd
     ):
         raise ValueError("a label, a weight or an entry of a vector is null or not finite, or a weight is negative; filter these rows")
     context = csr_matrix((joined.context.values, joined.context.columns, joined.context.indptr), (len(labels), len(reg)))
-    keys = labels, context @ np.random.default_rng(0).random(len(reg)), joined.items, joined.users, roles
+    # rows of one first column lie together, so its draw reads memory in order
+    first = np.append(joined.context.columns, 0)[joined.context.indptr[:-1]]
+    keys = labels, context @ np.random.default_rng(0).random(len(reg)), first, joined.items, joined.users, roles
     # a key that is the same everywhere sorts nothing, and costs as much as any
     order = np.lexsort([key for key in keys if (key != key[0]).any()] or [labels])
     return fit.run(some_rows(joined, order), labels[order], weights[order], roles[order], reg, report)
