@@ -49,7 +49,7 @@ WORKS = {
 RACES = {
     "mcmc": Race("Gibbs sampling, ML-1M 90/10, flipped features, rank 16, an iteration", "groups", "per_iteration", 3),
     "vectors": Race("one-hot vectors, ML-100K u1, rank 8, whole fit to RMSE 1.03; MLlib's step .01, penalty 0", "vectors", "to_rmse", 20),
-    "better": Race("the same to RMSE .93, which MLlib does not reach in 200 iterations: against all of these", "vectors", "to_better", 5, "longest"),
+    "better": Race("the same to RMSE .93, which MLlib's 200 iterations don't reach: against these", "vectors", "to_better", 5, "longest"),
     "longest": Race("the same, 200 iterations of each", "vectors", "longest", 1),
     "soonest": Race("to RMSE 1.03; MLlib's step .3, penalty .1", "soonest", "to_rmse", 20),
     "defaults": Race("to RMSE 1.03; MLlib's step and penalty where none are given", "defaults", "to_rmse", 20),
@@ -68,10 +68,10 @@ def run_work(work: Work, rounds: int) -> list[dict[str, object]]:
 def summary(race: Race, pairs: list[dict[str, object]]) -> dict[str, object]:
     peer = WORKS[race.work].peer
     ratios = [pair[peer][race.of(peer)] / pair["recspark"][race.measure] for pair in pairs]
-    middle = {
-        engine: {name: statistics.median(pair[engine][key] for pair in pairs) for name, key in (("seconds", race.of(engine)), ("rmse", "rmse"))}
-        for engine in pairs[0]
-    }
+    middle = {}
+    for engine in pairs[0]:
+        seconds, rmse = ([pair[engine][key] for pair in pairs] for key in (race.of(engine), "rmse"))
+        middle[engine] = {"seconds": statistics.median(seconds), "rmse": statistics.median(rmse)}
     facts = {"text": race.text, "peer": peer, "target": race.target, "date": time.strftime("%Y-%m-%d")}
     return facts | {"median": middle, "ratio": statistics.median(ratios), "ratios": ratios, "pairs": pairs}
 

@@ -204,8 +204,8 @@ def _cross(name: str) -> Group:
     first, second = (rf"regexp_replace(string({part.expression}), r'([*\\])', r'\\$1')" for part in parts)
     needs = tuple(dict.fromkeys(column for part in parts for column in part.needs))
     past = next((part for part in parts if part.key), None)
-    history = {"key": past.key, "scope": past.scope} if past else {}
-    return Group(name, side, f"concat({first}, '*', {second})", needs=needs, **history)
+    key, scope = (past.key, past.scope) if past else (None, None)
+    return Group(name, side, f"concat({first}, '*', {second})", needs=needs, key=key, scope=scope)
 
 
 def _configured(group: Group, options: GroupEntry) -> Group:

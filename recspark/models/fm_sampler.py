@@ -180,8 +180,8 @@ class FMSampler:
         return {"offset": float(offset), "alpha": float(alpha), "cuts": []}, metrics
 
     def export(self, side: str, samples: list[State]) -> State:
-        """``features``, of a side with vectors: those of all samples one after the other, over the root of their number, so that a product is
-        a mean of products; ``bias`` the mean of the samples; ``biases`` of each."""
+        """``features``, of a side with vectors: those of all samples one after the other, over the root of their number, so that a product
+        is a mean of products; ``bias`` the mean of the samples; ``biases`` of each."""
         biases = np.stack([sample["bias"] for sample in samples], axis=1)
         columns = {"bias": biases.mean(axis=1), "biases": np.ascontiguousarray(biases)}
         if side in self.linear:
