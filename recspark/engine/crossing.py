@@ -45,7 +45,10 @@ def in_one_task(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
     if _is_remote(df):
         [result] = on_partitions(df.repartition(1), function)
     else:
-        [result] = _called(df, _messages(df).toJavaRDD().coalesce(1, _bytes(df) > SMALL), function)
+        messages = _messages(df).toJavaRDD()
+        # of no partitions only a shuffle makes one
+        shuffled = messages.getNumPartitions() == 0 or _bytes(df) > SMALL
+        [result] = _called(df, messages.coalesce(1, shuffled), function)
     return result
 
 

@@ -3,6 +3,7 @@ import pyarrow.compute as pc
 import pytest
 from chispa import assert_df_equality
 
+from recspark.engine import crossing
 from recspark.engine.crossing import in_one_task, map_partitions, on_partitions
 
 
@@ -73,7 +74,9 @@ def test_behind_a_shuffle(spark):
     assert sum(on_partitions(df, count)) == 1000
 
 
-def test_the_rows_of_all_partitions_meet_in_one_task(df, types):
+@pytest.mark.parametrize("small", [0, crossing.SMALL], ids=["shuffled", "by one task"])
+def test_the_rows_of_all_partitions_meet_in_one_task(df, types, small, monkeypatch):
+    monkeypatch.setattr(crossing, "SMALL", small)
     fast, public = (sorted(in_one_task(each, rows_of), key=lambda row: row["id"]) for each in (df, Connected(df)))
     assert fast == public == [row.asDict() for row in df.collect()]
 
