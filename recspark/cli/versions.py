@@ -75,6 +75,8 @@ def keep_updated(lake: Lake, name: str) -> str | None:
 def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
     """models/NAME as an MLflow model, which answers pairs of ids as they are in `rows`; where nothing serves the model, a line says so."""
     folder = job.lake.path(f"models/{name}")
+    if not run.keeps_models:
+        return
     if scorer := load_model(folder).served_by:
         run.model(scorer, folder, rows.select("user_id", "item_id").limit(3).toPandas())
     else:

@@ -36,6 +36,11 @@ class Run:
         self._tracker = tracker
         self.id = run_id
 
+    @property
+    def keeps_models(self) -> bool:
+        """Whether `model` does anything: its example need not be made where not."""
+        return self._tracker.active and self._tracker.options.logModel
+
     def child(
         self, name: str, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
     ) -> AbstractContextManager[Run]:
@@ -107,7 +112,7 @@ class Run:
         code_paths
             files and packages logged beside the model; the package recspark where not given
         """
-        if not (self._tracker.active and self._tracker.options.logModel):
+        if not self.keeps_models:
             return
         with tempfile.TemporaryDirectory() as scratch:
             try:
