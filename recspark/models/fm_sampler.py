@@ -61,9 +61,15 @@ class FMSampler:
         return {"offset": 0.0 if self.ordered else relations.mean, "alpha": 1.0, "cuts": cuts}
 
     def start(self, side: str, first: int, n: int) -> State:
-        """Normal vectors, a function of (seed, side, position), and no biases."""
-        factors = normal_rows(self.seed, _number(side), first, n, self._rank(side)) * np.float32(self.stdev)
-        return {"factors": self._padded(side, factors), "bias": np.zeros(n, np.float32)}
+        """Normal vectors, a function of (seed, side, position), and no biases.
+
+        On a side of biases alone these are standard normal: the spread of a side adapts to data slowly where it has many entities with
+        few rows each, faster from above.
+        """
+        if side in self.linear:
+            return {"factors": np.empty((n, 0), np.float32), "bias": normal_rows(self.seed, _number(side), first, n, 1)[:, 0].copy()}
+        factors = normal_rows(self.seed, _number(side), first, n, self.rank) * np.float32(self.stdev)
+        return {"factors": padded_rows(factors), "bias": np.zeros(n, np.float32)}
 
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
         """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of features.
@@ -81,7 +87,7 @@ class FMSampler:
             columns = len(csc["indptr"]) - 1
             vectors = np.array(before[f"factors-{group}"]) if before else padded_rows(np.zeros((columns, self.rank), np.float32))
             weights = np.array(before[f"bias-{group}"]) if before else np.zeros(columns, np.float32)
-            group_precision = self._group_precision(draw, columns, vectors, weights)
+            group_precision = self._precision(draw, columns, vectors, weights)
             key = self._keys(iteration, side, 10 + number)[0]
             around, own_precision = _split(precision), _split(group_precision)
             gibbs.draw_features(
@@ -98,18 +104,19 @@ class FMSampler:
         if not self.noise:
             return factors, bias, center, np.full(rank + 1, self.reg)
         rows = np.concatenate([factors[:, :rank], bias[:, None]], axis=1).astype(np.float64)
-        precision = _precision(draw, (2 + n) / 2, np.square(rows).sum(axis=0), center**2)
+        precision = draw.gamma((2 + n) / 2, 2 / (1 + np.square(rows).sum(axis=0) + center**2))
         rows += center
         center = rows.sum(axis=0) / (n + 1) + draw.standard_normal(rank + 1) / np.sqrt((n + 1) * precision)
         rows -= center
-        return self._padded(side, rows[:, :rank].astype(np.float32)), rows[:, rank].astype(np.float32), center, precision
+        vectors = rows[:, :rank].astype(np.float32)
+        return vectors if side in self.linear else padded_rows(vectors), rows[:, rank].astype(np.float32), center, precision
 
-    def _group_precision(self, draw: np.random.Generator, n: int, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _precision(self, draw: np.random.Generator, n: int, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """A new precision of a group's vectors around 0."""
         if not self.noise:
             return np.full(self.rank + 1, self.feature_reg)
         squares = np.append(np.square(vectors[:, : self.rank], dtype=np.float64).sum(axis=0), np.square(weights, dtype=np.float64).sum())
-        return _precision(draw, (1 + n) / 2, squares)
+        return draw.gamma((1 + n) / 2, 2 / (1 + squares))
 
     def draw_block(
         self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
@@ -193,9 +200,6 @@ class FMSampler:
     def _rank(self, side: str) -> int:
         return 0 if side in self.linear else self.rank
 
-    def _padded(self, side: str, factors: np.ndarray) -> np.ndarray:
-        return factors if side in self.linear else padded_rows(factors)
-
     def _keys(self, iteration: int, side: str, purpose: int) -> np.ndarray:
         return np.random.SeedSequence((self.seed, iteration, _number(side), purpose)).generate_state(2, np.uint64)
 
@@ -227,15 +231,6 @@ def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float])
             if np.log(draw.random()) < then - now:
                 at, now = tried, then
     return placed(at).tolist()
-
-
-def _precision(draw: np.random.Generator, shape: float, squares: np.ndarray, more: np.ndarray | float = 0.0) -> np.ndarray:
-    """A precision of each column, from the sum of squares of its values.
-
-    1 where all values are 0, as they are at the start, which says nothing of their spread: what many such values would ask for holds them
-    at 0 for as many iterations.
-    """
-    return np.where(squares > 0, draw.gamma(shape, 2 / (1 + squares + more)), 1.0)
 
 
 def _number(side: str) -> int:
