@@ -34,6 +34,16 @@ def test_pairs_of_a_row_are_the_polynomial_kernel(example):
     np.testing.assert_allclose((wide @ wide.T).toarray(), (dense @ dense.T + 1) ** 2 - 1, atol=1e-12)
 
 
+def test_moods_show_in_the_errors_of_their_moments(example):
+    moments = example("moments")
+    rows = pd.DataFrame({"user_id": [1, 1, 1, 2, 2], "timestamp": [0, 5, 100, 0, 0], "error": [1.0, 2.0, -1.0, 1.0, -1.0]})
+    found = dict(zip(moments.ENDS, moments.correlations(rows), strict=True))
+    assert found["< 1 s"] == (1, -1.0)  # user 2's two
+    assert found["1 to 10 s"] == (1, 2 / 2.5)
+    assert found["1 to 5 min"] == (2, (-1 - 2) / (1 + 2.5))
+    assert [pairs for pairs, _ in found.values()] == [1, 1, 0, 2, 0, 0, 0]
+
+
 def test_pairs_that_training_lacks_have_no_column(example):
     svm_table = example("svm_table")
     train, test = csr_matrix(np.eye(4)[[0, 1]] + np.eye(4)[[2, 2]]), csr_matrix(np.eye(4)[[0, 0]] + np.eye(4)[[2, 3]])
