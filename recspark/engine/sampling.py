@@ -268,8 +268,8 @@ def _watch(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tupl
 def _table(plan: SamplingPlan, store: Store, entry: str, iteration: int, newest: int) -> State:
     """The states of the entities that a block needs, each side's none last; sides from number `newest` on are those of this iteration.
 
-    None of a side is nothing where rows that train have none of it, else what a new entity is: the average. An array without columns, of
-    sides that come last, is left out.
+    None of a side is nothing where rows that train have none of it, else, for rows that are watched, what a new entity is: the average. An
+    array without columns, of sides that come last, is left out.
     """
     needed = store.load(f"{entry}/needed")["needed"]
     pieces, first = [], 0
@@ -281,18 +281,21 @@ def _table(plan: SamplingPlan, store: Store, entry: str, iteration: int, newest:
             whole = hi - lo == n
             pieces.append(state if whole else {key: value[needed[lo:hi] - first] for key, value in state.items()})
             first += n
-        pieces.append(_none(states, plan.relations.absent[side]))
+        # watched rows alone, which are scored by newest states, may have none where no row that trains has
+        pieces.append(_average(states) if newest == 0 and not plan.relations.absent[side] else _nothing(states))
         first += 1
     held = {key: [piece[key] for piece in pieces if piece[key].shape[1:] != (0,)] for key in pieces[0]}
     return {key: np.concatenate(arrays) for key, arrays in held.items()}
 
 
-def _none(states: list[State], absent: bool) -> State:
-    """The state, one row, of none of a side."""
-    n = sum(len(next(iter(state.values()))) for state in states)
-    times = 0 if absent else 1 / max(n, 1)
+def _nothing(states: list[State]) -> State:
+    return {key: np.zeros((1, *value.shape[1:]), value.dtype) for key, value in states[0].items()}
+
+
+def _average(states: list[State]) -> State:
+    """One row: the mean over a side's entities."""
     return {
-        key: (times * sum(state[key].sum(axis=0, keepdims=True, dtype=np.float64) for state in states)).astype(value.dtype)
+        key: np.concatenate([state[key] for state in states]).mean(axis=0, keepdims=True, dtype=np.float64).astype(value.dtype)
         for key, value in states[0].items()
     }
 
