@@ -109,7 +109,8 @@ def _draw(random: np.random.Generator, resamples: int, table: np.ndarray) -> np.
     users = len(table)
     drawn = random.integers(0, users, (resamples, users)) + np.arange(resamples)[:, None] * users
     counts = np.bincount(drawn.reshape(-1), minlength=resamples * users).reshape(resamples, users)
-    return counts @ table
+    # not by BLAS, whose order of additions, and so the last bit, depends on how many draws come at once
+    return np.einsum("du,uc->dc", counts, table)
 
 
 def _metric(sums: np.ndarray, root: bool) -> np.ndarray:
