@@ -50,7 +50,7 @@ RACES = {
     "mcmc": Race("Gibbs sampling, ML-1M 90/10, flipped features, rank 16, an iteration", "groups", "per_iteration", 3),
     "vectors": Race("one-hot vectors, ML-100K u1, rank 8, whole fit to RMSE 1.03; MLlib's step .01, penalty 0", "vectors", "to_rmse", 20),
     "better": Race("the same to RMSE .93, which MLlib's 200 iterations don't reach: against these", "vectors", "to_better", 5, "longest"),
-    "longest": Race("the same, 200 iterations of each", "vectors", "longest", 1),
+    "longest": Race("the same, 200 iterations of each", "vectors", "longest", 5),
     "soonest": Race("to RMSE 1.03; MLlib's step .3, penalty .1", "soonest", "to_rmse", 20),
     "defaults": Race("to RMSE 1.03; MLlib's step and penalty where none are given", "defaults", "to_rmse", 20),
 }
