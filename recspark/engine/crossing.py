@@ -5,10 +5,11 @@ take 2 s on two cores. Its own converter to Arrow, which ``DataFrame.toArrow`` u
 one a batch, go to Python as they are:
 
     on_partitions     as an RDD of messages; results are values, at once
-    in_one_task       the same with the messages of all partitions; many are made in parallel and shuffled as they are, few by the one task
+    in_one_process    the same with the messages of all partitions: few come to this process, many are shuffled as they are to one task
     map_partitions    as a column of messages, which ``mapInArrow`` only copies; the result is a DataFrame, lazy, for 0.1 s more
 
-On Spark Connect, which has no RDD, both are ``mapInArrow`` on the rows.
+On Spark Connect, which has no RDD, they are ``mapInArrow`` on the rows. A `RecsparkError` of a function that ran elsewhere is raised here as
+it was there, and not tried again.
 """
 
 from __future__ import annotations
@@ -26,29 +27,30 @@ from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
+from recspark.errors import RecsparkError
+
 Batches = Iterator[pa.RecordBatch]
 
-#: bytes, as Spark estimates them, that one task makes into messages sooner than several tasks and a shuffle
-SMALL = 1 << 26
+#: bytes, as Spark estimates them, that are here sooner than a shuffle and a task of Python begin (0.1 s)
+SMALL = 1 << 24
 
 
 def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any]:
     """Call a module-level `function` on every partition's batches, at once; its results, pickled, in the order of the partitions."""
     if _is_remote(df):
         rows = df.mapInArrow(partial(_pickled, function), "result binary").collect()
-        return [pickle.loads(row.result) for row in rows]
+        return _raised([pickle.loads(row.result) for row in rows])
     return _called(df, _messages(df).toJavaRDD(), function)
 
 
-def in_one_task(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
-    """Call a module-level `function` on the batches of all partitions, in any order, at once; its result, pickled."""
+def in_one_process(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
+    """Call a module-level `function` on the batches of all partitions, in any order, at once; its result."""
     if _is_remote(df):
         [result] = on_partitions(df.repartition(1), function)
+    elif _bytes(df) <= SMALL:
+        result = function(iter(df.toArrow().to_batches()))
     else:
-        messages = _messages(df).toJavaRDD()
-        # of no partitions only a shuffle makes one
-        shuffled = messages.getNumPartitions() == 0 or _bytes(df) > SMALL
-        [result] = _called(df, messages.coalesce(1, shuffled), function)
+        [result] = _called(df, _messages(df).toJavaRDD().coalesce(1, True), function)
     return result
 
 
@@ -67,7 +69,22 @@ def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema
 
 def _called(df: DataFrame, messages: JavaObject, function: Callable[[Batches], Any]) -> list[Any]:
     rdd = RDD(messages, df.sparkSession.sparkContext, NoOpSerializer())
-    return rdd.mapPartitions(partial(_on_messages, function, _schema(df))).collect()
+    return _raised(rdd.mapPartitions(partial(_on_messages, function, _schema(df))).collect())
+
+
+def _raised(results: list[Any]) -> list[Any]:
+    for result in results:
+        if isinstance(result, RecsparkError):
+            raise result
+    return results
+
+
+def _caught(function: Callable[[Batches], Any], batches: Batches) -> Any:
+    """Worker: the result, or the error of a user's as one: Spark would try the task again, and show a traceback."""
+    try:
+        return function(batches)
+    except RecsparkError as error:
+        return error
 
 
 def _is_remote(df: DataFrame) -> bool:
@@ -95,7 +112,7 @@ def _read(messages: Iterable[Any], schema: pa.Schema) -> Batches:
 
 
 def _on_messages(function: Callable[[Batches], Any], schema: pa.Schema, messages: Iterator[bytes]) -> Iterator[Any]:
-    yield function(_read(messages, schema))
+    yield _caught(function, _read(messages, schema))
 
 
 def _on_column(function: Callable[[Batches], Batches], schema: pa.Schema, batches: Batches) -> Batches:
@@ -103,4 +120,4 @@ def _on_column(function: Callable[[Batches], Batches], schema: pa.Schema, batche
 
 
 def _pickled(function: Callable[[Batches], Any], batches: Batches) -> Batches:
-    yield pa.RecordBatch.from_pydict({"result": [pickle.dumps(function(batches))]})
+    yield pa.RecordBatch.from_pydict({"result": [pickle.dumps(_caught(function, batches))]})

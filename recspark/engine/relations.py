@@ -22,7 +22,7 @@ from numba import njit
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
 
-from recspark.engine.crossing import in_one_task, on_partitions
+from recspark.engine.crossing import in_one_process, on_partitions
 from recspark.engine.encode import ROLES
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
@@ -75,7 +75,7 @@ def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, in
 
     One task holds the whole side: 8 bytes an entry of its features.
     """
-    size = in_one_task(df, partial(_write_side, store.root, name, groups))
+    size = in_one_process(df, partial(_write_side, store.root, name, groups))
     return Side(name, size, True)
 
 

@@ -1,4 +1,4 @@
-"""Factorization machines on sparse rows, one column after the other: libFM's mcmc and als, in one task."""
+"""Factorization machines on sparse rows, one column after the other: libFM's mcmc and als, in one process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from recspark.errors import RecsparkError
 from recspark.kernels import fm
 from recspark.kernels.anova import Joined
 from recspark.models.fm_rows import Report, matrix
@@ -35,7 +36,7 @@ class GibbsFit:
         """As `SGDFit.run`; watched rows are left out."""
         train, columns = np.flatnonzero(roles == 0), len(reg)
         x, labels, weights = matrix(joined, columns)[train], labels[train], weights[train]
-        n = len(train)
+        n, total = len(train), weights.sum()
         draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
         csc, csr = (by_column.indptr, by_column.indices, by_column.data), (x.indptr, x.indices, x.data)
         # a number, not an array of one: numba would add to it in place
@@ -52,10 +53,9 @@ class GibbsFit:
             if self.link != "identity":
                 fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), errors)
             elif noise:
-                alpha = draw.gamma((1 + n) / 2, 2 / (1 + weights @ errors**2))  # type: ignore[assignment]
+                alpha = draw.gamma((1 + n) / 2, 2 / (1 + _sum(weights, errors, errors)))  # type: ignore[assignment]
             if self.intercept:
-                width = alpha * weights.sum()
-                change = weights @ errors / weights.sum() + noise * draw.standard_normal() / np.sqrt(width)
+                change = _sum(weights, errors) / total + noise * draw.standard_normal() / np.sqrt(alpha * total)
                 state["w0"] = state["w0"] + change
                 errors -= change
             if self.linear:
@@ -64,10 +64,10 @@ class GibbsFit:
             for factor in state["v"]:
                 prior = self._prior(draw, factor, noise)
                 fm.draw_factor(*csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns))
-            objective, seconds = float(weights @ errors**2 / weights.sum()), time.perf_counter() - started
+            objective, seconds = float(_sum(weights, errors, errors) / total), time.perf_counter() - started
             history.append({"iteration": iteration, "objective": objective, "seconds": seconds, "ratings_per_second": n / seconds})
             if not np.isfinite(objective):
-                raise FloatingPointError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
+                raise RecsparkError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
             last = report(history[-1]) or iteration == self.iterations
             if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (last and not kept):
                 kept.append({"w0": np.array(state["w0"]), "w": state["w"].copy(), "v": state["v"].T[None].copy(), "alpha": np.array(alpha)})
@@ -88,3 +88,8 @@ class GibbsFit:
         n, mean = len(values), values.mean()
         precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
         return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
+
+
+def _sum(*factors: np.ndarray) -> float:
+    """The sum of products of rows; a dot product of BLAS would add in an order that depends on its threads."""
+    return float(np.einsum(",".join("i" * len(factors)) + "->", *factors))

@@ -1,4 +1,4 @@
-"""Factorization machines of feature groups in one task: rows join the sparse rows of a user, an item and their own context.
+"""Factorization machines of feature groups in one process: rows join the sparse rows of a user, an item and their own context.
 
 For what entities (`recspark.models.fm_entities`) can't do: stochastic gradients, orders above 2, contexts with more than one entry or with
 numbers.
@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 
-from recspark.engine.crossing import in_one_task
+from recspark.engine.crossing import in_one_process
 from recspark.engine.encode import ROLES
 from recspark.engine.loop import as_arrow
 from recspark.engine.relations import write_ids
@@ -30,7 +30,7 @@ from recspark.features.groups import IDS
 from recspark.features.layout import Layout
 from recspark.kernels import anova
 from recspark.kernels.anova import Joined, Sparse
-from recspark.models.fm_rows import RowFit, fit_in_order, parameters_of, reporter
+from recspark.models.fm_rows import RowFit, all_rows, fit_in_order, parameters_of, reporter
 
 #: names of the entity sides in the engine and in a model, by their names in a layout
 TABLES = {"user": "users", "item": "items"}
@@ -38,7 +38,7 @@ TABLES = {"user": "users", "item": "items"}
 
 @dataclass(frozen=True)
 class JoinedPlan:
-    """What the task needs: the folder of the model, the layout, the fit, the penalty of each group (others: `reg`), whether the labels are
+    """What the fit needs: the folder of the model, the layout, the fit, the penalty of each group (others: `reg`), whether the labels are
     levels 0 and 1.
 
     With `as_entities` the model is written as vectors of entities, which make lists; else as the parameters themselves.
@@ -94,10 +94,8 @@ def fit_joined(
     rows = _rows(features, train, label, weight, 0)
     for role, df in watched.items():
         rows = rows.unionAll(_rows(features, df, label, weight, ROLES.index(role)))
-    found = in_one_task(rows, partial(_fit_rows, plan))
+    found = in_one_process(rows, partial(_fit_rows, plan))
     store.delete("features")
-    if isinstance(found, str):
-        raise RecsparkError(found)
     return found
 
 
@@ -117,22 +115,12 @@ def require_columns(dataset: DataFrame, *names: str | None) -> None:
             raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(dataset.columns)}")
 
 
-def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> Any:
-    """Worker: the fit; an error as its message, which the driver raises."""
-    held = list(batches)
-    if not held:
-        return "there is nothing to train on: the data has no rows"
-    table, store = pa.Table.from_batches(held).combine_chunks(), Store(plan.folder)
+def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, Any]:
+    table, store = all_rows(batches), Store(plan.folder)
     sides = {side: load_side(store, plan.layout, side) for side in IDS}
     joined = join(sides, plan.layout, *(table[key].to_pandas() for key in IDS.values()), table["columns"], table["values"])
     labels, weights, roles = (table[name].to_numpy() for name in ("label", "weight", "role"))
-    other = labels[np.isfinite(labels) & ~np.isin(labels, (0, 1))]
-    if plan.binary and len(other):
-        return f"the column of labels has {other[0]:g}: FMClassifier takes 0 and 1"
-    try:
-        found, history = fit_in_order(plan.fit, joined, labels, weights, roles, plan.penalties(), reporter(plan.folder))
-    except (ValueError, FloatingPointError) as error:
-        return str(error)
+    found, history = fit_in_order(plan.fit, joined, labels, weights, roles, plan.penalties(), reporter(plan.folder))
     if plan.as_entities:
         _write_entities(plan, sides, joined, found, roles == 0)
     else:
@@ -169,10 +157,7 @@ def join(sides: dict[str, tuple[pd.Index, Sparse]], layout: Layout, users: Any, 
     for column, (ids, _) in zip((users, items), sides.values(), strict=True):
         found = ids.get_indexer(pd.Index(column))
         places.append(np.where(found < 0, len(ids), found).astype(np.int32))
-    lists = columns.combine_chunks()
-    lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
-    numbers = values.combine_chunks()
-    numbers = numbers.chunk(0) if isinstance(numbers, pa.ChunkedArray) else numbers
+    lists, numbers = columns.combine_chunks(), values.combine_chunks()
     indptr = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]).astype(np.int64)
     context = Sparse(
         indptr, (lists.flatten().to_numpy() + layout.starts["context"]).astype(np.int32), numbers.flatten().to_numpy().astype(np.float64)

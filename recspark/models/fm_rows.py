@@ -1,16 +1,18 @@
-"""Rows of a factorization machine as arrays: what fits in one task learn from, and what they leave."""
+"""Rows of a factorization machine as arrays: what fits in one process learn from, and what they leave."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import csr_matrix
 from scipy.special import expit, ndtr
 
 from recspark.engine.loop import STOP
 from recspark.engine.storage import Store
+from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.kernels.anova import Joined, Parameters
 
@@ -45,31 +47,46 @@ def reporter(root: str) -> Report:
     return report
 
 
+def all_rows(batches: Iterator[pa.RecordBatch]) -> pa.Table:
+    """The rows of all batches, each column in one piece. Raises RecsparkError where there are none."""
+    held = list(batches)
+    if not held:
+        raise RecsparkError("there is nothing to train on: the data has no rows")
+    return pa.Table.from_batches(held).combine_chunks()
+
+
 def fit_in_order(fit: RowFit, joined: Joined, labels: np.ndarray, weights: np.ndarray, roles: np.ndarray, reg: np.ndarray, report: Report):
     """`fit.run` on rows in an order of their own: not that of the data.
 
     Raises
     ------
-    ValueError
-        Where no row trains, or a label or weight of one is not finite, or a weight negative.
+    RecsparkError
+        Where no row trains, or a label or weight of one is not finite, or a weight negative, or a label is none of two where it must be.
     """
     if not (roles == 0).any():
-        raise ValueError("there is nothing to train on: the data has no rows")
-    entries = (joined.user, joined.item, joined.context)
-    if not (
-        all(np.isfinite(side.values).all() for side in entries)
-        and np.isfinite(labels).all()
-        and np.isfinite(weights).all()
-        and (weights >= 0).all()
-    ):
-        raise ValueError("a label, a weight or an entry of a vector is null or not finite, or a weight is negative; filter these rows")
-    context = csr_matrix((joined.context.values, joined.context.columns, joined.context.indptr), (len(labels), len(reg)))
-    # rows of one first column lie together, so its draw reads memory in order
-    first = np.append(joined.context.columns, 0)[joined.context.indptr[:-1]]
-    keys = labels, context @ np.random.default_rng(0).random(len(reg)), first, joined.items, joined.users, roles
-    # a key that is the same everywhere sorts nothing, and costs as much as any
-    order = np.lexsort([key for key in keys if (key != key[0]).any()] or [labels])
+        raise RecsparkError("there is nothing to train on: the data has no rows")
+    numbers = (joined.user.values, joined.item.values, joined.context.values, labels, weights)
+    if not (all(np.isfinite(each).all() for each in numbers) and weights.min() >= 0):
+        raise RecsparkError("a label, a weight or an entry of a vector is null or not finite, or a weight is negative; filter these rows")
+    if fit.link != "identity" and (other := labels[(labels != 0) & (labels != 1)]).size:
+        raise RecsparkError(f"the column of labels has {other[0]:g}: FMClassifier takes 0 and 1")
+    order = _order(joined, labels, weights, roles, len(reg))
     return fit.run(some_rows(joined, order), labels[order], weights[order], roles[order], reg, report)
+
+
+def _order(joined: Joined, labels: np.ndarray, weights: np.ndarray, roles: np.ndarray, columns: int) -> np.ndarray:
+    """Rows by role, user, item and first column of their context, so that what lies together is used together; of these by what they
+    hold, as a random number tells."""
+    draw = np.random.default_rng(0)
+    context = csr_matrix((joined.context.values, joined.context.columns, joined.context.indptr), (len(labels), columns))
+    held = context @ draw.random(columns) + draw.random() * labels + draw.random() * weights
+    first = np.append(joined.context.columns, 0)[joined.context.indptr[:-1]]
+    # numbers of 16 bits are sorted by counting, and a key that is the same everywhere sorts nothing, but costs as much as any
+    keys = [key.astype(np.min_scalar_type(key.max())) for key in (first, joined.items, joined.users, roles) if (key != key[0]).any()]
+    order = np.argsort(held)
+    for key in keys:
+        order = order[np.argsort(key[order], kind="stable")]
+    return order
 
 
 def matrix(joined: Joined, columns: int) -> csr_matrix:

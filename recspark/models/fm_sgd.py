@@ -1,4 +1,4 @@
-"""Factorization machines by stochastic gradients: epochs over joined rows in one task, a curve, and the best epoch's parameters."""
+"""Factorization machines by stochastic gradients: epochs over joined rows in one process, a curve, and the best epoch's parameters."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from recspark.engine.encode import ROLES
 from recspark.engine.loop import best_iteration, should_stop
+from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.kernels.anova import LOSSES, OPTIMIZERS, Joined, Parameters, Rule
 from recspark.models.fm_rows import LINKS, Report, scores, some_rows
@@ -51,7 +52,7 @@ class SGDFit:
 
         Raises
         ------
-        FloatingPointError
+        RecsparkError
             Where the loss of an epoch is no number, or more than `WORST` times that of the prediction 0.
         """
         draw, train = np.random.default_rng(self.seed), np.flatnonzero(roles == 0)
@@ -73,7 +74,7 @@ class SGDFit:
             else:
                 loss, total = anova.descend(order, joined, labels, weights, reg, rule, parameters, *moments, steps), weights[train].sum()
             if not loss <= worst * total:
-                raise FloatingPointError(f"the fit diverged at iteration {iteration} with stepSize = {self.rate:g}: lower it")
+                raise RecsparkError(f"the fit diverged at iteration {iteration} with stepSize = {self.rate:g}: lower it")
             row = {"iteration": iteration, **self._metrics(loss / max(total, 1e-300), watched, parameters)}
             seconds = time.perf_counter() - started
             history.append(row | {"seconds": seconds, "ratings_per_second": len(train) / seconds})

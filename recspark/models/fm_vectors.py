@@ -1,4 +1,4 @@
-"""Factorization machines on a column of vectors, as Spark's own: the rows go to one task, which fits with all its cores' memory at hand."""
+"""Factorization machines on a column of vectors, as Spark's own: the rows go to one process, which fits with all its memory at hand."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
 from recspark.data.folder import Folder
-from recspark.engine.crossing import in_one_task
+from recspark.engine.crossing import in_one_process
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.models.factor_model import Summary
-from recspark.models.fm_rows import LINKS, RowFit, fit_in_order, parameters_of, reporter, scores
+from recspark.models.fm_rows import LINKS, RowFit, all_rows, fit_in_order, parameters_of, reporter, scores
 from recspark.models.saving import Saved
 
 
@@ -50,46 +50,30 @@ def fit_vectors(rows: DataFrame, folder: str, fit: RowFit, reg: float) -> list[d
     RecsparkError
         Where there are no rows, vectors differ in size, or a label, weight or entry is not finite.
     """
-    found = in_one_task(rows, partial(_fit_rows, folder, fit, reg))
-    if isinstance(found, str):
-        raise RecsparkError(found)
-    return found
+    return in_one_process(rows, partial(_fit_rows, folder, fit, reg))
 
 
-def _fit_rows(folder: str, fit: RowFit, reg: float, batches: Iterator[pa.RecordBatch]) -> Any:
-    """Worker: the fit; an error as its message, which the driver raises."""
-    held = list(batches)
-    if not held:
-        return "there is nothing to train on: the data has no rows"
-    table = pa.Table.from_batches(held)
-    try:
-        x = sparse_matrix(table)
-        labels, weights = (table[name].to_numpy().astype(np.float64) for name in ("label", "weight"))
-        other = labels[np.isfinite(labels) & ~np.isin(labels, (0, 1))]
-        if fit.link != "identity" and len(other):
-            return f"the column of labels has {other[0]:g}: FMClassifier takes 0 and 1"
-        scale = column_scale(x)
-        joined = anova.vectors(x.indptr, x.indices, x.data * scale[x.indices])
-        roles = np.zeros(len(labels), np.int8)
-        found, history = fit_in_order(fit, joined, labels, weights, roles, np.full(x.shape[1], reg), reporter(folder))
-    except (ValueError, FloatingPointError) as error:
-        return str(error)
+def _fit_rows(folder: str, fit: RowFit, reg: float, batches: Iterator[pa.RecordBatch]) -> list[dict[str, float]]:
+    table = all_rows(batches)
+    x = sparse_matrix(table)
+    labels, weights = (table[name].to_numpy() for name in ("label", "weight"))
+    scale = column_scale(x)
+    joined = anova.vectors(x.indptr, x.indices, x.data * scale[x.indices])
+    roles = np.zeros(len(labels), np.int8)
+    found, history = fit_in_order(fit, joined, labels, weights, roles, np.full(x.shape[1], reg), reporter(folder))
     Store(folder).save("parameters", **found, scale=scale)
     return history
 
 
 def sparse_matrix(table: pa.Table) -> csr_matrix:
-    """Rows (size, indices, elements) of one size as a matrix; ValueError where sizes differ."""
+    """Rows (size, indices, elements) of one size as a matrix; RecsparkError where sizes differ."""
     sizes = table["size"].to_pandas()
-    lists = table["elements"].combine_chunks()
-    lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+    lists, indices = (table[name].combine_chunks() for name in ("elements", "indices"))
     lengths, values = lists.value_lengths().to_numpy(), lists.flatten().to_numpy()
-    indices = table["indices"].combine_chunks()
-    indices = indices.chunk(0) if isinstance(indices, pa.ChunkedArray) else indices
     dense = np.repeat(indices.is_null().to_numpy(zero_copy_only=False), lengths)
     width = int(sizes.max()) if sizes.notna().any() else int(lengths.max())
     if (sizes.dropna() != width).any() or (lengths[sizes.isna().to_numpy()] != width).any():
-        raise ValueError(f"vectors of different sizes: one has {width} columns, another has not")
+        raise RecsparkError(f"vectors of different sizes: one has {width} columns, another has not")
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     columns = np.empty(len(values), np.int32)
     columns[~dense] = indices.flatten().to_numpy()

@@ -4,7 +4,8 @@ import pytest
 from chispa import assert_df_equality
 
 from recspark.engine import crossing
-from recspark.engine.crossing import in_one_task, map_partitions, on_partitions
+from recspark.engine.crossing import in_one_process, map_partitions, on_partitions
+from recspark.errors import DataRejected
 
 
 class Connected:
@@ -21,6 +22,10 @@ def rows_of(batches):
 
 def count(batches):
     return sum(batch.num_rows for batch in batches)
+
+
+def rejected(batches):
+    raise DataRejected("row 3 is bad")
 
 
 def doubled(batches):
@@ -74,12 +79,23 @@ def test_behind_a_shuffle(spark):
     assert sum(on_partitions(df, count)) == 1000
 
 
-@pytest.mark.parametrize("small", [0, crossing.SMALL], ids=["shuffled", "by one task"])
-def test_the_rows_of_all_partitions_meet_in_one_task(df, types, small, monkeypatch):
+@pytest.mark.parametrize("small", [-1, crossing.SMALL], ids=["one task", "here"])
+def test_the_rows_of_all_partitions_meet_in_one_process(df, types, small, monkeypatch):
     monkeypatch.setattr(crossing, "SMALL", small)
-    fast, public = (sorted(in_one_task(each, rows_of), key=lambda row: row["id"]) for each in (df, Connected(df)))
+    fast, public = (sorted(in_one_process(each, rows_of), key=lambda row: row["id"]) for each in (df, Connected(df)))
     assert fast == public == [row.asDict() for row in df.collect()]
 
 
-def test_one_task_runs_without_rows(spark):
-    assert in_one_task(spark.range(0), count) == in_one_task(spark.range(4).filter("id > 4"), count) == 0
+@pytest.mark.parametrize("small", [-1, crossing.SMALL], ids=["one task", "here"])
+def test_one_process_works_without_rows_too(spark, small, monkeypatch):
+    monkeypatch.setattr(crossing, "SMALL", small)
+    assert in_one_process(spark.range(0), count) == in_one_process(spark.range(4).filter("id > 4"), count) == 0
+
+
+@pytest.mark.parametrize("small", [-1, crossing.SMALL], ids=["one task", "here"])
+def test_an_error_of_the_user_s_comes_back_as_it_was(df, small, monkeypatch):
+    monkeypatch.setattr(crossing, "SMALL", small)
+    for run in (in_one_process, on_partitions):
+        for each in (df, Connected(df)):
+            with pytest.raises(DataRejected, match="^row 3 is bad$"):
+                run(each, rejected)
