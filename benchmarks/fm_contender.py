@@ -4,9 +4,8 @@
 
 `groups` races: ML-1M, random 90/10, user, item, day and both sets ("flipped"), Gibbs sampling; seconds an iteration, of myFM by the
 difference of fits of few and of many iterations, of recspark by the fit's own clock; RMSE of the mean over the longest fit's samples.
-`vectors` races:
-ML-100K u1, one-hot user and item in a column of sparse vectors, cached from Parquet; seconds of the shortest fit (the median of some), warm session, whose test
-RMSE is 1.03 or less.
+`vectors` races: ML-100K u1, one-hot user and item in a column of sparse vectors, cached from Parquet; seconds of the shortest fit (the
+median of a few), warm session, whose test RMSE is 1.03 or less.
 """
 
 from __future__ import annotations

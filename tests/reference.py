@@ -1,6 +1,7 @@
 """Slow twins of the kernels, in numpy float64, written as the formulas are."""
 
 import numpy as np
+from scipy.stats import norm
 
 
 def als_row(src, src_bias, values, weights, mean, reg, bias_reg, reg_power, biased, gram=None):
@@ -178,3 +179,16 @@ def fm_entities(indptr, places, values, table, bias, own, own_bias, prior, prior
         found.append(solution)
         left.append(target - joined @ solution)
     return np.array(found), np.concatenate(left)
+
+
+def fm_spread(at, values, scores, others, weights, precision, alpha, cuts):
+    """ln of the posterior density of an entity's spread, but for a constant: of a normal prior around 0 and its rows, whose other spreads
+    add up to `others`."""
+    deviation = np.exp(at + others) / np.sqrt(alpha * weights)
+    if len(cuts):
+        level = values.astype(int)
+        above, below = norm.cdf((cuts[level + 1] - scores) / deviation), norm.cdf((cuts[level] - scores) / deviation)
+        likelihood = np.log(np.maximum(above - below, 1e-300))
+    else:
+        likelihood = norm.logpdf(values, scores, deviation)
+    return likelihood.sum() - 0.5 * precision * at**2

@@ -8,8 +8,8 @@ one a batch, go to Python as they are:
     in_one_process    the same with the messages of all partitions: few come to this process, many are shuffled as they are to one task
     map_partitions    as a column of messages, which ``mapInArrow`` only copies; the result is a DataFrame, lazy, for 0.1 s more
 
-On Spark Connect, which has no RDD, they are ``mapInArrow`` on the rows. A `RecsparkError` of a function that ran elsewhere is raised here as
-it was there, and not tried again.
+On Spark Connect, which has no RDD, they are ``mapInArrow`` on the rows. A `RecsparkError` of a function that ran elsewhere is raised
+here, as it was there, and not tried again.
 """
 
 from __future__ import annotations

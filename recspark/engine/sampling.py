@@ -108,7 +108,7 @@ class SamplingPlan:
 def sample(
     spark: SparkSession, plans: list[SamplingPlan], judge: Callable[[dict[str, float]], bool] | None = None
 ) -> tuple[Fit, list[dict[str, Any]]]:
-    """Run or resume chains, plans that differ in the sampler's seed only; what came out, and what all rows share in each kept sample.
+    """Run or resume chains, plans that differ in the sampler only; what came out, and what all rows share in each kept sample.
 
     With one block a side each chain is a task of Spark's, so chains run side by side; else they come one after the other. The model has
     the samples of all chains; the history is their mean. `judge` is called with the rows of the first; once it is true, all chains end.
@@ -315,14 +315,15 @@ def _prune(plan: SamplingPlan, store: Store, last: int) -> None:
 
 
 def _export(chains: list[tuple[SamplingPlan, list[int]]], job: tuple[str, int]) -> None:
-    """Worker: write one block's rows of a side's table as Parquet, from the kept iterations of all chains."""
+    """Worker: write one block's rows of a side's table as Parquet, from the kept iterations of all chains, the last of which has all kinds
+    of states."""
     (side, block), plan = job, chains[0][0]
     store, [by_id] = Store(plan.root), [known.by_id for known in plan.relations.sides if known.name == side]
     lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
     states = [Store(chain.root).load(state_of(side, number, block)) for chain, numbers in chains for number in numbers]
     table = Store(plan.relations.root).load_table(f"ids/{side}").slice(lo, hi - lo) if by_id else pa.table({"id": np.arange(lo, hi)})
     counts = np.diff(store.load(f"blocks/{side}-{block:05d}/train")["indptr"])
-    for key, array in {"count": counts, **plan.sampler.export(side, states)}.items():
+    for key, array in {"count": counts, **chains[-1][0].sampler.export(side, states)}.items():
         table = table.append_column(key, as_arrow(array))
     store.fs.create_dir(store.at(f"{plan.model}/{side}"), recursive=True)
     pq.write_table(table, store.at(f"{plan.model}/{side}/part-{block:05d}.parquet"), filesystem=store.fs)

@@ -12,6 +12,9 @@ no row of the data. Given the other sides, entities of one side are independent:
 Ratings are normal around the score with precision alpha, or ordered levels: level l where a normal around the score with variance 1 lies
 between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh each time that a row is met.
 
+Users and items may differ in their noise (Lakshminarayanan, Bouchard and Archambeau 2011): entity e then has a spread s_e, which is
+N(0, 1 / precision), and the standard deviation of a row's rating, or latent value, is exp(sum over sides s_e) times that of all.
+
 A side may have biases alone, and then comes after those with vectors: a table of all sides' vectors ends where its entities begin.
 
 Matrices of factors have `padded` columns (`recspark.kernels.linalg`); column numbers are those of the unpadded factors. Draws are a
@@ -39,6 +42,9 @@ from recspark.kernels.random import mix, normal_rows
 
 #: rows of the data whose vectors are held at a time
 PANEL = 128
+
+#: steps of Metropolis that a spread takes in an iteration
+SPREAD_STEPS = 2
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -123,7 +129,7 @@ def draw_entities(
         The rows of each entity: where the other sides' entities stand in `table` (rows, sides - 1), and ratings or, with cuts, levels 0, 1
         ...
     weights
-        Of rows, multiples of `alpha`; empty: all 1. Without cuts only.
+        Of rows, multiples of `alpha`; empty: all 1. With cuts the precision of the latent value.
     table, bias
         Vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of a row's places has a vector.
     own, own_bias, prior, prior_bias, precision, bias_precision
@@ -180,11 +186,11 @@ def draw_biases(
         for t in range(indptr[e], indptr[e + 1]):
             rest = _join(t, places, table, bias, panel, 0) + offset
             z = np.float64(values[t])
-            if len(cuts) > 0:
-                u = uniform(row_key, t - indptr[e])
-                z = truncated_normal(rest + own_bias[e], cuts[int(z)], cuts[int(z) + 1], u)
-            z -= rest
             weight = weights[t] if len(weights) > 0 else np.float32(1)
+            if len(cuts) > 0:
+                u, root = uniform(row_key, t - indptr[e]), np.sqrt(np.float64(weight))
+                z = truncated_normal((rest + own_bias[e]) * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u) / root
+            z -= rest
             count += weight
             total += weight * z
             square += weight * z * z
@@ -194,6 +200,80 @@ def draw_biases(
         left += total - count * b
         left_square += square - 2 * b * total + count * b * b
     return left, left_square, 0
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def draw_spreads(
+    lo, hi, indptr, places, values, weights, table, bias, own, own_bias, spread, own_spread, precision, alpha, offset, key, first, cuts
+):
+    """Draw the spreads of entities lo..hi of one side, given all else but latent values; in place.
+
+    `SPREAD_STEPS` steps of Metropolis, as long as the curvature of a normal model asks for. Parameters as of `draw_entities`, and
+
+    spread, own_spread
+        Spreads of the other sides' entities, and what is drawn.
+    precision
+        Of spreads around 0 without data.
+    """
+    most = 0
+    for e in range(lo, hi):
+        most = max(most, indptr[e + 1] - indptr[e])
+    panel, scores, roots = np.empty((1, own.shape[1]), np.float32), np.empty(most), np.empty(most)
+    normal = normal_rows(key, 0, first + lo, hi - lo, 2 * SPREAD_STEPS)
+    for e in range(lo, hi):
+        n = indptr[e + 1] - indptr[e]
+        for t in range(n):
+            row, others = indptr[e] + t, 0.0
+            scores[t] = _join(row, places, table, bias, panel, 0) + offset + own_bias[e]
+            _, product, _ = row_products(panel, 0, own, e)
+            scores[t] += product
+            for c in range(places.shape[1]):
+                others += spread[places[row, c]]
+            roots[t] = np.exp(-others) * (np.sqrt(alpha * weights[row]) if len(weights) > 0 else np.sqrt(alpha))
+        at, step = np.float64(own_spread[e]), 2.4 / np.sqrt(2 * n + precision)
+        now = _spread_likelihood(indptr[e], n, values, scores, roots, cuts, at) - 0.5 * precision * at * at
+        for attempt in range(SPREAD_STEPS):
+            tried = at + step * normal[e - lo, 2 * attempt]
+            then = _spread_likelihood(indptr[e], n, values, scores, roots, cuts, tried) - 0.5 * precision * tried * tried
+            if math.log(normal_cdf(normal[e - lo, 2 * attempt + 1])) < then - now:
+                at, now = tried, then
+        own_spread[e] = at
+    return 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _spread_likelihood(start, n, values, scores, roots, cuts, spread):
+    """The log-likelihood of n rows' values from `start` on where `spread` is added to what the precisions ``roots^2`` say."""
+    scale, total = math.exp(-spread), 0.0
+    if len(cuts) == 0:
+        for t in range(n):
+            error = (values[start + t] - scores[t]) * roots[t] * scale
+            total -= 0.5 * error * error
+        return total - n * spread
+    for t in range(n):
+        level, root = int(values[start + t]), roots[t] * scale
+        total += _level_likelihood((cuts[level] - scores[t]) * root, (cuts[level + 1] - scores[t]) * root)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _level_likelihood(a, b):
+    """ln P(a < x < b) of a standard normal x; precise in both tails."""
+    if a + b > 0:
+        a, b = -b, -a
+    return math.log(max(normal_cdf(b) - normal_cdf(a), 1e-300))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def spread_weights(lo, hi, indptr, places, weights, spread, own_spread, out):
+    """``out``, float32: of the rows of entities lo..hi, ``exp(-2 sum of spreads)`` times their weight."""
+    for e in range(lo, hi):
+        for t in range(indptr[e], indptr[e + 1]):
+            total = np.float64(own_spread[e])
+            for c in range(places.shape[1]):
+                total += spread[places[t, c]]
+            out[t] = math.exp(-2 * total) * (weights[t] if len(weights) > 0 else 1.0)
+    return 0
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -209,13 +289,13 @@ def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_
         for t in range(m):
             rest = _join(start + t, places, table, bias, panel, t) + offset
             z = np.float64(values[start + t])
-            if ordered:
-                _, product, _ = row_products(panel, t, own, e)
-                u = uniform(row_key, start + t - indptr[e])
-                z = truncated_normal(rest + product + own_bias[e], cuts[int(z)], cuts[int(z) + 1], u)
-            z -= rest
             # a row of weight w is a row times sqrt(w)
             root = np.sqrt(weights[start + t]) if weighted else np.float32(1)
+            if ordered:
+                _, product, _ = row_products(panel, t, own, e)
+                u, score = uniform(row_key, start + t - indptr[e]), rest + product + own_bias[e]
+                z = truncated_normal(score * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u) / root
+            z -= rest
             if weighted:
                 scale_row(root, panel, t, panel, t)
             z *= root
@@ -331,39 +411,42 @@ def scores(lo, hi, places, table, bias, offset, out):
 
 
 @njit(cache=True, nogil=True)
-def expected_levels(lo, hi, scores, cuts, level_values, out):
-    """``out[lo:hi]``: the mean of `level_values` under the probabilities of the levels, ``sum_l v_l P(l | score)``."""
+def expected_levels(lo, hi, scores, spreads, cuts, level_values, out):
+    """``out[lo:hi]``: the mean of `level_values` under the probabilities of the levels, ``sum_l v_l P(l | score, spread)``."""
     for row in range(lo, hi):
-        total = level_values[-1]
+        total, root = level_values[-1], math.exp(-spreads[row])
         for cut in range(1, len(cuts) - 1):
-            total -= (level_values[cut] - level_values[cut - 1]) * normal_cdf(cuts[cut] - scores[row])
+            total -= (level_values[cut] - level_values[cut - 1]) * normal_cdf((cuts[cut] - scores[row]) * root)
         out[row] = total
     return 0
 
 
 @njit(cache=True, nogil=True)
-def count_scores(lo, hi, scores, levels, edge, counts):
-    """``counts[level, bin]``: rows by their score, cut to -edge .. edge, in bins of equal width."""
-    bins = counts.shape[1]
+def _bin(x, edge, bins):
+    return min(int((min(max(x, -edge), edge) + edge) / (2 * edge) * bins), bins - 1)
+
+
+@njit(cache=True, nogil=True)
+def count_scores(lo, hi, scores, spreads, levels, edges, counts):
+    """``counts[level, i, j]``: rows by their spread and their score, each cut to -edge .. edge, in bins of equal width."""
     for row in range(lo, hi):
-        place = int((min(max(scores[row], -edge), edge) + edge) / (2 * edge) * bins)
-        counts[int(levels[row]), min(place, bins - 1)] += 1
+        i, j = _bin(spreads[row], edges[0], counts.shape[1]), _bin(scores[row], edges[1], counts.shape[2])
+        counts[int(levels[row]), i, j] += 1
     return 0
 
 
 @njit(cache=True, nogil=True)
-def binned_log_likelihood(counts, edge, cuts):
-    """Sum over rows of ln P(level | score, cuts), the rows as counted by `count_scores`, each at the middle of its bin."""
-    levels, bins = counts.shape
+def binned_log_likelihood(counts, edges, cuts):
+    """Sum over rows of ln P(level | score, spread, cuts), the rows as counted by `count_scores`, each at the middle of its bin."""
+    levels, many, bins = counts.shape
     total = 0.0
-    for place in range(bins):
-        score = -edge + (place + 0.5) * 2 * edge / bins
-        for level in range(levels):
-            if counts[level, place] > 0:
-                a, b = cuts[level] - score, cuts[level + 1] - score
-                if a + b > 0:
-                    a, b = -b, -a
-                total += counts[level, place] * math.log(max(normal_cdf(b) - normal_cdf(a), 1e-300))
+    for i in range(many):
+        root = math.exp(edges[0] - (i + 0.5) * 2 * edges[0] / many)
+        for j in range(bins):
+            score = -edges[1] + (j + 0.5) * 2 * edges[1] / bins
+            for level in range(levels):
+                if counts[level, i, j] > 0:
+                    total += counts[level, i, j] * _level_likelihood((cuts[level] - score) * root, (cuts[level + 1] - score) * root)
     return total
 
 

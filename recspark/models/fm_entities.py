@@ -76,27 +76,28 @@ def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | No
 
 
 def run(
-    spark: SparkSession, work: str, features: FeatureSet, relations: Relations, sampler: FMSampler, chains: int, blocks: dict[str, int],
+    spark: SparkSession, work: str, features: FeatureSet, relations: Relations, samplers: list[FMSampler], blocks: dict[str, int],
     judge: Callable[[dict[str, float]], bool] | None, **limits: Any,
 ) -> Fit:  # fmt: skip
-    """Sample; the fit, whose folder then holds a whole model. `limits` are the other fields of `SamplingPlan`; `judge` may end it."""
+    """Sample, a chain each of `samplers`; the fit, whose folder then holds a whole model.
+
+    `limits` are the other fields of `SamplingPlan`; `judge` may end it.
+    """
     by_rows = [block.column for block in contexts(features.layout)]
     groups = {TABLES[side]: tuple(name for name, *_ in attributes(features, side)) for side in IDS}
     plan = SamplingPlan(
         work=work,
         model=f"model-{uuid.uuid4().hex}",
         relations=relations,
-        sampler=sampler,
+        sampler=samplers[0],
         blocks=blocks | dict.fromkeys(by_rows, 1),
         features=groups | dict.fromkeys(by_rows, ()),
         **limits,
     )
-    # chains of different seeds find different modes
-    fit, samples = sample(
-        spark, [replace(plan, sampler=replace(sampler, seed=sampler.seed + 1_000_003 * number)) for number in range(chains)], judge
-    )
+    fit, samples = sample(spark, [replace(plan, sampler=sampler) for sampler in samplers], judge)
     sides = [{"name": side.name, "by_id": side.by_id, "absent": relations.absent[side.name]} for side in relations.sides]
-    write_model(fit.model, features, sides, sampler.rank, samples, sampler.levels, "probit", sampler.clip)
+    first = samplers[0]
+    write_model(fit.model, features, sides, first.rank, samples, first.levels, "probit", first.clip)
     return fit
 
 

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -75,6 +76,10 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
     chains = Hyperparameter(
         int, 1, "solver mcmc with groups: chains from different starts, side by side where there are cores; predictions are means over all",
         at_least(1)
+    )
+    noisyChains = Hyperparameter(
+        int, 0, "solver mcmc with groups: chains in which each user and item has a noise of its own; two kinds of chains err apart",
+        at_least(0)
     )
     regParam = Hyperparameter(
         float, 0.0, "penalty of all parameters (als, sgd); als with groups: of what an entity differs from its features", at_least(0)
@@ -163,8 +168,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
                 "tol": self.getTol(),
                 "patience": self.getPatience(),
             }
-            sampler = self._sampler(relations, tuple(block.column for block in features.layout if not block.group.factors))
-            fit = run(spark, work, features, relations, sampler, chains, blocks, self._judge, threads=threads, **limits)
+            samplers = self._samplers(relations, tuple(block.column for block in features.layout if not block.group.factors), chains)
+            fit = run(spark, work, features, relations, samplers, blocks, self._judge, threads=threads, **limits)
         finally:
             staged.delete("")
         return self._grouped(
@@ -213,6 +218,11 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
             "seed": self.getSeed(),
         }
         shared |= {"linear": self.getFitLinear(), "intercept": self.getFitIntercept()}
+        if self.getNoisyChains():
+            raise ConfigError(
+                f"noisyChains = {self.getNoisyChains()} is not allowed here: it needs solver = 'mcmc', and groups whose contexts have one "
+                "level a row"
+            )
         if self._solver() != "sgd":
             for name in ("order", "groupRegParam"):
                 if self.isSet(name) and self.getOrDefault(name) != 2:
@@ -235,7 +245,13 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
     def _loss(self) -> str:
         return "logistic" if self._link() == "logistic" else "squared"
 
-    def _sampler(self, relations: Relations, linear: tuple[str, ...]) -> FMSampler:
+    def _samplers(self, relations: Relations, linear: tuple[str, ...], chains: int) -> list[FMSampler]:
+        """One of each chain, noisy ones last. Raises ConfigError where what is set does not go together."""
+        if self.getNoisyChains() > (chains if self._solver() == "mcmc" else 0):
+            raise ConfigError(
+                f"noisyChains = {self.getNoisyChains()} is not allowed with solver = {self.getSolver()!r} and chains = {chains}: "
+                "it needs solver = 'mcmc', and is part of chains"
+            )
         levels = self._levels(relations.levels)
         if levels and self.getWeightCol():
             raise ConfigError(
@@ -243,7 +259,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
                 "solver = 'sgd' takes it"
             )
         reg = self.getRegParam() if self.getFeatureRegParam() is None else self.getFeatureRegParam()
-        return FMSampler(
+        sampler = FMSampler(
             rank=self.getFactorSize(),
             noise=1.0 if self._solver() == "mcmc" else 0.0,
             reg=self.getRegParam(),
@@ -254,6 +270,12 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
             seed=self.getSeed(),
             linear=linear,
         )
+        # chains of different seeds find different modes
+        seeds = [self.getSeed() + 1_000_003 * number for number in range(chains)]
+        calm = chains - self.getNoisyChains()
+        return [
+            replace(sampler, seed=seed, spread=tuple(TABLES.values()) if number >= calm else ()) for number, seed in enumerate(seeds)
+        ]
 
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
         """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not what the estimator wants."""

@@ -38,20 +38,22 @@ class GibbsFit:
         x, labels, weights = matrix(joined, columns)[train], labels[train], weights[train]
         n, total = len(train), weights.sum()
         draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
-        csc, csr = (by_column.indptr, by_column.indices, by_column.data), (x.indptr, x.indices, x.data)
+        csc = by_column.indptr, by_column.indices, by_column.data
         # a number, not an array of one: numba would add to it in place
         start = 0.0 if self.link != "identity" or not self.intercept else float(np.average(labels, weights=weights))
         state: dict[str, Any] = {"w0": start}
         state |= {"w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
-        score, q, errors, alpha = np.empty(n), np.empty(n), np.empty(n), 1.0
+        score, q, target, alpha = np.empty(n), np.empty(n), labels.astype(np.float64), 1.0
+        fm.scores(0, n, x.indptr, x.indices, x.data, state["w0"], state["w"], state["v"], score)
+        errors = target - score
         kept: list[dict[str, np.ndarray]] = []
         history: list[dict[str, float]] = []
         for iteration in range(1, self.iterations + 1):
             started = time.perf_counter()
-            fm.scores(0, n, *csr, state["w0"], state["w"], state["v"], score)
-            errors[:] = labels - score
             if self.link != "identity":
+                score = target - errors
                 fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), errors)
+                target = score + errors
             elif noise:
                 alpha = draw.gamma((1 + n) / 2, 2 / (1 + _sum(weights, errors, errors)))  # type: ignore[assignment]
             if self.intercept:

@@ -17,8 +17,11 @@ from recspark.kernels.als import padded_rows
 from recspark.kernels.random import normal_rows
 from recspark.kernels.threads import over_rows
 
-#: scores of an ordered model are counted in so many bins from -EDGE to EDGE, where a probability is 0 or 1 to 1e-15
-BINS, EDGE = 8192, 8.0
+#: rows of an ordered model are counted by spread and score, each from -edge to edge; where scores end a probability is 0 or 1 to 1e-15
+EDGES = np.array([2.0, 8.0])
+
+#: numbers of these bins: where all spreads are 0, and where they are not
+BINS, SPREAD_BINS = (1, 8192), (32, 1024)
 
 #: passes over the cuts in an iteration
 CUT_PASSES = 5
@@ -35,6 +38,8 @@ class FMSampler:
         Ratings of an ordered model, ascending; empty: a normal one. With two levels the one cut is 0.
     linear
         Sides whose entities have a bias alone; they come last.
+    spread
+        Sides whose entities have a noise of their own.
     """
 
     rank: int
@@ -46,6 +51,7 @@ class FMSampler:
     clip: tuple[float, float]
     seed: int
     linear: tuple[str, ...] = ()
+    spread: tuple[str, ...] = ()
 
     @property
     def ordered(self) -> bool:
@@ -66,15 +72,18 @@ class FMSampler:
         On a side of biases alone these are standard normal: the spread of a side adapts to data slowly where it has many entities with
         few rows each, faster from above.
         """
+        spread = {"spread": np.zeros(n, np.float32)} if self.spread else {}
         if side in self.linear:
-            return {"factors": np.empty((n, 0), np.float32), "bias": normal_rows(self.seed, _number(side), first, n, 1)[:, 0].copy()}
+            bias = normal_rows(self.seed, _number(side), first, n, 1)[:, 0].copy()
+            return {"factors": np.empty((n, 0), np.float32), "bias": bias, **spread}
         factors = normal_rows(self.seed, _number(side), first, n, self.rank) * np.float32(self.stdev)
-        return {"factors": padded_rows(factors), "bias": np.zeros(n, np.float32)}
+        return {"factors": padded_rows(factors), "bias": np.zeros(n, np.float32), **spread}
 
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
         """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of features.
 
-        ``factors, bias``: the mean of each entity; ``center, precision`` (rank + 1); a group's own ``factors-GROUP, bias-GROUP``.
+        ``factors, bias``: the mean of each entity; ``center, precision`` (rank + 1); a group's own ``factors-GROUP, bias-GROUP``; with
+        spreads their ``spread_precision``.
         """
         draw = np.random.default_rng((self.seed, iteration, _number(side)))
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
@@ -96,6 +105,9 @@ class FMSampler:
             )
             prior |= {f"factors-{group}": vectors, f"bias-{group}": weights}
         means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
+        if side in self.spread:
+            squares = np.square(own["spread"], dtype=np.float64).sum()
+            prior["spread_precision"] = np.array(draw.gamma((1 + len(bias)) / 2, 2 / (1 + squares)))
         return prior | means | {"center": center, "precision": precision}
 
     def _hyper(self, draw: np.random.Generator, side: str, factors: np.ndarray, bias: np.ndarray, center: np.ndarray):
@@ -123,8 +135,12 @@ class FMSampler:
         threads: int
     ) -> tuple[State, dict[str, float]]:
         """New vectors of a block's entities, and what they leave of its ratings."""
-        state = {"factors": np.array(own["factors"]), "bias": np.array(own["bias"])}
-        read = rows["indptr"], rows["places"], rows["values"], rows["weights"], table["factors"], table["bias"]
+        state = {key: np.array(value) for key, value in own.items()}
+        weights, weight = rows["weights"], {}
+        if self.spread:
+            weights = self._draw_spreads(side, first, rows, table, state, prior, shared, iteration, threads)
+            weight = {"weight": float(weights.sum(dtype=np.float64))}
+        read = rows["indptr"], rows["places"], rows["values"], weights, table["factors"], table["bias"]
         alpha, noise, keys = np.float32(shared["alpha"]), np.float32(self.noise), self._keys(iteration, side, 0)
         constants = alpha, shared["offset"], noise, keys, first, self._cuts(shared)
         precision, bias_precision = _split(prior["precision"])
@@ -135,7 +151,22 @@ class FMSampler:
             own_and_prior = state["factors"], state["bias"], prior["factors"], prior["bias"], precision, bias_precision
             out = over_rows(gibbs.draw_entities, work, threads, *read, *own_and_prior, *constants, self.rank)
         left, left_square, failed = np.sum(out, axis=0) if out else (0.0, 0.0, 0)
-        return state, {"left": float(left), "left_square": float(left_square), "failed": int(failed)}
+        return state, {"left": float(left), "left_square": float(left_square), "failed": int(failed), **weight}
+
+    def _draw_spreads(
+        self, side: str, first: int, rows: State, table: State, state: State, prior: State, shared: dict[str, Any], iteration: int,
+        threads: int
+    ) -> np.ndarray:
+        """New spreads of a block's entities, in `state`, where their side has any; the weights of its rows by the spreads of all sides."""
+        work, weights = np.diff(rows["indptr"]) + ENTITY_WORK, np.empty(len(rows["values"]), np.float32)
+        if side in self.spread:
+            read = rows["indptr"], rows["places"], rows["values"], rows["weights"], table["factors"], table["bias"]
+            own = state["factors"], state["bias"], table["spread"], state["spread"], float(prior["spread_precision"])
+            constants = float(shared["alpha"]), shared["offset"], self._keys(iteration, side, 1)[0], first, self._cuts(shared)
+            over_rows(gibbs.draw_spreads, work, threads, *read, *own, *constants)
+        given = rows["indptr"], rows["places"], rows["weights"], table["spread"], state["spread"]
+        over_rows(gibbs.spread_weights, work, threads, *given, weights)
+        return weights
 
     def watch(
         self, role: str, rows: State, table: State, shared: dict[str, Any], mean: np.ndarray, number: int, threads: int
@@ -144,13 +175,14 @@ class FMSampler:
         n, cuts = len(rows["values"]), self._cuts(shared)
         score, work = np.empty(n), np.ones(n)
         over_rows(gibbs.scores, work, threads, rows["places"], table["factors"], table["bias"], shared["offset"], score)
+        spread = table["spread"][rows["places"]].sum(axis=1, dtype=np.float64) if self.spread else np.zeros(n)
         if role == "train":
-            counts = np.zeros((len(self.levels), BINS), np.int64)
-            gibbs.count_scores(0, n, score, rows["values"], EDGE, counts)
+            counts = np.zeros((len(self.levels), *(SPREAD_BINS if self.spread else BINS)), np.int64)
+            gibbs.count_scores(0, n, score, spread, rows["values"], EDGES, counts)
             return mean, {"counts": counts}
         if self.ordered:
             prediction = np.empty(n)
-            over_rows(gibbs.expected_levels, work, threads, score, cuts, np.array(self.levels), prediction)
+            over_rows(gibbs.expected_levels, work, threads, score, spread, cuts, np.array(self.levels), prediction)
             score = prediction
         mean = mean + (score - mean) / (number + 1)
         errors = rows["values"] - np.clip(mean, *self.clip)
@@ -177,7 +209,7 @@ class FMSampler:
             for key in sums
             if key.endswith("_error")
         }
-        n, weight, square = relations.rows, max(relations.weight, 1e-9), max(sums["left_square"], 1e-9)
+        n, weight, square = relations.rows, max(sums.get("weight", relations.weight), 1e-9), max(sums["left_square"], 1e-9)
         metrics["objective"] = square / weight
         if self.ordered:
             return shared | {"cuts": _draw_cuts(draw, sums["counts"], shared["cuts"]) if len(self.levels) > 2 else shared["cuts"]}, metrics
@@ -188,9 +220,12 @@ class FMSampler:
 
     def export(self, side: str, samples: list[State]) -> State:
         """``features``, of a side with vectors: those of all samples one after the other, over the root of their number, so that a product
-        is a mean of products; ``bias`` the mean of the samples; ``biases`` of each."""
+        is a mean of products; ``bias`` the mean of the samples; ``biases`` and ``spreads`` of each."""
         biases = np.stack([sample["bias"] for sample in samples], axis=1)
         columns = {"bias": biases.mean(axis=1), "biases": np.ascontiguousarray(biases)}
+        if side in self.spread:
+            none = np.zeros(len(biases), np.float32)
+            columns["spreads"] = np.ascontiguousarray(np.stack([sample.get("spread", none) for sample in samples], axis=1))
         if side in self.linear:
             return columns
         scale = np.float32(1 / np.sqrt(len(samples)))
@@ -215,7 +250,7 @@ def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float])
         return np.cumsum(np.append(at[0], np.exp(at[1:])))
 
     def likelihood(at: np.ndarray) -> float:
-        return gibbs.binned_log_likelihood(counts, EDGE, np.array([-np.inf, *placed(at), np.inf]))
+        return gibbs.binned_log_likelihood(counts, EDGES, np.array([-np.inf, *placed(at), np.inf]))
 
     at, h = np.append(cuts[0], np.log(np.diff(cuts))), 1e-2
     now = likelihood(at)

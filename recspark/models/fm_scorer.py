@@ -56,16 +56,14 @@ class Answer:
         alphas, cuts = (np.array([sample[key] for sample in facts["samples"]], float) for key in ("alpha", "cuts"))
         return cls(alphas, cuts, np.array(facts["levels"], float), facts["link"], tuple(facts["clip"]) if facts["clip"] else None)
 
-    def __call__(self, scores: np.ndarray) -> Predictions:
-        """Means over samples, of ratings or of probabilities."""
+    def __call__(self, scores: np.ndarray, noise: np.ndarray | float = 1.0) -> Predictions:
+        """Means over samples, of ratings or of probabilities; `noise` (rows, samples): multiples of the standard deviation of a rating."""
         if not len(self.levels):
-            mean = scores.mean(axis=1)
-            return Predictions(
-                np.clip(mean, *self.clip) if self.clip else mean, np.sqrt(scores.var(axis=1) + np.mean(1 / self.alphas)), None
-            )
+            mean, variance = scores.mean(axis=1), scores.var(axis=1) + np.mean(noise**2 / self.alphas, axis=-1)
+            return Predictions(np.clip(mean, *self.clip) if self.clip else mean, np.sqrt(variance), None)
         # P(level > l) of each sample, averaged
         below = LINKS[self.link]
-        above = np.stack([1 - below(self.cuts[:, cut] - scores).mean(axis=1) for cut in range(len(self.levels) - 1)], axis=1)
+        above = np.stack([1 - below((self.cuts[:, cut] - scores) / noise).mean(axis=1) for cut in range(len(self.levels) - 1)], axis=1)
         edges = np.concatenate([np.ones((len(scores), 1)), above, np.zeros((len(scores), 1))], axis=1)
         probabilities = np.maximum(edges[:, :-1] - edges[:, 1:], 0)
         mean = probabilities @ self.levels
@@ -80,6 +78,8 @@ class FMScorer:
         Of each side that rows name by id; None where they name positions.
     starts
         First place of each side; its last place stands for what training has not seen, an average entity.
+    spreads
+        Of all sides; None where none has any.
     offsets
         w0 of each sample.
     """
@@ -88,6 +88,7 @@ class FMScorer:
     starts: np.ndarray
     table: np.ndarray
     biases: np.ndarray
+    spreads: np.ndarray | None
     offsets: np.ndarray
     answer: Answer
 
@@ -96,7 +97,7 @@ class FMScorer:
         """Read the tables and ``scorer.json`` of `folder`, a path or a URI."""
         store = Folder(folder)
         facts = store.read_json("scorer.json")["fm"]
-        ids, tables, biases = [], [], []
+        ids, tables, biases, spreads = [], [], [], []
         for side in facts["sides"]:
             table = ds.dataset(store.at(side["name"]), filesystem=store.fs, format="parquet").to_table().combine_chunks()
             # rows that joined none of a side joined nothing; a level that training lacks is like the others
@@ -104,20 +105,24 @@ class FMScorer:
             # sides without vectors come last
             for key, parts in (("features", tables), ("biases", biases)):
                 if key in table.column_names:
-                    values = table[key].chunk(0).flatten().to_numpy().reshape(table.num_rows, -1)
-                    parts.append(np.concatenate([values, none * values.mean(axis=0, keepdims=True)]))
+                    parts.append(_with_average(table[key], none))
+            noisy = "spreads" in table.column_names
+            spreads.append(_with_average(table["spreads"], none) if noisy else np.zeros_like(biases[-1]))
             ids.append(pd.Index(table["id"].to_pandas()) if side["by_id"] else None)
         samples = facts["samples"]
         scaled = np.concatenate(tables).astype(np.float32) * np.float32(np.sqrt(len(samples)))
         starts = np.cumsum([0, *(len(bias) for bias in biases)])
         offsets = np.array([sample["offset"] for sample in samples])
-        return cls(tuple(ids), starts, scaled, np.concatenate(biases), offsets, Answer.of(facts))
+        noise = np.concatenate(spreads) if any(each.any() for each in spreads) else None
+        return cls(tuple(ids), starts, scaled, np.concatenate(biases), noise, offsets, Answer.of(facts))
 
     def predict(self, *columns: np.ndarray) -> Predictions:
         """Predictions of rows: a column a side, of ids or positions (-1: none)."""
         places = np.stack([self._places(side, column) for side, column in enumerate(columns)], axis=1)
         held = max(1, HELD_SCORES // len(self.offsets))
-        parts = [self.answer(self._scores(places[low : low + held])) for low in range(0, len(places), held)]
+        parts = [
+            self.answer(self._scores(part), self._noise(part)) for part in (places[low : low + held] for low in range(0, len(places), held))
+        ]
         parts = parts or [self.answer(np.empty((0, len(self.offsets))))]
         probabilities = None if parts[0].probabilities is None else np.concatenate([part.probabilities for part in parts])
         return Predictions(np.concatenate([part.mean for part in parts]), np.concatenate([part.stdev for part in parts]), probabilities)
@@ -127,11 +132,21 @@ class FMScorer:
         positions = np.asarray(column) if index is None else index.get_indexer(pd.Index(column))
         return (np.where((positions < 0) | (positions >= none), none, positions) + self.starts[side]).astype(np.int32)
 
+    def _noise(self, places: np.ndarray) -> np.ndarray | float:
+        """Multiples of the standard deviation that all rows share."""
+        return 1.0 if self.spreads is None else np.exp(sum(self.spreads[side] for side in places.T))
+
     def _scores(self, places: np.ndarray) -> np.ndarray:
         out = np.empty((len(places), len(self.offsets)))
         rank = self.table.shape[1] // len(self.offsets)
         sample_scores(0, len(places), np.ascontiguousarray(places), self.table, self.biases, self.offsets, rank, out)
         return out
+
+
+def _with_average(column: pa.ChunkedArray, share: float) -> np.ndarray:
+    """Lists of equal lengths as rows, and `share` of their mean as the last."""
+    values = column.chunk(0).flatten().to_numpy().reshape(len(column), -1)
+    return np.concatenate([values, share * values.mean(axis=0, keepdims=True)])
 
 
 @dataclass(frozen=True)

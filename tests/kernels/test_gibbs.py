@@ -7,7 +7,7 @@ from scipy.stats import truncnorm
 
 from recspark.kernels import gibbs
 from recspark.kernels.als import padded_rows
-from recspark.models.fm_sampler import BINS, EDGE, _draw_cuts
+from recspark.models.fm_sampler import BINS, EDGES, SPREAD_BINS, _draw_cuts
 from tests import reference
 
 RANK, N = 5, 7
@@ -30,12 +30,12 @@ def problem(seed=0, others=2, rows=60):
     return np.searchsorted(entities, np.arange(N + 1)), places, values, table, bias, own, own_bias, prior, prior_bias
 
 
-def draw(data, lo=0, hi=N, noise=0.0, alpha=1.7, offset=3.2, first=0, cuts=NO_CUTS, keys=KEYS, weights=NO_WEIGHTS):
+def draw(data, lo=0, hi=N, noise=0.0, alpha=1.7, offset=3.2, first=0, cuts=NO_CUTS, keys=KEYS, weights=NO_WEIGHTS, times=1.0):
     indptr, places, values, table, bias, own, own_bias, prior, prior_bias = data
     state = padded_rows(own.copy()), own_bias.copy()
-    precision = np.linspace(1, 2, RANK).astype(np.float32)
+    precision = (times * np.linspace(1, 2, RANK)).astype(np.float32)
     arguments = (indptr, places, values, weights, padded_rows(table), bias, *state)
-    arguments += (padded_rows(prior), prior_bias, precision, np.float32(1.5))
+    arguments += (padded_rows(prior), prior_bias, precision, np.float32(times * 1.5))
     sums = gibbs.draw_entities(lo, hi, *arguments, np.float32(alpha), offset, np.float32(noise), keys, first, cuts, RANK)
     return state[0][:, :RANK], state[1], sums
 
@@ -59,6 +59,72 @@ def test_a_weight_of_two_is_a_row_twice():
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+def levels_of(data):
+    return *data[:2], (data[2] > 3).astype(np.float32) + (data[2] > 4), *data[3:]
+
+
+def test_latent_values_of_weight_four_have_half_the_noise():
+    """Which is as if all else were twice as large."""
+    indptr, places, values, table, bias, *rest = levels_of(problem(others=1))
+    cuts, fours = np.array([-np.inf, 2.5, 3.5, np.inf]), np.full(len(values), 4, np.float32)
+    vectors, biases, sums = draw((indptr, places, values, table, bias, *rest), noise=1.0, alpha=1.0, cuts=cuts, weights=fours)
+    doubled = (indptr, places, values, table, 2 * bias, *(2 * array for array in rest))
+    expected = draw(doubled, noise=1.0, alpha=1.0, offset=6.4, cuts=2 * cuts, times=0.25)
+    np.testing.assert_allclose(2 * vectors, expected[0], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(2 * biases, expected[1], rtol=1e-3, atol=1e-3)
+    assert sums[1] == pytest.approx(expected[2][1], rel=1e-3)
+
+
+@pytest.mark.parametrize("cuts", [NO_CUTS, np.array([-np.inf, 3, 3.5, np.inf])])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_spreads_have_the_mean_and_variance_of_the_posterior(cuts, weighted):
+    indptr, places, values, table, bias, own, own_bias, *_ = levels_of(problem()) if len(cuts) else problem()
+    rng, copies, rows, precision, alpha = np.random.default_rng(0), 4000, indptr[1], 3.0, 1.0 if len(cuts) else 1.7
+    spread = rng.normal(0, 0.4, len(table)).astype(np.float32)
+    weights = rng.integers(1, 4, rows).astype(np.float32) if weighted else np.ones(rows, np.float32)
+    drawn = np.zeros(copies, np.float32)
+    many = (np.arange(copies + 1) * rows, np.tile(places[:rows], (copies, 1)), np.tile(values[:rows], copies))
+    many += (np.tile(weights, copies) if weighted else NO_WEIGHTS, padded_rows(table), bias)
+    many += (padded_rows(np.repeat(own[:1], copies, axis=0)), np.repeat(own_bias[:1], copies), spread, drawn)
+    for key in range(40):
+        gibbs.draw_spreads(0, copies, *many, precision, alpha, 3.2, np.uint64(key), 0, cuts)
+    joined = [(np.vstack([table[row], own[0]]), np.append(bias[row], own_bias[0])) for row in places[:rows]]
+    scores = np.array([reference.fm_score(*each, 3.2) for each in joined])
+    at = np.linspace(-3, 3, 1201)
+    given = (values[:rows], scores, spread[places[:rows]].sum(axis=1), weights, precision, alpha, cuts)
+    density = np.exp([reference.fm_spread(x, *given) - reference.fm_spread(0.0, *given) for x in at])
+    mean = (at * density).sum() / density.sum()
+    deviation = np.sqrt(((at - mean) ** 2 * density).sum() / density.sum())
+    assert drawn.mean() == pytest.approx(mean, abs=0.02)
+    assert drawn.std() == pytest.approx(deviation, rel=0.05)
+
+
+def test_spreads_do_not_depend_on_how_entities_are_cut():
+    indptr, places, values, table, bias, own, own_bias, *_ = problem()
+    spread, whole, part = np.zeros(len(table), np.float32), np.zeros(N, np.float32), np.zeros(N - 3, np.float32)
+
+    def drawn(first, indptr, own, own_bias, out):
+        read = indptr, places, values, NO_WEIGHTS, padded_rows(table), bias, padded_rows(own), own_bias, spread, out
+        gibbs.draw_spreads(0, len(out), *read, 2.0, 1.7, 3.2, KEYS[0], first, NO_CUTS)
+
+    drawn(0, indptr, own, own_bias, whole)
+    drawn(3, indptr[3:], own[3:].copy(), own_bias[3:], part)
+    np.testing.assert_array_equal(part, whole[3:])
+    assert len(np.unique(whole)) >= N // 2  # some stay where they are
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_of_rows_by_their_spreads(weighted):
+    indptr, places, values, table, *_ = problem()
+    rng, rows = np.random.default_rng(0), len(values)
+    weights = rng.random(rows).astype(np.float32) if weighted else NO_WEIGHTS
+    spread, own = rng.normal(size=len(table)).astype(np.float32), rng.normal(size=N).astype(np.float32)
+    out = np.empty(rows, np.float32)
+    gibbs.spread_weights(0, N, indptr, places, weights, spread, own, out)
+    total = spread[places].sum(axis=1) + np.repeat(own, np.diff(indptr))
+    np.testing.assert_allclose(out, np.exp(-2 * total) * (weights if weighted else 1), rtol=1e-5)
+
+
 def test_draws_have_the_mean_and_covariance_of_the_posterior():
     indptr, places, values, table, bias, own, own_bias, prior, prior_bias = problem()
     copies, rows = 20_000, indptr[1]
@@ -75,9 +141,7 @@ def test_draws_have_the_mean_and_covariance_of_the_posterior():
 
 @pytest.mark.parametrize("cuts", [NO_CUTS, np.array([-np.inf, -1, 0, 1, np.inf])])
 def test_draws_do_not_depend_on_how_entities_are_cut(cuts):
-    data = problem()
-    if len(cuts):
-        data = (*data[:2], (data[2] > 3).astype(np.float32) + (data[2] > 4), *data[3:])
+    data = levels_of(problem()) if len(cuts) else problem()
     whole = draw(data, noise=1.0, cuts=cuts)
     indptr = data[0]
     rows = slice(indptr[3], None)
@@ -125,9 +189,7 @@ def test_biases_alone_have_the_spread_of_the_posterior():
 
 @pytest.mark.parametrize("cuts", [NO_CUTS, np.array([-np.inf, 3, 3.5, 4, np.inf])])
 def test_biases_alone_do_not_depend_on_how_entities_are_cut(cuts):
-    data = problem()
-    if len(cuts):
-        data = (*data[:2], (data[2] > 3).astype(np.float32) + (data[2] > 4), *data[3:])
+    data = levels_of(problem()) if len(cuts) else problem()
     whole, _ = biases_of(data, noise=1.0, cuts=cuts)
     indptr, rows = data[0], slice(data[0][3], None)
     part = (indptr[3:] - indptr[3], data[1][rows], data[2][rows], *data[3:5], *(array[3:] for array in data[5:]))
@@ -218,18 +280,20 @@ def test_an_entity_beyond_the_vectors_adds_its_bias():
 
 def test_expected_levels():
     scores, cuts, values = np.linspace(-3, 3, 9), np.array([-np.inf, -1, 0.5, np.inf]), np.array([1.0, 2, 5])
-    out = np.empty(9)
-    gibbs.expected_levels(0, 9, scores, cuts, values, out)
-    probability = ndtr(cuts[1:] - scores[:, None]) - ndtr(cuts[:-1] - scores[:, None])
-    np.testing.assert_allclose(out, probability @ values, atol=1e-12)
+    spreads, out = np.linspace(-0.5, 0.7, 9), np.empty(9)
+    gibbs.expected_levels(0, 9, scores, spreads, cuts, values, out)
+    below = ndtr((cuts - scores[:, None]) / np.exp(spreads[:, None]))
+    np.testing.assert_allclose(out, np.diff(below, axis=1) @ values, atol=1e-12)
 
 
-def test_cuts_find_where_levels_part():
+@pytest.mark.parametrize("bins", [BINS, SPREAD_BINS])
+def test_cuts_find_where_levels_part(bins):
     rng, true = np.random.default_rng(0), np.array([-1.2, -0.3, 0.8])
     scores = rng.normal(0, 1, 100_000)
-    levels = np.searchsorted(true, scores + rng.standard_normal(len(scores))).astype(np.float32)
-    counts = np.zeros((4, BINS), np.int64)
-    gibbs.count_scores(0, len(scores), scores, levels, EDGE, counts)
+    spreads = rng.normal(0, 0.4, len(scores)) if bins[0] > 1 else np.zeros(len(scores))
+    levels = np.searchsorted(true, scores + np.exp(spreads) * rng.standard_normal(len(scores))).astype(np.float32)
+    counts = np.zeros((4, *bins), np.int64)
+    gibbs.count_scores(0, len(scores), scores, spreads, levels, EDGES, counts)
     assert counts.sum() == len(scores)
     cuts, drawn = [-1.0, 0.0, 1.0], []
     for _ in range(60):

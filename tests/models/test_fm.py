@@ -110,9 +110,11 @@ def test_what_is_watched_is_what_the_model_says(spark, ratings):
         "user_id string, item_id long, timestamp long, rating double, level double",
     )
     test = test.unionByName(new.select(test.columns))
-    for groups in (GROUPS, [*GROUPS, {"group": "user*moment", "factors": False}]):
+    for groups, noisy in ((GROUPS, 1), ([*GROUPS, {"group": "user*moment", "factors": False}], 0)):
         for label, ordered in (("rating", False), ("level", True)):
-            fm = FMRegressor(groups=groups, labelCol=label, ordered=ordered, factorSize=3, maxIter=12, burnIn=2, seed=5)
+            fm = FMRegressor(
+                groups=groups, labelCol=label, ordered=ordered, noisyChains=noisy, factorSize=3, maxIter=12, burnIn=2, seed=5
+            )
             model = fm.tables(users=people).watch(validation=test).fit(train)
             assert rmse(model, test, label) == pytest.approx(model.summary.history[-1]["validation_rmse"], abs=2e-3)
 
@@ -145,6 +147,32 @@ def test_weights_of_levels_without_factors(moods, tmp_path):
     assert rmse(mode, moods[1]) < 1.1 * rmse(model, moods[1])
 
 
+@pytest.fixture(scope="module")
+def careless(spark, ratings):
+    """The rows, of which every third user's have noise of standard deviation 1.5 on top."""
+    rng = np.random.default_rng(2)
+    parts = [part.toPandas() for part in ratings[:2]]
+    for part in parts:
+        third = part["user_id"].str[1:].astype(int) % 3 == 0
+        part["rating"] += third * rng.normal(0, 1.5, len(part))
+        part["level"] = np.clip(np.round(part["rating"]), 1, 5)
+    return *(spark.createDataFrame(part).cache() for part in parts), ratings[2]
+
+
+@pytest.mark.parametrize(("label", "ordered"), [("rating", False), ("level", True)])
+def test_noise_of_each_user_and_item(careless, label, ordered, tmp_path):
+    given = {"labelCol": label, "ordered": ordered, "maxIter": 60, "stdevCol": "stdev"}
+    plain, own = (fitted(careless, **given, noisyChains=noisy) for noisy in (0, 1))
+    calm = careless[1].filter("cast(substring(user_id, 2) as int) % 3 > 0")
+    assert rmse(own, calm, label) < rmse(plain, calm, label) - 0.02
+    own.write().save(str(tmp_path / "model"))
+    rows = FMRegressorModel.load(str(tmp_path / "model")).transform(careless[1]).toPandas()
+    third = rows["user_id"].str[1:].astype(int) % 3 == 0
+    assert rows[third]["stdev"].mean() > (1.3 if ordered else 2) * rows[~third]["stdev"].mean()
+    three, one = (fitted(careless, **given | {"maxIter": 3}, burnIn=1, chains=2, noisyChains=1, userBlocks=n, itemBlocks=n) for n in (3, 1))
+    assert rmse(three, careless[1], label) == pytest.approx(rmse(one, careless[1], label), abs=1e-3)
+
+
 def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
     """The loop runs in this process, and dies at iteration 7 of 12; what was written last is iteration 4."""
     from recspark.engine import sampling
@@ -153,7 +181,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
         return [function(item) for item in items]
 
     monkeypatch.setattr(sampling.SparkRunner, "map", in_process)
-    undisturbed = fitted(ratings, maxIter=12, workDir=str(tmp_path / "one")).transform(ratings[1]).toPandas()
+    undisturbed = fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "one")).transform(ratings[1]).toPandas()
 
     class Killed(Exception):
         pass
@@ -173,8 +201,8 @@ def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
         patch.setattr(FMSampler, "close", dying)
         patch.setattr(sampling.HeldStore, "flush", at_four)
         with pytest.raises(Killed):
-            fitted(ratings, maxIter=12, workDir=str(tmp_path / "two"))
-    model = fitted(ratings, maxIter=12, workDir=str(tmp_path / "two"))
+            fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "two"))
+    model = fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "two"))
     assert model.summary.resumed_at == 4
     pd.testing.assert_frame_equal(model.transform(ratings[1]).toPandas(), undisturbed)
 
@@ -295,6 +323,9 @@ def test_rankings_put_what_a_user_chose_first(spark):
             ConfigError,
             "factors = false of group 'day' is not allowed here: it needs solver = 'mcmc' or 'als'",
         ),
+        ({"noisyChains": 1, "solver": "als"}, ConfigError, "noisyChains = 1 is not allowed with solver = 'als'"),
+        ({"noisyChains": 3, "chains": 2}, ConfigError, "noisyChains = 3 is not allowed with .* chains = 2"),
+        ({"noisyChains": 1, "solver": "sgd"}, ConfigError, "noisyChains = 1 is not allowed here"),
         ({"labelCol": "stars"}, RecsparkError, "column 'stars' is not in the data"),
         ({"labelCol": "rating", "ordered": True}, RecsparkError, "different values"),
     ],
