@@ -70,7 +70,7 @@ def test_a_factorization_machine_on_ml_100k_u1(command, movielens, tmp_path):
 
 @pytest.mark.slow
 def test_a_factorization_machine_with_one_and_with_three_blocks(command, movielens, tmp_path):
-    short = ("evaluation.ranking=false", "model.maxIter=20", "model.chains=1")
+    short = ("evaluation.ranking=false", "model.maxIter=20", "model.chains=2", "model.noisyChains=1")
     one = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short)
     three = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short, "model.userBlocks=3", "model.itemBlocks=3")
     assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-3)
