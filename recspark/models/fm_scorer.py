@@ -79,7 +79,7 @@ class FMScorer:
     starts
         First place of each side; its last place stands for what training has not seen, an average entity.
     spreads
-        Of all sides; None where none has any.
+        Of each side, as `biases` of its own places; None where it has none.
     offsets
         w0 of each sample.
     """
@@ -88,7 +88,7 @@ class FMScorer:
     starts: np.ndarray
     table: np.ndarray
     biases: np.ndarray
-    spreads: np.ndarray | None
+    spreads: tuple[np.ndarray | None, ...]
     offsets: np.ndarray
     answer: Answer
 
@@ -106,15 +106,13 @@ class FMScorer:
             for key, parts in (("features", tables), ("biases", biases)):
                 if key in table.column_names:
                     parts.append(_with_average(table[key], none))
-            noisy = "spreads" in table.column_names
-            spreads.append(_with_average(table["spreads"], none) if noisy else np.zeros_like(biases[-1]))
+            spreads.append(_with_average(table["spreads"], none) if "spreads" in table.column_names else None)
             ids.append(pd.Index(table["id"].to_pandas()) if side["by_id"] else None)
         samples = facts["samples"]
         scaled = np.concatenate(tables).astype(np.float32) * np.float32(np.sqrt(len(samples)))
         starts = np.cumsum([0, *(len(bias) for bias in biases)])
         offsets = np.array([sample["offset"] for sample in samples])
-        noise = np.concatenate(spreads) if any(each.any() for each in spreads) else None
-        return cls(tuple(ids), starts, scaled, np.concatenate(biases), noise, offsets, Answer.of(facts))
+        return cls(tuple(ids), starts, scaled, np.concatenate(biases), tuple(spreads), offsets, Answer.of(facts))
 
     def predict(self, *columns: np.ndarray) -> Predictions:
         """Predictions of rows: a column a side, of ids or positions (-1: none)."""
@@ -134,7 +132,8 @@ class FMScorer:
 
     def _noise(self, places: np.ndarray) -> np.ndarray | float:
         """Multiples of the standard deviation that all rows share."""
-        return 1.0 if self.spreads is None else np.exp(sum(self.spreads[side] for side in places.T))
+        sides = [spread[places[:, side] - self.starts[side]] for side, spread in enumerate(self.spreads) if spread is not None]
+        return np.exp(sum(sides)) if sides else 1.0
 
     def _scores(self, places: np.ndarray) -> np.ndarray:
         out = np.empty((len(places), len(self.offsets)))
