@@ -7,6 +7,7 @@ from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import functions as F
 
+from recspark.engine import crossing
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models import FMClassificationModel, FMClassifier, FMRanker, FMRegressionModel, FMRegressor, FMRegressorModel
 from recspark.models.fm_sampler import FMSampler
@@ -364,6 +365,15 @@ def test_vectors(vectors, params, tmp_path):
 def test_the_first_iteration_is_better_than_the_mean(vectors, solver):
     spread = vectors[1].select(F.stddev_pop("label")).first()[0]
     assert rmse(FMRegressor(factorSize=3, maxIter=1, seed=1, solver=solver, regParam=2.0).fit(vectors[0]), vectors[1]) < 0.9 * spread
+
+
+@pytest.mark.parametrize("params", [{}, {"groups": GROUPS, "solver": "sgd"}])
+def test_a_task_fits_as_this_process_does(ratings, vectors, params, monkeypatch):
+    train, test = vectors
+    fm = FMRegressor(**{"factorSize": 3, "maxIter": 5, "seed": 1} | params).tables(users=ratings[2])
+    here = fm.fit(train).transform(test).toPandas()
+    monkeypatch.setattr(crossing, "SMALL", -1)
+    pd.testing.assert_frame_equal(fm.fit(train).transform(test).toPandas(), here)
 
 
 def test_dense_vectors_are_the_same_rows(spark, vectors):
