@@ -30,7 +30,7 @@ RMSE = 1.03
 BETTER = 0.93
 #: fits before those that are timed: the JVM compiles what a job runs over the first few
 WARM_UPS = 30
-#: seconds of fits of one point of a curve that need no other fit beside them: a quick one is timed five times
+#: a point of a curve is fitted up to five times, until its fits have taken so many seconds
 ENOUGH = 2.0
 
 

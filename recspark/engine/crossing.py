@@ -31,7 +31,7 @@ from recspark.errors import RecsparkError
 
 Batches = Iterator[pa.RecordBatch]
 
-#: bytes, as Spark estimates them, that are here sooner than a shuffle and a task of Python begin (0.1 s)
+#: bytes, as Spark estimates them, that come to this process rather than to a task of Python behind a shuffle
 SMALL = 1 << 24
 
 

@@ -73,7 +73,7 @@ class Relations:
 def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, int, int]]) -> Side:
     """Write a side from its rows (id, columns, values): sorted ids, and each feature group (name, offset, size) as CSC of its entities.
 
-    One task holds the whole side: 8 bytes an entry of its features.
+    One process holds the whole side: 8 bytes an entry of its features.
     """
     size = in_one_process(df, partial(_write_side, store.root, name, groups))
     return Side(name, size, True)

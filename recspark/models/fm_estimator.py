@@ -192,7 +192,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
                 self._solver(),
             )
         folder = f"{work}/model-{uuid.uuid4().hex}"
-        plan = JoinedPlan(folder, features.layout, self._row_fit(link), self.getRegParam(), group_reg, link != "identity", as_entities)
+        plan = JoinedPlan(folder, features.layout, self._row_fit(link), self.getRegParam(), group_reg, as_entities)
         log.info("%s: %s, %d columns, in one task", type(self).__name__, type(plan.fit).__name__, features.layout.size)
         with self._reporting(folder):
             found = fit_joined(features, dataset, self._watched, self.getLabelCol(), self.getWeightCol(), plan)

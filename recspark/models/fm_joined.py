@@ -38,8 +38,7 @@ TABLES = {"user": "users", "item": "items"}
 
 @dataclass(frozen=True)
 class JoinedPlan:
-    """What the fit needs: the folder of the model, the layout, the fit, the penalty of each group (others: `reg`), whether the labels are
-    levels 0 and 1.
+    """What the fit needs: the folder of the model, the layout, the fit, the penalty of each group (others: `reg`).
 
     With `as_entities` the model is written as vectors of entities, which make lists; else as the parameters themselves.
     """
@@ -49,8 +48,12 @@ class JoinedPlan:
     fit: RowFit
     reg: float
     group_reg: dict[str, float]
-    binary: bool
     as_entities: bool
+
+    @property
+    def binary(self) -> bool:
+        """Whether labels are 0 and 1."""
+        return self.fit.link != "identity"
 
     def penalties(self) -> np.ndarray:
         """The penalty of each column of a row of all sides."""
