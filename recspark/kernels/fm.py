@@ -17,7 +17,8 @@ import math
 import numpy as np
 from numba import njit
 
-from recspark.kernels.gibbs import truncated_normal, uniform
+from recspark.kernels.probit import truncated_normal
+from recspark.kernels.random import uniform
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

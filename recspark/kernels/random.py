@@ -17,6 +17,12 @@ def mix(x):
 
 
 @njit(cache=True, nogil=True)
+def uniform(key, number):
+    """A number between 0 and 1, neither of them, that depends on (key, number) only."""
+    return (np.float64(mix(key + np.uint64(number) * _GOLDEN) >> np.uint64(12)) + 0.5) / 4503599627370496.0
+
+
+@njit(cache=True, nogil=True)
 def normal_rows(seed, stream, first_row, n_rows, columns):
     """Standard normal numbers, float32 (n_rows, columns), of rows first_row ... by Box and Muller (1958)."""
     out = np.empty((n_rows, columns), np.float32)

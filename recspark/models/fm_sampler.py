@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from recspark.engine.plan import State
 from recspark.engine.relations import ENTITY_WORK, Relations
 from recspark.errors import RecsparkError
-from recspark.kernels import gibbs
+from recspark.kernels import gibbs, probit
 from recspark.kernels.als import padded_rows
 from recspark.kernels.random import normal_rows
 from recspark.kernels.threads import over_rows
@@ -178,11 +178,11 @@ class FMSampler:
         spread = table["spread"][rows["places"]].sum(axis=1, dtype=np.float64) if self.spread else np.zeros(n)
         if role == "train":
             counts = np.zeros((len(self.levels), *(SPREAD_BINS if self.spread else BINS)), np.int64)
-            gibbs.count_scores(0, n, score, spread, rows["values"], EDGES, counts)
+            probit.count_scores(0, n, score, spread, rows["values"], EDGES, counts)
             return mean, {"counts": counts}
         if self.ordered:
             prediction = np.empty(n)
-            over_rows(gibbs.expected_levels, work, threads, score, spread, cuts, np.array(self.levels), prediction)
+            over_rows(probit.expected_levels, work, threads, score, spread, cuts, np.array(self.levels), prediction)
             score = prediction
         mean = mean + (score - mean) / (number + 1)
         errors = rows["values"] - np.clip(mean, *self.clip)
@@ -250,7 +250,7 @@ def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float])
         return np.cumsum(np.append(at[0], np.exp(at[1:])))
 
     def likelihood(at: np.ndarray) -> float:
-        return gibbs.binned_log_likelihood(counts, EDGES, np.array([-np.inf, *placed(at), np.inf]))
+        return probit.binned_log_likelihood(counts, EDGES, np.array([-np.inf, *placed(at), np.inf]))
 
     at, h = np.append(cuts[0], np.log(np.diff(cuts))), 1e-2
     now = likelihood(at)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 from scipy.stats import truncnorm
 
-from recspark.kernels import gibbs
+from recspark.kernels import gibbs, probit
 from recspark.kernels.als import padded_rows
 from recspark.models.fm_sampler import BINS, EDGES, SPREAD_BINS, _draw_cuts
 from tests import reference
@@ -239,15 +239,15 @@ def test_features_are_drawn_with_the_posterior_variance():
 @given(st.floats(-6, 6), st.floats(-7, 7), st.floats(0.01, 5), st.floats(0.001, 0.999))
 def test_truncated_normal_is_its_quantile(mean, low, width, u):
     expected = truncnorm.ppf(u, low - mean, low + width - mean, loc=mean)
-    assert gibbs.truncated_normal(mean, low, low + width, u) == pytest.approx(expected, abs=1e-5)
-    assert gibbs.truncated_normal(mean, low, np.inf, u) >= low
-    assert gibbs.truncated_normal(mean, -np.inf, low, u) <= low
+    assert probit.truncated_normal(mean, low, low + width, u) == pytest.approx(expected, abs=1e-5)
+    assert probit.truncated_normal(mean, low, np.inf, u) >= low
+    assert probit.truncated_normal(mean, -np.inf, low, u) <= low
 
 
 @pytest.mark.parametrize("p", [1e-12, 1e-4, 0.02, 0.3, 0.5, 0.9, 0.999])
 def test_normal_quantile(p):
-    assert gibbs.normal_quantile(p) == pytest.approx(ndtri(p), rel=1e-7, abs=1e-8)
-    assert gibbs.normal_cdf(ndtri(p)) == pytest.approx(p, rel=1e-10)
+    assert probit.normal_quantile(p) == pytest.approx(ndtri(p), rel=1e-7, abs=1e-8)
+    assert probit.normal_cdf(ndtri(p)) == pytest.approx(p, rel=1e-10)
 
 
 @pytest.mark.parametrize("sides", [2, 3, 4])
@@ -281,7 +281,7 @@ def test_an_entity_beyond_the_vectors_adds_its_bias():
 def test_expected_levels():
     scores, cuts, values = np.linspace(-3, 3, 9), np.array([-np.inf, -1, 0.5, np.inf]), np.array([1.0, 2, 5])
     spreads, out = np.linspace(-0.5, 0.7, 9), np.empty(9)
-    gibbs.expected_levels(0, 9, scores, spreads, cuts, values, out)
+    probit.expected_levels(0, 9, scores, spreads, cuts, values, out)
     below = ndtr((cuts - scores[:, None]) / np.exp(spreads[:, None]))
     np.testing.assert_allclose(out, np.diff(below, axis=1) @ values, atol=1e-12)
 
@@ -293,7 +293,7 @@ def test_cuts_find_where_levels_part(bins):
     spreads = rng.normal(0, 0.4, len(scores)) if bins[0] > 1 else np.zeros(len(scores))
     levels = np.searchsorted(true, scores + np.exp(spreads) * rng.standard_normal(len(scores))).astype(np.float32)
     counts = np.zeros((4, *bins), np.int64)
-    gibbs.count_scores(0, len(scores), scores, spreads, levels, EDGES, counts)
+    probit.count_scores(0, len(scores), scores, spreads, levels, EDGES, counts)
     assert counts.sum() == len(scores)
     cuts, drawn = [-1.0, 0.0, 1.0], []
     for _ in range(60):
