@@ -82,6 +82,22 @@ class Folder:
         """Whether a folder gets another name at once and whole."""
         return self.fs.type_name not in OBJECT_STORES
 
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self._base.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Folder:
+        """The folder that it is in."""
+        return Folder(self.root.rpartition("/")[0] or "/")
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the folder is there and empty."""
+        is_folder = self.fs.get_file_info(self._base).type == pafs.FileType.Directory
+        return is_folder and not self.fs.get_file_info(pafs.FileSelector(self._base))
+
     def at(self, name: str) -> str:
         """The path of `name` as this folder's file system wants it."""
         return f"{self._base}/{name}"
@@ -107,9 +123,26 @@ class Folder:
             self.copy(name, target)
             self.delete(name)
 
+    def replace(self, name: str, target: str) -> None:
+        """Give a folder the name `target` in place of what has it: by two renames where the storage has them."""
+        old = f"{name}-old"
+        if self.exists(target) and self.renames:
+            self.fs.move(self.at(target), self.at(old))
+        else:
+            self.delete(target)
+        self.move(name, target)
+        self.delete(old)
+
     def copy(self, name: str, target: str) -> None:
         """Copy all files of a folder into the folder `target`."""
         pafs.copy_files(self.at(name), self.at(target), source_filesystem=self.fs, destination_filesystem=self.fs)
+
+    def copy_to(self, name: str, target: Folder) -> None:
+        """Copy a file, or a folder with all in it, to `target` under the same name."""
+        source, place = self.at(name), target.at(name)
+        is_folder = self.fs.get_file_info(source).type == pafs.FileType.Directory
+        target.fs.create_dir(place if is_folder else place.rpartition("/")[0], recursive=True)
+        pafs.copy_files(source, place, source_filesystem=self.fs, destination_filesystem=target.fs)
 
     def names(self, name: str) -> list[str]:
         """The sorted names of the files and folders directly inside `name`; none where it is missing."""

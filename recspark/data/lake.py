@@ -138,12 +138,7 @@ class Lake(Folder):
         if not self.renames:
             self._replace(staged, product)
             return
-        old = f"{staged}-old"
-        self.fs.create_dir(self.at(product).rpartition("/")[0], recursive=True)
-        if self.exists(product):
-            self.fs.move(self.at(product), self.at(old))
-        self.fs.move(self.at(staged), self.at(product))
-        self.delete(old)
+        self.replace(staged, product)
 
     def _replace(self, staged: str, product: str) -> None:
         """`_swap` on an object store: what was there stops being a product before its files go, what comes becomes one by its last file."""

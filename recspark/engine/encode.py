@@ -22,11 +22,21 @@ from numba import njit
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegralType, NumericType, StringType, StructType
+from pyspark.sql.types import (
+    DateType,
+    DecimalType,
+    DoubleType,
+    FloatType,
+    FractionalType,
+    NumericType,
+    StringType,
+    StructType,
+)
 
 from recspark.engine.crossing import on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
+from recspark.ids import DATES, EXACT, TEXT, WHOLE
 from recspark.kernels.random import mix
 
 #: rows held by a worker before it writes a part: 4 M rows are about 100 MB
@@ -56,8 +66,8 @@ class Parts:
     watched: bool
     #: sum of the values that train, unweighted
     values: float
-    #: which sides have strings for ids
-    text_ids: dict[str, bool]
+    #: by side: what its ids are (`recspark.ids`)
+    id_kinds: dict[str, str]
 
     @property
     def mean(self) -> float:
@@ -66,17 +76,43 @@ class Parts:
 
 
 def id_column(schema: StructType, name: str) -> F.Column:
-    """Column `name` of data with this schema as an id: strings and whole numbers stay, other numbers become long; the rest are errors."""
+    """Column `name` of data with this schema as an id, by any settings of Spark the same one.
+
+    Strings, whole numbers and dates stay; other numbers become long, NaN null. A number that is not whole, or that a long does not
+    hold, or a float that stands for several whole numbers, ends the job that reads it. Raise RecsparkError for other types.
+    """
+    id_kind(schema, name)
+    type_, column = schema[name].dataType, F.col(f"`{name}`")
+    if not isinstance(type_, (FractionalType, DecimalType)):
+        return column
+    # null where a long does not hold it, even where ANSI is off and a cast would wrap around
+    whole = column.try_cast("long")
+    fits = whole == column
+    if isinstance(type_, FloatType | DoubleType):
+        fits &= F.abs(whole) <= (1 << 24 if isinstance(type_, FloatType) else EXACT)
+    reason = F.when(column == F.floor(column), f"too large for a 64-bit integer, or to be exact as {type_.simpleString()}")
+    reason = reason.otherwise("not a whole number")
+    message = F.concat(F.lit(f"column {name} holds an id that is "), reason, F.lit(": "), column.cast("string"))
+    missing = column.isNull() | (F.isnan(column) if isinstance(type_, FloatType | DoubleType) else F.lit(False))
+    return F.when(fits, whole).when(~missing, F.raise_error(message).cast("long"))
+
+
+def id_kind(schema: StructType, name: str) -> str:
+    """What the ids in column `name` are (`recspark.ids`). Raise RecsparkError where there is no such column, or it can't hold ids."""
     if name not in schema.names:
         raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(schema.names)}")
-    kind = schema[name].dataType
-    column = F.col(f"`{name}`")
-    if isinstance(kind, (StringType, IntegralType)):
-        return column
-    if isinstance(kind, NumericType):
-        message = F.concat(F.lit(f"column {name} holds an id that is not a whole number: "), column.cast("string"))
-        return F.when(column == F.floor(column), column.cast("long")).when(column.isNotNull(), F.raise_error(message).cast("long"))
-    raise RecsparkError(f"column {name!r} has type {kind.simpleString()}: an id must be a whole number or a string")
+    type_ = schema[name].dataType
+    kinds = {StringType: TEXT, NumericType: WHOLE, DateType: DATES}
+    found = next((kind for base, kind in kinds.items() if isinstance(type_, base)), None)
+    if found is None:
+        raise RecsparkError(f"column {name!r} has type {type_.simpleString()}: an id must be a whole number, a string or a date")
+    return found
+
+
+def require_kind(what: str, schema: StructType, name: str, kind: str) -> None:
+    """Raise RecsparkError where the ids in column `name` of `what` are of another kind than those that train."""
+    if (found := id_kind(schema, name)) != kind:
+        raise RecsparkError(f"{what}: column {name!r} holds {found}, but the ids of the training rows are {kind}")
 
 
 def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
@@ -107,9 +143,9 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
         raise RecsparkError("there is nothing to train on: no row has a weight above 0")
     summed |= {"low": min(part["low"] for part in parts), "high": max(part["high"] for part in parts)}
     digest = f"{sum(int(part['digest']) for part in parts) % 2**64:016x}"
-    text = {side: isinstance(df.schema[column].dataType, StringType) for side, column in (("users", "user"), ("items", "item"))}
+    kinds = {side: id_kind(df.schema, column) for side, column in (("users", "user"), ("items", "item"))}
     return Parts(
-        store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, watched=watched, text_ids=text, **summed
+        store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, watched=watched, id_kinds=kinds, **summed
     )
 
 

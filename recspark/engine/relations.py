@@ -16,8 +16,8 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numba import njit
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
@@ -26,6 +26,7 @@ from recspark.engine.crossing import in_one_process, on_partitions
 from recspark.engine.encode import ROLES
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
+from recspark.ids import IdIndex
 from recspark.kernels.csr import balanced_cuts
 from recspark.kernels.random import mix
 
@@ -81,8 +82,7 @@ def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, in
 
 def _write_side(root: str, name: str, groups: list[tuple[str, int, int]], batches: Iterator[pa.RecordBatch]) -> int:
     table = pa.Table.from_batches(batches).combine_chunks()
-    store, ids = Store(root), table["id"].to_pandas()
-    order = ids.argsort(kind="stable").to_numpy()
+    store, order = Store(root), pc.sort_indices(table["id"]).to_numpy()
     store.save_table(f"ids/{name}", table.select(["id"]).take(pa.array(order)))
     lists = table["columns"].chunk(0)
     columns, values = lists.flatten().to_numpy(), table["values"].chunk(0).flatten().to_numpy()
@@ -108,6 +108,7 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     """
     rows = df.select(*(side.name for side in sides), "value", "role", *(["weight"] if "weight" in df.columns else []))
     parts = [part for parts in on_partitions(rows, partial(_encode, store.root, sides)) for part in parts]
+    require_ids(sum(part["without_id"] for part in parts))
     if bad := sum(part["bad"] for part in parts):
         raise RecsparkError(
             f"{bad} rows cannot be trained on: their label or weight is null or not finite, or their weight negative; filter them"
@@ -124,6 +125,14 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
     names = tuple(sorted(part["name"] for part in parts))
     return Relations(store.root, names, sides, trained, weight, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)
+
+
+def require_ids(missing: int) -> None:
+    """Raise RecsparkError where training rows lack an id."""
+    if missing:
+        raise RecsparkError(
+            f"{missing} ids of training rows are null; filter these rows, or let `recspark ingest` put them into quarantine"
+        )
 
 
 def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
@@ -143,6 +152,7 @@ def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch
         {
             "name": name,
             "bad": int((~np.isfinite(value) | ~(np.isfinite(weight) & (weight >= 0))).sum()),
+            "without_id": sum(int((table[side.name].is_null().to_numpy() & (role == 0)).sum()) for side in sides if side.by_id),
             "rows": len(trained),
             "weight": float(trained_weight.sum()),
             "total": float(trained @ trained_weight),
@@ -163,10 +173,7 @@ def _positions(store: Store, side: Side, column: pa.ChunkedArray) -> np.ndarray:
     """int32 positions of a column's entities, -1 for none."""
     if not side.by_id:
         return column.fill_null(-1).to_numpy().astype(np.int32)
-    encoded = column.combine_chunks().dictionary_encode()
-    encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
-    known = pd.Index(store.load_table(f"ids/{side.name}")["id"].to_pandas()).get_indexer(encoded.dictionary.to_pandas())
-    return np.append(known, -1).astype(np.int32)[encoded.indices.fill_null(-1).to_numpy()]
+    return IdIndex(store.load_table(f"ids/{side.name}")["id"]).positions(column)
 
 
 @njit(cache=True, nogil=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.config import at_least, between, one_of
@@ -14,14 +14,25 @@ from recspark.errors import ConfigError
 from recspark.models.als_solver import ALSSolver
 from recspark.models.factor_model import FactorModel
 from recspark.models.factorization import Factorization, per_side
+from recspark.models.mllib_folder import import_als
 from recspark.models.params import Hyperparameter
+from recspark.models.workspace import workspace
 
 #: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form divides by it
 LEAST_EXCESS = 1e-4
 
 
 class ALSModel(FactorModel):
-    """The factors that `ALS` fitted."""
+    """The factors that `ALS` fitted; `load` reads a folder of MLlib's ALSModel, too."""
+
+    mllib_class = "org.apache.spark.ml.recommendation.ALSModel"
+
+    @classmethod
+    def import_parts(cls, path: str) -> ALSModel:
+        """See `Saved.import_parts`."""
+        work = workspace(SparkSession.active(), None)
+        import_als(path, work.folder)
+        return cls(folder=work.folder, lease=work.lease)
 
 
 class ALS(Factorization):
@@ -48,6 +59,7 @@ class ALS(Factorization):
     """
 
     model_class = ALSModel
+    mllib_class = "org.apache.spark.ml.recommendation.ALS"
 
     rank = Hyperparameter(int, 10, "number of factors", at_least(1))
     maxIter = Hyperparameter(int, 10, "largest number of iterations", at_least(1))

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import pyarrow.fs as pafs
+import pyarrow as pa
 from pyspark.ml import Model
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructType
+from pyspark.sql.types import StructType
 
 from recspark.config import one_of
-from recspark.data.folder import Folder
 from recspark.engine.blocks import SIDES
-from recspark.engine.encode import id_column
+from recspark.engine.encode import id_column, id_kind
 from recspark.errors import RecsparkError
+from recspark.models.files import Lease
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.recommend import Recommendations
-from recspark.models.saving import Saved, saved_class
+from recspark.models.saving import FittedModel, saved_class
 from recspark.models.scorer import COLD_START, BlendScorer, Scorer, StoredScorer
 
 
@@ -54,16 +54,17 @@ class Summary:
         return pd.DataFrame(self.history)
 
 
-class FactorModel(Recommendations, Model, RatingColumns, Saved):
+class FactorModel(Recommendations, FittedModel, Model, RatingColumns):
     """Factors and biases of users and items.
 
     The tables ``users`` and ``items`` (id, count, features, bias) lie as Parquet in `folder`; workers read them once.
-    A model that was just fitted lies in the fit's work folder: `save` it to keep it beyond the process.
+    A model that was just fitted lies in the fit's work folder: `save` it to keep it.
     """
 
-    def __init__(self, folder: str | None = None, **values: Any) -> None:
-        super().__init__(**values)
-        self.folder = folder
+    content: tuple[str, ...] = SIDES
+
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+        super().__init__(folder, lease, **values)
         self.summary: Summary | None = None
 
     @property
@@ -99,62 +100,44 @@ class FactorModel(Recommendations, Model, RatingColumns, Saved):
     @property
     def scorer(self) -> StoredScorer | None:
         """Predictions from arrays, without Spark: a process that uses it needs memory for all factors."""
-        return StoredScorer(self.folder, self._facts["stamp"])
+        return StoredScorer(self.files)
 
     @property
     def served_by(self) -> type[Scorer | BlendScorer] | None:
         """What answers pairs of ids from a saved model's folder where there is no Spark; None where nothing does."""
         return Scorer if self.scorer else None
 
-    @property
-    def _facts(self) -> dict[str, Any]:
-        return Folder(self.folder).read_json("scorer.json")
-
     def _table(self, side: str) -> DataFrame:
-        return SparkSession.active().read.parquet(f"{self.folder}/{side}")
+        self.files.verify()
+        table = SparkSession.active().read.parquet(f"{self.folder}/{side}")
+        if self.files.lease:
+            self.files.lease.hold(table._jdf.queryExecution().analyzed().collectLeaves().head().relation())
+        return table
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
+        self.files.verify()
         user, item = (self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
-        # pandas has one value for missing and not a number: what comes back as null is NaN
+        # never null, as MLlib's
         prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
         predicted = dataset.withColumn(self.getPredictionCol(), prediction)
         return predicted if self.getColdStartStrategy() != "drop" else predicted.filter(~F.isnan(self.getPredictionCol()))
 
     def _checked_id(self, schema: StructType, name: str) -> F.Column:
         column = id_column(schema, name)
-        side = "users" if name == self.getUserCol() else "items"
-        text, trained_text = isinstance(schema[name].dataType, StringType), self._facts["text_ids"][side]
-        if text != trained_text:
-            kinds = ("strings", "whole numbers") if text else ("whole numbers", "strings")
-            raise RecsparkError(f"column {name!r} holds {kinds[0]}, but the model was trained on ids that are {kinds[1]}")
+        found, trained = id_kind(schema, name), self._facts["id_kinds"]["users" if name == self.getUserCol() else "items"]
+        if found != trained:
+            raise RecsparkError(f"column {name!r} holds {found}, but the model was trained on ids that are {trained}")
         return column
 
     def _predictor(self) -> Any:
         scorer, cold = self.scorer, self.getColdStartStrategy()
 
-        @F.pandas_udf("float")
-        def predict(user: pd.Series, item: pd.Series) -> pd.Series:
-            return pd.Series(scorer.predict(user.to_numpy(), item.to_numpy(), cold))
+        # not a pandas UDF: a column of longs with one null is float64 there, and neighbours above 2^53 become one id
+        @F.arrow_udf("float")
+        def predict(user: pa.Array, item: pa.Array) -> pa.Array:
+            return pa.array(scorer.predict(user, item, cold))
 
         return predict
-
-    #: what a saved model is made of: tables and single files
-    tables: tuple[str, ...] = SIDES
-    files: tuple[str, ...] = ("scorer.json",)
-
-    def write_parts(self, path: str) -> None:
-        """The tables and files, as they are."""
-        source, target = Folder(self.folder), Folder(path)
-        for file in self.files:
-            target.write_json(file, source.read_json(file))
-        for table in self.tables:
-            target.fs.create_dir(target.at(table), recursive=True)
-            pafs.copy_files(source.at(table), target.at(table), source_filesystem=source.fs, destination_filesystem=target.fs)
-
-    @classmethod
-    def read_parts(cls, path: str) -> Any:
-        """See `Saved.read_parts`."""
-        return cls(folder=Folder(path).root)
 
 
 def load_model(path: str) -> FactorModel:

@@ -8,13 +8,12 @@ import uuid
 from typing import Any
 
 from pyspark.ml import Estimator
-from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.config import above, at_least
 from recspark.data.folder import Folder
-from recspark.engine.encode import ROLES, Parts, encode, id_column
+from recspark.engine.encode import ROLES, Parts, encode, id_column, id_kind, require_kind
 from recspark.engine.layout import default_blocks, threads_per_task
 from recspark.engine.loop import Fit, run
 from recspark.engine.plan import Plan, Solver
@@ -24,12 +23,12 @@ from recspark.models.factor_model import FactorModel, RatingColumns, Summary
 from recspark.models.params import Hyperparameter
 from recspark.models.starts import check_ids, initial_tables, side_tables
 from recspark.models.watching import Watching
-from recspark.models.workspace import work_folder
+from recspark.models.workspace import Workspace, workspace
 
 log = logging.getLogger("recspark.fit")
 
 
-class Factorization(Estimator, RatingColumns, Watching, DefaultParamsWritable, DefaultParamsReadable):
+class Factorization(Estimator, RatingColumns, Watching):
     """An Estimator whose `_solver` the engine runs on blocks of ratings."""
 
     #: the class of the fitted model
@@ -68,20 +67,20 @@ class Factorization(Estimator, RatingColumns, Watching, DefaultParamsWritable, D
         started = time.perf_counter()
         self._check()
         spark = dataset.sparkSession
-        work = work_folder(spark, self.getWorkDir())
-        start = self._start(work)
-        staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
+        work = workspace(spark, self.getWorkDir())
+        start = self._start(work.folder)
+        staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
             watched = bool(self._watched) or self.getValidationCol() is not None
             parts = encode(self._rows(dataset), staged, self._is_weighted(), watched)
             for key, folder in start.items():
-                check_ids(key, folder, parts.text_ids)
-            plan = self._plan(spark, work, parts, start)
+                check_ids(key, folder, parts.id_kinds)
+            plan = self._plan(spark, work.folder, parts, start)
             log.info("%s: %d ratings, rank %d, %d x %d blocks", type(self).__name__, parts.rows, plan.solver.rank, *plan.blocks.values())
             fit = run(spark, plan, self._judge)
         finally:
             staged.delete("")
-        return self._model(plan, parts, fit, time.perf_counter() - started)
+        return self._model(plan, parts, fit, time.perf_counter() - started, work)
 
     def _start(self, work: str) -> dict[str, str]:
         """What the fit starts from, by Param: folders of tables, those that had to be made under `work`."""
@@ -112,6 +111,8 @@ class Factorization(Estimator, RatingColumns, Watching, DefaultParamsWritable, D
         role = F.when(F.col(f"`{validation}`"), 1).otherwise(0) if validation else F.lit(0)
         rows = self._encodable(dataset, role)
         for name, watched in self._watched.items():
+            for column in (self.getUserCol(), self.getItemCol()):
+                require_kind(f"watch({name}=...)", watched.schema, column, id_kind(dataset.schema, column))
             rows = rows.unionAll(self._encodable(watched, F.lit(ROLES.index(name))))
         return rows
 
@@ -157,15 +158,15 @@ class Factorization(Estimator, RatingColumns, Watching, DefaultParamsWritable, D
         """What the model's scorer must know beyond the columns and the clip."""
         return {"rank": solver.rank, "mean": solver.mean, "level": solver.level, "biased": solver.biased}
 
-    def _model(self, plan: Plan, parts: Parts, fit: Fit, seconds: float) -> FactorModel:
+    def _model(self, plan: Plan, parts: Parts, fit: Fit, seconds: float, work: Workspace) -> FactorModel:
         facts = self._facts(plan.solver) | {
             "clip": list(plan.solver.clip) if self.getClip() else None,
             "cold": self.getColdStartStrategy(),
-            "text_ids": parts.text_ids,
+            "id_kinds": parts.id_kinds,
             "stamp": uuid.uuid4().hex,
         }
         Folder(fit.model).write_json("scorer.json", facts)
-        model = self.model_class(folder=fit.model)
+        model = self.model_class(folder=fit.model, lease=work.lease)
         self._copyValues(model)
         model._resetUid(self.uid)
         model.summary = Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, seconds)

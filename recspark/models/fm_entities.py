@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import FractionalType
 
 from recspark.data.folder import Folder
-from recspark.engine.encode import ROLES
-from recspark.engine.loop import Fit
+from recspark.engine.encode import ROLES, id_column, id_kind, require_kind
+from recspark.engine.loop import Fit, as_arrow
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
 from recspark.engine.sampling import SamplingPlan, sample
 from recspark.engine.storage import Store
@@ -26,10 +27,31 @@ from recspark.features.groups import IDS
 from recspark.features.layout import Block, Layout
 from recspark.models import fm_scorer
 from recspark.models.factor_model import FactorModel
+from recspark.models.files import Lease
 from recspark.models.fm_joined import TABLES, require_columns
 from recspark.models.fm_sampler import FMSampler
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.scorer import StoredScorer
+
+
+def id_kinds(df: DataFrame) -> dict[str, str]:
+    """What the ids of users and items in `df` are, by side. Raise RecsparkError where a column is missing or can't hold ids."""
+    return {TABLES[side]: id_kind(df.schema, key) for side, key in IDS.items()}
+
+
+def with_ids(
+    df: DataFrame, kinds: Mapping[str, str] | None = None, what: str = "", sides: Sequence[str] = tuple(TABLES.values())
+) -> DataFrame:
+    """`df` with the ids of `sides` as models know them (`id_column`). Raise RecsparkError where they are not of `kinds`."""
+    keys = {TABLES[side]: key for side, key in IDS.items() if TABLES[side] in sides}
+    if kinds is not None:
+        for side, key in keys.items():
+            require_kind(what, df.schema, key, kinds[side])
+    return df.withColumns({key: id_column(df.schema, key) for key in keys.values() if _is_converted(df, key)})
+
+
+def _is_converted(df: DataFrame, key: str) -> bool:
+    return isinstance(df.schema[key].dataType, FractionalType)
 
 
 def encode(
@@ -112,9 +134,9 @@ def write_model(
     if levels:
         response = {"kernel": "ordered", "cuts": np.mean([each["cuts"] for each in samples], axis=0).tolist(), "levels": list(levels)}
         response = response if link == "probit" else {"kernel": "sigmoid", "low": levels[0], "high": levels[1]}
-    text = {TABLES[side]: dict(features.tables.train.dtypes)[key] == "string" for side, key in IDS.items()}
     mean = float(np.mean([each["offset"] for each in samples]))
-    scorer = {"rank": rank * len(samples), "mean": mean, "level": mean, "biased": True, "response": response, "text_ids": text}
+    scorer = {"rank": rank * len(samples), "mean": mean, "level": mean, "biased": True, "response": response}
+    scorer["id_kinds"] = id_kinds(features.tables.train)
     scorer |= {"clip": clip and list(clip), "cold": "mean", "stamp": uuid.uuid4().hex}
     Folder(folder).write_json("scorer.json", scorer | {"fm": fm_scorer.facts(sides, samples, levels, link, clip, rows)})
     features.save(folder)
@@ -140,8 +162,8 @@ class FMModel(FMColumns, FactorModel):
     stdevCol = Hyperparameter(str, None, "column for the posterior standard deviation of a new rating")
     levelsCol = Hyperparameter(str, None, "column for the probability of each level (array<float>), of ordered models")
 
-    def __init__(self, folder: str | None = None, **values: Any) -> None:
-        super().__init__(folder=folder, **values)
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+        super().__init__(folder, lease, **values)
         self._features: FeatureSet | None = None
 
     @property
@@ -155,7 +177,7 @@ class FMModel(FMColumns, FactorModel):
 
     def bind(self, train: DataFrame) -> FMModel:
         """Give a loaded model the training rows, which groups such as ``last`` look into."""
-        self._features = FeatureSet(self.features.layout, Tables(train, None, None))
+        self._features = FeatureSet(self.features.layout, Tables(with_ids(train, self._facts["id_kinds"], "bind(...)"), None, None))
         return self
 
     @property
@@ -164,16 +186,15 @@ class FMModel(FMColumns, FactorModel):
         return self._facts["fm"]["rows"]
 
     @property
-    def tables(self) -> tuple[str, ...]:
-        """The names of the tables that a saved model is made of."""
-        return ("parameters", "sides", "ids") if self.is_of_rows else tuple(side["name"] for side in self._facts["fm"]["sides"])
+    def content(self) -> tuple[str, ...]:  # type: ignore[override]
+        """See `FittedModel.content`."""
+        tables = ("parameters", "sides", "ids") if self.is_of_rows else tuple(side["name"] for side in self._facts["fm"]["sides"])
+        return ("layout.json", *tables)
 
     @property
     def scorer(self) -> StoredScorer | None:
         """See `FactorModel.scorer`; None for a model of rows, which has no users and items."""
         return None if self.is_of_rows else super().scorer
-
-    files = ("scorer.json", "layout.json")
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         predicted = self._with_predictions(dataset)
@@ -183,6 +204,8 @@ class FMModel(FMColumns, FactorModel):
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
         """`dataset` with a struct ``_predicted`` (prediction, stdev, levels), and columns of the context."""
+        self.files.verify()
+        dataset, converted = self._with_known_ids(dataset)
         layout, tables = self.features.layout, self.features.tables
         past = [block.name for block in layout.side("context") if block.group.key]
         if past and tables is None:
@@ -192,17 +215,31 @@ class FMModel(FMColumns, FactorModel):
             framed, context = FeatureSet(layout, tables).context_rows(dataset), ["_context.columns", "_context.values"]
         else:
             framed, context = with_context(dataset, layout, tables), [F.col(f"`{block.column}`") for block in contexts(layout)]
-        return framed.withColumn("_predicted", self._predictor()(*IDS.values(), *context))
+        predicted = framed.withColumn("_predicted", self._predictor()(*IDS.values(), *context))
+        return predicted.withColumns({key: F.col(given) for key, given in converted.items()}).drop(*converted.values())
+
+    def _with_known_ids(self, dataset: DataFrame) -> tuple[DataFrame, dict[str, str]]:
+        """`dataset` with ids as the model has them; and the columns that keep those that had to be converted, by name."""
+        for key in IDS.values():
+            self._checked_id(dataset.schema, key)
+        converted = {key: f"_given_{key}" for key in IDS.values() if _is_converted(dataset, key)}
+        kept = dataset.withColumns({given: F.col(key) for key, given in converted.items()})
+        return with_ids(kept), converted
 
     def _predictor(self) -> Any:
-        folder, stamp = self.folder, self._facts["stamp"]
+        files = self.files
 
-        @F.pandas_udf("prediction float, stdev float, levels array<float>")
-        def predict(*columns: pd.Series) -> pd.DataFrame:
-            found = fm_scorer.load_cached(folder, stamp).predict(*(column.to_numpy() for column in columns))
-            probability = found.probabilities
-            lists = [None] * len(found.mean) if probability is None else list(probability.astype(np.float32))
-            return pd.DataFrame({"prediction": found.mean.astype(np.float32), "stdev": found.stdev.astype(np.float32), "levels": lists})
+        # not a pandas UDF: see FactorModel
+        @F.arrow_udf("prediction float, stdev float, levels array<float>")
+        def predict(*columns: pa.Array) -> pa.Array:
+            found = fm_scorer.load_cached(files).predict(*columns)
+            levels = found.probabilities
+            parts = {
+                "prediction": pa.array(found.mean, pa.float32()),
+                "stdev": pa.array(found.stdev, pa.float32()),
+                "levels": pa.nulls(len(found.mean), pa.list_(pa.float32())) if levels is None else as_arrow(levels.astype(np.float32)),
+            }
+            return pa.StructArray.from_arrays(list(parts.values()), list(parts))
 
         return predict
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from pyspark.ml import Estimator
-from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -27,7 +26,7 @@ from recspark.errors import ConfigError
 from recspark.features import FeatureSet, parse_groups
 from recspark.kernels.anova import OPTIMIZERS
 from recspark.models.factor_model import Summary
-from recspark.models.fm_entities import FMColumns, FMModel, encode, run, write_model
+from recspark.models.fm_entities import FMColumns, FMModel, encode, id_kinds, run, with_ids, write_model
 from recspark.models.fm_gibbs import GibbsFit
 from recspark.models.fm_joined import TABLES, JoinedPlan, check_group_names, fit_joined, has_entities, require_columns
 from recspark.models.fm_rows import RowFit
@@ -36,7 +35,7 @@ from recspark.models.fm_sgd import SGDFit
 from recspark.models.fm_vectors import FMVectorModel, fit_vectors, vector_entries
 from recspark.models.params import Hyperparameter
 from recspark.models.watching import Watching
-from recspark.models.workspace import work_folder
+from recspark.models.workspace import Workspace, workspace
 
 log = logging.getLogger("recspark.fit")
 
@@ -44,7 +43,7 @@ log = logging.getLogger("recspark.fit")
 SOLVERS = ("mcmc", "als", "sgd", "adamW", "gd")
 
 
-class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable, DefaultParamsReadable):
+class FactorizationMachine(Estimator, FMColumns, Watching):
     """What the estimators share.
 
     With `groups` rows have user_id, item_id and what the groups need (timestamp ...), and `tables` gives the attributes of users and items.
@@ -122,6 +121,13 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
         self._tables = {"users": users, "items": items}
         return self
 
+    def _data(self) -> dict[str, DataFrame]:
+        return super()._data() | {f"table-{side}": table for side, table in self._tables.items() if table is not None}
+
+    def _take_data(self, data: Mapping[str, DataFrame]) -> None:
+        super()._take_data(data)
+        self.tables(data.get("table-users"), data.get("table-items"))
+
     @property
     def can_watch(self) -> bool:
         """Whether `watch` means something: with groups, whose mean prediction it follows."""
@@ -142,19 +148,23 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
     def _fit(self, dataset: DataFrame) -> FMModel | FMVectorModel:
         started = time.perf_counter()
         fit_some = self._fit_groups if self.getGroups() else self._fit_vectors
-        model = fit_some(dataset, work_folder(dataset.sparkSession, self.getWorkDir()), started)
+        model = fit_some(dataset, workspace(dataset.sparkSession, self.getWorkDir()), started)
         self._copyValues(model)
         model._resetUid(self.uid)
         return model
 
-    def _fit_groups(self, dataset: DataFrame, work: str, started: float) -> FMModel:
-        features = FeatureSet.fit(parse_groups(self.getGroups()), dataset, **self._tables)
+    def _fit_groups(self, dataset: DataFrame, work: Workspace, started: float) -> FMModel:
+        kinds = id_kinds(dataset)
+        dataset = with_ids(dataset)
+        watched = {name: with_ids(df, kinds, f"watch({name}=...)") for name, df in self._watched.items()}
+        tables = {side: table and with_ids(table, kinds, f"tables({side}=...)", (side,)) for side, table in self._tables.items()}
+        features = FeatureSet.fit(parse_groups(self.getGroups()), dataset, **tables)
         if self._solver() == "sgd" or not has_entities(features.layout):
-            return self._fit_joined(features, dataset, work, started)
+            return self._fit_joined(features, dataset, watched, work, started)
         spark, burn_in = dataset.sparkSession, self._burn_in()
-        staged = Store(f"{work}/encoded-{uuid.uuid4().hex}")
+        staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
-            relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, self._watched, staged)
+            relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
             users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
             blocks = {"users": users, "items": self.getItemBlocks() or users}
             chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
@@ -169,14 +179,15 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
                 "patience": self.getPatience(),
             }
             samplers = self._samplers(relations, tuple(block.column for block in features.layout if not block.group.factors), chains)
-            fit = run(spark, work, features, relations, samplers, blocks, self._judge, threads=threads, **limits)
+            fit = run(spark, work.folder, features, relations, samplers, blocks, self._judge, threads=threads, **limits)
         finally:
             staged.delete("")
-        return self._grouped(
-            fit.model, features, Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, time.perf_counter() - started)
-        )
+        summary = Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, time.perf_counter() - started)
+        return self._grouped(fit.model, work, features, summary)
 
-    def _fit_joined(self, features: FeatureSet, dataset: DataFrame, work: str, started: float) -> FMModel:
+    def _fit_joined(
+        self, features: FeatureSet, dataset: DataFrame, watched: Mapping[str, DataFrame], work: Workspace, started: float
+    ) -> FMModel:
         link, as_entities = self._link(), self._solver() == "sgd" and self.getOrder() == 2 and has_entities(features.layout)
         group_reg = self.getGroupRegParam() or {}
         check_group_names(group_reg, features.layout)
@@ -185,26 +196,26 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
                 f"features.groups: factors = false of group {linear[0]!r} is not allowed here: it needs solver = 'mcmc' or 'als', and "
                 "groups whose contexts have one level a row"
             )
-        if self._watched and self._solver() != "sgd":
+        if watched and self._solver() != "sgd":
             log.warning(
                 "%s: validation rows are not followed by solver %s where contexts have several entries or numbers",
                 type(self).__name__,
                 self._solver(),
             )
-        folder = f"{work}/model-{uuid.uuid4().hex}"
+        folder = f"{work.folder}/model-{uuid.uuid4().hex}"
         plan = JoinedPlan(folder, features.layout, self._row_fit(link), self.getRegParam(), group_reg, as_entities)
         log.info("%s: %s, %d columns, in one task", type(self).__name__, type(plan.fit).__name__, features.layout.size)
         with self._reporting(folder):
-            found = fit_joined(features, dataset, self._watched, self.getLabelCol(), self.getWeightCol(), plan)
+            found = fit_joined(features, dataset, watched, self.getLabelCol(), self.getWeightCol(), plan)
         names = [*TABLES.values(), *(block.column for block in features.layout.side("context"))] if as_entities else []
         sides = [{"name": name, "by_id": name in TABLES.values(), "absent": found["absent"][name]} for name in names]
         levels, clip = ((0.0, 1.0) if plan.binary else ()), (None if self._loss() == "bpr" else found["range"])
         write_model(folder, features, sides, self.getFactorSize(), found["samples"], levels, link, clip, rows=not as_entities)
         history = found["history"]
-        return self._grouped(folder, features, Summary(history, best_iteration(history), 0, 0.0, time.perf_counter() - started))
+        return self._grouped(folder, work, features, Summary(history, best_iteration(history), 0, 0.0, time.perf_counter() - started))
 
-    def _grouped(self, folder: str, features: FeatureSet, summary: Summary) -> FMModel:
-        model = self.model_classes[0](folder=folder)
+    def _grouped(self, folder: str, work: Workspace, features: FeatureSet, summary: Summary) -> FMModel:
+        model = self.model_classes[0](folder=folder, lease=work.lease)
         model.features, model.summary = features, summary
         return model
 
@@ -281,16 +292,16 @@ class FactorizationMachine(Estimator, FMColumns, Watching, DefaultParamsWritable
         """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not what the estimator wants."""
         raise NotImplementedError
 
-    def _fit_vectors(self, dataset: DataFrame, work: str, started: float) -> FMVectorModel:
+    def _fit_vectors(self, dataset: DataFrame, work: Workspace, started: float) -> FMVectorModel:
         require_columns(dataset, self.getFeaturesCol(), self.getLabelCol(), self.getWeightCol())
         weight = F.col(f"`{self.getWeightCol()}`") if self.getWeightCol() else F.lit(1.0)
         label = F.col(f"`{self.getLabelCol()}`").cast("double").alias("label")
         rows = dataset.select(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")), label, weight.cast("double").alias("weight"))
-        folder, link = f"{work}/model-{uuid.uuid4().hex}", self._link()
+        folder, link = f"{work.folder}/model-{uuid.uuid4().hex}", self._link()
         with self._reporting(folder):
             history = fit_vectors(rows, folder, self._row_fit(link), self.getRegParam())
-        Folder(folder).write_json("fm.json", {"link": link})
-        model = self.model_classes[1](folder=folder)
+        Folder(folder).write_json(FMVectorModel.facts_name, {"link": link, "stamp": uuid.uuid4().hex})
+        model = self.model_classes[1](folder=folder, lease=work.lease)
         model.summary = Summary(history, len(history), 0, 0.0, time.perf_counter() - started)
         return model
 

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
@@ -22,12 +21,13 @@ from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 from recspark.engine.crossing import in_one_process
 from recspark.engine.encode import ROLES
 from recspark.engine.loop import as_arrow
-from recspark.engine.relations import write_ids
+from recspark.engine.relations import require_ids, write_ids
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features import FeatureSet
 from recspark.features.groups import IDS
 from recspark.features.layout import Layout
+from recspark.ids import IdIndex
 from recspark.kernels import anova
 from recspark.kernels.anova import Joined, Sparse
 from recspark.models.fm_rows import RowFit, all_rows, fit_in_order, parameters_of, reporter
@@ -121,8 +121,10 @@ def require_columns(dataset: DataFrame, *names: str | None) -> None:
 def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, Any]:
     table, store = all_rows(batches), Store(plan.folder)
     sides = {side: load_side(store, plan.layout, side) for side in IDS}
-    joined = join(sides, plan.layout, *(table[key].to_pandas() for key in IDS.values()), table["columns"], table["values"])
+    ids, contexts = [table[key] for key in IDS.values()], [table[name].combine_chunks() for name in ("columns", "values")]
+    joined = join(sides, plan.layout, *ids, *contexts)
     labels, weights, roles = (table[name].to_numpy() for name in ("label", "weight", "role"))
+    require_ids(sum(int((column.is_null().to_numpy() & (roles == 0)).sum()) for column in ids))
     found, history = fit_in_order(plan.fit, joined, labels, weights, roles, plan.penalties(), reporter(plan.folder))
     if plan.as_entities:
         _write_entities(plan, sides, joined, found, roles == 0)
@@ -139,9 +141,9 @@ def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, 
     return facts | {"absent": _absent(plan.layout, joined, roles == 0)}
 
 
-def load_side(store: Store, layout: Layout, side: str) -> tuple[pd.Index, Sparse]:
+def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]:
     """The ids of a side, and their rows with columns of a row of all sides; the last row is that of an id which is not known."""
-    ids = pd.Index(store.load_table(f"ids/{TABLES[side]}")["id"].to_pandas())
+    ids = IdIndex(store.load_table(f"ids/{TABLES[side]}")["id"])
     pieces = []
     for block in layout.side(side):
         part = store.load(f"features/{TABLES[side]}/{block.name}")
@@ -154,16 +156,16 @@ def load_side(store: Store, layout: Layout, side: str) -> tuple[pd.Index, Sparse
     return ids, Sparse(rows.indptr.astype(np.int64), (rows.indices + layout.starts[side]).astype(np.int32), rows.data.astype(np.float64))
 
 
-def join(sides: dict[str, tuple[pd.Index, Sparse]], layout: Layout, users: Any, items: Any, columns: Any, values: Any) -> Joined:
-    """Rows of ids (Series) and of the entries of their contexts (Arrow columns, counted from 0) as `Joined`."""
+def join(
+    sides: dict[str, tuple[IdIndex, Sparse]], layout: Layout, users: Any, items: Any, columns: pa.Array, values: pa.Array
+) -> Joined:
+    """Rows of ids (Arrow columns) and of the entries of their contexts (lists, counted from 0) as `Joined`."""
     places = []
     for column, (ids, _) in zip((users, items), sides.values(), strict=True):
-        found = ids.get_indexer(pd.Index(column))
-        places.append(np.where(found < 0, len(ids), found).astype(np.int32))
-    lists, numbers = columns.combine_chunks(), values.combine_chunks()
-    indptr = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]).astype(np.int64)
+        places.append(ids.positions(column, unknown=len(ids), null=len(ids)))
+    indptr = np.concatenate([[0], np.cumsum(columns.value_lengths().to_numpy())]).astype(np.int64)
     context = Sparse(
-        indptr, (lists.flatten().to_numpy() + layout.starts["context"]).astype(np.int32), numbers.flatten().to_numpy().astype(np.float64)
+        indptr, (columns.flatten().to_numpy() + layout.starts["context"]).astype(np.int32), values.flatten().to_numpy().astype(np.float64)
     )
     return anova.joined(*places, *(rows for _, rows in sides.values()), context)  # type: ignore[arg-type]
 
@@ -181,7 +183,7 @@ def _absent(layout: Layout, joined: Joined, trains: np.ndarray) -> dict[str, boo
 
 
 def _write_entities(
-    plan: JoinedPlan, sides: dict[str, tuple[pd.Index, Sparse]], joined: Joined, found: dict[str, np.ndarray], trains: np.ndarray
+    plan: JoinedPlan, sides: dict[str, tuple[IdIndex, Sparse]], joined: Joined, found: dict[str, np.ndarray], trains: np.ndarray
 ) -> None:
     """Tables of what an entity adds: the sum of its features' factors, and its bias, which has the pairs of features inside it.
 
@@ -195,7 +197,7 @@ def _write_entities(
         vectors = x @ v
         inside = 0.5 * (np.square(vectors).sum(axis=1) - x.power(2) @ np.square(v).sum(axis=1))
         counts = np.bincount(places[trains], minlength=len(ids) + 1)[:-1]
-        _write_table(plan.folder, TABLES[side], pa.array(ids), counts, vectors, x @ w + inside)
+        _write_table(plan.folder, TABLES[side], ids.ids, counts, vectors, x @ w + inside)
     for block in layout.side("context"):
         first = layout.starts["context"] + block.offset
         span = slice(first, first + block.size)

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -15,8 +14,10 @@ from recspark.data.folder import Folder
 from recspark.engine.storage import Store
 from recspark.features.groups import IDS
 from recspark.features.layout import Layout
+from recspark.ids import IdIndex
 from recspark.kernels.anova import Parameters, Sparse
 from recspark.kernels.gibbs import sample_scores
+from recspark.models.files import ModelFiles
 from recspark.models.fm_joined import TABLES, join
 from recspark.models.fm_rows import LINKS, parameters_of, scores
 
@@ -84,7 +85,7 @@ class FMScorer:
         w0 of each sample.
     """
 
-    ids: tuple[pd.Index | None, ...]
+    ids: tuple[IdIndex | None, ...]
     starts: np.ndarray
     table: np.ndarray
     biases: np.ndarray
@@ -107,15 +108,15 @@ class FMScorer:
                 if key in table.column_names:
                     parts.append(_with_average(table[key], none))
             spreads.append(_with_average(table["spreads"], none) if "spreads" in table.column_names else None)
-            ids.append(pd.Index(table["id"].to_pandas()) if side["by_id"] else None)
+            ids.append(IdIndex(table["id"]) if side["by_id"] else None)
         samples = facts["samples"]
         scaled = np.concatenate(tables).astype(np.float32) * np.float32(np.sqrt(len(samples)))
         starts = np.cumsum([0, *(len(bias) for bias in biases)])
         offsets = np.array([sample["offset"] for sample in samples])
         return cls(tuple(ids), starts, scaled, np.concatenate(biases), tuple(spreads), offsets, Answer.of(facts))
 
-    def predict(self, *columns: np.ndarray) -> Predictions:
-        """Predictions of rows: a column a side, of ids or positions (-1: none)."""
+    def predict(self, *columns: pa.Array) -> Predictions:
+        """Predictions of rows: one column per side, of ids or positions (-1: none)."""
         places = np.stack([self._places(side, column) for side, column in enumerate(columns)], axis=1)
         held = max(1, HELD_SCORES // len(self.offsets))
         parts = [
@@ -125,9 +126,9 @@ class FMScorer:
         probabilities = None if parts[0].probabilities is None else np.concatenate([part.probabilities for part in parts])
         return Predictions(np.concatenate([part.mean for part in parts]), np.concatenate([part.stdev for part in parts]), probabilities)
 
-    def _places(self, side: int, column: np.ndarray) -> np.ndarray:
+    def _places(self, side: int, column: pa.Array) -> np.ndarray:
         index, none = self.ids[side], self.starts[side + 1] - self.starts[side] - 1
-        positions = np.asarray(column) if index is None else index.get_indexer(pd.Index(column))
+        positions = column.fill_null(-1).to_numpy() if index is None else index.positions(column)
         return (np.where((positions < 0) | (positions >= none), none, positions) + self.starts[side]).astype(np.int32)
 
     def _noise(self, places: np.ndarray) -> np.ndarray | float:
@@ -153,7 +154,7 @@ class RowScorer:
     """Parameters of a model of rows (`recspark.models.fm_joined`), and the rows of users and items that join the contexts."""
 
     layout: Layout
-    sides: dict[str, tuple[pd.Index, Sparse]]
+    sides: dict[str, tuple[IdIndex, Sparse]]
     samples: tuple[Parameters, ...]
     answer: Answer
 
@@ -162,23 +163,27 @@ class RowScorer:
         """Read the entries, the layout and ``scorer.json`` of `folder`, a path or a URI."""
         store = Store(folder)
         found = store.load("parameters")
-        ids = {side: pd.Index(store.load_table(f"ids/{TABLES[side]}")["id"].to_pandas()) for side in IDS}
+        ids = {side: IdIndex(store.load_table(f"ids/{TABLES[side]}")["id"]) for side in IDS}
         sides = {side: (ids[side], Sparse(**store.load(f"sides/{TABLES[side]}"))) for side in IDS}
         samples = tuple(parameters_of(found, sample) for sample in range(len(found["w0"])))
         return cls(Layout.load(folder), sides, samples, Answer.of(store.read_json("scorer.json")["fm"]))
 
-    def predict(self, users: np.ndarray, items: np.ndarray, columns: pd.Series, values: pd.Series) -> Predictions:
+    def predict(self, users: pa.Array, items: pa.Array, columns: pa.Array, values: pa.Array) -> Predictions:
         """Predictions of rows: ids, and the lists of columns and values of their contexts."""
-        lists = (pa.chunked_array([pa.array(columns, pa.list_(pa.int32()))]), pa.chunked_array([pa.array(values, pa.list_(pa.float32()))]))
-        joined = join(self.sides, self.layout, pd.Series(users), pd.Series(items), *lists)
+        joined = join(self.sides, self.layout, users, items, columns, values)
         return self.answer(np.stack([scores(joined, sample) for sample in self.samples], axis=1))
 
 
+def load_cached(files: ModelFiles) -> FMScorer | RowScorer:
+    """The scorer of these files, once per process. Raise RecsparkError where the folder holds another model by now."""
+    return _load_cached(files.key)
+
+
 @lru_cache(maxsize=2)
-def load_cached(folder: str, stamp: str) -> FMScorer | RowScorer:
-    """The scorer of a folder once a process; `stamp` changes when the model in `folder` does."""
-    is_of_rows = Folder(folder).read_json("scorer.json")["fm"]["rows"]
-    return (RowScorer if is_of_rows else FMScorer).load(folder)
+def _load_cached(files: ModelFiles) -> FMScorer | RowScorer:
+    with files.verified():
+        is_of_rows = Folder(files.folder).read_json("scorer.json")["fm"]["rows"]
+        return (RowScorer if is_of_rows else FMScorer).load(files.folder)
 
 
 def facts(

@@ -7,21 +7,20 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from pyspark.ml import Model
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
-from recspark.data.folder import Folder
 from recspark.engine.crossing import in_one_process
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.models.factor_model import Summary
+from recspark.models.files import Lease, ModelFiles
 from recspark.models.fm_rows import LINKS, RowFit, all_rows, fit_in_order, parameters_of, reporter, scores
-from recspark.models.saving import Saved
+from recspark.models.saving import FittedModel
 
 
 def column_scale(x: csr_matrix) -> np.ndarray:
@@ -83,14 +82,19 @@ def sparse_matrix(table: pa.Table) -> csr_matrix:
     return matrix
 
 
+def _parameters(files: ModelFiles) -> dict[str, np.ndarray]:
+    return _parameters_cached(files.key)
+
+
 @lru_cache(maxsize=2)
-def _parameters(folder: str) -> dict[str, np.ndarray]:
-    return Store(folder).load("parameters")
+def _parameters_cached(files: ModelFiles) -> dict[str, np.ndarray]:
+    with files.verified():
+        return Store(files.folder).load("parameters")
 
 
-def predict_vectors(folder: str, link: str, x: csr_matrix) -> np.ndarray:
+def predict_vectors(files: ModelFiles, link: str, x: csr_matrix) -> np.ndarray:
     """The mean over samples of predictions of rows."""
-    found = _parameters(folder)
+    found = _parameters(files)
     columns = len(found["scale"])
     if x.shape[1] != columns:
         raise RecsparkError(f"a vector has {x.shape[1]} columns, but the model was trained on {columns}")
@@ -99,50 +103,40 @@ def predict_vectors(folder: str, link: str, x: csr_matrix) -> np.ndarray:
     return sum(LINKS[link](scores(joined, parameters_of(found, sample))) for sample in range(samples)) / samples
 
 
-class FMVectorModel(Model, Saved):
+class FMVectorModel(FittedModel, Model):
     """Parameters of a factorization machine on vectors: one set, or samples whose predictions are averaged."""
 
-    def __init__(self, folder: str | None = None, **values: Any) -> None:
-        super().__init__(**values)
-        self.folder = folder
+    facts_name = "fm.json"
+    content = ("parameters",)
+
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+        super().__init__(folder, lease, **values)
         self.summary: Summary | None = None
 
     @property
     def intercept(self) -> float:
         """w0, the mean over samples."""
-        return float(_parameters(self.folder)["w0"].mean())
+        return float(_parameters(self.files)["w0"].mean())
 
     @property
     def linear(self) -> np.ndarray:
         """Weights (columns), the mean over samples, of the columns as they are in the data."""
-        found = _parameters(self.folder)
+        found = _parameters(self.files)
         return found["w"].mean(axis=0) * found["scale"]
 
     @property
     def factors(self) -> np.ndarray:
         """Factors (samples, rank, columns) of pairs of the columns as they are in the data."""
-        found = _parameters(self.folder)
+        found = _parameters(self.files)
         return found["v"][:, 0].transpose(0, 2, 1) * found["scale"]
 
     def _predicted(self, dataset: DataFrame) -> Column:
-        folder, link = self.folder, Folder(self.folder).read_json("fm.json")["link"]
+        self.files.verify()
+        files, link = self.files, self._facts["link"]
 
-        @F.pandas_udf("double")
-        def predict(size: pd.Series, indices: pd.Series, elements: pd.Series) -> pd.Series:
-            table = pa.table(
-                {"size": pa.array(size, pa.int32(), from_pandas=True), "indices": pa.array(indices, pa.list_(pa.int32()), from_pandas=True)}
-            )
-            table = table.append_column("elements", pa.array(elements, pa.list_(pa.float64())))
-            return pd.Series(predict_vectors(folder, link, sparse_matrix(table)))
+        @F.arrow_udf("double")
+        def predict(size: pa.Array, indices: pa.Array, elements: pa.Array) -> pa.Array:
+            table = pa.table({"size": size, "indices": indices, "elements": elements})
+            return pa.array(predict_vectors(files, link, sparse_matrix(table)))
 
         return predict(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")))
-
-    def write_parts(self, path: str) -> None:
-        """The parameters, and what they are for."""
-        Store(Folder(path).root).save("parameters", **Store(self.folder).load("parameters"))
-        Folder(path).write_json("fm.json", Folder(self.folder).read_json("fm.json"))
-
-    @classmethod
-    def read_parts(cls, path: str) -> Any:
-        """See `Saved.read_parts`."""
-        return cls(folder=Folder(path).root)

@@ -80,7 +80,7 @@ class Question:
             yield from self._rank(alike, by_bias, np.arange(count), seen, partial(_predicted, scorer, ids, src.ids))
 
     def _load(self) -> tuple[Scorer, Side, Side]:
-        scorer = load_cached(self.model.folder, self.model.stamp)
+        scorer = load_cached(self.model.files)
         return scorer, getattr(scorer, self.side), getattr(scorer, self.ranked)
 
     def _kinds(self) -> tuple[np.dtype, np.dtype]:
@@ -121,7 +121,7 @@ class Question:
         mark = np.full(len(src.ids), self.candidates is None)
         for ids, value in ((self.candidates, True), (self.blocked, False)):
             if ids is not None:
-                positions = src.positions(ids)
+                positions = src.index.positions(ids)
                 mark[positions[positions >= 0]] = value
         chosen = np.flatnonzero(mark)
         # positions follow the ids but for those that updates have added
@@ -164,12 +164,8 @@ def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _positions(ids: pa.ChunkedArray, side: Side) -> np.ndarray:
-    """int32 positions of `ids`, ASKED for null, UNKNOWN for what is not known; each different string is looked up once."""
-    if pa.types.is_integer(ids.type) and ids.null_count == 0:
-        return side.positions(_numpy(ids), UNKNOWN)
-    encoded = ids.combine_chunks().dictionary_encode()
-    places = np.append(side.positions(_numpy(encoded.dictionary), UNKNOWN), np.int32(ASKED))
-    return places[encoded.indices.fill_null(-1).to_numpy()]
+    """int32 positions of `ids`, ASKED for null, UNKNOWN for what is not known."""
+    return side.index.positions(ids, unknown=UNKNOWN, null=ASKED)
 
 
 def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:

@@ -180,6 +180,7 @@ class Recommendations:
 
     def _stored(self, side: str) -> ds.Dataset:
         """The model's table by its footers: a job of Spark's would take longer than many a list."""
+        self.files.verify()
         folder = Folder(self.folder)
         return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
 

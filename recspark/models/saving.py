@@ -1,4 +1,4 @@
-"""Models as folders: Spark ML's own file ``metadata/part-00000`` with the Params, and beside it what each kind of model consists of.
+"""Models and estimators as folders: Spark ML's own file ``metadata/part-00000`` with the Params, and beside it what each kind consists of.
 
 Spark ML writes and reads that file by a job, so on storage that Spark has a client of; models lie where pyarrow can put them.
 """
@@ -6,6 +6,7 @@ Spark ML writes and reads that file by a job, so on storage that Spark has a cli
 from __future__ import annotations
 
 import json
+import uuid
 from importlib import import_module
 from typing import Any
 
@@ -14,23 +15,36 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable
 from pyspark.sql import SparkSession
 
 from recspark.data.folder import Folder
-from recspark.errors import RecsparkError
+from recspark.errors import ConfigError, RecsparkError
+from recspark.models.files import Lease, ModelFiles
+
+
+class PathExists(RecsparkError, FileExistsError):
+    """A folder to be written has something in it already."""
 
 
 class Saved(MLWritable, MLReadable):
-    """What `write` and `read` ask of a model: to write all but its Params, and to be made of that."""
+    """What `write` and `read` ask of a model or an estimator: to write all but its Params, and to be made from that."""
+
+    #: MLlib's class of the same content, whose folders `import_parts` reads
+    mllib_class: str | None = None
 
     def write_parts(self, path: str) -> None:
-        """Write all but the Params into the folder or URI `path`."""
+        """Write all but the Params into the folder or URI `path`, which is new."""
         raise NotImplementedError
 
     @classmethod
     def read_parts(cls, path: str) -> Any:
-        """A model of what `write_parts` wrote."""
+        """Make an object from what `write_parts` wrote."""
+        raise NotImplementedError
+
+    @classmethod
+    def import_parts(cls, path: str) -> Any:
+        """Make an object from what MLlib wrote for `mllib_class`."""
         raise NotImplementedError
 
     def write(self) -> MLWriter:
-        """A writer of the whole model."""
+        """A writer of the whole object; ``write().overwrite().save(path)`` replaces what is there."""
         return _Writer(self)
 
     @classmethod
@@ -39,14 +53,66 @@ class Saved(MLWritable, MLReadable):
         return _Reader(cls)
 
 
+class FittedModel(Saved):
+    """A model that answers from files in a folder: those that its fit left, or those that it was loaded from.
+
+    Temporary files of a fit go with the model and the DataFrames that it gave out, or with the Spark session: `save` the model to keep it.
+    """
+
+    #: the JSON file with the facts of the model
+    facts_name = "scorer.json"
+    #: the other files and folders that it consists of
+    content: tuple[str, ...] = ()
+
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+        super().__init__(**values)
+        self.files, self._facts = ModelFiles.read(folder, self.facts_name, lease) if folder else (None, None)
+
+    @property
+    def folder(self) -> str:
+        """The folder or URI of its files."""
+        return self.files.folder
+
+    def write_parts(self, path: str) -> None:
+        """The files, as they are."""
+        source, target = Folder(self.folder), Folder(path)
+        with self.files.verified():
+            for name in self.content:
+                source.copy_to(name, target)
+        target.write_json(self.facts_name, self._facts)
+
+    @classmethod
+    def read_parts(cls, path: str) -> Any:
+        """See `Saved.read_parts`."""
+        return cls(folder=Folder(path).root)
+
+
 class _Writer(MLWriter):
-    def __init__(self, model: Any) -> None:
+    def __init__(self, saved: Any) -> None:
         super().__init__()
-        self.model = model
+        self.saved = saved
+
+    def save(self, path: str) -> None:
+        """Write to `path`: all of it or nothing. Raise PathExists where something is there, unless `overwrite` was called."""
+        if not isinstance(path, str):
+            raise ConfigError(f"path = {path!r} is not allowed: it must be a string")
+        target = Folder(path)
+        if target.is_prepared:
+            self.saveImpl(target.root)
+            return
+        parent, name = target.parent, target.name
+        if parent.exists(name) and not self.shouldOverwrite:
+            raise PathExists(f"{path} already exists: to replace it, use write().overwrite().save(path)")
+        staged = f".{name}.{uuid.uuid4().hex[:12]}"
+        try:
+            self.saveImpl(parent.path(staged))
+            parent.replace(staged, name)
+        finally:
+            parent.delete(staged)
 
     def saveImpl(self, path: str) -> None:
-        write_metadata(self.model, path, self.sparkSession)
-        self.model.write_parts(path)
+        self.saved.write_parts(path)
+        write_metadata(self.saved, path, self.sparkSession)
 
 
 class _Reader(MLReader):
@@ -55,22 +121,35 @@ class _Reader(MLReader):
         self.cls = cls
 
     def load(self, path: str) -> Any:
+        """Read an object of the class, or of one derived from it. Raise RecsparkError where the folder holds another."""
         metadata = read_metadata(path)
-        model = self.cls.read_parts(path)
-        model._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(model, metadata)
-        return model
+        if metadata["class"] == self.cls.mllib_class:
+            return _with_params(self.cls.import_parts(path), metadata)
+        found = _class_in(metadata)
+        if found is None or not issubclass(found, self.cls):
+            hint = f": load it by {found.__name__}.load" if found else ""
+            raise RecsparkError(f"{path} holds {_short(metadata['class'])}, not {self.cls.__name__}{hint}")
+        return _with_params(found.read_parts(path), metadata)
 
 
-def write_metadata(model: Params, path: str, spark: SparkSession) -> None:
-    """Write class, uid and Params of `model` as ``DefaultParamsWriter.saveMetadata`` does."""
+def _with_params(saved: Any, metadata: dict[str, Any]) -> Any:
+    """`saved` with the uid and the Params of the metadata; Params that its class does not have are left out."""
+    saved._resetUid(metadata["uid"])
+    maps = {key: metadata.get(key, {}) for key in ("paramMap", "defaultParamMap")}
+    known = {key: {name: value for name, value in values.items() if saved.hasParam(name)} for key, values in maps.items()}
+    DefaultParamsReader.getAndSetParams(saved, metadata | known)
+    return saved
+
+
+def write_metadata(saved: Params, path: str, spark: SparkSession) -> None:
+    """Write class, uid and Params of `saved` as ``DefaultParamsWriter.saveMetadata`` does."""
     folder = Folder(path)
-    folder.write_bytes("metadata/part-00000", f"{DefaultParamsWriter._get_metadata_to_save(model, spark)}\n".encode())
+    folder.write_bytes("metadata/part-00000", f"{DefaultParamsWriter._get_metadata_to_save(saved, spark)}\n".encode())
     folder.write_bytes("metadata/_SUCCESS", b"")
 
 
 def read_metadata(path: str) -> dict[str, Any]:
-    """What `write_metadata` or Spark has written for the model in `path`; RecsparkError where there is none."""
+    """What `write_metadata` or Spark has written for the object in `path`; RecsparkError where there is none."""
     folder = Folder(path)
     for name in folder.names("metadata"):
         if name.startswith("part-"):
@@ -82,6 +161,19 @@ def read_metadata(path: str) -> dict[str, Any]:
 
 
 def saved_class(path: str) -> type[Any]:
-    """The class of the model in `path`."""
-    module, _, name = read_metadata(path)["class"].rpartition(".")
-    return getattr(import_module(module), name)
+    """The class of the model in `path`. Raise RecsparkError where it is not one of recspark's."""
+    metadata = read_metadata(path)
+    found = _class_in(metadata)
+    if found is None:
+        raise RecsparkError(f"{path} holds {_short(metadata['class'])}, which is not a class of recspark")
+    return found
+
+
+def _class_in(metadata: dict[str, Any]) -> type[Any] | None:
+    module, _, name = metadata["class"].rpartition(".")
+    return getattr(import_module(module), name, None) if module.partition(".")[0] == "recspark" else None
+
+
+def _short(name: str) -> str:
+    """The name of a class, in full where it is not one of recspark's."""
+    return name.rpartition(".")[2] if name.startswith("recspark.") else name

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeAlias
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 from scipy.special import ndtr
 
 from recspark.data.folder import Folder
-from recspark.kernels.lookup import look_up, position_table
+from recspark.ids import IdIndex
+from recspark.models.files import ModelFiles
 
 COLD_START = ("mean", "nan", "drop")
+
+#: a column of ids, as `recspark.ids.IdIndex.positions` takes it
+Ids: TypeAlias = np.ndarray | pa.Array | pa.ChunkedArray
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,9 @@ class Side:
     bias: np.ndarray
 
     @cached_property
-    def _table(self) -> tuple[int, np.ndarray] | None:
-        return position_table(self.ids)
-
-    @cached_property
-    def _index(self) -> pd.Index:
-        return pd.Index(self.ids)
-
-    def positions(self, ids: np.ndarray, unknown: int = -1) -> np.ndarray:
-        """Dense positions of `ids`, `unknown` for those that the model does not know."""
-        if self._table and np.can_cast(ids.dtype, np.int64):
-            return look_up(ids.astype(np.int64, copy=False), *self._table, unknown)
-        found = self._index.get_indexer(pd.Index(ids))
-        return np.where(found < 0, unknown, found).astype(np.int32)
+    def index(self) -> IdIndex:
+        """From ids to their positions."""
+        return IdIndex(pa.array(self.ids, pa.string() if self.ids.dtype == object else None))
 
 
 @dataclass(frozen=True)
@@ -101,9 +96,9 @@ class Scorer:
         scorer.predict(users.ids[:1].copy(), items.ids[:1].copy())
         return scorer
 
-    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:
-        """float32 predictions of pairs of ids."""
-        user, item = self.users.positions(user_ids), self.items.positions(item_ids)
+    def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
+        """float32 predictions of pairs of ids; a missing id is one that training has not seen."""
+        user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
         known = (user >= 0) & (item >= 0)
         # position -1 reads the last row: its product is computed and thrown away, which is cheaper than to select
         product = np.einsum("ij,ij->i", self.users.factors[user], self.items.factors[item])
@@ -145,24 +140,28 @@ class BlendScorer:
         scorers = tuple(Scorer.load(f"{place.root}/models/{number}") for number in range(len(facts["models"])))
         return cls(scorers, tuple(facts["weights"]), facts["intercept"])
 
-    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
+    def predict(self, user_ids: Ids, item_ids: Ids) -> np.ndarray:
         """float32 predictions of pairs of ids."""
         predictions = np.stack([scorer.predict(user_ids, item_ids) for scorer in self.scorers])
         return (np.array(self.weights) @ predictions + self.intercept).astype(np.float32)
 
 
+def load_cached(files: ModelFiles) -> Scorer:
+    """`Scorer.load` of these files, once per process. Raise RecsparkError where the folder holds another model by now."""
+    return _load_cached(files.key)
+
+
 @lru_cache(maxsize=2)
-def load_cached(folder: str, stamp: str) -> Scorer:
-    """`Scorer.load` once a process; `stamp` changes when the model in `folder` does."""
-    return Scorer.load(folder)
+def _load_cached(files: ModelFiles) -> Scorer:
+    with files.verified():
+        return Scorer.load(files.folder)
 
 
 @dataclass(frozen=True)
 class StoredScorer:
-    """A `Scorer` by the name of its folder: a few bytes to send to a worker, which reads it once."""
+    """A `Scorer` by its files: a few bytes to send to a worker, which reads them once."""
 
-    folder: str
-    stamp: str
+    files: ModelFiles
 
     @property
     def user_ids(self) -> np.ndarray:
@@ -174,7 +173,7 @@ class StoredScorer:
         """Ids of items in position order."""
         return self._loaded.items.ids
 
-    def predict(self, user_ids: np.ndarray, item_ids: np.ndarray, cold: str | None = None) -> np.ndarray:
+    def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
         """See `Scorer.predict`."""
         return self._loaded.predict(user_ids, item_ids, cold)
 
@@ -188,7 +187,7 @@ class StoredScorer:
 
     @property
     def _loaded(self) -> Scorer:
-        return load_cached(self.folder, self.stamp)
+        return load_cached(self.files)
 
 
 def _read_table(fs: pafs.FileSystem, path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -197,8 +196,7 @@ def _read_table(fs: pafs.FileSystem, path: str) -> tuple[np.ndarray, np.ndarray,
     features = table["features"].chunk(0) if table.num_rows else table["features"].combine_chunks()
     rank = len(table["features"][0]) if table.num_rows else 0
     factors = features.flatten().to_numpy().reshape(table.num_rows, rank)
-    ids = table["id"].to_numpy() if not str(table.schema.field("id").type).endswith("string") else table["id"].to_pandas().to_numpy(object)
-    return ids, np.ascontiguousarray(factors), table["bias"].to_numpy()
+    return table["id"].to_numpy(), np.ascontiguousarray(factors), table["bias"].to_numpy()
 
 
 def _side(ids: np.ndarray, factors: np.ndarray, bias: np.ndarray, biased: bool, response: Response) -> Side:

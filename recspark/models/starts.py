@@ -20,6 +20,7 @@ from recspark.data.folder import Folder
 from recspark.engine.blocks import SIDES
 from recspark.engine.loop import as_arrow
 from recspark.errors import ConfigError, DataRejected
+from recspark.ids import kind_of
 from recspark.models.embeddings import read_embeddings, write_start
 from recspark.models.side_vectors import add_up
 
@@ -54,14 +55,13 @@ def side_tables(path: str, work: str, rank: int, tables: str, id_columns: Mappin
     return _written(work, "added", add_up(path, rank, tables, id_columns))
 
 
-def check_ids(what: str, folder: str, text_ids: Mapping[str, bool]) -> None:
-    """DataRejected where the ids of a start are strings and those of the ratings whole numbers, or the other way round."""
+def check_ids(what: str, folder: str, id_kinds: Mapping[str, str]) -> None:
+    """DataRejected where the ids of a start are of another kind than those of the ratings."""
     place = Folder(folder)
-    for side, text in text_ids.items():
-        found = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").schema.field("id").type
-        if pa.types.is_integer(found) == text:
-            kinds = ("whole numbers", "strings") if text else ("strings", "whole numbers")
-            raise DataRejected(f"{what}: its ids of {side} are {kinds[0]}, but those of the ratings are {kinds[1]}")
+    for side, kind in id_kinds.items():
+        found = kind_of(ds.dataset(place.at(side), filesystem=place.fs, format="parquet").schema.field("id").type)
+        if found != kind:
+            raise DataRejected(f"{what}: its ids of {side} are {found}, but those of the ratings are {kind}")
 
 
 def _of_rank(path: str, rank: int) -> str:

@@ -1,18 +1,23 @@
-"""What estimators whose fits are iterations share: data that is followed beside the training rows, and a judge of the curve."""
+"""What estimators whose fits are iterations share: data that is followed beside the training rows, and a judge of the curve.
+
+`watch` and the like take DataFrames, which are no Params: they are saved with the estimator as Parquet, under ``data/NAME``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
+from recspark.data.folder import Folder
 from recspark.engine.encode import ROLES
 from recspark.errors import ConfigError
 from recspark.models.params import Configurable
+from recspark.models.saving import Saved
 
 
-class Watching(Configurable):
+class Watching(Configurable, Saved):
     """An estimator that can follow data while it fits."""
 
     _watched: Mapping[str, DataFrame] = MappingProxyType({})
@@ -26,11 +31,39 @@ class Watching(Configurable):
         self._watched = data
         return self
 
-    def stop_when(self, judge: Callable[[dict[str, float]], bool]) -> Watching:
+    def stop_when(self, judge: Callable[[dict[str, float]], bool] | None) -> Watching:
         """End the fit soon after an iteration for which `judge` is true.
 
         `judge` is called in this process with the rows of ``summary.history``, each once and in order, while the fit goes on; after it has
-        been true it is not called again. A fit that is quicker than the look at its files may have more iterations.
+        been true it is not called again. A fit that is quicker than the look at its files may have more iterations. None: no judge.
         """
         self._judge = judge
         return self
+
+    def _data(self) -> dict[str, DataFrame]:
+        """The DataFrames that the estimator was given, by name."""
+        return {f"watch-{role}": df for role, df in self._watched.items()}
+
+    def _take_data(self, data: Mapping[str, DataFrame]) -> None:
+        """Take back what `_data` gave."""
+        self._watched = {name.removeprefix("watch-"): df for name, df in data.items() if name.startswith("watch-")}
+
+    def write_parts(self, path: str) -> None:
+        """The data that the estimator was given. Raise ConfigError where there is a judge, which no file can hold."""
+        if self._judge is not None:
+            raise ConfigError("stop_when has a function, which can't be saved: call stop_when(None) first, and again after loading")
+        for name, df in self._data().items():
+            df.write.parquet(f"{path}/data/{name}")
+
+    @classmethod
+    def read_parts(cls, path: str) -> Watching:
+        """See `Saved.read_parts`."""
+        estimator, folder = cls(), Folder(path)
+        names = folder.names("data")
+        estimator._take_data({name: SparkSession.active().read.parquet(folder.path(f"data/{name}")) for name in names})
+        return estimator
+
+    @classmethod
+    def import_parts(cls, path: str) -> Watching:
+        """See `Saved.import_parts`: an estimator of MLlib has nothing but its Params."""
+        return cls()

@@ -1,20 +1,28 @@
-"""Where a fit keeps its files: a folder that the user names, which survives the process, or a temporary one."""
+"""Where a fit keeps its files: a folder that the user names, which stays, or a temporary one of the Spark session."""
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import tempfile
-from functools import cache
+from dataclasses import dataclass
 
+from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from recspark.engine.session import is_remote, master_of
 from recspark.errors import ConfigError
+from recspark.models.files import Lease
 
 
-def work_folder(spark: SparkSession, chosen: str | None) -> str:
-    """The folder for a fit: `chosen`, or on a one-machine master a new one that is removed when the process ends.
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of a fit, and the lease of a temporary one."""
+
+    folder: str
+    lease: Lease | None = None
+
+
+def workspace(spark: SparkSession, chosen: str | None) -> Workspace:
+    """The folder for a fit: `chosen`, or on a one-machine master a new one, which Spark deletes when it stops.
 
     Raises
     ------
@@ -22,19 +30,12 @@ def work_folder(spark: SparkSession, chosen: str | None) -> str:
         On a cluster, or over Spark Connect, without `chosen`: its workers would not see each other's files, or this process theirs.
     """
     if chosen:
-        return chosen
+        return Workspace(chosen)
     if is_remote(spark):
         raise ConfigError("workDir is not set, and Spark Connect's workers need a folder or URI which they and this process can reach")
     if not master_of(spark).startswith("local"):
         raise ConfigError(
             f"workDir is not set, and master {master_of(spark)} has workers that need a folder or URI which all of them can reach"
         )
-    return tempfile.mkdtemp(dir=_temporary())
-
-
-@cache
-def _temporary() -> str:
-    # kept to the end of the process, not of the model: DataFrames that transform gave out still read from it
-    folder = tempfile.mkdtemp(prefix="recspark-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    folder = tempfile.mkdtemp(prefix="recspark-", dir=SparkFiles.getRootDirectory())
+    return Workspace(folder, Lease(folder))

@@ -82,7 +82,7 @@ def test_a_fractional_id_is_an_error(spark):
 
 def test_other_types_and_missing_columns_are_errors(spark):
     df = spark.createDataFrame([([1],)], "id array<int>")
-    with pytest.raises(RecsparkError, match="must be a whole number or a string"):
+    with pytest.raises(RecsparkError, match="must be a whole number, a string or a date"):
         id_column(df.schema, "id")
     with pytest.raises(RecsparkError, match="'nothing' is not in the data"):
         id_column(df.schema, "nothing")

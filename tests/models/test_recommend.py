@@ -12,9 +12,11 @@ from pyspark.ml.recommendation import ALS as MLlibALS
 from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
+from recspark.ids import TEXT, WHOLE
 from recspark.models import lists as lists_module
 from recspark.models import recommend as recommend_module
 from recspark.models.factor_model import FactorModel
+from recspark.models.files import ModelFiles
 from recspark.models.lists import Question
 from recspark.models.scorer import StoredScorer
 from tests import reference
@@ -25,7 +27,6 @@ N_USERS, N_ITEMS, RANK = 23, 17, 3
 def model_of(spark, folder, users, items, mean=0.0, clip=None, biased=True, response=None, text=False):
     """A model with the given (ids, factors, biases) a side."""
     folder = f"{folder}/{uuid.uuid4().hex}"
-    model = FactorModel(folder=folder, userCol="user", itemCol="item")
     for side, (ids, factors, biases) in (("users", users), ("items", items)):
         table = pd.DataFrame({"id": ids, "count": 1, "features": list(factors), "bias": biases})
         kind = "string" if text else "int"
@@ -33,11 +34,12 @@ def model_of(spark, folder, users, items, mean=0.0, clip=None, biased=True, resp
             F.col("id").cast(kind), F.col("count").cast("bigint"), F.col("features").cast("array<float>"), F.col("bias").cast("float")
         ).coalesce(1).write.parquet(f"{folder}/{side}")
     facts = {"rank": len(items[1][0]), "mean": mean, "level": 3.0, "biased": biased, "clip": clip, "cold": "mean"}
-    facts |= {"text_ids": {"users": text, "items": text}, "stamp": uuid.uuid4().hex} | ({"response": response} if response else {})
+    kind = TEXT if text else WHOLE
+    facts |= {"id_kinds": {"users": kind, "items": kind}, "stamp": uuid.uuid4().hex} | ({"response": response} if response else {})
     from recspark.data.folder import Folder
 
     Folder(folder).write_json("scorer.json", facts)
-    return model
+    return FactorModel(folder=folder, userCol="user", itemCol="item")
 
 
 def sides(seed=0, text=False):
@@ -304,12 +306,12 @@ def test_workers_agree_with_the_twin(tmp_path, monkeypatch, seed, n, blocks, kin
     both = [(side, *(rng.integers(-2, 3, size).astype(np.float32) for size in ((len(side), 2), len(side)))) for side in ids]
     users, items = (Side(side, factors, biases, biases) for side, factors, biases in both)
     scorer = Scorer(users, items, 0.5, 3.0, True, None)
-    monkeypatch.setattr(lists_module, "load_cached", lambda folder, stamp: scorer)
+    monkeypatch.setattr(lists_module, "load_cached", lambda files: scorer)
     text = StringType() if kind is object else LongType()
     entry = StructType([StructField("i", text), StructField("r", FloatType())])
     schema = StructType([StructField("u", text), StructField("l", ArrayType(entry))])
     allowed = rng.choice(ids[1], rng.integers(0, len(ids[1]) + 1), replace=False)
-    question = Question(StoredScorer("", ""), "users", "items", n, False, allowed, None, blocks, 1, schema)
+    question = Question(StoredScorer(ModelFiles("", "", "")), "users", "items", n, False, allowed, None, blocks, 1, schema)
     pairs = [(ids[0][rng.integers(counts[0])], ids[1][rng.integers(counts[1])]) for _ in range(rng.integers(0, 30))]
     import pyarrow as pa
 

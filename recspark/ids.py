@@ -1,0 +1,118 @@
+"""From ids to positions and back: whole numbers, strings and dates as users have them, never one taken for another."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recspark.errors import RecsparkError
+from recspark.kernels.lookup import look_up, position_table
+
+#: what ids can be; a model has one kind per side
+WHOLE, TEXT, DATES = "whole numbers", "strings", "dates"
+
+#: the largest whole number up to which float64 has every one
+EXACT = 2**53
+
+
+def kind_of(type_: pa.DataType) -> str | None:
+    """The kind of ids of an Arrow type; None where it holds no ids."""
+    if pa.types.is_integer(type_):
+        return WHOLE
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return TEXT
+    return DATES if pa.types.is_date32(type_) else None
+
+
+class IdIndex:
+    """The ids of one side, each once; the position of an id is its place among them.
+
+    >>> index = IdIndex(pa.array([30, 10, 20]))
+    >>> index.positions(pa.array([10, None, 99, 30])).tolist()
+    [1, -1, -1, 0]
+    """
+
+    def __init__(self, ids: pa.Array | pa.ChunkedArray) -> None:
+        self.ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+        self.kind = kind_of(self.ids.type)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def positions(self, ids: pa.Array | pa.ChunkedArray | np.ndarray, unknown: int = -1, null: int = -1) -> np.ndarray:
+        """int32 positions of `ids`: `unknown` for an id that is not here, `null` for one that is missing.
+
+        Raises
+        ------
+        RecsparkError
+            Where `ids` are of another kind, or numbers that are not whole.
+        """
+        ids = _ids(ids)
+        if pa.types.is_null(ids.type):
+            return np.full(len(ids), null, np.int32)
+        if kind_of(ids.type) != self.kind:
+            raise RecsparkError(f"ids that are {kind_of(ids.type) or ids.type} can't be looked up among ids that are {self.kind}")
+        if self.kind == TEXT:
+            encoded = ids.dictionary_encode()
+            found = np.append(self._places(_texts(encoded.dictionary), unknown), np.int32(null))
+            return found[encoded.indices.fill_null(-1).to_numpy()]
+        if not ids.null_count:
+            return self._places(_numbers(ids), unknown)
+        found = self._places(_numbers(ids.fill_null(pa.scalar(0, pa.int32()).cast(ids.type))), unknown)
+        found[pc.is_null(ids).to_numpy(zero_copy_only=False)] = null
+        return found
+
+    def _places(self, keys: np.ndarray, unknown: int) -> np.ndarray:
+        if self._table:
+            return look_up(keys, *self._table, unknown)
+        found = self._hashed.get_indexer(pd.Index(keys)).astype(np.int32)
+        if unknown != -1:
+            found[found < 0] = unknown
+        return found
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        return _texts(self.ids) if self.kind == TEXT else _numbers(self.ids)
+
+    @cached_property
+    def _table(self) -> tuple[int, np.ndarray] | None:
+        return None if self.kind == TEXT else position_table(self._keys)
+
+    @cached_property
+    def _hashed(self) -> pd.Index:
+        return pd.Index(self._keys)
+
+
+def _ids(ids: pa.Array | pa.ChunkedArray | np.ndarray) -> pa.Array:
+    """Ids as one Arrow array. A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and what no model can know null."""
+    if isinstance(ids, pa.ChunkedArray):
+        ids = ids.combine_chunks()
+    elif not isinstance(ids, pa.Array):
+        ids = pa.array(ids, from_pandas=True)
+    if pa.types.is_uint64(ids.type):
+        return pc.if_else(pc.less(ids, pa.scalar(2**63, pa.uint64())), ids, None)
+    return _whole(ids) if pa.types.is_floating(ids.type) else ids
+
+
+def _whole(numbers: pa.Array) -> pa.Array:
+    numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
+    if not pc.all(pc.equal(numbers, pc.trunc(numbers))).as_py():
+        raise RecsparkError("ids hold a number that is not whole: an id is a whole number or a string")
+    if not pc.all(pc.less_equal(pc.abs(numbers), EXACT)).as_py():
+        raise RecsparkError("ids hold a float above 2^53, which can stand for several whole numbers: give ids as integers or strings")
+    return numbers.cast(pa.int64())
+
+
+def _numbers(ids: pa.Array) -> np.ndarray:
+    """int64 of whole numbers without nulls; of dates the days since 1970-01-01."""
+    if pa.types.is_date32(ids.type):
+        ids = ids.cast(pa.int32())
+    return ids.cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def _texts(ids: pa.Array) -> np.ndarray:
+    return ids.to_numpy(zero_copy_only=False).astype(object, copy=False)
