@@ -20,10 +20,11 @@ _INTEGER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def cast(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
+def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.Array, np.ndarray]:
     """`column` as int32, int64, float64 or text, null where a value can't be, and which values could not.
 
-    A moment becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all.
+    A moment becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all. With `exact` a float
+    that can stand for several whole numbers is none: it is no id.
     """
     none_bad = np.zeros(len(column), bool)
     if pa.types.is_float16(column.type):
@@ -34,7 +35,8 @@ def cast(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
     if type_ == pa.string() or (numeric and type_ == pa.float64()) or column.type in (pa.int8(), pa.int16(), pa.int32(), type_):
         return column.cast(type_, safe=False), none_bad
     if pa.types.is_floating(column.type):
-        whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less(pc.abs(column), 2.0**63))
+        largest = {pa.float64(): 2.0**53, pa.float32(): 2.0**24}[column.type] if exact else np.nextafter(2.0**63, 0)
+        whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less_equal(pc.abs(column), largest))
         bad = pc.fill_null(pc.invert(whole), False).to_numpy(zero_copy_only=False)
         return pc.if_else(whole, column, None).cast(type_), bad
     return _parse(column.cast(pa.string()), type_)

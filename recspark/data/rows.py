@@ -21,6 +21,7 @@ import pyarrow.fs as pafs
 
 from recspark.data.cast import ORDINARY, as_text, cast, holds_text, readable
 from recspark.data.layout import Chunk, Layout, parquet_file
+from recspark.data.quality import IDS
 from recspark.errors import DataRejected
 
 _UNUSED = b"\x1f"
@@ -171,7 +172,7 @@ def _typed(columns: dict[str, pa.Array], line: np.ndarray, layout: Layout, texts
     unparsable = np.zeros(len(line), bool)
     typed = {}
     for name, type_ in layout.types().items():
-        typed[name], bad = cast(columns[name], type_)
+        typed[name], bad = cast(columns[name], type_, exact=name in IDS)
         unparsable |= bad
     return Rows(_in_seconds(pa.table(typed), layout), line, unparsable, texts, list(broken))
 

@@ -15,13 +15,17 @@ here, as it was there, and not tried again.
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
 from pyspark import RDD
+from pyspark.errors import PySparkException
 from pyspark.serializers import NoOpSerializer
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -65,6 +69,18 @@ def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema
     binary = spark._jvm.org.apache.spark.sql.Encoders.BINARY()
     messages = DataFrame(spark._jsparkSession.createDataset(_messages(df), binary).toDF(), spark)
     return messages.mapInArrow(partial(_on_column, function, _schema(df)), schema)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Raise a RecsparkError in place of an error that `raise_error` gave to a column of ours (`recspark.engine.encode.id_column`)."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        found = re.search(r"\[USER_RAISED_EXCEPTION\] (column .*?)(?: SQLSTATE|$)", str(error), re.MULTILINE)
+        if found is None:
+            raise
+        raise RecsparkError(found[1]) from None
 
 
 def _called(df: DataFrame, messages: JavaObject, function: Callable[[Batches], Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from recspark.config import above, at_least
 from recspark.data.folder import Folder
+from recspark.engine.crossing import user_errors
 from recspark.engine.encode import ROLES, Parts, encode, id_column, id_kind, require_kind
 from recspark.engine.layout import default_blocks, threads_per_task
 from recspark.engine.loop import Fit, run
@@ -72,7 +73,8 @@ class Factorization(Estimator, RatingColumns, Watching):
         staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
             watched = bool(self._watched) or self.getValidationCol() is not None
-            parts = encode(self._rows(dataset), staged, self._is_weighted(), watched)
+            with user_errors():
+                parts = encode(self._rows(dataset), staged, self._is_weighted(), watched)
             for key, folder in start.items():
                 check_ids(key, folder, parts.id_kinds)
             plan = self._plan(spark, work.folder, parts, start)

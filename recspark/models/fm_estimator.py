@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from recspark.config import above, at_least, between, one_of
 from recspark.data.folder import Folder
+from recspark.engine.crossing import user_errors
 from recspark.engine.layout import default_blocks, threads_per_task
 from recspark.engine.loop import STOP, best_iteration, read_history
 from recspark.engine.progress import reporting
@@ -148,7 +149,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
     def _fit(self, dataset: DataFrame) -> FMModel | FMVectorModel:
         started = time.perf_counter()
         fit_some = self._fit_groups if self.getGroups() else self._fit_vectors
-        model = fit_some(dataset, workspace(dataset.sparkSession, self.getWorkDir()), started)
+        with user_errors():
+            model = fit_some(dataset, workspace(dataset.sparkSession, self.getWorkDir()), started)
         self._copyValues(model)
         model._resetUid(self.uid)
         return model

@@ -201,6 +201,21 @@ def test_ratings_of_any_type_in_parquet(tmp_path, ratings, expected):
     assert read(LOCAL, chunk).table["rating"].to_pylist() == expected
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected", "unparsable"),
+    [
+        (pa.array([2**64 - 1, 2**63, 7], pa.uint64()), [None, None, 7], [True, True, False]),
+        (pa.array([2**32 - 1, 0, 7], pa.uint32()), [2**32 - 1, 0, 7], [False] * 3),
+        (pa.array([2.0**53, 2.0**53 + 2, 2.0**64]), [2**53, None, None], [False, True, True]),
+        (pa.array([2.0**24, 2.0**24 + 2, 7], pa.float32()), [2**24, None, 7], [False, True, False]),
+    ],
+)
+def test_an_id_that_could_be_another_is_none(tmp_path, ids, expected, unparsable):
+    _, [chunk] = parquet(tmp_path / "a.parquet", user_id=ids)
+    rows = read(LOCAL, chunk)
+    assert rows.table["user_id"].to_pylist() == expected and rows.unparsable.tolist() == unparsable
+
+
 @pytest.mark.parametrize("column", [[[1]] * 3, [{"a": 1}] * 3, [datetime.time(1)] * 3])
 def test_columns_that_hold_neither_numbers_nor_text_are_refused(tmp_path, column):
     with pytest.raises(ConfigError, match="a.parquet: column user_id is .*, it must hold numbers, text or moments"):
