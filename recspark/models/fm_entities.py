@@ -17,6 +17,7 @@ from recspark.engine.encode import ROLES
 from recspark.engine.loop import Fit
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
 from recspark.engine.sampling import SamplingPlan, sample
+from recspark.engine.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features import FeatureSet
@@ -183,6 +184,7 @@ class FMModel(FMColumns, FactorModel):
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
         """`dataset` with a struct ``_predicted`` (prediction, stdev, levels), and columns of the context."""
+        check_workers(dataset.sparkSession)
         layout, tables = self.features.layout, self.features.tables
         past = [block.name for block in layout.side("context") if block.group.key]
         if past and tables is None:
