@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 #: who may import whom: any part to the left of its own, and nobody on its own level but itself
-ORDER = "redaction < errors < config < data, kernels < features < engine < models < evaluation, tracking < cli < jobs"
+ORDER = "redaction < errors, hints < config < data, kernels < features < engine < models < evaluation, tracking < cli < jobs"
 LEVELS = {part: level for level, parts in enumerate(ORDER.split(" < ")) for part in parts.split(", ")}
 #: what the package itself imports, to prepare its process for Spark and numba: modules that import nothing of ours
 PREPARING = ("recspark.engine.workers.", "recspark.kernels.cache.")
