@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -83,17 +84,34 @@ def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
 
     Raises
     ------
+    ConfigError
+        where the environment or the master asks for Spark Connect
     RecsparkError
         where there is no Java or Spark can't start
     """
     if is_running():
         return SparkSession.builder.getOrCreate()
     conf = conf or {}
+    _refuse_connect(conf)
     connect(conf)
     merged = _merge(conf)
     if merged.get("spark.app.name", "") in ("", "pyspark-shell", Path(sys.argv[0]).name):
         merged.setAppName(app_name)
     return SparkSession.builder.config(conf=merged).getOrCreate()
+
+
+def _refuse_connect(conf: Mapping[str, str]) -> None:
+    """ConfigError where Spark Connect is asked for, as PySpark would understand it."""
+    values = {name: os.environ.get(name, "") for name in ("SPARK_REMOTE", "SPARK_API_MODE", "MASTER")}
+    values["spark.master"] = conf.get("spark.master", "")
+    asked = [name for name, value in values.items() if value.startswith("sc://") or value.lower() == "connect"]
+    if values["SPARK_REMOTE"]:
+        asked.insert(0, "SPARK_REMOTE")
+    if asked:
+        raise ConfigError(
+            f"{asked[0]} = {values[asked[0]]!r} is not allowed: the jobs do not run on Spark Connect, because they use "
+            "Spark's JVM; unset it, or set spark.master to another master (docs/operations.md says what runs on Connect)"
+        )
 
 
 def is_running() -> bool:
