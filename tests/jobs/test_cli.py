@@ -150,3 +150,4 @@ def test_demo_compares_models_with_the_noise_floor(command, tmp_path):
     assert code == 0
     assert summary["noise_floor"] < summary["models"]["als-biased"]["rmse"] < summary["models"]["als-mllib"]["rmse"]
     assert "noise floor" in err and "make ui" in err
+    assert f"parentRunId%20%3D%20%27{summary['run_id']}%27" in err
