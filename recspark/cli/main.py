@@ -36,6 +36,7 @@ JOBS = {
     "promote": "the gate: let a model be the champion where it is not worse",
     "curves": "draw the RMSE by epoch of several models in one figure",
     "demo": "the pipeline on generated data, several models side by side",
+    "warm": "compile all kernels once, so that later calls need not wait",
     "sync": "send the runs that were kept while MLflow could not be reached",
 }
 
@@ -110,6 +111,8 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
     from recspark.tracking import Tracker
 
     sections = validated(conf)
+    if name == "warm":
+        return _job(name)(sections["spark"])
     lake = Lake(sections["paths"].lake, sections["paths"].waitSeconds)
     tracker = Tracker(lake, sections["tracking"])
     if name == "sync":
