@@ -28,6 +28,7 @@ FITS: list[tuple[str, dict[str, Any]]] = [
         ("MatrixFactorization", {"rank": 4, "maxIter": 2, "biases": True, "loss": loss, "optimizer": optimizer, **_IDS})
         for loss, optimizer in (("squared", "adagrad"), ("squared", "adam"), ("bpr", "sgd"))
     ),
+    ("MatrixFactorization", {"rank": 4, "maxIter": 2, "batchSize": 0, **_IDS}),
     ("Baseline", {"maxIter": 2, **_IDS}),
     ("Baseline", {"maxIter": 2, "solver": "sgd", **_IDS}),
     ("Popularity", _IDS),
@@ -36,7 +37,8 @@ FITS: list[tuple[str, dict[str, Any]]] = [
         for kind in ("FMRegressor", "FMClassifier")
         for solver in ("mcmc", "als", "sgd")
     ),
-    ("FMRegressor", {**_ON_GROUPS, "ordered": True}),
+    ("FMRegressor", {**_ON_GROUPS, "chains": 2, "noisyChains": 1}),
+    ("FMRegressor", {**_ON_GROUPS, "ordered": True, "labelCol": "rating"}),
     ("FMRegressor", {"factorSize": 4, "maxIter": 2}),
     ("FMRegressor", {"factorSize": 4, "maxIter": 2, "order": 3, "solver": "sgd"}),
     ("FMClassifier", {"factorSize": 4, "maxIter": 2, "solver": "mcmc"}),
