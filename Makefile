@@ -26,6 +26,7 @@ demo: .venv/installed-project  ## the pipeline on made-up data, DATASET=ml-1m (d
 
 ui: .venv/installed-project  ## MLflow on the runs of LAKE=lake/demo, at http://127.0.0.1:5000 (PORT=5000)
 	@test -f '$(LAKE)/mlflow.db' || { echo >&2 'recspark: $(LAKE) has no runs yet: type make demo first'; exit 1; }
+	@echo 'recspark: the runs are at http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning'
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(PORT) --workers 1 \
 		--backend-store-uri 'sqlite:///$(LAKE)/mlflow.db' --artifacts-destination '$(LAKE)/mlartifacts'
 

@@ -9,6 +9,7 @@ ratio is the peer's seconds over recspark's, pair by pair within a round.
 from __future__ import annotations
 
 import argparse
+import ctypes.util
 import statistics
 import sys
 import time
@@ -28,11 +29,18 @@ class Race:
     arguments: tuple[str, ...]
     cluster: bool = False
     target: float = 1.0
+    #: whether MLlib's JVM must find a native BLAS here; None: it does not matter
+    native_blas: bool | None = None
 
 
 RACES = {
     "explicit-s10m": Race(
-        "explicit, s10m, rank 64, an iteration", "mllib", "per_iteration", ("--data", "s10m", "--iterations", "1", "3"), target=12
+        "explicit, s10m, rank 64, an iteration; MLlib without native BLAS", "mllib", "per_iteration",
+        ("--data", "s10m", "--iterations", "1", "3"), target=35, native_blas=False,
+    ),
+    "explicit-s10m-blas": Race(
+        "explicit, s10m, rank 64, an iteration; MLlib with native BLAS (Debian's libopenblas0)", "mllib", "per_iteration",
+        ("--data", "s10m", "--iterations", "1", "3"), target=18, native_blas=True,
     ),
     "explicit-ml1m": Race(
         "explicit, ML-1M, rank 10, 10 iterations, whole fit", "mllib", "fit_seconds",
@@ -48,7 +56,7 @@ RACES = {
     ),
     "cluster-s10m": Race(
         "explicit, s10m, rank 64, an iteration, standalone cluster 2 x 1 core", "mllib", "per_iteration",
-        ("--data", "s10m", "--iterations", "1", "3"), cluster=True, target=5,
+        ("--data", "s10m", "--iterations", "1", "3"), cluster=True, target=18,
     ),
     "implicit-s10m": Race(
         "implicit, s10m, rank 64, an iteration", "implicit", "per_iteration",
@@ -76,22 +84,40 @@ def run_race(race: Race, rounds: int) -> dict[str, object]:
     median = {who: statistics.median(pair[who][race.measure] for pair in pairs) for who in ("ours", "peer")}
     losses = {who: pairs[-1][who]["loss"] for who in ("ours", "peer")}
     return {"text": race.text, "peer": race.peer, "seconds": median, "loss": losses, "ratio": statistics.median(ratios),
-            "ratios": ratios, "target": race.target, "pairs": pairs, "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+            "ratios": ratios, "target": race.target, "pairs": pairs, "date": time.strftime("%Y-%m-%d"),
+            "measured": measured(race, rounds)}  # fmt: skip
+
+
+def measured(race: Race, rounds: int) -> str:
+    """Rounds, and for the time of an iteration the order of the fits whose difference it is."""
+    order = ", few-many-many-few" if race.measure == "per_iteration" else ""
+    return f"{rounds} round{'s' if rounds > 1 else ''}{order}"
+
+
+def can_run(race: Race) -> bool:
+    """Whether this machine has the native BLAS that `race` asks for, or not."""
+    return race.native_blas in (None, ctypes.util.find_library("blas") is not None)
 
 
 def table(results: dict[str, dict[str, object]]) -> str:
     lines = [
-        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | loss recspark / peer |",
-        "|---|---|---|---|---|---|---|",
+        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | loss recspark / peer | measured |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in results.values():
-        ratios, loss = row["ratios"], row["loss"]
+        ratios, seconds, loss = row["ratios"], row["seconds"], row["loss"]
+        spread = f" ({min(ratios):.1f}-{max(ratios):.1f})" if len(ratios) > 1 else ""
         lines.append(
-            f"| {row['text']} | {row['peer']} | {row['seconds']['ours']:.3g} | {row['seconds']['peer']:.3g} "
-            f"| **{row['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {row['target']:g} "
-            f"| {loss['ours']:.5g} / {loss['peer']:.5g} |"
+            f"| {row['text']} | {row['peer']} | {_figure(seconds, 'ours', '.3g')} | {_figure(seconds, 'peer', '.3g')} "
+            f"| **{row['ratio']:.1f}**{spread} | {row['target']:g} "
+            f"| {_figure(loss, 'ours', '.5g')} / {_figure(loss, 'peer', '.5g')} | {row['measured']} |"
         )
     return "\n".join(lines)
+
+
+def _figure(values: dict[str, float] | None, who: str, form: str) -> str:
+    """A number of a row; "-" where only the ratio was kept."""
+    return "-" if values is None else format(values[who], form)
 
 
 def main() -> None:
@@ -101,6 +127,9 @@ def main() -> None:
     options = parser.parse_args()
     results = kept("als")
     for name in options.only:
+        if not can_run(RACES[name]):
+            print(f"{RACES[name].text}: not on this machine", file=sys.stderr)
+            continue
         print(RACES[name].text, file=sys.stderr)
         results[name] = run_race(RACES[name], options.rounds)
         keep("als", results)

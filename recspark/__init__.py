@@ -1,3 +1,10 @@
 """A distributed batch recommender pipeline on Apache Spark."""
 
+from recspark.engine.workers import prepare_environment
+from recspark.kernels.cache import choose_folder
+
 __version__ = "0.1.0"
+
+# before PySpark and numba are imported: both read the environment once
+prepare_environment()
+choose_folder()

@@ -7,7 +7,6 @@ and a value out of range are :class:`~recspark.errors.ConfigError` and name the 
 from __future__ import annotations
 
 import datetime
-import difflib
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recspark.errors import ConfigError
+from recspark.hints import meant
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,10 @@ def brief(text: object, limit: int = 200) -> str:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
-    """The error for a key that nothing declares, with the nearest known keys."""
+    """The error for a key that nothing declares, with the known keys that may be meant, else all."""
     known = sorted(known)
-    near = difflib.get_close_matches(key[:100], known, n=1)
-    hint = f"did you mean {near[0]}?" if near else "known keys: " + ", ".join(known)
+    likely = meant(key, known)
+    hint = f"did you mean {' or '.join(likely)}?" if likely else "known keys: " + ", ".join(known)
     return ConfigError(f"unknown key {_plain(key)}: {hint}")
 
 

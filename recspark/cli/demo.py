@@ -14,6 +14,7 @@ from recspark.cli.model_section import ModelSection
 from recspark.data.generic import DataOptions
 from recspark.data.splits import SplitOptions
 from recspark.data.synthetic import generate, write_movielens
+from recspark.redaction import redact
 
 log = logging.getLogger("recspark")
 
@@ -92,6 +93,16 @@ def table(results: dict[str, dict[str, float]], floor: float | None) -> str:
 def _what_next(job: Context) -> str:
     return (
         "The noise floor is the RMSE of an oracle that knows how the ratings were made.\n"
-        f"All runs are in MLflow: make ui LAKE={job.lake.root}   (then open http://127.0.0.1:5000)\n"
+        f"{_where_runs_are(job)}\n"
         "On MovieLens: make demo DATASET=ml-1m   (downloads it), or make demo SOURCE=path/to/ml-1m.zip"
     )
+
+
+def _where_runs_are(job: Context) -> str:
+    """How to compare the models in MLflow. It compares by the first metric that all have: so only those that have an RMSE are shown."""
+    page = job.tracker.runs_page(f"metrics.rmse > 0 and tags.mlflow.parentRunId = '{job.run_id}'", "rmse")
+    if page is None:
+        return "Runs are not in MLflow: see the warning above, or tracking.enabled"
+    if job.tracker.is_server:
+        return f"The models by RMSE, in MLflow: {redact(job.tracker.uri).rstrip('/')}{page}"
+    return f"The models by RMSE, in MLflow: make ui LAKE={job.lake.root}   then open\nhttp://127.0.0.1:5000{page}"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import recspark
 from recspark.config import read_conf
 from recspark.engine.jvm import separate_stderr
 from recspark.errors import RecsparkError
@@ -35,8 +36,12 @@ JOBS = {
     "promote": "the gate: let a model be the champion where it is not worse",
     "curves": "draw the RMSE by epoch of several models in one figure",
     "demo": "the pipeline on generated data, several models side by side",
+    "warm": "compile all kernels once, so that later calls need not wait",
     "sync": "send the runs that were kept while MLflow could not be reached",
 }
+
+#: where a user finds the keys of a conf file
+OPTIONS = "All SECTION.KEY are listed in docs/api.md of the project, with their values and defaults."
 
 #: jobs that take names of models as words
 NAMING = ("blend", "compare", "curves")
@@ -70,9 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recspark", description="A batch recommender pipeline on Apache Spark.")
+    parser.add_argument("--version", action="version", version=f"recspark {recspark.__version__}")
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     for name, text in JOBS.items():
-        job = jobs.add_parser(name, help=text, description=text)
+        job = jobs.add_parser(name, help=text, description=text, epilog=OPTIONS)
         job.add_argument("--conf-file", help="TOML file with a table a section; see conf/")
         job.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file")
         job.add_argument("--quiet", action="store_true", help="only warnings and errors on stderr")
@@ -105,6 +111,8 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
     from recspark.tracking import Tracker
 
     sections = validated(conf)
+    if name == "warm":
+        return _job(name)(sections["spark"])
     lake = Lake(sections["paths"].lake, sections["paths"].waitSeconds)
     tracker = Tracker(lake, sections["tracking"])
     if name == "sync":

@@ -37,6 +37,7 @@ from recspark.engine.crossing import on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.ids import DATES, EXACT, TEXT, WHOLE
+from recspark.kernels.frozen import frozen
 from recspark.kernels.random import mix
 
 #: rows held by a worker before it writes a part: 4 M rows are about 100 MB
@@ -187,7 +188,8 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
     store.save(f"{name}/rows", user=codes["user"], item=codes["item"], value=value, weight=weight, role=role)
     trained = value[train]
     total = float(trained.sum(dtype=np.float64))
-    digest = _digest(codes["user"], codes["item"], value.view(np.uint32), weight.view(np.uint32), role, hashes["user"], hashes["item"])
+    bits = (frozen(column.view(np.uint32)) for column in (value, weight))
+    digest = _digest(codes["user"], codes["item"], *bits, role, hashes["user"], hashes["item"])
     return {
         "name": name,
         "bad": 0,

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from py4j.clientserver import ClientServer
 from pyspark import SparkConf, SparkContext
@@ -17,6 +18,7 @@ from pyspark.find_spark_home import _find_spark_home
 from pyspark.java_gateway import launch_gateway
 
 from recspark.engine.java import ensure_java
+from recspark.engine.workers import nameless_user, user_has_name
 from recspark.errors import RecsparkError
 
 DRIVER_MEMORY = "spark.driver.memory"
@@ -36,6 +38,7 @@ def connect(conf: Mapping[str, str]) -> None:
     """
     if SparkContext._gateway is None and not under_spark_submit():
         SparkContext._ensure_initialized(gateway=_launch(conf))
+        name_nameless_user(SparkContext._jvm)
     separate_stderr()
 
 
@@ -47,6 +50,13 @@ def separate_stderr() -> None:
     if under_spark_submit() and not isinstance(sys.stderr, JvmStderr):
         SparkContext._ensure_initialized()
         sys.stderr = JvmStderr()
+
+
+def name_nameless_user(jvm: Any) -> None:
+    """Log in to Spark's file systems under a name of ours where the user id has none: they open no file without."""
+    if not user_has_name():
+        hadoop = jvm.org.apache.hadoop.security.UserGroupInformation
+        hadoop.setLoginUser(hadoop.createRemoteUser(nameless_user()))
 
 
 def under_spark_submit() -> bool:

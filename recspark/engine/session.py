@@ -6,6 +6,7 @@ the defaults here. So a job can be moved to a cluster by spark-submit alone.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -17,12 +18,15 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from recspark.config import Check, Option, Section, at_least
-from recspark.engine.jvm import DRIVER_MEMORY, connect, is_local
-from recspark.errors import ConfigError
+import recspark
+from recspark.config import Check, Option, Section, at_least, brief
+from recspark.engine import workers
+from recspark.engine.jvm import DRIVER_MEMORY, connect, is_local, name_nameless_user
+from recspark.errors import ConfigError, RecsparkError
 
 LOG = logging.getLogger(__name__)
 
@@ -80,18 +84,34 @@ def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
 
     Raises
     ------
+    ConfigError
+        where the environment or the master asks for Spark Connect
     RecsparkError
         where there is no Java or Spark can't start
     """
     if is_running():
         return SparkSession.builder.getOrCreate()
     conf = conf or {}
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    _refuse_connect(conf)
     connect(conf)
     merged = _merge(conf)
     if merged.get("spark.app.name", "") in ("", "pyspark-shell", Path(sys.argv[0]).name):
         merged.setAppName(app_name)
     return SparkSession.builder.config(conf=merged).getOrCreate()
+
+
+def _refuse_connect(conf: Mapping[str, str]) -> None:
+    """ConfigError where Spark Connect is asked for, as PySpark would understand it."""
+    values = {name: os.environ.get(name, "") for name in ("SPARK_REMOTE", "SPARK_API_MODE", "MASTER")}
+    values["spark.master"] = conf.get("spark.master", "")
+    asked = [name for name, value in values.items() if value.startswith("sc://") or value.lower() == "connect"]
+    if values["SPARK_REMOTE"]:
+        asked.insert(0, "SPARK_REMOTE")
+    if asked:
+        raise ConfigError(
+            f"{asked[0]} = {values[asked[0]]!r} is not allowed: the jobs do not run on Spark Connect, because they use "
+            "Spark's JVM; unset it, or set spark.master to another master (docs/operations.md says what runs on Connect)"
+        )
 
 
 def is_running() -> bool:
@@ -124,6 +144,72 @@ def task_cpus(spark: SparkSession) -> int:
 def default_threads(spark: SparkSession) -> int:
     """Cores that one task may use when it runs alone: all of a local master, ``spark.task.cpus`` on a cluster."""
     return parallelism(spark) if is_local(master_of(spark)) else task_cpus(spark)
+
+
+#: sessions whose workers can run recspark
+_checked: set[str] = set()
+
+
+def check_workers(spark: SparkSession) -> None:
+    """Ask one worker, once per session, whether it has what recspark needs there; warn where kernels have to be compiled first.
+
+    Raises
+    ------
+    RecsparkError
+        In one sentence: workers of another Python, without recspark, with another version of it, or without a package that it needs.
+    """
+    session = spark.session_id if is_remote(spark) else spark.sparkContext.applicationId
+    if session in _checked:
+        return
+    if not is_remote(spark):
+        name_nameless_user(spark.sparkContext._jvm)
+    found = _look(spark)
+    if wrong := workers.complaint(found, recspark.__version__, _remedy(spark)):
+        raise RecsparkError(wrong)
+    if found["cold"]:
+        LOG.warning(
+            "compiling for the first time after an install: first calls take up to half a minute longer; "
+            "`recspark warm` compiles everything at once"
+        )
+    _checked.add(session)
+
+
+def _look(spark: SparkSession) -> dict[str, Any]:
+    """What `workers.look` finds on one worker."""
+    if is_remote(spark):
+        [row] = spark.range(0, 1, 1, 1).mapInArrow(workers.look_in_arrow, "found string").collect()
+        return json.loads(row.found)
+    context = spark.sparkContext
+    python = context.pythonExec
+    if is_local(context.master):  # asked without Spark, which would print a long trace
+        version = workers.version_of(python)
+        if version != context.pythonVer:
+            is_what = f"is Python {version}, and this is {context.pythonVer}" if version else "does not run"
+            raise RecsparkError(f"the Python of Spark's workers, {python}, {is_what}: {_remedy(spark)}")
+    try:
+        return context.parallelize([0], 1).map(workers.look).first()
+    except (Py4JJavaError, PySparkException) as error:
+        reason, remedy = brief(_reason(str(error))), _remedy(spark)
+        raise RecsparkError(f"the Python of Spark's workers, {python}, does not run recspark ({reason}): {remedy}") from None
+
+
+def _reason(trace: str) -> str:
+    """The line of a failed task's trace that says why."""
+    telling = (r"\[PYTHON_VERSION_MISMATCH\] .*", r"Cannot run program .*", r"\w*Error: .*")
+    found = (re.search(pattern, trace) for pattern in telling)
+    return next((match[0].strip() for match in found if match), trace.partition("\n")[0])
+
+
+def _remedy(spark: SparkSession) -> str:
+    """What to do about workers that can't run recspark."""
+    if is_remote(spark) or not is_local(spark.sparkContext.master):
+        return (
+            f"install recspark {recspark.__version__} there, or set PYSPARK_PYTHON (spark.pyspark.python) to a Python that has it on every "
+            "host before the session starts, see docs/operations.md"
+        )
+    if workers.is_this_python(spark.sparkContext.pythonExec):
+        return f"install it there, or set PYTHONPATH={Path(recspark.__file__).parents[1]} before the session starts"
+    return f"stop this session, set PYSPARK_PYTHON={sys.executable}, and start another"
 
 
 def require_storage(spark: SparkSession, place: str) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.engine.session import check_workers
 from recspark.errors import RecsparkError
 from recspark.evaluation.user_metrics import METRICS_AT_K, auc, average_precision
 from recspark.kernels.topn import ranks_of
@@ -70,6 +71,7 @@ def per_user_ranking(
         per :func:`metric_names`, all null for users that are not known or have nothing relevant. Both inputs are shuffled
         once by a hash of user_id; row order doesn't matter.
     """
+    check_workers(test.sparkSession)
     relevant = F.lit(True) if threshold is None else F.coalesce(F.col("rating") >= threshold, F.lit(False))
     user_type = test.schema["user_id"].dataType.simpleString()
     schema = f"user_id {user_type}, known boolean, n_relevant int, n_candidates int"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recspark.kernels.frozen import frozen
+
 #: places of a table at most, for an id: where ids lie farther apart a hash table is smaller
 SPREAD = 8
 
@@ -26,13 +28,17 @@ def position_table(ids: np.ndarray) -> tuple[int, np.ndarray] | None:
     return least, places
 
 
-@njit(cache=True, nogil=True)
 def look_up(ids, least, places, unknown):
     """int32 positions of `ids` (int64) in a :func:`position_table`, `unknown` for those that are not in it.
 
     >>> look_up(np.array([9, 6, 4, -(2**63)]), 5, np.array([1, -1, 0, -1, 2], np.int32), -1).tolist()
     [2, -1, -1, -1]
     """
+    return _look_up(frozen(ids), least, frozen(places), unknown)
+
+
+@njit(cache=True, nogil=True)
+def _look_up(ids, least, places, unknown):
     found = np.full(len(ids), unknown, np.int32)
     # compared before they are subtracted, which could overflow
     most = least + len(places) - 1

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from recspark.kernels.bits import trailing_zeros
+from recspark.kernels.frozen import frozen
 
 
 @njit(cache=True, nogil=True)
@@ -51,7 +52,6 @@ class Runs(NamedTuple):
     columns: np.ndarray
 
 
-@njit(cache=True, nogil=True)
 def sparse_rows(runs, n_rows, n_columns):
     """CSR (indptr int64, indices int32) of :class:`Runs`, columns ascending in a row, each once; negative rows and columns are dropped.
 
@@ -63,10 +63,16 @@ def sparse_rows(runs, n_rows, n_columns):
     >>> indptr.tolist(), indices.tolist()
     ([0, 1, 3], [2, 3, 4])
     """
-    rows, lengths, columns = runs
+    # compiled once, whatever type the numbers came in
+    return _sparse_rows(frozen(runs.rows, np.int32), frozen(runs.lengths, np.int64), frozen(runs.columns, np.int32), n_rows, n_columns)
+
+
+@njit(cache=True, nogil=True)
+def _sparse_rows(rows, lengths, columns, n_rows, n_columns):
     firsts, order, starts = _by_row(rows, n_rows, lengths)
     mask = np.zeros(n_columns // 64 + 1, np.uint64)
-    indptr, indices, kept = np.zeros(n_rows + 1, np.int64), np.empty(len(columns), np.int32), 0
+    # a plain 0 would be a type of its own, for which callees are compiled, too
+    indptr, indices, kept = np.zeros(n_rows + 1, np.int64), np.empty(len(columns), np.int32), np.int64(0)
     for row in range(n_rows):
         own = order[firsts[row] : firsts[row + 1]]
         size = 0

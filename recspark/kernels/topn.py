@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from recspark.kernels.bits import trailing_zeros
+from recspark.kernels.frozen import frozen
 from recspark.kernels.score_tile import ITEMS, LANES, score_tile
 from recspark.kernels.threads import in_threads
 
@@ -169,9 +170,10 @@ def top_n_of_factors(
     found = np.full((len(users), n), NO_ITEM, np.int32)
     best = np.full((len(users), n), -np.inf, np.float32)
     if n > 0:
-        factors = [np.ascontiguousarray(array, np.float32) for array in (users, items, offsets)]
+        factors = [frozen(array, np.float32) for array in (users, items, offsets)]
+        seen = frozen(seen_indptr, np.int64), frozen(seen_indices, np.int32)
         blocks = [(low, min(low + USERS, len(users))) for low in range(0, len(users), USERS)]
-        in_threads(lambda block: _scan_inplace(*block, *factors, seen_indptr, seen_indices, best, found), blocks, threads)
+        in_threads(lambda block: _scan_inplace(*block, *factors, *seen, best, found), blocks, threads)
     return found, best
 
 

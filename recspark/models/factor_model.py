@@ -15,6 +15,7 @@ from pyspark.sql.types import StructType
 from recspark.config import one_of
 from recspark.engine.blocks import SIDES
 from recspark.engine.encode import id_column, id_kind
+from recspark.engine.session import check_workers
 from recspark.errors import RecsparkError
 from recspark.models.files import Lease
 from recspark.models.params import Configurable, Hyperparameter
@@ -115,6 +116,7 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns):
         return table
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
+        check_workers(dataset.sparkSession)
         self.files.verify()
         user, item = (self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
         # never null, as MLlib's

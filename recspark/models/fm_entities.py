@@ -18,6 +18,7 @@ from recspark.engine.encode import ROLES, id_column, id_kind, require_kind
 from recspark.engine.loop import Fit, as_arrow
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
 from recspark.engine.sampling import SamplingPlan, sample
+from recspark.engine.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features import FeatureSet
@@ -204,6 +205,7 @@ class FMModel(FMColumns, FactorModel):
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
         """`dataset` with a struct ``_predicted`` (prediction, stdev, levels), and columns of the context."""
+        check_workers(dataset.sparkSession)
         self.files.verify()
         dataset, converted = self._with_known_ids(dataset)
         layout, tables = self.features.layout, self.features.tables

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
 from recspark.engine.crossing import in_one_process
+from recspark.engine.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
@@ -131,6 +132,7 @@ class FMVectorModel(FittedModel, Model):
         return found["v"][:, 0].transpose(0, 2, 1) * found["scale"]
 
     def _predicted(self, dataset: DataFrame) -> Column:
+        check_workers(dataset.sparkSession)
         self.files.verify()
         files, link = self.files, self._facts["link"]
 

@@ -24,7 +24,7 @@ from recspark.data.folder import Folder
 from recspark.engine.blocks import other
 from recspark.engine.crossing import map_partitions
 from recspark.engine.scan import map_files, parquet_files
-from recspark.engine.session import parallelism, task_cpus
+from recspark.engine.session import check_workers, parallelism, task_cpus
 from recspark.models.lists import PAIRS, Question
 
 #: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s
@@ -136,6 +136,7 @@ class Recommendations:
     ) -> Question:
         n = _LENGTH.parse("the length of a list", n)
         spark = SparkSession.active()
+        check_workers(spark)
         name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
         entry = StructType([StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())])
         schema = StructType([StructField(self._id_column(side), self._id_type(side), False), StructField(name, ArrayType(entry))])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
-from recspark.engine.session import is_remote, master_of
+from recspark.engine.session import check_workers, is_remote, master_of
 from recspark.errors import ConfigError
 from recspark.models.files import Lease
 
@@ -29,6 +29,7 @@ def workspace(spark: SparkSession, chosen: str | None) -> Workspace:
     ConfigError
         On a cluster, or over Spark Connect, without `chosen`: its workers would not see each other's files, or this process theirs.
     """
+    check_workers(spark)
     if chosen:
         return Workspace(chosen)
     if is_remote(spark):

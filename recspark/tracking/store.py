@@ -98,6 +98,12 @@ class Store:
         """Whether the store was reached and turned down this one record, so that the next may well pass."""
         return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")
 
+    @property
+    def experiment_id(self) -> str:
+        """The id of the experiment in the store."""
+        with self.connected():
+            return self._experiment_id
+
     def find(self, key: str) -> str | None:
         """The id of the run that was started with `key`, if there is one; others, of a start that was sent twice, are deleted."""
         with self.connected() as client:

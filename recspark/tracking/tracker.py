@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from recspark.config import Check, Option, Section, at_least
 from recspark.data.lake import FILE_NAME, Lake
@@ -61,6 +62,31 @@ class Tracker:
     def active(self) -> bool:
         """Whether anything that a run reports is kept anywhere."""
         return bool(self._places)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is a server, which has pages of its own."""
+        return str(self.uri).startswith(("http://", "https://"))
+
+    def runs_page(self, found_by: str, first: str) -> str | None:
+        """The address in MLflow, after its host, of the runs that a search finds, the lowest of a metric first.
+
+        None where runs do not go to the store. Without ``workflowType`` MLflow 3 may open its pages for agents.
+        """
+        if not self._places or self._places[0] is not self._store:
+            return None
+        try:
+            experiment = self._store.experiment_id
+        except Exception as error:
+            self._fall_back(error)
+            return None
+        query = {
+            "workflowType": "machine_learning",
+            "searchFilter": found_by,
+            "orderByKey": f"metrics.`{first}`",
+            "orderByAsc": "true",
+        }
+        return f"/#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
 
     @property
     def registry(self) -> Registry:

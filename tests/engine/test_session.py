@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_a_running_session_is_used_and_left_running(spark):
         assert build_session("a third", {"spark.sql.shuffle.partitions": "99"}).conf.get("spark.sql.shuffle.partitions") == "4"
     assert is_running()
     assert spark.range(3).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SPARK_REMOTE", "sc://host"), ("SPARK_REMOTE", "local[2]"), ("SPARK_API_MODE", "connect"), ("MASTER", "sc://host")],
+)
+def test_connect_is_refused(monkeypatch, variable, value):
+    monkeypatch.setattr("recspark.engine.session.is_running", lambda: False)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=rf"^{variable} = '{re.escape(value)}' is not allowed: the jobs do not run on Spark Connect"):
+        build_session("a job")
+
+
+def test_a_connect_master_is_refused(monkeypatch):
+    monkeypatch.setattr("recspark.engine.session.is_running", lambda: False)
+    with pytest.raises(ConfigError, match=r"^spark.master = 'sc://host' is not allowed"):
+        build_session("a job", SparkOptions(master="sc://host").as_conf())
 
 
 def test_threads_of_a_local_master(spark):

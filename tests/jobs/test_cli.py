@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recspark.cli.main import JOBS
+import recspark
+from recspark.cli.main import JOBS, main
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
 ROOT = Path(__file__).parents[2]
@@ -99,8 +100,28 @@ def test_bad_data_end_with_exit_code_3(command, tmp_path):
     assert code == 3 and not (tmp_path / "lake" / "tables").exists(), err
 
 
+@pytest.mark.parametrize("job", ["demo", "train"])
+def test_spark_connect_ends_with_exit_code_2_and_one_line(tmp_path, job):
+    words = [sys.executable, "-c", "import sys; from recspark.cli import main; sys.exit(main())", job, "--set", f"paths.lake={tmp_path}"]
+    variables = os.environ | {"SPARK_REMOTE": "sc://nobody:15002", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, env=variables)
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert "SPARK_REMOTE = 'sc://nobody:15002' is not allowed: the jobs do not run on Spark Connect" in line
+
+
+def test_version_and_help(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert done.value.code == 0 and capsys.readouterr().out == f"recspark {recspark.__version__}\n"
+    for job in JOBS:
+        with pytest.raises(SystemExit):
+            main([job, "--help"])
+        assert "docs/api.md" in capsys.readouterr().out
+
+
 def test_every_job_has_a_file_for_spark_submit():
-    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == set(JOBS) - {"demo", "sync"}
+    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == set(JOBS) - {"demo", "sync", "warm"}
 
 
 def test_conf_files_are_valid():
@@ -129,3 +150,4 @@ def test_demo_compares_models_with_the_noise_floor(command, tmp_path):
     assert code == 0
     assert summary["noise_floor"] < summary["models"]["als-biased"]["rmse"] < summary["models"]["als-mllib"]["rmse"]
     assert "noise floor" in err and "make ui" in err
+    assert f"parentRunId%20%3D%20%27{summary['run_id']}%27" in err

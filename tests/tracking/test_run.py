@@ -4,6 +4,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -27,6 +28,23 @@ def test_a_run_holds_all_that_a_job_reports(lake, scorer, tmp_path):
     assert runs_of(tracker)["pipeline"].info.run_id == run.id
     assert Path(lake.path("mlartifacts"), run.id).is_dir()
     assert not lake.exists("tracking-spool")
+
+
+def test_the_page_of_runs_shows_what_can_be_compared(lake):
+    tracker = Tracker(lake)
+    with tracker.run("demo") as run:
+        for name, metrics in {"worse": {"rmse": 0.9, "auc": 0.7}, "implicit": {"auc": 0.8}, "better": {"rmse": 0.8}}.items():
+            with run.child(name) as child:
+                child.metrics(metrics)
+    with tracker.run("another") as other:
+        other.metrics({"rmse": 0.1})
+    page = urlsplit(urlsplit(tracker.runs_page(f"metrics.rmse > 0 and tags.mlflow.parentRunId = '{run.id}'", "rmse")).fragment)
+    query = dict(parse_qsl(page.query))
+    assert query["workflowType"] == "machine_learning" and query["orderByAsc"] == "true"
+    experiment = page.path.split("/")[2]
+    found = client_of(tracker).search_runs([experiment], query["searchFilter"], order_by=[f"{query['orderByKey']} ASC"])
+    assert [each.info.run_name for each in found] == ["better", "worse"]
+    assert Tracker(lake, TrackingOptions(enabled=False)).runs_page("", "rmse") is None
 
 
 @pytest.mark.parametrize("error, status", [(ValueError("rank too large"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
