@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from recspark.config import Check, Option, Section, at_least
 from recspark.engine.jvm import DRIVER_MEMORY, connect, is_local
+from recspark.engine.memory import require_worker_memory
 from recspark.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def session(app_name: str, options: SparkOptions | None = None) -> Iterator[Spar
     found_running = is_running()
     spark = build_session(app_name, (options or SparkOptions()).as_conf())
     try:
+        require_worker_memory(spark)
         yield spark
     finally:
         if not found_running:

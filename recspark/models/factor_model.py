@@ -16,6 +16,7 @@ from recspark.config import one_of
 from recspark.data.folder import Folder
 from recspark.engine.blocks import SIDES
 from recspark.engine.encode import id_column
+from recspark.engine.memory import require_worker_memory
 from recspark.errors import RecsparkError
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.recommend import Recommendations
@@ -114,6 +115,7 @@ class FactorModel(Recommendations, Model, RatingColumns, Saved):
         return SparkSession.active().read.parquet(f"{self.folder}/{side}")
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
+        require_worker_memory(dataset.sparkSession)
         user, item = (self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
         # pandas has one value for missing and not a number: what comes back as null is NaN
         prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))

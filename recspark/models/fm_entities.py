@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from recspark.data.folder import Folder
 from recspark.engine.encode import ROLES
 from recspark.engine.loop import Fit
+from recspark.engine.memory import require_worker_memory
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
 from recspark.engine.sampling import SamplingPlan, sample
 from recspark.engine.storage import Store
@@ -183,6 +184,7 @@ class FMModel(FMColumns, FactorModel):
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
         """`dataset` with a struct ``_predicted`` (prediction, stdev, levels), and columns of the context."""
+        require_worker_memory(dataset.sparkSession)
         layout, tables = self.features.layout, self.features.tables
         past = [block.name for block in layout.side("context") if block.group.key]
         if past and tables is None:

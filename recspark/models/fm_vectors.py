@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from recspark.data.folder import Folder
 from recspark.engine.crossing import in_one_process
+from recspark.engine.memory import require_worker_memory
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
@@ -125,6 +126,7 @@ class FMVectorModel(Model, Saved):
         return found["v"][:, 0].transpose(0, 2, 1) * found["scale"]
 
     def _predicted(self, dataset: DataFrame) -> Column:
+        require_worker_memory(dataset.sparkSession)
         folder, link = self.folder, Folder(self.folder).read_json("fm.json")["link"]
 
         @F.pandas_udf("double")

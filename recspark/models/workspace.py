@@ -9,6 +9,7 @@ from functools import cache
 
 from pyspark.sql import SparkSession
 
+from recspark.engine.memory import require_worker_memory
 from recspark.engine.session import is_remote, master_of
 from recspark.errors import ConfigError
 
@@ -21,6 +22,7 @@ def work_folder(spark: SparkSession, chosen: str | None) -> str:
     ConfigError
         On a cluster, or over Spark Connect, without `chosen`: its workers would not see each other's files, or this process theirs.
     """
+    require_worker_memory(spark)
     if chosen:
         return chosen
     if is_remote(spark):
