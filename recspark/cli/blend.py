@@ -59,6 +59,8 @@ def _manifests(job: Context) -> dict[str, dict[str, Any]]:
     options = job["blend"]
     if options.models is None:
         raise ConfigError("blend.models is not set: name the models, as in `recspark blend als mf`")
+    if not job["evaluation"].ratings:
+        raise ConfigError("evaluation.ratings = False is not allowed with blend: a blend predicts ratings, and is judged by their RMSE")
     if taken := {options.name, options.name.removesuffix(FULL)} & set(options.models):
         raise ConfigError(f"blend.name = {options.name!r} is not allowed: it would replace models/{taken.pop()}, which is to be blended")
     manifests = {name: job.lake.require(f"models/{name}", "train") for name in options.models}

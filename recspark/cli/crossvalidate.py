@@ -26,41 +26,40 @@ def crossvalidate(job: Context) -> dict[str, Any]:
     The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the standard deviation
     of a fold, ``sqrt(sum (x - mean)^2 / (folds - 1))``.
     """
-    names = folds(job)
+    splits = fold_splits(job)
     with job.running("crossvalidate", "split", "model", "crossvalidation") as run:
         data = stages.ingest(job)
         stages.index(job)
-        measured = pd.DataFrame({name: _fold(job, name) for name in names}).T
+        measured = pd.DataFrame({split.fold: _fold(job, split) for split in splits}).T
         # what a fold leaves undefined has no mean
         summary = measured.mean(skipna=False).to_dict() | measured.std(skipna=False).add_suffix("_std").to_dict()
         run.text(measured.to_csv(index_label="fold"), "folds.csv")
         run.metrics(summary)
         facts = {key: data[key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
-        return facts | {"model": job["model"].product, "folds": names} | summary
+        return facts | {"model": job["model"].product, "folds": [split.fold for split in splits]} | summary
 
 
-def folds(job: Context) -> list[str]:
-    """The names of the folds to run: those that are asked for, else 1 to split.folds."""
+def fold_splits(job: Context) -> list[SplitOptions]:
+    """The split of each fold: of those that are asked for, else of 1 to split.folds."""
     chosen, split = job["crossvalidation"].folds, job["split"]
     if chosen is None and split.folds is None:
         raise ConfigError('there are no folds to cross-validate over: set split.folds, or crossvalidation.folds, such as ["u1", "u2"]')
-    return [str(fold) for fold in chosen or range(1, split.folds + 1)]
+    names = [str(fold) for fold in chosen or range(1, split.folds + 1)]
+    return [SplitOptions(**split.as_dict() | {"fold": name, "name": name_of(split.name, split.fold or "", name)}) for name in names]
 
 
-def _fold(job: Context, fold: str) -> dict[str, float]:
+def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
     """Split, train and evaluate; whatever is a number."""
-    split, model = job["split"].as_dict(), job["model"].as_dict()
-    name = name_of(split["name"], split["fold"] or "", fold)
-    split |= {"fold": fold, "name": name}
-    model |= {"name": f"{model['name']}-{name}"}
-    one = replace(job, sections=job.sections | {"split": SplitOptions(**split), "model": ModelSection(**model)})
-    with one.running(f"fold {fold}", "split") as run:
+    model = job["model"].as_dict()
+    model |= {"name": f"{model['name']}-{split.name}"}
+    one = replace(job, sections=job.sections | {"split": split, "model": ModelSection(**model)})
+    with one.running(f"fold {split.fold}", "split") as run:
         stages.split(one)
         trained = stages.train(one)
         results = stages.evaluate(one) | trained
         measured = {key: value for key, value in results.items() if isinstance(value, (int, float))}
         run.metrics(measured)
-    log.info("fold %s: %s", fold, ", ".join(f"{key} {results[key]:.4f}" for key in SHOWN if key in results))
+    log.info("fold %s: %s", split.fold, ", ".join(f"{key} {results[key]:.4f}" for key in SHOWN if key in results))
     return measured
 
 

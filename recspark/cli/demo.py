@@ -14,6 +14,7 @@ from recspark.cli.model_section import ModelSection
 from recspark.data.generic import DataOptions
 from recspark.data.splits import SplitOptions
 from recspark.data.synthetic import generate, write_movielens
+from recspark.evaluation.evaluate import EvaluationOptions
 from recspark.redaction import redact
 
 log = logging.getLogger("recspark")
@@ -27,10 +28,6 @@ MODELS = {
     "als-implicit": {"rank": 16, "implicitPrefs": True, "alpha": 2.0, "regParam": 0.05, "maxIter": 10},
 }
 
-#: columns of the table: a metric of `evaluate` or `train`, and its title
-COLUMNS = {"rmse": "RMSE", "mae": "MAE", "ndcg_at_10": "NDCG@10", "recall_at_10": "recall@10", "auc": "AUC", "fit_seconds": "fit s"}
-
-
 def demo(job: Context) -> dict[str, Any]:
     """Ingest, index and split once, then train and evaluate every model; prints the table on stderr."""
     source, floor = _source(job)
@@ -41,7 +38,7 @@ def demo(job: Context) -> dict[str, Any]:
             log.info("%s ...", stage.__name__)
             stage(job)
         results = {name: _model(job, name, values) for name, values in MODELS.items()}
-        text = table(results, floor)
+        text = table(results, columns(job["evaluation"]), floor)
         run.text(text, "comparison.txt")
         run.json(results, "comparison.json")
     log.info("\n%s\n\n%s", text, _what_next(job))
@@ -67,25 +64,38 @@ def _model(job: Context, name: str, values: dict[str, Any]) -> dict[str, float]:
         if values.get("implicitPrefs"):
             # preferences are no ratings: their distance from stars says nothing
             summary |= {"rmse": None, "mae": None}
-        row = {key: summary[key] for key in COLUMNS}
+        row = {key: summary[key] for key in columns(job["evaluation"])}
         run.metrics(row)
     return row
 
 
-def table(results: dict[str, dict[str, float]], floor: float | None) -> str:
+def columns(options: EvaluationOptions) -> dict[str, str]:
+    """The table's columns, as far as `options` have them measured: a metric of `evaluate` or `train`, and its title.
+
+    >>> columns(EvaluationOptions(ks=[5], ratings=False))
+    {'ndcg_at_5': 'NDCG@5', 'recall_at_5': 'recall@5', 'auc': 'AUC', 'fit_seconds': 'fit s'}
+    """
+    k = options.ks[0]
+    rating = {"rmse": "RMSE", "mae": "MAE"} if options.ratings else {}
+    ranking = {f"ndcg_at_{k}": f"NDCG@{k}", f"recall_at_{k}": f"recall@{k}", "auc": "AUC"} if options.ranking else {}
+    return rating | ranking | {"fit_seconds": "fit s"}
+
+
+def table(results: dict[str, dict[str, float]], titles: dict[str, str], floor: float | None) -> str:
     """Models x metrics as text, the noise floor below the RMSE.
 
-    >>> print(table({"als": dict.fromkeys(COLUMNS, 0.5)}, 0.25))
+    >>> titles = columns(EvaluationOptions())
+    >>> print(table({"als": dict.fromkeys(titles, 0.5)}, titles, 0.25))
     model            RMSE      MAE  NDCG@10 recall@10      AUC    fit s
     als            0.5000   0.5000   0.5000    0.5000   0.5000   0.5000
     noise floor    0.2500
     """
-    widths = {key: max(8, len(title)) for key, title in COLUMNS.items()}
-    lines = ["model        " + " ".join(f"{COLUMNS[key]:>{width}}" for key, width in widths.items())]
+    widths = {key: max(8, len(title)) for key, title in titles.items()}
+    lines = ["model        " + " ".join(f"{titles[key]:>{width}}" for key, width in widths.items())]
     for name, row in results.items():
         cells = ("-" if row[key] is None else f"{row[key]:.4f}" for key in widths)
         lines.append(f"{name:<13}" + " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths.values(), strict=True)))
-    if floor is not None:
+    if floor is not None and "rmse" in titles:
         lines.append(f"{'noise floor':<13}{floor:>8.4f}")
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from recspark.cli.versions import copy_product, identity, log_model
 from recspark.data.lake import fingerprint
 from recspark.data.splits import SplitOptions
 from recspark.errors import ConfigError, GateNotPassed, RecsparkError
+from recspark.evaluation.ranking import metric_names
 from recspark.models.factor_model import load_model
 from recspark.tracking import ModelVersion, Run
 
@@ -34,6 +35,9 @@ def promote(job: Context) -> dict[str, Any]:
     gate, candidate = _Gate(job), job["promote"].candidate
     if candidate is None:
         raise ConfigError("promote.candidate is not set: name a model of the lake, as in --set promote.candidate=als")
+    metric, evaluation = job["promote"].metric, job["evaluation"]
+    if not evaluation.ranking and metric in metric_names(evaluation.ks):
+        raise ConfigError(f"promote.metric = {metric!r} is not allowed with evaluation.ranking = false: it has to be measured")
     job.lake.require(f"models/{candidate}", "train")
     # one gate at a time; and nothing that it judges by changes meanwhile
     with job.lake.writing(f"models/{gate.product(CHAMPION)}"), job.lake.reading(f"models/{candidate}", f"predictions/{candidate}"):

@@ -181,6 +181,7 @@ def trained_model(job: Context, name: str, product: str) -> FactorModel | BlendM
 
 def pipeline(job: Context) -> dict[str, Any]:
     """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
+    job["split"].require_fold()
     with job.running("pipeline", "split", "model") as run:
         results = {}
         for stage in (ingest, index, split, train, evaluate):

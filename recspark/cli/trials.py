@@ -53,20 +53,12 @@ class Trials:
                 f"{self._product} has no validation rows, which trials are judged by: "
                 "set split.validationFraction, such as 0.1 (the winner trains on them, too)"
             )
-        self._evaluation = self._narrowed(job["evaluation"])
+        self._evaluation = narrowed(job["evaluation"], self._options.metric)
         if self._options.pruner != "none" and (self._options.metric != "rmse" or not self._estimator(job["model"], {}).can_watch):
             raise ConfigError(
                 f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve of their validation RMSE, "
                 "so tune.metric must be 'rmse', and the model one that has such a curve"
             )
-
-    def _narrowed(self, options: EvaluationOptions) -> EvaluationOptions:
-        """The evaluation, of the one metric."""
-        by_rows = self._options.metric in RATING_GOALS | LABEL_GOALS
-        if not (options.ratings if by_rows else options.ranking):
-            key = "ratings" if by_rows else "ranking"
-            raise ConfigError(f"tune.metric = {self._options.metric!r} is not allowed with evaluation.{key} = false: it is not measured")
-        return EvaluationOptions(**options.as_dict() | {"ratings": by_rows, "ranking": not by_rows})
 
     def steps(self, space: Space) -> int:
         """The most iterations that a trial can have."""
@@ -156,6 +148,15 @@ class Trials:
     def _folder(self, params: dict[str, Any]) -> str:
         """The name of a trial's work folder: that of the trial before with the same values, which a killed process has left."""
         return f"{self._job['model'].product}-trial-{fingerprint(params)[:16]}"
+
+
+def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
+    """The evaluation of one metric alone. Raise ConfigError if `options` leave it out."""
+    by_rows = metric in RATING_GOALS | LABEL_GOALS
+    if not (options.ratings if by_rows else options.ranking):
+        key = "ratings" if by_rows else "ranking"
+        raise ConfigError(f"tune.metric = {metric!r} is not allowed with evaluation.{key} = false: it is not measured")
+    return EvaluationOptions(**options.as_dict() | {"ratings": by_rows, "ranking": not by_rows})
 
 
 class _Judge:

@@ -16,7 +16,7 @@ from recspark.cli.model_section import ModelSection
 from recspark.cli.refit import full_split, on
 from recspark.cli.search_space import Choices, Space, parse_space, start_of
 from recspark.cli.study import Study, open_study
-from recspark.cli.trials import Trials
+from recspark.cli.trials import Trials, narrowed
 from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation import study_plots
@@ -38,7 +38,9 @@ def tune(job: Context) -> dict[str, Any]:
     options, model = job["tune"], job["model"]
     space = parse_space(model, options.space)
     minimize = lower_is_better("tune.metric", options.metric, job["evaluation"].ks, model.positive_from is not None)
+    narrowed(job["evaluation"], options.metric)
     folder = _folder(job)
+    job["split"].require_fold()
     with job.running("tune", "data", "split", "model", "tune") as run:
         for stage in (stages.ingest, stages.index, stages.split):
             stage(job)

@@ -47,17 +47,28 @@ class SplitOptions(Section):
             raise _useless("folds", self.folds, self.kind, " or ".join(FOLDED))
         if self.n and self.kind != "last":
             raise _useless("n", self.n, self.kind, "last")
-        if self.folds and self.fold not in fold_names:
-            fold = f"split.fold = {shown(self.fold)}"
-            raise ConfigError(f"{fold} is not allowed: with split.folds = {self.folds} it must be 1 to {self.folds}")
-        if self.kind == "given" and not FILE_NAME.holds(self.fold or ""):
-            fold = f"split.fold = {shown(self.fold)}"
-            raise ConfigError(f"{fold} is not allowed: split.kind = 'given' needs the name of a split, such as u1")
+        if self.folds and self.fold is not None and self.fold not in fold_names:
+            raise self._wrong_fold()
+        if self.kind == "given" and self.fold is not None and not FILE_NAME.holds(self.fold):
+            raise self._wrong_fold()
         if self.fold and self.kind != "given" and not self.folds:
             raise _useless("fold", self.fold, self.kind, "given, or set split.folds")
         for key in ("sample", "sampleUsers"):
             if getattr(self, key) and self.kind == "given":
                 raise _useless(key, getattr(self, key), self.kind, "random")
+
+    def require_fold(self) -> None:
+        """Raise ConfigError if one split can't be made because no fold is named; a cross-validation names them itself."""
+        if self.fold is None and (self.folds or self.kind == "given"):
+            raise self._wrong_fold()
+
+    def _wrong_fold(self) -> ConfigError:
+        needed = (
+            f"with split.folds = {self.folds} it must be 1 to {self.folds}"
+            if self.folds
+            else "split.kind = 'given' needs the name of a split, such as u1"
+        )
+        return ConfigError(f"split.fold = {shown(self.fold)} is not allowed: {needed}")
 
 
 # an option called `name` can't be a class attribute, which names the section itself; it goes last because messages need the latter
@@ -90,6 +101,7 @@ def split(df: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
     """
     if options.kind == "given":
         raise ConfigError("split.kind = 'given' is not a rule for one table of ratings: its rows come from the tables that ingest wrote")
+    options.require_fold()
     return _parts(RULES[options.kind](df, options), options)
 
 
@@ -104,9 +116,12 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
 
     Raises
     ------
+    ConfigError
+        Where `options` name no fold, but folds to choose from.
     DataRejected
         Where no row is left for train or for test.
     """
+    options.require_fold()
     product = f"splits/{options.name}"
     with lake.reading("tables"), lake.writing(product):
         source = lake.require("tables", "ingest")["fingerprint"]

@@ -31,6 +31,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
+from recspark.engine.memory import require_worker_memory, within_memory
 from recspark.errors import RecsparkError
 
 Batches = Iterator[pa.RecordBatch]
@@ -41,6 +42,7 @@ SMALL = 1 << 24
 
 def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any]:
     """Call a module-level `function` on every partition's batches, at once; its results, pickled, in the order of the partitions."""
+    require_worker_memory(df.sparkSession)
     if _is_remote(df):
         rows = df.mapInArrow(partial(_pickled, function), "result binary").collect()
         return _raised([pickle.loads(row.result) for row in rows])
@@ -49,6 +51,7 @@ def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any
 
 def in_one_process(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
     """Call a module-level `function` on the batches of all partitions, in any order, at once; its result."""
+    require_worker_memory(df.sparkSession)
     if _is_remote(df):
         [result] = on_partitions(df.repartition(1), function)
     elif _bytes(df) <= SMALL:
@@ -63,6 +66,7 @@ def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema
 
     Lazy, but for shuffles that `df` needs: an adaptive plan runs them to see how to go on.
     """
+    require_worker_memory(df.sparkSession)
     if _is_remote(df):
         return df.mapInArrow(function, schema)
     spark = df.sparkSession
@@ -98,7 +102,7 @@ def _raised(results: list[Any]) -> list[Any]:
 def _caught(function: Callable[[Batches], Any], batches: Batches) -> Any:
     """Worker: the result, or the error of a user's as one: Spark would try the task again, and show a traceback."""
     try:
-        return function(batches)
+        return within_memory(function, batches)
     except RecsparkError as error:
         return error
 

@@ -14,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
+from recspark.engine.memory import require_worker_memory, within_memory
 from recspark.errors import RecsparkError
+from recspark.kernels.threads import affordable
 
 _RESULT = "item long, result binary"
 
@@ -27,9 +29,10 @@ class TaskRunner:
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """``[function(item) for item in items]``, side by side."""
-        if self.threads == 1 or len(items) == 1:
+        threads = affordable(self.threads)
+        if threads == 1 or len(items) == 1:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(function, items))
 
 
@@ -44,6 +47,7 @@ class SparkRunner:
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """``[function(item) for item in items]``, side by side."""
+        require_worker_memory(self.spark)
         numbers = self.spark.range(0, len(items), 1, len(items))
         rows = numbers.mapInArrow(_Task(function, list(items)), _RESULT).collect()
         results = [pickle.loads(row.result) for row in sorted(rows, key=lambda row: row.item)]
@@ -66,6 +70,6 @@ class _Task:
 
     def _result(self, number: int) -> Any:
         try:
-            return self.function(self.items[number])
+            return within_memory(self.function, self.items[number])
         except RecsparkError as error:
             return error

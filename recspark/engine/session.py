@@ -26,6 +26,7 @@ import recspark
 from recspark.config import Check, Option, Section, at_least, brief
 from recspark.engine import workers
 from recspark.engine.jvm import DRIVER_MEMORY, connect, is_local, name_nameless_user
+from recspark.engine.memory import require_worker_memory
 from recspark.errors import ConfigError, RecsparkError
 
 LOG = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ def session(app_name: str, options: SparkOptions | None = None) -> Iterator[Spar
     found_running = is_running()
     spark = build_session(app_name, (options or SparkOptions()).as_conf())
     try:
+        require_worker_memory(spark)
         yield spark
     finally:
         if not found_running:
@@ -156,11 +158,13 @@ def check_workers(spark: SparkSession) -> None:
     Raises
     ------
     RecsparkError
-        In one sentence: workers of another Python, without recspark, with another version of it, or without a package that it needs.
+        In one sentence: workers of another Python, without recspark, with another version of it, without a package that it needs, or
+        with too little address space.
     """
     session = spark.session_id if is_remote(spark) else spark.sparkContext.applicationId
     if session in _checked:
         return
+    require_worker_memory(spark)
     if not is_remote(spark):
         name_nameless_user(spark.sparkContext._jvm)
     found = _look(spark)

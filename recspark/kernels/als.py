@@ -32,6 +32,12 @@ PANEL = 128
 #: bytes of a line of a processor's cache
 LINE = 64
 
+#: a ridge below this share of the largest number on a system's diagonal is lost in the rounding of float32
+NEGLIGIBLE = 1e-6
+
+#: a row that leaves no more than this share of the squares of its ratings is as good as float32 predictions can tell: it stays
+EXPLAINED = 1e-10
+
 #: ratings between the request of a source row and its use: a few hundred cycles of memory latency
 AHEAD = 12
 
@@ -91,35 +97,89 @@ def _mirrored(a, rank, n):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _robust_solve_inplace(full, p):
-    """Solve ``full @ x = p`` (x over p) where float32 found no positive definite matrix: in float64, with a ridge above its rounding."""
+def _exact_system(start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, rank, full, right):
+    """Fill ``full @ solution = right``, a row's normal equations, in float64: of `rank` factors, and of a bias if `full` has a row more."""
+    n, y = len(right), np.ones(len(right))
+    full[:], right[:] = 0, 0
+    for i in range(rank):
+        if gram.shape[0] > 0:
+            for l in range(i, rank):
+                full[i, l] = gram[i, l]
+        full[i, i] += ridge
+    if n > rank:
+        full[rank, rank] = bias_ridge
+    for t in range(start, stop):
+        j = indices[t]
+        w = np.float64(weights[t]) if len(weights) > 0 else 1.0
+        target = np.float64(values[t]) - mean - src_bias[j]
+        for i in range(rank):
+            y[i] = src[j, i]
+        for i in range(n):
+            right[i] += w * target * y[i]
+            for l in range(i, n):
+                full[i, l] += w * y[i] * y[l]
+    for i in range(n):
+        for l in range(i):
+            full[i, l] = full[l, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _shortest_solution(full, right):
+    """Of all x that minimise ``x' full x - 2 right' x`` the shortest; `full` is symmetric, positive semidefinite and float64.
+
+    A small ridge makes the matrix regular. Three steps of refinement take the effect of the ridge out again: of a direction with
+    eigenvalue e the share (ridge / (e + ridge))^4 stays. No step leaves the range of `full`, so x has no part that data says nothing of.
+    """
     n, largest = len(full), 0.0
     for i in range(n):
         largest = max(largest, full[i, i])
+    x, low, rest = np.zeros(n), full.copy(), np.empty(n)
     if not 0.0 < largest < np.inf:
-        for i in range(n):
-            p[i] = 0
-        return
-    low, x = full.copy(), np.empty(n)
+        return x
     for j in range(n):
-        low[j, j] += 1e-5 * largest
+        low[j, j] += 1e-9 * largest
         for k in range(j):
             low[j, j] -= low[j, k] * low[j, k]
-        low[j, j] = np.sqrt(max(low[j, j], 1e-6 * largest))
+        low[j, j] = np.sqrt(max(low[j, j], 1e-10 * largest))
         for i in range(j + 1, n):
             for k in range(j):
                 low[i, j] -= low[i, k] * low[j, k]
             low[i, j] /= low[j, j]
-    for i in range(n):
-        x[i] = p[i]
-        for k in range(i):
-            x[i] -= low[i, k] * x[k]
-        x[i] /= low[i, i]
-    for i in range(n - 1, -1, -1):
-        for k in range(i + 1, n):
-            x[i] -= low[k, i] * x[k]
-        x[i] /= low[i, i]
-        p[i] = x[i]
+    for _ in range(4):
+        for i in range(n):
+            rest[i] = right[i]
+            for k in range(n):
+                rest[i] -= full[i, k] * x[k]
+        for i in range(n):
+            for k in range(i):
+                rest[i] -= low[i, k] * rest[k]
+            rest[i] /= low[i, i]
+        for i in range(n - 1, -1, -1):
+            for k in range(i + 1, n):
+                rest[i] -= low[k, i] * rest[k]
+            rest[i] /= low[i, i]
+            x[i] += rest[i]
+    return x
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _row_loss(start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, x, bias):
+    """What a row minimises, float64."""
+    rank = len(x)
+    loss = bias_ridge * np.float64(bias) * bias
+    for i in range(rank):
+        loss += ridge * np.float64(x[i]) * x[i]
+        if gram.shape[0] > 0:
+            loss += np.float64(gram[i, i]) * x[i] * x[i]
+            for l in range(i + 1, rank):
+                loss += 2 * np.float64(gram[i, l]) * x[i] * x[l]
+    for t in range(start, stop):
+        j = indices[t]
+        residual = np.float64(values[t]) - mean - src_bias[j] - bias
+        for i in range(rank):
+            residual -= np.float64(x[i]) * src[j, i]
+        loss += (np.float64(weights[t]) if len(weights) > 0 else 1.0) * residual * residual
+    return loss
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -163,7 +223,7 @@ def _nonnegative_solve_inplace(a, b, x, free):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
-    """The bordered system with x >= 0 (the bias is free): x in place, the bias returned."""
+    """The bordered system with x >= 0 (the bias is free), from `x` and `bias` on: x in place, the bias returned."""
     rank = len(x)
     n = rank + 1 if biased else rank
     full = _mirrored(a, rank, n)
@@ -182,10 +242,38 @@ def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _not_worse(system, old, old_bias, x, bias, biased, solved, nonnegative):
+    """Make `x` and the bias, which is returned, no worse for a row than its `old` ones; for systems that are singular but for rounding."""
+    before, squares = _row_loss(*system, old, old_bias), 0.0
+    start, stop, _, values, weights = system[:5]
+    for t in range(start, stop):
+        squares += (np.float64(weights[t]) if len(weights) > 0 else 1.0) * values[t] * values[t]
+    if before <= EXPLAINED * squares:
+        x[:] = old
+        return old_bias
+    if not nonnegative and (not solved or _row_loss(*system, x, bias) > before):
+        order = len(x) + 1 if biased else len(x)
+        full, right = np.empty((order, order)), np.empty(order)
+        _exact_system(*system, len(x), full, right)
+        solution = _shortest_solution(full, right)
+        for i in range(len(x)):
+            x[i] = solution[i]
+        if biased:
+            bias = np.float32(solution[len(x)])
+    if _row_loss(*system, x, bias) > before:
+        x[:] = old
+        return old_bias
+    return bias
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve_rows(
     lo, hi, indptr, indices, values, weights, src, src_bias, gram, dst, dst_bias, mean, reg, bias_reg, reg_power, biased, nonnegative
 ):
     """Solve rows lo..hi of `dst` in place, each exactly; return the sum of their penalties (float64).
+
+    Without a penalty a row with fewer entries than factors has many solutions, and gets the shortest. Where rounding makes a new row
+    worse than the one before, that one stays: no iteration raises the objective.
 
     Parameters
     ----------
@@ -202,7 +290,7 @@ def solve_rows(
     panel, sums = np.empty((PANEL, n), np.float32), np.empty((2, n), np.float32)
     a = np.empty((n, n), np.float32)
     b, c = np.empty(n), np.empty(n)
-    p, q = np.empty(rank, np.float32), np.empty(rank, np.float32)
+    p, q, x = np.empty(rank, np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
     penalty = 0.0
     for row in range(lo, hi):
         start, stop = indptr[row], indptr[row + 1]
@@ -214,26 +302,28 @@ def solve_rows(
         total, target_sum, scale = _build(
             rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c
         )
-        border = total + scale * bias_reg
+        border, bias, largest = total + scale * bias_reg, np.float32(0), np.float32(0)
+        for i in range(rank):
+            largest = max(largest, a[i, i])
+        solved = True
         if nonnegative:
-            dst_bias[row] = _solve_nonnegative(a, b, c, border, target_sum, biased, dst[row], dst_bias[row])
+            x[:] = dst[row]
+            bias = _solve_nonnegative(a, b, c, border, target_sum, biased, x, dst_bias[row])
         else:
             for i in range(rank):
                 p[i], q[i] = b[i], c[i]
-            if cholesky_inplace(a, rank):
+            solved = cholesky_inplace(a, rank)
+            if solved:
                 cholesky_solve_inplace(a, p)
                 if biased:
                     cholesky_solve_inplace(a, q)
-            else:
-                _build(rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c)
-                full = _mirrored(a, rank, rank)
-                _robust_solve_inplace(full, p)
-                _robust_solve_inplace(full, q)
-            if biased:
-                dst_bias[row] = _eliminate(p, q, c, border, target_sum, dst[row])
-            else:
-                for i in range(rank):
-                    dst[row, i] = p[i]
+                    bias = _eliminate(p, q, c, border, target_sum, x)
+                else:
+                    x[:] = p
+        if not solved or scale * reg <= NEGLIGIBLE * largest or (biased and scale * bias_reg <= NEGLIGIBLE * border):
+            system = start, stop, indices, values, weights, src, src_bias, gram, mean, scale * reg, scale * bias_reg
+            bias = _not_worse(system, dst[row], dst_bias[row], x, bias, biased, solved, nonnegative)
+        dst[row], dst_bias[row] = x, bias
         squares = 0.0
         for i in range(rank):
             squares += dst[row, i] * dst[row, i]
@@ -311,7 +401,10 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
             if not size > np.float32(1e-20):
                 break
             _times_system(start, m, weights, gathered, gram, ridge, p, ap)
-            alpha = size / _dot(p, ap)
+            curvature = _dot(p, ap)
+            if not curvature > 0:
+                break
+            alpha = size / curvature
             for l in range(rank):
                 x[l] += alpha * p[l]
                 r[l] -= alpha * ap[l]

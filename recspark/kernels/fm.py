@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numba import njit
 
-from recspark.kernels.probit import truncated_normal
+from recspark.kernels.probit import latent
 from recspark.kernels.random import uniform
 
 
@@ -86,9 +86,9 @@ def scores(lo, hi, indptr, columns, values, w0, w, v, out):
 
 
 @njit(cache=True, nogil=True)
-def draw_latent(scores, labels, key, out):
+def draw_latent(scores, labels, key, noise, out):
     """``out = z - score`` for labels 0 and 1: z is normal around the score with variance 1, cut to the label's side of 0 (Albert and Chib
-    1993)."""
+    1993); without `noise` z is its mean."""
     for row in range(len(scores)):
         low, high = (0.0, np.inf) if labels[row] > 0.5 else (-np.inf, 0.0)
-        out[row] = truncated_normal(scores[row], low, high, uniform(key, row)) - scores[row]
+        out[row] = latent(scores[row], low, high, uniform(key, row), noise) - scores[row]

@@ -10,7 +10,8 @@ are the residuals u_e - sum x v (Simm et al. 2017, Macau: side information as a 
 no row of the data. Given the other sides, entities of one side are independent: each solves a system of k + 1 unknowns.
 
 Ratings are normal around the score with precision alpha, or ordered levels: level l where a normal around the score with variance 1 lies
-between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh each time that a row is met.
+between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh each time that a row is met; the mode
+takes its mean.
 
 Users and items may differ in their noise (Lakshminarayanan, Bouchard and Archambeau 2011): entity e then has a spread s_e, which is
 N(0, 1 / precision), and the standard deviation of a row's rating, or latent value, is exp(sum over sides s_e) times that of all.
@@ -38,7 +39,7 @@ from recspark.kernels.linalg import (
     solve_lower_inplace,
     solve_upper_inplace,
 )
-from recspark.kernels.probit import level_likelihood, normal_cdf, truncated_normal
+from recspark.kernels.probit import latent, level_likelihood, normal_cdf
 from recspark.kernels.random import mix, normal_rows, uniform
 
 #: rows of the data whose vectors are held at a time
@@ -105,7 +106,7 @@ def draw_entities(
     for e in range(lo, hi):
         row_key = mix(keys[1] + np.uint64(first + e))
         count, total, square = _sum_rows_inplace(
-            e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, panel, gram, sums
+            e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, noise, panel, gram, sums
         )
         _system_inplace(gram, sums, alpha, precision, prior[e], a, across, along)
         pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior_bias[e]
@@ -136,7 +137,7 @@ def draw_biases(
             weight = weights[t] if len(weights) > 0 else np.float32(1)
             if len(cuts) > 0:
                 u, root = uniform(row_key, t - indptr[e]), np.sqrt(np.float64(weight))
-                z = truncated_normal((rest + own_bias[e]) * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u) / root
+                z = latent((rest + own_bias[e]) * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u, noise) / root
             z -= rest
             count += weight
             total += weight * z
@@ -216,7 +217,7 @@ def spread_weights(lo, hi, indptr, places, weights, spread, own_spread, out):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, panel, gram, sums):
+def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, noise, panel, gram, sums):
     """Set ``gram = sum w R R'`` and ``sums = (sum w R, sum w z R)`` over the rows of entity e, where R adds up the other sides' vectors,
     and z is what they and their products leave of the rating; returns ``sum w, sum w z, sum w z^2``."""
     weighted, ordered = len(weights) > 0, len(cuts) > 0
@@ -233,7 +234,7 @@ def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_
             if ordered:
                 _, product, _ = row_products(panel, t, own, e)
                 u, score = uniform(row_key, start + t - indptr[e]), rest + product + own_bias[e]
-                z = truncated_normal(score * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u) / root
+                z = latent(score * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u, noise) / root
             z -= rest
             if weighted:
                 scale_row(root, panel, t, panel, t)

@@ -57,6 +57,26 @@ def truncated_normal(mean, low, high, u):
 
 
 @njit(cache=True, nogil=True)
+def truncated_mean(mean, low, high):
+    """The mean of the same distribution."""
+    a, b = low - mean, high - mean
+    # in the lower tail, where probabilities are precise
+    flip = a + b > 0
+    if flip:
+        a, b = -b, -a
+    p = normal_cdf(b) - normal_cdf(a)
+    x = 0.3989422804014327 * (math.exp(-0.5 * a * a) - math.exp(-0.5 * b * b)) / p if p > 1e-300 else b
+    x = min(max(x, a), b)
+    return mean - x if flip else mean + x
+
+
+@njit(cache=True, nogil=True)
+def latent(mean, low, high, u, noise):
+    """The latent value of a label: drawn by the uniform number `u`, or without `noise` its mean."""
+    return truncated_normal(mean, low, high, u) if noise > 0 else truncated_mean(mean, low, high)
+
+
+@njit(cache=True, nogil=True)
 def level_likelihood(a, b):
     """ln P(a < x < b) of a standard normal x; precise in both tails."""
     if a + b > 0:

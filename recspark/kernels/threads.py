@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +15,32 @@ from recspark.kernels.csr import balanced_cuts
 #: ranges that a call is cut into at most, and the least work of one. They depend on the work alone, not on the number of
 #: threads: sums over ranges have the same bits on any machine
 RANGES, LEAST_WORK = 64, 50_000
+
+#: address space that a thread may take: its stack, and the C library's reserve for what it allocates
+THREAD_SPACE = 256 << 20
+
+
+class AddressSpace(NamedTuple):
+    """Bytes that the process may have (0: no limit), and that it has."""
+
+    limit: int
+    used: int
+
+
+def address_space() -> AddressSpace:
+    """The limit to the address space of this process, such as that of Spark's Python workers."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit in (-1, resource.RLIM_INFINITY):
+        return AddressSpace(0, 0)
+    statm = Path("/proc/self/statm")
+    pages = int(statm.read_text().split()[0]) if statm.exists() else 0
+    return AddressSpace(limit, pages * resource.getpagesize())
+
+
+def affordable(threads: int) -> int:
+    """`threads`, or as many as the address space has room for: a thread that has none never starts, and is waited for without end."""
+    limit, used = address_space()
+    return max(1, min(threads, (limit - used) // THREAD_SPACE)) if limit else threads
 
 
 def over_rows(kernel: Callable[..., Any], work: np.ndarray, threads: int, *arguments: Any) -> list[Any]:
@@ -32,8 +60,11 @@ def in_threads(call: Callable[[Any], Any], items: Sequence[Any], threads: int) -
         for number in numbers:
             results[number] = call(items[number])
 
-    helpers = min(threads, len(items)) - 1
-    with ThreadPoolExecutor(max(helpers, 1)) as pool:
+    helpers = min(affordable(threads), len(items)) - 1
+    if helpers < 1:
+        take()
+        return results
+    with ThreadPoolExecutor(helpers) as pool:
         running = [pool.submit(take) for _ in range(helpers)]
         take()
         for helper in running:

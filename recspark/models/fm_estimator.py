@@ -167,6 +167,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
             relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
+            # levels that no row has count, too: labels that are all 1 are level 1 of two
+            relations = replace(relations, levels=self._levels(relations.levels))
             users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
             blocks = {"users": users, "items": self.getItemBlocks() or users}
             chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
@@ -265,7 +267,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
                 f"noisyChains = {self.getNoisyChains()} is not allowed with solver = {self.getSolver()!r} and chains = {chains}: "
                 "it needs solver = 'mcmc', and is part of chains"
             )
-        levels = self._levels(relations.levels)
+        levels = relations.levels
         if levels and self.getWeightCol():
             raise ConfigError(
                 f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent values have none: "

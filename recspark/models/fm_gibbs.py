@@ -52,7 +52,7 @@ class GibbsFit:
             started = time.perf_counter()
             if self.link != "identity":
                 score = target - errors
-                fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), errors)
+                fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), noise, errors)
                 target = score + errors
             elif noise:
                 alpha = draw.gamma((1 + n) / 2, 2 / (1 + _sum(weights, errors, errors)))  # type: ignore[assignment]

@@ -219,7 +219,7 @@ def test_temporal_needs_times(spark):
 )
 def test_options_that_are_not_allowed(options, message):
     with pytest.raises(ConfigError, match=message):
-        SplitOptions(**options)
+        SplitOptions(**options).require_fold()
 
 
 def test_fold_and_name_may_look_like_numbers():

@@ -15,7 +15,7 @@ def place(tmp_path_factory):
     """A source of ratings, and a lake."""
     folder = tmp_path_factory.mktemp("crossvalidation")
     write_movielens(generate(SyntheticOptions(users=60, items=40, ratings=1500)), folder / "ml-1m")
-    return [f"data.source={folder / 'ml-1m'}", f"paths.lake={folder / 'lake'}", "split.folds=2", "split.fold=1", "split.name=fold-1"]
+    return [f"data.source={folder / 'ml-1m'}", f"paths.lake={folder / 'lake'}", "split.folds=2", "split.name=fold"]
 
 
 @pytest.mark.slow
@@ -65,6 +65,9 @@ def check_the_folds_figure(command, place):
     ("words", "settings", "message"),
     [
         (["crossvalidate"], ["split.kind=random"], "there are no folds to cross-validate over: set split.folds"),
+        (["crossvalidate"], ["split.folds=2", 'crossvalidation.folds=["3"]'], "split.fold = '3' is not allowed: with split.folds = 2"),
+        (["pipeline"], ["split.folds=2"], "split.fold = None is not allowed: with split.folds = 2 it must be 1 to 2"),
+        (["split"], ["split.kind=given"], "split.fold = None is not allowed: split.kind = 'given' needs the name of a split"),
         (["crossvalidate"], ['crossvalidation.folds=["u1", "u1"]'], "crossvalidation.folds = ['u1', 'u1'] is not allowed"),
         (["curves"], [], "curves.models is not set: name the models, as in `recspark curves als mf`"),
         (["curves", "a", "a"], [], "curves.models = ['a', 'a'] is not allowed: it must be a list, of different names, at most 7"),

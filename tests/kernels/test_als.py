@@ -137,3 +137,28 @@ def test_weights_of_zero_are_as_if_the_row_were_not_there():
     src = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
     dst, bias, _ = one_row([1, 2, 3, 4], src, weights=np.zeros(4, np.float32), biased=True)
     assert (dst == 0).all() and bias[0] == 0
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_without_penalty_a_row_of_few_entries_is_the_shortest_solution(biased, weighted):
+    entries, src, src_bias = problem(nnz=100, rank=9, weighted=weighted)
+    dst, bias, _ = solve(entries, src, src_bias, reg=0.0, bias_reg=0.0, biased=biased, mean=3.0)
+    few = 0
+    for row, indices, values, weights in rows_of(entries):
+        # numpy's least squares gives the shortest of all solutions
+        x, b = reference.als_row(src[indices], src_bias[indices], values, weights, 3.0, 0.0, 0.0, 1.0, biased)
+        np.testing.assert_allclose(dst[row], x, atol=1e-3 * max(1, np.abs(x).max()))
+        assert bias[row] == pytest.approx(b, abs=1e-3 * max(1, abs(b)))
+        few += 0 < len(indices) < 9
+    assert few > 20
+
+
+def test_a_row_stays_where_a_new_one_is_no_better():
+    entries, src, src_bias = problem(nnz=100, rank=9)
+    dst, bias, _ = solve(entries, src, src_bias, reg=0.0, bias_reg=0.0)
+    again, bias_again = dst.copy(), bias.copy()
+    arguments = np.float32(0), 0.0, 0.0, 1.0, False, False
+    als.solve_rows(0, len(dst), *entries, als.padded_rows(src), src_bias, NO_GRAM, again, bias_again, *arguments)
+    explained = [row for row, indices, *_ in rows_of(entries) if 0 < len(indices) < 9]
+    np.testing.assert_array_equal(again[explained], dst[explained])

@@ -62,5 +62,5 @@ def test_without_noise_each_parameter_is_at_its_own_minimum():
 
 def test_latent_values_are_on_the_side_of_their_label():
     score, labels, out = np.linspace(-4, 4, 50), np.arange(50) % 2.0, np.empty(50)
-    fm.draw_latent(score, labels, np.uint64(5), out)
+    fm.draw_latent(score, labels, np.uint64(5), 1.0, out)
     np.testing.assert_array_equal(out + score > 0, labels > 0.5)

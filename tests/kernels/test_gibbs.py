@@ -244,6 +244,14 @@ def test_truncated_normal_is_its_quantile(mean, low, width, u):
     assert probit.truncated_normal(mean, -np.inf, low, u) <= low
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-6, 6), st.floats(-7, 7), st.floats(0.01, 5))
+def test_truncated_mean(mean, low, width):
+    assert probit.truncated_mean(mean, low, low + width) == pytest.approx(truncnorm.mean(low - mean, low + width - mean) + mean, abs=1e-4)
+    assert probit.truncated_mean(mean, low, np.inf) == pytest.approx(truncnorm.mean(low - mean, np.inf) + mean, abs=1e-5)
+    assert probit.truncated_mean(40.0, -np.inf, 0.0) == 0 and probit.truncated_mean(-40.0, 0.0, np.inf) == 0
+
+
 @pytest.mark.parametrize("p", [1e-12, 1e-4, 0.02, 0.3, 0.5, 0.9, 0.999])
 def test_normal_quantile(p):
     assert probit.normal_quantile(p) == pytest.approx(ndtri(p), rel=1e-7, abs=1e-8)

@@ -458,3 +458,18 @@ def test_mllibs_params_are_taken(vectors):
     FMRegressor(featuresCol="features", labelCol="label", predictionCol="prediction", factorSize=2, solver="adamW", seed=1, **names).fit(
         vectors[0]
     )
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_labels_that_are_all_alike_are_predicted(spark, label):
+    """No row shows the other label: it is still one of two, and the probability of the one that is there grows."""
+    rng = np.random.default_rng(0)
+    rows = [(int(u), int(i), Vectors.dense(rng.normal(size=3).tolist()), label) for u in range(8) for i in rng.permutation(7)[:4]]
+    train = spark.createDataFrame(rows, ["user_id", "item_id", "features", "label"]).coalesce(1).cache()
+    unseen = train.limit(1).union(train.limit(1).withColumn("item_id", F.lit(99)))
+    for params in ({"solver": "mcmc"}, {"solver": "als", "regParam": 0.1}, {"solver": "sgd", "regParam": 0.1}):
+        for groups in ({}, {"groups": ["user", "item"]}):
+            model = FMClassifier(factorSize=2, maxIter=12, burnIn=4 if params["solver"] == "mcmc" else None, **params, **groups).fit(train)
+            found = model.transform(train.union(unseen)).select("prediction", "probability").toPandas()
+            sure = np.array([both[int(label)] for both in found["probability"]])
+            assert (found["prediction"] == label).all() and (sure > 0.6).all() and (sure < 1).all(), (params, groups)
