@@ -33,6 +33,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from recspark.data.columns import ColumnError, quoted, resolve
 from recspark.engine.crossing import on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
@@ -83,7 +84,8 @@ def id_column(schema: StructType, name: str) -> F.Column:
     hold, or a float that stands for several whole numbers, ends the job that reads it. Raise RecsparkError for other types.
     """
     id_kind(schema, name)
-    type_, column = schema[name].dataType, F.col(f"`{name}`")
+    found = resolve(schema, name)
+    type_, column = schema[found].dataType, F.col(quoted(found))
     if not isinstance(type_, (FractionalType, DecimalType)):
         return column
     # null where a long does not hold it, even where ANSI is off and a cast would wrap around
@@ -100,20 +102,18 @@ def id_column(schema: StructType, name: str) -> F.Column:
 
 def id_kind(schema: StructType, name: str) -> str:
     """What the ids in column `name` are (`recspark.ids`). Raise RecsparkError where there is no such column, or it can't hold ids."""
-    if name not in schema.names:
-        raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(schema.names)}")
-    type_ = schema[name].dataType
+    type_ = schema[resolve(schema, name)].dataType
     kinds = {StringType: TEXT, NumericType: WHOLE, DateType: DATES}
     found = next((kind for base, kind in kinds.items() if isinstance(type_, base)), None)
     if found is None:
-        raise RecsparkError(f"column {name!r} has type {type_.simpleString()}: an id must be a whole number, a string or a date")
+        raise ColumnError(f"column {name!r} has type {type_.simpleString()}: an id must be a whole number, a string or a date")
     return found
 
 
 def require_kind(what: str, schema: StructType, name: str, kind: str) -> None:
     """Raise RecsparkError where the ids in column `name` of `what` are of another kind than those that train."""
     if (found := id_kind(schema, name)) != kind:
-        raise RecsparkError(f"{what}: column {name!r} holds {found}, but the ids of the training rows are {kind}")
+        raise ColumnError(f"{what}: column {name!r} holds {found}, but the ids of the training rows are {kind}")
 
 
 def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:

@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.config import at_least, between, one_of
+from recspark.config import Check, at_least, between, one_of
 from recspark.engine.encode import Parts
 from recspark.errors import ConfigError
 from recspark.models.als_solver import ALSSolver
@@ -22,6 +22,13 @@ from recspark.models.workspace import workspace
 LEAST_EXCESS = 1e-4
 
 
+#: the names of Spark's storage levels
+STORAGE_LEVELS = (
+    *("NONE", "DISK_ONLY", "DISK_ONLY_2", "DISK_ONLY_3", "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2"),
+    *("MEMORY_AND_DISK", "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "OFF_HEAP"),
+)
+
+
 class ALSModel(FactorModel):
     """The factors that `ALS` fitted; `load` reads a folder of MLlib's ALSModel, too."""
 
@@ -33,6 +40,8 @@ class ALSModel(FactorModel):
         work = workspace(SparkSession.active(), None)
         import_als(path, work.folder)
         return cls(folder=work.folder, lease=work.lease)
+
+    blockSize = Hyperparameter(int, 4096, "accepted as MLlib's; has no effect", at_least(1))
 
 
 class ALS(Factorization):
@@ -62,7 +71,7 @@ class ALS(Factorization):
     mllib_class = "org.apache.spark.ml.recommendation.ALS"
 
     rank = Hyperparameter(int, 10, "number of factors", at_least(1))
-    maxIter = Hyperparameter(int, 10, "largest number of iterations", at_least(1))
+    maxIter = Hyperparameter(int, 10, "largest number of iterations", at_least(0))
     regParam = Hyperparameter(float, 0.1, "penalty of factors", at_least(0))
     userRegParam = Hyperparameter(float, None, "penalty of user factors; regParam where not set", at_least(0))
     itemRegParam = Hyperparameter(float, None, "penalty of item factors; regParam where not set", at_least(0))
@@ -80,13 +89,28 @@ class ALS(Factorization):
         str, "auto", "how a row is solved; cg is for implicitPrefs only; auto is cholesky", one_of("auto", "cholesky", "cg")
     )
     cgSteps = Hyperparameter(int, 3, "conjugate gradient steps a row and iteration, for solver cg", at_least(1))
-    checkpointInterval = Hyperparameter(int, 10, "accepted as MLlib's; every iteration is a checkpoint")
-    blockSize = Hyperparameter(int, 4096, "accepted as MLlib's; has no effect")
-    intermediateStorageLevel = Hyperparameter(str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect")
-    finalStorageLevel = Hyperparameter(str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect")
-    #: MLlib's names of userBlocks and itemBlocks
-    numUserBlocks = Factorization.userBlocks
-    numItemBlocks = Factorization.itemBlocks
+    checkpointInterval = Hyperparameter(
+        int, 10, "accepted as MLlib's; every iteration is a checkpoint", Check(lambda value: value == -1 or value >= 1, "-1 or at least 1")
+    )
+    blockSize = Hyperparameter(int, 4096, "accepted as MLlib's; has no effect", at_least(1))
+    intermediateStorageLevel = Hyperparameter(
+        str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect", one_of(*(level for level in STORAGE_LEVELS if level != "NONE"))
+    )
+    finalStorageLevel = Hyperparameter(str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect", one_of(*STORAGE_LEVELS))
+    numUserBlocks = Hyperparameter(int, 10, "MLlib's name of userBlocks; the default is not an order, a set value is one", at_least(1))
+    numItemBlocks = Hyperparameter(int, 10, "MLlib's name of itemBlocks; the default is not an order, a set value is one", at_least(1))
+
+    def setNumBlocks(self, value: int) -> ALS:
+        """Set numUserBlocks and numItemBlocks."""
+        return self._set(numUserBlocks=value, numItemBlocks=value)
+
+    def _asked_blocks(self) -> tuple[int | None, int | None]:
+        users, items = super()._asked_blocks()
+        if self.isSet("numUserBlocks"):
+            users = users or self.getNumUserBlocks()
+        if self.isSet("numItemBlocks"):
+            items = items or self.getNumItemBlocks()
+        return users, items
 
     def _check(self) -> None:
         super()._check()

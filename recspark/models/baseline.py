@@ -36,7 +36,7 @@ class Baseline(Factorization):
     model_class = BaselineModel
 
     solver = Hyperparameter(str, "als", "how biases are fitted", one_of("als", "sgd"))
-    maxIter = Hyperparameter(int, 10, "largest number of iterations or epochs", at_least(1))
+    maxIter = Hyperparameter(int, 10, "largest number of iterations or epochs", at_least(0))
     regParam = Hyperparameter(float, 5.0, "als: ratings that a bias of 0 counts for; sgd: penalty a rating, such as 0.005", at_least(0))
     userRegParam = Hyperparameter(float, None, "of users; regParam where not set", at_least(0))
     itemRegParam = Hyperparameter(float, None, "of items; regParam where not set", at_least(0))

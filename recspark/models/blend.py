@@ -11,6 +11,7 @@ from pyspark.ml import Model
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from recspark.data.columns import check_new, unused_name, with_new
 from recspark.data.folder import Folder
 from recspark.data.split_rules import draw
 from recspark.errors import RecsparkError
@@ -21,6 +22,8 @@ from recspark.models.scorer import BlendScorer
 
 #: penalties that cross-validation chooses from, as a share of a unit of prediction squared
 PENALTIES = np.logspace(-6, 2, 17)
+#: output columns of models beside the prediction
+OTHER_OUTPUTS = ("probabilityCol", "rawPredictionCol", "stdevCol", "levelsCol")
 #: parts that the validation rows are cut into for that
 FOLDS = 5
 
@@ -149,11 +152,12 @@ class BlendModel(Model, Configurable, Saved):
         return self
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
-        names = [f"_prediction_of_{number}" for number in range(len(self.models))]
+        check_new(dataset, [self.getPredictionCol()])
+        names = [unused_name(dataset, f"prediction_of_{number}") for number in range(len(self.models))]
         predicted = with_predictions(dataset, dict(zip(names, self.models.values(), strict=True)))
         terms = (F.lit(weight) * F.col(name) for weight, name in zip(self.fitted.weights, names, strict=True))
         blended = sum(terms, F.lit(self.fitted.intercept)).cast("float")
-        return predicted.withColumn(self.getPredictionCol(), blended).drop(*names)
+        return with_new(predicted, {}, [(self.getPredictionCol(), blended)]).drop(*names)
 
     def write_parts(self, path: str) -> None:
         """The weights as ``blend.json``, the models as they save themselves."""
@@ -172,5 +176,7 @@ class BlendModel(Model, Configurable, Saved):
 def with_predictions(dataset: DataFrame, models: Mapping[str, FactorModel]) -> DataFrame:
     """`dataset` with the predictions of each model in a column of its name."""
     for name, model in models.items():
-        dataset = model.transform(dataset, {model.getParam("predictionCol"): name})
+        # of what else a model would add nothing is asked for
+        others = (model.getParam(other) for other in OTHER_OUTPUTS if model.hasParam(other))
+        dataset = model.transform(dataset, {model.getParam("predictionCol"): name, **dict.fromkeys(others, "")})
     return dataset

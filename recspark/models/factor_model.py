@@ -10,13 +10,14 @@ import pyarrow as pa
 from pyspark.ml import Model
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import DateType, StringType, StructType
 
 from recspark.config import one_of
+from recspark.data.columns import ColumnError, check_new, unused_name, with_new
 from recspark.engine.blocks import SIDES
 from recspark.engine.encode import id_column, id_kind
 from recspark.engine.session import check_workers
-from recspark.errors import RecsparkError
+from recspark.models.estimator_params import EstimatorParams
 from recspark.models.files import Lease
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.recommend import Recommendations
@@ -36,6 +37,7 @@ class RatingColumns(Configurable):
         "mean",
         "prediction for an id that training has not seen: 'mean' the overall mean and the known side's bias, 'nan' NaN, 'drop' no row",
         one_of(*COLD_START),
+        canonical=str.lower,
     )
 
 
@@ -55,7 +57,7 @@ class Summary:
         return pd.DataFrame(self.history)
 
 
-class FactorModel(Recommendations, FittedModel, Model, RatingColumns):
+class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorParams):
     """Factors and biases of users and items.
 
     The tables ``users`` and ``items`` (id, count, features, bias) lie as Parquet in `folder`; workers read them once.
@@ -71,12 +73,12 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns):
     @property
     def userFactors(self) -> DataFrame:
         """DataFrame (id, features array<float>) of users."""
-        return self._table("users").select("id", "features")
+        return self._factors("users")
 
     @property
     def itemFactors(self) -> DataFrame:
         """DataFrame (id, features array<float>) of items."""
-        return self._table("items").select("id", "features")
+        return self._factors("items")
 
     @property
     def userBiases(self) -> DataFrame:
@@ -108,6 +110,16 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns):
         """What answers pairs of ids from a saved model's folder where there is no Spark; None where nothing does."""
         return Scorer if self.scorer else None
 
+    def _facts_in_words(self) -> dict[str, Any]:
+        return {"rank": self.rank} if self.files else {}
+
+    def _factors(self, side: str) -> DataFrame:
+        """(id, features), neither ids nor elements null: the types that Spark's other estimators ask for, such as KMeans."""
+        table = self._table(side)
+        nothing = {StringType: F.lit(""), DateType: F.lit("1970-01-01")}.get(type(table.schema["id"].dataType), F.lit(0))
+        id = F.coalesce("id", nothing.cast(table.schema["id"].dataType))
+        return table.select(id.alias("id"), F.array_compact("features").alias("features"))
+
     def _table(self, side: str) -> DataFrame:
         self.files.verify()
         table = SparkSession.active().read.parquet(f"{self.folder}/{side}")
@@ -118,17 +130,21 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns):
     def _transform(self, dataset: DataFrame) -> DataFrame:
         check_workers(dataset.sparkSession)
         self.files.verify()
+        check_new(dataset, [self.getPredictionCol()])
         user, item = (self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
         # never null, as MLlib's
         prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
-        predicted = dataset.withColumn(self.getPredictionCol(), prediction)
-        return predicted if self.getColdStartStrategy() != "drop" else predicted.filter(~F.isnan(self.getPredictionCol()))
+        if self.getColdStartStrategy() != "drop":
+            return with_new(dataset, {}, [(self.getPredictionCol(), prediction)])
+        held = unused_name(dataset, "prediction")
+        kept = dataset.withColumn(held, prediction).filter(~F.isnan(held))
+        return kept.withColumnRenamed(held, self.getPredictionCol()) if self.getPredictionCol() else kept.drop(held)
 
     def _checked_id(self, schema: StructType, name: str) -> F.Column:
         column = id_column(schema, name)
         found, trained = id_kind(schema, name), self._facts["id_kinds"]["users" if name == self.getUserCol() else "items"]
         if found != trained:
-            raise RecsparkError(f"column {name!r} holds {found}, but the model was trained on ids that are {trained}")
+            raise ColumnError(f"column {name!r} holds {found}, but the model was trained on ids that are {trained}")
         return column
 
     def _predictor(self) -> Any:

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.config import above, at_least
+from recspark.data.columns import column, number
 from recspark.data.folder import Folder
 from recspark.engine.crossing import user_errors
 from recspark.engine.encode import ROLES, Parts, encode, id_column, id_kind, require_kind
@@ -34,6 +35,11 @@ class Factorization(Estimator, RatingColumns, Watching):
 
     #: the class of the fitted model
     model_class: type[FactorModel] = FactorModel
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "model_class" in vars(cls):
+            cls.model_class.fitted_by(cls)
 
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
@@ -110,32 +116,35 @@ class Factorization(Estimator, RatingColumns, Watching):
     def _rows(self, dataset: DataFrame) -> DataFrame:
         """All rows that train or are watched, as `recspark.engine.encode.COLUMNS`."""
         validation = self.getValidationCol()
-        role = F.when(F.col(f"`{validation}`"), 1).otherwise(0) if validation else F.lit(0)
+        role = F.when(column(dataset, validation), 1).otherwise(0) if validation else F.lit(0)
         rows = self._encodable(dataset, role)
         for name, watched in self._watched.items():
-            for column in (self.getUserCol(), self.getItemCol()):
-                require_kind(f"watch({name}=...)", watched.schema, column, id_kind(dataset.schema, column))
+            for ids in (self.getUserCol(), self.getItemCol()):
+                require_kind(f"watch({name}=...)", watched.schema, ids, id_kind(dataset.schema, ids))
             rows = rows.unionAll(self._encodable(watched, F.lit(ROLES.index(name))))
         return rows
 
     def _encodable(self, dataset: DataFrame, role: F.Column) -> DataFrame:
-        schema = dataset.schema
-        user, item = id_column(schema, self.getUserCol()), id_column(schema, self.getItemCol())
+        user, item = (id_column(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
         # MLlib reads a frame without the rating column as ratings of 1
-        rating = F.col(f"`{self.getRatingCol()}`").cast("float") if self.getRatingCol() else F.lit(1.0).cast("float")
-        given = self.getWeightCol()
-        weight = F.col(f"`{given}`").cast("float") if given else F.lit(1.0).cast("float")
-        rating, weight = self._target(rating, weight, role)
+        rating = number(dataset, self.getRatingCol(), "a rating") if self.getRatingCol() else F.lit(1.0)
+        weight = number(dataset, self.getWeightCol(), "a weight") if self.getWeightCol() else F.lit(1.0)
+        rating, weight = self._target(rating.cast("float"), weight.cast("float"), role)
         columns = {"user": user, "item": item, "value": rating.cast("float"), "weight": weight.cast("float"), "role": role.cast("byte")}
-        return dataset.select(*(column.alias(name) for name, column in columns.items()))
+        return dataset.select(*(value.alias(name) for name, value in columns.items()))
 
     def _target(self, rating: F.Column, weight: F.Column, role: F.Column) -> tuple[F.Column, F.Column]:
         """What is fitted, and its weight."""
         return rating, weight
 
     def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
-        users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, ratings)
-        return {"users": users, "items": self.getItemBlocks() or users}
+        asked_users, asked_items = self._asked_blocks()
+        users = asked_users or asked_items or default_blocks(spark, ratings)
+        return {"users": users, "items": asked_items or users}
+
+    def _asked_blocks(self) -> tuple[int | None, int | None]:
+        """The blocks of users and of items that the user asked for."""
+        return self.getUserBlocks(), self.getItemBlocks()
 
     def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> Plan:
         blocks = self._blocks(spark, parts.rows)
@@ -169,8 +178,7 @@ class Factorization(Estimator, RatingColumns, Watching):
         }
         Folder(fit.model).write_json("scorer.json", facts)
         model = self.model_class(folder=fit.model, lease=work.lease)
-        self._copyValues(model)
-        model._resetUid(self.uid)
+        model.take_params(self)
         model.summary = Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, seconds)
         return model
 

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import FractionalType
 
+from recspark.data.columns import check_new, number, quoted, resolve
 from recspark.data.folder import Folder
 from recspark.engine.encode import ROLES, id_column, id_kind, require_kind
 from recspark.engine.loop import Fit, as_arrow
@@ -29,10 +30,14 @@ from recspark.features.layout import Block, Layout
 from recspark.models import fm_scorer
 from recspark.models.factor_model import FactorModel
 from recspark.models.files import Lease
-from recspark.models.fm_joined import TABLES, require_columns
+from recspark.models.fm_columns import FMColumns
+from recspark.models.fm_joined import LABEL, TABLES, WEIGHT, needed
 from recspark.models.fm_sampler import FMSampler
-from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.params import Hyperparameter
 from recspark.models.scorer import StoredScorer
+
+#: a row of the user's, whole: no column of ours can be taken for one of it
+ROW = "recspark_row"
 
 
 def id_kinds(df: DataFrame) -> dict[str, str]:
@@ -52,7 +57,7 @@ def with_ids(
 
 
 def _is_converted(df: DataFrame, key: str) -> bool:
-    return isinstance(df.schema[key].dataType, FractionalType)
+    return isinstance(df.schema[resolve(df.schema, key)].dataType, FractionalType)
 
 
 def encode(
@@ -90,12 +95,13 @@ def check_groups(features: FeatureSet) -> None:
 
 
 def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | None, role: int) -> DataFrame:
-    require_columns(dataset, label, weight)
-    levels = [F.col(f"`{block.column}`") for block in contexts(features.layout)]
+    given = {LABEL: number(dataset, label, "a label").cast("float")}
+    given |= {WEIGHT: number(dataset, weight, "a weight").cast("float")} if weight else {}
+    levels = [F.col(quoted(block.column)) for block in contexts(features.layout)]
     ids = [F.col(key).alias(TABLES[side]) for side, key in IDS.items()]
-    value, code = F.col(f"`{label}`").cast("float").alias("value"), F.lit(role).cast("byte").alias("role")
-    weights = [F.col(f"`{weight}`").cast("float").alias("weight")] if weight else []
-    return features.context(dataset).select(*ids, *levels, value, code, *weights)
+    value, code = F.col(LABEL).alias("value"), F.lit(role).cast("byte").alias("role")
+    weights = [F.col(WEIGHT).alias("weight")] if weight else []
+    return features.context(needed(dataset, features.layout, given)).select(*ids, *levels, value, code, *weights)
 
 
 def run(
@@ -141,14 +147,6 @@ def write_model(
     scorer |= {"clip": clip and list(clip), "cold": "mean", "stamp": uuid.uuid4().hex}
     Folder(folder).write_json("scorer.json", scorer | {"fm": fm_scorer.facts(sides, samples, levels, link, clip, rows)})
     features.save(folder)
-
-
-class FMColumns(Configurable):
-    """The columns that an FM's estimators read and its models write."""
-
-    labelCol = Hyperparameter(str, "label", "column of labels: numbers; of FMClassifier 0 and 1")
-    predictionCol = Hyperparameter(str, "prediction", "column that transform adds")
-    featuresCol = Hyperparameter(str, "features", "column of vectors, where no groups are declared")
 
 
 class FMModel(FMColumns, FactorModel):
@@ -198,17 +196,24 @@ class FMModel(FMColumns, FactorModel):
         return None if self.is_of_rows else super().scorer
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
-        predicted = self._with_predictions(dataset)
+        outputs = self._outputs(F.col("predicted"))
+        check_new(dataset, [name for name, _ in outputs])
+        rows = self._with_predictions(dataset)
+        return rows.select(f"{ROW}.*", *(value.alias(name) for name, value in outputs if name))
+
+    def _outputs(self, predicted: F.Column) -> list[tuple[str | None, F.Column]]:
+        """What transform adds, from a struct (prediction, stdev, levels)."""
         names = {"prediction": self.getPredictionCol(), "stdev": self.getStdevCol(), "levels": self.getLevelsCol()}
-        added = {name: F.col(f"_predicted.{key}") for key, name in names.items() if name}
-        return predicted.withColumns(added).select(*(f"`{name}`" for name in dataset.columns), *added)
+        return [(name, predicted[key]) for key, name in names.items()]
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
-        """`dataset` with a struct ``_predicted`` (prediction, stdev, levels), and columns of the context."""
+        """The rows of `dataset`, each as a struct `ROW`, and structs ``predicted`` (prediction, stdev, levels)."""
         check_workers(dataset.sparkSession)
         self.files.verify()
-        dataset, converted = self._with_known_ids(dataset)
+        for key in IDS.values():
+            self._checked_id(dataset.schema, key)
         layout, tables = self.features.layout, self.features.tables
+        dataset = with_ids(needed(dataset, layout, {ROW: F.struct(*(F.col(quoted(name)) for name in dataset.columns))}))
         past = [block.name for block in layout.side("context") if block.group.key]
         if past and tables is None:
             raise RecsparkError(f"group {past[0]!r} looks into the rows that trained: call bind(train) on a loaded model first")
@@ -216,17 +221,8 @@ class FMModel(FMColumns, FactorModel):
         if self.is_of_rows:
             framed, context = FeatureSet(layout, tables).context_rows(dataset), ["_context.columns", "_context.values"]
         else:
-            framed, context = with_context(dataset, layout, tables), [F.col(f"`{block.column}`") for block in contexts(layout)]
-        predicted = framed.withColumn("_predicted", self._predictor()(*IDS.values(), *context))
-        return predicted.withColumns({key: F.col(given) for key, given in converted.items()}).drop(*converted.values())
-
-    def _with_known_ids(self, dataset: DataFrame) -> tuple[DataFrame, dict[str, str]]:
-        """`dataset` with ids as the model has them; and the columns that keep those that had to be converted, by name."""
-        for key in IDS.values():
-            self._checked_id(dataset.schema, key)
-        converted = {key: f"_given_{key}" for key in IDS.values() if _is_converted(dataset, key)}
-        kept = dataset.withColumns({given: F.col(key) for key, given in converted.items()})
-        return with_ids(kept), converted
+            framed, context = with_context(dataset, layout, tables), [F.col(quoted(block.column)) for block in contexts(layout)]
+        return framed.select(ROW, self._predictor()(*IDS.values(), *context).alias("predicted"))
 
     def _predictor(self) -> Any:
         files = self.files
@@ -244,5 +240,3 @@ class FMModel(FMColumns, FactorModel):
             return pa.StructArray.from_arrays(list(parts.values()), list(parts))
 
         return predict
-
-

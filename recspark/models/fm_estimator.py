@@ -15,7 +15,8 @@ from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.config import above, at_least, between, one_of
+from recspark.config import Check, above, at_least, between, one_of
+from recspark.data.columns import number
 from recspark.data.folder import Folder
 from recspark.engine.crossing import user_errors
 from recspark.engine.layout import default_blocks, threads_per_task
@@ -27,13 +28,14 @@ from recspark.errors import ConfigError
 from recspark.features import FeatureSet, parse_groups
 from recspark.kernels.anova import OPTIMIZERS
 from recspark.models.factor_model import Summary
-from recspark.models.fm_entities import FMColumns, FMModel, encode, id_kinds, run, with_ids, write_model
+from recspark.models.fm_columns import FMColumns
+from recspark.models.fm_entities import FMModel, encode, id_kinds, run, with_ids, write_model
 from recspark.models.fm_gibbs import GibbsFit
-from recspark.models.fm_joined import TABLES, JoinedPlan, check_group_names, fit_joined, has_entities, require_columns
+from recspark.models.fm_joined import TABLES, JoinedPlan, check_group_names, fit_joined, has_entities
 from recspark.models.fm_rows import RowFit
 from recspark.models.fm_sampler import FMSampler
 from recspark.models.fm_sgd import SGDFit
-from recspark.models.fm_vectors import FMVectorModel, fit_vectors, vector_entries
+from recspark.models.fm_vectors import FMVectorModel, fit_vectors, vector_column, vector_entries
 from recspark.models.params import Hyperparameter
 from recspark.models.watching import Watching
 from recspark.models.workspace import Workspace, workspace
@@ -54,14 +56,19 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
     """
 
     #: the classes of the fitted models: of groups, of vectors
-    model_classes: tuple[type[FMModel], type[FMVectorModel]]
+    model_classes: tuple[type[Any], ...]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for model in vars(cls).get("model_classes", ()):
+            model.fitted_by(cls)
 
     groups = Hyperparameter(
         list, None, "feature groups, by name or as tables {group, scope, scale, unknown}, docs/fm.md; not set: featuresCol"
     )
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a row")
     factorSize = Hyperparameter(int, 8, "number of factors", at_least(1))
-    maxIter = Hyperparameter(int, 100, "iterations", at_least(1))
+    maxIter = Hyperparameter(int, 100, "iterations; 0 leaves the start, with featuresCol or solver sgd", at_least(0))
     solver = Hyperparameter(
         str,
         "mcmc",
@@ -95,7 +102,12 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
     )
     optimizer = Hyperparameter(str, "adagrad", "solver sgd: what the step size of a parameter follows", one_of(*OPTIMIZERS))
     stepSize = Hyperparameter(float, 0.1, "solver sgd: adagrad's first step; adam takes about a hundredth", above(0))
-    miniBatchFraction = Hyperparameter(float, 1.0, "accepted as MLlib's; solver sgd takes one row at a time", between(0, 1))
+    miniBatchFraction = Hyperparameter(
+        float,
+        1.0,
+        "accepted as MLlib's; solver sgd takes one row at a time",
+        Check(lambda value: 0 < value <= 1, "greater than 0, at most 1"),
+    )
     fitLinear = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a weight of every column")
     fitIntercept = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a constant")
     initStd = Hyperparameter(float, 0.1, "standard deviation of the starting factors", above(0))
@@ -139,8 +151,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
 
     def _burn_in(self) -> int:
         """Iterations that are not kept; Raises ConfigError where none would be left."""
-        if self._solver() != "mcmc":
-            return self.getMaxIter() - 1
+        if self._solver() != "mcmc" or not self.getMaxIter():
+            return max(0, self.getMaxIter() - 1)
         burn_in = self.getMaxIter() // 10 if self.getBurnIn() is None else self.getBurnIn()
         if burn_in >= self.getMaxIter():
             raise ConfigError(f"burnIn = {burn_in} is not allowed with maxIter = {self.getMaxIter()}: it must be less")
@@ -151,8 +163,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         fit_some = self._fit_groups if self.getGroups() else self._fit_vectors
         with user_errors():
             model = fit_some(dataset, workspace(dataset.sparkSession, self.getWorkDir()), started)
-        self._copyValues(model)
-        model._resetUid(self.uid)
+        model.take_params(self)
         return model
 
     def _fit_groups(self, dataset: DataFrame, work: Workspace, started: float) -> FMModel:
@@ -163,6 +174,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         features = FeatureSet.fit(parse_groups(self.getGroups()), dataset, **tables)
         if self._solver() == "sgd" or not has_entities(features.layout):
             return self._fit_joined(features, dataset, watched, work, started)
+        if not self.getMaxIter():
+            solver = self.getSolver()
+            raise ConfigError(f"maxIter = 0 is not allowed with solver = {solver!r} and these groups: a sample takes an iteration")
         spark, burn_in = dataset.sparkSession, self._burn_in()
         staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
@@ -297,10 +311,10 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         raise NotImplementedError
 
     def _fit_vectors(self, dataset: DataFrame, work: Workspace, started: float) -> FMVectorModel:
-        require_columns(dataset, self.getFeaturesCol(), self.getLabelCol(), self.getWeightCol())
-        weight = F.col(f"`{self.getWeightCol()}`") if self.getWeightCol() else F.lit(1.0)
-        label = F.col(f"`{self.getLabelCol()}`").cast("double").alias("label")
-        rows = dataset.select(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")), label, weight.cast("double").alias("weight"))
+        name, given = self.getFeaturesCol(), self.getWeightCol()
+        vectors, label = vector_column(dataset, name), number(dataset, self.getLabelCol(), "a label")
+        weight = number(dataset, given, "a weight") if given else F.lit(1.0)
+        rows = dataset.select(*vector_entries(vectors, name), label.cast("double").alias("label"), weight.cast("double").alias("weight"))
         folder, link = f"{work.folder}/model-{uuid.uuid4().hex}", self._link()
         with self._reporting(folder):
             history = fit_vectors(rows, folder, self._row_fit(link), self.getRegParam())

@@ -72,9 +72,10 @@ class GibbsFit:
                 raise RecsparkError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
             last = report(history[-1]) or iteration == self.iterations
             if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (last and not kept):
-                kept.append({"w0": np.array(state["w0"]), "w": state["w"].copy(), "v": state["v"].T[None].copy(), "alpha": np.array(alpha)})
+                kept.append(_sample(state, alpha))
             if last:
                 break
+        kept = kept or [_sample(state, alpha)]
         return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]}, history
 
     @property
@@ -90,6 +91,10 @@ class GibbsFit:
         n, mean = len(values), values.mean()
         precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
         return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
+
+
+def _sample(state: dict[str, Any], alpha: float) -> dict[str, np.ndarray]:
+    return {"w0": np.array(state["w0"]), "w": state["w"].copy(), "v": state["v"].T[None].copy(), "alpha": np.array(alpha)}
 
 
 def _sum(*factors: np.ndarray) -> float:

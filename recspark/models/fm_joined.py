@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csc_matrix, csr_matrix, hstack, vstack
 
+from recspark.data.columns import ColumnError, find_name, is_case_sensitive, number, quoted
 from recspark.engine.crossing import in_one_process
 from recspark.engine.encode import ROLES
 from recspark.engine.loop import as_arrow
 from recspark.engine.relations import require_ids, write_ids
 from recspark.engine.storage import Store
-from recspark.errors import ConfigError, RecsparkError
+from recspark.errors import ConfigError
 from recspark.features import FeatureSet
 from recspark.features.groups import IDS
 from recspark.features.layout import Layout
@@ -34,6 +35,8 @@ from recspark.models.fm_rows import RowFit, all_rows, fit_in_order, parameters_o
 
 #: names of the entity sides in the engine and in a model, by their names in a layout
 TABLES = {"user": "users", "item": "items"}
+#: labels and weights beside the columns that features read
+LABEL, WEIGHT = "recspark_label", "recspark_weight"
 
 
 @dataclass(frozen=True)
@@ -103,19 +106,23 @@ def fit_joined(
 
 
 def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | None, role: int) -> DataFrame:
-    require_columns(dataset, label, weight)
-    weights = F.col(f"`{weight}`") if weight else F.lit(1.0)
-    values = {"label": F.col(f"`{label}`").cast("double"), "weight": weights.cast("double"), "role": F.lit(role).cast("byte")}
-    return features.context_rows(dataset).select(
+    weights = number(dataset, weight, "a weight") if weight else F.lit(1.0)
+    rows = needed(dataset, features.layout, {LABEL: number(dataset, label, "a label").cast("double"), WEIGHT: weights.cast("double")})
+    values = {"label": F.col(LABEL), "weight": F.col(WEIGHT), "role": F.lit(role).cast("byte")}
+    return features.context_rows(rows).select(
         *IDS.values(), "_context.columns", "_context.values", *(value.alias(key) for key, value in values.items())
     )
 
 
-def require_columns(dataset: DataFrame, *names: str | None) -> None:
-    """Raises RecsparkError for a name, if it is one, that is no column of the data."""
-    for name in names:
-        if name and name not in dataset.columns:
-            raise RecsparkError(f"column {name!r} is not in the data: its columns are {', '.join(dataset.columns)}")
+def needed(dataset: DataFrame, layout: Layout, more: Mapping[str, Column]) -> DataFrame:
+    """The columns of `dataset` that the context needs, and `more`: none of the others can be taken for one that a group makes."""
+    names = dict.fromkeys([*IDS.values(), *(name for block in layout.side("context") for name in block.group.needs)])
+    case_sensitive = is_case_sensitive(dataset.sparkSession)
+    found = {name: find_name(dataset.columns, name, case_sensitive) for name in names}
+    if missing := sorted(name for name, column in found.items() if column is None):
+        raise ColumnError(f"the rows lack column {missing[0]!r}, which the features need; they have {', '.join(dataset.columns)}")
+    columns = [F.col(quoted(column)).alias(name) for name, column in found.items() if column]
+    return dataset.select(*columns, *(value.alias(name) for name, value in more.items()))
 
 
 def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class SGDFit:
                 best = Parameters(*(part.copy() for part in parameters))
             if report(history[-1]) or should_stop(history, self.tol, self.patience):
                 break
-        errors = max(history[best_iteration(history) - 1].get("train_rmse", 1.0), 1e-9)
+        errors = max(history[best_iteration(history) - 1].get("train_rmse", 1.0), 1e-9) if history else 1.0
         return {key: part[None] for key, part in best._asdict().items()} | {"w0": best.w0, "alpha": np.array([errors**-2])}, history
 
     def _of_nothing(self, labels: np.ndarray, weights: np.ndarray) -> float:

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark.ml import Model
+from pyspark.ml.linalg import DenseMatrix, DenseVector, SparseVector, Vector, VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
+from recspark.data.columns import ColumnError, check_new, quoted, resolve, unused_name, with_new
 from recspark.engine.crossing import in_one_process
 from recspark.engine.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
-from recspark.models.factor_model import Summary
+from recspark.models.estimator_params import EstimatorParams
 from recspark.models.files import Lease, ModelFiles
+from recspark.models.fm_columns import FMColumns
 from recspark.models.fm_rows import LINKS, RowFit, all_rows, fit_in_order, parameters_of, reporter, scores
 from recspark.models.saving import FittedModel
 
@@ -36,9 +39,26 @@ def column_scale(x: csr_matrix) -> np.ndarray:
     return np.where(count > 0, scale, 0.0)
 
 
-def vector_entries(column: Column) -> list[Column]:
-    """A column of vectors as ``size int, indices array<int>, elements array<double>``; indices are null in a dense one."""
-    struct = F.unwrap_udt(column)
+def vector_column(df: DataFrame, name: str) -> Column:
+    """Column `name` of `df`, whose values are vectors; ColumnError where it is missing or of another type."""
+    found = resolve(df.schema, name)
+    kind = df.schema[found].dataType
+    if not isinstance(kind, VectorUDT):
+        raise ColumnError(f"column {name!r} has type {kind.simpleString()}: it must hold vectors, such as VectorAssembler makes")
+    return F.col(quoted(found))
+
+
+def vector_entries(column: Column, name: str, width: int | None = None) -> list[Column]:
+    """A column of vectors as ``size int, indices array<int>, elements array<double>``; indices are null in a dense one.
+
+    A query of them ends with a sentence about column `name` at a null, and at a vector of another size than `width`.
+    """
+    null = F.raise_error(F.lit(f"column {name} holds a null, but must hold vectors: filter these rows"))
+    struct = F.unwrap_udt(F.when(column.isNotNull(), column).otherwise(null))
+    if width is not None:
+        size = F.coalesce(struct["size"], F.size(struct["values"]))
+        other = F.concat(F.lit("a vector has "), size.cast("string"), F.lit(f" columns, but the model was trained on {width}"))
+        struct = F.when(size == width, struct).otherwise(F.raise_error(other))
     return [struct["size"].alias("size"), struct["indices"].alias("indices"), struct["values"].alias("elements")]
 
 
@@ -98,47 +118,105 @@ def predict_vectors(files: ModelFiles, link: str, x: csr_matrix) -> np.ndarray:
     found = _parameters(files)
     columns = len(found["scale"])
     if x.shape[1] != columns:
-        raise RecsparkError(f"a vector has {x.shape[1]} columns, but the model was trained on {columns}")
+        raise ColumnError(f"a vector has {x.shape[1]} columns, but the model was trained on {columns}")
     joined = anova.vectors(x.indptr, x.indices, x.data * found["scale"][x.indices])
     samples = len(found["w0"])
     return sum(LINKS[link](scores(joined, parameters_of(found, sample))) for sample in range(samples)) / samples
 
 
-class FMVectorModel(FittedModel, Model):
-    """Parameters of a factorization machine on vectors: one set, or samples whose predictions are averaged."""
+class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
+    """Parameters of a factorization machine on vectors: one set, or samples whose predictions are averaged.
+
+    `intercept`, `linear` and `factors` are one machine, whose score of a vector x is
+    ``intercept + <linear, x> + sum_{j < l} <factors_j, factors_l> x_j x_l``. Solvers als and sgd find one, which is what predicts. Of
+    solver mcmc they are the last sample: each sample is a machine, and predictions are means over all. A mean over samples of the factors
+    would be none, as factors of two samples may be turned against each other. All samples are `w0_samples`, `w_samples`, `V_samples`.
+    """
 
     facts_name = "fm.json"
     content = ("parameters",)
 
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
         super().__init__(folder, lease, **values)
-        self.summary: Summary | None = None
+        self.summary: Any = None
 
     @property
     def intercept(self) -> float:
-        """w0, the mean over samples."""
-        return float(_parameters(self.files)["w0"].mean())
+        """w0 of the last sample."""
+        return float(self.w0_samples[-1])
 
     @property
-    def linear(self) -> np.ndarray:
-        """Weights (columns), the mean over samples, of the columns as they are in the data."""
-        found = _parameters(self.files)
-        return found["w"].mean(axis=0) * found["scale"]
+    def linear(self) -> DenseVector:
+        """Weights (columns) of the last sample, of the columns as they are in the data."""
+        return DenseVector(self.w_samples[-1])
 
     @property
-    def factors(self) -> np.ndarray:
-        """Factors (samples, rank, columns) of pairs of the columns as they are in the data."""
-        found = _parameters(self.files)
-        return found["v"][:, 0].transpose(0, 2, 1) * found["scale"]
+    def factors(self) -> DenseMatrix:
+        """Factors (columns, factorSize) of the last sample, of the columns as they are in the data; of pairs where `order` is more."""
+        last = self.V_samples[-1]
+        return DenseMatrix(*last.shape, last.ravel(), isTransposed=True)
+
+    @property
+    def w0_samples(self) -> np.ndarray:
+        """w0 of each sample."""
+        return self._parameters["w0"]
+
+    @property
+    def w_samples(self) -> np.ndarray:
+        """Weights (samples, columns)."""
+        return self._parameters["w"] * self._parameters["scale"]
+
+    @property
+    def V_samples(self) -> np.ndarray:
+        """Factors (samples, columns, factorSize)."""
+        return self._parameters["v"][:, 0] * self._parameters["scale"][:, None]
+
+    @property
+    def numFeatures(self) -> int:
+        """The number of columns of a vector."""
+        return len(self._parameters["scale"])
+
+    def predict(self, value: Vector) -> float:
+        """The prediction for one vector."""
+        return float(self._of_vector(value))
+
+    def _of_vector(self, value: Vector) -> float:
+        """The mean over samples of what the link makes of the score: the mean label, or the probability of label 1."""
+        if np.ndim(value.toArray() if isinstance(value, Vector) else value) != 1:
+            raise TypeError(f"predict takes a vector, not {value!r}")
+        vector = value if isinstance(value, SparseVector) else DenseVector(value)
+        indices = vector.indices if isinstance(vector, SparseVector) else np.flatnonzero(vector.values)
+        values = vector.values if isinstance(vector, SparseVector) else vector.values[indices]
+        x = csr_matrix((values, indices, [0, len(indices)]), (1, len(vector)))
+        return float(predict_vectors(self.files, self._facts["link"], x)[0])
+
+    @property
+    def _parameters(self) -> dict[str, np.ndarray]:
+        return _parameters(self.files)
+
+    def _facts_in_words(self) -> dict[str, Any]:
+        facts = {"numFeatures": self.numFeatures} if self.files else {}
+        return facts | {"factorSize": self.getFactorSize(), "fitLinear": self.getFitLinear(), "fitIntercept": self.getFitIntercept()}
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        held = unused_name(dataset, "predicted")
+        outputs = self._outputs(F.col(held))
+        check_new(dataset, [name for name, _ in outputs])
+        return with_new(dataset, {held: self._predicted(dataset)}, outputs)
+
+    def _outputs(self, predicted: Column) -> list[tuple[str, Column]]:
+        """What transform adds, from the column of predictions."""
+        return [(self.getPredictionCol(), predicted)]
 
     def _predicted(self, dataset: DataFrame) -> Column:
         check_workers(dataset.sparkSession)
         self.files.verify()
-        files, link = self.files, self._facts["link"]
+        files, link, name = self.files, self._facts["link"], self.getFeaturesCol()
 
         @F.arrow_udf("double")
         def predict(size: pa.Array, indices: pa.Array, elements: pa.Array) -> pa.Array:
             table = pa.table({"size": size, "indices": indices, "elements": elements})
             return pa.array(predict_vectors(files, link, sparse_matrix(table)))
 
-        return predict(*vector_entries(F.col(f"`{self.getFeaturesCol()}`")))
+        predicted = predict(*vector_entries(vector_column(dataset, name), name, self.numFeatures))
+        return F.coalesce(predicted, F.lit(float("nan")))

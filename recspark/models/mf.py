@@ -49,7 +49,7 @@ class MatrixFactorization(Factorization):
     model_class = MatrixFactorizationModel
 
     rank = Hyperparameter(int, 32, "number of factors", at_least(1))
-    maxIter = Hyperparameter(int, 20, "largest number of epochs", at_least(1))
+    maxIter = Hyperparameter(int, 20, "largest number of epochs", at_least(0))
     stepSize = Hyperparameter(float, 0.02, "learning rate of the first epoch", above(0))
     schedule = Hyperparameter(
         str, "constant", "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t",

@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from pyspark.errors import IllegalArgumentException, PySparkException
+from pyspark.ml.linalg import Vector
 from pyspark.ml.param import Param, Params
 
 from recspark.config import Check, Option, unknown_key
+from recspark.errors import ConfigError
+
+
+class ParamError(ConfigError, IllegalArgumentException):
+    """A value that a Param does not take; Spark's own estimators raise IllegalArgumentException for it."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(message)
+        PySparkException.__init__(self, message=str(self.args[0]))
+
+
+class ParamTypeError(ParamError, TypeError):
+    """A value of a type that a Param does not take, or a name that is not a Param: TypeError in Spark's own estimators."""
+
+
+def plain(value: Any) -> Any:
+    """`value` with numbers, strings and arrays of numpy, vectors and tuples as Python's own.
+
+    >>> plain((np.int64(3), np.float32(0.5), np.str_("a"), np.True_))
+    [3, 0.5, 'a', True]
+    """
+    if isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Vector):
+        value = value.toArray()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple, range)):
+        return [plain(each) for each in value]
+    return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 class Hyperparameter(Param):
@@ -19,15 +55,27 @@ class Hyperparameter(Param):
 
     name: str
 
-    def __init__(self, type: type, default: Any, doc: str, check: Check | None = None) -> None:
-        self.option = Option(type, default, doc, check)
+    def __init__(
+        self, type: type, default: Any, doc: str, check: Check | None = None, canonical: Callable[[str], str] | None = None
+    ) -> None:
+        self.option, self.canonical = Option(type, default, doc, check), canonical
         super().__init__(Params._dummy(), "unnamed", f"{doc} ({self.option.allowed})", self._convert)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = self.name if self.name != "unnamed" else name
 
     def _convert(self, value: Any) -> Any:
-        return self.option.parse(self.name, value)
+        value = plain(value)
+        if self.canonical is not None and isinstance(value, str):
+            value = self.canonical(value)
+        try:
+            return self.option.parse(self.name, value)
+        except ConfigError as error:
+            raise (ParamError if self._is_of_type(value) else ParamTypeError)(error) from None
+
+    def _is_of_type(self, value: Any) -> bool:
+        numbers = (int, float) if self.option.type is float else (self.option.type,)
+        return type(value) in numbers
 
 
 class Configurable(Params):
@@ -37,13 +85,16 @@ class Configurable(Params):
 
         def __getattr__(self, name: str) -> Any: ...
 
+    #: names of Params that a model has from its estimator, beside those that it reads
+    _carried: frozenset[str] = frozenset()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
             if isinstance(value, Hyperparameter):
-                title = name[0].upper() + name[1:]
-                setattr(cls, f"get{title}", _getter(value.name))
-                setattr(cls, f"set{title}", _setter(value.name))
+                for method, made in ((getter_name(name), getter(value.name)), (f"set{_title(name)}", _setter(value.name))):
+                    if method not in vars(cls):
+                        setattr(cls, method, made)
         keywords = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=p.option.default) for name, p in cls.hyperparameters().items()
         ]
@@ -51,26 +102,62 @@ class Configurable(Params):
 
     def __init__(self, **values: Any) -> None:
         super().__init__()
-        defaults = {name: param.option.default for name, param in self.hyperparameters().items()}
+        defaults = {name: param.option.default for name, param in self.declared().items()}
         self._setDefault(**{name: default for name, default in defaults.items() if default is not None})
         self.setParams(**values)
 
     @classmethod
     def hyperparameters(cls) -> dict[str, Hyperparameter]:
-        """All Hyperparameters of the class by name, in the order in which they are written; aliases left out."""
+        """All Hyperparameters that the class itself reads, by name, in the order in which they are written."""
+        return {name: param for name, param in cls.declared().items() if name not in cls._carried}
+
+    @classmethod
+    def declared(cls) -> dict[str, Hyperparameter]:
+        """`hyperparameters`, and those that a model has from its estimator."""
         found = {}
         for base in reversed(cls.__mro__):
-            found |= {name: value for name, value in vars(base).items() if isinstance(value, Hyperparameter) and name == value.name}
+            found |= {value.name: value for value in vars(base).values() if isinstance(value, Hyperparameter)}
         return found
 
     def setParams(self, **values: Any) -> Configurable:
         """Set Params by name; an unknown name is an error that suggests the nearest one."""
+        known = self.hyperparameters()
         for name, value in values.items():
-            param = getattr(type(self), name, None)
-            if not isinstance(param, Hyperparameter):
-                raise unknown_key(name, self.hyperparameters())
+            if name not in known:
+                raise ParamTypeError(unknown_key(name, known))
             if value is not None:
-                self._set(**{param.name: value})
+                self._set(**{name: value})
+        return self
+
+    def getParam(self, paramName: str) -> Param:
+        """The Param of this name; ValueError where there is none."""
+        for param in self.params:
+            if param.name == paramName:
+                return param
+        raise ValueError(f"Cannot find param with name {paramName}.")
+
+    def hasParam(self, paramName: str) -> bool:
+        """Whether there is a Param of this name."""
+        if not isinstance(paramName, str):
+            raise TypeError("hasParam(): paramName must be a string")
+        return any(param.name == paramName for param in self.params)
+
+    # as Spark's, but for the errors, which stay what they are, and for Params whose attribute is not called like them
+    def set(self, param: Param, value: Any) -> None:
+        """Set `param`."""
+        self._shouldOwn(param)
+        self._paramMap[self.getParam(param.name)] = param.typeConverter(value)
+
+    def _set(self, **values: Any) -> Any:
+        for name, value in values.items():
+            param = self.getParam(name)
+            self._paramMap[param] = param.typeConverter(value)
+        return self
+
+    def _setDefault(self, **values: Any) -> Any:
+        for name, value in values.items():
+            param = self.getParam(name)
+            self._defaultParamMap[param] = param.typeConverter(value)
         return self
 
     def value(self, param: Hyperparameter) -> Any:
@@ -82,7 +169,18 @@ class Configurable(Params):
         return {name: self.value(param) for name, param in self.hyperparameters().items()}
 
 
-def _getter(name: str) -> Any:
+def _title(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
+def getter_name(name: str) -> str:
+    """``getRank`` of ``rank``."""
+    return f"get{_title(name)}"
+
+
+def getter(name: str) -> Any:
+    """The method that gives the value of the Param `name`."""
+
     def get(self: Configurable) -> Any:
         return self.value(self.getParam(name))
 

@@ -20,12 +20,14 @@ from pyspark.sql.pandas.types import from_arrow_schema, from_arrow_type
 from pyspark.sql.types import ArrayType, DataType, FloatType, StructField, StructType
 
 from recspark.config import Option, at_least
+from recspark.data.columns import ColumnError
 from recspark.data.folder import Folder
 from recspark.engine.blocks import other
 from recspark.engine.crossing import map_partitions
 from recspark.engine.scan import map_files, parquet_files
 from recspark.engine.session import check_workers, parallelism, task_cpus
 from recspark.models.lists import PAIRS, Question
+from recspark.models.params import plain
 
 #: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s
 BLOCK_LISTS = 50_000
@@ -134,10 +136,12 @@ class Recommendations:
     def _question(
         self, side: str, ranked: str, n: int, subset: bool, candidates: DataFrame | None = None, blocked: DataFrame | None = None
     ) -> Question:
-        n = _LENGTH.parse("the length of a list", n)
+        n = _LENGTH.parse("the length of a list", plain(n))
         spark = SparkSession.active()
         check_workers(spark)
         name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
+        self._check_list_names(self._id_column(side), {name, "cold"})
+        self._check_list_names(self._id_column(ranked), {value})
         entry = StructType([StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())])
         schema = StructType([StructField(self._id_column(side), self._id_type(side), False), StructField(name, ArrayType(entry))])
         cores = parallelism(spark)
@@ -172,6 +176,11 @@ class Recommendations:
             return None
         column = self._checked_id(ids.schema, self._id_column(side)).alias("id")
         return ids.select(column).dropna().distinct().toArrow()["id"].to_numpy()
+
+    @staticmethod
+    def _check_list_names(id_column: str, own: set[str]) -> None:
+        if id_column.lower() in own:
+            raise ColumnError(f"column {id_column!r} already exists: it is the name of a column of lists, so give the ids another name")
 
     def _id_column(self, side: str) -> str:
         return self.getUserCol() if side == "users" else self.getItemCol()
