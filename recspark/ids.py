@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +18,8 @@ WHOLE, TEXT, DATES = "whole numbers", "strings", "dates"
 
 #: the largest whole number up to which float64 has every one
 EXACT = 2**53
+
+NOT_WHOLE = "ids hold a number that is not whole: an id is a whole number, a string or a date"
 
 
 def kind_of(type_: pa.DataType) -> str | None:
@@ -95,16 +98,27 @@ def _ids(ids: pa.Array | pa.ChunkedArray | np.ndarray) -> pa.Array:
         ids = pa.array(ids, from_pandas=True)
     if pa.types.is_uint64(ids.type):
         return pc.if_else(pc.less(ids, pa.scalar(2**63, pa.uint64())), ids, None)
+    if pa.types.is_decimal(ids.type):
+        return _whole_decimals(ids)
     return _whole(ids) if pa.types.is_floating(ids.type) else ids
 
 
 def _whole(numbers: pa.Array) -> pa.Array:
     numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
-    if not pc.all(pc.equal(numbers, pc.trunc(numbers))).as_py():
-        raise RecsparkError("ids hold a number that is not whole: an id is a whole number or a string")
-    if not pc.all(pc.less_equal(pc.abs(numbers), EXACT)).as_py():
+    if not pc.all(pc.equal(numbers, pc.trunc(numbers)), min_count=0).as_py():
+        raise RecsparkError(NOT_WHOLE)
+    if not pc.all(pc.less_equal(pc.abs(numbers), EXACT), min_count=0).as_py():
         raise RecsparkError("ids hold a float above 2^53, which can stand for several whole numbers: give ids as integers or strings")
     return numbers.cast(pa.int64())
+
+
+def _whole_decimals(numbers: pa.Array) -> pa.Array:
+    try:
+        whole = numbers.cast(pa.decimal256(76, 0))
+    except pa.ArrowInvalid:
+        raise RecsparkError(NOT_WHOLE) from None
+    low, high = (pa.scalar(Decimal(edge), pa.decimal256(76, 0)) for edge in (-(2**63), 2**63 - 1))
+    return pc.if_else(pc.and_(pc.greater_equal(whole, low), pc.less_equal(whole, high)), whole, None).cast(pa.int64())
 
 
 def _numbers(ids: pa.Array) -> np.ndarray:

@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from recspark.engine.encode import ROLES, Parts
 from recspark.engine.storage import Store
+from recspark.ids import IdIndex
 from recspark.kernels.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.runs import in_runs
 
@@ -111,9 +111,8 @@ def scatter_part(store: Store, parts: Parts, name: str) -> None:
     rows = source.load(f"{name}/rows")
     positions = {}
     for side, column in zip(SIDES, ("user", "item"), strict=True):
-        index = pd.Index(store.load_table(f"index/{side}")["id"].to_pandas())
-        local = source.load_table(f"{name}/{side}")["id"].to_pandas()
-        positions[side] = index.get_indexer(local).astype(np.int32)[rows[column]]
+        index = IdIndex(store.load_table(f"index/{side}")["id"])
+        positions[side] = index.positions(source.load_table(f"{name}/{side}")["id"])[rows[column]]
     known = (positions["users"] >= 0) & (positions["items"] >= 0)
     for side in SIDES:
         cuts = store.load(f"cuts/{side}")["cuts"]

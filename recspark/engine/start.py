@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recspark.data.folder import Folder
 from recspark.engine.plan import Given, Plan, State
+from recspark.ids import IdIndex
 
 
 def starting_state(plan: Plan, side: str, first: int, index: pa.Table) -> State:
@@ -31,7 +31,7 @@ def _given(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:
     """What the tables in `folder` have for `ids`."""
     place = Folder(folder)
     table = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(columns=["id", "features", "bias"])
-    positions = pd.Index(table["id"].to_pandas()).get_indexer(ids.to_pandas())
+    positions = IdIndex(table["id"]).positions(ids)
     rows = np.flatnonzero(positions >= 0)
     table = table.take(positions[rows])
     factors = pc.list_flatten(table["features"]).to_numpy().astype(np.float32).reshape(len(rows), rank)

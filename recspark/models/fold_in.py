@@ -21,6 +21,7 @@ from recspark.data.index import SIDES as COLUMNS
 from recspark.engine.blocks import CSR, SIDES, other
 from recspark.engine.plan import State
 from recspark.errors import DataRejected, RecsparkError
+from recspark.ids import kind_of
 from recspark.kernels.csr import csr_from_coo
 from recspark.models.factor_tables import FactorTable, FactorTables
 from recspark.models.row_solvers import RowSolver, row_solver
@@ -109,16 +110,12 @@ def _checked_ids(rows: pa.Table, column: str, side: str, wanted: pa.DataType) ->
     ids = rows[column].combine_chunks()
     if ids.null_count:
         raise DataRejected(f"{column} is null in {ids.null_count} new ratings: every rating needs an id")
-    if not any(is_kind(ids.type) and is_kind(wanted) for is_kind in (pa.types.is_integer, _is_text)):
+    if kind_of(ids.type) is None or kind_of(ids.type) != kind_of(wanted):
         raise DataRejected(f"{column} is {ids.type} in the new ratings, but the model's ids of {side} are {wanted}")
     try:
         return ids.cast(wanted)
     except pa.ArrowInvalid as error:
         raise DataRejected(f"{column} of the new ratings does not fit the model's ids of {side}, which are {wanted}: {error}") from None
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _finite(rows: pa.Table, column: str) -> np.ndarray:

@@ -3,6 +3,8 @@
 import gc
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -259,6 +261,34 @@ def test_the_files_of_a_fit_go_with_the_model_but_not_before_its_dataframes(spar
         spark._jvm.System.gc()
         time.sleep(0.5)
     assert not work.exists()
+
+
+STOPPED = """
+import os, sys
+from pyspark.sql import SparkSession
+from recspark.models import ALS
+
+def session():
+    return SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+
+rows = [(u, i, float(u + i)) for u in range(5) for i in range(4)]
+model = ALS(rank=2, maxIter=1).fit(session().createDataFrame(rows, ["user", "item", "rating"]))
+assert os.path.isdir(model.folder)
+session().stop()
+assert not os.path.exists(model.folder)
+try:
+    model.transform(session().createDataFrame(rows, ["user", "item", "rating"]))
+except Exception as error:
+    print(type(error).__name__, error)
+session().stop()
+"""
+
+
+@pytest.mark.slow
+def test_the_files_of_a_fit_go_when_spark_stops():
+    done = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "RecsparkError the files of this model are gone" in done.stdout
 
 
 def test_a_fit_that_fails_leaves_no_files(spark, ratings):
