@@ -22,12 +22,14 @@ def prepare_environment() -> None:
     """Set what Spark's session reads from the environment, where the environment says nothing.
 
     The workers run this Python: Spark's own default is the ``python3`` of the PATH. A user id without a name gets one,
-    because Spark's JVM does not start without.
+    and a home, because Spark's JVM does not start without.
     """
     if not os.environ.get("PYSPARK_PYTHON") and sys.executable:
         os.environ["PYSPARK_PYTHON"] = sys.executable
     if not user_has_name():
-        os.environ.setdefault("SPARK_USER", nameless_user())
+        # MLflow and getpass look at the others
+        for variable, value in {"SPARK_USER": nameless_user(), "USER": nameless_user(), "HOME": _home()}.items():
+            os.environ.setdefault(variable, value)
         options = os.environ.get("SPARK_SUBMIT_OPTS", "")
         if "-Duser.home=" not in options:
             os.environ["SPARK_SUBMIT_OPTS"] = f"-Duser.home={_home()} {options}".strip()
