@@ -10,9 +10,10 @@ import pwd
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+from recspark.kernels.cache import private_folder
 
 #: the shortest program that says which Python runs it
 _VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -51,7 +52,7 @@ def nameless_user() -> str:
 
 def _home() -> str:
     home = os.path.expanduser("~")
-    return home if os.path.isabs(home) and os.access(home, os.W_OK) else tempfile.gettempdir()
+    return home if os.path.isabs(home) and os.access(home, os.W_OK) else private_folder("home")
 
 
 def look(_: Any = None) -> dict[str, Any]:

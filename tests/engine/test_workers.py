@@ -59,9 +59,9 @@ def test_a_user_id_without_a_name_and_a_home_gets_both(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "user_has_name", lambda: False)
     monkeypatch.setattr(workers.os, "environ", environment := {})
     monkeypatch.setattr(workers.os.path, "expanduser", lambda path: path)  # what it does where it knows no home
-    monkeypatch.setattr(workers.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     workers.prepare_environment()
-    assert environment["HOME"] == str(tmp_path)
+    assert environment["HOME"] == str(tmp_path / f"recspark-home-{os.geteuid()}")
 
 
 def test_an_unnamed_user_can_open_files(spark, monkeypatch, tmp_path):
