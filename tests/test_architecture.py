@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 #: who may import whom: any part to the left of its own, and nobody on its own level but itself
 ORDER = "redaction < errors, hints < config < data, kernels < ids < features < engine < models < evaluation, tracking < cli < jobs"
 LEVELS = {part: level for level, parts in enumerate(ORDER.split(" < ")) for part in parts.split(", ")}
-#: what the package itself imports, to prepare its process for Spark and numba: modules that import nothing of ours
+#: what the package itself imports, to prepare its process before Spark and numba are imported
 PREPARING = ("recspark.engine.workers.", "recspark.kernels.cache.")
 ONLY_IN = {"mlflow": "tracking"}
 NEVER_IN_KERNELS = {"pyspark", "py4j", "pandas", "pyarrow"}

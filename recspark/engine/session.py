@@ -172,7 +172,7 @@ def check_workers(spark: SparkSession) -> None:
         raise RecsparkError(wrong)
     if found["cold"]:
         LOG.warning(
-            "compiling for the first time after an install: first calls take up to half a minute longer; "
+            "compiling for the first time after an install: the first call of each kind takes up to half a minute longer; "
             "`recspark warm` compiles everything at once"
         )
     _checked.add(session)

@@ -10,9 +10,10 @@ import pwd
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+from recspark.kernels.cache import private_folder
 
 #: the shortest program that says which Python runs it
 _VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
@@ -22,12 +23,14 @@ def prepare_environment() -> None:
     """Set what Spark's session reads from the environment, where the environment says nothing.
 
     The workers run this Python: Spark's own default is the ``python3`` of the PATH. A user id without a name gets one,
-    because Spark's JVM does not start without.
+    and a home, because Spark's JVM does not start without.
     """
     if not os.environ.get("PYSPARK_PYTHON") and sys.executable:
         os.environ["PYSPARK_PYTHON"] = sys.executable
     if not user_has_name():
-        os.environ.setdefault("SPARK_USER", nameless_user())
+        # MLflow and getpass look at the others
+        for variable, value in {"SPARK_USER": nameless_user(), "USER": nameless_user(), "HOME": _home()}.items():
+            os.environ.setdefault(variable, value)
         options = os.environ.get("SPARK_SUBMIT_OPTS", "")
         if "-Duser.home=" not in options:
             os.environ["SPARK_SUBMIT_OPTS"] = f"-Duser.home={_home()} {options}".strip()
@@ -49,7 +52,7 @@ def nameless_user() -> str:
 
 def _home() -> str:
     home = os.path.expanduser("~")
-    return home if os.path.isabs(home) and os.access(home, os.W_OK) else tempfile.gettempdir()
+    return home if os.path.isabs(home) and os.access(home, os.W_OK) else private_folder("home")
 
 
 def look(_: Any = None) -> dict[str, Any]:

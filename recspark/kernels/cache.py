@@ -19,7 +19,7 @@ def choose_folder() -> None:
     numba tries NUMBA_CACHE_DIR, ``__pycache__`` beside each module, then the user's cache folder.
     """
     if writable_folder() is None:
-        _set(_temporary_folder())
+        _set(private_folder("numba"))  # private, because numba runs what it finds there
 
 
 def writable_folder() -> Path | None:
@@ -61,13 +61,13 @@ def _is_writable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
-def _temporary_folder() -> str:
-    """One folder for all processes of this user; a new one where somebody else holds that name: numba runs what it finds there."""
-    folder = Path(tempfile.gettempdir(), f"recspark-numba-{os.geteuid()}")
+def private_folder(purpose: str) -> str:
+    """A temporary folder that only this user can write, one for all processes; a new one where somebody else holds its name."""
+    folder = Path(tempfile.gettempdir(), f"recspark-{purpose}-{os.geteuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     safe = folder.is_dir() and not folder.is_symlink() and found.st_uid == os.geteuid() and not found.st_mode & 0o022
-    return str(folder) if safe else tempfile.mkdtemp(prefix="recspark-numba-")
+    return str(folder) if safe else tempfile.mkdtemp(prefix=f"recspark-{purpose}-")
 
 
 def _set(folder: str) -> None:

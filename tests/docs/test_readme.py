@@ -78,8 +78,28 @@ def test_every_link_of_the_readme_leads_somewhere():
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
-@pytest.mark.parametrize("command", re.findall(r"recspark ([a-z]+) +--", README))
-def test_every_job_of_the_readme_exists(command):
+def commands():
+    """The jobs that blocks of shell start, each as its words after ``recspark`` or ``jobs/JOB.py``."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    for line in "".join(blocks).splitlines():
+        found = re.match(r"(?:\S*/)?recspark (.*)|\S*/spark-submit jobs/(\w+)\.py (.*)", line.partition(" #")[0].strip())
+        if found:
+            yield found[1] or f"{found[2]} {found[3]}"
+
+
+@pytest.mark.parametrize("words", [*commands()])
+def test_commands_are_understood(words):
+    from recspark.cli.context import validated
+    from recspark.cli.main import _parser
+    from recspark.config import read_conf
+
+    if words == "--version":
+        return
+    options = _parser().parse_args(words.split())
+    assert validated(read_conf(options.conf_file and str(ROOT / options.conf_file), options.set))
+
+
+def test_jobs_of_the_flow_exist():
     from recspark.cli.main import JOBS
 
-    assert command in {*JOBS}
+    assert {*re.findall(r"^    recspark (\w+)", README, re.MULTILINE)} == {*JOBS} - {"demo"}

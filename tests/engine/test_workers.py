@@ -51,7 +51,17 @@ def test_a_user_id_without_a_name_gets_one(monkeypatch, tmp_path):
     monkeypatch.setattr(workers.os, "environ", environment := {"HOME": str(tmp_path), "SPARK_SUBMIT_OPTS": "-Da=b"})
     workers.prepare_environment()
     assert environment["SPARK_USER"] == f"uid{os.geteuid()}"
+    assert environment["USER"] == f"uid{os.geteuid()}" and environment["HOME"] == str(tmp_path)
     assert environment["SPARK_SUBMIT_OPTS"] == f"-Duser.home={tmp_path} -Da=b"
+
+
+def test_a_user_id_without_a_name_and_a_home_gets_both(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "user_has_name", lambda: False)
+    monkeypatch.setattr(workers.os, "environ", environment := {})
+    monkeypatch.setattr(workers.os.path, "expanduser", lambda path: path)  # what it does where it knows no home
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    workers.prepare_environment()
+    assert environment["HOME"] == str(tmp_path / f"recspark-home-{os.geteuid()}")
 
 
 def test_an_unnamed_user_can_open_files(spark, monkeypatch, tmp_path):
