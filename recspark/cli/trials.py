@@ -140,10 +140,11 @@ class Trials:
     def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Any:
         """The estimator of a trial; with its share of the threads, where trials share a machine."""
         at_once = self._options.concurrent
+        estimator = stages.make_estimator(replace(self._job, sections=self._job.sections | {"model": model}), parts)
         if at_once > 1 and "threads" in model.known and "threads" not in model.params:
-            threads = max(1, default_threads(self._job.spark) // at_once)
-            model = ModelSection(**model.as_dict() | {"threads": threads})
-        return stages.make_estimator(replace(self._job, sections=self._job.sections | {"model": model}), parts)
+            # a default: not to be told of where one task does all
+            estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))
+        return estimator
 
     def _folder(self, params: dict[str, Any]) -> str:
         """The name of a trial's work folder: that of the trial before with the same values, which a killed process has left."""

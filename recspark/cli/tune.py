@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation import study_plots
 from recspark.evaluation.goals import lower_is_better
+from recspark.models.unread import unread
 from recspark.tracking import Run
 
 log = logging.getLogger("recspark")
 
 #: trials that the log shows at the end
 _SHOWN = 5
+
+#: combinations of choices that are looked at for Params that are not read
+_COMBINATIONS = 1000
 
 
 def tune(job: Context) -> dict[str, Any]:
@@ -37,6 +42,7 @@ def tune(job: Context) -> dict[str, Any]:
     """
     options, model = job["tune"], job["model"]
     space = parse_space(model, options.space)
+    require_read(model, space)
     minimize = lower_is_better("tune.metric", options.metric, job["evaluation"].ks, model.positive_from is not None)
     narrowed(job["evaluation"], options.metric)
     folder = _folder(job)
@@ -55,6 +61,30 @@ def tune(job: Context) -> dict[str, Any]:
             params = study.params(best["number"])
         found = {f"validation_{options.metric}": best["value"], "trial": int(best["number"]), "trials": len(study.table), "best": params}
         return _refit(job, run, params, best) | found
+
+
+def require_read(model: ModelSection, space: Space) -> None:
+    """Raise ConfigError for a Param of `space` that no trial reads, whatever the others are."""
+    never = dict.fromkeys(space, "")
+    axes = [[(name, value) for value in (part.values if isinstance(part, Choices) else (part.low,))] for name, part in space.items()]
+    for values in islice(product(*axes), _COMBINATIONS):
+        found = _unread(ModelSection(**model.as_dict() | dict(values)))
+        never = {name: found[name] for name in never if name in found}
+    for name, setting in never.items():
+        raise ConfigError(
+            f"tune.space.{name} is not allowed: model.type = {model.kind!r} does not read it ({setting}), so all trials would be one"
+        )
+
+
+def _unread(model: ModelSection) -> dict[str, str]:
+    """The Params that no fit of `model` reads in a trial, each with the reason."""
+    estimator = model.estimator(**model.params)
+    if not estimator.hasParam("groups"):
+        # trials watch the validation rows
+        return unread(estimator.watch(validation=None), "ratings")
+    # whether groups are fitted as entities or as rows is known when their columns are
+    as_rows, as_entities = (unread(estimator.watch(validation=None), form) for form in ("rows", "entities"))
+    return as_rows if estimator.getSolver() not in ("mcmc", "als") else {name: why for name, why in as_rows.items() if name in as_entities}
 
 
 def _folder(job: Context) -> Path:

@@ -16,6 +16,7 @@ from recspark.models.factor_model import FactorModel
 from recspark.models.factorization import Factorization, per_side
 from recspark.models.mllib_folder import import_als
 from recspark.models.params import Hyperparameter
+from recspark.models.unread import Unread
 from recspark.models.workspace import workspace
 
 #: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form divides by it
@@ -111,6 +112,13 @@ class ALS(Factorization):
         if self.isSet("numItemBlocks"):
             items = items or self.getNumItemBlocks()
         return users, items
+
+    unread: tuple[Unread, ...] = (
+        Unread("alpha", lambda e, _: not e.getImplicitPrefs(), "implicitPrefs = false"),
+        Unread("alpha", lambda e, _: e.getImplicitPrefs() and e.getWeightCol() is not None, "weightCol holds the confidence"),
+        Unread("cgSteps", lambda e, _: e.getSolver() != "cg", "solver = {solver!r}"),
+        Unread("biasRegParam", lambda e, _: not e.getBiases(), "biases = false"),
+    )
 
     def _check(self) -> None:
         super()._check()

@@ -14,6 +14,7 @@ from recspark.models.factor_model import FactorModel
 from recspark.models.factorization import Factorization, per_side
 from recspark.models.params import Hyperparameter
 from recspark.models.sgd_solver import SGDSolver
+from recspark.models.unread import Unread
 
 
 class BaselineModel(FactorModel):
@@ -41,6 +42,8 @@ class Baseline(Factorization):
     userRegParam = Hyperparameter(float, None, "of users; regParam where not set", at_least(0))
     itemRegParam = Hyperparameter(float, None, "of items; regParam where not set", at_least(0))
     stepSize = Hyperparameter(float, 0.01, "learning rate of solver sgd", above(0))
+
+    unread: tuple[Unread, ...] = (Unread("stepSize seed", lambda e, _: e.getSolver() == "als", "solver = 'als'"),)
 
     def _rank(self) -> int:
         return 0

@@ -24,6 +24,7 @@ from recspark.errors import ConfigError
 from recspark.models.factor_model import FactorModel, RatingColumns, Summary
 from recspark.models.params import Hyperparameter
 from recspark.models.starts import check_ids, initial_tables, side_tables
+from recspark.models.unread import Unread, warn_of_unread
 from recspark.models.watching import Watching
 from recspark.models.workspace import Workspace, workspace
 
@@ -65,6 +66,14 @@ class Factorization(Estimator, RatingColumns, Watching):
         str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume"
     )
 
+    unread: tuple[Unread, ...] = (
+        Unread("patience", lambda e, _: not (e.getValidationCol() or "validation" in e._watched), "there are no validation rows"),
+        Unread(
+            "regParam", lambda e, _: e.hasParam("regParam") and None not in (e.getUserRegParam(), e.getItemRegParam()),
+            "userRegParam and itemRegParam are set"
+        ),
+    )
+
     @property
     def can_watch(self) -> bool:
         """Whether `watch` and validationCol mean something: not where scores are no ratings."""
@@ -73,6 +82,7 @@ class Factorization(Estimator, RatingColumns, Watching):
     def _fit(self, dataset: DataFrame) -> FactorModel:
         started = time.perf_counter()
         self._check()
+        warn_of_unread(self, "ratings")
         spark = dataset.sparkSession
         work = workspace(spark, self.getWorkDir())
         start = self._start(work.folder)

@@ -21,6 +21,7 @@ from recspark.models.fm_estimator import FactorizationMachine
 from recspark.models.fm_summary import ClassificationSummary, NoSummary, evaluated
 from recspark.models.fm_vectors import FMVectorModel
 from recspark.models.params import Configurable, Hyperparameter, ParamError
+from recspark.models.unread import Unread
 
 #: the least that a probability counts for in a logit
 LEAST = 1e-15
@@ -229,6 +230,8 @@ class FMRanker(FactorizationMachine):
 
     solver = Hyperparameter(str, "sgd", "stochastic gradients; there is no other", one_of("sgd", "adamW", "gd"))
     regParam = Hyperparameter(float, 0.01, "penalty of all parameters", at_least(0))
+
+    unread: tuple[Unread, ...] = (Unread("fitIntercept", lambda *_: True, "a constant is the same for all items"),)
 
     @property
     def can_watch(self) -> bool:

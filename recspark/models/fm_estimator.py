@@ -37,6 +37,7 @@ from recspark.models.fm_sampler import FMSampler
 from recspark.models.fm_sgd import SGDFit
 from recspark.models.fm_vectors import FMVectorModel, fit_vectors, vector_column, vector_entries
 from recspark.models.params import Hyperparameter
+from recspark.models.unread import Unread, warn_of_unread
 from recspark.models.watching import Watching
 from recspark.models.workspace import Workspace, workspace
 
@@ -125,6 +126,19 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume"
     )
 
+    unread: tuple[Unread, ...] = (
+        Unread("regParam featureRegParam", lambda e, _: e._solver() == "mcmc", "solver = {solver!r}"),
+        Unread("stepSize optimizer order groupRegParam", lambda e, _: e._solver() != "sgd", "solver = {solver!r}"),
+        Unread("burnIn samples chains", lambda e, _: e._solver() != "mcmc", "solver = {solver!r}"),
+        Unread("featureRegParam", lambda e, _: e._solver() == "sgd", "solver = {solver!r}"),
+        Unread("fitLinear fitIntercept", lambda _, form: form == "entities", "groups with solver = {solver!r}"),
+        Unread("featuresCol", lambda _, form: form != "vectors", "groups are set"),
+        Unread("groupRegParam stdevCol levelsCol", lambda _, form: form == "vectors", "featuresCol, without groups"),
+        Unread("chains featureRegParam userBlocks itemBlocks threads", lambda _, form: form != "entities", "one task fits all rows"),
+        Unread("tol patience", lambda e, form: form != "entities" and e._solver() != "sgd", "solver = {solver!r} in one task"),
+        Unread("patience", lambda e, form: form == "vectors" or "validation" not in e._watched, "there are no validation rows"),
+    )
+
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         self._tables: dict[str, DataFrame | None] = {"users": None, "items": None}
@@ -172,7 +186,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         watched = {name: with_ids(df, kinds, f"watch({name}=...)") for name, df in self._watched.items()}
         tables = {side: table and with_ids(table, kinds, f"tables({side}=...)", (side,)) for side, table in self._tables.items()}
         features = FeatureSet.fit(parse_groups(self.getGroups()), dataset, **tables)
-        if self._solver() == "sgd" or not has_entities(features.layout):
+        as_rows = self._solver() == "sgd" or not has_entities(features.layout)
+        warn_of_unread(self, "rows" if as_rows else "entities")
+        if as_rows:
             return self._fit_joined(features, dataset, watched, work, started)
         if not self.getMaxIter():
             solver = self.getSolver()
@@ -312,6 +328,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
 
     def _fit_vectors(self, dataset: DataFrame, work: Workspace, started: float) -> FMVectorModel:
         name, given = self.getFeaturesCol(), self.getWeightCol()
+        warn_of_unread(self, "vectors")
+        if self._watched:
+            log.warning("%s: watched rows are not followed with featuresCol; declare groups for that", type(self).__name__)
         vectors, label = vector_column(dataset, name), number(dataset, self.getLabelCol(), "a label")
         weight = number(dataset, given, "a weight") if given else F.lit(1.0)
         rows = dataset.select(*vector_entries(vectors, name), label.cast("double").alias("label"), weight.cast("double").alias("weight"))

@@ -16,6 +16,7 @@ from recspark.models.factor_model import FactorModel
 from recspark.models.factorization import Factorization, per_side
 from recspark.models.params import Hyperparameter
 from recspark.models.sgd_solver import SCHEDULES, SGDSolver
+from recspark.models.unread import Unread
 
 
 class MatrixFactorizationModel(FactorModel):
@@ -79,6 +80,14 @@ class MatrixFactorization(Factorization):
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
     initStdev = Hyperparameter(float, 0.1, "standard deviation of the starting factors", at_least(0))
 
+    unread: tuple[Unread, ...] = (
+        Unread("decay", lambda e, _: e.getSchedule() == "constant", "schedule = {schedule!r}"),
+        Unread("gamma", lambda e, _: e.getKernel() != "rbf", "kernel = {kernel!r}"),
+        Unread("biasRegParam biasL1RegParam", lambda e, _: not e.getBiases(), "biases = false"),
+        Unread("biases biasRegParam biasL1RegParam center", lambda e, _: e.getKernel() == "rbf", "kernel = 'rbf'"),
+        Unread("center", lambda e, _: e.getLoss() == "bpr", "loss = 'bpr'"),
+    )
+
     @property
     def can_watch(self) -> bool:
         """Not with loss bpr."""
@@ -115,9 +124,9 @@ class MatrixFactorization(Factorization):
             decay=self.getDecay(),
             penalty=self._penalties(),
             reg_power=self._reg_power(),
-            biased=self.getBiases() and self.getKernel() != "rbf",
+            biased=self._is_biased(),
             mean=0.0 if preferences or not self.getCenter() else self._mean_score(parts),
-            level=0.0 if preferences else self._mean_score(parts) if self.getBiases() and self.getKernel() != "rbf" else parts.mean,
+            level=0.0 if preferences else self._mean_score(parts) if self._is_biased() else parts.mean,
             weight=parts.weight,
             low=parts.low,
             high=parts.high,
@@ -134,7 +143,12 @@ class MatrixFactorization(Factorization):
 
     def _penalties(self) -> dict[str, Penalty]:
         l2 = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
-        return {side: Penalty(value, self.getL1RegParam(), self.getBiasRegParam(), self.getBiasL1RegParam()) for side, value in l2.items()}
+        of_biases = (self.getBiasRegParam(), self.getBiasL1RegParam()) if self._is_biased() else (0.0, 0.0)
+        return {side: Penalty(value, self.getL1RegParam(), *of_biases) for side, value in l2.items()}
+
+    def _is_biased(self) -> bool:
+        """Whether scores have biases; a kernel of distances has no use for them."""
+        return self.getBiases() and self.getKernel() != "rbf"
 
     def _mean_score(self, parts: Parts) -> float:
         """The score that predicts the mean rating."""

@@ -13,6 +13,7 @@ from recspark.engine.plan import Given, State
 from recspark.errors import ConfigError
 from recspark.models.factor_model import FactorModel
 from recspark.models.factorization import Factorization
+from recspark.models.unread import Unread
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Popularity(Factorization):
 
     model_class = PopularityModel
 
+    unread: tuple[Unread, ...] = (Unread("tol patience seed", lambda *_: True, "ratings are counted, in no iteration"),)
+    #: Params that ask for something which counts can't do
+    _useless = ("weightCol", "initialModel", "initialIndex", "initialScale", "sideVectors", "sideTables", "clip")
+
     @property
     def can_watch(self) -> bool:
         """False: no iteration, no score that is a rating."""
@@ -64,9 +69,9 @@ class Popularity(Factorization):
         return 0
 
     def _check(self) -> None:
-        for param in (Factorization.weightCol, Factorization.initialModel, Factorization.sideVectors, Factorization.clip):
-            if self.value(param):
-                raise ConfigError(f"{param.name} = {self.value(param)!r} is not allowed with Popularity: it counts ratings")
+        for name in self._useless:
+            if self.isDefined(name) and self.getOrDefault(name):
+                raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with Popularity: it counts ratings")
 
     def _rank(self) -> int:
         return 0

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from recspark.cli import trials
 from recspark.config import read_conf
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 SPACE = "tune.space={regParam = {low = 0.01, high = 3.0, log = true}, rank = {low = 2, high = 8, step = 2}}"
@@ -190,6 +192,7 @@ def test_several_trials_at_once_and_a_ranking_metric(tune):
         (["tune.metric=auc", "evaluation.ranking=true", "tune.pruner=median"], "tune.pruner = 'median' is not allowed here"),
         (["evaluation.ratings=false", "evaluation.ranking=true"], "tune.metric = 'rmse' is not allowed with evaluation.ratings = false"),
         (["tune.trials=0"], "tune.trials = 0 is not allowed"),
+        (["tune.space={alpha = {low = 1, high = 2}}"], "tune.space.alpha is not allowed: model.type = 'als' does not read it"),
     ],
 )
 def test_mistakes_end_before_any_trial(tune, lake, settings, words):
@@ -197,14 +200,43 @@ def test_mistakes_end_before_any_trial(tune, lake, settings, words):
     assert code == 2 and words in err and not (lake / "tuning/mistaken.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "space", "unread"),
+    [
+        ({"type": "fm"}, {"regParam": {"choices": [0.1, 1.0]}}, "regParam"),
+        ({"type": "fm", "solver": "als"}, {"regParam": {"choices": [0.1, 1.0]}}, None),
+        # one of the solvers reads it
+        ({"type": "fm"}, {"regParam": {"choices": [0.1, 1.0]}, "solver": {"choices": ["mcmc", "als"]}}, None),
+        ({"type": "fm", "solver": "sgd"}, {"samples": {"low": 1, "high": 4}}, "samples"),
+        ({"type": "mf"}, {"decay": {"low": 0.1, "high": 0.2}}, "decay"),
+        ({"type": "mf"}, {"decay": {"low": 0.1, "high": 0.2}, "schedule": {"choices": ["constant", "inverse"]}}, None),
+        ({"type": "als"}, {name: {"low": 0.1, "high": 1.0} for name in ("regParam", "userRegParam", "itemRegParam")}, "regParam"),
+        ({"type": "als"}, {"patience": {"low": 1, "high": 3}}, None),
+        ({"type": "baseline"}, {"stepSize": {"low": 0.1, "high": 0.2}}, "stepSize"),
+    ],
+)
+def test_a_param_that_no_trial_reads_is_refused(model, space, unread):
+    from recspark.cli.model_section import ModelSection
+    from recspark.cli.search_space import parse_space
+    from recspark.cli.tune import require_read
+
+    section = ModelSection(**model)
+    parsed = parse_space(section, space)
+    refused = pytest.raises(ConfigError, match=f"tune.space.{unread} is not allowed: model.type = .* does not read it")
+    with refused if unread else nullcontext():
+        require_read(section, parsed)
+
+
 def test_conf_files_are_valid():
     from recspark.cli.context import validated
     from recspark.cli.search_space import parse_space, start_of
+    from recspark.cli.tune import require_read
 
     confs = list((ROOT / "conf" / "tune").glob("*.toml"))
     assert confs
     for conf in confs:
         sections = validated(read_conf(str(conf)))
         space = parse_space(sections["model"], sections["tune"].space)
+        require_read(sections["model"], space)
         assert sections["split"].validationFraction > 0
         assert start_of(sections["model"], space), f"{conf}: what it says today is not in its own space"

@@ -1,0 +1,41 @@
+"""Params that a fit does not read in some setting: declared by the estimators, and told to a user who has set one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger("recspark.fit")
+
+
+@dataclass(frozen=True)
+class Unread:
+    """The Params named in `params` are not read if `holds` is true of the estimator and the form of its data; `setting` says when in words.
+
+    Forms are ``ratings``, and of factorization machines ``vectors``, ``entities`` and ``rows``. Values of Params may stand in braces in
+    `setting`.
+    """
+
+    params: str
+    holds: Callable[[Any, str], bool]
+    setting: str
+
+
+def unread(estimator: Any, form: str) -> dict[str, str]:
+    """The Params that a fit of the estimator on such data does not read, set or not, each with the setting in words."""
+    rules = [rule for kind in reversed(type(estimator).__mro__) for rule in vars(kind).get("unread", ())]
+    held = [rule for rule in rules if rule.holds(estimator, form)]
+    return {name: rule.setting.format(**estimator.values()) for rule in held for name in rule.params.split() if estimator.hasParam(name)}
+
+
+def warn_of_unread(estimator: Any, form: str) -> None:
+    """Log one warning that names all Params which the user has set and the fit does not read."""
+    names: dict[str, list[str]] = {}
+    for name, setting in unread(estimator, form).items():
+        if estimator.isSet(name):
+            names.setdefault(setting, []).append(name)
+    if names:
+        parts = "; ".join(f"{', '.join(found)} ({setting})" for setting, found in names.items())
+        log.warning("%s: set, but not read, so that other values give the same model: %s", type(estimator).__name__, parts)
