@@ -91,4 +91,5 @@ def with_new(df: DataFrame, held: dict[str, Column], added: Sequence[tuple[str |
     """`df` with the columns `added`, but for those without a name; they may read the columns `held`, which do not stay."""
     columns = {name: value for name, value in added if name}
     frame = df.withColumns(held) if held else df
-    return (frame.withColumns(columns) if columns else frame).drop(*held)
+    frame = frame.withColumns(columns) if columns else frame
+    return frame.drop(*held) if held else frame

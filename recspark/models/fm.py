@@ -136,7 +136,8 @@ class FMClassifierModel(Probabilities, FMModel):
     """What `FMClassifier` fitted on groups."""
 
     def _outputs(self, predicted: F.Column) -> list[tuple[str | None, F.Column]]:
-        return super()._outputs(predicted["prediction"])
+        _, *more = FMModel._outputs(self, predicted)
+        return [*super()._outputs(predicted["prediction"]), *more]
 
 
 class FMClassificationModel(Probabilities, FMVectorModel):

@@ -129,6 +129,19 @@ def test_blocks(library):
     assert (als.getNumUserBlocks(), als.getNumItemBlocks()) == (3, 3)
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, (None, None)),
+        ({"numUserBlocks": 3}, (3, None)),
+        ({"numUserBlocks": 10, "numItemBlocks": 2}, (10, 2)),
+        ({"numItemBlocks": 2, "itemBlocks": 4, "userBlocks": 5}, (5, 4)),
+    ],
+)
+def test_only_blocks_that_are_set_are_an_order(given, asked):
+    assert models.ALS(**given)._asked_blocks() == asked
+
+
 def test_copies_and_maps_leave_the_original(library, als):
     assert als.copy({als.predictionCol: "q"}).getPredictionCol() == "q"
     assert als.getPredictionCol() == "prediction" and als.copy().uid == als.uid

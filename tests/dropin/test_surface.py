@@ -73,8 +73,14 @@ def test_results_have_mllib_s_types(fitted, request, library, spark):
         "als": {"rank": "int", "userFactors": "DataFrame", "itemFactors": "DataFrame", "getBlockSize": "int", "getUserCol": "str"},
         "regression_model": {"intercept": "float", "linear": "DenseVector", "factors": "DenseMatrix", "numFeatures": "int"},
         "classification_model": {
-            "intercept": "float", "linear": "DenseVector", "factors": "DenseMatrix", "numFeatures": "int", "numClasses": "int",
-            "hasSummary": "bool", "getProbabilityCol": "str", "getRawPredictionCol": "str",
+            "intercept": "float",
+            "linear": "DenseVector",
+            "factors": "DenseMatrix",
+            "numFeatures": "int",
+            "numClasses": "int",
+            "hasSummary": "bool",
+            "getProbabilityCol": "str",
+            "getRawPredictionCol": "str",
         },
     }[fitted]
     if fitted != "als":

@@ -299,9 +299,9 @@ def test_combinations_that_make_no_sense_are_errors(ratings):
 
 def test_params_have_setters_getters_docs_and_mllib_s_names():
     estimator = ALS(numUserBlocks=4).setRank(3).setNumItemBlocks(2)
-    assert (estimator.getRank(), estimator.getUserBlocks(), estimator.getNumItemBlocks()) == (3, 4, 2)
+    assert (estimator.getRank(), estimator.getNumUserBlocks(), estimator.getNumItemBlocks()) == (3, 4, 2)
     assert "rank: number of factors" in estimator.explainParams()
     mllib = {param.name for param in MLlibALS().params}
-    assert mllib <= {param.name for param in estimator.params} | {"numUserBlocks", "numItemBlocks"}
+    assert mllib <= {param.name for param in estimator.params}
     copied = estimator.copy({estimator.rank: 9})
     assert (copied.getRank(), estimator.getRank()) == (9, 3)
