@@ -93,8 +93,8 @@ def id_column(schema: StructType, name: str) -> F.Column:
     fits = whole == column
     if isinstance(type_, FloatType | DoubleType):
         fits &= F.abs(whole) <= (1 << 24 if isinstance(type_, FloatType) else EXACT)
-    reason = F.when(column == F.floor(column), f"too large for a 64-bit integer, or to be exact as {type_.simpleString()}")
-    reason = reason.otherwise("not a whole number")
+    too_large = f"too large for a 64-bit integer, or to be exact as {type_.simpleString()}"
+    reason = F.when(whole.isNull() | (whole == column), too_large).otherwise("not a whole number")
     message = F.concat(F.lit(f"column {name} holds an id that is "), reason, F.lit(": "), column.cast("string"))
     missing = column.isNull() | (F.isnan(column) if isinstance(type_, FloatType | DoubleType) else F.lit(False))
     return F.when(fits, whole).when(~missing, F.raise_error(message).cast("long"))

@@ -1,3 +1,5 @@
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,10 +76,32 @@ def test_ids_keep_their_type_or_become_long(spark, kind, expected):
     assert [type_ for _, type_ in df.select(id_column(df.schema, "id")).dtypes] == [expected]
 
 
-def test_a_fractional_id_is_an_error(spark):
-    df = spark.createDataFrame([(1.5,)], "id double")
-    with pytest.raises(Exception, match="not a whole number: 1.5"):
-        df.select(id_column(df.schema, "id")).collect()
+@pytest.mark.parametrize("ansi", ["true", "false"])
+@pytest.mark.parametrize(
+    ("type_", "bad", "why"),
+    [
+        ("double", 1.5, "not a whole number: 1.5"),
+        ("decimal(38,2)", Decimal("1.25"), "not a whole number: 1.25"),
+        ("decimal(38,30)", Decimal("0.5"), "not a whole number"),
+        ("decimal(20,0)", Decimal(2**64 + 1), "too large for a 64-bit integer, or to be exact as decimal"),
+        ("double", 2.0**53 + 2, "too large for a 64-bit integer, or to be exact as double"),
+        ("double", float("inf"), "too large"),
+        ("float", 2.0**24 + 2, "too large for a 64-bit integer, or to be exact as float"),
+    ],
+)
+def test_a_number_that_is_no_id_is_an_error(spark, ansi, type_, bad, why):
+    df = spark.createDataFrame([(bad,)], f"id {type_}")
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    try:
+        with pytest.raises(Exception, match=why):
+            df.select(id_column(df.schema, "id")).collect()
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", "true")
+
+
+def test_what_is_missing_is_null(spark):
+    df = spark.createDataFrame([(2.0**53, 7), (None, None), (float("nan"), 1)], "id double, other int")
+    assert [row.id for row in df.select(id_column(df.schema, "id").alias("id")).collect()] == [2**53, None, None]
 
 
 def test_other_types_and_missing_columns_are_errors(spark):
