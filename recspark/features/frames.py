@@ -44,8 +44,7 @@ class Tables:
         """The rows of the side's table, and a row of nulls for each id of a training row, which may have a row in the table as well."""
         key, table = IDS[side], self.attributes(side)
         trained = self.train.select(key).distinct()
-        rows = trained if table is None else table.unionByName(trained, allowMissingColumns=True)
-        return rows.where(F.col(key).isNotNull())
+        return trained if table is None else table.unionByName(trained, allowMissingColumns=True)
 
     def trained(self, side: str) -> DataFrame:
         """Every id of a side that has a training row, once, with the columns of the side's table."""

@@ -21,13 +21,16 @@ _ENTRIES = "array<struct<group:int,level:string,value:double>>"
 
 
 def side_rows(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame:
-    """DataFrame SIDE of every id that a training row or the side's table has; one shuffle of the entries, no order matters."""
+    """DataFrame SIDE of every id that a training row or the side's table has; one shuffle of the entries, no order matters.
+
+    A row without an id is nobody's.
+    """
     if not blocks:
-        ids = tables.entities(side).select(F.col(IDS[side]).alias("id")).distinct()
+        ids = tables.entities(side).select(F.col(IDS[side]).alias("id")).dropna().distinct()
         return ids.select("id", sparse([], []).alias("row")).select("id", "row.*")
     entries = reduce(DataFrame.unionByName, [_attributes(side, blocks, tables), *_histories(blocks, tables)])
     members = [_members(place, block).alias(f"_{place}") for place, block in enumerate(blocks)]
-    collected = _looked_up(entries, blocks).groupBy("id").agg(*members)
+    collected = _looked_up(entries.dropna(subset=["id"]), blocks).groupBy("id").agg(*members)
     row = concatenated([_scaled(place, block) for place, block in enumerate(blocks)])
     return collected.select("id", row.alias("row")).select("id", "row.*")
 
