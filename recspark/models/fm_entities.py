@@ -53,7 +53,9 @@ def with_ids(
     if kinds is not None:
         for side, key in keys.items():
             require_kind(what, df.schema, key, kinds[side])
-    return df.withColumns({key: id_column(df.schema, key) for key in keys.values() if _is_converted(df, key)})
+    converted = {key: id_column(df.schema, key) for key in keys.values() if _is_converted(df, key)}
+    # Spark Connect refuses to add no column
+    return df.withColumns(converted) if converted else df
 
 
 def _is_converted(df: DataFrame, key: str) -> bool:

@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+from pyspark.ml import Pipeline
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -37,6 +38,19 @@ def saved(ratings, work):
     return {"users": len(lists), "length": min(len(row.recommendations) for row in lists), "same": same}
 
 
+def overwritten(ratings, work):
+    """Each kind of stage written twice and read again; and what MLlib's programs ask of a model."""
+    estimator = ALS(rank=2, maxIter=1, workDir=f"{work}/twice")
+    model = estimator.fit(ratings)
+    stages = {"als": estimator, "als-model": model, "pipeline": Pipeline(stages=[estimator])}
+    stages["pipeline-model"] = stages["pipeline"].fit(ratings)
+    for name, stage in stages.items():
+        for _ in range(2):
+            stage.write().overwrite().save(f"{work}/{name}")
+    loaded = [type(stage).load(f"{work}/{name}").uid == stage.uid for name, stage in stages.items()]
+    return [*loaded, model._java_obj.parent().getRank(), model.itemFactors.schema["id"].nullable]
+
+
 def attempt(call, *arguments):
     try:
         return call(*arguments)
@@ -58,6 +72,7 @@ def main(url, work):
         "fm": attempt(fitted, FMRegressor(groups=["user", "item"], labelCol="rating", solver="mcmc", maxIter=10, **folder), renamed),
         "popularity": attempt(fitted, Popularity(**folder), ratings),
         "saved": attempt(saved, ratings, work),
+        "overwritten": attempt(overwritten, ratings, work),
         "no work folder": attempt(fitted, ALS(rank=4, maxIter=1), ratings),
     }
     print(json.dumps(report))

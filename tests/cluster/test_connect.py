@@ -74,6 +74,10 @@ def test_what_was_saved_is_read_and_recommends(report):
     assert report["saved"]["same"]
 
 
+def test_stages_are_overwritten(report):
+    assert report["overwritten"] == [True] * 4 + [2, False]
+
+
 def test_a_fit_without_a_work_folder_says_what_is_missing(report):
     assert report["no work folder"].startswith("ConfigError: workDir is not set, and Spark Connect's workers need")
 
