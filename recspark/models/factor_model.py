@@ -17,6 +17,7 @@ from recspark.data.columns import ColumnError, check_new, unused_name, with_new
 from recspark.engine.blocks import SIDES
 from recspark.engine.encode import id_column, id_kind
 from recspark.engine.session import check_workers
+from recspark.ids import TEXT, WHOLE
 from recspark.models.estimator_params import EstimatorParams
 from recspark.models.files import Lease
 from recspark.models.params import Configurable, Hyperparameter
@@ -120,6 +121,11 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         id = F.coalesce("id", nothing.cast(table.schema["id"].dataType))
         return table.select(id.alias("id"), F.array_compact("features").alias("features"))
 
+    @property
+    def _id_kinds(self) -> dict[str, str]:
+        """By side, what its ids are (`recspark.ids`). Models of version 0.1 say only whether they are text."""
+        return self._facts.get("id_kinds") or {side: TEXT if text else WHOLE for side, text in self._facts["text_ids"].items()}
+
     def _table(self, side: str) -> DataFrame:
         self.files.verify()
         table = SparkSession.active().read.parquet(f"{self.folder}/{side}")
@@ -142,7 +148,7 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
 
     def _checked_id(self, schema: StructType, name: str) -> F.Column:
         column = id_column(schema, name)
-        found, trained = id_kind(schema, name), self._facts["id_kinds"]["users" if name == self.getUserCol() else "items"]
+        found, trained = id_kind(schema, name), self._id_kinds["users" if name == self.getUserCol() else "items"]
         if found != trained:
             raise ColumnError(f"column {name!r} holds {found}, but the model was trained on ids that are {trained}")
         return column

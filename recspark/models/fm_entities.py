@@ -178,7 +178,7 @@ class FMModel(FMColumns, FactorModel):
 
     def bind(self, train: DataFrame) -> FMModel:
         """Give a loaded model the training rows, which groups such as ``last`` look into."""
-        self._features = FeatureSet(self.features.layout, Tables(with_ids(train, self._facts["id_kinds"], "bind(...)"), None, None))
+        self._features = FeatureSet(self.features.layout, Tables(with_ids(train, self._id_kinds, "bind(...)"), None, None))
         return self
 
     @property

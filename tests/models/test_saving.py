@@ -301,6 +301,18 @@ def test_a_fit_that_fails_leaves_no_files(spark, ratings):
     assert set(root.iterdir()) <= before
 
 
+def test_a_model_of_version_0_1_is_read(ratings, vectors, tmp_path):
+    model, _ = fit("als", ratings, vectors)
+    model.save(str(tmp_path / "model"))
+    facts = json.loads((tmp_path / "model/scorer.json").read_text())
+    kinds = facts.pop("id_kinds")
+    (tmp_path / "model/scorer.json").write_text(json.dumps(facts | {"text_ids": dict.fromkeys(kinds, False)}))
+    loaded = load_model(str(tmp_path / "model"))
+    assert numbers(loaded, ratings) == numbers(model, ratings)
+    with pytest.raises(RecsparkError, match="holds strings, but the model was trained on ids that are whole numbers"):
+        loaded.transform(ratings.withColumn("user_id", F.lit("1")))
+
+
 def test_metadata_is_spark_s(ratings, vectors, tmp_path):
     fit("als", ratings, vectors)[0].save(str(tmp_path / "model"))
     metadata = json.loads((tmp_path / "model/metadata/part-00000").read_text())
