@@ -29,8 +29,8 @@ from recspark.models.scorer import COLD_START, BlendScorer, Scorer, StoredScorer
 class RatingColumns(Configurable):
     """The columns that estimators read and models write."""
 
-    userCol = Hyperparameter(str, "user", "column of user ids: whole numbers or strings")
-    itemCol = Hyperparameter(str, "item", "column of item ids: whole numbers or strings")
+    userCol = Hyperparameter(str, "user", "column of user ids: whole numbers, strings or dates")
+    itemCol = Hyperparameter(str, "item", "column of item ids: whole numbers, strings or dates")
     ratingCol = Hyperparameter(str, "rating", "column of ratings")
     predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
     coldStartStrategy = Hyperparameter(

@@ -54,7 +54,7 @@ DIFFERENCES = [
     Difference(
         "ids",
         "whole numbers of 32 bits; every output has int",
-        "whole numbers of up to 64 bits and strings; outputs have the type that trained",
+        "whole numbers of up to 64 bits, strings and dates; outputs have the type that trained",
         "ids of most data are longer, or text",
     ),
     Difference(
@@ -127,6 +127,24 @@ DIFFERENCES = [
         "programs print their best model so; there is no Java object",
     ),
     Difference("`threshold` of a classifier", "there is none", "as in LogisticRegression: setting it clears `thresholds`", "two labels"),
+    Difference(
+        "a folder that MLlib's ALS or ALSModel wrote",
+        "read",
+        "read, too; folders of its factorization machines are refused in one sentence",
+        "a model in use can be taken over",
+    ),
+    Difference(
+        "`save` to a path that is taken",
+        "Py4JJavaError",
+        "RecsparkError (a FileExistsError) that names `write().overwrite()`; overwriting replaces the folder by a rename",
+        "the old model is there until the new one is whole",
+    ),
+    Difference(
+        "a loaded model whose path is overwritten",
+        "fails, or reads the new files",
+        "RecsparkError: load it again",
+        "a model never answers with the numbers of another",
+    ),
     Difference("the length of a list", "an int", "any whole number; less than 1 is a ConfigError", "one sentence"),
     Difference("equal scores in a list", "in any order", "the lower id first", "lists are the same for any number of blocks"),
     Difference("summaries over Spark Connect", "there", "not there: one sentence", "they are computed by classes of the JVM"),
