@@ -45,6 +45,13 @@ def locate(place: str) -> tuple[pafs.FileSystem, str]:
     return fs, path.rstrip("/")
 
 
+def check_no_pattern(key: str, place: str) -> None:
+    """Raise ConfigError where Spark would take the path or URI `place` for a pattern of names, and read the folders of others."""
+    if patterns := set(place) & set("*?[]{}\\"):
+        found = " ".join(sorted(patterns))
+        raise ConfigError(f"{key} = {shown(place)} is not allowed: Spark takes {found} for a pattern of names")
+
+
 def _absolute(path: str) -> str:
     try:
         return str(Path(path).expanduser().absolute())
@@ -97,6 +104,10 @@ class Folder:
         """Whether the folder is there and empty."""
         is_folder = self.fs.get_file_info(self._base).type == pafs.FileType.Directory
         return is_folder and not self.fs.get_file_info(pafs.FileSelector(self._base))
+
+    def for_spark(self, name: str) -> str:
+        """The place of `name` for Spark, which does not decode the %20 of a local URI."""
+        return f"file://{self.at(name)}" if self.is_local and is_uri(self.root) else self.path(name)
 
     def at(self, name: str) -> str:
         """The path of `name` as this folder's file system wants it."""

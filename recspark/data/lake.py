@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from recspark.config import Check, shown
-from recspark.data.folder import Folder, locate
+from recspark.data.folder import Folder, check_no_pattern, locate
 from recspark.data.locks import hold
 from recspark.errors import ConfigError, RecsparkError
 from recspark.redaction import redacted
@@ -183,8 +183,6 @@ def _slug(product: str) -> str:
 
 def _check_root(root: str) -> None:
     """Raise ConfigError where a local `root` can't be that of a lake."""
-    if patterns := set(root) & set("*?[]{}\\"):
-        found = " ".join(sorted(patterns))
-        raise ConfigError(f"paths.lake = {shown(root)} is not allowed: Spark takes {found} for a pattern of names")
+    check_no_pattern("paths.lake", root)
     if Path(locate(root)[1]).is_file():
         raise ConfigError(f"paths.lake = {shown(root)} is a file: it must be a folder, or a URI of one")

@@ -14,7 +14,7 @@ from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 
-from recspark.data.folder import Folder
+from recspark.data.folder import Folder, check_no_pattern
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models.files import Lease, ModelFiles
 
@@ -96,6 +96,7 @@ class _Writer(MLWriter):
         """Write to `path`: all of it or nothing. Raise PathExists where something is there, unless `overwrite` was called."""
         if not isinstance(path, str):
             raise ConfigError(f"path = {path!r} is not allowed: it must be a string")
+        check_no_pattern("path", path)
         target = Folder(path)
         if target.is_prepared:
             self.saveImpl(target.root)
@@ -103,10 +104,13 @@ class _Writer(MLWriter):
         parent, name = target.parent, target.name
         if parent.exists(name) and not self.shouldOverwrite:
             raise PathExists(f"{path} already exists: to replace it, use write().overwrite().save(path)")
-        staged = f".{name}.{uuid.uuid4().hex[:12]}"
+        # without the name, which a URI writes in another way
+        staged = f".saving-{uuid.uuid4().hex[:12]}"
         try:
             self.saveImpl(parent.path(staged))
             parent.replace(staged, name)
+        except OSError as error:
+            raise RecsparkError(f"{path} can't be written: {error}") from error
         finally:
             parent.delete(staged)
 
@@ -122,6 +126,7 @@ class _Reader(MLReader):
 
     def load(self, path: str) -> Any:
         """Read an object of the class, or of one derived from it. Raise RecsparkError where the folder holds another."""
+        check_no_pattern("path", path)
         metadata = read_metadata(path)
         if metadata["class"] == self.cls.mllib_class:
             return _with_params(self.cls.import_parts(path), metadata)

@@ -53,14 +53,14 @@ class Watching(Configurable, Saved):
         if self._judge is not None:
             raise ConfigError("stop_when has a function, which can't be saved: call stop_when(None) first, and again after loading")
         for name, df in self._data().items():
-            df.write.parquet(f"{path}/data/{name}")
+            df.write.parquet(Folder(path).for_spark(f"data/{name}"))
 
     @classmethod
     def read_parts(cls, path: str) -> Watching:
         """See `Saved.read_parts`."""
         estimator, folder = cls(), Folder(path)
         names = folder.names("data")
-        estimator._take_data({name: SparkSession.active().read.parquet(folder.path(f"data/{name}")) for name in names})
+        estimator._take_data({name: SparkSession.active().read.parquet(folder.for_spark(f"data/{name}")) for name in names})
         return estimator
 
     @classmethod

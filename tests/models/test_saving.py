@@ -113,7 +113,7 @@ def test_a_save_that_fails_leaves_what_was_there(ratings, vectors, tmp_path, mon
     model.save(path)
     other, _ = fit("als", ratings.where("user_id < 5"), vectors)
     shutil.rmtree(f"{other.folder}/items")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RecsparkError, match="can't be written"):
         other.write().overwrite().save(path)
     assert numbers(load_model(path), data) == numbers(model, data) and len(list(tmp_path.iterdir())) == 1
 
@@ -299,6 +299,19 @@ def test_a_fit_that_fails_leaves_no_files(spark, ratings):
         ALS(rank=2, **COLUMNS).fit(ratings.withColumn("rating", F.lit(float("nan"))))
     gc.collect()
     assert set(root.iterdir()) <= before
+
+
+def test_places_that_can_not_be_written_or_are_patterns_are_refused(ratings, vectors, tmp_path):
+    model, _ = fit("als", ratings, vectors)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecsparkError, match="can't be written"):
+        model.save(str(tmp_path / "file/model"))
+    for name in ("a*", "a?", "a[b]", "a{b}"):
+        with pytest.raises(ConfigError, match="Spark takes .* for a pattern of names"):
+            model.save(str(tmp_path / name))
+    uri = (tmp_path / "a b").as_uri()
+    model.save(uri)
+    assert load_model(uri).userFactors.count() == load_model(str(tmp_path / "a b")).userFactors.count() == 12
 
 
 def test_a_model_of_version_0_1_is_read(ratings, vectors, tmp_path):
