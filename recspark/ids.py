@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recspark.config import shown
 from recspark.errors import RecsparkError
 from recspark.kernels.lookup import look_up, position_table
 
@@ -54,7 +57,7 @@ class IdIndex:
         RecsparkError
             Where `ids` are of another kind, or numbers that are not whole.
         """
-        ids = _ids(ids)
+        ids = as_ids(ids)
         if pa.types.is_null(ids.type):
             return np.full(len(ids), null, np.int32)
         if kind_of(ids.type) != self.kind:
@@ -90,12 +93,22 @@ class IdIndex:
         return pd.Index(self._keys)
 
 
-def _ids(ids: pa.Array | pa.ChunkedArray | np.ndarray) -> pa.Array:
-    """Ids as one Arrow array. A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and what no model can know null."""
+def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[Any]) -> pa.Array:
+    """Ids as one Arrow array. A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and what no model can know null.
+
+    Raises
+    ------
+    RecsparkError
+        Where numbers are not whole, or values are of several kinds.
+    """
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
     elif not isinstance(ids, pa.Array):
-        ids = pa.array(ids, from_pandas=True)
+        try:
+            # a string is one id, not the list of its letters
+            ids = pa.array(ids if isinstance(ids, (np.ndarray, str)) else list(ids), from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):
+            raise RecsparkError(f"{shown(ids)} is not a list of ids: ids are whole numbers, strings or dates, of one kind") from None
     if pa.types.is_uint64(ids.type):
         return pc.if_else(pc.less(ids, pa.scalar(2**63, pa.uint64())), ids, None)
     if pa.types.is_decimal(ids.type):

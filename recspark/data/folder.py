@@ -36,6 +36,9 @@ def locate(place: str) -> tuple[pafs.FileSystem, str]:
     if "?" in place:
         options = "options of a storage are environment variables, such as AWS_ENDPOINT_URL"
         raise ConfigError(f"{shown(redact(place))} is not allowed: {options}")
+    if local := re.fullmatch(r"file:(?://(?:localhost)?)?(/.*)", place):
+        # as Spark's file system takes it: nothing is decoded, a %20 stays
+        return pafs.LocalFileSystem(), local[1].rstrip("/") or "/"
     try:
         fs, path = pafs.FileSystem.from_uri(arrow_uri(place))
     except (pa.ArrowInvalid, NotImplementedError, ValueError) as error:
@@ -104,10 +107,6 @@ class Folder:
         """Whether the folder is there and empty."""
         is_folder = self.fs.get_file_info(self._base).type == pafs.FileType.Directory
         return is_folder and not self.fs.get_file_info(pafs.FileSelector(self._base))
-
-    def for_spark(self, name: str) -> str:
-        """The place of `name` for Spark, which does not decode the %20 of a local URI."""
-        return f"file://{self.at(name)}" if self.is_local and is_uri(self.root) else self.path(name)
 
     def at(self, name: str) -> str:
         """The path of `name` as this folder's file system wants it."""

@@ -73,6 +73,12 @@ class JavaView:
         """The view of the model's estimator."""
         return JavaView(self._stage.parent)
 
+    def toString(self) -> str:
+        """The uid of an estimator, or what a model says of itself."""
+        return str(self._stage)
+
+    __str__ = toString
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

@@ -14,7 +14,6 @@ from pyspark.sql.types import DateType, StringType, StructType
 
 from recspark.config import one_of
 from recspark.data.columns import ColumnError, check_new, unused_name, with_new
-from recspark.data.folder import Folder
 from recspark.engine.blocks import SIDES
 from recspark.engine.encode import id_column, id_kind
 from recspark.engine.session import check_workers
@@ -129,7 +128,7 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
 
     def _table(self, side: str) -> DataFrame:
         self.files.verify()
-        table = SparkSession.active().read.parquet(Folder(self.folder).for_spark(side))
+        table = SparkSession.active().read.parquet(f"{self.folder}/{side}")
         if self.files.lease:
             self.files.lease.hold(table._jdf.queryExecution().analyzed().collectLeaves().head().relation())
         return table

@@ -82,6 +82,7 @@ class Factorization(Estimator, RatingColumns, Watching):
     def _fit(self, dataset: DataFrame) -> FactorModel:
         started = time.perf_counter()
         self._check()
+        self._require_data()
         warn_of_unread(self, "ratings")
         spark = dataset.sparkSession
         work = workspace(spark, self.getWorkDir())

@@ -127,6 +127,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
     )
 
     unread: tuple[Unread, ...] = (
+        Unread("miniBatchFraction", lambda *_: True, "gradients take one row at a time"),
         Unread("regParam featureRegParam", lambda e, _: e._solver() == "mcmc", "solver = {solver!r}"),
         Unread("stepSize optimizer order groupRegParam", lambda e, _: e._solver() != "sgd", "solver = {solver!r}"),
         Unread("burnIn samples chains", lambda e, _: e._solver() != "mcmc", "solver = {solver!r}"),
@@ -174,6 +175,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
 
     def _fit(self, dataset: DataFrame) -> FMModel | FMVectorModel:
         started = time.perf_counter()
+        self._require_data()
         fit_some = self._fit_groups if self.getGroups() else self._fit_vectors
         with user_errors():
             model = fit_some(dataset, workspace(dataset.sparkSession, self.getWorkDir()), started)

@@ -13,6 +13,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -23,9 +24,10 @@ from recspark.config import Option, at_least
 from recspark.data.columns import ColumnError
 from recspark.data.folder import Folder
 from recspark.engine.blocks import other
-from recspark.engine.crossing import map_partitions
+from recspark.engine.crossing import map_partitions, user_errors
 from recspark.engine.scan import map_files, parquet_files
 from recspark.engine.session import check_workers, parallelism, task_cpus
+from recspark.ids import as_ids
 from recspark.models.lists import PAIRS, Question
 from recspark.models.params import plain
 
@@ -117,8 +119,7 @@ class Recommendations:
     def _similar(self, side: str, ids: DataFrame | Sequence[Any] | None, n: int) -> DataFrame:
         question = self._question(side, side, n, ids is not None)
         if ids is not None and not isinstance(ids, DataFrame):
-            schema = StructType([StructField(self._id_column(side), self._id_type(side))])
-            ids = SparkSession.active().createDataFrame([(id,) for id in ids], schema)
+            ids = SparkSession.active().createDataFrame(pa.table({self._id_column(side): as_ids(plain(ids))}))
         return _answer(question, [] if ids is None else [_scattered(question, self._asked(question, ids))])
 
     def _fallback(self, n, dataset, seen, candidates, blocked) -> DataFrame:
@@ -175,7 +176,8 @@ class Recommendations:
         if ids is None:
             return None
         column = self._checked_id(ids.schema, self._id_column(side)).alias("id")
-        return ids.select(column).dropna().distinct().toArrow()["id"].to_numpy()
+        with user_errors():
+            return ids.select(column).dropna().distinct().toArrow()["id"].to_numpy()
 
     @staticmethod
     def _check_list_names(id_column: str, own: set[str]) -> None:

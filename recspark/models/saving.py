@@ -33,6 +33,9 @@ class Saved(MLWritable, MLReadable):
         """Write all but the Params into the folder or URI `path`, which is new."""
         raise NotImplementedError
 
+    def saved_to(self, path: str) -> None:
+        """Be told that all of it is in `path` now, in place of what was there."""
+
     @classmethod
     def read_parts(cls, path: str) -> Any:
         """Make an object from what `write_parts` wrote."""
@@ -104,11 +107,11 @@ class _Writer(MLWriter):
         parent, name = target.parent, target.name
         if parent.exists(name) and not self.shouldOverwrite:
             raise PathExists(f"{path} already exists: to replace it, use write().overwrite().save(path)")
-        # without the name, which a URI writes in another way
-        staged = f".saving-{uuid.uuid4().hex[:12]}"
+        staged = f".{name}.{uuid.uuid4().hex[:12]}"
         try:
             self.saveImpl(parent.path(staged))
             parent.replace(staged, name)
+            self.saved.saved_to(target.root)
         except OSError as error:
             raise RecsparkError(f"{path} can't be written: {error}") from error
         finally:

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from recspark.data.folder import Folder
 from recspark.engine.encode import ROLES
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, RecsparkError
 from recspark.models.params import Configurable
 from recspark.models.saving import Saved
 
@@ -22,6 +22,8 @@ class Watching(Configurable, Saved):
 
     _watched: Mapping[str, DataFrame] = MappingProxyType({})
     _judge: Callable[[dict[str, float]], bool] | None = None
+    #: where a loaded estimator's data lies, and the paths of its files
+    _loaded: tuple[str, frozenset[str]] = ("", frozenset())
 
     def watch(self, **data: DataFrame) -> Watching:
         """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation can stop the fit."""
@@ -52,18 +54,39 @@ class Watching(Configurable, Saved):
         """The data that the estimator was given. Raise ConfigError where there is a judge, which no file can hold."""
         if self._judge is not None:
             raise ConfigError("stop_when has a function, which can't be saved: call stop_when(None) first, and again after loading")
+        self._require_data()
         for name, df in self._data().items():
-            df.write.parquet(Folder(path).for_spark(f"data/{name}"))
+            df.write.parquet(f"{path}/data/{name}")
+
+    def saved_to(self, path: str) -> None:
+        """See `Saved.saved_to`: data that was loaded from there is read from the new files."""
+        if self._loaded[0] == path:
+            self._read_data(path)
 
     @classmethod
     def read_parts(cls, path: str) -> Watching:
         """See `Saved.read_parts`."""
-        estimator, folder = cls(), Folder(path)
-        names = folder.names("data")
-        estimator._take_data({name: SparkSession.active().read.parquet(folder.for_spark(f"data/{name}")) for name in names})
+        estimator = cls()
+        estimator._read_data(Folder(path).root)
         return estimator
+
+    def _read_data(self, path: str) -> None:
+        names = Folder(path).names("data")
+        self._take_data({name: SparkSession.active().read.parquet(f"{path}/data/{name}") for name in names})
+        self._loaded = path, _files(path)
+
+    def _require_data(self) -> None:
+        """Raise RecsparkError where the files that the estimator was loaded from are gone, or are those of another one."""
+        path, files = self._loaded
+        if files and self._data() and not files <= _files(path):
+            raise RecsparkError(f"{path}, where data of this estimator lies, was deleted or overwritten after it was loaded: load it again")
 
     @classmethod
     def import_parts(cls, path: str) -> Watching:
         """See `Saved.import_parts`: an estimator of MLlib has nothing but its Params."""
         return cls()
+
+
+def _files(path: str) -> frozenset[str]:
+    folder = Folder(path)
+    return frozenset(f"{name}/{file}" for name in folder.names("data") for file in folder.names(f"data/{name}"))

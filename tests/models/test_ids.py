@@ -149,6 +149,24 @@ def test_lists_answer_in_the_ids_of_the_user(spark, types):
     assert [row.user_id for row in model.recommendForUserSubset(some, 2).collect()] == IDS[users][1][:1]
 
 
+def test_similar_items_take_ids_as_people_have_them(spark):
+    model = MODELS["als"]().fit(training_rows(spark, "string", "int"))
+    known = IDS["int"][1]
+    for ids in (known[:2], np.array(known[:2]), [np.int64(id) for id in known[:2]], [float(id) for id in known[:2]], [*known[:2], 2**40]):
+        assert {row.item_id for row in model.similarItems(ids, 2).collect()} == set(known[:2])
+    with pytest.raises(RecsparkError, match="holds strings, but the model was trained on ids that are whole numbers"):
+        model.similarItems(["1"], 2)
+    with pytest.raises(RecsparkError, match="holds whole numbers, but the model was trained on ids that are strings"):
+        model.similarUsers([1], 2)
+    for wrong in (known[0], [1.5], [1, "1"]):
+        with pytest.raises(RecsparkError):
+            model.similarItems(wrong, 2)
+    with pytest.raises(RecsparkError, match="'ab' is not a list of ids"):
+        model.similarUsers("ab", 2)
+    with pytest.raises(RecsparkError, match="not a whole number: 1.5"):
+        model.recommendForAllUsers(2, candidates=spark.createDataFrame([(1.5,)], "item_id double"))
+
+
 def test_a_classifier_refuses_as_well(spark):
     rows = training_rows(spark, "int", "int").withColumn("label", (F.col("rating") > 3).cast("double"))
     model = FMClassifier(groups=["user", "item"], factorSize=2, maxIter=3).fit(rows)

@@ -213,6 +213,12 @@ def test_what_an_estimator_was_given_is_saved_with_it(spark, ratings, tmp_path):
     ALS(rank=2, maxIter=2, **COLUMNS).watch(validation=watched, test=watched).save(str(tmp_path / "als"))
     history = ALS.load(str(tmp_path / "als")).fit(ratings).summary.history
     assert {"validation_rmse", "test_rmse"} <= set(history[0])
+    loaded = ALS.load(str(tmp_path / "als"))
+    loaded.write().overwrite().save(str(tmp_path / "als"))
+    assert loaded.fit(ratings).summary.history[0]["validation_rmse"] == history[0]["validation_rmse"]
+    ALS(rank=2).watch(validation=watched).write().overwrite().save(str(tmp_path / "als"))
+    with pytest.raises(RecsparkError, match="was deleted or overwritten after it was loaded: load it again"):
+        loaded.fit(ratings)
     items = spark.createDataFrame([(i, f"g{i % 2}") for i in range(8)], "item_id int, genre string")
     fm = FMRegressor(groups=["user", "item", "items.genre"], factorSize=2, maxIter=3, labelCol="rating").tables(items=items)
     fm.save(str(tmp_path / "fm"))
@@ -309,9 +315,9 @@ def test_places_that_can_not_be_written_or_are_patterns_are_refused(ratings, vec
     for name in ("a*", "a?", "a[b]", "a{b}"):
         with pytest.raises(ConfigError, match="Spark takes .* for a pattern of names"):
             model.save(str(tmp_path / name))
-    uri = (tmp_path / "a b").as_uri()
-    model.save(uri)
-    assert load_model(uri).userFactors.count() == load_model(str(tmp_path / "a b")).userFactors.count() == 12
+    for name in ("a b", "a%20b"):
+        model.save(f"file://{tmp_path}/{name}")
+        assert load_model(f"file:{tmp_path}/{name}").userFactors.count() == load_model(str(tmp_path / name)).userFactors.count() == 12
 
 
 def test_a_model_of_version_0_1_is_read(ratings, vectors, tmp_path):
