@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -104,16 +105,20 @@ def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[Any]) -> pa.A
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
     elif not isinstance(ids, pa.Array):
-        try:
-            # a string is one id, not the list of its letters
-            ids = pa.array(ids if isinstance(ids, (np.ndarray, str)) else list(ids), from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):
-            raise RecsparkError(f"{shown(ids)} is not a list of ids: ids are whole numbers, strings or dates, of one kind") from None
+        ids = _listed(ids)
     if pa.types.is_uint64(ids.type):
         return pc.if_else(pc.less(ids, pa.scalar(2**63, pa.uint64())), ids, None)
     if pa.types.is_decimal(ids.type):
         return _whole_decimals(ids)
     return _whole(ids) if pa.types.is_floating(ids.type) else ids
+
+
+def _listed(ids: np.ndarray | Iterable[Any]) -> pa.Array:
+    # a string is one id, not the list of its letters
+    if not isinstance(ids, str):
+        with suppress(pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):
+            return pa.array(ids if isinstance(ids, np.ndarray) else list(ids), from_pandas=True)
+    raise RecsparkError(f"{shown(ids)} is not a list of ids: ids are whole numbers, strings or dates, of one kind")
 
 
 def _whole(numbers: pa.Array) -> pa.Array:
