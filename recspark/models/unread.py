@@ -38,4 +38,4 @@ def warn_of_unread(estimator: Any, form: str) -> None:
             names.setdefault(setting, []).append(name)
     if names:
         parts = "; ".join(f"{', '.join(found)} ({setting})" for setting, found in names.items())
-        log.warning("%s: set, but not read, so that other values give the same model: %s", type(estimator).__name__, parts)
+        log.warning("%s: these Params are set and have no effect here: %s", type(estimator).__name__, parts)

@@ -88,7 +88,7 @@ def test_what_is_declared_unread_changes_nothing(rows, caplog, setting):
     plain = outcome(setting, rows)
     with caplog.at_level(logging.WARNING, "recspark.fit"):
         assert same(plain, outcome(setting, rows, **{name: OTHER[name] for name in names})), names
-    [warning] = [record for record in caplog.records if "set, but not read" in record.message]
+    [warning] = [record for record in caplog.records if "have no effect here" in record.message]
     assert all(name in warning.message for name in names)
 
 
@@ -122,7 +122,7 @@ def test_a_grid_over_an_unread_param_is_told(rows, caplog):
         fm.fit(rows, {fm.regParam: 0.5, fm.stepSize: 0.3})
     [record] = caplog.records
     assert record.message == (
-        "FMRegressor: set, but not read, so that other values give the same model: regParam, stepSize (solver = 'mcmc')"
+        "FMRegressor: these Params are set and have no effect here: regParam, stepSize (solver = 'mcmc')"
     )
 
 
