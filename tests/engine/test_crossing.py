@@ -12,7 +12,7 @@ class Connected:
     """A DataFrame as Spark Connect shows it: with the public methods only."""
 
     def __init__(self, df):
-        self.mapInArrow = df.mapInArrow
+        self.mapInArrow, self.sparkSession = df.mapInArrow, df.sparkSession
         self.repartition = lambda count: Connected(df.repartition(count))
 
 

@@ -40,6 +40,11 @@ def ratings(user, item, rating):
 TRAIN = made_ratings(N_USERS, N_ITEMS, 0.5)
 
 
+def tables_of(model):
+    """The tables of a model, which has its files as long as it is there."""
+    return FactorTables.read(model.folder)
+
+
 @pytest.fixture(scope="module")
 def fitted(spark):
     """The model of `TRAIN` (or of other rows) by its options, fitted once."""
@@ -49,7 +54,7 @@ def fitted(spark):
         key = (kind, id(rows), *options.items())
         if key not in made:
             options = {"rank": 3, "maxIter": 8, "regParam": REG, "userCol": "user_id", "itemCol": "item_id"} | OPTIONS[kind] | options
-            made[key] = FactorTables.read(ALS(**options).fit(spark.createDataFrame(rows.to_pandas())).folder)
+            made[key] = tables_of(ALS(**options).fit(spark.createDataFrame(rows.to_pandas())))
         return made[key]
 
     return fit
@@ -254,7 +259,7 @@ def test_row_order_and_threads_change_nothing_and_the_model_stays(fitted):
 def test_ids_that_are_strings(spark):
     named = TRAIN.to_pandas()
     named["user_id"] = "u" + named["user_id"].astype(str)
-    model = FactorTables.read(ALS(rank=2, userCol="user_id", itemCol="item_id").fit(spark.createDataFrame(named)).folder)
+    model = tables_of(ALS(rank=2, userCol="user_id", itemCol="item_id").fit(spark.createDataFrame(named)))
     batch = pa.table({"user_id": ["ä", "new"], "item_id": [0, 10], "rating": [1.0, 5.0]})
     folded, report = fold_in(model, batch)
     assert report["new_users"] == 2 and folded.tables["users"].ids.to_pylist()[-2:] == ["new", "ä"]
@@ -264,7 +269,7 @@ def test_ids_that_are_strings(spark):
 def test_weights_count_like_repeated_rows(spark, fitted):
     weighted = TRAIN.append_column("weight", pa.array(np.full(len(TRAIN), 1.0), pa.float32()))
     options = {"rank": 3, "maxIter": 8, "regParam": REG, "userCol": "user_id", "itemCol": "item_id", "weightCol": "weight"}
-    model = FactorTables.read(ALS(**options).fit(spark.createDataFrame(weighted.to_pandas())).folder)
+    model = tables_of(ALS(**options).fit(spark.createDataFrame(weighted.to_pandas())))
     batch = ratings([1, 1, 1], [0, 10, 10], [1.0, 5.0, 5.0])
     with pytest.raises(DataRejected, match="no column weight"):
         fold_in(model, batch)

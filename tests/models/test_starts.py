@@ -49,7 +49,8 @@ def write(folder, columns):
 
 def started(ratings, **options):
     """{id: (factors, bias)} of both sides after a fit that moves nothing."""
-    model = FactorTables.read(MatrixFactorization(**STILL | options).fit(ratings).folder)
+    fitted = MatrixFactorization(**STILL | options).fit(ratings)
+    model = FactorTables.read(fitted.folder)
     return {
         side: {id: (*row, bias) for id, row, bias in zip(table.ids.to_pylist(), table.factors.tolist(), table.bias.tolist(), strict=True)}
         for side, table in model.tables.items()
