@@ -33,8 +33,8 @@ ui: .venv/installed-project  ## MLflow on the runs of LAKE=lake/demo, at http://
 test: .venv/installed-test  ## the tests without the slow ones, two files at a time (ARGS='-k als'); RECSPARK_DATA=folder for those on real MovieLens
 	@$(PYTEST) -m 'not slow and not long' --numprocesses 2 --dist loadfile $(ARGS)
 
-test-slow: .venv/installed-test  ## the slow tests only
-	@$(PYTEST) -m 'slow and not long' $(ARGS) || test $$? -eq 5  # 5: there are none
+test-slow: .venv/installed-test  ## the slow tests only, two files at a time
+	@$(PYTEST) -m 'slow and not long' --numprocesses 2 --dist loadfile $(ARGS) || test $$? -eq 5  # 5: there are none
 
 test-long: .venv/installed-test  ## the tests that CI has no time for
 	@$(PYTEST) -m long $(ARGS)

@@ -136,7 +136,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         Unread("featuresCol", lambda _, form: form != "vectors", "groups are set"),
         Unread("groupRegParam stdevCol levelsCol", lambda _, form: form == "vectors", "featuresCol, without groups"),
         Unread("chains featureRegParam userBlocks itemBlocks threads", lambda _, form: form != "entities", "one task fits all rows"),
-        Unread("tol patience", lambda e, form: form != "entities" and e._solver() != "sgd", "solver = {solver!r} in one task"),
+        Unread("tol patience", lambda e, form: form != "entities" and e._solver() == "mcmc", "solver = {solver!r} in one task"),
+        Unread("tol patience", lambda e, _: e._solver() == "als", "solver = {solver!r}"),
         Unread("patience", lambda e, form: form == "vectors" or "validation" not in e._watched, "there are no validation rows"),
     )
 
