@@ -460,7 +460,7 @@ def test_mllibs_params_are_taken(vectors):
     )
 
 
-@pytest.mark.parametrize("label", [0.0, 1.0])
+@pytest.mark.parametrize("label", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_labels_that_are_all_alike_are_predicted(spark, label):
     """No row shows the other label: it is still one of two, and the probability of the one that is there grows."""
     rng = np.random.default_rng(0)

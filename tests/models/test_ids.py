@@ -57,7 +57,8 @@ def predictions(model, df):
 
 
 #: models that look ids up by code of their own, with all kinds of ids; the others with one
-LOOK_UPS = [(name, kinds) for name in ("als", "fm") for kinds in (("long", "string"), ("decimal", "date"), ("double", "int"))]
+LOOK_UPS = [("als", kinds) for kinds in (("long", "string"), ("decimal", "date"), ("double", "int"))]
+LOOK_UPS += [("fm", kinds) for kinds in (("long", "string"), ("decimal", "date"))]
 LOOK_UPS += [(name, ("long", "string")) for name in ("popularity", "fm sgd", "fm rows")]
 
 

@@ -36,7 +36,7 @@ SETTINGS = {
 }
 #: another value of each Param; those of columns and files are read by their own tests
 OTHER = {
-    "alpha": 9.0, "cgSteps": 1, "patience": 1,
+    "alpha": 9.0, "cgSteps": 1, "patience": 1, "miniBatchFraction": 0.5,
     "regParam": 0.7, "userRegParam": 0.9, "itemRegParam": 0.8, "biasRegParam": 0.77, "regPower": 0.3,
     "tol": 0.9, "seed": 7, "rank": 3, "maxIter": 3, "center": True, "biases": True, "nonnegative": True, "decay": 0.9, "gamma": 3.0,
     "stepSize": 0.013, "schedule": "exponential", "optimizer": "adam", "batchSize": 4, "l1RegParam": 0.2, "biasL1RegParam": 0.3,
@@ -78,7 +78,11 @@ def same(a, b):
     return a[1] == b[1] and np.array_equal(a[0], b[0], equal_nan=True)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+#: groups are fitted by several jobs each
+GROUPED = {setting for setting, (*_, form) in SETTINGS.items() if form in ("entities", "rows")}
+
+
+@pytest.mark.parametrize("setting", [pytest.param(name, marks=pytest.mark.slow) if name in GROUPED else name for name in SETTINGS])
 def test_what_is_declared_unread_changes_nothing(rows, caplog, setting):
     estimator, form = estimator_of(setting)
     # orders and penalties of groups are not only unread there, but refused
