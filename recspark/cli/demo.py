@@ -28,6 +28,7 @@ MODELS = {
     "als-implicit": {"rank": 16, "implicitPrefs": True, "alpha": 2.0, "regParam": 0.05, "maxIter": 10},
 }
 
+
 def demo(job: Context) -> dict[str, Any]:
     """Ingest, index and split once, then train and evaluate every model; prints the table on stderr."""
     source, floor = _source(job)

@@ -63,9 +63,6 @@ def fit(kind, ratings, vectors, **more):
         "baseline": lambda: Baseline(maxIter=2, **COLUMNS, **more),
         "popularity": lambda: Popularity(**COLUMNS, **more),
         "fm": lambda: FMRegressor(groups=["user", "item"], factorSize=2, maxIter=4, labelCol="rating", **more),
-        "fm rows": lambda: FMRegressor(
-            groups=["user", "item", "rated.past"], factorSize=2, maxIter=2, solver="als", labelCol="rating", **more
-        ),
         "fm vectors": lambda: FMRegressor(factorSize=2, maxIter=4, **more),
     }
     data = vectors if kind == "fm vectors" else ratings
