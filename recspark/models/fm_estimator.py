@@ -201,7 +201,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         try:
             relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
             # levels that no row has count, too: labels that are all 1 are level 1 of two
-            relations = replace(relations, levels=self._levels(relations.levels))
+            levels = {level: relations.levels.get(level, 0) for level in self._levels(tuple(relations.levels))}
+            relations = replace(relations, levels=levels)
             users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
             blocks = {"users": users, "items": self.getItemBlocks() or users}
             chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
@@ -300,7 +301,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
                 f"noisyChains = {self.getNoisyChains()} is not allowed with solver = {self.getSolver()!r} and chains = {chains}: "
                 "it needs solver = 'mcmc', and is part of chains"
             )
-        levels = relations.levels
+        levels, noise = tuple(relations.levels), float(self._solver() == "mcmc")
         if levels and self.getWeightCol():
             raise ConfigError(
                 f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent values have none: "
@@ -309,10 +310,12 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         reg = self.getRegParam() if self.getFeatureRegParam() is None else self.getFeatureRegParam()
         sampler = FMSampler(
             rank=self.getFactorSize(),
-            noise=1.0 if self._solver() == "mcmc" else 0.0,
+            noise=noise,
             reg=self.getRegParam(),
             feature_reg=reg,
             stdev=self.getInitStd(),
+            center=relations.mean,
+            unit=relations.deviation if noise or levels else 1.0,
             levels=levels,
             clip=relations.range,
             seed=self.getSeed(),
