@@ -5,8 +5,9 @@
     finish:    write the best iteration's factors as Parquet
 
 A task maps its block and the factor files that it needs, and writes its own factor file; so factor files are what
-tasks exchange and what a fit resumes from. The driver sees only sums. `fit` is written once against a runner: on many
-blocks it runs on the driver and steps are Spark tasks; with one block the whole of it runs inside one task.
+tasks exchange and what a fit resumes from. The driver sees only sums. `fit` is written once against a runner: it runs on
+the driver and steps are Spark tasks, or the whole of it, all blocks and iterations, runs inside one task
+(`recspark.engine.placement`).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def run(spark: SparkSession, plan: Plan, judge: Callable[[dict[str, float]], boo
     store, runner = Store(plan.root), SparkRunner(spark)
     store.delete(STOP)
     with reporting(partial(read_history, store), plan.max_iter, judge, partial(store.write_json, STOP, {})):
-        if all(count == 1 for count in plan.blocks.values()):
+        if plan.placement.one_task:
             outcome = runner.map(fit_in_task, [plan])[0]
         else:
             outcome = fit(runner, plan)
@@ -69,7 +70,7 @@ def run(spark: SparkSession, plan: Plan, judge: Callable[[dict[str, float]], boo
 def fit_in_task(plan: Plan) -> Fit:
     """`fit` inside the current process: threads instead of tasks, and states that are files only now and then (`WRITING_SHARE`)."""
     with holding(plan.root, "factors"):
-        return fit(TaskRunner(plan.threads), plan)
+        return fit(TaskRunner(plan.placement.threads), plan)
 
 
 def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
@@ -163,8 +164,8 @@ def _build(plan: Plan, job: tuple[str, int]) -> None:
         build_cells(store, block, plan.blocks["items"])
     cuts = store.load(f"cuts/{side}")["cuts"]
     first, last = int(cuts[block]), int(cuts[block + 1])
-    index = store.load_table(f"index/{side}").slice(first, last - first)
-    store.save(factors(side, 0, block), **starting_state(plan, side, first, index))
+    ids = store.load_table(f"index/{side}")["id"].slice(first, last - first)
+    store.save(factors(side, 0, block), **starting_state(plan, side, first, load_block(store, side, block), ids))
 
 
 def _prune(store: Store, plan: Plan, history: Sequence[dict[str, float]]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from recspark.data.lake import fingerprint
 from recspark.engine.blocks import SIDES, Block, Cells
 from recspark.engine.encode import Parts
+from recspark.engine.placement import Placement
 
 State = dict[str, np.ndarray]
 
@@ -29,8 +30,8 @@ class Solver(Protocol):
     #: what to change where a fit diverges
     remedy: str
 
-    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None) -> State:
-        """The state of the positions from `first`, with so many ratings each, before the first iteration."""
+    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
+        """The state of a block, whose positions begin with `first`, before the first iteration."""
 
     def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
         """The block's new state from the other side's, and sums that `summarize` gets added up over tasks (sweeps on sides)."""
@@ -58,15 +59,24 @@ class Plan:
     model: str
     parts: Parts
     solver: Any
-    blocks: dict[str, int]
+    placement: Placement
     max_iter: int
     tol: float
     patience: int
-    threads: int
     #: folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as without it
     initial: str | None = None
     #: folder of tables of the same columns that are added to the starting factors and biases
     added: str | None = None
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        """The number of blocks of each side."""
+        return self.placement.blocks
+
+    @property
+    def threads(self) -> int:
+        """Threads of one block."""
+        return self.placement.kernel_threads
 
     @property
     def root(self) -> str:

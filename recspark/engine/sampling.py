@@ -26,6 +26,7 @@ from pyspark.sql import SparkSession
 
 from recspark.data.lake import fingerprint
 from recspark.engine.loop import STOP, WRITING_SHARE, Fit, as_arrow, read_history, should_stop
+from recspark.engine.placement import Placement
 from recspark.engine.plan import State
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations, build_relation, cut_side, side_moments
@@ -88,7 +89,7 @@ class SamplingPlan:
     samples: int
     tol: float
     patience: int
-    threads: int
+    placement: Placement
 
     @property
     def root(self) -> str:
@@ -96,6 +97,11 @@ class SamplingPlan:
         length = (self.max_iter, self.burn_in, self.samples)
         identity = (self.relations.digest, type(self.sampler).__name__, asdict(self.sampler), self.blocks, self.features, length)
         return f"{self.work}/fit-{fingerprint(*identity)[:16]}"
+
+    @property
+    def threads(self) -> int:
+        """Threads of one block."""
+        return self.placement.kernel_threads
 
     @property
     def sides(self) -> list[str]:
@@ -117,7 +123,7 @@ def sample(
 ) -> tuple[Fit, list[dict[str, Any]]]:
     """Run or resume chains, plans that differ in the sampler only; what came out, and what all rows share in each kept sample.
 
-    With one block a side each chain is a task of Spark's, so chains run side by side; else they come one after the other. The model has
+    A chain that one task does whole runs beside the others; else they come one after the other. The model has
     the samples of all chains; the history is their mean. `judge` is called with the rows of the first; once it is true, all chains end.
 
     Raises
@@ -129,7 +135,7 @@ def sample(
     for store in stores:
         store.delete(STOP)
     with reporting(partial(read_history, stores[0]), first.max_iter, judge, lambda: [store.write_json(STOP, {}) for store in stores]):
-        if all(count == 1 for count in first.blocks.values()):
+        if first.placement.one_task:
             chains = runner.map(_sample_in_task, plans)
         else:
             chains = [_sample(runner, plan) for plan in plans]
@@ -166,7 +172,7 @@ def _mean(rows: tuple[dict[str, float], ...]) -> dict[str, float]:
 def _sample_in_task(plan: SamplingPlan) -> Chain:
     """All of a chain in this process; its states are files only now and then."""
     with holding(plan.root, "states", "priors", "means"):
-        return _sample(TaskRunner(plan.threads), plan)
+        return _sample(TaskRunner(plan.placement.threads), plan)
 
 
 def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> Chain:

@@ -16,7 +16,10 @@ from recspark.models.fm_rows import Report, matrix
 
 @dataclass(frozen=True)
 class GibbsFit:
-    """Hyper-parameters; solver mcmc or als, link a key of `LINKS`. MCMC's priors are those of `FMSampler`, in units of the labels' deviation."""
+    """Hyper-parameters; solver mcmc or als, link a key of `LINKS`.
+
+    MCMC's priors are those of `FMSampler`, for labels in units of their standard deviation.
+    """
 
     rank: int
     iterations: int

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from recspark.config import above, at_least, between, one_of
 from recspark.engine.encode import Parts
+from recspark.engine.placement import Placement
 from recspark.errors import ConfigError
 from recspark.kernels.sgd import KERNELS, LOSSES, OPTIMIZERS, Penalty
 from recspark.models.factor_model import FactorModel
@@ -107,9 +108,10 @@ class MatrixFactorization(Factorization):
                     "validation rows are not allowed with loss = 'bpr': its scores are no ratings; watch the ranking metrics of evaluate"
                 )
 
-    def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
+    def _place(self, spark: SparkSession, ratings: int) -> Placement:
+        found = super()._place(spark, ratings)
         # BPR compares items with each other, so no two of them may live apart
-        return super()._blocks(spark, ratings) | ({"items": 1} if self.getLoss() == "bpr" else {})
+        return replace(found, blocks=found.blocks | {"items": 1}) if self.getLoss() == "bpr" else found
 
     def _solver(self, parts: Parts) -> SGDSolver:
         preferences = self.getLoss() == "bpr"

@@ -63,8 +63,9 @@ class SGDSolver:
         """The kind of an iteration, as `recspark.engine.sweeps` names it."""
         return "strata" if self.batch else "simultaneous"
 
-    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
         """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has seen nothing."""
+        counts = np.diff(block.train.indptr)
         n = len(counts)
         factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(self.stdev)
         state = {"factors": np.abs(factors) if self.nonnegative else factors, "bias": np.zeros(n, np.float32)}
@@ -137,7 +138,7 @@ class SGDSolver:
     def solve_rows(self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int) -> State:
         """Rows of one side by epochs over their own ratings, the other side fixed; states need factors and biases only."""
         counts = np.diff(csr.indptr)
-        fresh = self.start(side, 0, counts) | {"factors": own["factors"], "bias": own["bias"]}
+        fresh = self.start(side, 0, Block(csr)) | {"factors": own["factors"], "bias": own["bias"]}
         if not self.batch:
             # the full gradient pays the penalty once, beside the mean cost
             fresh["scale"] = fresh["scale"] * (self.weight / np.maximum(counts, 1)).astype(np.float32)

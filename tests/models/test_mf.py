@@ -47,7 +47,7 @@ def test_it_finds_what_was_planted(ratings):
     assert error == pytest.approx(model.summary.history[model.summary.best_iteration - 1]["validation_rmse"], abs=1e-4)
 
 
-@pytest.mark.parametrize("options", [{}, {"userBlocks": 2, "itemBlocks": 2}, {"batchSize": 0}])
+@pytest.mark.parametrize("options", [{}, {"userBlocks": 2, "itemBlocks": 2, "tasks": "blocks"}, {"batchSize": 0}])
 def test_a_fit_that_diverges_says_what_to_change(ratings, options, tmp_path):
     for _ in range(2):  # the second goes on where the first has ended
         with pytest.raises(RecsparkError, match="^the fit diverged at iteration .: lower stepSize, or raise regParam$"):
@@ -92,13 +92,15 @@ def test_penalties_act(ratings):
 )
 def test_blocks_don_t_change_the_quality(ratings, users, items):
     options = {"optimizer": "adagrad", "stepSize": 0.3, "maxIter": 3}
-    one, many = fitted(ratings, **options), fitted(ratings, **options, userBlocks=users, itemBlocks=items)
+    one, many = fitted(ratings, **options), fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="blocks")
     assert final(many) == pytest.approx(final(one), abs=0.03)
+    # where they run is no matter: the same bits
+    assert final(fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="one")) == final(many)
 
 
 def test_a_full_batch_is_the_same_for_any_blocks(ratings):
     options = {"batchSize": 0, "optimizer": "adam", "stepSize": 0.05, "maxIter": 4}
-    one, three = fitted(ratings, **options), fitted(ratings, **options, userBlocks=3, itemBlocks=2)
+    one, three = fitted(ratings, **options), fitted(ratings, **options, userBlocks=3, itemBlocks=2, tasks="blocks")
     for metric in ("train_rmse", "validation_rmse"):
         assert final(three, metric) == pytest.approx(final(one, metric), abs=1e-5)
 
@@ -139,7 +141,7 @@ def test_a_fit_goes_on_from_a_saved_model(ratings, tmp_path, estimator, blocks):
     first.write().save(str(tmp_path / "model"))
     warm = (
         estimator.copy({estimator.maxIter: 1})
-        .setParams(initialModel=str(tmp_path / "model"), userBlocks=blocks, itemBlocks=blocks)
+        .setParams(initialModel=str(tmp_path / "model"), userBlocks=blocks, itemBlocks=blocks, tasks="blocks")
         .fit(ratings)
     )
     cold = estimator.copy({estimator.maxIter: 1}).fit(ratings)
