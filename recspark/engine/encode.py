@@ -78,6 +78,15 @@ class Parts:
         """The weighted mean of the values that train."""
         return self.total / self.weight
 
+    def spread_around(self, center: float) -> float:
+        """The root of the weighted mean square of what the values that train differ from `center`."""
+        return max(self.squares / self.weight - 2 * center * self.mean + center**2, 0.0) ** 0.5
+
+    @property
+    def deviation(self) -> float:
+        """The weighted standard deviation of the values that train, to the precision of float32; 1 where they are all equal."""
+        return float(np.float32(self.spread_around(self.mean))) or 1.0
+
 
 def id_column(schema: StructType, name: str) -> F.Column:
     """Column `name` of data with this schema as an id, by any settings of Spark the same one.

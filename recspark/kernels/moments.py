@@ -8,6 +8,9 @@ from scipy.optimize import nnls
 #: the least share of a side: without any effect in the data it still starts with a spread, which a sampler can shrink
 LEAST_SHARE = 0.01
 
+#: the share of a side of which no entity has two rows; a sampler finds a smaller one sooner than a larger one
+UNKNOWN_SHARE = 0.1
+
 #: the least share of the noise
 LEAST_NOISE = 0.05
 
@@ -68,7 +71,7 @@ def variance_shares(products: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (sides,), each at least `LEAST_SHARE`; their sum leaves at least `LEAST_NOISE`.
+    (sides,), each at least `LEAST_SHARE`, `UNKNOWN_SHARE` where a side has no pairs; their sum leaves at least `LEAST_NOISE`.
     """
-    found = np.maximum(nnls(pairs, products)[0], LEAST_SHARE)
+    found = np.where(np.diagonal(pairs) > 0, np.maximum(nnls(pairs, products)[0], LEAST_SHARE), UNKNOWN_SHARE)
     return found * min(1.0, (1 - LEAST_NOISE) / found.sum())

@@ -88,6 +88,7 @@ class ALS(Factorization):
     regPower = Hyperparameter(
         float, 1.0, "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge", between(0, 1)
     )
+    standardize = Hyperparameter(bool, False, "multiply penalties of factors by the ratings' standard deviation: one value for any unit")
     center = Hyperparameter(bool, False, "subtract the mean rating before fitting and add it to predictions")
     biases = Hyperparameter(bool, False, "fit a bias of every user and item")
     implicitPrefs = Hyperparameter(bool, False, "ratings are counts of observed preference, not scores")
@@ -129,6 +130,7 @@ class ALS(Factorization):
     unread: tuple[Unread, ...] = (
         Unread("alpha", lambda e, _: not e.getImplicitPrefs(), "implicitPrefs = false"),
         Unread("alpha", lambda e, _: e.getImplicitPrefs() and e.getWeightCol() is not None, "weightCol holds the confidence"),
+        Unread("standardize", lambda e, _: e.getImplicitPrefs(), "implicitPrefs = true"),
         Unread("cgSteps", lambda e, _: e.getSolver() != "cg", "solver = {solver!r}"),
         Unread("biasRegParam", lambda e, _: not e.getBiases(), "biases = false"),
     )
@@ -161,11 +163,14 @@ class ALS(Factorization):
 
     def _solver(self, parts: Parts) -> ALSSolver:
         implicit, bias_reg = self.getImplicitPrefs(), self.getBiasRegParam()
+        # a fit of ratings / unit, whose factors are then times the root of it, is this fit with its penalty of factors times the unit
+        unit = parts.deviation if self.getStandardize() and not implicit else 1.0
         reg = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
+        bias_regs = reg if bias_reg is None else {"users": bias_reg, "items": bias_reg}
         return ALSSolver(
             rank=self.getRank(),
-            reg=reg,
-            bias_reg=reg if bias_reg is None else {"users": bias_reg, "items": bias_reg},
+            reg={side: value * unit for side, value in reg.items()},
+            bias_reg=bias_regs,
             reg_power=self.getRegPower(),
             mean=parts.mean if self.getCenter() else 0.0,
             level=0.0 if implicit else parts.mean,
@@ -183,8 +188,7 @@ class ALS(Factorization):
         """The length of a user's starting row: products of two rows of equal lengths are then as large as ratings are."""
         if self.getImplicitPrefs():
             return float(np.sqrt(PREFERENCE))
-        mean = parts.mean if self.getCenter() else 0.0
-        return float(np.float32(max(parts.squares / parts.weight - 2 * mean * parts.mean + mean**2, 0.0) ** 0.25))
+        return float(np.float32(np.sqrt(parts.spread_around(parts.mean if self.getCenter() else 0.0))))
 
     def _facts(self, solver: ALSSolver) -> dict[str, Any]:
         # what recspark.models.row_solvers solves more rows by

@@ -56,6 +56,11 @@ class ALSSolver:
             _, factors[given[0]], bias[given[0]] = given
         return self.state(np.abs(factors) if self.nonnegative else factors, bias)
 
+    def fresh(self, side: str, first: int, n: int) -> State:
+        """Rows of which nothing is known: random ones, a function of (seed, side, position) only, of `length` on average."""
+        factors = np.abs(normal_rows(self.seed, SIDES.index(side), first, n, self.rank))
+        return self.state(factors * np.float32(self.length / np.sqrt(max(self.rank, 1))), np.zeros(n, np.float32))
+
     def _random_rows(self, side: str, block: Block) -> np.ndarray:
         """Rows without negative numbers, a function of (seed, side, position) only, for the places that the entries of `block` name."""
         needed = block.needed if len(block.needed) else np.arange(block.train.indices.max(initial=-1) + 1)

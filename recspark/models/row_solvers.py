@@ -77,7 +77,7 @@ class ALSRows:
 
     def start(self, side: str, first: int, n: int) -> State:
         """Rows to begin with, for ids that training has not seen."""
-        return self.solver.start(side, first, without_ratings(n))
+        return self.solver.fresh(side, first, n)
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
         """The rows of `side` for their ratings `csr`, with those of the other side fixed."""

@@ -65,7 +65,9 @@ def test_the_objective_never_rises(case):
     for seed in range(3):
         found, squares = objectives(seed, **case)
         # predictions are float32 (a relative 6e-8 each); their errors add up in the objective at random signs
-        assert np.isfinite(found).all() and np.diff(found).max() <= 1e-8 * squares
+        # the implicit objective has sums over all pairs, of products of float32
+        rounding = (1e-7 if case.get("implicit") else 1e-8) * squares
+        assert np.isfinite(found).all() and np.diff(found).max() <= rounding
         assert found[-1] <= found[0]
 
 
