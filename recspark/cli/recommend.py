@@ -16,7 +16,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 from recspark.cli.versions import factor_manifest, pairs_of, rated_tables
 from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.lake import fingerprint
-from recspark.errors import ConfigError, RecsparkError
+from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.models.factor_model import FactorModel, load_model
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
             return job.spark.read.parquet(value).select(column)
         except (AnalysisException, Py4JJavaError) as error:
             cause = error.getCondition() if isinstance(error, AnalysisException) else str(error.java_exception).splitlines()[0]
+            if cause == "PATH_NOT_FOUND":
+                raise InputMissing(f"recommend.{option} = {value!r} does not exist: it must be a Parquet table with {column}") from None
             reason = f"it must be a Parquet table with {column} ({cause})"
             raise ConfigError(f"recommend.{option} = {value!r} is not allowed: {reason}") from None
     kind = known.schema["id"].dataType

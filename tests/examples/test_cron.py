@@ -68,6 +68,20 @@ def test_any_other_failure_is_tried_again(night):
     assert "pipeline: it failed 2 times" in err
 
 
+def test_input_that_is_not_there_yet_is_waited_for(night):
+    code, err, calls = night(5, 1, 5, WINDOW="60")
+    assert (code, err) == (0, "")
+    jobs = [call.split("/jobs/")[1].split(".py")[0] for call in calls]
+    assert jobs == ["pipeline"] * 4 + ["promote", "recommend"]
+
+
+@pytest.mark.parametrize(("window", "codes", "job", "n_calls"), [("0", [5], "pipeline", 1), ("60", [0, 5], "promote", 2)])
+def test_input_that_does_not_come_ends_the_night(night, window, codes, job, n_calls):
+    """Only the first step waits: what later ones read, nobody else makes."""
+    code, err, calls = night(*codes, WINDOW=window)
+    assert (code, len(calls)) == (5, n_calls) and f"{job}: the input is not there" in err
+
+
 def test_a_second_start_says_so_and_starts_nothing(night, tmp_path):
     (tmp_path / "logs").mkdir()
     with open(tmp_path / "logs" / "nightly.lock", "w") as lock:

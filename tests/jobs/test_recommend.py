@@ -152,7 +152,6 @@ def test_other_formats(call, lake, kind, read):
         (["recommend.users=[]"], "recommend.users = [] is not allowed"),
         (["recommend.users=['a']"], "ids of this model are whole numbers"),
         (["recommend.user='two'"], "recommend.user = 'two' is not allowed: ids of this model are whole numbers"),
-        (["recommend.users=/does/not/exist"], "users = '/does/not/exist' is not allowed: it must be a Parquet table with user_id"),
         (["recommend.genre=Commedy"], "recommend.genre = 'Commedy' is not allowed: it must leave an item of tables/items, whose"),
         (["recommend.format=xml"], "recommend.format = 'xml' is not allowed"),
     ],
@@ -161,6 +160,12 @@ def test_mistakes_are_one_clear_line(call, settings, text):
     code, summary, err = call(*settings)
     assert (code, summary) == (2, None)
     assert text in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("option", ["users", "candidates", "blocked"])
+def test_ids_that_are_not_there_yet(call, option):
+    code, _, err = call(f"recommend.{option}=/does/not/exist")
+    assert code == 5 and f"the input is not there (yet): recommend.{option} = '/does/not/exist' does not exist" in err
 
 
 def test_nothing_left_to_recommend_is_said(call, lake):
