@@ -37,6 +37,7 @@ JOBS = {
     "tune": "search the Params of a model by trials on the validation rows",
     "compare": "measure several models on the same test rows, and whether they differ by more than chance",
     "promote": "the gate: let a model be the champion where it is not worse",
+    "rollback": "let the champion before serve again, with its lists",
     "curves": "draw the RMSE by epoch of several models in one figure",
     "demo": "the pipeline on generated data, several models side by side",
     "warm": "compile all kernels once, so that later calls need not wait",
