@@ -89,9 +89,9 @@ class MatrixFactorization(Factorization):
     )
 
     @property
-    def can_watch(self) -> bool:
-        """Not with loss bpr."""
-        return self.getLoss() != "bpr"
+    def ranks_watched(self) -> bool:
+        """With loss bpr."""
+        return self.getLoss() == "bpr"
 
     def _check(self) -> None:
         super()._check()
@@ -102,10 +102,6 @@ class MatrixFactorization(Factorization):
             for name, only in plain.items():
                 if self.getOrDefault(name) != only:
                     raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be {only!r}")
-            if self._watched or self.getValidationCol():
-                raise ConfigError(
-                    "validation rows are not allowed with loss = 'bpr': its scores are no ratings; watch the ranking metrics of evaluate"
-                )
 
     def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
         # BPR compares items with each other, so no two of them may live apart
