@@ -187,8 +187,8 @@ class SGDSolver:
         names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
         scale = (float(self.mean), float(self.low), float(self.high), float(self.gamma))
         kernel, loss, optimizer = (known.index(name) for known, name in names)
-        rest = (self.rate_at(iteration), bool(self.biased), bool(self.nonnegative), self.rank, self._unit)
-        return Rules(kernel, loss, optimizer, *scale, *rest)
+        rate, biased, nonnegative = self.rate_at(iteration), bool(self.biased), bool(self.nonnegative)
+        return Rules(kernel, loss, optimizer, *scale, rate, biased, nonnegative, self.rank, self._unit)
 
     @property
     def _unit(self) -> float:
