@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,11 +22,15 @@ from recspark.data.folder import locate
 from recspark.data.lake import Lake
 from recspark.data.quality import QualityOptions
 from recspark.data.safety import check_expansion, check_links, check_members, is_data
-from recspark.errors import ConfigError, DataRejected, RecsparkError
+from recspark.errors import ConfigError, DataRejected, InputMissing, RecsparkError
 
 _BLOCK = 1 << 20
+#: seconds within which a file that is being written changes, and without a change after which nobody writes it any more
+_STIR_S, _CALM_S = 0.1, 60
 #: compressed files that hold one file, by the end of their name
 _CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+#: what Arrow raises for a place that only Hadoop's file systems know, or may read
+_NOT_ARROW = (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError)
 #: what the layers of a damaged archive raise; OSError, which a full disk raises too, only where nothing but the archive is touched
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -45,10 +50,34 @@ _DAMAGE = (
 class Source:
     """Input files by member name, in place: a folder (its files, by their path inside it) or one file."""
 
+    #: whether files may be added to it
+    is_folder = False
+
     def __init__(self, name: str, fs: pafs.FileSystem, paths: dict[str, str]) -> None:
         self.name = name
         self.fs = fs
         self._paths = paths
+        self._state = self._look()
+
+    def check(self) -> None:
+        """Raise DataRejected where it is unsafe, as far as can be seen before its files are read."""
+
+    def require_unchanged(self) -> None:
+        """Raise InputMissing where a file has changed since the source was opened: somebody is still writing it."""
+        now = self._look()
+        if changed := [member for member, state in self._state.items() if now.get(member) != state]:
+            raise InputMissing(f"{self.name} is still being written: {changed[0]} has changed while it was read; nothing was published")
+
+    def require_calm(self) -> None:
+        """`require_unchanged` after a moment, in which a file that has changed a short while ago may change again."""
+        if any(time.time_ns() - changed < _CALM_S * 1e9 for _, changed in self._state.values()):
+            time.sleep(_STIR_S)
+        self.require_unchanged()
+
+    def _look(self) -> dict[str, tuple[int, int]]:
+        """The size, and the moment of the last change in nanoseconds since 1970, of each file."""
+        found = self.fs.get_file_info(list(self._paths.values()))
+        return {member: (info.size or 0, info.mtime_ns or 0) for member, info in zip(self._paths, found, strict=True)}
 
     @property
     def members(self) -> list[str]:
@@ -66,6 +95,12 @@ class Source:
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
         """Where workers read `members`: the file system, and the path of each."""
         return self.fs, {member: self._paths[member] for member in members}
+
+
+class FolderSource(Source):
+    """The files in a folder."""
+
+    is_folder = True
 
 
 class Packed(Source):
@@ -120,8 +155,6 @@ class Compressed(Packed):
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
         """Unpack the file; where workers read it. DataRejected where it is damaged or expands too far."""
-        if not self.size:
-            raise DataRejected(f"{self.name} is not a readable {self.kind}: it is empty")
         codec = _CODECS[PurePosixPath(self.path).suffix.lower()]
         (member,) = self.members
         with self._reading():
@@ -135,12 +168,12 @@ class Zip(Packed):
 
     kind = "zip archive"
 
-    def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limits: QualityOptions) -> None:
-        super().__init__(name, fs, path, scratch, limits)
+    def check(self) -> None:
+        """Raise DataRejected for an unsafe member, or for sizes beyond the limits."""
         with self._open() as archive:
             members = archive.infolist()
-        check_members(name, members)
-        check_expansion(name, self.size, sum(info.file_size for info in members), limits)
+        check_members(self.name, members)
+        check_expansion(self.name, self.size, sum(info.file_size for info in members), self.limits)
         self._data = [info.filename for info in members if is_data(info.filename)]
 
     @property
@@ -177,27 +210,41 @@ def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOpt
 
     Raises
     ------
+    InputMissing
+        Where there is nothing at `source`, it is an empty file, or the body rejects what somebody is still writing.
     ConfigError
-        Where there is nothing at `source`.
+        Where it is neither a file nor a folder.
     DataRejected
         Where the source is an unsafe or damaged archive, expands beyond the limits of ``[quality]``, or is a folder with links that
         lead out of it.
     """
     with lake.staged("tables") as scratch:
-        yield _open(spark, source, lake.path(scratch), limits)
+        opened = _open(spark, source, lake.path(scratch), limits)
+        try:
+            opened.check()
+            yield opened
+        except DataRejected:
+            opened.require_calm()
+            raise
+
+
+def require_source(source: str) -> None:
+    """Raise InputMissing where nothing is at `source`, or an empty file or folder; nothing happens where only Hadoop can tell."""
+    try:
+        place = _find(source)
+    except _NOT_ARROW:
+        return
+    _require_content(source, *place)
 
 
 def _open(spark: SparkSession, source: str, scratch: str, limits: QualityOptions) -> Source:
     try:
-        fs, path = locate(source)
-        info = fs.get_file_info(path)
-    except (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError):
-        fs, path = locate(_copy(spark, source, scratch))
-        info = fs.get_file_info(path)
-    if info.type == pafs.FileType.NotFound:
-        raise ConfigError(f"data.source = {source!r} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
+        fs, path, info = _find(source)
+    except _NOT_ARROW:
+        fs, path, info = _find(_copy(spark, source, scratch))
+    _require_content(source, fs, path, info)
     if info.type == pafs.FileType.Directory:
-        return Source(source, fs, _listing(source, fs, path))
+        return FolderSource(source, fs, _listing(source, fs, path))
     if info.type != pafs.FileType.File:
         raise ConfigError(f"data.source = {source!r} is neither a file nor a folder")
     suffix = PurePosixPath(path).suffix.lower()
@@ -206,6 +253,21 @@ def _open(spark: SparkSession, source: str, scratch: str, limits: QualityOptions
     if suffix in _CODECS:
         return Compressed(source, fs, path, scratch, limits)
     return Source(source, fs, {PurePosixPath(path).name: path})
+
+
+def _find(source: str) -> tuple[pafs.FileSystem, str, pafs.FileInfo]:
+    """The file system of `source`, its path there, and what is at that path; one of `_NOT_ARROW` where Arrow can't tell."""
+    fs, path = locate(source)
+    return fs, path, fs.get_file_info(path)
+
+
+def _require_content(source: str, fs: pafs.FileSystem, path: str, info: pafs.FileInfo) -> None:
+    if info.type == pafs.FileType.NotFound:
+        raise InputMissing(f"data.source = {source!r} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
+    if info.is_file and not info.size:
+        raise InputMissing(f"data.source = {source!r} is an empty file")
+    if info.type == pafs.FileType.Directory and not fs.get_file_info(pafs.FileSelector(path)):
+        raise InputMissing(f"data.source = {source!r} is an empty folder")
 
 
 def _listing(source: str, fs: pafs.FileSystem, folder: str) -> dict[str, str]:
@@ -226,7 +288,8 @@ def _copy(spark: SparkSession, uri: str, scratch: str) -> str:
         hadoop.FileUtil.copy(origin.getFileSystem(conf), origin, target.getFileSystem(conf), target, False, conf)
     except Exception as error:
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
-        raise RecsparkError(f"data.source = {uri!r} can't be read: {reason}") from None
+        failure = InputMissing if "FileNotFoundException" in reason else RecsparkError
+        raise failure(f"data.source = {uri!r} can't be read: {reason}") from None
     return f"{scratch}/copied/{origin.getName()}"
 
 

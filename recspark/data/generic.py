@@ -13,10 +13,9 @@ from recspark.config import Check, Option, Section, above, one_of
 from recspark.data import schemas
 from recspark.data.download import BASE_URL
 from recspark.data.layout import Layout, field_names, parquet_file, plan
-from recspark.data.movielens import EDITIONS
+from recspark.data.movielens import EDITIONS, NoDataFile
 from recspark.data.quality import Rules
 from recspark.data.rows import read
-from recspark.errors import ConfigError
 
 #: the formats that are no edition of MovieLens
 GENERIC = ("csv", "parquet")
@@ -55,14 +54,14 @@ class DataOptions(Section):
 
 
 def generic_files(data: DataOptions, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
-    """``csv`` or ``parquet``, and the members of that format with their layouts; ConfigError where there are none."""
+    """``csv`` or ``parquet``, and the members of that format with their layouts; NoDataFile where there are none."""
     members = list(members)
     parquet = [name for name in members if name.endswith(".parquet")]
     dataset = data.dataset or ("parquet" if parquet else "csv")
     text = members if data.dataset or len(members) == 1 else [name for name in members if name.endswith((".csv", ".tsv"))]
     found = parquet if dataset == "parquet" else text
     if not found:
-        raise ConfigError(
+        raise NoDataFile(
             f"data.source = {data.source!r} is no MovieLens edition and has no {dataset} file (it has "
             f"{', '.join(sorted(members)[:5]) or 'no file'}): set data.dataset to one of {', '.join(DATASETS)}"
         )

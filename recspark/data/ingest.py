@@ -26,10 +26,10 @@ from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types,
 from recspark.data.lake import Lake, Publication, fingerprint
 from recspark.data.layout import Chunk, Layout, arrow_schema, bind, plan
 from recspark.data.load import REPORT, Loader, write_part
-from recspark.data.movielens import EDITIONS, find_edition
+from recspark.data.movielens import EDITIONS, NoDataFile, find_edition
 from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
 from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, with_links
-from recspark.errors import ConfigError, DataRejected
+from recspark.errors import ConfigError, DataRejected, InputMissing
 
 __all__ = ["DataOptions", "QualityOptions", "ingest"]
 
@@ -57,8 +57,10 @@ def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityO
 
     Raises
     ------
+    InputMissing
+        Where there is no such source, it is a folder without a file of the format, or it changes while it is read.
     ConfigError
-        Where there is no such source, it is of no known format, or lacks a file or column.
+        Where the source is of no known format, or lacks a column.
     DataRejected
         Where an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing is published.
     """
@@ -77,6 +79,7 @@ def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityO
                 work = _plan(data, dataset, source, layouts)
                 facts = {"source": origin, "dataset": dataset, "digest": digest, "options": options, "files": sorted(layouts)}
                 publication.manifest.update(facts, tables=_build(spark, publication, work, quality))
+                source.require_unchanged()
     return _summary(lake.require("tables", "ingest"), unchanged)
 
 
@@ -94,9 +97,14 @@ class _Work:
 
 def _formats(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
     """The edition or format of `source`, and the layout of every member that is read."""
-    if data.dataset not in GENERIC and (edition := find_edition(source.members, source.name, data.dataset)):
-        return edition
-    return generic_files(data, source.members)
+    try:
+        if data.dataset not in GENERIC and (edition := find_edition(source.members, source.name, data.dataset)):
+            return edition
+        return generic_files(data, source.members)
+    except NoDataFile as error:
+        if source.is_folder:  # which files may still come to; an archive is whole
+            raise InputMissing(str(error)) from None
+        raise
 
 
 def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str, Layout]) -> _Work:

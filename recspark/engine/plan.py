@@ -27,6 +27,10 @@ class Solver(Protocol):
     sweep: str
     #: keys of a state that hold one row an id; all others are summed over blocks before a step reads them
     row_arrays: tuple[str, ...]
+    #: whether watched rows are preferences, which are ranked (`recspark.engine.ranks`), not ratings
+    ranks: bool
+    #: start of what is random
+    seed: int
     #: what to change where a fit diverges
     remedy: str
 
@@ -45,7 +49,7 @@ class Solver(Protocol):
         """Sums over the rows of a user block once an iteration is over (all sweeps but the alternating one)."""
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """Metrics of an iteration: ``train_rmse``, ``objective``, ``validation_rmse`` ..."""
+        """Metrics of an iteration: ``train_rmse``, ``objective``, ``validation_rmse`` or ``validation_auc`` ..."""
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
         """The columns of the model's table of this side."""

@@ -135,6 +135,11 @@ class ALS(Factorization):
         Unread("biasRegParam", lambda e, _: not e.getBiases(), "biases = false"),
     )
 
+    @property
+    def ranks_watched(self) -> bool:
+        """With implicitPrefs."""
+        return self.getImplicitPrefs()
+
     def _check(self) -> None:
         super()._check()
         if self.getImplicitPrefs() and (self.getBiases() or self.getCenter()):

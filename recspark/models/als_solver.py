@@ -9,6 +9,7 @@ import numpy as np
 
 from recspark.engine.blocks import CSR, SIDES, Block, other
 from recspark.engine.plan import Given, State
+from recspark.engine.ranks import summarize
 from recspark.kernels import als
 from recspark.kernels.projection import project_rows
 from recspark.kernels.random import normal_rows
@@ -44,6 +45,11 @@ class ALSSolver:
     sweep = "alternating"
     row_arrays = ("factors", "bias")
     remedy = "raise regParam"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether watched rows are preferences."""
+        return self.implicit
 
     def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
         """Users from their ratings (`recspark.kernels.projection`), items, which are solved before they are read, from nothing."""
@@ -83,8 +89,8 @@ class ALSSolver:
         state = self.state(factors, bias)
         sums = {"penalty": float(np.sum(penalties))}
         if side == SIDES[0]:
-            watched = {"train": block.train, **block.watched}
-            for role, csr in watched.items():
+            measured = {"train": block.train} | ({} if self.ranks else block.watched)
+            for role, csr in measured.items():
                 sums |= self._errors(role, csr, source, state, threads)
             if self.implicit:
                 sums["interaction"] = _trace(state["gram"], source["gram"])
@@ -110,12 +116,12 @@ class ALSSolver:
         return {f"{role}_error": float(error), f"{role}_weight": float(weight)}
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """RMSE of every role, and the objective: the loss that is minimised, penalties included."""
+        """RMSE (implicit: AUC of watched rows), and the objective: the loss that is minimised, penalties included."""
         roles = [key.removesuffix("_error") for key in sums if key.endswith("_error")]
         rmse = {f"{role}_rmse": np.sqrt(sums[f"{role}_error"] / max(sums[f"{role}_weight"], 1e-300)) for role in roles}
         if self.implicit:
             # the confidence-weighted targets are no ratings: only the loss means something on the rows that train
-            del rmse["train_rmse"]
+            rmse = summarize(sums)
         loss = sums["train_error"] + sums.get("interaction", 0.0) - (self.targets if self.implicit else 0.0)
         return {key: float(value) for key, value in rmse.items()} | {"objective": loss + sums["penalty"]}
 

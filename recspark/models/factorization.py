@@ -44,7 +44,7 @@ class Factorization(Estimator, RatingColumns, Watching):
 
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
-    validationCol = Hyperparameter(str, None, "boolean column: true rows don't train, their RMSE is watched and stops the fit")
+    validationCol = Hyperparameter(str, None, "boolean column: true rows don't train, their RMSE or AUC is watched and stops the fit")
     initialModel = Hyperparameter(
         str, None, "start: a saved model, or embeddings (npz, safetensors, pt, Parquet); ids that it lacks start as without it"
     )
@@ -102,6 +102,8 @@ class Factorization(Estimator, RatingColumns, Watching):
                 check_ids(key, folder, parts.id_kinds)
             plan = self._plan(spark, work.folder, parts, start)
             log.info("%s: %d ratings, rank %d, %d x %d blocks", type(self).__name__, parts.rows, plan.solver.rank, *plan.blocks.values())
+            if self._watched.keys() & {"validation"} or self.getValidationCol():
+                log.info("%s: the fit stops by the %s of the validation rows", type(self).__name__, "AUC" if self.ranks_watched else "RMSE")
             fit = run(spark, plan, self._judge)
         finally:
             staged.delete("")

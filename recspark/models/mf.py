@@ -90,9 +90,9 @@ class MatrixFactorization(Factorization):
     )
 
     @property
-    def can_watch(self) -> bool:
-        """Not with loss bpr."""
-        return self.getLoss() != "bpr"
+    def ranks_watched(self) -> bool:
+        """With loss bpr."""
+        return self.getLoss() == "bpr"
 
     def _check(self) -> None:
         super()._check()
@@ -103,10 +103,6 @@ class MatrixFactorization(Factorization):
             for name, only in plain.items():
                 if self.getOrDefault(name) != only:
                     raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be {only!r}")
-            if self._watched or self.getValidationCol():
-                raise ConfigError(
-                    "validation rows are not allowed with loss = 'bpr': its scores are no ratings; watch the ranking metrics of evaluate"
-                )
 
     def _place(self, spark: SparkSession, ratings: int) -> Placement:
         found = super()._place(spark, ratings)

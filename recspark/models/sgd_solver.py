@@ -9,6 +9,7 @@ import numpy as np
 
 from recspark.engine.blocks import CSR, SIDES, Block, Cells
 from recspark.engine.plan import Given, State
+from recspark.engine.ranks import summarize
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
 from recspark.kernels.random import normal_rows
@@ -57,6 +58,11 @@ class SGDSolver:
 
     row_arrays = ("factors", "bias", "scale", "squares", "moments", "counts")
     remedy = "lower stepSize, or raise regParam"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether watched rows are preferences."""
+        return self.loss == "bpr"
 
     @property
     def sweep(self) -> str:
@@ -163,11 +169,14 @@ class SGDSolver:
         return sums
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a training row; BPR: of a pair."""
+        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a training row.
+
+        BPR: the share of training pairs in the right order, the AUC of watched rows, the mean cost of a pair.
+        """
         weights = {key.removesuffix("_weight"): max(value, 1e-300) for key, value in sums.items() if key.endswith("_weight")}
         objective = {"objective": sums["train_cost"] / weights["train"]}
         if self.loss == "bpr":
-            return {"train_pairs_right": sums["train_error"] / weights["train"], **objective}
+            return {"train_pairs_right": sums["train_error"] / weights["train"], **summarize(sums), **objective}
         return {f"{role}_rmse": float(np.sqrt(sums[f"{role}_error"] / weight)) for role, weight in weights.items()} | objective
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
@@ -179,7 +188,13 @@ class SGDSolver:
         names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
         scale = (float(self.mean), float(self.low), float(self.high), float(self.gamma))
         kernel, loss, optimizer = (known.index(name) for known, name in names)
-        return Rules(kernel, loss, optimizer, *scale, self.rate_at(iteration), bool(self.biased), bool(self.nonnegative), self.rank)
+        rate, biased, nonnegative = self.rate_at(iteration), bool(self.biased), bool(self.nonnegative)
+        return Rules(kernel, loss, optimizer, *scale, rate, biased, nonnegative, self.rank, self._unit)
+
+    @property
+    def _unit(self) -> float:
+        """What errors are divided by: 1 for ratings from 1 to 5, and wherever scores are ratings."""
+        return (float(self.high - self.low) / 4 or 1.0) if self.kernel != "linear" else 1.0
 
     def rate_at(self, iteration: int) -> float:
         """The step size of an epoch, counted from 1."""

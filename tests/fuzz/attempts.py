@@ -1,6 +1,6 @@
 """One try: a damaged source is read as ingest reads it, but without Spark, and what came of it is checked.
 
-Whatever the damage, a source is either refused in one sentence (exit code 2 or 3), or every row that it has is in a table or in
+Whatever the damage, a source is either refused in one sentence (exit code 2, 3 or 5), or every row that it has is in a table or in
 quarantine, with its line, its text and a reason; rows that the damage did not touch are in the table.
 """
 
@@ -28,7 +28,7 @@ from recspark.data.generic import DataOptions
 from recspark.data.lake import Lake
 from recspark.data.load import Loader
 from recspark.data.quality import REASONS, QualityOptions, key_of
-from recspark.errors import ConfigError, DataRejected
+from recspark.errors import ConfigError, DataRejected, InputMissing
 from tests.fuzz.mutations import TEXT
 from tests.fuzz.sources import Sample
 
@@ -42,7 +42,7 @@ PATIENCE = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a try: "kept", "quarantined" (some rows), "rejected" (exit code 3) or "refused" (exit code 2)."""
+    """What came of a try: "kept", "quarantined" (some rows), "rejected" (exit code 3) or "refused" (2; of an empty source 5)."""
 
     kind: str
     damage: str
@@ -56,10 +56,10 @@ def judged(damage: str, read: Callable[[], tuple[int, int]]) -> Outcome:
     started = time.perf_counter()
     try:
         kept, bad = read()
-    except (ConfigError, DataRejected) as error:
+    except (ConfigError, DataRejected, InputMissing) as error:
         message = str(error)
         assert 10 < len(message) < SENTENCE and "\0" not in message and "Traceback" not in message, message[:3000]
-        outcome = Outcome("refused" if error.exit_code == 2 else "rejected", damage, message)
+        outcome = Outcome("rejected" if isinstance(error, DataRejected) else "refused", damage, message)
     else:
         outcome = Outcome("quarantined" if bad else "kept", damage, rows=kept + bad)
     seconds = time.perf_counter() - started
