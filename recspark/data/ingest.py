@@ -22,7 +22,7 @@ from recspark.data.archive import Source, open_source
 from recspark.data.download import download
 from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.folder import locate
-from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_moment
+from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_timestamp
 from recspark.data.lake import Lake, Publication, fingerprint
 from recspark.data.layout import Chunk, Layout, arrow_schema, bind, plan
 from recspark.data.load import REPORT, Loader, write_part
@@ -36,7 +36,7 @@ __all__ = ["DataOptions", "QualityOptions", "ingest"]
 log = logging.getLogger(__name__)
 
 #: part of the fingerprint: to be raised where a change of the code changes the tables
-_VERSION = 1
+_VERSION = 2
 #: the tables that every lake has
 _TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.ITEMS, "tags": schemas.TAGS}
 #: where there is what must not be published: parts that are joined first, hashes of keys
@@ -104,7 +104,7 @@ def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str,
     fs, paths = source.files(layouts)
     generic = dataset in GENERIC
     if generic:
-        layouts = {member: with_moment(data, layout, fs, member, paths[member]) for member, layout in layouts.items()}
+        layouts = {member: with_timestamp(data, layout, fs, member, paths[member]) for member, layout in layouts.items()}
     layouts = {member: bind(fs, paths[member], member, layout) for member, layout in layouts.items()}
     first = min(layouts)
     ids = id_types(data, layouts[first], fs, first, paths[first]) if generic else ("bigint", "bigint")

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recspark.data import schemas
+from recspark.data.encoding import AUTO
 from recspark.data.layout import Layout, arrow_schema
 from recspark.data.quality import YEAR_1990, Rules
 from recspark.errors import ConfigError
@@ -87,7 +88,7 @@ def _ml_100k() -> Edition:
     files = {
         "u.data": ratings("ratings"),
         "u.item": Layout(
-            "items", schemas.ITEMS, ("item_id", "title", "", "", "", *ML_100K_GENRES), separator="|", encoding="latin-1"
+            "items", schemas.ITEMS, ("item_id", "title", "", "", "", *ML_100K_GENRES), separator="|", encoding=AUTO
         ),
         "u.user": Layout("users", schemas.USERS, ("user_id", "age", "gender", "occupation", "zip"), separator="|"),
     }
@@ -98,7 +99,7 @@ def _ml_1m() -> Edition:
     users = ("user_id", "gender", "age", "occupation_code", "zip")
     files = {
         "ratings.dat": Layout("ratings", schemas.RATINGS, RATING, separator="::"),
-        "movies.dat": Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::", encoding="latin-1"),
+        "movies.dat": Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::", encoding=AUTO),
         "users.dat": Layout("users", schemas.USERS, users, separator="::"),
     }
     return Edition(files, _rules(1, 1))
