@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -11,12 +11,14 @@ import pyarrow.fs as pafs
 
 from recspark.config import Check, Option, Section, above, one_of
 from recspark.data import schemas
+from recspark.data.binding import field_names
 from recspark.data.download import BASE_URL
 from recspark.data.encoding import AUTO
-from recspark.data.layout import Layout, field_names, first_chunk, parquet_file
+from recspark.data.layout import Layout, first_chunk, parquet_file
 from recspark.data.movielens import EDITIONS
 from recspark.data.notation import NULLS, TICKS, Notation
-from recspark.data.quality import Rules
+from recspark.data.partitions import partition_values
+from recspark.data.quality import IDS, Rules
 from recspark.data.rows import read
 from recspark.data.timestamps import TIME_FORMAT
 from recspark.errors import ConfigError
@@ -90,31 +92,38 @@ def generic_files(data: DataOptions, members: Iterable[str]) -> tuple[str, dict[
 
 
 def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:
-    """`layout` with the column of the timestamp, where one is set or the file has the usual one."""
+    """`layout` with the column of the timestamp, where one is set or the file or its path has the usual one."""
     column = data.timestampColumn or "timestamp"
-    if data.timestampColumn is None and column not in field_names(fs, member, path, layout):
+    if data.timestampColumn is None and column not in (*field_names(fs, member, path, layout), *partition_values(path)):
         return layout
     return replace(layout, rename=(*layout.rename, (column, "timestamp")))
 
 
-def id_types(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> tuple[str, str]:
+def id_types(data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]) -> tuple[str, str]:
     """The types of user and item ids (``bigint`` or ``string``): as set, as Parquet has them, or as most of the first MiB.
 
     Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is seen.
+    An id in the path is judged by the paths of all files.
     """
     if data.idType != "auto":
         return data.idType, data.idType
+    first = min(layouts)
+    in_path = {name: [dict(layout.partition).get(name) for layout in layouts.values()] for name, _ in layouts[first].partition}
+    numeric = _in_first_file(layouts[first], fs, first, paths[first]) | {name: _mostly_numbers(ids) for name, ids in in_path.items()}
+    user, item = ("bigint" if numeric[name] else "string" for name in IDS)
+    return user, item
+
+
+def _in_first_file(layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> dict[str, bool]:
+    """Whether the columns of the ids hold numbers."""
     if layout.parquet:
         types = dict(layout.rename)
         with parquet_file(fs, member, path) as parquet:
             columns = {types[field.name]: field.type for field in parquet.schema_arrow if field.name in types}
-        numeric = {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
-    else:
-        as_text = replace(layout, schema=with_id_types(layout.schema, "string", "string"))
-        chunk = first_chunk(fs, member, path, as_text, 1 << 20)
-        numeric = {name: chunk is None or _mostly_numbers(read(fs, chunk).table[name].to_pylist()) for name in ("user_id", "item_id")}
-    user, item = ("bigint" if numeric[name] else "string" for name in ("user_id", "item_id"))
-    return user, item
+        return {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
+    as_text = replace(layout, schema=with_id_types(layout.schema, "string", "string"))
+    chunk = first_chunk(fs, member, path, as_text, 1 << 20)
+    return {name: chunk is None or _mostly_numbers(read(fs, chunk).table[name].to_pylist()) for name in IDS}
 
 
 def _mostly_numbers(ids: list[str | None]) -> bool:

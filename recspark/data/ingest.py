@@ -19,12 +19,13 @@ from pyspark.sql import functions as F
 
 from recspark.data import schemas
 from recspark.data.archive import Source, open_source
+from recspark.data.binding import bind
 from recspark.data.download import download
 from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.folder import locate
 from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_timestamp
 from recspark.data.lake import Lake, Publication, fingerprint
-from recspark.data.layout import Chunk, Layout, arrow_schema, bind, plan
+from recspark.data.layout import Chunk, Layout, arrow_schema, plan
 from recspark.data.load import REPORT, Loader, write_part
 from recspark.data.movielens import EDITIONS, find_edition
 from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
@@ -106,8 +107,7 @@ def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str,
     if generic:
         layouts = {member: with_timestamp(data, layout, fs, member, paths[member]) for member, layout in layouts.items()}
     layouts = {member: bind(fs, paths[member], member, layout) for member, layout in layouts.items()}
-    first = min(layouts)
-    ids = id_types(data, layouts[first], fs, first, paths[first]) if generic else ("bigint", "bigint")
+    ids = id_types(data, layouts, fs, paths) if generic else ("bigint", "bigint")
     layouts = {member: replace(layout, schema=with_id_types(layout.schema, *ids)) for member, layout in layouts.items()}
     chunks = _cut(fs, paths, layouts)
     rules = data.rules(Rules() if generic else EDITIONS[dataset].rules)
@@ -180,7 +180,7 @@ def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
 
 def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
     """The reports of chunks, summed by table."""
-    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None} for table in work.loaded}
+    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None, "advice": None} for table in work.loaded}
     for count in counts.values():
         count.update(dict.fromkeys((*_SUMS, "digest"), 0))
     for number, chunk in enumerate(work.chunks):
@@ -189,7 +189,8 @@ def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]
             count[key] += report[key]
         count["digest"] += int(report.digest, 16)
         count["reasons"].update(report.reasons)
-        count["first"] = count["first"] or report.first
+        for key in ("first", "advice"):
+            count[key] = count[key] or report[key]
     for table, count in counts.items():
         log.info("%s: %d rows read, %d kept, %d quarantined", table, *(count[key] for key in _SUMS))
     return counts

@@ -8,7 +8,7 @@ header included.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from recspark.config import brief, shown
+from recspark.config import brief
 from recspark.data.encoding import AUTO, Vote, check_byte_order
 from recspark.data.notation import Notation
-from recspark.errors import ConfigError, DataRejected
+from recspark.errors import DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
 CHUNK_BYTES = 16 << 20
@@ -27,7 +27,8 @@ CHUNK_BYTES = 16 << 20
 LINE_BYTES = 64 << 20
 #: bytes of a header
 _HEADER_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
+#: the byte-order mark of UTF-8
+BOM = b"\xef\xbb\xbf"
 
 _ARROW = {
     "bigint": pa.int64(),
@@ -36,21 +37,6 @@ _ARROW = {
     "string": pa.string(),
     "array<string>": pa.list_(pa.string()),
 }
-#: what a column of a Parquet file may be
-_READABLE = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_decimal,
-    pa.types.is_boolean,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_timestamp,
-    pa.types.is_date,
-    pa.types.is_null,
-)
 _READ_AS = {"bigint": pa.int64(), "int": pa.int32(), "float": pa.float64()}
 
 
@@ -64,7 +50,8 @@ class Layout:
     """How the fields of a file become the columns of `table`, published with `schema`.
 
     `names` has the column of every field in order, "" where the field is not read. A file with a header, or a Parquet
-    file, names its own fields: then `rename` says which of them is read as which column (see :func:`bind`).
+    file, names its own fields: then `rename` says which of them is read as which column (see :func:`recspark.data.binding.bind`).
+    `partition` has the columns that the path of the file gives, with their text.
     A column is read as a number where the published column of that name is one, else as text. `notation` tells how
     fields are written in other data than MovieLens (None).
     """
@@ -79,15 +66,18 @@ class Layout:
     header: bool = False
     parquet: bool = False
     notation: Notation | None = None
+    partition: tuple[tuple[str, str | None], ...] = ()
 
     def types(self) -> dict[str, pa.DataType]:
         """The columns that are read, and as what."""
         published = dict(map(str.split, self.schema.split(",")))
-        return {name: _READ_AS.get(published.get(name, ""), pa.string()) for name in self.names if name}
+        names = [*filter(None, self.names), *dict(self.partition)]
+        return {name: _READ_AS.get(published.get(name, ""), pa.string()) for name in names}
 
-    def read_types(self) -> dict[str, pa.DataType]:
+    def field_types(self) -> dict[str, pa.DataType]:
         """The same of the fields of a text file as they are read at first: timestamps of any notation as text."""
-        return {name: pa.string() if name == "timestamp" and self.notation else type_ for name, type_ in self.types().items()}
+        types = {name: type_ for name, type_ in self.types().items() if name in self.names}
+        return types | ({"timestamp": pa.string()} if self.notation and "timestamp" in types else {})
 
     @property
     def decimal(self) -> str:
@@ -140,24 +130,25 @@ def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_byte
         if layout.encoding == AUTO:
             vote.count(body)
         parts.append((start, len(body), line))
-    decided = _decided(layout, vote)
-    return [Chunk(member, path, decided, *part) for part in parts]
+    layout = decided(layout, vote)
+    return [Chunk(member, path, layout, *part) for part in parts]
 
 
 def first_chunk(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> Chunk | None:
     """The first chunk of a text file, whose encoding it decides by itself; reads no more than that."""
     for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
-        return Chunk(member, path, _decided(layout, Vote([body])), start, len(body), line)
+        return Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)
     return None
 
 
-def _decided(layout: Layout, vote: Vote) -> Layout:
+def decided(layout: Layout, vote: Vote) -> Layout:
+    """`layout` with the encoding that `vote` decides, where the file is to decide it."""
     return replace(layout, encoding=vote.encoding) if layout.encoding == AUTO else layout
 
 
 def _parts(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int) -> Iterator[tuple[int, int, bytes]]:
     """Where each chunk of a text file starts, the number of its first line, and its bytes."""
-    start, line = (len(_first_line(fs, member, path)), 2) if layout.header else (len(_mark(fs, member, path)), 1)
+    start, line = (len(first_line(fs, member, path)), 2) if layout.header else (len(_mark(fs, member, path)), 1)
     with fs.open_input_stream(path, compression=None) as stream:
         stream.read(start)
         rest = b""
@@ -193,7 +184,7 @@ def parquet_file(fs: pafs.FileSystem, member: str, path: str) -> Iterator[pq.Par
         raise DataRejected(f"{member} is not a readable Parquet file: {brief(error)}") from None
 
 
-def _first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
+def first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
     """The bytes of the first line, with what ends it."""
     with fs.open_input_stream(path, compression=None) as stream:
         line, end, _ = stream.read(_HEADER_BYTES).partition(b"\n")
@@ -208,52 +199,4 @@ def _mark(fs: pafs.FileSystem, member: str, path: str) -> bytes:
     with fs.open_input_stream(path, compression=None) as stream:
         start = stream.read(4)
     check_byte_order(member, start)
-    return _BOM if start.startswith(_BOM) else b""
-
-
-def field_names(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> list[str]:
-    """What a file calls its fields; ``_c0, _c1 ...`` as in Spark where it has no header.
-
-    Raises
-    ------
-    DataRejected
-        Where its first line is no text of its encoding, or quotes in it don't close; where it is no Parquet file.
-    """
-    if layout.parquet:
-        with parquet_file(fs, member, path) as parquet:
-            return parquet.schema_arrow.names
-    line = _first_line(fs, member, path).rstrip(b"\r\n").removeprefix(_BOM)
-    layout = _decided(layout, Vote([line]))
-    try:
-        fields = layout.split(line)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataRejected(f"{member} line 1 can't be read as {layout.encoding}: {brief(error)}") from None
-    return [name.strip() for name in fields] if layout.header else [f"_c{i}" for i in range(len(fields))]
-
-
-def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
-    """`layout` with the names of the fields of one file; ConfigError where a column that is read is missing, comes twice, or is
-    of a type that holds neither numbers, text nor timestamps."""
-    if layout.names:
-        return layout
-    fields, rename = field_names(fs, member, path, layout), dict(layout.rename)
-    found = shown(", ".join(fields))[1:-1]
-    if missing := [name for name in rename if name not in fields]:
-        raise ConfigError(
-            f"{member} has no column {', '.join(missing)}, it has {found}: "
-            "set data.dataset to csv or parquet and data.userColumn, data.itemColumn ... to the columns it has"
-        )
-    if twice := [name for name in rename if fields.count(name) > 1]:
-        raise ConfigError(f"{member} has the column {', '.join(twice)} more than once, it has {found}: which one is meant can't be known")
-    if layout.parquet:
-        _check_types(fs, member, path, rename)
-    return replace(layout, names=tuple(rename.get(name, "") for name in fields))
-
-
-def _check_types(fs: pafs.FileSystem, member: str, path: str, columns: Iterable[str]) -> None:
-    with parquet_file(fs, member, path) as parquet:
-        types = {name: parquet.schema_arrow.field(name).type for name in columns}
-    for name, type_ in types.items():
-        value = type_.value_type if pa.types.is_dictionary(type_) else type_
-        if not any(holds(value) for holds in _READABLE):
-            raise ConfigError(f"{member}: column {name} is {type_}, it must hold numbers, text or timestamps")
+    return BOM if start.startswith(BOM) else b""

@@ -88,7 +88,7 @@ def ordinary_line(layout: Layout) -> re.Pattern[bytes]:
     taken = r'\0\r\n"\x1f' if layout.quoted else r"\0\r\n\x1f"
     separator = re.escape(layout.separator)
     text = rf"(?:(?!{separator}|0[xX])[^{taken}])*"
-    types, point = layout.read_types(), re.escape(layout.decimal)
+    types, point = layout.field_types(), re.escape(layout.decimal)
     fields = [ORDINARY.get(types.get(name, pa.string()), text).replace(r"\.", point) for name in layout.names]
     return re.compile(separator.join(fields).encode() + rb"\r?")
 
@@ -106,7 +106,7 @@ def read_plain(body: bytes, layout: Layout, first_line: int = 1) -> Rows | None:
     text = body if layout.encoding == "utf-8" else body.decode(layout.encoding).encode()
     if len(separator) > 1:
         text, separator = text.replace(separator, _UNUSED), _UNUSED
-    types = layout.read_types()
+    types = layout.field_types()
     names = [name or f"\0{i}" for i, name in enumerate(layout.names)]
     try:
         table = pacsv.read_csv(
@@ -145,12 +145,12 @@ def read_exact(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
             fields.append(row)
             lines.append(number)
     columns = dict(zip(layout.names, zip(*fields, strict=True), strict=True)) if fields else {}
-    raw_columns = {name: pa.array(columns.get(name, ()), pa.string()) for name in layout.read_types()}
+    raw_columns = {name: pa.array(columns.get(name, ()), pa.string()) for name in layout.field_types()}
     return _typed(raw_columns, np.array(lines, np.int64), layout, partial(_line_texts, body, layout, first_line), broken)
 
 
 def _read_parquet(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
-    rename = dict(chunk.layout.rename)
+    rename = {name: column for name, column in chunk.layout.rename if column in chunk.layout.names}
     with parquet_file(fs, chunk.member, chunk.path) as parquet:
         read = parquet.read_row_group(chunk.start, columns=list(rename))
         group = pa.table({name: _plain(read[name].combine_chunks()) for name in rename})
@@ -173,6 +173,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 def _typed(columns: dict[str, pa.Array], line: np.ndarray, layout: Layout, texts: Callable, broken: Sequence[Any] = ()) -> Rows:
     """Rows with every column cast to the type it is read as; a value that can't be is null and its row unparsable."""
+    columns = columns | {name: pa.array([text] * len(line), pa.string()) for name, text in layout.partition}
     unparsable = np.zeros(len(line), bool)
     typed, examples = {}, {}
     for name, type_ in layout.types().items():

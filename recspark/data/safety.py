@@ -17,8 +17,8 @@ _HARMLESS = 64 << 20
 
 
 def is_data(name: str) -> bool:
-    """Whether a file is input: not a folder, and as in Spark no part of its name has a leading "." or "_"."""
-    return not any(part[:1] in (".", "_", "") for part in name.split("/"))
+    """Whether a file is input: not a folder, and as in Spark no part of its name has a leading "." or "_", but for a partition's "="."""
+    return not any(part[:1] in (".", "") or (part[0] == "_" and "=" not in part) for part in name.split("/"))
 
 
 def check_members(source: str, members: Iterable[zipfile.ZipInfo]) -> None:

@@ -6,8 +6,9 @@ import pyarrow.fs as pafs
 import pytest
 
 from recspark.data import schemas
+from recspark.data.binding import bind
 from recspark.data.encoding import Vote
-from recspark.data.layout import Layout, bind, first_chunk, plan
+from recspark.data.layout import Layout, first_chunk, plan
 from recspark.data.movielens import EDITIONS
 from recspark.data.rows import read
 from recspark.errors import DataRejected

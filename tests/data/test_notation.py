@@ -5,8 +5,9 @@ import pytest
 
 from recspark.config import ConfigError
 from recspark.data import schemas
+from recspark.data.binding import field_names
 from recspark.data.generic import DataOptions, generic_files
-from recspark.data.layout import Layout, field_names
+from recspark.data.layout import Layout
 from recspark.data.notation import NULLS, Notation
 from recspark.data.rows import read_exact, read_mixed, read_plain
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recspark.data import schemas
-from recspark.data.layout import Layout, bind, field_names, plan
+from recspark.data.binding import bind, field_names
+from recspark.data.layout import Layout, plan
 from recspark.data.notation import Notation
 from recspark.data.rows import ordinary_line, read, read_exact, read_mixed, read_plain
 from recspark.errors import ConfigError, DataRejected
