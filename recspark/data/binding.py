@@ -13,7 +13,6 @@ from recspark.config import brief, shown
 from recspark.data.advice import separator_advice
 from recspark.data.encoding import Vote
 from recspark.data.layout import BOM, Layout, decided, first_line, parquet_file
-from recspark.data.partitions import partition_values
 from recspark.errors import ConfigError, DataRejected
 
 #: what a column of a Parquet file may be
@@ -68,7 +67,7 @@ def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
     if layout.names:
         return layout
     fields, rename = field_names(fs, member, path, layout), dict(layout.rename)
-    in_path = partition_values(path) if layout.notation else {}
+    in_path = dict(layout.partition)
     found = shown(", ".join([*fields, *in_path]))[1:-1]
     if missing := [name for name in rename if name not in fields and name not in in_path]:
         advice = None if layout.parquet else separator_advice(_first_fields(fs, member, path, layout))

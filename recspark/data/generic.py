@@ -16,8 +16,8 @@ from recspark.data.download import BASE_URL
 from recspark.data.encoding import AUTO
 from recspark.data.layout import Layout, first_chunk, parquet_file
 from recspark.data.movielens import EDITIONS
+from recspark.data.names import plain_name
 from recspark.data.notation import NULLS, TICKS, Notation
-from recspark.data.partitions import partition_values
 from recspark.data.quality import IDS, Rules
 from recspark.data.rows import read
 from recspark.data.timestamps import TIME_FORMAT
@@ -26,6 +26,8 @@ from recspark.errors import ConfigError
 #: the formats that are no edition of MovieLens
 GENERIC = ("csv", "parquet")
 DATASETS = (*EDITIONS, *GENERIC)
+
+_TEXT_ENDINGS = (".csv", ".tsv")
 
 #: an id that loses nothing as a number
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -66,9 +68,9 @@ class DataOptions(Section):
 def generic_files(data: DataOptions, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
     """``csv`` or ``parquet``, and the members of that format with their layouts; ConfigError where there are none."""
     members = list(members)
-    parquet = [name for name in members if name.endswith(".parquet")]
+    parquet = [name for name in members if plain_name(name).lower().endswith(".parquet")]
     dataset = data.dataset or ("parquet" if parquet else "csv")
-    text = members if data.dataset or len(members) == 1 else [name for name in members if name.endswith((".csv", ".tsv"))]
+    text = members if data.dataset or len(members) == 1 else [name for name in members if plain_name(name).lower().endswith(_TEXT_ENDINGS)]
     found = parquet if dataset == "parquet" else text
     if not found:
         raise ConfigError(
@@ -94,7 +96,7 @@ def generic_files(data: DataOptions, members: Iterable[str]) -> tuple[str, dict[
 def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:
     """`layout` with the column of the timestamp, where one is set or the file or its path has the usual one."""
     column = data.timestampColumn or "timestamp"
-    if data.timestampColumn is None and column not in (*field_names(fs, member, path, layout), *partition_values(path)):
+    if data.timestampColumn is None and column not in (*field_names(fs, member, path, layout), *dict(layout.partition)):
         return layout
     return replace(layout, rename=(*layout.rename, (column, "timestamp")))
 

@@ -26,8 +26,10 @@ from recspark.data.folder import locate
 from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_timestamp
 from recspark.data.lake import Lake, Publication, fingerprint
 from recspark.data.layout import Chunk, Layout, arrow_schema, plan
+from recspark.data.leftovers import copies, report_left_out
 from recspark.data.load import REPORT, Loader, write_part
 from recspark.data.movielens import EDITIONS, find_edition
+from recspark.data.partitions import partition_values
 from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
 from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, with_links
 from recspark.errors import ConfigError, DataRejected
@@ -70,7 +72,8 @@ def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityO
         dataset, layouts = _formats(data, source)
         digest = source.digest(layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
-        mark = fingerprint("tables", _VERSION, digest, dataset, options, quality.maxBadFraction)
+        in_paths = [layout.partition for _, layout in sorted(layouts.items())]
+        mark = fingerprint("tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction)
         if unchanged := lake.is_current("tables", mark):
             log.info("the tables are up to date with %s (%s)", origin, dataset)
         else:
@@ -94,10 +97,20 @@ class _Work:
 
 
 def _formats(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
-    """The edition or format of `source`, and the layout of every member that is read."""
+    """The edition or format of `source`, and the layout of every member that is read; the others are named in the log."""
+    twins: dict[str, str] = {}
     if data.dataset not in GENERIC and (edition := find_edition(source.members, source.name, data.dataset)):
-        return edition
-    return generic_files(data, source.members)
+        dataset, layouts = edition
+    else:
+        dataset, layouts = generic_files(data, source.members)
+        twins = copies(source, layouts)
+        layouts = {
+            member: replace(layout, partition=partition_values(f"{source.name}/{member}"))
+            for member, layout in layouts.items()
+            if member not in twins
+        }
+    report_left_out(source, dataset, layouts, twins)
+    return dataset, layouts
 
 
 def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str, Layout]) -> _Work:

@@ -51,7 +51,7 @@ class Layout:
 
     `names` has the column of every field in order, "" where the field is not read. A file with a header, or a Parquet
     file, names its own fields: then `rename` says which of them is read as which column (see :func:`recspark.data.binding.bind`).
-    `partition` has the columns that the path of the file gives, with their text.
+    `partition` has the columns in the path of the file with their text, by the names in the path until the layout is bound.
     A column is read as a number where the published column of that name is one, else as text. `notation` tells how
     fields are written in other data than MovieLens (None).
     """

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from recspark.data import schemas
 from recspark.data.encoding import AUTO
 from recspark.data.layout import Layout, arrow_schema
+from recspark.data.names import plain_name
 from recspark.data.quality import YEAR_1990, Rules
 from recspark.errors import ConfigError
 
@@ -148,12 +149,13 @@ def find_edition(members: Iterable[str], source: str, dataset: str | None = None
     """The edition that `members` of `source` make up, with the layout of each member it reads; None where they make none.
 
     ML-20M and all later editions look alike: the name of the folder or of the source tells them apart, and where neither
-    does the edition is ``ml-latest``. `dataset` names the edition instead; then ConfigError where its files are missing.
+    does the edition is ``ml-latest``. A file may be compressed. `dataset` names the edition instead; then
+    ConfigError where its files are missing.
     """
     folders: dict[str, dict[str, str]] = {}
-    for member in members:
+    for member in sorted(members):
         path = PurePosixPath(member)
-        folders.setdefault(str(path.parent), {})[path.name] = member
+        folders.setdefault(str(path.parent), {}).setdefault(plain_name(path.name), member)
     for folder in sorted(folders, key=lambda name: (name.count("/"), name)):
         for name in (dataset,) if dataset else _LOOKS:
             edition, found = EDITIONS[name], folders[folder]

@@ -8,11 +8,11 @@ from urllib.parse import unquote
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
-def partition_values(path: str) -> dict[str, str | None]:
-    """The columns in the folders of `path`, percent-decoded; None where a value is missing.
+def partition_values(path: str) -> tuple[tuple[str, str | None], ...]:
+    """The columns in the folders of `path` with their values, percent-decoded; None where a value is missing.
 
     >>> partition_values("ratings/date=2024-05-01/city=S%C3%A3o%20Paulo/part.parquet")
-    {'date': '2024-05-01', 'city': 'São Paulo'}
+    (('date', '2024-05-01'), ('city', 'São Paulo'))
     """
     pairs = (folder.partition("=") for folder in path.split("/")[:-1] if "=" in folder)
-    return {unquote(name): None if value in (_MISSING, "") else unquote(value) for name, _, value in pairs if name}
+    return tuple((unquote(name), None if value in (_MISSING, "") else unquote(value)) for name, _, value in pairs if name)

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recspark.data.names import is_data
 from recspark.data.partitions import partition_values
-from recspark.data.safety import is_data
 from recspark.errors import ConfigError
 from tests.data.plans import found
 
@@ -33,7 +33,7 @@ def write(path, rows, **columns):
     ],
 )
 def test_the_columns_of_a_path(path, values):
-    assert partition_values(path) == values
+    assert dict(partition_values(path)) == values
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
