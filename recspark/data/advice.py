@@ -36,9 +36,17 @@ def value_advice(layout: Layout, examples: Mapping[str, str], late: np.ndarray) 
         return None
     given = {column: name for name, column in layout.rename}
     advice = [f"column {given[column]} holds {shown(text, 50)}, {_about(layout, column, text)}" for column, text in examples.items()]
-    if len(late) and (unit := _unit_of(float(np.median(late)), layout.notation.unit)):
-        advice.append(f"column {given['timestamp']} looks like {_UNITS[unit]}: data.timestampUnit={unit}")
+    if len(late):
+        advice += _late_advice(given["timestamp"], late, layout.notation.unit)
     return "; ".join(advice) or None
+
+
+def _late_advice(name: str, late: np.ndarray, unit: str) -> list[str]:
+    """The unit that timestamps which are out of range look like, else the format."""
+    if other := _unit_of(float(np.median(late)), unit):
+        return [f"column {name} looks like {_UNITS[other]}: data.timestampUnit={other}"]
+    formats = _likely_formats(str(late[0])) if unit == "s" else ""
+    return [f"column {name} looks like dates without separators: set data.timestampFormat{formats}"] if formats else []
 
 
 def _about(layout: Layout, column: str, text: str) -> str:
@@ -47,7 +55,7 @@ def _about(layout: Layout, column: str, text: str) -> str:
     if column == "timestamp":
         if notation.time_format:
             return f"which is not of the form data.timestampFormat = {notation.time_format!r}"
-        return f"which is neither a number nor ISO 8601: set data.timestampFormat{_likely_formats(text)}"
+        return f"which is neither a count of {_UNITS[notation.unit]} nor ISO 8601: set data.timestampFormat{_likely_formats(text)}"
     if "," in text and notation.decimal == ".":
         return 'which is no number: is data.decimal = ","?'
     if "." in text and notation.decimal == ",":

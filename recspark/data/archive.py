@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -58,7 +58,7 @@ class Source:
     def content(self, member: str) -> Hashable:
         """What is equal for files of the same bytes, compressed or not."""
         with self._open(member) as stream, reading(self._called(member), COMPRESSED):
-            return _digest(stream)
+            return _digest(stream, lambda size: check_expansion(self.name, self.size(member), size, self.limits))
 
     def digest(self, members: Iterable[str]) -> str:
         """SHA-256 over name, size and content of `members`, whatever their order."""
@@ -216,9 +216,11 @@ def _copy(spark: SparkSession, uri: str, scratch: str) -> str:
     return f"{scratch}/copied/{origin.getName()}"
 
 
-def _digest(stream: pa.NativeFile) -> tuple[int, str]:
+def _digest(stream: pa.NativeFile, check: Callable[[int], None] = lambda size: None) -> tuple[int, str]:
+    """The size and SHA-256 of what is read; `check` may stop it at any size."""
     digest, size = hashlib.sha256(), 0
     while block := stream.read(BLOCK):
         digest.update(block)
         size += len(block)
+        check(size)
     return size, digest.hexdigest()

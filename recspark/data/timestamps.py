@@ -65,11 +65,20 @@ def _converted(column: pa.Array, notation: Notation) -> pa.Array:
 
 
 def _floor(count: pa.Array, ticks: int) -> pa.Array:
-    """A count of ticks as whole seconds, null where those are beyond 64 bits."""
+    """A count of ticks as whole seconds, null where those are beyond 64 bits or the count is a written day."""
     with np.errstate(invalid="ignore"):  # infinity
         whole = pc.fill_null(count, 0).to_numpy(zero_copy_only=False) // ticks
     fits = np.abs(whole) < 2.0**63
-    return pa.array(np.where(fits, whole, 0).astype(np.int64), mask=~fits | count.is_null().to_numpy(zero_copy_only=False))
+    whole = np.where(fits, whole, 0).astype(np.int64)
+    if ticks == 1:
+        fits &= ~_is_written_day(whole)
+    return pa.array(whole, mask=~fits | count.is_null().to_numpy(zero_copy_only=False))
+
+
+def _is_written_day(number: np.ndarray) -> np.ndarray:
+    """Which numbers are a day such as 20240501: as seconds they would all lie in August 1970, where no ratings are."""
+    month, day = number // 100 % 100, number % 100
+    return (number > 19_800_000) & (number < 21_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
 
 
 def _as_pandas_reads(iso: pa.Array) -> pa.Array:

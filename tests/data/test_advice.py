@@ -23,9 +23,10 @@ def advice(examples=None, late=NONE, **notation):
 @pytest.mark.parametrize(
     ("example", "notation", "words"),
     [
-        ({"timestamp": "13/05/2024"}, {}, "which is neither a number nor ISO 8601: set data.timestampFormat, such as '%d/%m/%Y'"),
+        ({"timestamp": "13/05/2024"}, {}, "which is neither a count of seconds nor ISO 8601: set data.timestampFormat, such as '%d/%m/%Y'"),
         ({"timestamp": "03/05/2024 10:00"}, {}, "such as '%m/%d/%Y %H:%M' or '%d/%m/%Y %H:%M'"),
-        ({"timestamp": "soon"}, {}, "column when holds 'soon', which is neither a number nor ISO 8601: set data.timestampFormat"),
+        ({"timestamp": "soon"}, {}, "column when holds 'soon', which is neither a count of seconds nor ISO 8601: set data.timestampFormat"),
+        ({"timestamp": "20240501"}, {}, "ISO 8601: set data.timestampFormat, such as '%Y%m%d'"),
         ({"timestamp": "soon"}, {"time_format": "%Y"}, "which is not of the form data.timestampFormat = '%Y'"),
         ({"rating": "3,5"}, {}, """column stars holds '3,5', which is no number: is data.decimal = ","?"""),
         ({"rating": "3.5"}, {"decimal": ","}, 'is data.decimal = "."?'),
@@ -45,6 +46,7 @@ def test_what_could_not_be_read_is_named_with_its_option(example, notation, word
         ([1714564800 * 10**6, 5 * 10**17, 1714564800 * 10**6], "s", "column when looks like microseconds: data.timestampUnit=us"),
         ([1714564800 * 10**9], "s", "column when looks like nanoseconds: data.timestampUnit=ns"),
         ([1714564800 * 10**3], "ms", "column when looks like microseconds: data.timestampUnit=us"),
+        ([20240501120000], "s", "column when looks like dates without separators: set data.timestampFormat, such as '%Y%m%d%H%M%S'"),
         ([4_200_000_000], "s", None),
         ([-5], "s", None),
     ],

@@ -1,6 +1,7 @@
 """The encoding of a file is decided by its bytes, once for all of its chunks."""
 
 import codecs
+import zipfile
 
 import pyarrow.fs as pafs
 import pytest
@@ -73,3 +74,16 @@ def test_a_file_of_utf_16_is_named_as_such(tmp_path, header, mark, name):
     layout = Layout("ratings", schemas.RATINGS, ("user_id", "item_id"), header=header)
     with pytest.raises(DataRejected, match=f"a.csv is {name}, it starts with that byte-order mark: convert it to UTF-8"):
         plan(LOCAL, path.name, str(path), layout)
+
+
+@pytest.mark.parametrize(("dataset", "member"), [("ml-1m", "movies.dat"), ("ml-100k", "u.item")])
+def test_utf_8_copies_of_the_real_editions_have_the_same_titles(movielens, tmp_path, dataset, member):
+    with zipfile.ZipFile(movielens / f"{dataset}.zip") as archive:
+        body = archive.read(f"{dataset}/{member}")
+    layout, found = EDITIONS[dataset].files[member], []
+    for encoding in ("latin-1", "utf-8", "utf-8-sig"):
+        (tmp_path / member).write_bytes(body.decode("latin-1").encode(encoding))
+        chunks = plan(LOCAL, member, str(tmp_path / member), layout, 40_000)
+        assert {chunk.layout.encoding for chunk in chunks} == {encoding.removesuffix("-sig")} and len(chunks) > 1
+        found.append([title for chunk in chunks for title in read(LOCAL, chunk).table["title"].to_pylist()])
+    assert found[0] == found[1] == found[2] and any("\xe9" in title for title in found[0])

@@ -81,6 +81,14 @@ def test_fractions_of_seconds_are_cut_toward_the_past():
     assert read([f"{NOON},75", "-0,5", f"{NOON}"], decimal=",") == expected
 
 
+@pytest.mark.parametrize("value", [20240501, 20240501.0, "20240501", "20240501.0", "19991231"])
+def test_a_written_day_is_no_count_of_seconds(value):
+    """As seconds it would be in August 1970, and nobody would be told."""
+    assert read([value]) == [(None, True)]
+    assert read([str(value).partition(".")[0]], time_format="%Y%m%d") != [(None, True)]
+    assert read([20241301, 20240532, 900_000_000, 5]) == [(20241301, False), (20240532, False), (900_000_000, False), (5, False)]
+
+
 def test_floats_that_are_missing_and_those_that_are_none():
     assert read([float("nan"), float("inf"), 1e300, 2.0]) == [(None, False), (None, True), (None, True), (2, False)]
     assert read([2**63, 2], pa.uint64()) == [(None, True), (2, False)]
