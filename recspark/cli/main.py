@@ -136,7 +136,7 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
 def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
     """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to be missing."""
-    from recspark.data.archive import require_source
+    from recspark.data.listing import require_source
 
     if name not in BEGINNING and not lake.is_there:
         lake.require("tables", "ingest")

@@ -23,13 +23,15 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.Array, np.ndarray]:
     """`column` as int32, int64, float64 or text, null where a value can't be, and which values could not.
 
-    A moment becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all. With `exact` a float
+    A timestamp becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all. With `exact` a float
     that can stand for several whole numbers is none: it is no id.
     """
     none_bad = np.zeros(len(column), bool)
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+    if pa.types.is_timestamp(column.type):
+        column = pc.floor_temporal(column, unit="second")
+    if is_temporal(column.type):
         column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if type_ == pa.string() or (numeric and type_ == pa.float64()) or column.type in (pa.int8(), pa.int16(), pa.int32(), type_):
@@ -64,6 +66,11 @@ def readable(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def is_temporal(type_: pa.DataType) -> bool:
+    """Whether a column of that type holds timestamps or dates."""
+    return pa.types.is_timestamp(type_) or pa.types.is_date(type_)
+
+
 def holds_text(type_: pa.DataType) -> bool:
     """Whether a column of that type holds text, or bytes that may be text."""
     kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
@@ -81,7 +88,7 @@ def _parse(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
     """Numbers from text, and which texts are none: all the ordinary ones at once, the odd ones one by one."""
     common = pc.match_substring_regex(column, f"^{ORDINARY[type_]}$")
     values = pc.if_else(common, column, None).cast(type_)
-    odd = np.flatnonzero(~pc.fill_null(common, False).to_numpy(zero_copy_only=False))
+    odd = np.flatnonzero(~pc.fill_null(common, True).to_numpy(zero_copy_only=False))
     bad = np.zeros(len(column), bool)
     if not len(odd):
         return values, bad

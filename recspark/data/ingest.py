@@ -19,14 +19,17 @@ from pyspark.sql import functions as F
 
 from recspark.data import schemas
 from recspark.data.archive import Source, open_source
+from recspark.data.binding import bind
 from recspark.data.download import download
 from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.folder import locate
-from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_moment
+from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_timestamp
 from recspark.data.lake import Lake, Publication, fingerprint
-from recspark.data.layout import Chunk, Layout, arrow_schema, bind, plan
+from recspark.data.layout import Chunk, Layout, arrow_schema, plan
+from recspark.data.leftovers import copies, report_left_out
 from recspark.data.load import REPORT, Loader, write_part
 from recspark.data.movielens import EDITIONS, NoDataFile, find_edition
+from recspark.data.partitions import partition_values
 from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
 from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, with_links
 from recspark.errors import ConfigError, DataRejected, InputMissing
@@ -36,7 +39,7 @@ __all__ = ["DataOptions", "QualityOptions", "ingest"]
 log = logging.getLogger(__name__)
 
 #: part of the fingerprint: to be raised where a change of the code changes the tables
-_VERSION = 1
+_VERSION = 2
 #: the tables that every lake has
 _TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.ITEMS, "tags": schemas.TAGS}
 #: where there is what must not be published: parts that are joined first, hashes of keys
@@ -71,7 +74,8 @@ def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityO
         dataset, layouts = _formats(data, source)
         digest = source.digest(layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
-        mark = fingerprint("tables", _VERSION, digest, dataset, options, quality.maxBadFraction)
+        in_paths = [layout.partition for _, layout in sorted(layouts.items())]
+        mark = fingerprint("tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction)
         if unchanged := lake.is_current("tables", mark):
             log.info("the tables are up to date with %s (%s)", origin, dataset)
         else:
@@ -79,7 +83,7 @@ def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityO
                 work = _plan(data, dataset, source, layouts)
                 facts = {"source": origin, "dataset": dataset, "digest": digest, "options": options, "files": sorted(layouts)}
                 publication.manifest.update(facts, tables=_build(spark, publication, work, quality))
-                source.require_unchanged()
+                source.listing.require_unchanged()
     return _summary(lake.require("tables", "ingest"), unchanged)
 
 
@@ -96,13 +100,28 @@ class _Work:
 
 
 def _formats(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
-    """The edition or format of `source`, and the layout of every member that is read."""
+    """The edition or format of `source`, and the layout of every member that is read; the others are named in the log."""
+    twins: dict[str, str] = {}
+    dataset, layouts = _known_files(data, source)
+    if dataset in GENERIC:
+        twins = copies(source, layouts)
+        layouts = {
+            member: replace(layout, partition=partition_values(f"{source.name}/{member}"))
+            for member, layout in layouts.items()
+            if member not in twins
+        }
+    report_left_out(source, dataset, layouts, twins)
+    return dataset, layouts
+
+
+def _known_files(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
+    """The edition or format of `source`, and the layout of each of its files."""
     try:
         if data.dataset not in GENERIC and (edition := find_edition(source.members, source.name, data.dataset)):
             return edition
         return generic_files(data, source.members)
     except NoDataFile as error:
-        if source.is_folder:  # which files may still come to; an archive is whole
+        if source.listing.is_folder:  # which files may still come to; an archive is whole
             raise InputMissing(str(error)) from None
         raise
 
@@ -112,10 +131,9 @@ def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str,
     fs, paths = source.files(layouts)
     generic = dataset in GENERIC
     if generic:
-        layouts = {member: with_moment(data, layout, fs, member, paths[member]) for member, layout in layouts.items()}
+        layouts = {member: with_timestamp(data, layout, fs, member, paths[member]) for member, layout in layouts.items()}
     layouts = {member: bind(fs, paths[member], member, layout) for member, layout in layouts.items()}
-    first = min(layouts)
-    ids = id_types(data, layouts[first], fs, first, paths[first]) if generic else ("bigint", "bigint")
+    ids = id_types(data, layouts, fs, paths) if generic else ("bigint", "bigint")
     layouts = {member: replace(layout, schema=with_id_types(layout.schema, *ids)) for member, layout in layouts.items()}
     chunks = _cut(fs, paths, layouts)
     rules = data.rules(Rules() if generic else EDITIONS[dataset].rules)
@@ -188,7 +206,7 @@ def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
 
 def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
     """The reports of chunks, summed by table."""
-    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None} for table in work.loaded}
+    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None, "advice": None} for table in work.loaded}
     for count in counts.values():
         count.update(dict.fromkeys((*_SUMS, "digest"), 0))
     for number, chunk in enumerate(work.chunks):
@@ -197,7 +215,8 @@ def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]
             count[key] += report[key]
         count["digest"] += int(report.digest, 16)
         count["reasons"].update(report.reasons)
-        count["first"] = count["first"] or report.first
+        for key in ("first", "advice"):
+            count[key] = count[key] or report[key]
     for table, count in counts.items():
         log.info("%s: %d rows read, %d kept, %d quarantined", table, *(count[key] for key in _SUMS))
     return counts

@@ -165,6 +165,15 @@ def line_of(body: bytes, number: int, encoding: str) -> str:
     return body.removeprefix(b"\xef\xbb\xbf").split(b"\n")[number - 1].removesuffix(b"\r").decode(encoding, "replace")
 
 
+def decodes(line: bytes, encoding: str) -> bool:
+    """Damage with letters of UTF-8 may decide the encoding of a file: then lines of another one are in quarantine."""
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def check_untouched(before: bytes, after: bytes, layout, separator: bytes, tables: Callable[[str], list[dict]]) -> None:
     """The key of every line that the damage has left as it was is in the table."""
     key, same_first = (
@@ -173,7 +182,8 @@ def check_untouched(before: bytes, after: bytes, layout, separator: bytes, table
     )
     if not key or (layout.rename and not same_first):
         return
-    untouched = set(rows_of(before, layout.header)) & set(rows_of(after, layout.header))
+    same = set(rows_of(before, layout.header)) & set(rows_of(after, layout.header))
+    untouched = {line for line in same if decodes(line, layout.encoding)}
     places = [layout.names.index(name) for name in key]
     wanted = {tuple(line.split(separator)[place].decode() for place in places) for line in untouched}
     found = {tuple(str(row[name]) for name in key) for row in tables(layout.table)}
