@@ -58,7 +58,7 @@ def prediction(score, rules):
     if rules.loss == 2:
         return 1 / (1 + np.exp(-score))
     if rules.kernel == 0:
-        return score
+        return rules.unit * score
     unit = 1 / (1 + np.exp(-score)) if rules.kernel == 1 else np.exp(rules.gamma * score)
     return rules.low + (rules.high - rules.low) * unit
 
