@@ -52,7 +52,7 @@ NAMING = ("blend", "compare", "curves")
 #: jobs of the module stages; others are functions of a module of their own
 STAGES = ("ingest", "index", "split", "train", "evaluate", "pipeline")
 #: jobs that can begin with an empty lake, by the section that names their source; None: they need no source
-BEGINNING = {"ingest": "data", "pipeline": "data", "crossvalidate": "data", "demo": "data", "sync": None}
+BEGINNING = {"ingest": "data", "pipeline": "data", "crossvalidate": "data", "tune": "data", "demo": "data", "sync": None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import recspark
-from recspark.cli.main import JOBS, main
+from recspark.cli.main import BEGINNING, JOBS, main
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def test_mistakes_end_with_exit_code_2_and_one_clear_line(command, tmp_path, set
 WORDS = {"compare": ["als", "mf"], "blend": ["als", "mf"], "curves": ["als"]}
 
 
-@pytest.mark.parametrize("job", sorted(set(JOBS) - {"ingest", "pipeline", "crossvalidate", "demo", "sync", "warm"}))
+@pytest.mark.parametrize("job", sorted(set(JOBS) - {*BEGINNING, "warm"}))
 def test_a_job_before_ingest_names_that_and_leaves_no_lake(command, tmp_path, job):
     code, summary, err = command(job, *WORDS.get(job, []), f"paths.lake={tmp_path / 'lake'}")
     assert (code, summary) == (5, None) and "the input is not there (yet): " in err and "run `recspark ingest` first" in err, err
@@ -108,7 +108,7 @@ def test_the_first_job_that_is_missing_is_named(command, tmp_path):
         assert code == 5 and f"predictions/als does not exist: run `recspark {job}` first" in err
 
 
-@pytest.mark.parametrize("job", ["ingest", "pipeline", "crossvalidate", "update"])
+@pytest.mark.parametrize("job", ["ingest", "pipeline", "crossvalidate", "tune", "update"])
 @pytest.mark.parametrize("source", ["nowhere.zip", "file://{}/nowhere.csv", "folder", "empty.csv"])
 def test_a_source_that_is_not_there_leaves_no_lake(command, tmp_path, job, source):
     (tmp_path / "folder").mkdir()
