@@ -132,6 +132,7 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
     one, two = np.float32(1), np.float32(2)
     c, d = (two, two) if rules.kernel == _RBF else (one, np.float32(0))
     mean, rate, per_column = np.float32(rules.mean), np.float32(rules.rate), one / np.float32(max(rules.rank, 1))
+    per_unit, square_unit = one / np.float32(rules.unit), rules.unit * rules.unit
     user_l2, item_l2 = np.float32(user_penalty.l2), np.float32(item_penalty.l2)
     user_bias_l2, item_bias_l2 = np.float32(user_penalty.bias_l2), np.float32(item_penalty.bias_l2)
     last = len(entry_items) - 1
@@ -155,9 +156,9 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
                 x_square[k], y_square[k] = user_squares[u, 0], item_squares[i, 0]
         if plain:
             for k in range(RUN):
-                slope[k] = mean + x_bias[k] + y_bias[k] + xy[k] - value[k]
+                slope[k] = mean + x_bias[k] + y_bias[k] + xy[k] - per_unit * value[k]
             for k in range(n):
-                squared += weight[k] * slope[k] * slope[k]
+                cost_sum += weight[k] * slope[k] * slope[k]
                 total += weight[k]
         else:
             for k in range(n):
@@ -194,7 +195,7 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
             mix_rows(user_rows, u, item_rows, i, x_x[k], x_y[k], y_x[k], y_y[k])
             if adagrad:
                 user_squares[u, 0], item_squares[i, 0] = x_square[k], y_square[k]
-    return squared, total, 0.5 * squared if plain else cost_sum
+    return (square_unit * cost_sum, total, 0.5 * cost_sum) if plain else (squared, total, cost_sum)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recspark.engine.blocks import CSR, Block, without_ratings
+from recspark.engine.blocks import CSR, Block
 from recspark.engine.plan import State
 from recspark.errors import RecsparkError
 from recspark.kernels.sgd import Penalty
@@ -125,7 +125,7 @@ class SGDRows:
 
     def start(self, side: str, first: int, n: int) -> State:
         """Rows to begin with, for ids that training has not seen."""
-        return self.solver.start(side, first, without_ratings(n))
+        return self.solver.fresh(side, first, n)
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
         """The rows of `side` for their ratings `csr`, with those of the other side fixed."""

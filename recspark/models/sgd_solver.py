@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recspark.engine.blocks import CSR, SIDES, Block, Cells
+from recspark.engine.blocks import CSR, SIDES, Block, Cells, without_ratings
 from recspark.engine.plan import Given, State
 from recspark.engine.ranks import summarize
 from recspark.kernels import sgd
@@ -87,6 +87,12 @@ class SGDSolver:
         if self.optimizer == "adam":
             state |= {"moments": np.zeros((n, 2, self.rank + 1), np.float32), "counts": np.zeros(n, np.float32)}
         return state
+
+    def fresh(self, side: str, first: int, n: int) -> State:
+        """Rows of which nothing is known, as models have them."""
+        state = self.start(side, first, without_ratings(n))
+        factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
+        return {"factors": factors, "bias": bias}
 
     def step_pair(
         self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int

@@ -201,11 +201,11 @@ def test_an_archive_that_is_still_being_written_is_not_there_yet(lake, tmp_path)
 def test_a_file_that_grows_while_it_is_read_is_not_there_yet(lake, tmp_path):
     (tmp_path / "a.csv").write_text("user_id,item_id,rating\n1,2,3\n")
     with open_source(None, lake, str(tmp_path / "a.csv"), LIMITS) as source:
-        source.require_unchanged()
+        source.listing.require_unchanged()
         with (tmp_path / "a.csv").open("a") as file:
             file.write("1,3,4\n")
         with pytest.raises(InputMissing, match="a.csv is still being written: a.csv has changed while it was read"):
-            source.require_unchanged()
+            source.listing.require_unchanged()
 
 
 def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):

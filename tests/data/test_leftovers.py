@@ -13,6 +13,7 @@ import pytest
 
 from recspark.data import archive
 from recspark.data.lake import Lake
+from recspark.data.listing import Listing
 from recspark.data.movielens import find_edition
 from recspark.data.quality import QualityOptions
 from recspark.errors import DataRejected
@@ -74,7 +75,7 @@ def test_files_of_another_storage_go_where_the_unpacked_ones_are(tmp_path):
     (tmp_path / "in/b.csv.gz").write_bytes(gzip.compress(csv(2)))
     other = pafs.SubTreeFileSystem(str(tmp_path / "in"), pafs.LocalFileSystem())
     files = {info.path: info for info in other.get_file_info(pafs.FileSelector("", recursive=True)) if info.is_file}
-    source = archive.Source("in", other, files, str(tmp_path / "scratch"), QualityOptions())
+    source = archive.Source(Listing("in", other, files), str(tmp_path / "scratch"), QualityOptions())
     fs, paths = source.files(["x/a.csv", "b.csv.gz"])
     assert {member: fs.open_input_file(path).read() for member, path in paths.items()} == {"x/a.csv": csv(1), "b.csv.gz": csv(2)}
     assert all(path.startswith(str(tmp_path / "scratch")) for path in paths.values())
