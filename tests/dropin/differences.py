@@ -79,8 +79,8 @@ DIFFERENCES = [
     Difference(
         "`numUserBlocks`, `numItemBlocks`",
         "10 blocks",
-        "10 as a value, but no order until it is set: without, one block, or one per core of a cluster",
-        "the result is the same for any number of blocks",
+        "10 as a value; a set value counts where blocks are tasks, else the log says that it does not; `userBlocks`, `itemBlocks` are orders",
+        "the result is the same for any number of blocks, and one task is quicker for few ratings",
     ),
     Difference(
         "`blockSize`, `checkpointInterval`, storage levels, `miniBatchFraction`",
