@@ -79,7 +79,7 @@ DIFFERENCES = [
     Difference(
         "`numUserBlocks`, `numItemBlocks`",
         "10 blocks",
-        "10 as a value; a set value counts where blocks are tasks, else the log says that it does not; `userBlocks`, `itemBlocks` are orders",
+        "10 as a value; a set value counts where blocks are tasks (else the log says so); `userBlocks`, `itemBlocks` are orders",
         "the result is the same for any number of blocks, and one task is quicker for few ratings",
     ),
     Difference(
