@@ -169,8 +169,10 @@ class Zip(Packed):
 
 
 @contextmanager
-def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOptions) -> Iterator[Source]:
+def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOptions, option: str = "source") -> Iterator[Source]:
     """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems know.
+
+    Errors name the `option` of ``[data]`` that it comes from.
 
     A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what is unpacked lie in a
     folder of the lake's staging area, where workers can read them, and are gone when the context ends.
@@ -184,22 +186,22 @@ def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOpt
         lead out of it.
     """
     with lake.staged("tables") as scratch:
-        yield _open(spark, source, lake.path(scratch), limits)
+        yield _open(spark, source, lake.path(scratch), limits, f"data.{option} = {source!r}")
 
 
-def _open(spark: SparkSession, source: str, scratch: str, limits: QualityOptions) -> Source:
+def _open(spark: SparkSession, source: str, scratch: str, limits: QualityOptions, setting: str) -> Source:
     try:
         fs, path = locate(source)
         info = fs.get_file_info(path)
     except (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError):
-        fs, path = locate(_copy(spark, source, scratch))
+        fs, path = locate(_copy(spark, source, scratch, setting))
         info = fs.get_file_info(path)
     if info.type == pafs.FileType.NotFound:
-        raise ConfigError(f"data.source = {source!r} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
+        raise ConfigError(f"{setting} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
     if info.type == pafs.FileType.Directory:
         return Source(source, fs, _listing(source, fs, path))
     if info.type != pafs.FileType.File:
-        raise ConfigError(f"data.source = {source!r} is neither a file nor a folder")
+        raise ConfigError(f"{setting} is neither a file nor a folder")
     suffix = PurePosixPath(path).suffix.lower()
     if suffix == ".zip":
         return Zip(source, fs, path, scratch, limits)
@@ -217,7 +219,7 @@ def _listing(source: str, fs: pafs.FileSystem, folder: str) -> dict[str, str]:
     return {name: path for name, path in paths.items() if is_data(name)}
 
 
-def _copy(spark: SparkSession, uri: str, scratch: str) -> str:
+def _copy(spark: SparkSession, uri: str, scratch: str, setting: str) -> str:
     hadoop: Any = spark.sparkContext._jvm.org.apache.hadoop.fs
     conf = spark.sparkContext._jsc.hadoopConfiguration()
     try:
@@ -226,7 +228,7 @@ def _copy(spark: SparkSession, uri: str, scratch: str) -> str:
         hadoop.FileUtil.copy(origin.getFileSystem(conf), origin, target.getFileSystem(conf), target, False, conf)
     except Exception as error:
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
-        raise RecsparkError(f"data.source = {uri!r} can't be read: {reason}") from None
+        raise RecsparkError(f"{setting} can't be read: {reason}") from None
     return f"{scratch}/copied/{origin.getName()}"
 
 

@@ -17,6 +17,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from recspark.config import brief, shown
+from recspark.data.quality import key_of
+from recspark.data.schemas import columns
 from recspark.errors import ConfigError, DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
@@ -31,8 +33,15 @@ _ARROW = {
     "bigint": pa.int64(),
     "int": pa.int32(),
     "float": pa.float32(),
+    "double": pa.float64(),
     "string": pa.string(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
     "array<string>": pa.list_(pa.string()),
+    "array<bigint>": pa.list_(pa.int64()),
+    "array<double>": pa.list_(pa.float64()),
+    "map<string,double>": pa.map_(pa.string(), pa.float64()),
 }
 #: what a column of a Parquet file may be
 _READABLE = (
@@ -49,12 +58,12 @@ _READABLE = (
     pa.types.is_date,
     pa.types.is_null,
 )
-_READ_AS = {"bigint": pa.int64(), "int": pa.int32(), "float": pa.float64()}
+_READ_AS = {"bigint": pa.int64(), "int": pa.int32(), "float": pa.float64(), "double": pa.float64()}
 
 
 def arrow_schema(ddl: str) -> pa.Schema:
     """The Arrow schema of a table, from its DDL in :mod:`recspark.data.schemas`."""
-    return pa.schema([(name, _ARROW[type_]) for name, type_ in map(str.split, ddl.split(","))])
+    return pa.schema([(name, _ARROW[type_]) for name, type_ in columns(ddl).items()])
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,9 @@ class Layout:
     file, names its own fields: then `rename` says which of them is read as which column (see :func:`bind`).
     A column is read as a number where the published column of that name is one, else as text.
     `ticks` is how many units of the file's timestamp make a second.
+    `constants` are the values of columns that are published although no file has them.
+    `own`: all columns but the id are the user's own, and kept as they are whatever their names.
+    `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
     """
 
     table: str
@@ -77,11 +89,18 @@ class Layout:
     header: bool = False
     parquet: bool = False
     ticks: int = 1
+    constants: tuple[tuple[str, float], ...] = ()
+    own: bool = False
+    duplicates: str = "last"
+
+    def key(self) -> list[str]:
+        """The columns that tell the rows apart of which one stays; none where all stay."""
+        return [] if self.duplicates == "all" else key_of(self.table)
 
     def types(self) -> dict[str, pa.DataType]:
         """The columns that are read, and as what."""
-        published = dict(map(str.split, self.schema.split(",")))
-        return {name: _READ_AS.get(published.get(name, ""), pa.string()) for name in self.names if name}
+        published, read_as = columns(self.schema), _ARROW if self.own else _READ_AS
+        return {name: read_as.get(published.get(name, ""), pa.string()) for name in self.names if name}
 
     def split(self, raw: bytes) -> list[str]:
         """The fields of a line: the separator is literal, and quotes count only where the layout has them."""
@@ -197,14 +216,15 @@ def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
     fields, rename = field_names(fs, member, path, layout), dict(layout.rename)
     found = shown(", ".join(fields))[1:-1]
     if missing := [name for name in rename if name not in fields]:
+        clicks = ', or data.ratingColumn = "" where rows are events without a rating' if "rating" in map(rename.get, missing) else ""
         raise ConfigError(
             f"{member} has no column {', '.join(missing)}, it has {found}: "
-            "set data.dataset to csv or parquet and data.userColumn, data.itemColumn ... to the columns it has"
+            f"set data.dataset to csv or parquet and data.userColumn, data.itemColumn ... to the columns it has{clicks}"
         )
     if twice := [name for name in rename if fields.count(name) > 1]:
         raise ConfigError(f"{member} has the column {', '.join(twice)} more than once, it has {found}: which one is meant can't be known")
     if layout.parquet:
-        _check_types(fs, member, path, rename)
+        _check_types(fs, member, path, [name for name, column in rename.items() if not layout.own or column in key_of(layout.table)])
     return replace(layout, names=tuple(rename.get(name, "") for name in fields))
 
 

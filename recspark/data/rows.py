@@ -21,7 +21,7 @@ import pyarrow.fs as pafs
 
 from recspark.data.cast import ORDINARY, as_text, cast, holds_text, readable
 from recspark.data.layout import Chunk, Layout, parquet_file
-from recspark.data.quality import IDS
+from recspark.data.quality import IDS, judged
 from recspark.errors import DataRejected
 
 _UNUSED = b"\x1f"
@@ -171,8 +171,9 @@ def _typed(columns: dict[str, pa.Array], line: np.ndarray, layout: Layout, texts
     """Rows with every column cast to the type it is read as; a value that can't be is null and its row unparsable."""
     unparsable = np.zeros(len(line), bool)
     typed = {}
+    ids = {*IDS} & {*judged(layout.table)}
     for name, type_ in layout.types().items():
-        typed[name], bad = cast(columns[name], type_, exact=name in IDS)
+        typed[name], bad = cast(columns[name], type_, exact=name in ids)
         unparsable |= bad
     return Rows(_in_seconds(pa.table(typed), layout), line, unparsable, texts, list(broken))
 
