@@ -127,7 +127,8 @@ def _merged(member: str, known: Mapping[str, str], found: Mapping[str, str]) -> 
 
 def text_types(spark: SparkSession, fs: pafs.FileSystem, chunks: list[Chunk]) -> dict[str, str]:
     """The types of the columns of text files, by all their values: a column of numbers is one, all others are text. One Spark job."""
-    found = spark.range(0, len(chunks), 1, max(1, len(chunks))).mapInArrow(TypeFinder(chunks, fs), _FOUND).distinct().collect()
+    n_tasks = max(1, min(len(chunks), 4 * spark.sparkContext.defaultParallelism))
+    found = spark.range(0, len(chunks), 1, n_tasks).mapInArrow(TypeFinder(chunks, fs), _FOUND).distinct().collect()
     types: dict[str, str] = {}
     for name, type_ in found:
         types[name] = max(type_, types.get(name, "void"), key=_WIDER.index)

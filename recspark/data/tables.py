@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from functools import reduce
 
@@ -14,6 +15,8 @@ from recspark.data.folder import locate
 from recspark.data.layout import arrow_schema
 from recspark.data.load import row_digest
 from recspark.data.schemas import columns
+
+log = logging.getLogger(__name__)
 
 #: a table for Spark: its path and its schema as DDL
 Table = tuple[str, str]
@@ -30,9 +33,12 @@ def add_ids(spark: SparkSession, table: Table, tables: Iterable[Table], column: 
     """Add a row of nulls to `table` on disk for each id that occurs in `tables` and not there; returns how many these are."""
     path, schema = table
     before = count_rows(path, schema)
-    missing = distinct_ids(spark, tables, column, schema).join(_read(spark, table).select(column), column, "left_anti")
-    missing.write.mode("append").parquet(path)
-    return count_rows(path, schema) - before
+    ids = distinct_ids(spark, tables, column, schema)
+    ids.join(_read(spark, table).select(column), column, "left_anti").write.mode("append").parquet(path)
+    added = count_rows(path, schema) - before
+    if added and added == ids.count():
+        log.warning("no %s of the ratings is in their own table: is it the right file and column, and are ids written alike?", column)
+    return added
 
 
 def merged(spark: SparkSession, ratings: Table, how: str) -> DataFrame:

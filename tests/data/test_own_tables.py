@@ -10,11 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from recspark.data import schemas, work
+from recspark.data.batch import publish_batch
+from recspark.data.catalogue import described
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
 from recspark.data.lake import Lake
 from recspark.data.layout import arrow_schema
 from recspark.data.own_tables import published_type, type_of_text
 from recspark.errors import ConfigError, DataRejected
+from recspark.features.options import read_tables
 
 ANYTHING = QualityOptions(maxBadFraction=1.0)
 
@@ -164,6 +167,35 @@ def test_ids_have_one_type_in_all_tables(spark, lake, write, tmp_path, rated, kn
     ingest(spark, lake, DataOptions(source=ratings, users=people), ANYTHING)
     assert {types_of(read(spark, lake, table)[0])["user_id"] for table in ("ratings", "users", "tags")} == {found}
     assert lake.manifest("tables")["tables"]["users"]["added"] == added
+
+
+def test_a_table_without_any_id_of_the_ratings_is_told(spark, lake, write, caplog):
+    ratings = write("ratings.csv", "user_id,item_id,rating", "1,10,3", "2,10,4")
+    ingest(spark, lake, DataOptions(source=ratings, users=write("people.csv", "user_id,age", "001,30")), QualityOptions())
+    assert "no user_id of the ratings is in their own table" in caplog.text
+    assert len(read(spark, lake, "users")[1]) == 3
+
+
+def test_a_batch_has_the_types_of_ids_of_the_tables_and_no_table_of_its_own(spark, lake, write):
+    ratings = write("ratings.csv", "user_id,item_id,rating", "1,10,3", "2,10,4")
+    data = DataOptions(source=ratings, users=write("people.csv", "user_id,age", "A,30", "B,50", "1,40"))
+    ingest(spark, lake, data, QualityOptions())
+    more = DataOptions(**data.as_dict() | {"source": write("more.csv", "user_id,item_id,rating", "3,11,5"), "users": "gone.csv"})
+    batch = publish_batch(spark, lake, more, QualityOptions())
+    assert types_of(spark.read.parquet(lake.path(f"{batch}/ratings"))) == types_of(read(spark, lake, "ratings")[0])
+    assert types_of(read(spark, lake, "ratings")[0]) == {"user_id": "string", "item_id": "bigint", "rating": "float", "timestamp": "bigint"}
+
+
+def test_readers_of_items_take_any_columns(spark, lake, write):
+    ratings = write("ratings.csv", "user_id,item_id,rating", "1,10,3")
+    lines = ["item_id;genres;year;tags", "10;Drama;1999 or so;dark", "11;;2001;"]
+    data = DataOptions(source=ratings, items=write("items.csv", *(line.replace(";", ",") for line in lines)))
+    ingest(spark, lake, data, QualityOptions())
+    _, items = read_tables(spark, lake)
+    assert items.columns == ["item_id", "genres", "year", "tags"]
+    assert dict(items.select("item_id", "tags").collect()) == {10: "dark", 11: None}
+    found = described(items).orderBy("item_id").collect()
+    assert [tuple(row) for row in found] == [(10, None, None, ["Drama"]), (11, None, 2001, None)]
 
 
 def test_an_edition_takes_tables_of_ones_own_and_archives_are_unpacked(spark, lake, write, tmp_path):

@@ -253,7 +253,7 @@ def test_assembled_vectors_are_the_rows(small):
         (["ratings.many"], "whose column is array<int>, is not allowed: it must be one value"),
         ([{"group": "users.gender", "kind": "real"}], "whose column is string, is not allowed: it must be level"),
         ([{"group": "users.weight", "unknown": "own"}], "unknown = 'own' is not allowed for group 'users.weight' of kind real"),
-        ([{"group": "users.gender", "bins": [1]}], "'users.gender' needs numbers, but column 'gender' has type string: declare users.gender"),
+        ([{"group": "users.gender", "bins": [1]}], "'users.gender' needs numbers, but column 'gender' has type string: declare"),
         (["genres"], "'genres' needs arrays, but column 'genres' has type string: declare items.genres alone"),
         (["age_value"], "'age_value' needs numbers, but column 'age' has type string"),
         ([{"group": "users.gender", "scale": "sqrt"}], "scale = 'sqrt' is not allowed for group 'users.gender' of kind level"),
