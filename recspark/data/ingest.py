@@ -82,7 +82,7 @@ def ingest(
         dataset, layouts = formats(data, sources)
         digest = digest_of(sources, layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
-        mark = fingerprint("tables", _VERSION, digest, dataset, options, quality.maxBadFraction)
+        mark = fingerprint("tables", _VERSION, digest, dataset, options, quality.maxBadFraction, ids)
         if unchanged := lake.is_current("tables", mark):
             log.info("the tables are up to date with %s (%s)", origin, dataset)
         else:

@@ -195,7 +195,10 @@ def test_numbers_in_bins_are_levels(spark, small):
     users = users.unionByName(users.limit(1).withColumn("user_id", F.lit(99)).withColumn("edge value", F.lit(-7)))
     features = FeatureSet.fit(parse_groups(entries), train, users, items)
     assert [block.levels for block in features.layout] == [(2,), (0, 1)]
-    assert [only(features, query(spark, user, 12))["users.edge value"] for user in (1, 2, 99)] == [{2: 1.0}, *[{"(unknown)": 1.0}] * 2]
+    queries, *_ = frames(spark, [(user, 11, START) for user in (1, 2, 99)])
+    found = {user: row for (user, *_), row in named(features, queries).items()}
+    assert {user: row["users.edge value"] for user, row in found.items()} == {1: {2: 1.0}, 2: {"(unknown)": 1.0}, 99: {"(unknown)": 1.0}}
+    assert found[1]["items.year"] == {1: 1.0}
     assert Layout.from_dict(json.loads(json.dumps(features.layout.as_dict()))) == features.layout
 
 
