@@ -64,6 +64,7 @@ _PEERS = {
         "moment"
     ),
     "timestampUnit": "timeunit unit tsunit",
+    "timestampFormat": "dateformat timeformat datetimeformat datepattern timepattern strptime",
     "featuresCol": "features feature featurecol x vector",
     "predictionCol": "prediction predictions outputcol predictedcol",
     "weightCol weightColumn": "weight weights sampleweight weightcolumn",
@@ -73,6 +74,8 @@ _PEERS = {
     "separator": "delimiter sep delim fielddelimiter fieldseparator columnseparator",
     "header": "hasheader skipheader headerrow",
     "encoding": "charset codec",
+    "decimal": "decimalmark decimalpoint decimalseparator decimalcomma dec",
+    "nullValues": "nullvalue navalues navalue nastrings missing missingvalues nan na",
     "idType": "keytype dtype ids",
     "ratingMin": "min minrating lowest minvalue ratinglow",
     "ratingMax": "max maxrating highest maxvalue ratinghigh",

@@ -3,169 +3,155 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
-import struct
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 from pyspark.sql import SparkSession
 
-from recspark.config import brief
 from recspark.data.folder import locate
 from recspark.data.lake import Lake
+from recspark.data.names import codec_of, is_data, is_marker, plain_name
 from recspark.data.quality import QualityOptions
-from recspark.data.safety import check_expansion, check_links, check_members, is_data
+from recspark.data.safety import check_expansion, check_links, check_members
+from recspark.data.table_formats import check_no_table, check_outside_tables
+from recspark.data.unpack import BLOCK, Unpacker, reading
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 
-_BLOCK = 1 << 20
-#: compressed files that hold one file, by the end of their name
-_CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-#: what the layers of a damaged archive raise; OSError, which a full disk raises too, only where nothing but the archive is touched
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    pa.ArrowException,
-    EOFError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-)
+COMPRESSED, ZIP = "compressed file", "zip archive"
 
 
 class Source:
-    """Input files by member name, in place: a folder (its files, by their path inside it) or one file."""
+    """Input files by member name: a folder (its files, by their path inside it) or one file.
 
-    def __init__(self, name: str, fs: pafs.FileSystem, paths: dict[str, str]) -> None:
-        self.name = name
-        self.fs = fs
-        self._paths = paths
+    `name` is what a user calls it, `hidden` are the names of files that are no input, without what Spark writes for itself.
+    Compressed files are unpacked into `scratch`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fs: pafs.FileSystem,
+        files: Mapping[str, pafs.FileInfo],
+        scratch: str,
+        limits: QualityOptions,
+        hidden: Iterable[str] = (),
+    ) -> None:
+        self.name, self.fs, self.limits = name, fs, limits
+        self.hidden = sorted(member for member in hidden if not is_marker(member))
+        self._files = files
+        self._scratch = scratch
 
     @property
     def members(self) -> list[str]:
         """The names of all files that may be input, sorted."""
-        return sorted(self._paths)
+        return sorted(self._files)
+
+    def size(self, member: str) -> int:
+        """The bytes of a file as it lies there."""
+        return self._files[member].size or 0
+
+    def content(self, member: str) -> Hashable:
+        """What is equal for files of the same bytes, compressed or not."""
+        with self._open(member) as stream, reading(self._called(member), COMPRESSED):
+            return _digest(stream, lambda size: check_expansion(self.name, self.size(member), size, self.limits))
 
     def digest(self, members: Iterable[str]) -> str:
         """SHA-256 over name, size and content of `members`, whatever their order."""
         total = hashlib.sha256()
         for member in sorted(members):
-            size, digest = _digest(self.fs, self._paths[member])
+            with self.fs.open_input_stream(self._files[member].path, compression=None) as stream:
+                size, digest = _digest(stream)
             total.update(f"{member}\0{size}\0{digest}\n".encode())
         return f"sha256:{total.hexdigest()}"
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
-        """Where workers read `members`: the file system, and the path of each."""
-        return self.fs, {member: self._paths[member] for member in members}
+        """Where workers read `members`: the file system, and the path of each.
+
+        Files lie in place, but for compressed ones: these are unpacked. The others are copied to where those are
+        where that is another storage. DataRejected where one is damaged or they expand too far.
+        """
+        paths = {member: self._files[member].path for member in members}
+        packed = [member for member, path in paths.items() if codec_of(path)]
+        if not packed:
+            return self.fs, paths
+        unpacker = Unpacker(self.name, sum(map(self.size, packed)), self._scratch, self.limits)
+        for member in packed:
+            self._check_not_empty(member)
+            with self._open(member) as stream:
+                paths[member] = unpacker.write(stream, member, self._called(member), COMPRESSED)
+        if not unpacker.fs.equals(self.fs):
+            for member in paths.keys() - set(packed):
+                target = unpacker.place(member)
+                pafs.copy_files(paths[member], target, source_filesystem=self.fs, destination_filesystem=unpacker.fs)
+                paths[member] = target
+        return unpacker.fs, paths
+
+    def _open(self, member: str) -> pa.NativeFile:
+        with reading(self._called(member), COMPRESSED):
+            return self.fs.open_input_stream(self._files[member].path, compression=codec_of(self._files[member].path))
+
+    def _check_not_empty(self, member: str) -> None:
+        if not self.size(member):
+            raise DataRejected(f"{self._called(member)} is not a readable {COMPRESSED}: it is empty")
+
+    def _called(self, member: str) -> str:
+        return self.name if len(self._files) == 1 else f"{self.name}: {member}"
 
 
-class Packed(Source):
-    """One file on `fs` that must be unpacked into `scratch` before workers can read parts of its content."""
-
-    kind = ""
-
-    def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limits: QualityOptions) -> None:
-        super().__init__(name, fs, {PurePosixPath(path).name: path})
-        self.path = path
-        self.limits = limits
-        self.size = fs.get_file_info(path).size or 0
-        self._expanded = 0
-        self._scratch_fs, self._scratch = locate(scratch)
-
-    def digest(self, members: Iterable[str]) -> str:
-        """SHA-256 of the packed file."""
-        return f"sha256:{_digest(self.fs, self.path)[1]}"
-
-    def _write(self, stream: IO[bytes], member: str) -> str:
-        target = f"{self._scratch}/unpacked/{member}"
-        self._scratch_fs.create_dir(target.rpartition("/")[0], recursive=True)
-        with self._scratch_fs.open_output_stream(target) as out:
-            while block := self._read(stream):
-                self._expanded += len(block)
-                check_expansion(self.name, self.size, self._expanded, self.limits)
-                out.write(block)
-        return target
-
-    def _read(self, stream: IO[bytes]) -> bytes:
-        with self._reading():
-            return stream.read(_BLOCK)
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """DataRejected for whatever fails in the body, which reads the packed file and does nothing else."""
-        try:
-            yield
-        except _DAMAGE as error:
-            raise DataRejected(f"{self.name} is not a readable {self.kind}: {brief(error)}") from None
-
-
-class Compressed(Packed):
-    """A gzip, bzip2 or Zstandard file: its one member has the name without the ending."""
-
-    kind = "compressed file"
-
-    @property
-    def members(self) -> list[str]:
-        """The one name."""
-        return [PurePosixPath(self.path).stem]
-
-    def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
-        """Unpack the file; where workers read it. DataRejected where it is damaged or expands too far."""
-        if not self.size:
-            raise DataRejected(f"{self.name} is not a readable {self.kind}: it is empty")
-        codec = _CODECS[PurePosixPath(self.path).suffix.lower()]
-        (member,) = self.members
-        with self._reading():
-            stream = self.fs.open_input_stream(self.path, compression=codec)
-        with stream:
-            return self._scratch_fs, {member: self._write(stream, member)}
-
-
-class Zip(Packed):
+class Zip(Source):
     """A zip archive, refused as a whole where any of its members is unsafe."""
 
-    kind = "zip archive"
-
     def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limits: QualityOptions) -> None:
-        super().__init__(name, fs, path, scratch, limits)
-        with self._open() as archive:
+        self._archive = fs.get_file_info(path)
+        with fs.open_input_file(path) as file, _zip(name, file) as archive:
             members = archive.infolist()
         check_members(name, members)
-        check_expansion(name, self.size, sum(info.file_size for info in members), limits)
-        self._data = [info.filename for info in members if is_data(info.filename)]
+        check_expansion(name, self._archive.size or 0, sum(info.file_size for info in members), limits)
+        check_no_table(name, [info.filename for info in members])
+        files = {info.filename: info for info in members if not info.is_dir()}
+        self._infos = {member: info for member, info in files.items() if is_data(member)}
+        super().__init__(name, fs, dict.fromkeys(self._infos, self._archive), scratch, limits, files.keys() - self._infos)
 
-    @property
-    def members(self) -> list[str]:
-        """The names of the members that may be input, sorted."""
-        return sorted(self._data)
+    def size(self, member: str) -> int:
+        """The bytes of a member when it is unpacked."""
+        return self._infos[member].file_size
+
+    def content(self, member: str) -> Hashable:
+        """What is equal for members of the same bytes."""
+        return self._infos[member].file_size, self._infos[member].CRC
+
+    def digest(self, members: Iterable[str]) -> str:
+        """SHA-256 of the archive."""
+        with self.fs.open_input_stream(self._archive.path, compression=None) as stream:
+            return f"sha256:{_digest(stream)[1]}"
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
         """Unpack `members`; where workers read them. DataRejected where one is damaged or they expand too far."""
+        unpacker = Unpacker(self.name, self._archive.size or 0, self._scratch, self.limits)
         paths = {}
-        with self._open() as archive:
+        with self.fs.open_input_file(self._archive.path) as file, _zip(self.name, file) as archive:
             for member in members:
-                with self._reading():
+                with reading(self.name, ZIP):
                     stream = archive.open(member)
                 with stream:
-                    paths[member] = self._write(stream, member)
-        return self._scratch_fs, paths
+                    if codec := codec_of(member):
+                        self._check_not_empty(member)
+                        stream = pa.CompressedInputStream(stream, codec)
+                    paths[member] = unpacker.write(stream, member, self._called(member), COMPRESSED if codec else ZIP)
+        return unpacker.fs, paths
 
-    @contextmanager
-    def _open(self) -> Iterator[zipfile.ZipFile]:
-        with self.fs.open_input_file(self.path) as file:
-            with self._reading():
-                archive = zipfile.ZipFile(file)
-            with archive:
-                yield archive
+
+@contextmanager
+def _zip(name: str, file: pa.NativeFile) -> Iterator[zipfile.ZipFile]:
+    with reading(name, ZIP):
+        archive = zipfile.ZipFile(file)
+    with archive:
+        yield archive
 
 
 @contextmanager
@@ -198,25 +184,25 @@ def _open(spark: SparkSession, source: str, scratch: str, limits: QualityOptions
         info = fs.get_file_info(path)
     if info.type == pafs.FileType.NotFound:
         raise ConfigError(f"{setting} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
-    if info.type == pafs.FileType.Directory:
-        return Source(source, fs, _listing(source, fs, path))
-    if info.type != pafs.FileType.File:
+    if info.type not in (pafs.FileType.Directory, pafs.FileType.File):
         raise ConfigError(f"{setting} is neither a file nor a folder")
-    suffix = PurePosixPath(path).suffix.lower()
-    if suffix == ".zip":
+    check_outside_tables(source, fs, path if info.type == pafs.FileType.File else f"{path}/.")
+    if info.type == pafs.FileType.Directory:
+        return _folder(source, fs, path, scratch, limits)
+    if path.lower().endswith(".zip"):
         return Zip(source, fs, path, scratch, limits)
-    if suffix in _CODECS:
-        return Compressed(source, fs, path, scratch, limits)
-    return Source(source, fs, {PurePosixPath(path).name: path})
+    return Source(source, fs, {plain_name(PurePosixPath(path).name): info}, scratch, limits)
 
 
-def _listing(source: str, fs: pafs.FileSystem, folder: str) -> dict[str, str]:
+def _folder(source: str, fs: pafs.FileSystem, folder: str, scratch: str, limits: QualityOptions) -> Source:
     """The files under `folder` by their path inside it."""
     if isinstance(fs, pafs.LocalFileSystem):
         check_links(source, Path(folder))
-    files = (info.path for info in fs.get_file_info(pafs.FileSelector(folder, recursive=True)) if info.is_file)
-    paths = {path.removeprefix(folder.rstrip("/") + "/"): path for path in files}
-    return {name: path for name, path in paths.items() if is_data(name)}
+    found = {info.path.removeprefix(folder.rstrip("/") + "/"): info for info in fs.get_file_info(pafs.FileSelector(folder, recursive=True))}
+    check_no_table(source, found)
+    files = {name: info for name, info in found.items() if info.is_file}
+    data = {name: info for name, info in files.items() if is_data(name)}
+    return Source(source, fs, data, scratch, limits, files.keys() - data)
 
 
 def _copy(spark: SparkSession, uri: str, scratch: str, setting: str) -> str:
@@ -232,10 +218,11 @@ def _copy(spark: SparkSession, uri: str, scratch: str, setting: str) -> str:
     return f"{scratch}/copied/{origin.getName()}"
 
 
-def _digest(fs: pafs.FileSystem, path: str) -> tuple[int, str]:
+def _digest(stream: pa.NativeFile, check: Callable[[int], None] = lambda size: None) -> tuple[int, str]:
+    """The size and SHA-256 of what is read; `check` may stop it at any size."""
     digest, size = hashlib.sha256(), 0
-    with fs.open_input_stream(path, compression=None) as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
+    while block := stream.read(BLOCK):
+        digest.update(block)
+        size += len(block)
+        check(size)
     return size, digest.hexdigest()

@@ -23,7 +23,7 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.Array, np.ndarray]:
     """`column` as int32, int64, float64 or text, null where a value can't be, and which values could not.
 
-    A moment becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all. With `exact` a float
+    A timestamp becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all. With `exact` a float
     that can stand for several whole numbers is none: it is no id.
     """
     none_bad = np.zeros(len(column), bool)
@@ -35,7 +35,7 @@ def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.
         # 1.0 is the id that others write as 1
         whole, bad = cast(column, pa.int64(), exact)
         return whole.cast(type_), bad
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+    if is_temporal(column.type):
         column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if type_ == pa.string() or (numeric and type_ == pa.float64()) or column.type in (pa.int8(), pa.int16(), pa.int32(), type_):
@@ -68,6 +68,11 @@ def as_text(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
 def readable(value: Any) -> str:
     """Any value as text, of bytes with marks for what is no UTF-8."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def is_temporal(type_: pa.DataType) -> bool:
+    """Whether a column of that type holds timestamps or dates."""
+    return pa.types.is_timestamp(type_) or pa.types.is_date(type_)
 
 
 def holds_text(type_: pa.DataType) -> bool:

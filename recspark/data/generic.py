@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -11,11 +11,16 @@ import pyarrow.fs as pafs
 
 from recspark.config import Check, Option, Section, above, one_of
 from recspark.data import schemas
+from recspark.data.binding import field_names
 from recspark.data.download import BASE_URL
-from recspark.data.layout import Layout, field_names, parquet_file, plan
+from recspark.data.encoding import AUTO
+from recspark.data.layout import Layout, first_chunk, parquet_file
 from recspark.data.movielens import EDITIONS
+from recspark.data.names import plain_name
+from recspark.data.notation import NULLS, TICKS, Notation
 from recspark.data.quality import IDS, Rules, judged
 from recspark.data.rows import read
+from recspark.data.timestamps import TIME_FORMAT
 from recspark.errors import ConfigError
 
 #: the formats that are no edition of MovieLens
@@ -25,8 +30,11 @@ DATASETS = (*EDITIONS, *GENERIC)
 #: how repeated pairs become one row
 MERGED = ("sum", "mean")
 DUPLICATES = "what becomes of repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, else last"
+_TEXT_ENDINGS = (".csv", ".tsv")
+
 #: an id that loses nothing as a number
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_TEXTS = Check(lambda values: all(isinstance(value, str) for value in values), "of strings")
 _SEPARATOR = Check(lambda text: bool(text) and not set(text) & set('"\r\n'), "not empty, without quotes and line ends")
 
 
@@ -44,12 +52,15 @@ class DataOptions(Section):
     itemColumn = Option(str, "item_id", "column of the item id")
     ratingColumn = Option(str, "rating", 'column of the rating; "": rows are events without one, such as clicks, and count 1 each')
     duplicates = Option(str, None, DUPLICATES, one_of("last", "first", *MERGED))
-    timestampColumn = Option(str, None, "column of the moment; not set: `timestamp` where there is one")
-    timestampUnit = Option(str, "s", "unit of the moment, counted from 1970-01-01 UTC", one_of("s", "ms"))
+    timestampColumn = Option(str, None, "column of the timestamp; not set: `timestamp` where there is one")
+    timestampUnit = Option(str, "s", "unit of timestamps that are numbers, counted from 1970-01-01 UTC", one_of(*TICKS))
+    timestampFormat = Option(str, None, "strptime format of timestamps; not set: numbers in timestampUnit and ISO 8601", TIME_FORMAT)
     idType = Option(str, "auto", "type of ids; auto: bigint where most of the first are whole numbers", one_of("auto", "bigint", "string"))
     separator = Option(str, ",", "what separates the fields of a CSV file; quotes work with one character", _SEPARATOR)
     header = Option(bool, True, "whether a CSV file's first line names its columns")
-    encoding = Option(str, "utf-8", "encoding of a CSV file", one_of("utf-8", "latin-1"))
+    encoding = Option(str, AUTO, "encoding of CSV files; auto: each file decides by its bytes", one_of(AUTO, "utf-8", "latin-1"))
+    decimal = Option(str, ".", "decimal mark of numbers that are text", one_of(".", ","))
+    nullValues = Option(list, list(NULLS), "texts of a CSV file that mean a missing value, as an empty field does", _TEXTS)
     ratingMin = Option(float, None, "lowest rating allowed; not set: the edition's, or any")
     ratingMax = Option(float, None, "highest rating allowed; not set: the edition's, or any")
     ratingStep = Option(float, None, "distance between rating levels, counted from ratingMin; not set: the edition's, or any", above(0))
@@ -71,10 +82,10 @@ def generic_files(data: DataOptions, members: Iterable[str], option: str = "sour
     `members` are those of ``data.source``, whose format ``data.dataset`` may set, or of another `option`.
     """
     members = list(members)
-    parquet = [name for name in members if name.endswith(".parquet")]
+    parquet = [name for name in members if plain_name(name).lower().endswith(".parquet")]
     named = data.dataset if option == "source" else None
     dataset = named or ("parquet" if parquet else "csv")
-    text = members if named or len(members) == 1 else [name for name in members if name.endswith((".csv", ".tsv"))]
+    text = members if named or len(members) == 1 else [name for name in members if plain_name(name).lower().endswith(_TEXT_ENDINGS)]
     found = parquet if dataset == "parquet" else text
     if not found:
         found_instead = f"has no {dataset} file (it has {', '.join(sorted(members)[:5]) or 'no file'})"
@@ -83,6 +94,8 @@ def generic_files(data: DataOptions, members: Iterable[str], option: str = "sour
         raise ConfigError(
             f"data.source = {data.source!r} is no MovieLens edition and {found_instead}: set data.dataset to one of {', '.join(DATASETS)}"
         )
+    if dataset == "csv" and data.decimal == data.separator:
+        raise ConfigError(f"data.decimal and data.separator are both {data.decimal!r}: set data.separator to what separates the fields")
     rename = ((data.userColumn, "user_id"), (data.itemColumn, "item_id"), (data.ratingColumn, "rating"))
     merged = data.duplicate_rule in MERGED
     layout = Layout(
@@ -95,40 +108,49 @@ def generic_files(data: DataOptions, members: Iterable[str], option: str = "sour
         encoding=data.encoding,
         header=data.header,
         parquet=dataset == "parquet",
-        ticks=1000 if data.timestampUnit == "ms" else 1,
+        notation=Notation(tuple(data.nullValues), data.decimal, data.timestampUnit, data.timestampFormat),
         constants=() if data.ratingColumn else (("rating", 1.0),),
         duplicates="all" if merged else data.duplicate_rule,
     )
     return dataset, dict.fromkeys(found, layout)
 
 
-def with_moment(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:
-    """`layout` with the column of the moment, where one is set or the file has the usual one."""
-    moment = data.timestampColumn or "timestamp"
-    if data.timestampColumn is None and moment not in field_names(fs, member, path, layout):
+def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:
+    """`layout` with the column of the timestamp, where one is set or the file or its path has the usual one."""
+    column = data.timestampColumn or "timestamp"
+    if data.timestampColumn is None and column not in (*field_names(fs, member, path, layout), *dict(layout.partition)):
         return layout
-    return replace(layout, rename=(*layout.rename, (moment, "timestamp")))
+    return replace(layout, rename=(*layout.rename, (column, "timestamp")))
 
 
-def id_types(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> dict[str, str]:
+def id_types(data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]) -> dict[str, str]:
     """The types of a table's ids (``bigint`` or ``string``), by column: as set, as Parquet has them, or as most of the first MiB.
 
     Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is seen.
+    An id in the path is judged by the paths of all files.
     """
-    ids = [name for name in judged(layout.table) if name in IDS]
+    first = min(layouts)
+    ids = [name for name in judged(layouts[first].table) if name in IDS]
     if data.idType != "auto":
         return dict.fromkeys(ids, data.idType)
+    in_path = {name: [dict(layout.partition).get(name) for layout in layouts.values()] for name, _ in layouts[first].partition}
+    numeric = _in_first_file(layouts[first], ids, fs, first, paths[first])
+    numeric |= {name: _mostly_numbers(values) for name, values in in_path.items()}
+    return {name: "bigint" if numeric[name] else "string" for name in ids}
+
+
+def _in_first_file(layout: Layout, ids: Iterable[str], fs: pafs.FileSystem, member: str, path: str) -> dict[str, bool]:
+    """Whether the columns of the ids hold numbers."""
     if layout.parquet:
         types = dict(layout.rename)
         with parquet_file(fs, member, path) as parquet:
             columns = {types[field.name]: field.type for field in parquet.schema_arrow if field.name in types}
-        numeric = {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
-    else:
-        as_text = replace(layout, schema=schemas.with_types(layout.schema, dict.fromkeys(ids, "string")))
-        sample = next((read(fs, chunk).table for chunk in plan(fs, member, path, as_text, 1 << 20)), None)
-        numeric = {name: sample is None or _mostly_numbers(sample[name].to_pylist()) for name in ids}
-    return {name: "bigint" if numeric[name] else "string" for name in ids}
+        return {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
+    as_text = replace(layout, schema=schemas.with_types(layout.schema, dict.fromkeys(ids, "string")))
+    chunk = first_chunk(fs, member, path, as_text, 1 << 20)
+    return {name: chunk is None or _mostly_numbers(read(fs, chunk).table[name].to_pylist()) for name in ids}
 
 
-def _mostly_numbers(ids: list[str]) -> bool:
-    return 2 * sum(_NUMBER.fullmatch(text.strip()) is not None for text in ids) >= len(ids)
+def _mostly_numbers(ids: list[str | None]) -> bool:
+    given = [text for text in ids if text is not None]
+    return 2 * sum(_NUMBER.fullmatch(text) is not None for text in given) >= len(given)

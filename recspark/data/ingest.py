@@ -36,7 +36,7 @@ __all__ = ["DataOptions", "QualityOptions", "ingest"]
 log = logging.getLogger(__name__)
 
 #: part of the fingerprint: to be raised where a change of the code changes the tables
-_VERSION = 1
+_VERSION = 2
 #: where there is what must not be published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
 _SUMS = ("read", "kept", "quarantined")
@@ -82,7 +82,8 @@ def ingest(
         dataset, layouts = formats(data, sources)
         digest = digest_of(sources, layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
-        mark = fingerprint("tables", _VERSION, digest, dataset, options, quality.maxBadFraction, ids)
+        in_paths = [layout.partition for found in layouts.values() for _, layout in sorted(found.items())]
+        mark = fingerprint("tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction, ids)
         if unchanged := lake.is_current("tables", mark):
             log.info("the tables are up to date with %s (%s)", origin, dataset)
         else:
@@ -155,7 +156,7 @@ def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
 
 def _tally(work: Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
     """The reports of chunks, summed by table."""
-    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None} for table in work.loaded}
+    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None, "advice": None} for table in work.loaded}
     for count in counts.values():
         count.update(dict.fromkeys((*_SUMS, "digest"), 0))
     for number, chunk in enumerate(work.chunks):
@@ -164,7 +165,8 @@ def _tally(work: Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
             count[key] += report[key]
         count["digest"] += int(report.digest, 16)
         count["reasons"].update(report.reasons)
-        count["first"] = count["first"] or report.first
+        for key in ("first", "advice"):
+            count[key] = count[key] or report[key]
     for table, count in counts.items():
         log.info("%s: %d rows read, %d kept, %d quarantined", table, *(count[key] for key in _SUMS))
     return counts

@@ -8,7 +8,7 @@ header included.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from recspark.config import brief, shown
+from recspark.config import brief
+from recspark.data.encoding import AUTO, Vote, check_byte_order
+from recspark.data.notation import Notation
 from recspark.data.quality import key_of
 from recspark.data.schemas import columns
-from recspark.errors import ConfigError, DataRejected
+from recspark.errors import DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
 CHUNK_BYTES = 16 << 20
@@ -27,7 +29,8 @@ CHUNK_BYTES = 16 << 20
 LINE_BYTES = 64 << 20
 #: bytes of a header
 _HEADER_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
+#: the byte-order mark of UTF-8
+BOM = b"\xef\xbb\xbf"
 
 _ARROW = {
     "bigint": pa.int64(),
@@ -43,21 +46,6 @@ _ARROW = {
     "array<double>": pa.list_(pa.float64()),
     "map<string,double>": pa.map_(pa.string(), pa.float64()),
 }
-#: what a column of a Parquet file may be
-_READABLE = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_decimal,
-    pa.types.is_boolean,
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_binary,
-    pa.types.is_large_binary,
-    pa.types.is_timestamp,
-    pa.types.is_date,
-    pa.types.is_null,
-)
 _READ_AS = {"bigint": pa.int64(), "int": pa.int32(), "float": pa.float64(), "double": pa.float64()}
 
 
@@ -71,9 +59,10 @@ class Layout:
     """How the fields of a file become the columns of `table`, published with `schema`.
 
     `names` has the column of every field in order, "" where the field is not read. A file with a header, or a Parquet
-    file, names its own fields: then `rename` says which of them is read as which column (see :func:`bind`).
-    A column is read as a number where the published column of that name is one, else as text.
-    `ticks` is how many units of the file's timestamp make a second.
+    file, names its own fields: then `rename` says which of them is read as which column (see :func:`recspark.data.binding.bind`).
+    `partition` has the columns in the path of the file with their text, by the names in the path until the layout is bound.
+    A column is read as a number where the published column of that name is one, else as text. `notation` tells how
+    fields are written in other data than MovieLens (None).
     `constants` are the values of columns that are published although no file has them.
     `own`: all columns but the id are the user's own, and kept as they are whatever their names.
     `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
@@ -88,7 +77,8 @@ class Layout:
     encoding: str = "utf-8"
     header: bool = False
     parquet: bool = False
-    ticks: int = 1
+    notation: Notation | None = None
+    partition: tuple[tuple[str, str | None], ...] = ()
     constants: tuple[tuple[str, float], ...] = ()
     own: bool = False
     duplicates: str = "last"
@@ -100,13 +90,34 @@ class Layout:
     def types(self) -> dict[str, pa.DataType]:
         """The columns that are read, and as what."""
         published, read_as = columns(self.schema), _ARROW if self.own else _READ_AS
-        return {name: read_as.get(published.get(name, ""), pa.string()) for name in self.names if name}
+        names = [*filter(None, self.names), *dict(self.partition)]
+        return {name: read_as.get(published.get(name, ""), pa.string()) for name in names}
+
+    def field_types(self) -> dict[str, pa.DataType]:
+        """The same of the fields of a text file as they are read at first: timestamps of any notation as text."""
+        types = {name: type_ for name, type_ in self.types().items() if name in self.names}
+        return {name: pa.string() if self.is_timestamp(name) else type_ for name, type_ in types.items()}
+
+    def is_timestamp(self, name: str) -> bool:
+        """Whether a column holds timestamps in a notation; one of the user's own stays what it is."""
+        return name == "timestamp" and self.notation is not None and not self.own
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark of numbers."""
+        return self.notation.decimal if self.notation else "."
+
+    @property
+    def nulls(self) -> list[str]:
+        """The fields that are a missing number."""
+        return ["", *self.notation.nulls] if self.notation else [""]
 
     def split(self, raw: bytes) -> list[str]:
         """The fields of a line: the separator is literal, and quotes count only where the layout has them."""
         text = raw.decode(self.encoding)
         if self.quoted and '"' in text:
-            return next(csv.reader([text], delimiter=self.separator, strict=True))
+            blanks = self.notation is not None
+            return next(csv.reader([text], delimiter=self.separator, strict=True, skipinitialspace=blanks))
         # one field too many is enough to know
         return text.split(self.separator, len(self.names) or -1)
 
@@ -127,8 +138,8 @@ class Chunk:
     whole: bool = False
 
 
-def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
-    """Cut one file into chunks; reads a text file once to count its lines.
+def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
+    """Cut one file into chunks; reads a text file once to count its lines and to decide its encoding.
 
     Raises
     ------
@@ -136,9 +147,31 @@ def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_byte
         Where the file is no Parquet file, or holds a line of more than LINE_BYTES.
     """
     if layout.parquet:
-        yield from _row_groups(fs, member, path, layout)
-        return
-    start, line = (len(_first_line(fs, member, path)), 2) if layout.header else (len(_mark(fs, path)), 1)
+        return list(_row_groups(fs, member, path, layout))
+    vote, parts = Vote(), []
+    for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
+        if layout.encoding == AUTO:
+            vote.count(body)
+        parts.append((start, len(body), line))
+    layout = decided(layout, vote)
+    return [Chunk(member, path, layout, *part) for part in parts]
+
+
+def first_chunk(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> Chunk | None:
+    """The first chunk of a text file, whose encoding it decides by itself; reads no more than that."""
+    for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
+        return Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)
+    return None
+
+
+def decided(layout: Layout, vote: Vote) -> Layout:
+    """`layout` with the encoding that `vote` decides, where the file is to decide it."""
+    return replace(layout, encoding=vote.encoding) if layout.encoding == AUTO else layout
+
+
+def _parts(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+    """Where each chunk of a text file starts, the number of its first line, and its bytes."""
+    start, line = (len(first_line(fs, member, path)), 2) if layout.header else (len(_mark(fs, member, path)), 1)
     with fs.open_input_stream(path, compression=None) as stream:
         stream.read(start)
         rest = b""
@@ -146,13 +179,13 @@ def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_byte
             body = rest + block
             cut = body.rfind(b"\n") + 1
             if cut:
-                yield Chunk(member, path, layout, start, cut, line)
+                yield start, line, body[:cut]
                 start, line = start + cut, line + body.count(b"\n")
             rest = body[cut:]
             if len(rest) > LINE_BYTES:
                 raise DataRejected(f"{member} line {line} is longer than {LINE_BYTES} bytes: it is no text file with a row a line")
         if rest:
-            yield Chunk(member, path, layout, start, len(rest), line)
+            yield start, line, rest
 
 
 def _row_groups(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> Iterator[Chunk]:
@@ -174,64 +207,19 @@ def parquet_file(fs: pafs.FileSystem, member: str, path: str) -> Iterator[pq.Par
         raise DataRejected(f"{member} is not a readable Parquet file: {brief(error)}") from None
 
 
-def _first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
+def first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
     """The bytes of the first line, with what ends it."""
     with fs.open_input_stream(path, compression=None) as stream:
         line, end, _ = stream.read(_HEADER_BYTES).partition(b"\n")
+    check_byte_order(member, line)
     if not end and len(line) == _HEADER_BYTES:
         raise DataRejected(f"{member} line 1 is longer than {_HEADER_BYTES} bytes: it can't be a header, nor the first of such rows")
     return line + end
 
 
-def _mark(fs: pafs.FileSystem, path: str) -> bytes:
-    """The mark of UTF-8 that a file begins with, where it has one: no part of its first field."""
+def _mark(fs: pafs.FileSystem, member: str, path: str) -> bytes:
+    """The byte-order mark of UTF-8 where the file has one: it is not part of its first field."""
     with fs.open_input_stream(path, compression=None) as stream:
-        return _BOM if stream.read(len(_BOM)) == _BOM else b""
-
-
-def field_names(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> list[str]:
-    """What a file calls its fields; ``_c0, _c1 ...`` as in Spark where it has no header.
-
-    Raises
-    ------
-    DataRejected
-        Where its first line is no text of its encoding, or quotes in it don't close; where it is no Parquet file.
-    """
-    if layout.parquet:
-        with parquet_file(fs, member, path) as parquet:
-            return parquet.schema_arrow.names
-    line = _first_line(fs, member, path).rstrip(b"\r\n").removeprefix(_BOM)
-    try:
-        fields = layout.split(line)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataRejected(f"{member} line 1 can't be read as {layout.encoding}: {brief(error)}") from None
-    return [name.strip() for name in fields] if layout.header else [f"_c{i}" for i in range(len(fields))]
-
-
-def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
-    """`layout` with the names of the fields of one file; ConfigError where a column that is read is missing, comes twice, or is
-    of a type that holds neither numbers, text nor moments."""
-    if layout.names:
-        return layout
-    fields, rename = field_names(fs, member, path, layout), dict(layout.rename)
-    found = shown(", ".join(fields))[1:-1]
-    if missing := [name for name in rename if name not in fields]:
-        clicks = ', or data.ratingColumn = "" where rows are events without a rating' if "rating" in map(rename.get, missing) else ""
-        raise ConfigError(
-            f"{member} has no column {', '.join(missing)}, it has {found}: "
-            f"set data.dataset to csv or parquet and data.userColumn, data.itemColumn ... to the columns it has{clicks}"
-        )
-    if twice := [name for name in rename if fields.count(name) > 1]:
-        raise ConfigError(f"{member} has the column {', '.join(twice)} more than once, it has {found}: which one is meant can't be known")
-    if layout.parquet:
-        _check_types(fs, member, path, [name for name, column in rename.items() if not layout.own or column in key_of(layout.table)])
-    return replace(layout, names=tuple(rename.get(name, "") for name in fields))
-
-
-def _check_types(fs: pafs.FileSystem, member: str, path: str, columns: Iterable[str]) -> None:
-    with parquet_file(fs, member, path) as parquet:
-        types = {name: parquet.schema_arrow.field(name).type for name in columns}
-    for name, type_ in types.items():
-        value = type_.value_type if pa.types.is_dictionary(type_) else type_
-        if not any(holds(value) for holds in _READABLE):
-            raise ConfigError(f"{member}: column {name} is {type_}, it must hold numbers, text or moments")
+        start = stream.read(4)
+    check_byte_order(member, start)
+    return BOM if start.startswith(BOM) else b""

@@ -13,6 +13,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from recspark.config import shown
+from recspark.data.advice import value_advice
 from recspark.data.duplicates import part_path, row_hashes, write_keys
 from recspark.data.layout import Chunk, arrow_schema
 from recspark.data.movielens import tidy
@@ -21,8 +22,12 @@ from recspark.data.rows import Rows, read
 from recspark.data.schemas import QUARANTINE
 from recspark.errors import DataRejected
 
-#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words, `damage` why there are no rows at all
-REPORT = "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, first string, damage string"
+#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words, `advice` which options may help,
+#: `damage` why there are no rows at all
+REPORT = (
+    "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, first string, "
+    "advice string, damage string"
+)
 _REPORT_ARROW = pa.schema(
     [
         ("chunk", pa.int32()),
@@ -32,6 +37,7 @@ _REPORT_ARROW = pa.schema(
         ("digest", pa.string()),
         ("reasons", pa.map_(pa.string(), pa.int64())),
         ("first", pa.string()),
+        ("advice", pa.string()),
         ("damage", pa.string()),
     ]
 )
@@ -99,6 +105,7 @@ class Loader:
             "digest": f"{row_digest(kept):x}",
             "reasons": list(zip(reasons.tolist(), counts.tolist(), strict=True)),
             "first": _in_words(bad.slice(0, 1).to_pylist()[0]) if len(bad) else None,
+            "advice": value_advice(chunk.layout, rows.examples, _late(rows.table, codes)),
         }
 
     def _write(self, table: pa.Table, name: str, number: int) -> None:
@@ -122,6 +129,12 @@ def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
         rows.texts(lines),
     ]
     return pa.table(columns, schema=arrow_schema(QUARANTINE))
+
+
+def _late(table: pa.Table, codes: np.ndarray) -> np.ndarray:
+    """The timestamps that are out of range."""
+    late = np.flatnonzero(codes == code_of("timestamp"))
+    return table["timestamp"].take(pa.array(late)).to_numpy() if len(late) else np.array([], np.int64)
 
 
 def _in_words(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recspark.data import schemas
+from recspark.data.encoding import AUTO
 from recspark.data.layout import Layout, arrow_schema
+from recspark.data.names import plain_name
 from recspark.data.quality import YEAR_1990, Rules
 from recspark.errors import ConfigError
 
@@ -87,7 +89,7 @@ def _ml_100k() -> Edition:
     files = {
         "u.data": ratings("ratings"),
         "u.item": Layout(
-            "items", schemas.ITEMS, ("item_id", "title", "", "", "", *ML_100K_GENRES), separator="|", encoding="latin-1"
+            "items", schemas.ITEMS, ("item_id", "title", "", "", "", *ML_100K_GENRES), separator="|", encoding=AUTO
         ),
         "u.user": Layout("users", schemas.USERS, ("user_id", "age", "gender", "occupation", "zip"), separator="|"),
     }
@@ -98,7 +100,7 @@ def _ml_1m() -> Edition:
     users = ("user_id", "gender", "age", "occupation_code", "zip")
     files = {
         "ratings.dat": Layout("ratings", schemas.RATINGS, RATING, separator="::"),
-        "movies.dat": Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::", encoding="latin-1"),
+        "movies.dat": Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::", encoding=AUTO),
         "users.dat": Layout("users", schemas.USERS, users, separator="::"),
     }
     return Edition(files, _rules(1, 1))
@@ -147,12 +149,13 @@ def find_edition(members: Iterable[str], source: str, dataset: str | None = None
     """The edition that `members` of `source` make up, with the layout of each member it reads; None where they make none.
 
     ML-20M and all later editions look alike: the name of the folder or of the source tells them apart, and where neither
-    does the edition is ``ml-latest``. `dataset` names the edition instead; then ConfigError where its files are missing.
+    does the edition is ``ml-latest``. A file may be compressed. `dataset` names the edition instead; then
+    ConfigError where its files are missing.
     """
     folders: dict[str, dict[str, str]] = {}
-    for member in members:
+    for member in sorted(members):
         path = PurePosixPath(member)
-        folders.setdefault(str(path.parent), {})[path.name] = member
+        folders.setdefault(str(path.parent), {}).setdefault(plain_name(path.name), member)
     for folder in sorted(folders, key=lambda name: (name.count("/"), name)):
         for name in (dataset,) if dataset else _LOOKS:
             edition, found = EDITIONS[name], folders[folder]

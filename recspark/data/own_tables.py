@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from pyspark.sql import SparkSession
 
+from recspark.data.binding import bind, field_names
 from recspark.data.cast import holds_text
 from recspark.data.generic import DataOptions, generic_files
-from recspark.data.layout import Chunk, Layout, bind, field_names, parquet_file
+from recspark.data.layout import Chunk, Layout, parquet_file
 from recspark.data.quality import key_of
 from recspark.data.rows import read
 from recspark.data.schemas import ddl
@@ -43,7 +44,7 @@ def own_files(data: DataOptions, table: str, members: Iterable[str]) -> dict[str
 
     def of_table(layout: Layout) -> Layout:
         schema = ddl({key: "bigint"})
-        return replace(layout, table=table, schema=schema, rename=rename, ticks=1, constants=(), own=True, duplicates="last")
+        return replace(layout, table=table, schema=schema, rename=rename, constants=(), own=True, duplicates="last")
 
     return {member: of_table(layout) for member, layout in layouts.items()}
 
@@ -58,14 +59,24 @@ def bind_own(fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str
     """
     bound: dict[str, Layout] = {}
     types: dict[str, str] = {}
+    in_paths = _path_types(layouts.values())
     for member, layout in layouts.items():
         ids = dict(layout.rename)
-        found = {name: type_ for name, type_ in _file_types(fs, member, paths[member], layout).items() if name not in ids}
+        found = {name: type_ for name, type_ in (in_paths | _file_types(fs, member, paths[member], layout)).items() if name not in ids}
         _check_names(member, found, next(iter(ids)), key_of(layout.table)[0])
         bound[member] = bind(fs, paths[member], member, replace(layout, rename=(*layout.rename, *((name, name) for name in found))))
         types = _merged(member, types, found)
     schema = ddl({key_of(layout.table)[0]: "bigint"} | {name: type_.replace("void", "string") for name, type_ in types.items()})
     return {member: replace(layout, schema=schema) for member, layout in bound.items()}
+
+
+def _path_types(layouts: Iterable[Layout]) -> dict[str, str]:
+    """The columns in the paths of files, and their types by the values of all paths."""
+    values: dict[str, list[str | None]] = {}
+    for layout in layouts:
+        for name, text in layout.partition:
+            values.setdefault(name, []).append(text)
+    return {name: type_of_text(pa.chunked_array([pa.array(texts, pa.string())])) for name, texts in values.items()}
 
 
 def _file_types(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> dict[str, str]:
@@ -154,9 +165,11 @@ class TypeFinder:
                 yield pa.RecordBatch.from_pylist(rows, schema=_FOUND_ARROW)
 
     def find(self, chunk: Chunk) -> dict[str, str]:
-        """The type of each column of one chunk but the id."""
-        table = read(self.fs, chunk).table
-        return {name: type_of_text(table[name]) for name in table.column_names if name not in key_of(chunk.layout.table)}
+        """The type of each column of text in one chunk but the id."""
+        table, notation = read(self.fs, chunk).table, chunk.layout.notation
+        texts = (field.name for field in table.schema if pa.types.is_string(field.type))
+        names = [name for name in texts if name not in key_of(chunk.layout.table)]
+        return {name: type_of_text(notation.with_points(table[name])) for name in names}
 
 
 def type_of_text(column: pa.ChunkedArray) -> str:

@@ -20,7 +20,7 @@ REASONS = {
     "null_id": "the user or item id is empty",
     "rating_range": "the rating is outside the edition's range",
     "rating_step": "the rating lies between two steps of the edition's scale",
-    "timestamp": "the moment is before or after any that the edition can hold",
+    "timestamp": "the timestamp is before or after any that the edition can hold",
     "duplicate": "another row with the same key is kept, the last one if nothing else is said",
 }
 _CODE = {reason: code for code, reason in enumerate(REASONS, 1)}
@@ -46,7 +46,7 @@ class QualityOptions(Section):
 
 @dataclass(frozen=True)
 class Rules:
-    """The limits of an edition: rating scale (None: any finite number) and moments ``time_min <= t < time_max``.
+    """The limits of an edition: rating scale (None: any finite number) and of timestamps ``time_min <= t < time_max``.
 
     `required` are the columns other than the ids that may not be empty.
     """
@@ -121,14 +121,15 @@ def code_of(reason: str) -> int:
 def require_quality(counts: Mapping[str, Mapping], quality: QualityOptions) -> None:
     """Raise DataRejected where the bad share of a table is above ``maxBadFraction``, or where no rating is left.
 
-    `counts` has for each table ``read``, ``kept``, ``quarantined``, ``reasons`` and ``first`` (one bad row, in words).
+    `counts` has for each table ``read``, ``kept``, ``quarantined``, ``reasons``, ``first`` (one bad row, in words) and ``advice``.
     """
     for table, count in counts.items():
         if count["quarantined"] > quality.maxBadFraction * count["read"]:
+            advice = f"; {count['advice']}" if count.get("advice") else ""
             reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(count["reasons"].items()))
             raise DataRejected(
                 f"{table}: {count['quarantined']} of {count['read']} rows are bad, more than "
-                f"quality.maxBadFraction = {quality.maxBadFraction:g} allows ({reasons}); the first: {count['first']}"
+                f"quality.maxBadFraction = {quality.maxBadFraction:g} allows ({reasons}); the first: {count['first']}{advice}"
             )
     if counts["ratings"]["kept"] == 0:
         raise DataRejected("the source has no rating that can be kept")

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
 from recspark.data.cast import ORDINARY, as_text, cast, holds_text, readable
 from recspark.data.layout import Chunk, Layout, parquet_file
 from recspark.data.quality import IDS, judged
+from recspark.data.timestamps import seconds
 from recspark.errors import DataRejected
 
 _UNUSED = b"\x1f"
@@ -32,6 +32,7 @@ class Rows:
     """The rows of a chunk: columns, the line of each row, and which rows hold a field that is not of its type.
 
     `broken` are the lines that gave no row, as (line, reason); `texts` gives the text of lines by their numbers.
+    `examples` has for each column with such fields the text of one.
     """
 
     table: pa.Table
@@ -39,6 +40,7 @@ class Rows:
     unparsable: np.ndarray
     texts: Callable[[list[int]], list[str]]
     broken: list[tuple[int, str]] = field(default_factory=list)
+    examples: dict[str, str] = field(default_factory=dict)
 
 
 def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
@@ -76,6 +78,7 @@ def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
         np.concatenate([fast.unparsable, slow.unparsable])[order],
         partial(_line_texts, body, layout, first_line),
         [(first_line + int(odd[line - 1]), reason) for line, reason in slow.broken],
+        slow.examples | fast.examples,
     )
 
 
@@ -85,8 +88,8 @@ def ordinary_line(layout: Layout) -> re.Pattern[bytes]:
     taken = r'\0\r\n"\x1f' if layout.quoted else r"\0\r\n\x1f"
     separator = re.escape(layout.separator)
     text = rf"(?:(?!{separator}|0[xX])[^{taken}])*"
-    types = layout.types()
-    fields = [ORDINARY.get(types.get(name, pa.string()), text) for name in layout.names]
+    types, point = layout.field_types(), re.escape(layout.decimal)
+    fields = [ORDINARY.get(types.get(name, pa.string()), text).replace(r"\.", point) for name in layout.names]
     return re.compile(separator.join(fields).encode() + rb"\r?")
 
 
@@ -103,21 +106,22 @@ def read_plain(body: bytes, layout: Layout, first_line: int = 1) -> Rows | None:
     text = body if layout.encoding == "utf-8" else body.decode(layout.encoding).encode()
     if len(separator) > 1:
         text, separator = text.replace(separator, _UNUSED), _UNUSED
-    types = layout.types()
+    types = layout.field_types()
     names = [name or f"\0{i}" for i, name in enumerate(layout.names)]
     try:
         table = pacsv.read_csv(
             pa.BufferReader(text),
             pacsv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=names),
             pacsv.ParseOptions(delimiter=separator.decode(), quote_char=False, ignore_empty_lines=False),
-            pacsv.ConvertOptions(column_types=types, include_columns=list(types), null_values=[""]),
+            pacsv.ConvertOptions(column_types=types, include_columns=list(types), null_values=layout.nulls, decimal_point=layout.decimal),
         )
     except pa.ArrowInvalid:
         return None
     if len(table) != body.count(b"\n") + (not body.endswith(b"\n")):
         return None
+    columns = {name: table[name].combine_chunks() for name in types}
     line = np.arange(first_line, first_line + len(table))
-    return Rows(_in_seconds(table, layout), line, np.zeros(len(table), bool), partial(_line_texts, body, layout, first_line))
+    return _typed(columns, line, layout, partial(_line_texts, body, layout, first_line))
 
 
 def read_exact(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
@@ -141,12 +145,12 @@ def read_exact(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
             fields.append(row)
             lines.append(number)
     columns = dict(zip(layout.names, zip(*fields, strict=True), strict=True)) if fields else {}
-    raw_columns = {name: pa.array(columns.get(name, ()), pa.string()) for name in layout.types()}
+    raw_columns = {name: pa.array(columns.get(name, ()), pa.string()) for name in layout.field_types()}
     return _typed(raw_columns, np.array(lines, np.int64), layout, partial(_line_texts, body, layout, first_line), broken)
 
 
 def _read_parquet(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
-    rename = dict(chunk.layout.rename)
+    rename = {name: column for name, column in chunk.layout.rename if column in chunk.layout.names}
     with parquet_file(fs, chunk.member, chunk.path) as parquet:
         read = parquet.read_row_group(chunk.start, columns=list(rename))
         group = pa.table({name: _plain(read[name].combine_chunks()) for name in rename})
@@ -169,20 +173,26 @@ def _plain(column: pa.Array) -> pa.Array:
 
 def _typed(columns: dict[str, pa.Array], line: np.ndarray, layout: Layout, texts: Callable, broken: Sequence[Any] = ()) -> Rows:
     """Rows with every column cast to the type it is read as; a value that can't be is null and its row unparsable."""
+    columns = columns | {name: pa.array([text] * len(line), pa.string()) for name, text in layout.partition}
     unparsable = np.zeros(len(line), bool)
-    typed = {}
-    ids = {*IDS} & {*judged(layout.table)}
+    typed, examples = {}, {}
     for name, type_ in layout.types().items():
-        typed[name], bad = cast(columns[name], type_, exact=name in ids)
+        typed[name], bad = _values(columns[name], name, type_, layout)
         unparsable |= bad
-    return Rows(_in_seconds(pa.table(typed), layout), line, unparsable, texts, list(broken))
+        if bad.any():
+            examples[name] = readable(columns[name][int(bad.argmax())].as_py())
+    return Rows(pa.table(typed), line, unparsable, texts, list(broken), examples)
 
 
-def _in_seconds(table: pa.Table, layout: Layout) -> pa.Table:
-    if layout.ticks == 1 or "timestamp" not in table.column_names:
-        return table
-    seconds = pc.divide(table["timestamp"], layout.ticks)
-    return table.set_column(table.column_names.index("timestamp"), "timestamp", seconds)
+def _values(column: pa.Array, name: str, type_: pa.DataType, layout: Layout) -> tuple[pa.Array, np.ndarray]:
+    """The values of one column, and which fields hold none of its type."""
+    notation = layout.notation
+    if notation is not None and pa.types.is_string(column.type):
+        column = column if layout.parquet else notation.clean(column)
+        column = column if type_ == pa.string() or layout.is_timestamp(name) else notation.with_points(column)
+    if layout.is_timestamp(name):
+        return seconds(column, notation)
+    return cast(column, type_, exact=name in IDS and name in judged(layout.table))
 
 
 def _line_texts(body: bytes, layout: Layout, first_line: int, lines: list[int]) -> list[str]:
@@ -193,17 +203,17 @@ def _line_texts(body: bytes, layout: Layout, first_line: int, lines: list[int]) 
 
 def _row_texts(group: pa.Table, first_line: int, lines: list[int]) -> list[str]:
     rows = group.take(pa.array([line - first_line for line in lines], pa.int64()))
-    columns = [_values(column) for column in rows.columns]
+    columns = [_python_values(column) for column in rows.columns]
     found = (dict(zip(rows.column_names, row, strict=True)) for row in zip(*columns, strict=True))
     return [json.dumps(row, default=readable, ensure_ascii=False) for row in found]
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
+def _python_values(column: pa.ChunkedArray) -> list[Any]:
     if holds_text(column.type):
         # as bytes, because Arrow makes no str of text that is none
         return column.cast(pa.binary()).to_pylist()
     try:
         return column.to_pylist()
     except (OverflowError, ValueError):
-        # a moment that Python's calendar has not
+        # a timestamp that Python's calendar has not
         return column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64()).to_pylist()

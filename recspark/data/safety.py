@@ -9,16 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from recspark.config import shown
+from recspark.data.names import is_data
 from recspark.data.quality import QualityOptions
 from recspark.errors import DataRejected
 
 #: what expands to less is no bomb, whatever its ratio
 _HARMLESS = 64 << 20
-
-
-def is_data(name: str) -> bool:
-    """Whether a file is input: not a folder, and as in Spark no part of its name has a leading "." or "_"."""
-    return not any(part[:1] in (".", "_", "") for part in name.split("/"))
 
 
 def check_members(source: str, members: Iterable[zipfile.ZipInfo]) -> None:

@@ -12,11 +12,14 @@ from pyspark.sql import SparkSession
 
 from recspark.data import schemas
 from recspark.data.archive import Source
-from recspark.data.generic import GENERIC, MERGED, DataOptions, generic_files, id_types, with_moment
+from recspark.data.binding import bind
+from recspark.data.generic import GENERIC, MERGED, DataOptions, generic_files, id_types, with_timestamp
 from recspark.data.lake import fingerprint
-from recspark.data.layout import Chunk, Layout, bind, plan
+from recspark.data.layout import Chunk, Layout, plan
+from recspark.data.leftovers import copies, report_left_out
 from recspark.data.movielens import EDITIONS, find_edition
 from recspark.data.own_tables import OWN, bind_own, own_files, text_types
+from recspark.data.partitions import partition_values
 from recspark.data.quality import IDS, Rules, judged
 from recspark.data.schemas import with_types
 
@@ -66,16 +69,31 @@ class _Files(NamedTuple):
 def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict[str, dict[str, Layout]]]:
     """The edition or format of ``data.source``, and of every source the layout of each member that is read.
 
-    A table of one's own takes the place of the edition's.
+    A table of one's own takes the place of the edition's. Files that are not read are named in the log.
     """
     main = sources[MAIN]
     if data.dataset not in GENERIC and (edition := find_edition(main.members, main.name, data.dataset)):
         dataset, layouts = edition
+        report_left_out(main, dataset, layouts, {})
     else:
         dataset, layouts = generic_files(data, main.members)
-    own = {table: own_files(data, table, source.members) for table, source in sources.items() if table != MAIN}
+        layouts = _without_copies(main, dataset, layouts)
+    tables = {table: source for table, source in sources.items() if table != MAIN}
+    own = {table: _without_copies(source, dataset, own_files(data, table, source.members)) for table, source in tables.items()}
     replaced = {*own, *(["links"] if "items" in own else [])}
     return dataset, {MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced}, **own}
+
+
+def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
+    """The layouts of files that are no copies of others, with the columns in their paths."""
+    twins = copies(source, layouts)
+    kept = {
+        member: replace(layout, partition=partition_values(f"{source.name}/{member}"))
+        for member, layout in layouts.items()
+        if member not in twins
+    }
+    report_left_out(source, dataset, kept, twins)
+    return kept
 
 
 def digest_of(sources: Mapping[str, Source], layouts: Mapping[str, Mapping[str, Layout]]) -> str:
@@ -120,7 +138,7 @@ def _bound(data: DataOptions, generic: bool, option: str, files: _Files) -> _Fil
     if option in OWN:
         return files._replace(layouts=bind_own(fs, paths, layouts))
     if generic:
-        files = files.each(lambda member, layout: with_moment(data, layout, fs, member, paths[member]))
+        files = files.each(lambda member, layout: with_timestamp(data, layout, fs, member, paths[member]))
     return files.each(lambda member, layout: bind(fs, paths[member], member, layout))
 
 
@@ -128,8 +146,7 @@ def _agreed_ids(data: DataOptions, files: Iterable[_Files]) -> dict[str, str]:
     """The types of ids, one for all tables: text where one of them has text, by its first file."""
     agreed = dict.fromkeys(IDS, "bigint")
     for fs, paths, layouts in files:
-        first = min(layouts)
-        found = id_types(data, layouts[first], fs, first, paths[first])
+        found = id_types(data, layouts, fs, paths)
         agreed |= {name: type_ for name, type_ in found.items() if type_ == "string"}
     return agreed
 

@@ -1,6 +1,7 @@
 """The whole stage: every format end to end, nothing lost, nothing half done, and the real editions."""
 
 import functools
+import gzip
 import random
 import zipfile
 
@@ -253,6 +254,42 @@ def test_other_parquet_with_a_mapping(spark, lake, tmp_path):
     bad = rows(spark, lake, "quarantine")
     assert [row[1:4] for row in bad] == [("part-0.parquet", 3, "duplicate"), ("part-0.parquet", 4, "unparsable")]
     assert bad[1][4] == '{"who": 7, "what": "c", "stars": null, "when": "1970-01-01 00:00:03"}'
+
+
+def test_a_spreadsheet_export_in_partitions_some_of_them_compressed(spark, lake, tmp_path):
+    header, null = "customer; sku ;stars;when", "NULL;A1;3;2024-05-01"
+    german = [header, "ann;A1;3,5;2024-05-01 12:00:00", null, " bob ;A2;4;1714564800,75", "ann;A3;5;N/A"]
+    folder(tmp_path / "in/country=DE", a__csv=german)
+    folder(tmp_path / "in/country=S%C3%A3o%20Tom%C3%A9", b__csv=[header, "eve;A1;1,5;2024-05-01T14:00:00+02:00"])
+    packed = tmp_path / "in/country=S%C3%A3o%20Tom%C3%A9/b.csv"
+    (packed.with_suffix(".csv.gz")).write_bytes(gzip.compress(packed.read_bytes()))
+    packed.unlink()
+    mapping = {"itemColumn": "sku", "ratingColumn": "stars", "timestampColumn": "when", "separator": ";", "decimal": ","}
+    ingest(spark, lake, DataOptions(source=str(tmp_path / "in"), userColumn="customer", **mapping), ANYTHING)
+    noon = 1_714_564_800
+    kept = [("ann", "A1", 3.5, noon), ("ann", "A3", 5.0, None), ("bob", "A2", 4.0, noon), ("eve", "A1", 1.5, noon)]
+    assert rows(spark, lake, "ratings") == kept
+    assert rows(spark, lake, "quarantine") == [("ratings", "country=DE/a.csv", 3, "null_id", null)]
+    ingest(spark, lake, DataOptions(source=str(tmp_path / "in"), userColumn="country", **mapping), ANYTHING)
+    assert {row[0] for row in rows(spark, lake, "users")} == {"DE", "S\xe3o Tom\xe9"}
+
+
+def test_a_partition_of_the_next_day_with_the_same_rows_is_other_input(spark, lake, tmp_path):
+    for day, second in (("2024-05-01", 1_714_521_600), ("2024-05-02", 1_714_608_000)):
+        source = folder(tmp_path / f"in/date={day}", a__csv=["user_id,item_id,rating", "1,2,3"])
+        ingest(spark, lake, DataOptions(source=source, timestampColumn="date"), QualityOptions())
+        assert rows(spark, lake, "ratings") == [(1, 2, 3.0, second)]
+
+
+def test_a_refusal_names_the_column_and_the_option_that_would_read_it(spark, lake, tmp_path):
+    lines = [f"{user},{user},3,{1_714_564_800_000 + user}" for user in range(3)]
+    source = folder(tmp_path / "in", a__csv=["user_id,item_id,rating,when", *lines])
+    data = {"source": source, "timestampColumn": "when"}
+    with pytest.raises(DataRejected, match="3 of 3 rows are bad.* column when looks like milliseconds: data.timestampUnit=ms"):
+        ingest(spark, lake, DataOptions(**data), QualityOptions())
+    with pytest.raises(DataRejected, match="column when holds '1714564800000', which is not of the form data.timestampFormat = '%d/%m/%Y'"):
+        ingest(spark, lake, DataOptions(**data, timestampFormat="%d/%m/%Y"), QualityOptions())
+    assert ingest(spark, lake, DataOptions(**data, timestampUnit="ms"), QualityOptions())["ratings"] == 3
 
 
 def test_sources_that_cannot_be_read_say_why(spark, lake, tmp_path):

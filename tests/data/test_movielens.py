@@ -18,7 +18,8 @@ CSV = ["ratings.csv", "movies.csv"]
 def published(dataset, file, *lines):
     """The rows of the published table that some lines of one file of an edition give."""
     layout = EDITIONS[dataset].files[file]
-    layout = replace(layout, names=layout.names or tuple(name for _, name in layout.rename))
+    encoding = "latin-1" if layout.encoding == "auto" else layout.encoding
+    layout = replace(layout, names=layout.names or tuple(name for _, name in layout.rename), encoding=encoding)
     body = "\r\n".join(lines).encode(layout.encoding)
     rows = read_exact(body, layout)
     assert not rows.broken and not rows.unparsable.any()

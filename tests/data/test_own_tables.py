@@ -88,6 +88,19 @@ def test_columns_of_csv_have_the_types_of_their_values_whatever_their_names(spar
     assert len(frame.inputFiles()) > 1  # many chunks
 
 
+def test_notation_and_paths_are_those_of_other_data(spark, lake, write, tmp_path):
+    ratings = write("ratings.csv", "user_id;item_id;rating", "1;10;3,5")
+    write("people/year=2024/a.csv", "user_id;height;city;timestamp", "1;1,75;N/A;2024-05-01", "2;2;Ulm;2024-05-02T10:00Z")
+    write("people/year=2023/b.csv", "user_id;height;city;timestamp", "3;NULL; Bonn ;")
+    data = DataOptions(source=ratings, users=str(tmp_path / "people"), separator=";", decimal=",")
+    ingest(spark, lake, data, QualityOptions())
+    frame, rows = read(spark, lake, "users")
+    found = {"user_id": "bigint", "year": "bigint", "height": "double", "city": "string", "timestamp": "string"}
+    assert types_of(frame) == found
+    rows = [tuple(row[name] for name in found) for row in rows]
+    assert rows == [(1, 2024, 1.75, None, "2024-05-01"), (2, 2024, 2.0, "Ulm", "2024-05-02T10:00Z"), (3, 2023, None, "Bonn", None)]
+
+
 @pytest.mark.parametrize("cut", [60, 1 << 20])
 def test_bad_rows_are_quarantined_ids_of_ratings_are_added_and_others_stay(spark, lake, write, monkeypatch, cut):
     monkeypatch.setattr(work, "plan", functools.partial(work.plan, chunk_bytes=cut))

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recspark.data import schemas
-from recspark.data.layout import Layout, bind, field_names, plan
+from recspark.data.binding import bind, field_names
+from recspark.data.layout import Layout, plan
+from recspark.data.notation import Notation
 from recspark.data.rows import ordinary_line, read, read_exact, read_mixed, read_plain
 from recspark.errors import ConfigError, DataRejected
 
@@ -23,7 +25,9 @@ COLONS = Layout("ratings", schemas.RATINGS, RATING, separator="::")
 COMMAS = Layout("ratings", schemas.RATINGS, RATING, quoted=True)
 TITLES = Layout("items", schemas.ITEMS, ("item_id", "title", "", "genres"), separator="|", encoding="latin-1")
 TAGS = Layout("tags", schemas.TAGS, ("user_id", "item_id", "tag", "timestamp"), quoted=True)
-LAYOUTS = [TABS, COLONS, COMMAS, TITLES, TAGS]
+TEXT_IDS = schemas.RATINGS.replace("user_id bigint", "user_id string")
+EVENTS = Layout("ratings", TEXT_IDS, RATING, separator=";", quoted=True, notation=Notation(decimal=","))
+LAYOUTS = [TABS, COLONS, COMMAS, TITLES, TAGS, EVENTS]
 
 
 def seen(rows):
@@ -34,6 +38,7 @@ def seen(rows):
 FIELDS = st.one_of(
     st.integers(-3, 10**20).map(str),
     st.decimals(-9, 9, places=2).map(str),
+    st.sampled_from(["NULL", " nan ", "2,5", "2024-05-01", "2024-05-01T12:00:00.5Z", "0.5", "1_5"]),
     st.sampled_from(["", " ", " 7 ", "+5", "0x1F", "007", "1e3", "nan", "inf", ".5", "5.", "1.0", "abc", 'a "quote"', "a: b", "Amélie"]),
     st.text(st.characters(max_codepoint=0x24F, exclude_characters="\n"), max_size=4),
 )
@@ -153,7 +158,7 @@ def test_parquet_columns_of_many_types_and_their_row_numbers(tmp_path):
 
 def test_milliseconds_become_seconds():
     body = b"1\t2\t3\t1000000000999\n"
-    layout = Layout("ratings", schemas.RATINGS, RATING, separator="\t", ticks=1000)
+    layout = Layout("ratings", schemas.RATINGS, RATING, separator="\t", notation=Notation(unit="ms"))
     assert read_plain(body, layout).table["timestamp"].to_pylist() == [1_000_000_000]
 
 
@@ -218,7 +223,7 @@ def test_an_id_that_could_be_another_is_none(tmp_path, ids, expected, unparsable
 
 @pytest.mark.parametrize("column", [[[1]] * 3, [{"a": 1}] * 3, [datetime.time(1)] * 3])
 def test_columns_that_hold_neither_numbers_nor_text_are_refused(tmp_path, column):
-    with pytest.raises(ConfigError, match="a.parquet: column user_id is .*, it must hold numbers, text or moments"):
+    with pytest.raises(ConfigError, match="a.parquet: column user_id is .*, it must hold numbers, text or timestamps"):
         parquet(tmp_path / "a.parquet", user_id=column)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import zipfile
 from collections.abc import Iterator
@@ -45,7 +46,19 @@ def made() -> list[Sample]:
             {"events.tsv": b"\t"},
             {"separator": "\t", "header": False, "userColumn": "_c0", "itemColumn": "_c1", "ratingColumn": "_c2", "timestampColumn": "_c3"},
         ),
+        Sample(
+            "csv of a spreadsheet",
+            {"events.csv": _joined(";", [("user_id", "item_id", "rating", "timestamp"), *_as_a_spreadsheet_writes(rows)])},
+            {"events.csv": b";"},
+            {"separator": ";", "decimal": ","},
+        ),
     ]
+
+
+def _as_a_spreadsheet_writes(rows) -> Iterator[tuple]:
+    """Decimal commas and ISO 8601."""
+    for user, item, rating, timestamp in rows:
+        yield f"K{user}", item, f"{rating},5", datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(" ")
 
 
 def real(folder: Path) -> Iterator[Sample]:

@@ -14,6 +14,7 @@ import pytest
 
 from recspark.data import work
 from recspark.data.batch import publish_batch
+from recspark.data.encoding import Vote
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
 from recspark.data.lake import Lake
 from tests.fuzz.attempts import line_of, rows_of
@@ -48,7 +49,7 @@ def check(spark, lake, product, files):
     bad = spark.read.parquet(lake.path(f"{product}/quarantine")).collect()
     assert len(bad) == facts["ratings"]["quarantined"] > 0
     for row in bad:
-        assert row.text == line_of(files[row.file][1], row.line, "utf-8"), row.file
+        assert row.text == line_of(files[row.file][1], row.line, Vote([files[row.file][1]]).encoding), row.file
     kept = {(str(row.user_id), str(row.item_id)) for row in spark.read.parquet(lake.path(f"{product}/ratings")).collect()}
     untouched = set().union(*(set(rows_of(before, True)) & set(rows_of(after, True)) for before, after in files.values()))
     wanted = {tuple(line.decode().split(",")[:2]) for line in untouched}
@@ -127,7 +128,7 @@ SOURCES = {
     "a header only": (lambda f: make(f, "a.csv", HEADER), 3, "no rating that can be kept"),
     "a column twice": (lambda f: make(f, "a.csv", b"user_id,item_id,rating,rating\n1,2,3,4\n"), 2, "has the column rating more than once"),
     "a column missing": (lambda f: make(f, "a.csv", b"user_id,item_id\n1,2\n"), 2, "a.csv has no column rating"),
-    "UTF-16": (lambda f: make(f, "a.csv", GOOD.decode().encode("utf-16")), 3, "a.csv line 1 can't be read as utf-8"),
+    "UTF-16": (lambda f: make(f, "a.csv", GOOD.decode().encode("utf-16")), 3, "a.csv is UTF-16, it starts with that byte-order mark"),
     "quotes in the header": (lambda f: make(f, "a.csv", b'user_id,"item_id,rating\n1,2,3\n'), 3, "a.csv line 1 can't be read as utf-8"),
     "an endless header": (lambda f: make(f, "a.csv", b"x" * (1 << 21)), 3, "a.csv line 1 is longer than"),
     "a folder in place of a file": (lambda f: make(f / "ml" / "ratings.csv", "x", b"").parent.parent, 2, "x has no column user_id"),

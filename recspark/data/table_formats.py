@@ -1,0 +1,48 @@
+"""Folders that are tables of Delta, Iceberg or Hudi: their files alone don't say which rows are still in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow.fs as pafs
+
+from recspark.errors import ConfigError
+
+#: the folder that makes a folder a table
+_LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
+_ICEBERG = (".metadata.json", ".metadata.json.gz")
+
+
+def check_no_table(source: str, names: Iterable[str]) -> None:
+    """Raise ConfigError where the paths `names` of the files and folders of `source` are those of a table, at any depth."""
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        found = next((part for part in name.split("/") if part in _LOGS), None)
+        if found is None and folder.rpartition("/")[2] == "metadata" and last.endswith(_ICEBERG):
+            found = "metadata"
+        if found:
+            raise ConfigError(
+                f"data.source = {source!r} is a {_LOGS.get(found, 'Iceberg')} table (it has {found}), whose files also hold rows that "
+                "were deleted or overwritten: write its current rows to a folder of Parquet files, and set data.source to that"
+            )
+
+
+def check_outside_tables(source: str, fs: pafs.FileSystem, path: str) -> None:
+    """Raise ConfigError where `path` is a file or a partition of a table."""
+    for folder in _around(path):
+        try:
+            beside = fs.get_file_info([f"{folder}/{name}" for name in _LOGS])
+            beside += fs.get_file_info(pafs.FileSelector(f"{folder}/metadata", allow_not_found=True))
+        except OSError:  # of a folder that may not be listed nothing is known
+            continue
+        check_no_table(source, (info.path for info in beside if info.type != pafs.FileType.NotFound))
+
+
+def _around(path: str) -> Iterator[str]:
+    """The folder of a file or partition, and those above as long as they are partitions or hold the data of a table."""
+    folder, _, name = path.rpartition("/")
+    while folder:
+        yield folder
+        folder, _, name = folder.rpartition("/")
+        if "=" not in name and name != "data":
+            return

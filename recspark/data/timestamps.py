@@ -1,0 +1,92 @@
+"""Timestamps of data other than MovieLens as seconds since 1970-01-01 UTC: typed, counted in a unit, or written as text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recspark.config import Check
+from recspark.data.cast import cast, is_temporal
+from recspark.data.notation import TICKS, Notation
+
+#: a whole number of 64 bits
+_WHOLE = r"^-?([0-9]{1,18}|[1-8][0-9]{18})$"
+#: ISO 8601 as it is written in data: the extended form, or the basic form with a time (a basic date alone looks like a number)
+_DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
+_ZONE = r"( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?"
+_ISO = rf"^({_DATE}([T ]{_TIME}{_ZONE})?|[0-9]{{8}}T[0-9]{{4}}([0-9]{{2}})?Z?)$"
+
+
+def _is_time_format(text: str) -> bool:
+    try:
+        pd.to_datetime(pd.Series([""]), format=text, errors="coerce")
+    except ValueError:
+        return False
+    return "%" in text
+
+
+TIME_FORMAT = Check(_is_time_format, 'a format of Python\'s strptime, such as "%d/%m/%Y %H:%M:%S"')
+
+
+def seconds(column: pa.Array, notation: Notation) -> tuple[pa.Array, np.ndarray]:
+    """`column` as int64 seconds, fractions cut off (toward the past), and which values are no timestamp.
+
+    A column that is a timestamp or a date by type is taken as such, whatever `notation` says.
+    """
+    if is_temporal(column.type):
+        return cast(column, pa.int64())
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column := column.cast(pa.float64())), None, column)
+    elif not pa.types.is_integer(column.type):
+        column = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        column = pc.if_else(pc.equal(column, ""), None, column)
+    found = _converted(column, notation)
+    return found, pc.and_(pc.is_valid(column), pc.is_null(found)).to_numpy(zero_copy_only=False)
+
+
+def _converted(column: pa.Array, notation: Notation) -> pa.Array:
+    """`column` of numbers or text as seconds, null where a value is no timestamp."""
+    ticks = TICKS[notation.unit]
+    if notation.time_format:
+        return _calendar(column.cast(pa.string()), notation.time_format)
+    if pa.types.is_floating(column.type):
+        return _floor(column, ticks)
+    if pa.types.is_integer(column.type):
+        return _floor(cast(column, pa.int64())[0], ticks)
+    whole = pc.match_substring_regex(column, _WHOLE)
+    found = _floor(pc.if_else(whole, column, None).cast(pa.int64()), ticks)
+    if found.null_count == column.null_count:
+        return found
+    iso = pc.match_substring_regex(column, _ISO)
+    number, _ = cast(notation.with_points(pc.if_else(pc.or_(whole, iso), None, column)), pa.float64())
+    return pc.coalesce(found, _calendar(_as_pandas_reads(pc.if_else(iso, column, None)), "ISO8601"), _floor(number, ticks))
+
+
+def _floor(count: pa.Array, ticks: int) -> pa.Array:
+    """A count of ticks as whole seconds, null where those are beyond 64 bits or the count is a written day."""
+    with np.errstate(invalid="ignore"):  # infinity
+        whole = pc.fill_null(count, 0).to_numpy(zero_copy_only=False) // ticks
+    fits = np.abs(whole) < 2.0**63
+    whole = np.where(fits, whole, 0).astype(np.int64)
+    if ticks == 1:
+        fits &= ~_is_written_day(whole)
+    return pa.array(whole, mask=~fits | count.is_null().to_numpy(zero_copy_only=False))
+
+
+def _is_written_day(number: np.ndarray) -> np.ndarray:
+    """Which numbers are a day such as 20240501: as seconds they would all lie in August 1970, where no ratings are."""
+    month, day = number // 100 % 100, number % 100
+    return (number > 19_800_000) & (number < 21_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+
+
+def _as_pandas_reads(iso: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(pc.replace_substring(iso, ",", "."), " ?UTC$", "Z")
+
+
+def _calendar(text: pa.Array, time_format: str) -> pa.Array:
+    """Dates and times written in one format, UTC where they name no zone; null where a text is none."""
+    read = pd.to_datetime(text.to_pandas(), format=time_format, utc=True, errors="coerce")
+    instant = read.dt.tz_localize(None).to_numpy("datetime64[ns]")
+    return pa.array(instant.astype("datetime64[s]").astype(np.int64), mask=np.isnat(instant))
