@@ -48,7 +48,7 @@ def write_ratings(millions: int, folder: Path) -> None:
 def measure(name: str, millions: int, rank: int, blocks: int) -> dict[str, object]:
     """One fit of `ITERATIONS`, and what it cost."""
     estimator, params = MODELS[name]
-    params = params | {"rank": rank, "userBlocks": blocks, "itemBlocks": blocks}
+    params = params | {"rank": rank, "userBlocks": blocks, "itemBlocks": blocks, "tasks": "blocks"}
     with tempfile.TemporaryDirectory() as scratch:
         source, work = Path(scratch, "ratings"), Path(scratch, "work")
         source.mkdir(), work.mkdir()

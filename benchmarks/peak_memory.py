@@ -73,7 +73,7 @@ def main() -> None:
     spark = spark_session("local[2]")
     frame = dataframe(spark, ratings)
     work = Path(tempfile.mkdtemp())
-    layout = {"userBlocks": options.blocks, "itemBlocks": options.blocks, "threads": 1}
+    layout = {"userBlocks": options.blocks, "itemBlocks": options.blocks, "tasks": "blocks", "threads": 1}
     # start the workers and load the kernels: what they weigh then is Python, numpy and numba
     ALS(rank=options.rank, maxIter=1, **layout).fit(frame.limit(1000))
     idle = watch(work, lambda: time.sleep(1))["encode"]

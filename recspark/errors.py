@@ -7,6 +7,8 @@ class RecsparkError(Exception):
     """Anything that recspark reports in one clear sentence instead of a traceback; the sentence holds no password or token."""
 
     exit_code = 1
+    #: what a log line says before the message
+    headline = ""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(redact(str(message)))
@@ -28,3 +30,10 @@ class GateNotPassed(RecsparkError):
     """A candidate model did not pass its gate."""
 
     exit_code = 4
+
+
+class InputMissing(RecsparkError):
+    """Input is not there (yet): the same command may succeed later."""
+
+    exit_code = 5
+    headline = "the input is not there (yet): "

@@ -58,7 +58,7 @@ def prediction(score, rules):
     if rules.loss == 2:
         return 1 / (1 + np.exp(-score))
     if rules.kernel == 0:
-        return score
+        return rules.unit * score
     unit = 1 / (1 + np.exp(-score)) if rules.kernel == 1 else np.exp(rules.gamma * score)
     return rules.low + (rules.high - rules.low) * unit
 
@@ -73,7 +73,8 @@ def cost(score, rating, rules):
     p = prediction(score, rules)
     if rules.loss == 2:
         return -(rating * np.log(p) + (1 - rating) * np.log(1 - p))
-    return abs(p - rating) if rules.loss == 1 else 0.5 * (p - rating) ** 2
+    error = (p - rating) / rules.unit
+    return abs(error) if rules.loss == 1 else 0.5 * error**2
 
 
 def slope(score, rating, rules, step=1e-5):

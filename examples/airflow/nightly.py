@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import DAG, ObjectStoragePath, Param, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRescheduleException, AirflowSkipException
 
 #: the checkout of recspark that jobs and conf files are taken from
 HOME = Path(os.environ.get("RECSPARK_HOME", Path(__file__).resolve().parents[2]))
@@ -34,12 +34,18 @@ PARAMS = {
 }
 
 #: exit codes that a retry would not change, and what they mean (recspark/errors.py)
-FINAL = {2: "the conf is wrong", 3: "the data were rejected"}
-GATE_NOT_PASSED = 4
+FINAL = {2: "the conf is wrong", 3: "the data were rejected", 5: "the input is not there"}
+GATE_NOT_PASSED, INPUT_MISSING = 4, 5
+
+#: how long the input of the day is waited for: that it exists, then that it is whole; and the time between two looks
+WINDOW = timedelta(seconds=float(os.environ.get("RECSPARK_WINDOW", 12 * 3600)))
+PAUSE = timedelta(seconds=float(os.environ.get("RECSPARK_PAUSE", 300)))
+#: the job that reads what others bring; what the jobs after it read, jobs before them make, so it does not come by waiting
+FIRST = "ingest"
 
 
 class Job(SparkSubmitOperator):
-    """A spark-submit of one of recspark's jobs whose exit code decides: retry, fail for good, or skip what follows."""
+    """A spark-submit of one of recspark's jobs whose exit code decides: wait, retry, fail for good, or skip what follows."""
 
     def execute(self, context: Any) -> None:
         """Run the job; AirflowSkipException where the gate was not passed: the champion stays, the night is no failure."""
@@ -50,9 +56,19 @@ class Job(SparkSubmitOperator):
             code = int(found[1]) if found else 1
             if code == GATE_NOT_PASSED:
                 raise AirflowSkipException("the gate was not passed: the champion and its lists stay") from error
+            if code == INPUT_MISSING and self.task_id == FIRST:
+                _wait(context)
             if code in FINAL:
                 raise AirflowFailException(f"{FINAL[code]}: see the last lines of this log") from error
             raise
+
+
+def _wait(context: Any) -> None:
+    """AirflowRescheduleException, by which the task is tried again after PAUSE, unless WINDOW is over by then."""
+    now = datetime.now(UTC)
+    begun = context["ti"].get_first_reschedule_date(context) or now
+    if now + PAUSE < begun + WINDOW:
+        raise AirflowRescheduleException(now + PAUSE)
 
 
 def job(name: str, model: str = MODELS[0], task_id: str | None = None, **settings: str) -> Job:
@@ -71,9 +87,9 @@ def job(name: str, model: str = MODELS[0], task_id: str | None = None, **setting
     )
 
 
-@task.sensor(poke_interval=300, timeout=timedelta(hours=12), mode="reschedule")
+@task.sensor(poke_interval=PAUSE, timeout=WINDOW, mode="reschedule")
 def data(params: dict[str, Any] | None = None, ds: str | None = None) -> bool:
-    """Wait until the source of the day is there, on any storage that Airflow has a provider for."""
+    """Wait until the source of the day is there, on any storage that Airflow has a provider for; whether it is whole the job says."""
     return ObjectStoragePath(params["source"].replace("{ds}", ds)).exists()
 
 
@@ -101,7 +117,7 @@ with DAG(
 ):
     chosen = best()
     split = job("split")
-    data() >> job("ingest") >> job("index") >> split
+    data() >> job(FIRST) >> job("index") >> split
     for model in MODELS:
         split >> job("train", model, f"train_{model}") >> job("evaluate", model, f"evaluate_{model}") >> chosen
     gate = job("promote", promote_candidate="{{ ti.xcom_pull('best') }}")

@@ -9,12 +9,15 @@
 #     STEPS               jobs in their order: pipeline promote recommend
 #     SPARK_SUBMIT        the command and its options: .venv/bin/spark-submit
 #     LOGS                folder of the log files and of the lock: logs
-#     TRIES, PAUSE        tries of a job that failed for no reason that it knows: 2, and seconds between them: 60
+#     WINDOW              seconds, from the start, within which input that is not there yet is waited for: 14400; 0 waits for nothing
+#     TRIES               tries of a job that failed for no reason that it knows: 2
+#     PAUSE               seconds between two tries, and between two looks for the input: 60
 #     KEEP_DAYS           log files older than this are deleted: 30
 #
 # Nothing is printed where all went well, so cron mails only what somebody must look at. Exit codes: 0 done, 2 usage or conf,
-# 3 data rejected, 4 gate not passed, 75 another run holds the lock, 1 anything else. Whatever it is, what the last good night
-# published is still there, and the same command may be given again: every job is idempotent, and a killed training resumes.
+# 3 data rejected, 4 gate not passed, 5 the input did not come, 75 another run holds the lock, 1 anything else. Whatever it is, what
+# the last good night published is still there, and the same command may be given again: every job is idempotent, and a killed
+# training resumes.
 set -uo pipefail
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -34,14 +37,16 @@ main() {
         exit 75
     fi
     find "$logs" -name 'nightly-*.log' -mtime "+${KEEP_DAYS:-30}" -delete
+    window=${WINDOW:-14400}
     for name in ${STEPS:-pipeline promote recommend}; do
         step "$name" >> "$log" 2>&1 || fail "$name" $?
+        window=0  # the first step reads what others bring; what later ones read, steps before them make
     done
 }
 
 # Run one job until it ends with a code that another try would not change; returns that code. Its own log lines go to stdout.
 step() {
-    local code try submit settings model=${MODEL:-nightly}
+    local code submit settings failed=0 model=${MODEL:-nightly} pause=${PAUSE:-60}
     read -ra submit <<< "${SPARK_SUBMIT:-$home/.venv/bin/spark-submit}"
     settings=(--set "paths.lake=$LAKE" --set "data.source=${SOURCE//'{day}'/$day}")
     case $1 in
@@ -49,16 +54,19 @@ step() {
         recommend) settings+=(--set "model.name=${CHAMPION:-recspark-champion}") ;;
         *) settings+=(--set "model.name=$model") ;;
     esac
-    for ((try = 1; try <= ${TRIES:-2}; try++)); do
-        [ "$try" = 1 ] || sleep "${PAUSE:-60}"
-        echo "$(date -Is) $1, try $try"
+    while true; do
+        echo "$(date -Is) $1"
         # 9>&-: the lock is this script's, not that of a JVM which outlives it
         "${submit[@]}" "$home/jobs/$1.py" --conf-file "$CONF" "${settings[@]}" 9>&-
         code=$?
         echo "$(date -Is) $1 ended with exit code $code"
-        case $code in 0 | 2 | 3 | 4) return "$code" ;; esac
+        case $code in
+            0 | 2 | 3 | 4) return "$code" ;;
+            5) ((SECONDS + pause < window)) || return 5 ;;
+            *) ((++failed < ${TRIES:-2})) || return 1 ;;
+        esac
+        sleep "$pause"
     done
-    return 1
 }
 
 # Say on stderr, which cron mails, what job $1 ended with $2 for, and end with that code.
@@ -68,6 +76,7 @@ fail() {
         2) reason="the conf or the command line is wrong" ;;
         3) reason="the data were rejected: the tables of the last good night stay" ;;
         4) reason="the gate was not passed: the champion and its lists stay" ;;
+        5) reason="the input is not there after $SECONDS s: the tables of the last good night stay" ;;
         *) reason="it failed ${TRIES:-2} times" ;;
     esac
     echo >&2 "nightly $day: $1: $reason; the end of $log:"

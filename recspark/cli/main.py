@@ -9,13 +9,16 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import recspark
 from recspark.config import read_conf
 from recspark.engine.jvm import separate_stderr
 from recspark.errors import RecsparkError
 from recspark.redaction import RedactingFormatter, redacted
+
+if TYPE_CHECKING:
+    from recspark.data.lake import Lake
 
 log = logging.getLogger("recspark")
 
@@ -34,6 +37,7 @@ JOBS = {
     "tune": "search the Params of a model by trials on the validation rows",
     "compare": "measure several models on the same test rows, and whether they differ by more than chance",
     "promote": "the gate: let a model be the champion where it is not worse",
+    "rollback": "let the champion before serve again, with its lists",
     "curves": "draw the RMSE by epoch of several models in one figure",
     "demo": "the pipeline on generated data, several models side by side",
     "warm": "compile all kernels once, so that later calls need not wait",
@@ -47,10 +51,15 @@ OPTIONS = "All SECTION.KEY are listed in docs/api.md of the project, with their 
 NAMING = ("blend", "compare", "curves")
 #: jobs of the module stages; others are functions of a module of their own
 STAGES = ("ingest", "index", "split", "train", "evaluate", "pipeline")
+#: jobs that can begin with an empty lake, by the section that names their source; None: they need no source
+BEGINNING = {"ingest": "data", "pipeline": "data", "crossvalidate": "data", "demo": "data", "sync": None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one job; returns its exit code: 0 done, 1 unforeseen, 2 usage or conf, 3 data rejected, 4 gate not passed."""
+    """Run one job; returns its exit code.
+
+    0 done, 1 unforeseen, 2 usage or conf, 3 data rejected, 4 gate not passed, 5 the input is not there (yet).
+    """
     options = _parser().parse_args(arguments)
     # spark-submit sends both streams of a Python driver to stdout; stdout is for the summary alone
     separate_stderr()
@@ -61,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         summary = _run(options.job, options.conf_file, [*options.set, *_named_models(options)])
     except RecsparkError as error:
-        log.error("%s", error)
+        log.error("%s%s", error.headline, error)
         return error.exit_code
     except KeyboardInterrupt:
         log.error("interrupted")
@@ -117,11 +126,23 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
     tracker = Tracker(lake, sections["tracking"])
     if name == "sync":
         return {"sent": tracker.sync(), "lake": lake.root}
+    _require_input(name, sections, lake)
     with explained(lake), session(f"recspark {name}", sections["spark"]) as spark:
         require_storage(spark, lake.root)
         job = Context(sections, lake, tracker, spark, conf_file)
         summary = _job(name)(job)
         return {"lake": lake.root, "run_id": job.run_id} | {key: _plain(value) for key, value in summary.items()}
+
+
+def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
+    """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to be missing."""
+    from recspark.data.listing import require_source
+
+    if name not in BEGINNING and not lake.is_there:
+        lake.require("tables", "ingest")
+    section = (BEGINNING | {"update": "update"}).get(name)
+    if section and sections[section].source:
+        require_source(sections[section].source)
 
 
 def _job(name: str) -> Callable[[Any], dict[str, Any]]:

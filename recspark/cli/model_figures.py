@@ -20,8 +20,7 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
     curve = summary.curve.rename(columns={"iteration": "epoch"})
     has_rmse = any(column.endswith("_rmse") for column in curve)
     if has_rmse:
-        preferences = job["model"].params.get("implicitPrefs") or job["model"].positive_from is not None
-        unit = "preferences, 0 or 1" if preferences else "rating units"
+        unit = "rating units" if job["model"].positive_from is None else "preferences, 0 or 1"
         run.figure(plots.plot_curves(curve, unit), "figures/rmse_by_epoch.png")
     if not model.scorer:  # users and items have no vectors and no biases of their own
         return

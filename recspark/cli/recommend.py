@@ -13,11 +13,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
+from recspark.cli.list_files import list_names, writing
 from recspark.cli.versions import factor_manifest, pairs_of, rated_tables
 from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.catalogue import described
 from recspark.data.lake import fingerprint
-from recspark.errors import ConfigError, RecsparkError
+from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.models.factor_model import FactorModel, load_model
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class RecommendOptions(Section):
     genre = Option(str, None, "only items of this genre, as tables/items spells it")
     minYear = Option(int, None, "only items of this year or later")
     maxYear = Option(int, None, "only items of this year or earlier")
-    format = Option(str, "parquet", "format of the table", one_of("parquet", "csv", "json"))
+    format = Option(str, "parquet", "format of the lists; csv: one file", one_of("parquet", "csv", "json"))
+    columns = Option(str, "lake", "names of ids and rating: lake: user_id, item_id, rating; source: its own", one_of("lake", "source"))
 
 
 def recommend(job: Context) -> dict[str, Any]:
@@ -66,22 +68,30 @@ def recommend(job: Context) -> dict[str, Any]:
 def _recommend(job: Context) -> dict[str, Any]:
     options, name = job["recommend"], job["model"].product
     manifest = factor_manifest(job.lake, name)
-    model = load_model(job.lake.path(f"models/{name}"))
     if options.user is not None:
+        model = load_model(job.lake.path(f"models/{name}"))
         return {"model": name, "user": options.user, **_shown(job, model, manifest)}
     with job.running("recommend", "recommend", about=name) as run:
         started = time.perf_counter()
-        users = None if options.users == ALL else _ids(job, model, "users").distinct()
-        table = _table(_lists(job, model, manifest, users))
-        with job.lake.publish(f"recommendations/{name}", fingerprint(manifest["fingerprint"], options.as_dict())) as publication:
-            table.write.format(options.format).option("header", True).save(publication.path("lists"))
-            written = job.spark.read.format(options.format).option("header", True).schema(table.schema).load(publication.path("lists"))
-            counts = _counts(written, model.userBiases if users is None else users)
-            publication.manifest.update(model=name, options=options.as_dict(), counts=counts)
+        counts = write_lists(job, name, name)
         summary = counts | {"recommend_seconds": time.perf_counter() - started}
         run.dataset(f"models/{name}", job.lake.path(f"models/{name}"), manifest["fingerprint"], context="recommend")
         run.metrics(summary)
         return {"model": name, "product": f"recommendations/{name}", **summary}
+
+
+def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
+    """Publish recommendations/TARGET: the lists that models/NAME makes by the options of ``[recommend]``; returns their counts."""
+    options, manifest = job["recommend"], factor_manifest(job.lake, name)
+    model = load_model(job.lake.path(f"models/{name}"))
+    users = None if options.users == ALL else _ids(job, model, "users").distinct()
+    table = _table(_lists(job, model, manifest, users))
+    names = list_names(job.lake, table.columns) if options.columns == "source" else table.columns
+    with job.lake.publish(f"recommendations/{target}", fingerprint(manifest["fingerprint"], options.as_dict())) as publication:
+        with writing(table, publication, options.format, names) as written:
+            counts = _counts(written, model.userBiases if users is None else users)
+        publication.manifest.update(model=target, options=options.as_dict(), counts=counts)
+    return counts
 
 
 def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: DataFrame | None) -> DataFrame:
@@ -153,6 +163,8 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
             return job.spark.read.parquet(value).select(column)
         except (AnalysisException, Py4JJavaError) as error:
             cause = error.getCondition() if isinstance(error, AnalysisException) else str(error.java_exception).splitlines()[0]
+            if cause == "PATH_NOT_FOUND":
+                raise InputMissing(f"recommend.{option} = {value!r} does not exist: it must be a Parquet table with {column}") from None
             reason = f"it must be a Parquet table with {column} ({cause})"
             raise ConfigError(f"recommend.{option} = {value!r} is not allowed: {reason}") from None
     kind = known.schema["id"].dataType

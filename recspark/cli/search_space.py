@@ -19,7 +19,7 @@ class TuneOptions(Section):
     """How the Params of ``[model]`` are tuned; docs/tuning.md."""
 
     name = "tune"
-    space = Option(dict, None, "Params to search: NAME = {low, high}, with step or log, or NAME = {choices}")
+    space = Option(dict, None, "Params to search: NAME = {low, high}, with step or log, or NAME = {choices}; not set: usual ones")
     study = Option(str, None, "the study is kept as tuning/STUDY.db; not set: the name of the model", FILE_NAME)
     folder = Option(str, None, "folder on the driver's disk that studies are kept in; not set: tuning in the lake")
     trials = Option(int, 20, "trials of the study, those of earlier runs included", at_least(1))
@@ -75,15 +75,30 @@ class Choices:
 
 Space = dict[str, Interval | Choices]
 
+_PENALTY = {"low": 0.01, "high": 2.0, "log": True}
+#: what is searched where tune.space is not set, by ``model.type``; penalties have the ratings' unit, so that they are standardized
+DEFAULT_SPACES: dict[str, dict[str, Any]] = {
+    "als": {"rank": {"low": 8, "high": 64, "step": 8}, "regParam": _PENALTY, "standardize": {"choices": [True]}},
+    "mf": {
+        "rank": {"low": 8, "high": 64, "step": 8},
+        "regParam": {"low": 0.005, "high": 0.5, "log": True},
+        "stepSize": {"low": 0.002, "high": 0.1, "log": True},
+        "standardize": {"choices": [True]},
+    },
+    "baseline": {"regParam": {"low": 0.5, "high": 50.0, "log": True}},
+    "fm": {"factorSize": {"low": 4, "high": 32, "step": 4}},
+}
+
 
 def parse_space(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
-    """The search space that `declared` describes for the Params of `model`.
+    """The search space that `declared` describes for the Params of `model`, or that of `DEFAULT_SPACES`.
 
     Raises
     ------
     ConfigError
-        Where there is none, a Param is unknown, or a bound or choice is of the wrong type or out of the Param's own range.
+        Where there is neither, a Param is unknown, or a bound or choice is of the wrong type or out of the Param's own range.
     """
+    declared = declared or DEFAULT_SPACES.get(model.kind)
     if not declared:
         raise ConfigError("tune.space is not set: name the Params to search, such as [tune.space] rank = {low = 8, high = 64, step = 8}")
     space = {}

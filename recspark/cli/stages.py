@@ -134,7 +134,7 @@ def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
     fit = model.summary
     last = fit.history[fit.best_iteration - 1] if fit.history else {}
     facts = {"model": name, "iterations": len(fit.history), "best_iteration": fit.best_iteration, "resumed_at": fit.resumed_at}
-    metrics = {key: last[key] for key in last if key.endswith("_rmse") or key == "objective"}
+    metrics = {key: last[key] for key in last if key.endswith(("_rmse", "_auc")) or key == "objective"}
     return facts | metrics | {"fit_seconds": fit.fit_seconds, "prepare_seconds": fit.prepare_seconds}
 
 

@@ -54,7 +54,7 @@ class Trials:
                 "set split.validationFraction, such as 0.1 (the winner trains on them, too)"
             )
         self._evaluation = narrowed(job["evaluation"], self._options.metric)
-        if self._options.pruner != "none" and (self._options.metric != "rmse" or not self._estimator(job["model"], {}).can_watch):
+        if self._options.pruner != "none" and not self._has_curve(job["model"]):
             raise ConfigError(
                 f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve of their validation RMSE, "
                 "so tune.metric must be 'rmse', and the model one that has such a curve"
@@ -136,6 +136,10 @@ class Trials:
             return _finite(metrics[self._options.metric], self._options.metric)
         finally:
             job.lake.delete(f"work/{model.product}")
+
+    def _has_curve(self, model: ModelSection) -> bool:
+        estimator = self._estimator(model, {})
+        return self._options.metric == "rmse" and estimator.can_watch and not estimator.ranks_watched
 
     def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Any:
         """The estimator of a trial; with its share of the threads, where trials share a machine."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +14,13 @@ from pyspark.sql import SparkSession
 
 from recspark.data.folder import locate
 from recspark.data.lake import Lake
-from recspark.data.names import codec_of, is_data, is_marker, plain_name
+from recspark.data.listing import NOT_ARROW, Listing, list_source
+from recspark.data.names import codec_of, is_data
 from recspark.data.quality import QualityOptions
-from recspark.data.safety import check_expansion, check_links, check_members
-from recspark.data.table_formats import check_no_table, check_outside_tables
+from recspark.data.safety import check_expansion, check_members
+from recspark.data.table_formats import check_no_table
 from recspark.data.unpack import BLOCK, Unpacker, reading
-from recspark.errors import ConfigError, DataRejected, RecsparkError
+from recspark.errors import DataRejected, InputMissing, RecsparkError
 
 COMPRESSED, ZIP = "compressed file", "zip archive"
 
@@ -28,22 +28,13 @@ COMPRESSED, ZIP = "compressed file", "zip archive"
 class Source:
     """Input files by member name: a folder (its files, by their path inside it) or one file.
 
-    `name` is what a user calls it, `hidden` are the names of files that are no input, without what Spark writes for itself.
     Compressed files are unpacked into `scratch`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        fs: pafs.FileSystem,
-        files: Mapping[str, pafs.FileInfo],
-        scratch: str,
-        limits: QualityOptions,
-        hidden: Iterable[str] = (),
-    ) -> None:
-        self.name, self.fs, self.limits = name, fs, limits
-        self.hidden = sorted(member for member in hidden if not is_marker(member))
-        self._files = files
+    def __init__(self, listing: Listing, scratch: str, limits: QualityOptions) -> None:
+        self.listing, self.name, self.fs, self.limits = listing, listing.name, listing.fs, limits
+        self.hidden = listing.hidden
+        self._files = listing.files
         self._scratch = scratch
 
     @property
@@ -106,16 +97,18 @@ class Source:
 class Zip(Source):
     """A zip archive, refused as a whole where any of its members is unsafe."""
 
-    def __init__(self, name: str, fs: pafs.FileSystem, path: str, scratch: str, limits: QualityOptions) -> None:
-        self._archive = fs.get_file_info(path)
-        with fs.open_input_file(path) as file, _zip(name, file) as archive:
+    def __init__(self, listing: Listing, scratch: str, limits: QualityOptions) -> None:
+        [self._archive] = listing.files.values()
+        name = listing.name
+        with listing.fs.open_input_file(self._archive.path) as file, _zip(name, file) as archive:
             members = archive.infolist()
         check_members(name, members)
         check_expansion(name, self._archive.size or 0, sum(info.file_size for info in members), limits)
-        check_no_table(name, [info.filename for info in members])
+        check_no_table(f"data.source = {name!r}", [info.filename for info in members])
         files = {info.filename: info for info in members if not info.is_dir()}
         self._infos = {member: info for member, info in files.items() if is_data(member)}
-        super().__init__(name, fs, dict.fromkeys(self._infos, self._archive), scratch, limits, files.keys() - self._infos)
+        inside = Listing(name, listing.fs, dict.fromkeys(self._infos, self._archive), files.keys() - self._infos)
+        super().__init__(inside, scratch, limits)
 
     def size(self, member: str) -> int:
         """The bytes of a member when it is unpacked."""
@@ -165,47 +158,33 @@ def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOpt
 
     Raises
     ------
-    ConfigError
-        Where there is nothing at `source`.
+    InputMissing, ConfigError
+        See `recspark.data.listing.list_source`; InputMissing, too, where the body rejects what somebody is still writing.
     DataRejected
         Where the source is an unsafe or damaged archive, expands beyond the limits of ``[quality]``, or is a folder with links that
         lead out of it.
     """
     with lake.staged("tables") as scratch:
-        yield _open(spark, source, lake.path(scratch), limits, f"data.{option} = {source!r}")
+        place = _readable(spark, source, lake.path(scratch), option)
+        listing = list_source(source, place, option)
+        try:
+            yield (Zip if place.lower().endswith(".zip") else Source)(listing, lake.path(scratch), limits)
+        except DataRejected:
+            listing.require_calm()
+            raise
 
 
-def _open(spark: SparkSession, source: str, scratch: str, limits: QualityOptions, setting: str) -> Source:
+def _readable(spark: SparkSession, source: str, scratch: str, option: str) -> str:
+    """`source`, or a copy of it where Arrow can't read it."""
     try:
         fs, path = locate(source)
-        info = fs.get_file_info(path)
-    except (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError):
-        fs, path = locate(_copy(spark, source, scratch, setting))
-        info = fs.get_file_info(path)
-    if info.type == pafs.FileType.NotFound:
-        raise ConfigError(f"{setting} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
-    if info.type not in (pafs.FileType.Directory, pafs.FileType.File):
-        raise ConfigError(f"{setting} is neither a file nor a folder")
-    check_outside_tables(source, fs, path if info.type == pafs.FileType.File else f"{path}/.")
-    if info.type == pafs.FileType.Directory:
-        return _folder(source, fs, path, scratch, limits)
-    if path.lower().endswith(".zip"):
-        return Zip(source, fs, path, scratch, limits)
-    return Source(source, fs, {plain_name(PurePosixPath(path).name): info}, scratch, limits)
+        fs.get_file_info(path)
+    except NOT_ARROW:
+        return _copy(spark, source, scratch, option)
+    return source
 
 
-def _folder(source: str, fs: pafs.FileSystem, folder: str, scratch: str, limits: QualityOptions) -> Source:
-    """The files under `folder` by their path inside it."""
-    if isinstance(fs, pafs.LocalFileSystem):
-        check_links(source, Path(folder))
-    found = {info.path.removeprefix(folder.rstrip("/") + "/"): info for info in fs.get_file_info(pafs.FileSelector(folder, recursive=True))}
-    check_no_table(source, found)
-    files = {name: info for name, info in found.items() if info.is_file}
-    data = {name: info for name, info in files.items() if is_data(name)}
-    return Source(source, fs, data, scratch, limits, files.keys() - data)
-
-
-def _copy(spark: SparkSession, uri: str, scratch: str, setting: str) -> str:
+def _copy(spark: SparkSession, uri: str, scratch: str, option: str) -> str:
     hadoop: Any = spark.sparkContext._jvm.org.apache.hadoop.fs
     conf = spark.sparkContext._jsc.hadoopConfiguration()
     try:
@@ -214,7 +193,8 @@ def _copy(spark: SparkSession, uri: str, scratch: str, setting: str) -> str:
         hadoop.FileUtil.copy(origin.getFileSystem(conf), origin, target.getFileSystem(conf), target, False, conf)
     except Exception as error:
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
-        raise RecsparkError(f"{setting} can't be read: {reason}") from None
+        failure = InputMissing if "FileNotFoundException" in reason else RecsparkError
+        raise failure(f"data.{option} = {uri!r} can't be read: {reason}") from None
     return f"{scratch}/copied/{origin.getName()}"
 
 

@@ -31,6 +31,8 @@ def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.
         return column.cast(type_, safe=False), none_bad
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
+    if pa.types.is_timestamp(column.type):
+        column = pc.floor_temporal(column, unit="second")
     if exact and type_ == pa.string() and pa.types.is_floating(column.type):
         # 1.0 is the id that others write as 1
         whole, bad = cast(column, pa.int64(), exact)
@@ -92,7 +94,7 @@ def _parse(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
     """Numbers from text, and which texts are none: all the ordinary ones at once, the odd ones one by one."""
     common = pc.match_substring_regex(column, f"^{ORDINARY[type_]}$")
     values = pc.if_else(common, column, None).cast(type_)
-    odd = np.flatnonzero(~pc.fill_null(common, False).to_numpy(zero_copy_only=False))
+    odd = np.flatnonzero(~pc.fill_null(common, True).to_numpy(zero_copy_only=False))
     bad = np.zeros(len(column), bool)
     if not len(odd):
         return values, bad

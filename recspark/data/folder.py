@@ -103,6 +103,11 @@ class Folder:
         return Folder(self.root.rpartition("/")[0] or "/")
 
     @property
+    def is_there(self) -> bool:
+        """Whether there is such a folder; on an object store, whether there is a file in it."""
+        return self.fs.get_file_info(self._base).type != pafs.FileType.NotFound
+
+    @property
     def is_prepared(self) -> bool:
         """Whether the folder is there and empty."""
         is_folder = self.fs.get_file_info(self._base).type == pafs.FileType.Directory

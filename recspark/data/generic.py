@@ -15,7 +15,7 @@ from recspark.data.binding import field_names
 from recspark.data.download import BASE_URL
 from recspark.data.encoding import AUTO
 from recspark.data.layout import Layout, first_chunk, parquet_file
-from recspark.data.movielens import EDITIONS
+from recspark.data.movielens import EDITIONS, NoDataFile
 from recspark.data.names import plain_name
 from recspark.data.notation import NULLS, TICKS, Notation
 from recspark.data.quality import IDS, Rules, judged
@@ -77,7 +77,7 @@ class DataOptions(Section):
 
 
 def generic_files(data: DataOptions, members: Iterable[str], option: str = "source") -> tuple[str, dict[str, Layout]]:
-    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings; ConfigError where there are none.
+    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings; NoDataFile where there are none.
 
     `members` are those of ``data.source``, whose format ``data.dataset`` may set, or of another `option`.
     """
@@ -90,8 +90,8 @@ def generic_files(data: DataOptions, members: Iterable[str], option: str = "sour
     if not found:
         found_instead = f"has no {dataset} file (it has {', '.join(sorted(members)[:5]) or 'no file'})"
         if option != "source":
-            raise ConfigError(f"data.{option} = {getattr(data, option)!r} {found_instead}: it must have CSV or Parquet files")
-        raise ConfigError(
+            raise NoDataFile(f"data.{option} = {getattr(data, option)!r} {found_instead}: it must have CSV or Parquet files")
+        raise NoDataFile(
             f"data.source = {data.source!r} is no MovieLens edition and {found_instead}: set data.dataset to one of {', '.join(DATASETS)}"
         )
     if dataset == "csv" and data.decimal == data.separator:

@@ -68,8 +68,10 @@ def ingest(
 
     Raises
     ------
+    InputMissing
+        Where there is no such source, it is a folder without a file of the format, or it changes while it is read.
     ConfigError
-        Where there is no such source, it is of no known format, or lacks a file or column.
+        Where the source is of no known format, or lacks a column.
     DataRejected
         Where an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing is published.
     """
@@ -92,6 +94,8 @@ def ingest(
                 files = sorted(member for found in layouts.values() for member in found)
                 facts = {**places, "dataset": dataset, "digest": digest, "options": options, "files": files}
                 publication.manifest.update(facts, tables=_build(spark, publication, work, quality))
+                for source in sources.values():
+                    source.listing.require_unchanged()
     return _summary(lake.require("tables", "ingest"), unchanged)
 
 

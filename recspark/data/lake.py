@@ -24,7 +24,7 @@ from typing import Any
 from recspark.config import Check, shown
 from recspark.data.folder import Folder, check_no_pattern, locate
 from recspark.data.locks import hold
-from recspark.errors import ConfigError, RecsparkError
+from recspark.errors import ConfigError, InputMissing
 from recspark.redaction import redacted
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ FILE_NAME = Check(
 )
 #: how long a run waits for another one that uses its output, where nothing else is said
 WAIT_SECONDS = 3600
+
+#: the folder of what each job makes, in the order in which a new lake needs them
+_MAKERS = {"ingest": "tables", "split": "splits", "train": "models", "evaluate": "predictions"}
 
 _STAGING = ".staging"
 _LOCKS = ".locks"
@@ -55,11 +58,17 @@ class Lake(Folder):
         return self.read_json(f"{_checked(product)}/manifest.json")
 
     def require(self, product: str, made_by: str) -> dict[str, Any]:
-        """The manifest of `product`; an error that names the job to run first where there is none."""
+        """The manifest of `product`, which the job `made_by` makes; InputMissing, which names the job to run first, where there is none."""
         manifest = self.manifest(product)
         if manifest is None:
-            raise RecsparkError(f"{self.path(product)} does not exist: run `recspark {made_by}` first")
+            raise InputMissing(f"{self.path(product)} does not exist: run `recspark {self._first_job(made_by)}` first")
         return manifest
+
+    def _first_job(self, job: str) -> str:
+        """`job`, or the first of the jobs before it whose output the lake lacks."""
+        jobs = list(_MAKERS)
+        before = jobs[: jobs.index(job)] if job in jobs else []
+        return next((earlier for earlier in before if not self.exists(_MAKERS[earlier])), job)
 
     def is_current(self, product: str, fingerprint: str) -> bool:
         """Whether `product` was made from exactly this input, so that making it again would change nothing."""

@@ -145,12 +145,16 @@ EDITIONS: dict[str, Edition] = {
 _LOOKS = ("ml-100k", "ml-1m", "ml-10m", "ml-latest")
 
 
+class NoDataFile(ConfigError):
+    """None of the files of a source can be read as what the conf asks for."""
+
+
 def find_edition(members: Iterable[str], source: str, dataset: str | None = None) -> tuple[str, dict[str, Layout]] | None:
     """The edition that `members` of `source` make up, with the layout of each member it reads; None where they make none.
 
     ML-20M and all later editions look alike: the name of the folder or of the source tells them apart, and where neither
     does the edition is ``ml-latest``. A file may be compressed. `dataset` names the edition instead; then
-    ConfigError where its files are missing.
+    NoDataFile where its files are missing.
     """
     folders: dict[str, dict[str, str]] = {}
     for member in sorted(members):
@@ -163,7 +167,7 @@ def find_edition(members: Iterable[str], source: str, dataset: str | None = None
                 named = name if dataset or name != "ml-latest" else _csv_edition(folder, source)
                 return named, {found[file]: layout for file, layout in edition.files.items() if file in found}
     if dataset:
-        raise ConfigError(f"data.dataset = {dataset!r} needs {', '.join(sorted(EDITIONS[dataset].needed))} in one folder of {source}")
+        raise NoDataFile(f"data.dataset = {dataset!r} needs {', '.join(sorted(EDITIONS[dataset].needed))} in one folder of {source}")
     return None
 
 

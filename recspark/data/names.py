@@ -7,7 +7,10 @@ import re
 #: compressed files that hold one file, by the end of their name
 _CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 #: what editors, spreadsheets, downloads and file managers leave: locks, back-ups, halves, their own notes
-_LEFTOVER = re.compile(r"~\$.*|#.*#|.*(~|\.bak|\.old|\.orig|\.tmp|\.swp|\.crdownload)|thumbs\.db|desktop\.ini", re.IGNORECASE)
+_LEFTOVER = re.compile(
+    r"~\$.*|#.*#|.*(~|\.bak|\.old|\.orig|\.tmp|\.swp|\.crdownload|\.part|\.partial|\.filepart|\._COPYING_)|thumbs\.db|desktop\.ini",
+    re.IGNORECASE,
+)
 #: what Spark and Hadoop write beside data for themselves
 _MARKER = re.compile(r"_SUCCESS|_(committed|started)_.*|\..*\.crc|_(common_)?metadata")
 

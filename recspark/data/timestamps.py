@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -61,7 +63,7 @@ def _converted(column: pa.Array, notation: Notation) -> pa.Array:
         return found
     iso = pc.match_substring_regex(column, _ISO)
     number, _ = cast(notation.with_points(pc.if_else(pc.or_(whole, iso), None, column)), pa.float64())
-    return pc.coalesce(found, _calendar(_as_pandas_reads(pc.if_else(iso, column, None)), "ISO8601"), _floor(number, ticks))
+    return pc.coalesce(found, _iso(pc.if_else(iso, column, None)), _floor(number, ticks))
 
 
 def _floor(count: pa.Array, ticks: int) -> pa.Array:
@@ -81,8 +83,13 @@ def _is_written_day(number: np.ndarray) -> np.ndarray:
     return (number > 19_800_000) & (number < 21_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
 
 
-def _as_pandas_reads(iso: pa.Array) -> pa.Array:
-    return pc.replace_substring_regex(pc.replace_substring(iso, ",", "."), " ?UTC$", "Z")
+def _iso(text: pa.Array) -> pa.Array:
+    """ISO 8601 as seconds: at once by Arrow where all values are of one form, else by pandas, which takes 20 times as long."""
+    for type_ in (pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
+        with suppress(pa.ArrowInvalid):
+            return cast(text.cast(type_), pa.int64())[0]
+    as_pandas_reads = pc.replace_substring_regex(pc.replace_substring(text, ",", "."), " ?UTC$", "Z")
+    return _calendar(as_pandas_reads, "ISO8601")
 
 
 def _calendar(text: pa.Array, time_format: str) -> pa.Array:

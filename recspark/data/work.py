@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,11 +18,12 @@ from recspark.data.generic import GENERIC, MERGED, DataOptions, generic_files, i
 from recspark.data.lake import fingerprint
 from recspark.data.layout import Chunk, Layout, plan
 from recspark.data.leftovers import copies, report_left_out
-from recspark.data.movielens import EDITIONS, find_edition
+from recspark.data.movielens import EDITIONS, NoDataFile, find_edition
 from recspark.data.own_tables import OWN, bind_own, own_files, text_types
 from recspark.data.partitions import partition_values
 from recspark.data.quality import IDS, Rules, judged
 from recspark.data.schemas import with_types
+from recspark.errors import InputMissing
 
 #: the source of the ratings among all sources, which are named after their options
 MAIN = "source"
@@ -72,16 +74,30 @@ def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict
     A table of one's own takes the place of the edition's. Files that are not read are named in the log.
     """
     main = sources[MAIN]
-    if data.dataset not in GENERIC and (edition := find_edition(main.members, main.name, data.dataset)):
-        dataset, layouts = edition
+    with _waiting(main):
+        edition = None if data.dataset in GENERIC else find_edition(main.members, main.name, data.dataset)
+        dataset, layouts = edition or generic_files(data, main.members)
+    if edition:
         report_left_out(main, dataset, layouts, {})
     else:
-        dataset, layouts = generic_files(data, main.members)
         layouts = _without_copies(main, dataset, layouts)
-    tables = {table: source for table, source in sources.items() if table != MAIN}
-    own = {table: _without_copies(source, dataset, own_files(data, table, source.members)) for table, source in tables.items()}
+    own = {}
+    for table in [option for option in sources if option != MAIN]:
+        with _waiting(sources[table]):
+            own[table] = _without_copies(sources[table], dataset, own_files(data, table, sources[table].members))
     replaced = {*own, *(["links"] if "items" in own else [])}
     return dataset, {MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced}, **own}
+
+
+@contextmanager
+def _waiting(source: Source) -> Iterator[None]:
+    """InputMissing where a folder has no file of the body's formats: some may still come to it, while an archive is whole."""
+    try:
+        yield
+    except NoDataFile as error:
+        if source.listing.is_folder:
+            raise InputMissing(str(error)) from None
+        raise
 
 
 def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:

@@ -48,6 +48,11 @@ class CSR:
     weights: np.ndarray
 
     @property
+    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The arrays as kernels take them."""
+        return self.indptr, self.indices, self.values, self.weights
+
+    @property
     def work(self) -> np.ndarray:
         """The cost of each row, for cuts of equal work."""
         return np.diff(self.indptr) + ROW_WORK
@@ -58,8 +63,14 @@ class Block:
     """What one task of a step works on; `needed` is empty where every source row is needed."""
 
     train: CSR
-    needed: np.ndarray
+    needed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
     watched: dict[str, CSR] = field(default_factory=dict)
+
+
+def without_ratings(n: int) -> Block:
+    """A block of n rows of which nothing is known."""
+    none = np.empty(0, np.float32)
+    return Block(CSR(np.zeros(n + 1, np.int64), np.empty(0, np.int32), none, none))
 
 
 @dataclass(frozen=True)
@@ -156,8 +167,8 @@ def _gather(store: Store, parts: Parts, side: str, block: int) -> dict[str, np.n
     gathered = []
     for name in parts.names:
         columns = store.load(f"scatter/{name}/{side}")
-        lo, hi = columns.pop("offsets")[block : block + 2]
-        gathered.append({key: column[lo:hi] for key, column in columns.items()})
+        lo, hi = columns["offsets"][block : block + 2]
+        gathered.append({key: column[lo:hi] for key, column in columns.items() if key != "offsets"})
     return {key: np.concatenate([columns[key] for columns in gathered]) for key in gathered[0]}
 
 

@@ -68,6 +68,8 @@ class Parts:
     watched: bool
     #: sum of the values that train, unweighted
     values: float
+    #: sum of the squares of the values that train, by weight
+    squares: float
     #: by side: what its ids are (`recspark.ids`)
     id_kinds: dict[str, str]
 
@@ -75,6 +77,15 @@ class Parts:
     def mean(self) -> float:
         """The weighted mean of the values that train."""
         return self.total / self.weight
+
+    def spread_around(self, center: float) -> float:
+        """The root of the weighted mean square of what the values that train differ from `center`."""
+        return max(self.squares / self.weight - 2 * center * self.mean + center**2, 0.0) ** 0.5
+
+    @property
+    def deviation(self) -> float:
+        """The weighted standard deviation of the values that train, to the precision of float32; 1 where they are all equal."""
+        return float(np.float32(self.spread_around(self.mean))) or 1.0
 
 
 def id_column(schema: StructType, name: str) -> F.Column:
@@ -137,7 +148,7 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
         )
     parts = sorted(described, key=lambda part: part["name"])
     # exact whatever the order of the parts: the mean names the fit's folder
-    summed = {key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values")} | {
+    summed = {key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values", "squares")} | {
         "rows": sum(part["rows"] for part in parts)
     }
     if summed["weight"] <= 0:
@@ -197,6 +208,7 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
         "weight": float(weight[train].sum(dtype=np.float64)) if len(weight) else float(len(trained)),
         "total": float(weight[train].astype(np.float64) @ trained) if len(weight) else total,
         "values": total,
+        "squares": float(np.sum(np.square(trained, dtype=np.float64) * (weight[train] if len(weight) else 1.0))),
         "low": float(trained.min(initial=np.inf)),
         "high": float(trained.max(initial=-np.inf)),
         "digest": str(digest),

@@ -5,8 +5,9 @@
     finish:    write the best iteration's factors as Parquet
 
 A task maps its block and the factor files that it needs, and writes its own factor file; so factor files are what
-tasks exchange and what a fit resumes from. The driver sees only sums. `fit` is written once against a runner: on many
-blocks it runs on the driver and steps are Spark tasks; with one block the whole of it runs inside one task.
+tasks exchange and what a fit resumes from. The driver sees only sums. `fit` is written once against a runner: it runs on
+the driver and steps are Spark tasks, or the whole of it, all blocks and iterations, runs inside one task
+(`recspark.engine.placement`).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def run(spark: SparkSession, plan: Plan, judge: Callable[[dict[str, float]], boo
     store, runner = Store(plan.root), SparkRunner(spark)
     store.delete(STOP)
     with reporting(partial(read_history, store), plan.max_iter, judge, partial(store.write_json, STOP, {})):
-        if all(count == 1 for count in plan.blocks.values()):
+        if plan.placement.one_task:
             outcome = runner.map(fit_in_task, [plan])[0]
         else:
             outcome = fit(runner, plan)
@@ -69,7 +70,7 @@ def run(spark: SparkSession, plan: Plan, judge: Callable[[dict[str, float]], boo
 def fit_in_task(plan: Plan) -> Fit:
     """`fit` inside the current process: threads instead of tasks, and states that are files only now and then (`WRITING_SHARE`)."""
     with holding(plan.root, "factors"):
-        return fit(TaskRunner(plan.threads), plan)
+        return fit(TaskRunner(plan.placement.threads), plan)
 
 
 def fit(runner: TaskRunner | SparkRunner, plan: Plan) -> Fit:
@@ -124,24 +125,26 @@ def read_history(store: Store) -> list[dict[str, float]]:
     return [store.read_json(f"iterations/{name}") for _, name in whole]
 
 
-def _metric(history: Sequence[dict[str, float]]) -> str:
-    return "validation_rmse" if history and "validation_rmse" in history[0] else "objective"
+def _validated(history: Sequence[dict[str, float]]) -> list[float] | None:
+    """What validation rows say of each iteration, the lower the better: their RMSE, or 1 - AUC; None where there are none."""
+    if history and "validation_auc" in history[0]:
+        return [1 - row["validation_auc"] for row in history]
+    return [row["validation_rmse"] for row in history] if history and "validation_rmse" in history[0] else None
 
 
 def best_iteration(history: Sequence[dict[str, float]]) -> int:
-    """The iteration with the lowest validation RMSE; the last one where nothing is validated."""
-    if _metric(history) != "validation_rmse":
-        return len(history)
-    return 1 + int(np.argmin([row["validation_rmse"] for row in history]))
+    """The iteration with the lowest validation RMSE, or the highest AUC; the last one where nothing is validated."""
+    values = _validated(history)
+    return len(history) if values is None else 1 + int(np.argmin(values))
 
 
 def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) -> bool:
     """Whether the last `patience` iterations (without validation: the last one) brought no relative gain of more than `tol`."""
-    values = [row[_metric(history)] for row in history]
-    watched = _metric(history) == "validation_rmse"
-    if not watched and tol <= 0:
+    validated = _validated(history)
+    if validated is None and tol <= 0:
         return False
-    recent = patience if watched else 1
+    values = [row["objective"] for row in history] if validated is None else validated
+    recent = 1 if validated is None else patience
     if len(values) <= recent:
         return False
     return min(values[-recent:]) >= min(values[:-recent]) * (1 - tol)
@@ -163,8 +166,8 @@ def _build(plan: Plan, job: tuple[str, int]) -> None:
         build_cells(store, block, plan.blocks["items"])
     cuts = store.load(f"cuts/{side}")["cuts"]
     first, last = int(cuts[block]), int(cuts[block + 1])
-    index = store.load_table(f"index/{side}").slice(first, last - first)
-    store.save(factors(side, 0, block), **starting_state(plan, side, first, index))
+    ids = store.load_table(f"index/{side}")["id"].slice(first, last - first)
+    store.save(factors(side, 0, block), **starting_state(plan, side, first, load_block(store, side, block), ids))
 
 
 def _prune(store: Store, plan: Plan, history: Sequence[dict[str, float]]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from recspark.data.lake import fingerprint
 from recspark.engine.blocks import SIDES, Block, Cells
 from recspark.engine.encode import Parts
+from recspark.engine.placement import Placement
 
 State = dict[str, np.ndarray]
 
@@ -26,11 +27,15 @@ class Solver(Protocol):
     sweep: str
     #: keys of a state that hold one row an id; all others are summed over blocks before a step reads them
     row_arrays: tuple[str, ...]
+    #: whether watched rows are preferences, which are ranked (`recspark.engine.ranks`), not ratings
+    ranks: bool
+    #: start of what is random
+    seed: int
     #: what to change where a fit diverges
     remedy: str
 
-    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None) -> State:
-        """The state of the positions from `first`, with so many ratings each, before the first iteration."""
+    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
+        """The state of a block, whose positions begin with `first`, before the first iteration."""
 
     def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
         """The block's new state from the other side's, and sums that `summarize` gets added up over tasks (sweeps on sides)."""
@@ -44,7 +49,7 @@ class Solver(Protocol):
         """Sums over the rows of a user block once an iteration is over (all sweeps but the alternating one)."""
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """Metrics of an iteration: ``train_rmse``, ``objective``, ``validation_rmse`` ..."""
+        """Metrics of an iteration: ``train_rmse``, ``objective``, ``validation_rmse`` or ``validation_auc`` ..."""
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
         """The columns of the model's table of this side."""
@@ -58,15 +63,24 @@ class Plan:
     model: str
     parts: Parts
     solver: Any
-    blocks: dict[str, int]
+    placement: Placement
     max_iter: int
     tol: float
     patience: int
-    threads: int
     #: folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as without it
     initial: str | None = None
     #: folder of tables of the same columns that are added to the starting factors and biases
     added: str | None = None
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        """The number of blocks of each side."""
+        return self.placement.blocks
+
+    @property
+    def threads(self) -> int:
+        """Threads of one block."""
+        return self.placement.kernel_threads
 
     @property
     def root(self) -> str:

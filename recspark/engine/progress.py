@@ -24,7 +24,8 @@ def describe(row: dict[str, float]) -> str:
     >>> describe({"iteration": 3, "train_rmse": 0.81234, "validation_rmse": 0.9, "seconds": 1.5, "ratings_per_second": 2e6})
     'iteration 3: train_rmse 0.8123, validation_rmse 0.9000, 1.50 s, 2.0 M ratings/s'
     """
-    metrics = [f"{key} {value:.4f}" for key, value in row.items() if key.endswith("_rmse")] or [f"objective {row['objective']:.6g}"]
+    metrics = [f"{key} {value:.4f}" for key, value in row.items() if key.endswith(("_rmse", "_auc"))]
+    metrics = metrics or [f"objective {row['objective']:.6g}"]
     return f"iteration {row['iteration']}: {', '.join(metrics)}, {row['seconds']:.2f} s, {row['ratings_per_second'] / 1e6:.1f} M ratings/s"
 
 

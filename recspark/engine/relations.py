@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -28,9 +29,13 @@ from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.ids import IdIndex
 from recspark.kernels.csr import balanced_cuts
+from recspark.kernels.moments import pair_moments
 from recspark.kernels.random import mix
 
 _NO_WEIGHTS = np.empty(0, np.float32)
+
+#: rows that moments are taken of, about
+MOMENT_ROWS = 4_000_000
 
 #: what an entity costs beside its rows, in rows
 ENTITY_WORK = 16
@@ -47,17 +52,18 @@ class Side:
 
 @dataclass(frozen=True)
 class Relations:
-    """Encoded rows: where they are, and what is known of all of them together; `levels` are the different values that train, `LEVELS` at
-    most."""
+    """Encoded rows: where they are, and what is known of all rows that train together."""
 
     root: str
     names: tuple[str, ...]
     sides: tuple[Side, ...]
     rows: int
-    #: the sum of their weights, and the mean by weight
+    #: the sum of their weights; mean and standard deviation by weight, to the precision of float32, so that row order does not matter
     weight: float
     mean: float
-    levels: tuple[float, ...]
+    deviation: float
+    #: rows of each different value, in ascending order; at most `LEVELS` values
+    levels: dict[float, int]
     #: the smallest and the largest value that trains
     range: tuple[float, float]
     watched: tuple[str, ...]
@@ -116,15 +122,24 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     trained = sum(part["rows"] for part in parts)
     if not trained:
         raise RecsparkError("there is nothing to train on: no row has the role of training")
-    levels = sorted({level for part in parts for level in part["levels"]})
+    levels: Counter[float] = sum((part["levels"] for part in parts), Counter())
     watched = tuple(role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts))
     digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
     weight = math.fsum(part["weight"] for part in parts)
-    mean = math.fsum(part["total"] for part in parts) / max(weight, 1e-300)
+    mean, deviation = _mean_and_deviation(parts)
     span = (min(part["range"][0] for part in parts if part["rows"]), max(part["range"][1] for part in parts if part["rows"]))
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
     names = tuple(sorted(part["name"] for part in parts))
-    return Relations(store.root, names, sides, trained, weight, mean, tuple(levels[:LEVELS]), span, watched, absent, digest)
+    found = dict(sorted(levels.items())[:LEVELS])
+    return Relations(store.root, names, sides, trained, weight, mean, deviation, found, span, watched, absent, digest)
+
+
+def _mean_and_deviation(parts: list[dict[str, Any]]) -> tuple[float, float]:
+    """Mean and standard deviation of all parts from those of each (Chan, Golub, LeVeque 1983); deviation 1 where all values are equal."""
+    weight = max(math.fsum(part["weight"] for part in parts), 1e-300)
+    mean = math.fsum(part["weight"] * part["mean"] for part in parts) / weight
+    squares = math.fsum(part["squares"] + part["weight"] * (part["mean"] - mean) ** 2 for part in parts)
+    return float(np.float32(mean)), float(np.float32(np.sqrt(squares / weight))) or 1.0
 
 
 def require_ids(missing: int) -> None:
@@ -148,16 +163,20 @@ def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch
     name = f"rows/part-{task.partitionId() if task else 0:06d}-{uuid.uuid4().hex}"
     store.save(name, positions=positions, value=value, role=role, **({"weight": weight} if "weight" in table.column_names else {}))
     trained, trained_weight = (column[role == 0].astype(np.float64) for column in (value, weight))
+    total = float(trained_weight.sum())
+    mean = float(trained @ trained_weight) / max(total, 1e-300)
+    levels, counts = np.unique(value[role == 0], return_counts=True)
     return [
         {
             "name": name,
             "bad": int((~np.isfinite(value) | ~(np.isfinite(weight) & (weight >= 0))).sum()),
             "without_id": sum(int((table[side.name].is_null().to_numpy() & (role == 0)).sum()) for side in sides if side.by_id),
             "rows": len(trained),
-            "weight": float(trained_weight.sum()),
-            "total": float(trained @ trained_weight),
+            "weight": total,
+            "mean": mean,
+            "squares": float(np.square(trained - mean) @ trained_weight),
             "range": (float(trained.min(initial=np.inf)), float(trained.max(initial=-np.inf))),
-            "levels": np.unique(value[role == 0])[:LEVELS].tolist(),
+            "levels": Counter(dict(zip(levels[:LEVELS].tolist(), counts[:LEVELS].tolist(), strict=True))),
             "absent": (positions[role == 0] < 0).any(axis=0).tolist(),
             "roles": np.bincount(role, minlength=len(ROLES)).tolist(),
             "digest": int(_digest(positions, value.view(np.uint32), weight.view(np.uint32), role)),
@@ -202,10 +221,25 @@ def _parts(relations: Relations) -> list[dict[str, np.ndarray]]:
     return [store.load(name) for name in relations.names]
 
 
-def build_relation(store: Store, relations: Relations, side: int, block: int, ordered: bool) -> None:
+def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
+    """What `recspark.kernels.moments.pair_moments` says of a side, from rows that train; of very many from those of some entities."""
+    one_in = np.uint64(1 + relations.rows // MOMENT_ROWS)
+    columns: dict[str, list[np.ndarray]] = {"positions": [], "value": [], "weight": []}
+    for part in _parts(relations):
+        mine = (part["role"] == 0) & (part["positions"][:, side] >= 0)
+        mine &= mix(part["positions"][:, side].astype(np.uint64)) % one_in == 0
+        for key in part.keys() & columns:
+            columns[key].append(part[key][mine])
+    positions, value, weight = (np.concatenate(parts) if parts else None for parts in columns.values())
+    return pair_moments(positions, side, (value - relations.mean) / relations.deviation, weight)
+
+
+def build_relation(
+    store: Store, relations: Relations, side: int, block: int, targets: Callable[[np.ndarray], np.ndarray]
+) -> None:  # fmt: skip
     """Write a block: rows by entity (indptr, places, values) and what it needs; for side 0 all roles, each with the places of all sides.
 
-    With `ordered` the values that train are positions in ``relations.levels``.
+    The values of rows that train are what `targets` makes of them.
     """
     name, starts = relations.sides[side].name, np.array(relations.starts)
     lo, hi = store.load(f"cuts/{name}")["cuts"][block : block + 2]
@@ -226,8 +260,7 @@ def build_relation(store: Store, relations: Relations, side: int, block: int, or
     mark = np.zeros(starts[-1], bool)
     mark[met] = mark[none] = True
     local = np.cumsum(mark, dtype=np.int32) - 1
-    if ordered:
-        value = np.where(role == 0, np.searchsorted(np.array(relations.levels, np.float32), value), value).astype(np.float32)
+    value = np.where(role == 0, targets(value), value).astype(np.float32)
     trains = (role == 0) & (positions[:, side] >= 0)
     indptr = np.searchsorted(positions[trains, side], np.arange(lo, hi + 1))
     entry = f"blocks/{name}-{block:05d}"

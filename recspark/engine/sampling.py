@@ -26,11 +26,13 @@ from pyspark.sql import SparkSession
 
 from recspark.data.lake import fingerprint
 from recspark.engine.loop import STOP, WRITING_SHARE, Fit, as_arrow, read_history, should_stop
+from recspark.engine.placement import Placement
 from recspark.engine.plan import State
 from recspark.engine.progress import reporting
-from recspark.engine.relations import Relations, build_relation, cut_side
+from recspark.engine.relations import Relations, build_relation, cut_side, side_moments
 from recspark.engine.runner import SparkRunner, TaskRunner
 from recspark.engine.storage import HeldStore, Store, holding, store_at
+from recspark.kernels.moments import variance_shares
 
 
 class Sampler(Protocol):
@@ -39,11 +41,14 @@ class Sampler(Protocol):
     #: whether values are levels
     ordered: bool
 
-    def begin(self, relations: Relations) -> dict[str, Any]:
-        """What all rows share before the first iteration; JSON."""
+    def targets(self, values: np.ndarray) -> np.ndarray:
+        """Labels as the sampler fits them."""
 
-    def start(self, side: str, first: int, n: int) -> State:
-        """The state of entities first ... of a side before the first iteration: arrays with one row an entity."""
+    def begin(self, relations: Relations, shares: dict[str, float]) -> dict[str, Any]:
+        """What all rows share before the first iteration, from the share of each side in the variance of labels; JSON."""
+
+    def start(self, side: str, first: int, rows: State, shares: dict[str, float]) -> State:
+        """The state of the entities from `first` before the first iteration, from their rows: arrays with one row per entity."""
 
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
         """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have one row an entity."""
@@ -65,6 +70,9 @@ class Sampler(Protocol):
     def export(self, side: str, samples: list[State]) -> State:
         """Columns of a side's table from the kept states."""
 
+    def export_shared(self, shared: dict[str, Any]) -> dict[str, Any]:
+        """What all rows share in a kept iteration, as the model needs it."""
+
 
 @dataclass(frozen=True)
 class SamplingPlan:
@@ -81,7 +89,7 @@ class SamplingPlan:
     samples: int
     tol: float
     patience: int
-    threads: int
+    placement: Placement
 
     @property
     def root(self) -> str:
@@ -89,6 +97,11 @@ class SamplingPlan:
         length = (self.max_iter, self.burn_in, self.samples)
         identity = (self.relations.digest, type(self.sampler).__name__, asdict(self.sampler), self.blocks, self.features, length)
         return f"{self.work}/fit-{fingerprint(*identity)[:16]}"
+
+    @property
+    def threads(self) -> int:
+        """Threads of one block."""
+        return self.placement.kernel_threads
 
     @property
     def sides(self) -> list[str]:
@@ -110,7 +123,7 @@ def sample(
 ) -> tuple[Fit, list[dict[str, Any]]]:
     """Run or resume chains, plans that differ in the sampler only; what came out, and what all rows share in each kept sample.
 
-    With one block a side each chain is a task of Spark's, so chains run side by side; else they come one after the other. The model has
+    A chain that one task does whole runs beside the others; else they come one after the other. The model has
     the samples of all chains; the history is their mean. `judge` is called with the rows of the first; once it is true, all chains end.
 
     Raises
@@ -122,14 +135,18 @@ def sample(
     for store in stores:
         store.delete(STOP)
     with reporting(partial(read_history, stores[0]), first.max_iter, judge, lambda: [store.write_json(STOP, {}) for store in stores]):
-        if all(count == 1 for count in first.blocks.values()):
+        if first.placement.one_task:
             chains = runner.map(_sample_in_task, plans)
         else:
             chains = [_sample(runner, plan) for plan in plans]
     jobs = [job for side in first.sides for job in first.jobs(side)]
     kept = [(plan, chain.kept) for plan, chain in zip(plans, chains, strict=True)]
     runner.map(partial(_export, kept), jobs)
-    shared = [store.read_json(f"shared/{number:05d}.json") for store, (_, numbers) in zip(stores, kept, strict=True) for number in numbers]
+    shared = [
+        plan.sampler.export_shared(store.read_json(f"shared/{number:05d}.json"))
+        for store, (plan, numbers) in zip(stores, kept, strict=True)
+        for number in numbers
+    ]
     for store in stores:
         for leftover in ("prepared.json", "blocks", "cuts", "states", "priors", "means", "shared", "iterations", STOP):
             store.delete(leftover)
@@ -155,7 +172,7 @@ def _mean(rows: tuple[dict[str, float], ...]) -> dict[str, float]:
 def _sample_in_task(plan: SamplingPlan) -> Chain:
     """All of a chain in this process; its states are files only now and then."""
     with holding(plan.root, "states", "priors", "means"):
-        return _sample(TaskRunner(plan.threads), plan)
+        return _sample(TaskRunner(plan.placement.threads), plan)
 
 
 def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> Chain:
@@ -178,22 +195,27 @@ def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> Chain:
 
 
 def _prepare(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store) -> None:
-    runner.map(partial(_cut, plan), list(range(len(plan.sides))))
-    runner.map(partial(_build, plan), [(number, block) for number, side in enumerate(plan.sides) for block in range(plan.blocks[side])])
-    store.write_json("shared/00000.json", plan.sampler.begin(plan.relations))
+    moments = runner.map(partial(_cut, plan), list(range(len(plan.sides))))
+    shares = dict(zip(plan.sides, variance_shares(*map(np.stack, zip(*moments, strict=True))).tolist(), strict=True))
+    jobs = [(number, block) for number, side in enumerate(plan.sides) for block in range(plan.blocks[side])]
+    runner.map(partial(_build, plan, shares), jobs)
+    store.write_json("shared/00000.json", plan.sampler.begin(plan.relations, shares))
     store.write_json("prepared.json", {})
 
 
-def _cut(plan: SamplingPlan, side: int) -> None:
+def _cut(plan: SamplingPlan, side: int) -> tuple[float, np.ndarray]:
+    """Worker: cut a side into blocks; what its rows say of the variance of its entities."""
     cut_side(store_at(plan.root), plan.relations, side, plan.blocks[plan.sides[side]])
+    return side_moments(plan.relations, side)
 
 
-def _build(plan: SamplingPlan, job: tuple[int, int]) -> None:
+def _build(plan: SamplingPlan, shares: dict[str, float], job: tuple[int, int]) -> None:
     number, block = job
     store, side = store_at(plan.root), plan.sides[number]
-    build_relation(store, plan.relations, number, block, plan.sampler.ordered)
-    lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
-    store.save(state_of(side, 0, block), **plan.sampler.start(side, int(lo), int(hi - lo)))
+    build_relation(store, plan.relations, number, block, plan.sampler.targets)
+    first = int(store.load(f"cuts/{side}")["cuts"][block])
+    rows = store.load(f"blocks/{side}-{block:05d}/train")
+    store.save(state_of(side, 0, block), **plan.sampler.start(side, first, rows, shares))
 
 
 def _iterate(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store, iteration: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The state of a block before its first iteration: random rows, those that are given instead, and what is added to them."""
+"""The state of a block before its first iteration: the solver's own rows, those that are given instead, and what is added to them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recspark.data.folder import Folder
+from recspark.engine.blocks import Block
 from recspark.engine.plan import Given, Plan, State
 from recspark.ids import IdIndex
 
 
-def starting_state(plan: Plan, side: str, first: int, index: pa.Table) -> State:
-    """The state of the positions from `first`, whose part of the side's index is `index` (id, count)."""
-    counts, rank = index["count"].to_numpy(), plan.solver.rank
-    given = _given(plan.initial, side, index["id"], rank) if plan.initial else None
-    state = plan.solver.start(side, first, counts, given)
+def starting_state(plan: Plan, side: str, first: int, block: Block, ids: pa.ChunkedArray) -> State:
+    """The state of a block before the first iteration; its positions begin with `first` and have these `ids`."""
+    rank = plan.solver.rank
+    given = _given(plan.initial, side, ids, rank) if plan.initial else None
+    state = plan.solver.start(side, first, block, given)
     if not plan.added:
         return state
-    rows, vectors, biases = _given(plan.added, side, index["id"], rank)
+    rows, vectors, biases = _given(plan.added, side, ids, rank)
     factors, bias = np.array(state["factors"]), np.array(state["bias"])
     factors[rows] += vectors
     bias[rows] += biases
     # made once more, so that what a solver keeps beside its rows fits them
-    return plan.solver.start(side, first, counts, (np.arange(len(counts)), factors, bias))
+    return plan.solver.start(side, first, block, (np.arange(len(factors)), factors, bias))
 
 
 def _given(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from recspark.engine import ranks
 from recspark.engine.blocks import SIDES, load_block, load_cells, other
 from recspark.engine.plan import Plan, State, factors
 from recspark.engine.storage import Store, store_at
@@ -33,10 +34,12 @@ def stages(plan: Plan, iteration: int) -> Iterator[Stage]:
 
 
 def alternating(plan: Plan, iteration: int) -> Iterator[Stage]:
-    """Items, then users: two stages."""
+    """Items, then users: two stages; then how preferences are ranked that are only watched, where there are any."""
     # items go first, so users read the items of this iteration and items the users of the last
     yield partial(step, plan, iteration, iteration - 1), plan.side_jobs("items")
     yield partial(step, plan, iteration, iteration), plan.side_jobs("users")
+    if plan.parts.watched and plan.solver.ranks:
+        yield partial(rank, plan, iteration), plan.side_jobs("users")
 
 
 def simultaneous(plan: Plan, iteration: int) -> Iterator[Stage]:
@@ -50,7 +53,7 @@ def strata(plan: Plan, iteration: int) -> Iterator[Stage]:
     for number, pairs in enumerate(pairs_of(plan.blocks)):
         yield partial(step_pair, plan, iteration, number), pairs
     if plan.parts.watched:
-        yield partial(watch, plan, iteration), plan.side_jobs("users")
+        yield partial(rank if plan.solver.ranks else watch, plan, iteration), plan.side_jobs("users")
 
 
 SWEEPS = {"alternating": alternating, "simultaneous": simultaneous, "strata": strata}
@@ -113,6 +116,32 @@ def watch(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), iteration, block.needed)
     return plan.solver.watch(block, source, store.load(factors(side, iteration, number)), plan.threads)
+
+
+def rank(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
+    """Worker: sums for the AUC of the watched preferences of one user block; see `recspark.engine.ranks`."""
+    side, number = job
+    store = store_at(plan.root)
+    block, cuts = load_block(store, side, number), store.load(f"cuts/{side}")["cuts"]
+    users = ranks.sample(plan.solver.seed, int(cuts[-1]), ranks.USERS)
+    rows = users[(users >= cuts[number]) & (users < cuts[number + 1])] - cuts[number]
+    watched = {role: ranks.pairs_of(csr, rows, block.needed) for role, csr in block.watched.items()}
+    others = ranks.sample(plan.solver.seed, int(store.load(f"cuts/{other(side)}")["cuts"][-1]), ranks.ITEMS)
+    needed = np.unique(np.concatenate([others, *(pairs.item for pairs in watched.values())]))
+    source = gather(store, plan, other(side), iteration, needed)
+    factors_of_users = store.load(factors(side, iteration, number))["factors"][rows]
+    places = np.searchsorted(needed, others)
+    scores = factors_of_users @ source["factors"][places].T + source["bias"][places]
+    for pairs in (ranks.pairs_of(block.train, rows, block.needed), *watched.values()):
+        column = np.searchsorted(others, pairs.item)
+        drawn = np.append(others, -1)[column] == pairs.item
+        scores[pairs.owner[drawn], column[drawn]] = np.nan
+    sums: dict[str, float] = {}
+    for role, pairs in watched.items():
+        owner, item = (column[pairs.value > 0] for column in (pairs.owner, np.searchsorted(needed, pairs.item)))
+        own = np.einsum("ij,ij->i", factors_of_users[owner], source["factors"][item]) + source["bias"][item]
+        sums[f"{role}_right"], sums[f"{role}_users"] = ranks.auc_sum(scores, owner, own)
+    return sums
 
 
 def gather(store: Store, plan: Plan, side: str, iteration: int, needed: np.ndarray) -> State:

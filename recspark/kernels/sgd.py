@@ -3,7 +3,9 @@
 A pair's score is ``s = mean + b_u + b_i + <x_u, y_i>``, with the rbf kernel ``s = -|x_u - y_i|^2``. Its prediction p is s itself
 (linear), ``low + (high - low) / (1 + exp(-s))`` (sigmoid) or ``low + (high - low) exp(gamma s)`` (rbf): Rendle and Schmidt-Thieme
 2008, section 3. A rating r of weight w costs ``w loss(r, p)``: squared (r - p)^2 / 2, absolute |r - p|, or logistic, where r is 0
-or 1 and p = 1 / (1 + exp(-s)) its probability. Descent needs only two numbers of a rating: g = d cost / d s, and
+or 1 and p = 1 / (1 + exp(-s)) its probability. Errors count in a unit, (r - p) / unit: a quarter of the range with the kernels
+sigmoid and rbf; with the linear one 1, or the standard deviation of ratings, and then p = unit s. Descent needs only two numbers of a
+rating: g = d cost / d s, and
 
     d s / d x_u = c y_i - d x_u,        c = 1, d = 0 (linear, sigmoid),   c = d = 2 (rbf).
 
@@ -54,6 +56,8 @@ class Rules(NamedTuple):
     nonnegative: bool
     #: columns of the rows that are not padding
     rank: int
+    #: errors count in this unit, so that steps and penalties mean the same for ratings of any unit
+    unit: float = 1.0
 
 
 class Penalty(NamedTuple):
@@ -103,7 +107,9 @@ def _slope(score, rating, rules):
     elif rules.kernel == _RBF:
         unit = np.exp(rules.gamma * score)
         prediction, steepness = rules.low + (rules.high - rules.low) * unit, (rules.high - rules.low) * unit * rules.gamma
-    error = prediction - rating
+    else:
+        prediction, steepness = rules.unit * score, rules.unit
+    error, steepness = (prediction - rating) / rules.unit, steepness / rules.unit
     if rules.loss == _ABSOLUTE:
         return prediction, abs(error), np.sign(error) * steepness
     return prediction, 0.5 * error * error, error * steepness

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.config import Check, at_least, between, one_of
 from recspark.engine.encode import Parts
+from recspark.engine.placement import Placement, place
 from recspark.errors import ConfigError
 from recspark.models.als_solver import ALSSolver
 from recspark.models.factor_model import FactorModel
@@ -19,8 +22,13 @@ from recspark.models.params import Hyperparameter
 from recspark.models.unread import Unread
 from recspark.models.workspace import workspace
 
+log = logging.getLogger("recspark.fit")
+
 #: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form divides by it
 LEAST_EXCESS = 1e-4
+
+#: the preference that implicit fits start from: the size of most scores of preferred pairs after an iteration
+PREFERENCE = 0.3
 
 
 #: the names of Spark's storage levels
@@ -80,6 +88,7 @@ class ALS(Factorization):
     regPower = Hyperparameter(
         float, 1.0, "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge", between(0, 1)
     )
+    standardize = Hyperparameter(bool, False, "multiply penalties of factors by the ratings' standard deviation: one value for any unit")
     center = Hyperparameter(bool, False, "subtract the mean rating before fitting and add it to predictions")
     biases = Hyperparameter(bool, False, "fit a bias of every user and item")
     implicitPrefs = Hyperparameter(bool, False, "ratings are counts of observed preference, not scores")
@@ -98,27 +107,38 @@ class ALS(Factorization):
         str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect", one_of(*(level for level in STORAGE_LEVELS if level != "NONE"))
     )
     finalStorageLevel = Hyperparameter(str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect", one_of(*STORAGE_LEVELS))
-    numUserBlocks = Hyperparameter(int, 10, "MLlib's name of userBlocks; the default is not an order, a set value is one", at_least(1))
-    numItemBlocks = Hyperparameter(int, 10, "MLlib's name of itemBlocks; the default is not an order, a set value is one", at_least(1))
+    numUserBlocks = Hyperparameter(int, 10, "MLlib's; a set value counts where blocks are tasks; userBlocks is an order", at_least(1))
+    numItemBlocks = Hyperparameter(int, 10, "MLlib's; a set value counts where blocks are tasks; itemBlocks is an order", at_least(1))
 
     def setNumBlocks(self, value: int) -> ALS:
         """Set numUserBlocks and numItemBlocks."""
         return self._set(numUserBlocks=value, numItemBlocks=value)
 
-    def _asked_blocks(self) -> tuple[int | None, int | None]:
-        users, items = super()._asked_blocks()
-        if self.isSet("numUserBlocks"):
-            users = users or self.getNumUserBlocks()
-        if self.isSet("numItemBlocks"):
-            items = items or self.getNumItemBlocks()
-        return users, items
+    def _place(self, spark: SparkSession, ratings: int) -> Placement:
+        names = {"users": "numUserBlocks", "items": "numItemBlocks"}
+        hints = {side: self.getOrDefault(name) for side, name in names.items() if self.isSet(name)}
+        ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
+        found = place(spark, ratings, ordered, hints, self.getTasks(), self.getThreads())
+        for side, wished in hints.items():
+            if found.blocks[side] != wished and ordered[side] is None:
+                log.info(
+                    "%s = %d is not followed: one task is faster for %d ratings; userBlocks and itemBlocks are orders",
+                    names[side], wished, ratings
+                )  # fmt: skip
+        return found
 
     unread: tuple[Unread, ...] = (
         Unread("alpha", lambda e, _: not e.getImplicitPrefs(), "implicitPrefs = false"),
         Unread("alpha", lambda e, _: e.getImplicitPrefs() and e.getWeightCol() is not None, "weightCol holds the confidence"),
+        Unread("standardize", lambda e, _: e.getImplicitPrefs(), "implicitPrefs = true"),
         Unread("cgSteps", lambda e, _: e.getSolver() != "cg", "solver = {solver!r}"),
         Unread("biasRegParam", lambda e, _: not e.getBiases(), "biases = false"),
     )
+
+    @property
+    def ranks_watched(self) -> bool:
+        """With implicitPrefs."""
+        return self.getImplicitPrefs()
 
     def _check(self) -> None:
         super()._check()
@@ -148,11 +168,14 @@ class ALS(Factorization):
 
     def _solver(self, parts: Parts) -> ALSSolver:
         implicit, bias_reg = self.getImplicitPrefs(), self.getBiasRegParam()
+        # a fit of ratings / unit, whose factors are then times the root of it, is this fit with its penalty of factors times the unit
+        unit = parts.deviation if self.getStandardize() and not implicit else 1.0
         reg = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
+        bias_regs = reg if bias_reg is None else {"users": bias_reg, "items": bias_reg}
         return ALSSolver(
             rank=self.getRank(),
-            reg=reg,
-            bias_reg=reg if bias_reg is None else {"users": bias_reg, "items": bias_reg},
+            reg={side: value * unit for side, value in reg.items()},
+            bias_reg=bias_regs,
             reg_power=self.getRegPower(),
             mean=parts.mean if self.getCenter() else 0.0,
             level=0.0 if implicit else parts.mean,
@@ -163,7 +186,14 @@ class ALS(Factorization):
             cg_steps=self.getCgSteps() if self.getSolver() == "cg" else 0,
             clip=(parts.low, parts.high) if self.getClip() else (-float("inf"), float("inf")),
             seed=self.getSeed(),
+            length=self._length(parts),
         )
+
+    def _length(self, parts: Parts) -> float:
+        """The length of a user's starting row: products of two rows of equal lengths are then as large as ratings are."""
+        if self.getImplicitPrefs():
+            return float(np.sqrt(PREFERENCE))
+        return float(np.float32(np.sqrt(parts.spread_around(parts.mean if self.getCenter() else 0.0))))
 
     def _facts(self, solver: ALSSolver) -> dict[str, Any]:
         # what recspark.models.row_solvers solves more rows by

@@ -11,13 +11,13 @@ from pyspark.ml import Estimator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.config import above, at_least
+from recspark.config import above, at_least, one_of
 from recspark.data.columns import column, number
 from recspark.data.folder import Folder
 from recspark.engine.crossing import user_errors
 from recspark.engine.encode import ROLES, Parts, encode, id_column, id_kind, require_kind
-from recspark.engine.layout import default_blocks, threads_per_task
 from recspark.engine.loop import Fit, run
+from recspark.engine.placement import TASKS, Placement, place
 from recspark.engine.plan import Plan, Solver
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError
@@ -44,7 +44,7 @@ class Factorization(Estimator, RatingColumns, Watching):
 
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
-    validationCol = Hyperparameter(str, None, "boolean column: true rows don't train, their RMSE is watched and stops the fit")
+    validationCol = Hyperparameter(str, None, "boolean column: true rows don't train, their RMSE or AUC is watched and stops the fit")
     initialModel = Hyperparameter(
         str, None, "start: a saved model, or embeddings (npz, safetensors, pt, Parquet); ids that it lacks start as without it"
     )
@@ -59,6 +59,12 @@ class Factorization(Estimator, RatingColumns, Watching):
         int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings", at_least(1)
     )
     itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
+    tasks = Hyperparameter(
+        str,
+        "auto",
+        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for few ratings",
+        one_of(*TASKS),
+    )
     threads = Hyperparameter(
         int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1)
     )
@@ -96,6 +102,8 @@ class Factorization(Estimator, RatingColumns, Watching):
                 check_ids(key, folder, parts.id_kinds)
             plan = self._plan(spark, work.folder, parts, start)
             log.info("%s: %d ratings, rank %d, %d x %d blocks", type(self).__name__, parts.rows, plan.solver.rank, *plan.blocks.values())
+            if self._watched.keys() & {"validation"} or self.getValidationCol():
+                log.info("%s: the fit stops by the %s of the validation rows", type(self).__name__, "AUC" if self.ranks_watched else "RMSE")
             fit = run(spark, plan, self._judge)
         finally:
             staged.delete("")
@@ -148,27 +156,20 @@ class Factorization(Estimator, RatingColumns, Watching):
         """What is fitted, and its weight."""
         return rating, weight
 
-    def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
-        asked_users, asked_items = self._asked_blocks()
-        users = asked_users or asked_items or default_blocks(spark, ratings)
-        return {"users": users, "items": asked_items or users}
-
-    def _asked_blocks(self) -> tuple[int | None, int | None]:
-        """The blocks of users and of items that the user asked for."""
-        return self.getUserBlocks(), self.getItemBlocks()
+    def _place(self, spark: SparkSession, ratings: int) -> Placement:
+        ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
+        return place(spark, ratings, ordered, {}, self.getTasks(), self.getThreads())
 
     def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> Plan:
-        blocks = self._blocks(spark, parts.rows)
         return Plan(
             work=work,
             model=f"model-{uuid.uuid4().hex}",
             parts=parts,
             solver=self._solver(parts),
-            blocks=blocks,
+            placement=self._place(spark, parts.rows),
             max_iter=self.getMaxIter(),
             tol=self.getTol(),
             patience=self.getPatience(),
-            threads=self.getThreads() or threads_per_task(spark, blocks),
             initial=start.get("initialModel"),
             added=start.get("sideVectors"),
         )

@@ -17,6 +17,7 @@ from recspark.data.columns import check_new, number, quoted, resolve
 from recspark.data.folder import Folder
 from recspark.engine.encode import ROLES, id_column, id_kind, require_kind
 from recspark.engine.loop import Fit, as_arrow
+from recspark.engine.placement import Placement
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
 from recspark.engine.sampling import SamplingPlan, sample
 from recspark.engine.session import check_workers
@@ -107,7 +108,7 @@ def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | No
 
 
 def run(
-    spark: SparkSession, work: str, features: FeatureSet, relations: Relations, samplers: list[FMSampler], blocks: dict[str, int],
+    spark: SparkSession, work: str, features: FeatureSet, relations: Relations, samplers: list[FMSampler], placement: Placement,
     judge: Callable[[dict[str, float]], bool] | None, **limits: Any,
 ) -> Fit:  # fmt: skip
     """Sample, a chain each of `samplers`; the fit, whose folder then holds a whole model.
@@ -121,7 +122,8 @@ def run(
         model=f"model-{uuid.uuid4().hex}",
         relations=relations,
         sampler=samplers[0],
-        blocks=blocks | dict.fromkeys(by_rows, 1),
+        blocks=placement.blocks | dict.fromkeys(by_rows, 1),
+        placement=placement,
         features=groups | dict.fromkeys(by_rows, ()),
         **limits,
     )

@@ -19,8 +19,8 @@ from recspark.config import Check, above, at_least, between, one_of
 from recspark.data.columns import number
 from recspark.data.folder import Folder
 from recspark.engine.crossing import user_errors
-from recspark.engine.layout import default_blocks, threads_per_task
 from recspark.engine.loop import STOP, best_iteration, read_history
+from recspark.engine.placement import TASKS, place
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations
 from recspark.engine.storage import Store
@@ -119,6 +119,12 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M rows", at_least(1)
     )
     itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
+    tasks = Hyperparameter(
+        str,
+        "auto",
+        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for few rows",
+        one_of(*TASKS),
+    )
     threads = Hyperparameter(
         int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1)
     )
@@ -135,7 +141,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         Unread("fitLinear fitIntercept", lambda _, form: form == "entities", "groups with solver = {solver!r}"),
         Unread("featuresCol", lambda _, form: form != "vectors", "groups are set"),
         Unread("groupRegParam stdevCol levelsCol", lambda _, form: form == "vectors", "featuresCol, without groups"),
-        Unread("chains featureRegParam userBlocks itemBlocks threads", lambda _, form: form != "entities", "one task fits all rows"),
+        Unread("chains featureRegParam userBlocks itemBlocks tasks threads", lambda _, form: form != "entities", "one task fits all rows"),
         Unread("tol patience", lambda e, form: form != "entities" and e._solver() == "mcmc", "solver = {solver!r} in one task"),
         Unread("tol patience", lambda e, _: e._solver() == "als", "solver = {solver!r}"),
         Unread("patience", lambda e, form: form == "vectors" or "validation" not in e._watched, "there are no validation rows"),
@@ -201,11 +207,13 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         try:
             relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
             # levels that no row has count, too: labels that are all 1 are level 1 of two
-            relations = replace(relations, levels=self._levels(relations.levels))
-            users = self.getUserBlocks() or self.getItemBlocks() or default_blocks(spark, relations.rows)
-            blocks = {"users": users, "items": self.getItemBlocks() or users}
+            levels = {level: relations.levels.get(level, 0) for level in self._levels(tuple(relations.levels))}
+            relations = replace(relations, levels=levels)
+            ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
+            placement = place(spark, relations.rows, ordered, {}, self.getTasks(), self.getThreads())
             chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
-            threads = self.getThreads() or max(1, threads_per_task(spark, blocks) // chains)
+            if placement.one_task and self.getThreads() is None:
+                placement = replace(placement, threads=max(1, placement.threads // chains))
             sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
             log.info("%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes)
             limits = {
@@ -216,7 +224,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
                 "patience": self.getPatience(),
             }
             samplers = self._samplers(relations, tuple(block.column for block in features.layout if not block.group.factors), chains)
-            fit = run(spark, work.folder, features, relations, samplers, blocks, self._judge, threads=threads, **limits)
+            fit = run(spark, work.folder, features, relations, samplers, placement, self._judge, **limits)
         finally:
             staged.delete("")
         summary = Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, time.perf_counter() - started)
@@ -300,7 +308,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
                 f"noisyChains = {self.getNoisyChains()} is not allowed with solver = {self.getSolver()!r} and chains = {chains}: "
                 "it needs solver = 'mcmc', and is part of chains"
             )
-        levels = relations.levels
+        levels, noise = tuple(relations.levels), float(self._solver() == "mcmc")
         if levels and self.getWeightCol():
             raise ConfigError(
                 f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent values have none: "
@@ -309,10 +317,12 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         reg = self.getRegParam() if self.getFeatureRegParam() is None else self.getFeatureRegParam()
         sampler = FMSampler(
             rank=self.getFactorSize(),
-            noise=1.0 if self._solver() == "mcmc" else 0.0,
+            noise=noise,
             reg=self.getRegParam(),
             feature_reg=reg,
             stdev=self.getInitStd(),
+            center=relations.mean,
+            unit=relations.deviation if noise or levels else 1.0,
             levels=levels,
             clip=relations.range,
             seed=self.getSeed(),

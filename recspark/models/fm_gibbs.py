@@ -16,7 +16,10 @@ from recspark.models.fm_rows import Report, matrix
 
 @dataclass(frozen=True)
 class GibbsFit:
-    """Hyper-parameters; solver mcmc or als, link a key of `LINKS`. MCMC's priors are those of `FMSampler`."""
+    """Hyper-parameters; solver mcmc or als, link a key of `LINKS`.
+
+    MCMC's priors are those of `FMSampler`, for labels in units of their standard deviation.
+    """
 
     rank: int
     iterations: int
@@ -39,11 +42,10 @@ class GibbsFit:
         n, total = len(train), weights.sum()
         draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
         csc = by_column.indptr, by_column.indices, by_column.data
-        # a number, not an array of one: numba would add to it in place
-        start = 0.0 if self.link != "identity" or not self.intercept else float(np.average(labels, weights=weights))
-        state: dict[str, Any] = {"w0": start}
-        state |= {"w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
-        score, q, target, alpha = np.empty(n), np.empty(n), labels.astype(np.float64), 1.0
+        center, unit = self._scale(labels, weights)
+        # w0 is a number, not an array of one: numba would add to it in place
+        state: dict[str, Any] = {"w0": 0.0, "w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
+        score, q, target, alpha = np.empty(n), np.empty(n), (labels - center) / unit, 1.0
         fm.scores(0, n, x.indptr, x.indices, x.data, state["w0"], state["w"], state["v"], score)
         errors = target - score
         kept: list[dict[str, np.ndarray]] = []
@@ -66,17 +68,28 @@ class GibbsFit:
             for factor in state["v"]:
                 prior = self._prior(draw, factor, noise)
                 fm.draw_factor(*csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns))
-            objective, seconds = float(_sum(weights, errors, errors) / total), time.perf_counter() - started
+            objective, seconds = float(unit**2 * _sum(weights, errors, errors) / total), time.perf_counter() - started
             history.append({"iteration": iteration, "objective": objective, "seconds": seconds, "ratings_per_second": n / seconds})
             if not np.isfinite(objective):
                 raise RecsparkError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
             last = report(history[-1]) or iteration == self.iterations
             if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (last and not kept):
-                kept.append(_sample(state, alpha))
+                kept.append(_sample(state, alpha, center, unit))
             if last:
                 break
-        kept = kept or [_sample(state, alpha)]
+        kept = kept or [_sample(state, alpha, center, unit)]
         return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]}, history
+
+    def _scale(self, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+        """What is taken from labels, and what they are then divided by: 0 and 1 where that would change the model.
+
+        Labels of classes have no unit, fixed penalties are in the labels' unit, and without an intercept 0 has a meaning.
+        """
+        if self.link != "identity":
+            return 0.0, 1.0
+        mean = float(np.average(labels, weights=weights))
+        deviation = float(np.sqrt(np.average(np.square(labels - mean), weights=weights)))
+        return mean if self.intercept else 0.0, deviation if self.solver == "mcmc" and deviation > 0 else 1.0
 
     @property
     def _every(self) -> int:
@@ -93,8 +106,10 @@ class GibbsFit:
         return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
 
 
-def _sample(state: dict[str, Any], alpha: float) -> dict[str, np.ndarray]:
-    return {"w0": np.array(state["w0"]), "w": state["w"].copy(), "v": state["v"].T[None].copy(), "alpha": np.array(alpha)}
+def _sample(state: dict[str, Any], alpha: float, center: float, unit: float) -> dict[str, np.ndarray]:
+    """The parameters in the unit of the labels."""
+    found = {"w0": np.array(center + unit * state["w0"]), "w": unit * state["w"], "alpha": np.array(alpha / unit**2)}
+    return found | {"v": np.sqrt(unit) * state["v"].T[None]}
 
 
 def _sum(*factors: np.ndarray) -> float:

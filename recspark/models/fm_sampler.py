@@ -34,6 +34,10 @@ class FMSampler:
     Precisions have the prior Gamma(1/2, 1/2), means N(0, 1 / precision): libFM's (Rendle 2012, section 4.4). With ``noise = 0`` the fit is
     the mode for the fixed penalties ``reg`` (entities around their features, biases) and ``feature_reg`` instead.
 
+    A normal model fits (label - center) / unit, so that priors mean the same in any unit of the labels; what it exports is in their unit.
+
+    center, unit
+        Mean and standard deviation of the labels; unit 1 where penalties are fixed.
     levels
         Ratings of an ordered model, ascending; empty: a normal one. With two levels the one cut is 0.
     linear
@@ -47,6 +51,8 @@ class FMSampler:
     reg: float
     feature_reg: float
     stdev: float
+    center: float
+    unit: float
     levels: tuple[float, ...]
     clip: tuple[float, float]
     seed: int
@@ -58,26 +64,59 @@ class FMSampler:
         """Whether ratings are levels with cuts between them."""
         return len(self.levels) > 0
 
-    def begin(self, relations: Relations) -> dict[str, Any]:
-        """Offset, precision, and cuts where the shares of levels would put them were all scores 0."""
-        cuts: list[float] = []
+    @property
+    def _score_unit(self) -> float:
+        """What a difference of 1 between scores is in labels; scores of levels have no unit."""
+        return 1.0 if self.ordered else self.unit
+
+    def targets(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of levels, or labels in units around their mean."""
         if self.ordered:
-            # even shares: the first iterations move them
-            cuts = [0.0] if len(self.levels) == 2 else ndtri(np.arange(1, len(self.levels)) / len(self.levels)).tolist()
-        return {"offset": 0.0 if self.ordered else relations.mean, "alpha": 1.0, "cuts": cuts}
+            return np.searchsorted(np.array(self.levels, np.float32), values).astype(np.float32)
+        return ((values - self.center) / self.unit).astype(np.float32)
 
-    def start(self, side: str, first: int, n: int) -> State:
-        """Normal vectors, a function of (seed, side, position), and no biases.
+    def begin(self, relations: Relations, shares: dict[str, float]) -> dict[str, Any]:
+        """Offset, precision, and cuts where the shares of levels put them: at quantiles of scores and latent noise together."""
+        cuts = []
+        if self.ordered:
+            counts = np.array([relations.levels[level] for level in self.levels])
+            # of two classes one may have no row: that says little of how rare it is
+            below = np.cumsum(counts)[:-1] / counts.sum() if counts.all() else np.array([0.5])
+            cuts = (ndtri(below) / np.sqrt(_noise_share(shares))).tolist()
+        return {"offset": 0.0, "alpha": 1.0, "cuts": cuts}
 
-        On a side of biases alone these are standard normal: the spread of a side adapts to data slowly where it has many entities with
-        few rows each, faster from above.
+    def start(self, side: str, first: int, rows: State, shares: dict[str, float]) -> State:
+        """Normal vectors, a function of (seed, side, position), and biases drawn given their rows alone.
+
+        With v the share of the side in the variance of labels, s the share that no side has, and labels z of variance 1:
+
+            b ~ N(sum w z / (W + s / v), s / (W + s / v)),  W = sum w
+
+        Biases that all start at 0 would be taken as evidence of a precision near their number, which then falls slowly.
         """
-        spread = {"spread": np.zeros(n, np.float32)} if self.spread else {}
-        if side in self.linear:
-            bias = normal_rows(self.seed, _number(side), first, n, 1)[:, 0].copy()
-            return {"factors": np.empty((n, 0), np.float32), "bias": bias, **spread}
-        factors = normal_rows(self.seed, _number(side), first, n, self.rank) * np.float32(self.stdev)
-        return {"factors": padded_rows(factors), "bias": np.zeros(n, np.float32), **spread}
+        n, stream = len(rows["indptr"]) - 1, _number(side)
+        noise = _noise_share(shares)
+        weight, total = self._sums(rows)
+        width = weight + noise / shares[side]
+        # columns of a row are drawn alike whatever their number: the last is of no vector
+        draws = normal_rows(self.seed, stream, first, n, self._rank(side) + 1)
+        bias = total / width + self.noise * draws[:, -1] * np.sqrt(noise / width)
+        if self.ordered:
+            bias /= np.sqrt(noise)  # latent values have noise 1
+        state = {"factors": np.empty((n, 0), np.float32), "bias": bias.astype(np.float32)}
+        if side not in self.linear:
+            state["factors"] = padded_rows(draws[:, :-1] * np.float32(self.stdev))
+        return state | ({"spread": np.zeros(n, np.float32)} if self.spread else {})
+
+    def _sums(self, rows: State) -> tuple[np.ndarray, np.ndarray]:
+        """Of each entity the weights of its rows, and its labels by weight, as targets of a normal model; float64."""
+        labels = rows["values"].astype(np.float64)
+        if self.ordered:
+            labels = (np.array(self.levels)[rows["values"].astype(np.int64)] - self.center) / self.unit
+        entity = np.repeat(np.arange(len(rows["indptr"]) - 1), np.diff(rows["indptr"]))
+        weights = rows["weights"] if len(rows["weights"]) else np.ones(len(labels))
+        n = len(rows["indptr"]) - 1
+        return np.bincount(entity, weights, n), np.bincount(entity, weights * labels, n)
 
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
         """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of features.
@@ -96,7 +135,9 @@ class FMSampler:
             columns = len(csc["indptr"]) - 1
             vectors = np.array(before[f"factors-{group}"]) if before else padded_rows(np.zeros((columns, self.rank), np.float32))
             weights = np.array(before[f"bias-{group}"]) if before else np.zeros(columns, np.float32)
-            group_precision = self._precision(draw, columns, vectors, weights)
+            # features that are all 0 since nothing was drawn yet say nothing of their precision: they start with that of entities
+            started = before or not self.noise
+            group_precision = self._precision(draw, columns, vectors, weights) if started else precision
             key = self._keys(iteration, side, 10 + number)[0]
             around, own_precision = _split(precision), _split(group_precision)
             gibbs.draw_features(
@@ -184,6 +225,8 @@ class FMSampler:
             prediction = np.empty(n)
             over_rows(probit.expected_levels, work, threads, score, spread, cuts, np.array(self.levels), prediction)
             score = prediction
+        else:
+            score = self.center + self.unit * score
         mean = mean + (score - mean) / (number + 1)
         errors = rows["values"] - np.clip(mean, *self.clip)
         return mean, {f"{role}_error": float(errors @ errors), f"{role}_weight": float(n)}
@@ -210,10 +253,10 @@ class FMSampler:
             if key.endswith("_error")
         }
         n, weight, square = relations.rows, max(sums.get("weight", relations.weight), 1e-9), max(sums["left_square"], 1e-9)
-        metrics["objective"] = square / weight
+        metrics["objective"] = self._score_unit**2 * square / weight
         if self.ordered:
             return shared | {"cuts": _draw_cuts(draw, sums["counts"], shared["cuts"]) if len(self.levels) > 2 else shared["cuts"]}, metrics
-        metrics["train_rmse"] = float(np.sqrt(square / weight))
+        metrics["train_rmse"] = self.unit * float(np.sqrt(square / weight))
         alpha = draw.gamma((1 + n) / 2, 2 / (1 + square)) if self.noise else 1.0
         offset = shared["offset"] + sums["left"] / weight + self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
         return {"offset": float(offset), "alpha": float(alpha), "cuts": []}, metrics
@@ -221,16 +264,23 @@ class FMSampler:
     def export(self, side: str, samples: list[State]) -> State:
         """``features``, of a side with vectors: those of all samples one after the other, over the root of their number, so that a product
         is a mean of products; ``bias`` the mean of the samples; ``biases`` and ``spreads`` of each."""
-        biases = np.stack([sample["bias"] for sample in samples], axis=1)
+        unit = np.float32(self._score_unit)
+        biases = np.stack([sample["bias"] for sample in samples], axis=1) * unit
         columns = {"bias": biases.mean(axis=1), "biases": np.ascontiguousarray(biases)}
         if side in self.spread:
             none = np.zeros(len(biases), np.float32)
             columns["spreads"] = np.ascontiguousarray(np.stack([sample.get("spread", none) for sample in samples], axis=1))
         if side in self.linear:
             return columns
-        scale = np.float32(1 / np.sqrt(len(samples)))
+        scale = np.sqrt(unit / np.float32(len(samples)))
         features = np.concatenate([sample["factors"][:, : self.rank] for sample in samples], axis=1) * scale
         return {"features": np.ascontiguousarray(features), **columns}
+
+    def export_shared(self, shared: dict[str, Any]) -> dict[str, Any]:
+        """What all rows share, in the unit of the labels."""
+        if self.ordered:
+            return shared
+        return shared | {"offset": self.center + self.unit * shared["offset"], "alpha": shared["alpha"] / self.unit**2}
 
     def _rank(self, side: str) -> int:
         return 0 if side in self.linear else self.rank
@@ -240,6 +290,11 @@ class FMSampler:
 
     def _cuts(self, shared: dict[str, Any]) -> np.ndarray:
         return np.array([-np.inf, *shared["cuts"], np.inf]) if self.ordered else np.empty(0)
+
+
+def _noise_share(shares: dict[str, float]) -> float:
+    """The share of the labels' variance that no side has."""
+    return 1 - sum(shares.values())
 
 
 def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float]) -> list[float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from recspark.config import above, at_least, between, one_of
 from recspark.engine.encode import Parts
+from recspark.engine.placement import Placement
 from recspark.errors import ConfigError
 from recspark.kernels.sgd import KERNELS, LOSSES, OPTIMIZERS, Penalty
 from recspark.models.factor_model import FactorModel
@@ -70,6 +71,9 @@ class MatrixFactorization(Factorization):
     )
     l1RegParam = Hyperparameter(float, 0.0, "L1 penalty of factors, by proximal steps", at_least(0))
     biasL1RegParam = Hyperparameter(float, 0.0, "L1 penalty of biases, by proximal steps", at_least(0))
+    standardize = Hyperparameter(
+        bool, False, "fit ratings / their standard deviation: penalties and steps that fit ratings of any unit; kernel linear"
+    )
     center = Hyperparameter(bool, True, "add the mean rating to every score (sigmoid: the score whose prediction it is)")
     biases = Hyperparameter(bool, True, "fit a bias of every user and item")
     kernel = Hyperparameter(
@@ -82,6 +86,7 @@ class MatrixFactorization(Factorization):
 
     unread: tuple[Unread, ...] = (
         Unread("decay", lambda e, _: e.getSchedule() == "constant", "schedule = {schedule!r}"),
+        Unread("standardize", lambda e, _: e.getKernel() != "linear" or e.getLoss() in ("logistic", "bpr"), "kernel and loss have no unit"),
         Unread("gamma", lambda e, _: e.getKernel() != "rbf", "kernel = {kernel!r}"),
         Unread("biasRegParam biasL1RegParam", lambda e, _: not e.getBiases(), "biases = false"),
         Unread("biases biasRegParam biasL1RegParam center", lambda e, _: e.getKernel() == "rbf", "kernel = 'rbf'"),
@@ -89,9 +94,9 @@ class MatrixFactorization(Factorization):
     )
 
     @property
-    def can_watch(self) -> bool:
-        """Not with loss bpr."""
-        return self.getLoss() != "bpr"
+    def ranks_watched(self) -> bool:
+        """With loss bpr."""
+        return self.getLoss() == "bpr"
 
     def _check(self) -> None:
         super()._check()
@@ -102,17 +107,15 @@ class MatrixFactorization(Factorization):
             for name, only in plain.items():
                 if self.getOrDefault(name) != only:
                     raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be {only!r}")
-            if self._watched or self.getValidationCol():
-                raise ConfigError(
-                    "validation rows are not allowed with loss = 'bpr': its scores are no ratings; watch the ranking metrics of evaluate"
-                )
 
-    def _blocks(self, spark: SparkSession, ratings: int) -> dict[str, int]:
+    def _place(self, spark: SparkSession, ratings: int) -> Placement:
+        found = super()._place(spark, ratings)
         # BPR compares items with each other, so no two of them may live apart
-        return super()._blocks(spark, ratings) | ({"items": 1} if self.getLoss() == "bpr" else {})
+        return replace(found, blocks=found.blocks | {"items": 1}) if self.getLoss() == "bpr" else found
 
     def _solver(self, parts: Parts) -> SGDSolver:
-        preferences = self.getLoss() == "bpr"
+        preferences, unit = self.getLoss() == "bpr", self._unit(parts)
+        score_unit = unit if self.getKernel() == "linear" else 1.0
         return SGDSolver(
             rank=self.getRank(),
             kernel=self.getKernel(),
@@ -125,7 +128,7 @@ class MatrixFactorization(Factorization):
             penalty=self._penalties(),
             reg_power=self._reg_power(),
             biased=self._is_biased(),
-            mean=0.0 if preferences or not self.getCenter() else self._mean_score(parts),
+            mean=0.0 if preferences or not self.getCenter() else self._mean_score(parts) / score_unit,
             level=0.0 if preferences else self._mean_score(parts) if self._is_biased() else parts.mean,
             weight=parts.weight,
             low=parts.low,
@@ -135,7 +138,16 @@ class MatrixFactorization(Factorization):
             stdev=self.getInitStdev(),
             clip=(parts.low, parts.high) if self.getClip() else (-math.inf, math.inf),
             seed=self.getSeed(),
+            unit=unit,
         )
+
+    def _unit(self, parts: Parts) -> float:
+        """What errors are divided by: the range of ratings has four units with the kernels sigmoid and rbf, as from 1 to 5."""
+        if self.getLoss() in ("logistic", "bpr"):
+            return 1.0
+        if self.getKernel() != "linear":
+            return (parts.high - parts.low) / 4 or 1.0
+        return parts.deviation if self.getStandardize() else 1.0
 
     def _reg_power(self) -> float:
         default = 1.0 if self.getBatchSize() else 0.0
@@ -163,5 +175,6 @@ class MatrixFactorization(Factorization):
         response = {"kernel": solver.kernel, "low": solver.low, "high": solver.high, "gamma": solver.gamma}
         if solver.loss == "logistic":
             response = {"kernel": "sigmoid", "low": 0.0, "high": 1.0}
+        mean = solver.mean * (solver.unit if solver.kernel == "linear" else 1.0)
         rows = {"kind": "sgd", "settings": asdict(solver), "weights": self.getWeightCol() is not None}
-        return super()._facts(solver) | {"response": response, "solver": rows}
+        return super()._facts(solver) | {"mean": mean, "response": response, "solver": rows}

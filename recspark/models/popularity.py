@@ -28,8 +28,9 @@ class CountSolver:
     sweep = "simultaneous"
     row_arrays = ("factors", "bias")
 
-    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
         """The numbers of ratings, float32: exact up to 2^24."""
+        counts = np.diff(block.train.indptr)
         bias = counts if side == "items" else np.zeros(len(counts))
         return {"factors": np.empty((len(counts), 0), np.float32), "bias": bias.astype(np.float32)}
 

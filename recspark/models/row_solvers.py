@@ -8,15 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recspark.engine.blocks import CSR, Block, other
+from recspark.engine.blocks import CSR, Block, without_ratings
 from recspark.engine.plan import State
 from recspark.errors import RecsparkError
 from recspark.kernels.sgd import Penalty
 from recspark.models.als import LEAST_EXCESS
 from recspark.models.als_solver import ALSSolver
 from recspark.models.sgd_solver import SGDSolver
-
-ALL_ROWS = np.empty(0, np.int32)
 
 
 class RowSolver(Protocol):
@@ -79,18 +77,16 @@ class ALSRows:
 
     def start(self, side: str, first: int, n: int) -> State:
         """Rows to begin with, for ids that training has not seen."""
-        return self.solver.start(side, first, np.zeros(n, np.int64))
+        return self.solver.fresh(side, first, n)
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
         """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
-        n_fixed = len(fixed["bias"])
-        given = (np.arange(n_fixed), fixed["factors"], fixed["bias"])
-        source = self.solver.start(other(side), 0, np.zeros(n_fixed, np.int64), given)
-        return self.solver.step(side, Block(csr, ALL_ROWS), source, own, threads)[0]
+        source = self.solver.state(fixed["factors"], fixed["bias"])
+        return self.solver.step(side, Block(csr), source, own, threads)[0]
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
         """Columns features and bias of a model, from solved rows."""
-        return self.solver.export(side, Block(csr, ALL_ROWS), state, n_other)
+        return self.solver.export(side, Block(csr), state, n_other)
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,7 @@ class SGDRows:
 
     def start(self, side: str, first: int, n: int) -> State:
         """Rows to begin with, for ids that training has not seen."""
-        return self.solver.start(side, first, np.zeros(n, np.int64))
+        return self.solver.start(side, first, without_ratings(n))
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
         """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
@@ -137,7 +133,7 @@ class SGDRows:
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
         """Columns features and bias of a model, from solved rows."""
-        return self.solver.export(side, Block(csr, ALL_ROWS), state, n_other)
+        return self.solver.export(side, Block(csr), state, n_other)
 
 
 #: by the kind that a model's facts name

@@ -9,6 +9,7 @@ import numpy as np
 
 from recspark.engine.blocks import CSR, SIDES, Block, Cells
 from recspark.engine.plan import Given, State
+from recspark.engine.ranks import summarize
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
 from recspark.kernels.random import normal_rows
@@ -30,7 +31,8 @@ class SGDSolver:
     """The objectives of `recspark.kernels.sgd`; users and items have their own penalties.
 
     ``batch`` is the number of ratings of a step; 0 takes all (the full gradient of the mean cost, ``weight`` being the sum of the
-    ratings' weights). ``mean`` is what the model adds to every score, ``level`` the rating that a cold id falls back to.
+    ratings' weights). ``mean`` is what the model adds to every score, ``level`` the rating that a cold id falls back to. Errors count in
+    units of ``unit``; with the linear kernel rows and scores are then those of ratings / unit, in a fit's states, but not in models.
     """
 
     rank: int
@@ -54,24 +56,32 @@ class SGDSolver:
     stdev: float
     clip: tuple[float, float]
     seed: int
+    unit: float = 1.0
 
     row_arrays = ("factors", "bias", "scale", "squares", "moments", "counts")
     remedy = "lower stepSize, or raise regParam"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether watched rows are preferences."""
+        return self.loss == "bpr"
 
     @property
     def sweep(self) -> str:
         """The kind of an iteration, as `recspark.engine.sweeps` names it."""
         return "strata" if self.batch else "simultaneous"
 
-    def start(self, side: str, first: int, counts: np.ndarray, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
         """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has seen nothing."""
+        counts = np.diff(block.train.indptr)
         n = len(counts)
         factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(self.stdev)
         state = {"factors": np.abs(factors) if self.nonnegative else factors, "bias": np.zeros(n, np.float32)}
         # a penalty that is paid with every rating counts n times already; the full gradient pays it once
         state["scale"] = np.maximum(counts, 1).astype(np.float32) ** np.float32(self.reg_power - (1 if self.batch else 0))
         if given:
-            _, state["factors"][given[0]], state["bias"][given[0]] = given
+            rows, factors, bias = given
+            state["factors"][rows], state["bias"][rows] = self._in_units(factors, bias, 1 / self._score_unit)
         if self.optimizer == "adagrad":
             state["squares"] = np.full((n, 2), FIRST_SQUARE, np.float32)
         if self.optimizer == "adam":
@@ -137,17 +147,20 @@ class SGDSolver:
     def solve_rows(self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int) -> State:
         """Rows of one side by epochs over their own ratings, the other side fixed; states need factors and biases only."""
         counts = np.diff(csr.indptr)
-        fresh = self.start(side, 0, counts) | {"factors": own["factors"], "bias": own["bias"]}
+        down, up = 1 / self._score_unit, self._score_unit
+        (factors, bias), (source_factors, source_bias) = (self._in_units(each["factors"], each["bias"], down) for each in (own, fixed))
+        fresh = self.start(side, 0, Block(csr)) | {"factors": factors, "bias": bias}
         if not self.batch:
             # the full gradient pays the penalty once, beside the mean cost
             fresh["scale"] = fresh["scale"] * (self.weight / np.maximum(counts, 1)).astype(np.float32)
         rows = self._rows(fresh, padded=False)
         source = Rows(
-            np.ascontiguousarray(fixed["factors"]), fixed["bias"], fixed["bias"], _EMPTY, np.empty((0, 2, 0), np.float32), fixed["bias"]
+            np.ascontiguousarray(source_factors), source_bias, source_bias, _EMPTY, np.empty((0, 2, 0), np.float32), source_bias
         )
         rules = self._rules(1)._replace(rate=float(rate))
         over_rows(sgd.descend_rows, csr.work, threads, *_entries(csr), epochs, rules, source, rows, self.penalty[side])
-        return {"factors": rows.factors, "bias": rows.bias}
+        factors, bias = self._in_units(rows.factors, rows.bias, up)
+        return {"factors": factors, "bias": bias}
 
     def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
         """Errors of watched rows, and of the training rows where the steps have not met each of them in turn."""
@@ -162,23 +175,38 @@ class SGDSolver:
         return sums
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a training row; BPR: of a pair."""
+        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a training row.
+
+        BPR: the share of training pairs in the right order, the AUC of watched rows, the mean cost of a pair.
+        """
         weights = {key.removesuffix("_weight"): max(value, 1e-300) for key, value in sums.items() if key.endswith("_weight")}
         objective = {"objective": sums["train_cost"] / weights["train"]}
         if self.loss == "bpr":
-            return {"train_pairs_right": sums["train_error"] / weights["train"], **objective}
+            return {"train_pairs_right": sums["train_error"] / weights["train"], **summarize(sums), **objective}
         return {f"{role}_rmse": float(np.sqrt(sums[f"{role}_error"] / weight)) for role, weight in weights.items()} | objective
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
         """Columns features and bias; without biases of its own the model keeps each id's damped deviation for cold pairs."""
-        bias = state["bias"] if self.biased else damped_deviation(block.train, self.level)
-        return {"features": state["factors"], "bias": np.ascontiguousarray(bias, np.float32)}
+        factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
+        bias = bias if self.biased else damped_deviation(block.train, self.level)
+        return {"features": factors, "bias": np.ascontiguousarray(bias, np.float32)}
+
+    @property
+    def _score_unit(self) -> float:
+        """What a difference of 1 between scores is in ratings, where scores are ratings."""
+        return self.unit if self.kernel == "linear" else 1.0
+
+    @staticmethod
+    def _in_units(factors: np.ndarray, bias: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rows whose scores are `unit` times those of the given ones."""
+        return (factors, bias) if unit == 1 else (factors * np.float32(np.sqrt(unit)), bias * np.float32(unit))
 
     def _rules(self, iteration: int) -> Rules:
         names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
         scale = (float(self.mean), float(self.low), float(self.high), float(self.gamma))
         kernel, loss, optimizer = (known.index(name) for known, name in names)
-        return Rules(kernel, loss, optimizer, *scale, self.rate_at(iteration), bool(self.biased), bool(self.nonnegative), self.rank)
+        rate, biased, nonnegative = self.rate_at(iteration), bool(self.biased), bool(self.nonnegative)
+        return Rules(kernel, loss, optimizer, *scale, rate, biased, nonnegative, self.rank, float(self.unit))
 
     def rate_at(self, iteration: int) -> float:
         """The step size of an epoch, counted from 1."""

@@ -20,13 +20,18 @@ from recspark.models.saving import Saved
 class Watching(Configurable, Saved):
     """An estimator that can follow data while it fits."""
 
+    #: whether watched rows are preferences: then their AUC is followed, not their RMSE
+    ranks_watched = False
     _watched: Mapping[str, DataFrame] = MappingProxyType({})
     _judge: Callable[[dict[str, float]], bool] | None = None
     #: where a loaded estimator's data lies, and the paths of its files
     _loaded: tuple[str, frozenset[str]] = ("", frozenset())
 
     def watch(self, **data: DataFrame) -> Watching:
-        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation can stop the fit."""
+        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation can stop the fit.
+
+        Of preferences (ALS with implicitPrefs, loss bpr) it is the AUC: see `recspark.engine.ranks`.
+        """
         for role in data:
             if role not in ROLES[1:]:
                 raise ConfigError(f"watch({role}=...) is not allowed: it must be one of {', '.join(ROLES[1:])}")

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_integer_dtype
 
 import recspark
 from recspark.data.folder import locate
@@ -34,15 +33,16 @@ class Scorer(Protocol):
 def write_model(scorer: type[Scorer], folder: str, example: pd.DataFrame, code_paths: Sequence[str] | None, scratch: str) -> str:
     """Write an MLflow model under `scratch` and return its folder. Call it inside ``quiet_mlflow``.
 
-    `folder` (path or URI) holds what ``scorer.load`` reads; `example` is a few rows of user_id and item_id whose types become the
-    signature: long for any whole numbers, string for text.
+    `folder` (path or URI) holds what ``scorer.load`` reads; `example` is a few rows of user_id and item_id.
     """
     from mlflow import pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
 
     example = example[["user_id", "item_id"]]
-    inputs = Schema([ColSpec("long" if is_integer_dtype(kind) else "string", name) for name, kind in example.dtypes.items()])
+    # any type: whole numbers of which one is missing reach MLflow as floats, which it refuses to take for longs
+    inputs = Schema([ColSpec(AnyType(), name) for name in example])
     target = f"{scratch}/mlflow-model"
     pyfunc.save_model(
         target,

@@ -61,6 +61,11 @@ class Registry:
         with self.connected() as client:
             client.set_registered_model_alias(version.name, alias, str(version.version))
 
+    def unassign(self, name: str, alias: str) -> None:
+        """Let `alias` name no version of `name`."""
+        with self.connected() as client:
+            client.delete_registered_model_alias(name, alias)
+
     def find(self, name: str, alias: str) -> ModelVersion | None:
         """The version of `name` that `alias` names; None where there is none."""
         from mlflow import MlflowException

@@ -3,7 +3,7 @@
 import pytest
 
 from recspark.cli.model_section import ModelSection
-from recspark.cli.search_space import Choices, Interval, TuneOptions, parse_space, start_of
+from recspark.cli.search_space import DEFAULT_SPACES, Choices, Interval, TuneOptions, parse_space, start_of
 from recspark.errors import ConfigError
 
 MF = ModelSection(type="mf", rank=16, regParam=0.1)
@@ -31,7 +31,6 @@ def test_the_shapes():
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
-        (None, "tune.space is not set: name the Params to search"),
         ({"rnak": {"low": 1, "high": 2}}, "unknown key tune.space.rnak: did you mean tune.space.rank?"),
         ({"workDir": {"choices": ["/"]}}, "unknown key tune.space.workDir"),
         ({"rank": 8}, "tune.space.rank = 8 is not allowed: it must be a table {low, high} with step or log, or {choices}"),
@@ -79,3 +78,14 @@ def test_options():
         TuneOptions(sampler="cmaes")
     with pytest.raises(ConfigError, match="tune.study = '../x' is not allowed"):
         TuneOptions(study="../x")
+
+
+@pytest.mark.parametrize("kind", ["als", "baseline", "fm"])
+def test_usual_ranges_where_none_are_declared(kind):
+    model = ModelSection(type=kind)
+    assert parse_space(model, None) == parse_space(model, DEFAULT_SPACES[kind])
+
+
+def test_a_model_without_usual_ranges_needs_declared_ones():
+    with pytest.raises(ConfigError, match="tune.space is not set: name the Params to search"):
+        parse_space(ModelSection(type="popularity"), None)

@@ -66,7 +66,7 @@ def main(url, work):
     report = {
         "cores": parallelism(spark),
         "als": attempt(fitted, ALS(rank=4, maxIter=3, center=True, biases=True, **folder), ratings),
-        "als-2x2": attempt(fitted, ALS(rank=4, maxIter=3, userBlocks=2, itemBlocks=2, center=True, **folder), ratings),
+        "als-2x2": attempt(fitted, ALS(rank=4, maxIter=3, userBlocks=2, itemBlocks=2, tasks="blocks", center=True, **folder), ratings),
         "mf": attempt(fitted, MatrixFactorization(rank=4, maxIter=5, **folder), ratings),
         "baseline": attempt(fitted, Baseline(**folder), ratings),
         "fm": attempt(fitted, FMRegressor(groups=["user", "item"], labelCol="rating", solver="mcmc", maxIter=10, **folder), renamed),

@@ -133,7 +133,7 @@ def ratings(spark):
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_fit_on_s3_gives_the_same_bits(bucket, ratings, tmp_path, blocks):
-    params = {"rank": 4, "maxIter": 3, "center": True, "biases": True, "userBlocks": blocks, "itemBlocks": blocks}
+    params = {"rank": 4, "maxIter": 3, "center": True, "biases": True, "userBlocks": blocks, "itemBlocks": blocks, "tasks": "blocks"}
     near = ALS(**params, workDir=str(tmp_path / "work")).fit(ratings)
     far = ALS(**params, workDir=f"{bucket}/work").fit(ratings)
     far.write().save(f"{bucket}/model")

@@ -24,7 +24,9 @@ from recspark.cli import main
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
 ROOT = Path(__file__).parents[2]
-MODEL = ("type=als", "name=als", "rank=16", "maxIter=12", "center=true", "biases=true", "userBlocks=2", "itemBlocks=2", "threads=1")
+MODEL = ("type=als", "name=als", "rank=16", "maxIter=12", "center=true", "biases=true", "threads=1")
+LAYOUT = ("userBlocks=2", "itemBlocks=2", "tasks=blocks")
+
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
@@ -57,7 +59,7 @@ def source(tmp_path_factory):
 def pipeline_settings(lake):
     """The same ones for all runs."""
     words = [f"paths.lake={lake}", "split.testFraction=0.2", "evaluation.ranking=false", "tracking.logModel=false"]
-    return [*words, *(f"model.{word}" for word in MODEL)]
+    return [*words, *(f"model.{word}" for word in MODEL + LAYOUT)]
 
 
 def submit(master, job, lake, dist, environment, *settings, address="127.0.0.1", options=()):

@@ -15,7 +15,7 @@ from recspark.data.archive import open_source
 from recspark.data.lake import Lake
 from recspark.data.quality import QualityOptions
 from recspark.data.safety import check_expansion, check_links, check_members
-from recspark.errors import ConfigError, DataRejected, RecsparkError
+from recspark.errors import DataRejected, InputMissing, RecsparkError
 
 LIMIT = 10_000
 LIMITS = QualityOptions(maxExpandedBytes=LIMIT)
@@ -172,8 +172,40 @@ def test_the_digest_of_a_folder_is_of_names_and_contents(lake, tmp_path):
 
 
 def test_a_source_that_is_not_there_is_named(lake, tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.zip' does not exist"), open_source(None, lake, str(tmp_path / "nowhere.zip"), LIMITS):
+    with pytest.raises(InputMissing, match="nowhere.zip' does not exist"), open_source(None, lake, str(tmp_path / "nowhere.zip"), LIMITS):
         pass
+
+
+def test_an_archive_that_is_still_being_written_is_not_there_yet(lake, tmp_path):
+    path = tmp_path / "a.zip"
+    make_zip(path, [("ratings.csv", "1,2,3\n" * 500)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    done = threading.Event()
+
+    def upload():
+        while not done.wait(0.01):
+            with path.open("ab") as file:
+                file.write(b"more")
+
+    writer = threading.Thread(target=upload)
+    writer.start()
+    try:
+        with pytest.raises(InputMissing, match="is still being written: a.zip has changed"), open_source(None, lake, str(path), LIMITS):
+            pass
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_a_file_that_grows_while_it_is_read_is_not_there_yet(lake, tmp_path):
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating\n1,2,3\n")
+    with open_source(None, lake, str(tmp_path / "a.csv"), LIMITS) as source:
+        source.require_unchanged()
+        with (tmp_path / "a.csv").open("a") as file:
+            file.write("1,3,4\n")
+        with pytest.raises(InputMissing, match="a.csv is still being written: a.csv has changed while it was read"):
+            source.require_unchanged()
 
 
 def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):
@@ -190,7 +222,7 @@ def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):
         root = f"http://127.0.0.1:{server.server_address[1]}"
         with open_source(spark, lake, f"{root}/a.zip", LIMITS) as source:
             assert (source.name, source.members) == (f"{root}/a.zip", ["ratings.csv"])
-        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, f"{root}/b.zip", LIMITS):
+        with pytest.raises(InputMissing, match="can't be read"), open_source(spark, lake, f"{root}/b.zip", LIMITS):
             pass
         with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, "nothing://x/b.zip", LIMITS):
             pass

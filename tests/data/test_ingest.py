@@ -13,7 +13,7 @@ from recspark.data import schemas, work
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
 from recspark.data.lake import Lake
 from recspark.data.movielens import ML_100K_GENRES
-from recspark.errors import ConfigError, DataRejected
+from recspark.errors import ConfigError, DataRejected, InputMissing
 
 ANYTHING = QualityOptions(maxBadFraction=1.0)
 GOOD = [f"{user},{item},{1 + (user + item) % 9 / 2},{900_000_000 + user * 100 + item}" for user in range(1, 9) for item in range(1, 6)]
@@ -293,16 +293,16 @@ def test_a_refusal_names_the_column_and_the_option_that_would_read_it(spark, lak
 
 
 def test_sources_that_cannot_be_read_say_why(spark, lake, tmp_path):
-    def error(**options):
-        with pytest.raises(ConfigError) as raised:
+    def error(kind=ConfigError, **options):
+        with pytest.raises(kind) as raised:
             ingest(spark, lake, DataOptions(**options), QualityOptions())
         return str(raised.value)
 
     source = folder(tmp_path / "in", readme__md=["x"], a__csv=["user,item_id,rating", "1,2,3"])
     assert "data.source is not set" in error()
     assert "has no column user_id, it has user, item_id, rating" in error(source=source)
-    assert "has no parquet file (it has a.csv, readme.md)" in error(source=source, dataset="parquet")
-    assert "needs u.data, u.item, u.user" in error(source=source, dataset="ml-100k")
+    assert "has no parquet file (it has a.csv, readme.md)" in error(InputMissing, source=source, dataset="parquet")
+    assert "needs u.data, u.item, u.user" in error(InputMissing, source=source, dataset="ml-100k")
     assert "data.dataset = 'ml-2m' is not allowed" in error(dataset="ml-2m")
     assert not lake.exists("tables")
 

@@ -32,6 +32,7 @@ def test_the_type_of_a_column_wins_over_the_unit(unit, type_):
 
 @pytest.mark.parametrize("type_", [pa.date32(), pa.date64()])
 def test_a_date_by_type_is_its_midnight(type_):
+    assert read([datetime.datetime(1969, 12, 31, 23, 59, 59, 500_000)], pa.timestamp("ms")) == [(-1, False)]
     assert read([AT_NOON.date()], type_, unit="ms") == [(NOON - 43_200, False)]
 
 
@@ -57,6 +58,14 @@ def test_a_date_by_type_is_its_midnight(type_):
 )
 def test_iso_8601_is_read_and_utc_where_it_names_no_zone(text):
     assert read([text, "2024-05-01", "1969-12-31T23:59:59.5"]) == [(NOON, False), (NOON - 43_200, False), (-1, False)]
+
+
+@pytest.mark.parametrize("zone", ["", "Z", "+00:00", " UTC"])
+def test_columns_of_one_form_are_read_like_mixed_ones(zone):
+    texts = [f"{day}{zone}" for day in ("2024-05-01T12:00:00.25", "1969-12-31T23:59:59.5", "2024-05-01 12:00")]
+    expected = [(NOON, False), (-1, False), (NOON, False)]
+    assert read(texts) == expected
+    assert read([*texts, "2024-02-30", None]) == [*expected, (None, True), (None, False)]
 
 
 @pytest.mark.parametrize(

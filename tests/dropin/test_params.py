@@ -130,16 +130,21 @@ def test_blocks(library):
 
 
 @pytest.mark.parametrize(
-    ("given", "asked"),
+    ("given", "blocks", "one_task"),
     [
-        ({}, (None, None)),
-        ({"numUserBlocks": 3}, (3, None)),
-        ({"numUserBlocks": 10, "numItemBlocks": 2}, (10, 2)),
-        ({"numItemBlocks": 2, "itemBlocks": 4, "userBlocks": 5}, (5, 4)),
+        ({}, (1, 1), True),
+        ({"numUserBlocks": 10, "numItemBlocks": 5}, (1, 1), True),
+        ({"numItemBlocks": 2, "itemBlocks": 4, "userBlocks": 5}, (5, 4), True),
+        ({"tasks": "blocks"}, (2, 2), False),
+        ({"tasks": "blocks", "numUserBlocks": 3}, (3, 3), False),
+        ({"tasks": "blocks", "numUserBlocks": 10, "numItemBlocks": 2}, (10, 2), False),
+        ({"tasks": "blocks", "numUserBlocks": 3, "userBlocks": 4}, (4, 4), False),
     ],
 )
-def test_only_blocks_that_are_set_are_an_order(given, asked):
-    assert models.ALS(**given)._asked_blocks() == asked
+def test_blocks_by_their_name_in_mllib_are_a_wish(spark, given, blocks, one_task):
+    """It counts where blocks are tasks; userBlocks and itemBlocks always do."""
+    found = models.ALS(**given)._place(spark, 100_000)
+    assert (found.blocks["users"], found.blocks["items"], found.one_task) == (*blocks, one_task)
 
 
 def test_copies_and_maps_leave_the_original(library, als):

@@ -21,7 +21,8 @@ def fit(spark, work, blocks, max_iter, estimator=ALS):
     cells = rng.choice(300 * 200, 20_000, replace=False)
     rows = [(int(c // 200), int(c % 200), float(r)) for c, r in zip(cells, rng.integers(1, 6, len(cells)), strict=True)]
     ratings = spark.createDataFrame(rows, "user int, item int, rating float").coalesce(2)
-    options = {"rank": 16, "center": True, "biases": True, "userBlocks": blocks, "itemBlocks": blocks, "threads": 1}
+    options = {"rank": 16, "center": True, "biases": True, "threads": 1}
+    options |= {"userBlocks": blocks, "itemBlocks": blocks, "tasks": "blocks"}
     model = estimator(maxIter=max_iter, workDir=str(work), **options).fit(ratings)
     tables = {side: table.orderBy("id").toPandas() for side, table in (("users", model.userFactors), ("items", model.itemFactors))}
     return {side: np.stack(table["features"]) for side, table in tables.items()} | {"resumed_at": model.summary.resumed_at}

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,20 @@ def test_any_other_failure_is_tried_again(night):
     assert "pipeline: it failed 2 times" in err
 
 
+def test_input_that_is_not_there_yet_is_waited_for(night):
+    code, err, calls = night(5, 1, 5, WINDOW="60")
+    assert (code, err) == (0, "")
+    jobs = [call.split("/jobs/")[1].split(".py")[0] for call in calls]
+    assert jobs == ["pipeline"] * 4 + ["promote", "recommend"]
+
+
+@pytest.mark.parametrize(("window", "codes", "job", "n_calls"), [("0", [5], "pipeline", 1), ("60", [0, 5], "promote", 2)])
+def test_input_that_does_not_come_ends_the_night(night, window, codes, job, n_calls):
+    """Only the first step waits: what later ones read, nobody else makes."""
+    code, err, calls = night(*codes, WINDOW=window)
+    assert (code, len(calls)) == (5, n_calls) and f"{job}: the input is not there" in err
+
+
 def test_a_second_start_says_so_and_starts_nothing(night, tmp_path):
     (tmp_path / "logs").mkdir()
     with open(tmp_path / "logs" / "nightly.lock", "w") as lock:
@@ -97,26 +113,68 @@ CONF = """
 testFraction = 0.2
 name = "nightly"
 
+[evaluation]
+ranking = false
+
+[promote]
+margin = 0.2
+
+[recommend]
+format = "csv"
+
 [model]
 type = "als"
-rank = 8
 maxIter = 5
-center = true
-biases = true
 """
+GOOD, BETTER, BAD = "rank = 4\nbiases = true\ncenter = true", "rank = 8\nbiases = true\ncenter = true", "regParam = 1000.0"
 
 
-@pytest.mark.long
-def test_the_whole_night_on_a_small_lake(tmp_path):
-    write_movielens(generate(SyntheticOptions(users=80, items=60, ratings=2400)), tmp_path / "in-2026-11-22")
-    (tmp_path / "mine.toml").write_text(CONF)
+@pytest.fixture
+def lived(tmp_path):
+    """Run the script for a day, with a model, on real jobs; gives its exit code, its stderr and the summaries of the jobs."""
     spark_submit = f"{Path(sys.executable).with_name('spark-submit')} --master local[2] --driver-memory 1g"
-    settings = {"LAKE": str(tmp_path / "lake"), "SOURCE": str(tmp_path / "in-{day}"), "CONF": str(tmp_path / "mine.toml")}
-    settings |= {"DAY": "2026-11-22", "LOGS": str(tmp_path / "logs"), "SPARK_SUBMIT": spark_submit, "PYSPARK_PYTHON": sys.executable}
-    done = subprocess.run([SCRIPT], env=os.environ | settings, capture_output=True, text=True, timeout=600)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    log = (tmp_path / "logs" / "nightly-2026-11-22.log").read_text()
-    summaries = [json.loads(line) for line in log.splitlines() if line.startswith('{"job"')]
-    assert [summary["job"] for summary in summaries] == ["pipeline", "promote", "recommend"]
-    lake = Lake(str(tmp_path / "lake"))
+    settings = {"LAKE": str(tmp_path / "lake"), "SOURCE": str(tmp_path / "in"), "LOGS": str(tmp_path / "logs"), "WINDOW": "400"}
+    settings |= {"SPARK_SUBMIT": spark_submit, "PYSPARK_PYTHON": sys.executable, "PAUSE": "1", "CONF": str(tmp_path / "mine.toml")}
+
+    def run(day, model, **variables):
+        (tmp_path / "mine.toml").write_text(CONF + model)
+        done = subprocess.run([SCRIPT], env=os.environ | settings | {"DAY": day} | variables, capture_output=True, text=True, timeout=600)
+        assert done.stdout == ""
+        log = (tmp_path / "logs" / f"nightly-{day}.log").read_text()
+        return done.returncode, done.stderr, [json.loads(line) for line in log.splitlines() if line.startswith('{"job"')]
+
+    return run
+
+
+@pytest.mark.slow
+def test_three_nights_and_a_rollback(lived, tmp_path):
+    """Late input, a bad model, a good one; then the model of the first night serves again."""
+    lake, lists = Lake(str(tmp_path / "lake")), tmp_path / "lake" / "recommendations" / "recspark-champion" / "lists.csv"
+    upload = threading.Thread(target=late, args=(tmp_path,))
+    upload.start()
+    code, err, summaries = lived("2026-11-22", GOOD)
+    upload.join()
+    assert (code, err, [summary["job"] for summary in summaries]) == (0, "", ["pipeline", "promote", "recommend"])
     assert lake.manifest("recommendations/recspark-champion")["counts"]["users"] == 80
+    first = lists.read_bytes()
+
+    code, err, summaries = lived("2026-11-23", BAD)
+    assert code == 4 and "the gate was not passed: the champion and its lists stay" in err and " worse is allowed: refused" in err
+    assert [summary["job"] for summary in summaries] == ["pipeline"] and lists.read_bytes() == first
+
+    code, err, summaries = lived("2026-11-24", BETTER)
+    assert (code, err) == (0, "") and summaries[1]["version"] == 2 and lists.read_bytes() != first
+
+    code, err, summaries = lived("2026-11-25", BETTER, STEPS="rollback")
+    assert (code, err) == (0, "") and (summaries[0]["version"], summaries[0]["withdrawn"]) == (1, "recspark-withdrawn")
+    assert lists.read_bytes() == first
+    assert lake.manifest("models/recspark-champion")["params"]["rank"] == 4
+
+
+def late(folder):
+    """Bring the ratings of the day once the script has looked for them in vain."""
+    log = folder / "logs" / "nightly-2026-11-22.log"
+    while not (log.exists() and "pipeline ended with exit code 5" in log.read_text()):
+        time.sleep(0.2)
+    write_movielens(generate(SyntheticOptions(users=80, items=60, ratings=2400)), folder / "in.part")
+    (folder / "in.part").rename(folder / "in")

@@ -97,6 +97,7 @@ class Pipelines:
             "model.maxIter": 6,
             "model.userBlocks": 2,
             "model.itemBlocks": 2,
+            "model.tasks": "blocks",
             "evaluation.ranking": "false",
             "tracking.enabled": "false",
         }

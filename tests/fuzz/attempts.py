@@ -1,6 +1,6 @@
 """One try: a damaged source is read as ingest reads it, but without Spark, and what came of it is checked.
 
-Whatever the damage, a source is either refused in one sentence (exit code 2 or 3), or every row that it has is in a table or in
+Whatever the damage, a source is either refused in one sentence (exit code 2, 3 or 5), or every row that it has is in a table or in
 quarantine, with its line, its text and a reason; rows that the damage did not touch are in the table.
 """
 
@@ -29,7 +29,7 @@ from recspark.data.generic import DataOptions
 from recspark.data.lake import Lake
 from recspark.data.load import Loader
 from recspark.data.quality import REASONS, QualityOptions, key_of
-from recspark.errors import ConfigError, DataRejected
+from recspark.errors import ConfigError, DataRejected, InputMissing
 from tests.fuzz.mutations import TEXT
 from tests.fuzz.sources import Sample
 
@@ -43,7 +43,7 @@ PATIENCE = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a try: "kept", "quarantined" (some rows), "rejected" (exit code 3) or "refused" (exit code 2)."""
+    """What came of a try: "kept", "quarantined" (some rows), "rejected" (exit code 3) or "refused" (2; of an empty source 5)."""
 
     kind: str
     damage: str
@@ -57,10 +57,10 @@ def judged(damage: str, read: Callable[[], tuple[int, int]]) -> Outcome:
     started = time.perf_counter()
     try:
         kept, bad = read()
-    except (ConfigError, DataRejected) as error:
+    except (ConfigError, DataRejected, InputMissing) as error:
         message = str(error)
         assert 10 < len(message) < SENTENCE and "\0" not in message and "Traceback" not in message, message[:3000]
-        outcome = Outcome("refused" if error.exit_code == 2 else "rejected", damage, message)
+        outcome = Outcome("rejected" if isinstance(error, DataRejected) else "refused", damage, message)
     else:
         outcome = Outcome("quarantined" if bad else "kept", damage, rows=kept + bad)
     seconds = time.perf_counter() - started
@@ -167,6 +167,15 @@ def line_of(body: bytes, number: int, encoding: str) -> str:
     return body.removeprefix(b"\xef\xbb\xbf").split(b"\n")[number - 1].removesuffix(b"\r").decode(encoding, "replace")
 
 
+def decodes(line: bytes, encoding: str) -> bool:
+    """Damage with letters of UTF-8 may decide the encoding of a file: then lines of another one are in quarantine."""
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def check_untouched(before: bytes, after: bytes, layout, separator: bytes, tables: Callable[[str], list[dict]]) -> None:
     """The key of every line that the damage has left as it was is in the table."""
     key, same_first = (
@@ -175,7 +184,8 @@ def check_untouched(before: bytes, after: bytes, layout, separator: bytes, table
     )
     if not key or (layout.rename and not same_first):
         return
-    untouched = set(rows_of(before, layout.header)) & set(rows_of(after, layout.header))
+    same = set(rows_of(before, layout.header)) & set(rows_of(after, layout.header))
+    untouched = {line for line in same if decodes(line, layout.encoding)}
     places = [layout.names.index(name) for name in key]
     wanted = {tuple(line.split(separator)[place].decode() for place in places) for line in untouched}
     found = {tuple(str(row[name]) for name in key) for row in tables(layout.table)}

@@ -124,7 +124,10 @@ def linked(path, target):
 GOOD = HEADER + b"1,2,3,900000000\n"
 #: what is given as data.source, made in a folder; the exit code; words of the message
 SOURCES = {
-    "nothing": (lambda f: make(f, "a.csv", b""), 2, "has no column user_id"),
+    "nothing": (lambda f: make(f, "a.csv", b""), 5, "a.csv' is an empty file"),
+    "an upload that goes on": (lambda f: make(f, "a.csv.part", GOOD).parent, 5, "has no csv file (it has no file)"),
+    "a folder without data": (lambda f: make(f / "in" / "_SUCCESS", "x", b"").parent.parent, 5, "has no csv file (it has no file)"),
+    "a folder with one other file": (lambda f: make(f, "readme.txt", b"x").parent, 2, "readme.txt has no column"),
     "a header only": (lambda f: make(f, "a.csv", HEADER), 3, "no rating that can be kept"),
     "a column twice": (lambda f: make(f, "a.csv", b"user_id,item_id,rating,rating\n1,2,3,4\n"), 2, "has the column rating more than once"),
     "a column missing": (lambda f: make(f, "a.csv", b"user_id,item_id\n1,2\n"), 2, "a.csv has no column rating"),
@@ -207,6 +210,7 @@ def test_the_limits_of_archives_can_be_set(call, tmp_path, monkeypatch, setting)
 def test_settings_that_would_reach_elsewhere_are_refused(call, tmp_path, job, setting, words):
     source = make(tmp_path / "in", "a.csv", HEADER + b"".join(b"%d,%d,3,900000000\n" % (i, i % 5) for i in range(40)))
     before = sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "lake").mkdir()
     settings = [f"paths.lake={tmp_path / 'lake'}", f"data.source={source}", "split.kind=random", "split.folds=2", "split.fold=1"]
     code, err = call(job, *settings, setting)
     assert code == 2 and words in err, err

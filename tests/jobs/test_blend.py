@@ -139,7 +139,7 @@ def test_test_ratings_have_no_way_in_from_the_source_on(command, place, ratings,
         (["blend", "als"], [], 2, "blend.models = ['als'] is not allowed: it must be a list, of two different names or more"),
         (["blend", "als", "base"], ["blend.name=als"], 2, "blend.name = 'als' is not allowed: it would replace models/als"),
         (["blend", "als", "base"], ["blend.name=als-full"], 2, "blend.name = 'als-full' is not allowed"),
-        (["blend", "als", "none"], [], 1, "models/none does not exist: run `recspark train` first"),
+        (["blend", "als", "none"], [], 5, "models/none does not exist: run `recspark train` first"),
         (["blend", "als", "base"], ["blend.regParam=-1"], 2, "blend.regParam = -1.0 is not allowed: it must be a number, at least 0"),
     ],
 )

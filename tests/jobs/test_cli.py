@@ -80,7 +80,6 @@ def test_pipeline_is_one_mlflow_run_with_its_stages_nested(command, source, tmp_
         (["model.type=svd"], 2, "model.type = 'svd' is not allowed"),
         (["nonsense.key=1"], 2, "unknown key nonsense"),
         (["rank=1"], 2, "it must be section.key=value"),
-        (["data.source=/does/not/exist.zip"], 2, "/does/not/exist.zip"),
     ],
 )
 def test_mistakes_end_with_exit_code_2_and_one_clear_line(command, tmp_path, settings, code, words):
@@ -89,9 +88,43 @@ def test_mistakes_end_with_exit_code_2_and_one_clear_line(command, tmp_path, set
     assert words in err and "Traceback" not in err
 
 
-def test_training_before_splitting_names_the_job_to_run(command, tmp_path):
-    code, _, err = command("train", f"paths.lake={tmp_path}", "tracking.enabled=false")
-    assert code == 1 and "run `recspark split` first" in err
+WORDS = {"compare": ["als", "mf"], "blend": ["als", "mf"], "curves": ["als"]}
+
+
+@pytest.mark.parametrize("job", sorted(set(JOBS) - {"ingest", "pipeline", "crossvalidate", "demo", "sync", "warm"}))
+def test_a_job_before_ingest_names_that_and_leaves_no_lake(command, tmp_path, job):
+    code, summary, err = command(job, *WORDS.get(job, []), f"paths.lake={tmp_path / 'lake'}")
+    assert (code, summary) == (5, None) and "the input is not there (yet): " in err and "run `recspark ingest` first" in err, err
+    assert not (tmp_path / "lake").exists()
+
+
+def test_the_first_job_that_is_missing_is_named(command, tmp_path):
+    (tmp_path / "mlflow.db").touch()  # a lake in which nothing was made yet
+    settings = [f"paths.lake={tmp_path}", "tracking.enabled=false"]
+    for made, job in ((None, "ingest"), ("tables", "split"), ("splits/other", "train"), ("models/other", "evaluate")):
+        if made:
+            (tmp_path / made).mkdir(parents=True)
+        code, _, err = command("compare", "als", "mf", *settings)
+        assert code == 5 and f"predictions/als does not exist: run `recspark {job}` first" in err
+
+
+@pytest.mark.parametrize("job", ["ingest", "pipeline", "crossvalidate", "update"])
+@pytest.mark.parametrize("source", ["nowhere.zip", "file://{}/nowhere.csv", "folder", "empty.csv"])
+def test_a_source_that_is_not_there_leaves_no_lake(command, tmp_path, job, source):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.csv").touch()
+    place = source.format(tmp_path) if "{}" in source else tmp_path / source
+    section = "update" if job == "update" else "data"
+    if job == "update":
+        (tmp_path / "lake").mkdir()
+    code, summary, err = command(job, f"paths.lake={tmp_path / 'lake'}", f"{section}.source={place}", "split.folds=2")
+    assert (code, summary) == (5, None) and "the input is not there (yet): data.source = " in err and source.split("/")[-1] in err
+    assert not any((tmp_path / "lake").glob("*"))
+
+
+def test_a_conf_file_that_is_not_there_is_a_mistake(capsys):
+    assert main(["train", "--conf-file", "/does/not/exist.toml"]) == 2
+    assert "conf file /does/not/exist.toml" in capsys.readouterr().err
 
 
 def test_bad_data_end_with_exit_code_3(command, tmp_path):

@@ -58,7 +58,7 @@ def check_the_folds_figure(command, place):
     assert code == 0 and summary["epochs"] == {"baseline-fold-1": 2, "baseline-fold-2": 2}
     assert Path(summary["figure"]).read_bytes().startswith(b"\x89PNG")
     code, _, err = command("curves", "baseline-fold-1", "nothing", place[1])
-    assert code == 1 and "models/nothing does not exist: run `recspark train` first" in err
+    assert code == 5 and "models/nothing does not exist: run `recspark train` first" in err
 
 
 @pytest.mark.parametrize(

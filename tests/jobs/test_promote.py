@@ -99,7 +99,7 @@ def test_promotion(call, lake):
     gate = ["promote.candidate=close"]
     code, first, err = call("promote", settings=gate)
     assert code == 0 and first["passed"] and first["version"] == 1 and first["previous"] is None, err
-    assert "there is no champion of recspark yet" in err
+    assert "recspark has no champion yet: promoted" in err
     assert aliases(lake) == {"champion": 1} and (lake / "models/recspark-champion/manifest.json").exists()
 
     code, again, err = call("promote", settings=gate)
@@ -107,7 +107,8 @@ def test_promotion(call, lake):
     assert len(client(lake).search_model_versions("name = 'recspark'")) == 1
 
     code, summary, err = call("promote", settings=["promote.candidate=bad"])
-    assert (code, summary) == (4, None) and "models/bad is not promoted: rmse" in err and "it may be 0.005 worse at most" in err
+    assert (code, summary) == (4, None) and "models/bad: rmse" in err
+    assert " worse (confidence 0.95), and 0.005 worse is allowed: refused" in err
     report = json.loads((lake / "metrics/promotion-bad.json").read_text())
     assert report["passed"] is False and report["largest_loss"] > report["margin"] == 0.005 and report["reason"] in err
     assert report["interval"][0] < report["difference"] < report["interval"][1] == pytest.approx(report["largest_loss"])
@@ -141,7 +142,7 @@ def check_the_champion_answers(lake):
 def check_the_way_back(call, lake):
     """The alias is moved by hand; the job puts the lake in order."""
     code, _, err = call("promote", settings=["promote.candidate=recspark-previous"])
-    assert code == 2 and "let the alias champion of recspark name its version in MLflow" in err
+    assert code == 2 and "to go back to it run `recspark rollback`" in err
     client(lake).set_registered_model_alias("recspark", "champion", "1")
     code, summary, _ = call("promote", settings=["promote.candidate=recspark-previous"])
     assert code == 0 and summary["unchanged"] and summary["version"] == 1
@@ -195,12 +196,12 @@ def test_a_champion_of_another_lake_is_refused(call, lake):
     [
         (["compare"], [], 2, "compare.models is not set: name the models, as in `recspark compare als mf`"),
         (["compare", "good"], [], 2, "compare.models = ['good'] is not allowed"),
-        (["compare", "good", "nothing"], [], 1, "predictions/nothing does not exist: run `recspark evaluate` first"),
+        (["compare", "good", "nothing"], [], 5, "predictions/nothing does not exist: run `recspark evaluate` first"),
         (["compare", "good", "elsewhere"], [], 1, "(good on splits/default, elsewhere on splits/other)"),
         (["compare", "good", "bad"], ["compare.metric=ndcg_at_7"], 2, "compare.metric = 'ndcg_at_7' is not allowed"),
         (["compare", "good", "bad"], ["compare.metric=r2"], 2, "it orders models as rmse does"),
         (["promote"], [], 2, "promote.candidate is not set"),
-        (["promote"], ["promote.candidate=nothing"], 1, "models/nothing does not exist: run `recspark train` first"),
+        (["promote"], ["promote.candidate=nothing"], 5, "models/nothing does not exist: run `recspark train` first"),
         (["promote"], ["promote.candidate=good", "tracking.enabled=false"], 2, "tracking.enabled = False is not allowed with promote"),
         (["promote"], ["promote.candidate=good", "promote.level=0.7"], 2, "promote.level = 0.7 is not allowed"),
     ],

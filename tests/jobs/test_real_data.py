@@ -29,7 +29,7 @@ def test_ml_1m_with_one_and_with_three_blocks(spark, command, movielens, tmp_pat
     # random 90/10: MLlib's ALS .854, tuned SVD .8425
     assert 0.83 < one["rmse"] < 0.850
     assert (one["ratings"], one["users"], one["items"]) == (1_000_209, 6040, 3883)
-    three = run(command, movielens, tmp_path, "ml-1m-als", "model.userBlocks=3", "model.itemBlocks=3")
+    three = run(command, movielens, tmp_path, "ml-1m-als", "model.userBlocks=3", "model.itemBlocks=3", "model.tasks=blocks")
     assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-4)
     genres = spark.read.parquet(f"{tmp_path}/tables/items").filter("size(genres) > 0")
     assert genres.count() == 3883
@@ -72,5 +72,5 @@ def test_a_factorization_machine_on_ml_100k_u1(command, movielens, tmp_path):
 def test_a_factorization_machine_with_one_and_with_three_blocks(command, movielens, tmp_path):
     short = ("evaluation.ranking=false", "model.maxIter=20", "model.chains=2", "model.noisyChains=1")
     one = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short)
-    three = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short, "model.userBlocks=3", "model.itemBlocks=3")
+    three = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short, "model.userBlocks=3", "model.itemBlocks=3", "model.tasks=blocks")
     assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-3)

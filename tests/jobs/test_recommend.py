@@ -135,13 +135,39 @@ def test_what_jobs_that_died_left_behind_is_not_read(call, lake, written):
         (left[1] / ".part-00000.parquet.01234567").unlink()
 
 
-@pytest.mark.parametrize(("kind", "read"), [("csv", pd.read_csv), ("json", lambda path: pd.read_json(path, lines=True))])
-def test_other_formats(call, lake, kind, read):
-    code, summary, _ = call(f"recommend.format={kind}", "recommend.users=[1, 2]")
-    files = list((lake / "recommendations" / "als" / "lists").glob(f"part-*.{kind}"))
-    table = pd.concat(map(read, files))
+def test_lists_as_json(call, lake):
+    code, summary, _ = call("recommend.format=json", "recommend.users=[1, 2]")
+    files = list((lake / "recommendations" / "als" / "lists").glob("part-*.json"))
+    table = pd.concat(pd.read_json(path, lines=True) for path in files)
     assert code == 0 and len(table) == summary["rows"] == 20
     assert list(table.columns) == ["user_id", "rank", "item_id", "rating", "cold"]
+
+
+def test_lists_as_one_csv_file(call, lake, written):
+    call()
+    expected = written().sort_values(["user_id", "rank"], ignore_index=True)
+    code, summary, _ = call("recommend.format=csv")
+    folder = lake / "recommendations" / "als"
+    assert code == 0 and sorted(path.name for path in folder.iterdir()) == ["lists.csv", "manifest.json"]
+    table = pd.read_csv(folder / "lists.csv", dtype={"rating": "float32", "rank": "int32"})
+    pd.testing.assert_frame_equal(table, expected)
+    assert len(table) == summary["rows"]
+    whole = (folder / "lists.csv").read_bytes()
+    assert call("recommend.format=csv")[0] == 0 and (folder / "lists.csv").read_bytes() == whole
+
+
+def test_a_csv_file_is_there_whole_or_not_at_all(call, lake, monkeypatch):
+    call("recommend.format=csv", "recommend.n=3")
+    path = lake / "recommendations" / "als" / "lists.csv"
+    before = path.read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recspark.data.lake.Lake._swap", killed)
+        assert call("recommend.format=csv", "recommend.n=5")[0] == 130
+    assert path.read_bytes() == before and not list((lake / ".staging").glob("*"))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +178,6 @@ def test_other_formats(call, lake, kind, read):
         (["recommend.users=[]"], "recommend.users = [] is not allowed"),
         (["recommend.users=['a']"], "ids of this model are whole numbers"),
         (["recommend.user='two'"], "recommend.user = 'two' is not allowed: ids of this model are whole numbers"),
-        (["recommend.users=/does/not/exist"], "users = '/does/not/exist' is not allowed: it must be a Parquet table with user_id"),
         (["recommend.genre=Commedy"], "recommend.genre = 'Commedy' is not allowed: it must leave an item of tables/items, whose"),
         (["recommend.format=xml"], "recommend.format = 'xml' is not allowed"),
     ],
@@ -161,6 +186,12 @@ def test_mistakes_are_one_clear_line(call, settings, text):
     code, summary, err = call(*settings)
     assert (code, summary) == (2, None)
     assert text in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("option", ["users", "candidates", "blocked"])
+def test_ids_that_are_not_there_yet(call, option):
+    code, _, err = call(f"recommend.{option}=/does/not/exist")
+    assert code == 5 and f"the input is not there (yet): recommend.{option} = '/does/not/exist' does not exist" in err
 
 
 def test_nothing_left_to_recommend_is_said(call, lake):

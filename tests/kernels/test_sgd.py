@@ -15,7 +15,8 @@ N_USERS, N_ITEMS, NNZ = 12, 9, 60
 
 def rules(kernel="linear", loss="squared", optimizer="sgd", rate=0.05, biased=True, nonnegative=False, rank=5):
     positions = (sgd.KERNELS.index(kernel), sgd.LOSSES.index(loss), sgd.OPTIMIZERS.index(optimizer))
-    return Rules(*positions, 0.3, 1.0, 5.0, 0.4, rate, biased and kernel != "rbf", nonnegative, rank)
+    # errors in another unit than that of ratings, where the kernel has one
+    return Rules(*positions, 0.3, 1.0, 5.0, 0.4, rate, biased and kernel != "rbf", nonnegative, rank, 0.8)
 
 
 def problem(rank=5, seed=0, binary=False):

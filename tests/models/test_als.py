@@ -104,10 +104,14 @@ def test_an_exactly_rank_one_matrix_is_recovered(spark):
     assert model.summary.history[-1]["train_rmse"] < 1e-5
 
 
-@pytest.mark.parametrize(("user_blocks", "item_blocks"), [(2, 1), (3, 3), (8, 2), (1, N_ITEMS + 5)])
-def test_blocks_don_t_change_the_model(ratings, user_blocks, item_blocks):
+@pytest.mark.parametrize(
+    ("user_blocks", "item_blocks", "tasks"),
+    [(2, 1, "blocks"), (3, 3, "blocks"), (8, 2, "blocks"), (1, N_ITEMS + 5, "blocks"), (8, 3, "one")],
+)
+def test_blocks_and_tasks_don_t_change_the_model(ratings, user_blocks, item_blocks, tasks):
     options = {"rank": 3, "maxIter": 2, "center": True, "biases": True}
-    one, many = ALS(**options).fit(ratings), ALS(**options, userBlocks=user_blocks, itemBlocks=item_blocks).fit(ratings)
+    one = ALS(**options).fit(ratings)
+    many = ALS(**options, userBlocks=user_blocks, itemBlocks=item_blocks, tasks=tasks).fit(ratings)
     np.testing.assert_allclose(factors(many.userFactors, N_USERS), factors(one.userFactors, N_USERS), rtol=1e-3, atol=1e-5)
     assert many.summary.history[-1]["train_rmse"] == pytest.approx(one.summary.history[-1]["train_rmse"], abs=1e-5)
 

@@ -8,7 +8,6 @@ from recspark.kernels.csr import csr_from_coo
 from recspark.models.als_solver import ALSSolver
 
 SHAPE = {"users": 60, "items": 40}
-ALL = np.empty(0, np.int32)
 
 
 def objectives(seed, nnz=240, rank=8, reg=0.0, bias_reg=None, mean=0.0, weights=None, implicit=False, **settings):
@@ -28,10 +27,10 @@ def objectives(seed, nnz=240, rank=8, reg=0.0, bias_reg=None, mean=0.0, weights=
     )  # fmt: skip
     sides = {"users": (users, items), "items": (items, users)}
     blocks = {
-        side: Block(CSR(*csr_from_coo(*pair, values, given, SHAPE[side], sum(SHAPE.values()) - SHAPE[side])), ALL)
+        side: Block(CSR(*csr_from_coo(*pair, values, given, SHAPE[side], sum(SHAPE.values()) - SHAPE[side])))
         for side, pair in sides.items()
     }
-    states = {side: solver.start(side, 0, np.zeros(n)) for side, n in SHAPE.items()}
+    states = {side: solver.start(side, 0, blocks[side]) for side in SHAPE}
     found = []
     for _ in range(50):
         sums = {}
@@ -66,7 +65,9 @@ def test_the_objective_never_rises(case):
     for seed in range(3):
         found, squares = objectives(seed, **case)
         # predictions are float32 (a relative 6e-8 each); their errors add up in the objective at random signs
-        assert np.isfinite(found).all() and np.diff(found).max() <= 1e-8 * squares
+        # the implicit objective has sums over all pairs, of products of float32
+        rounding = (1e-7 if case.get("implicit") else 1e-8) * squares
+        assert np.isfinite(found).all() and np.diff(found).max() <= rounding
         assert found[-1] <= found[0]
 
 

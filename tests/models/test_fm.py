@@ -14,6 +14,7 @@ from recspark.models.fm_sampler import FMSampler
 
 GROUPS = ["user", "item", "rated", "raters", "day", "gender"]
 NOISE = 0.5
+THREE_BLOCKS = {"userBlocks": 3, "itemBlocks": 2, "tasks": "blocks"}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,10 @@ def test_predictions_come_near_the_noise_whatever_the_blocks(ratings):
     one = fitted(ratings)
     assert NOISE < rmse(one, ratings[1]) < 1.4 * NOISE
     assert [row["iteration"] for row in one.summary.history] == list(range(1, 41))
-    three = fitted(ratings, userBlocks=3, itemBlocks=2, maxIter=3, burnIn=1)
+    three = fitted(ratings, **THREE_BLOCKS, maxIter=3, burnIn=1)
     same = fitted(ratings, maxIter=3, burnIn=1)
-    assert rmse(three, ratings[1]) == pytest.approx(rmse(same, ratings[1]), abs=1e-3)
+    in_one_task = fitted(ratings, **THREE_BLOCKS | {"tasks": "one"}, maxIter=3, burnIn=1)
+    assert rmse(three, ratings[1]) == rmse(in_one_task, ratings[1]) == pytest.approx(rmse(same, ratings[1]), abs=1e-3)
 
 
 def test_row_order_does_not_matter(ratings):
@@ -139,7 +141,7 @@ def test_weights_of_levels_without_factors(moods, tmp_path):
     model = fitted(moods, groups=linear)
     assert rmse(model, moods[1]) < 0.9 * rmse(fitted(moods, groups=["user", "item", "day"]), moods[1])
     assert rmse(model, moods[1]) < 1.03 * rmse(fitted(moods, groups=["user", "item", "user*moment", "day"]), moods[1])
-    three, one = (fitted(moods, groups=linear, maxIter=3, burnIn=1, **blocks) for blocks in ({"userBlocks": 3, "itemBlocks": 2}, {}))
+    three, one = (fitted(moods, groups=linear, maxIter=3, burnIn=1, **blocks) for blocks in (THREE_BLOCKS, {}))
     assert rmse(three, moods[1]) == pytest.approx(rmse(one, moods[1]), abs=1e-3)
     model.write().save(str(tmp_path / "model"))
     assert rmse(FMRegressorModel.load(str(tmp_path / "model")), moods[1]) == rmse(model, moods[1])
@@ -170,7 +172,7 @@ def test_noise_of_each_user_and_item(careless, label, ordered, tmp_path):
     rows = FMRegressorModel.load(str(tmp_path / "model")).transform(careless[1]).toPandas()
     third = rows["user_id"].str[1:].astype(int) % 3 == 0
     assert rows[third]["stdev"].mean() > (1.3 if ordered else 2) * rows[~third]["stdev"].mean()
-    three, one = (fitted(careless, **given | {"maxIter": 3}, burnIn=1, chains=2, noisyChains=1, userBlocks=n, itemBlocks=n) for n in (3, 1))
+    three, one = (fitted(careless, **given | {"maxIter": 3}, burnIn=1, chains=2, noisyChains=1, **blocks) for blocks in (THREE_BLOCKS, {}))
     assert rmse(three, careless[1], label) == pytest.approx(rmse(one, careless[1], label), abs=1e-3)
 
 
@@ -318,7 +320,7 @@ def test_rankings_put_what_a_user_chose_first(spark):
         ({"solver": "sgd", "groupRegParam": {"user": -1.0}}, ConfigError, "groupRegParam.user = -1.0 is not allowed"),
         ({"solver": "sgd", "stepSize": 1e9}, RecsparkError, "the fit diverged at iteration"),
         ({"solver": "als"}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
-        ({"solver": "als", "userBlocks": 2}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
+        ({"solver": "als", "userBlocks": 2, "tasks": "blocks"}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
         (
             {"solver": "sgd", "groups": ["user", "item", {"group": "day", "factors": False}]},
             ConfigError,

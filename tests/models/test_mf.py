@@ -47,7 +47,7 @@ def test_it_finds_what_was_planted(ratings):
     assert error == pytest.approx(model.summary.history[model.summary.best_iteration - 1]["validation_rmse"], abs=1e-4)
 
 
-@pytest.mark.parametrize("options", [{}, {"userBlocks": 2, "itemBlocks": 2}, {"batchSize": 0}])
+@pytest.mark.parametrize("options", [{}, {"userBlocks": 2, "itemBlocks": 2, "tasks": "blocks"}, {"batchSize": 0}])
 def test_a_fit_that_diverges_says_what_to_change(ratings, options, tmp_path):
     for _ in range(2):  # the second goes on where the first has ended
         with pytest.raises(RecsparkError, match="^the fit diverged at iteration .: lower stepSize, or raise regParam$"):
@@ -76,6 +76,16 @@ def test_every_way_to_descend_learns(ratings, options, limit):
     assert final(fitted(ratings, **options)) < limit
 
 
+@pytest.mark.parametrize("options", [{"kernel": "sigmoid"}, {"kernel": "rbf", "initStdev": 0.5, "gamma": 0.3}], ids=str)
+@pytest.mark.parametrize("descent", [{}, {"batchSize": 0, "optimizer": "adam", "maxIter": 4}, {"loss": "absolute"}], ids=str)
+def test_a_kernel_knows_no_scale_of_ratings(ratings, options, descent):
+    scaled = ratings.withColumn("rating", F.col("rating") * 20 + 7)
+    one, other = (fitted(rows, **options | {"maxIter": 6} | descent) for rows in (ratings, scaled))
+    pairs = ratings.select("user", "item").limit(200)
+    expected, found = (np.array([row.prediction for row in model.transform(pairs).collect()]) for model in (one, other))
+    np.testing.assert_allclose(found, 20 * expected + 7, atol=0.02)
+
+
 def test_penalties_act(ratings):
     plain, shrunk = fitted(ratings), fitted(ratings, regParam=0.5)
     sparse = fitted(ratings, l1RegParam=0.5)
@@ -92,13 +102,15 @@ def test_penalties_act(ratings):
 )
 def test_blocks_don_t_change_the_quality(ratings, users, items):
     options = {"optimizer": "adagrad", "stepSize": 0.3, "maxIter": 3}
-    one, many = fitted(ratings, **options), fitted(ratings, **options, userBlocks=users, itemBlocks=items)
+    one, many = fitted(ratings, **options), fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="blocks")
     assert final(many) == pytest.approx(final(one), abs=0.03)
+    # where they run is no matter: the same bits
+    assert final(fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="one")) == final(many)
 
 
 def test_a_full_batch_is_the_same_for_any_blocks(ratings):
     options = {"batchSize": 0, "optimizer": "adam", "stepSize": 0.05, "maxIter": 4}
-    one, three = fitted(ratings, **options), fitted(ratings, **options, userBlocks=3, itemBlocks=2)
+    one, three = fitted(ratings, **options), fitted(ratings, **options, userBlocks=3, itemBlocks=2, tasks="blocks")
     for metric in ("train_rmse", "validation_rmse"):
         assert final(three, metric) == pytest.approx(final(one, metric), abs=1e-5)
 
@@ -139,7 +151,7 @@ def test_a_fit_goes_on_from_a_saved_model(ratings, tmp_path, estimator, blocks):
     first.write().save(str(tmp_path / "model"))
     warm = (
         estimator.copy({estimator.maxIter: 1})
-        .setParams(initialModel=str(tmp_path / "model"), userBlocks=blocks, itemBlocks=blocks)
+        .setParams(initialModel=str(tmp_path / "model"), userBlocks=blocks, itemBlocks=blocks, tasks="blocks")
         .fit(ratings)
     )
     cold = estimator.copy({estimator.maxIter: 1}).fit(ratings)
@@ -172,6 +184,32 @@ def test_bpr_puts_preferred_items_first(ratings, blocks):
     assert shares[0] < 0.75 and shares[-1] > 0.85
     scores = model.scorer.scores(np.arange(50)).ravel()
     assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_bpr_stops_by_the_auc_of_validation_rows(ratings, blocks, caplog):
+    liked = ratings.filter("rating >= 4")
+    caplog.set_level("INFO", "recspark.fit")
+    options = {"loss": "bpr", "stepSize": 0.2, "regParam": 0.0, "maxIter": 60, "patience": 3, "rank": 16}
+    model = MatrixFactorization(**options, validationCol="held", userBlocks=blocks).fit(liked)
+    shares = [row["validation_auc"] for row in model.summary.history]
+    assert "the fit stops by the AUC of the validation rows" in caplog.text
+    assert len(shares) < 60 and model.summary.best_iteration == 1 + int(np.argmax(shares)) == len(shares) - 3
+    assert max(shares) == pytest.approx(auc(model, liked), abs=1e-6) and max(shares) > shares[0] + 0.02
+
+
+def auc(model, liked):
+    """The mean over users: the share of pairs of a held-out item and one that the user has no row with, that are in order."""
+    rows = liked.toPandas()
+    users, items = (list(model.scorer.user_ids), list(model.scorer.item_ids))
+    scores, rated = model.scorer.scores(np.arange(len(users))), rows.groupby("user")["item"].agg(set)
+    found = []
+    known = rows["held"] & rows["user"].isin(users) & rows["item"].isin(items)
+    for user, held in rows[known].groupby("user")["item"]:
+        mine = scores[users.index(user)]
+        others = mine[[place for place, item in enumerate(items) if item not in rated[user]]]
+        found.append(np.mean([np.mean(others < mine[items.index(item)]) for item in held]))
+    return np.mean(found)
 
 
 def test_what_does_not_go_together_is_refused(ratings):

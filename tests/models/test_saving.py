@@ -79,7 +79,7 @@ def numbers(model, data):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_path_that_is_taken_is_refused_and_overwriting_replaces_all_of_it(spark, ratings, vectors, tmp_path, kind):
     path = str(tmp_path / "model")
-    blocks = {} if kind == "fm vectors" else {"userBlocks": 3}
+    blocks = {} if kind == "fm vectors" else {"userBlocks": 3, "tasks": "blocks"}
     model, data = fit(kind, ratings, vectors, **blocks)
     model.save(path)
     Path(path, "of another").write_text("")

@@ -76,7 +76,7 @@ def cold(ratings):
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_one_option_starts_from_a_file_by_position(ratings, cold, npz, index, blocks):
     path = npz(users_emb=X, items_emb=Y, items_bias=np.array([1.0, 2.0, 3.0]))
-    found = started(ratings, initialModel=path, initialIndex=index, userBlocks=blocks)
+    found = started(ratings, initialModel=path, initialIndex=index, userBlocks=blocks, tasks="blocks")
     # user 40 is in the file alone, user 99 starts as without it
     same(found["users"], rows(USERS[:3], X[:3]) | {99: cold["users"][99]})
     same(found["items"], rows(ITEMS, Y, np.array([1.0, 2.0, 3.0])))

@@ -39,13 +39,14 @@ OTHER = {
     "alpha": 9.0, "cgSteps": 1, "patience": 1, "miniBatchFraction": 0.5,
     "regParam": 0.7, "userRegParam": 0.9, "itemRegParam": 0.8, "biasRegParam": 0.77, "regPower": 0.3,
     "tol": 0.9, "seed": 7, "rank": 3, "maxIter": 3, "center": True, "biases": True, "nonnegative": True, "decay": 0.9, "gamma": 3.0,
+    "standardize": True,
     "stepSize": 0.013, "schedule": "exponential", "optimizer": "adam", "batchSize": 4, "l1RegParam": 0.2, "biasL1RegParam": 0.3,
     "initStdev": 0.3, "initStd": 0.4, "factorSize": 3, "burnIn": 2, "samples": 2, "chains": 2, "featureRegParam": 3.3, "order": 3,
-    "groupRegParam": {"user": 2.0}, "fitLinear": False, "fitIntercept": False, "userBlocks": 2, "itemBlocks": 2, "threads": 1,
-    "featuresCol": "other", "stdevCol": "stdev", "levelsCol": "levels", "clip": True,
+    "groupRegParam": {"user": 2.0}, "fitLinear": False, "fitIntercept": False, "userBlocks": 2, "itemBlocks": 2, "tasks": "blocks",
+    "threads": 1, "featuresCol": "other", "stdevCol": "stdev", "levelsCol": "levels", "clip": True,
 }  # fmt: skip
 #: how a fit is laid out, which never changes a model, or only what transform adds
-LAYOUT = {"userBlocks", "itemBlocks", "threads", "clip", "stdevCol", "levelsCol", "featuresCol"}
+LAYOUT = {"userBlocks", "itemBlocks", "tasks", "threads", "clip", "stdevCol", "levelsCol", "featuresCol"}
 
 
 @pytest.fixture(scope="module")

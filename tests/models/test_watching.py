@@ -25,8 +25,8 @@ def test_a_fit_ends_where_its_judge_says_so(ratings, tmp_path, blocks):
         return row["iteration"] == 2
 
     most = 4000 if blocks == 1 else 60
-    als = ALS(rank=16, maxIter=most, userCol="user_id", itemCol="item_id", userBlocks=blocks, itemBlocks=blocks, workDir=str(tmp_path))
-    model = als.stop_when(judge).fit(ratings)
+    als = ALS(rank=16, maxIter=most, userCol="user_id", itemCol="item_id", workDir=str(tmp_path))
+    model = als.setParams(userBlocks=blocks, itemBlocks=blocks, tasks="blocks").stop_when(judge).fit(ratings)
     assert seen == [1, 2]
     assert 2 <= len(model.summary.history) < most
     # what ended a fit is no part of it: the same fit again is a whole one
@@ -35,7 +35,8 @@ def test_a_fit_ends_where_its_judge_says_so(ratings, tmp_path, blocks):
 
 def test_a_sampler_ends_where_its_judge_says_so(ratings):
     seen = []
-    fm = FMRegressor(groups=["user", "item"], factorSize=2, maxIter=40, burnIn=1, labelCol="rating", userBlocks=2, itemBlocks=2)
+    fm = FMRegressor(groups=["user", "item"], factorSize=2, maxIter=40, burnIn=1, labelCol="rating")
+    fm.setParams(userBlocks=2, itemBlocks=2, tasks="blocks")
     model = fm.stop_when(lambda row: seen.append(row["iteration"]) or row["iteration"] == 2).fit(ratings)
     assert seen == [1, 2] and 2 <= len(model.summary.history) < 40
 

@@ -38,13 +38,13 @@ def test_a_model_that_cannot_be_written_costs_a_warning(lake, scorer, caplog):
 
 
 @pytest.mark.parametrize(
-    "example, requests, kind",
+    "example, requests",
     [
-        ({"user_id": np.int32([1, 22]), "item_id": np.int64([3, 4])}, {"user_id": np.int32([7, 333]), "item_id": np.int64([1, 1])}, "long"),
-        ({"user_id": ["a", "bb"], "item_id": ["x", "y"]}, {"user_id": ["u", "uuu"], "item_id": ["x", "new"]}, "string"),
+        ({"user_id": np.int32([1, 22]), "item_id": np.int64([3, 4])}, {"user_id": np.int32([7, 333]), "item_id": np.int64([1, 1])}),
+        ({"user_id": ["a", "bb"], "item_id": ["x", "y"]}, {"user_id": ["u", "uuu"], "item_id": ["x", "new"]}),
     ],
 )
-def test_the_model_answers_without_spark(lake, scorer, tmp_path, example, requests, kind):
+def test_the_model_answers_without_spark(lake, scorer, tmp_path, example, requests):
     tracker = Tracker(lake)
     with tracker.run("train") as run:
         began = time.process_time()
@@ -54,7 +54,7 @@ def test_the_model_answers_without_spark(lake, scorer, tmp_path, example, reques
     model = client_of(tracker).get_logged_model(output.model_id).artifact_location
     pd.DataFrame(requests).to_pickle(tmp_path / "requests.pkl")
     assert load_elsewhere(model, tmp_path / "requests.pkl") == {
-        "inputs": [kind, kind],
+        "inputs": ["user_id", "item_id"],
         "columns": ["prediction"],
         "type": "float32",
         "predictions": [1.5, 3.5],
@@ -73,12 +73,32 @@ def test_a_real_model_brings_recspark_along(lake, tmp_path):
     model = client_of(tracker).get_logged_model(output.model_id).artifact_location
     pd.DataFrame({"user_id": np.int32([10, 20, 99]), "item_id": np.int32([1, 1, 1])}).to_pickle(tmp_path / "requests.pkl")
     assert load_elsewhere(model, tmp_path / "requests.pkl") == {
-        "inputs": ["long", "long"],
+        "inputs": ["user_id", "item_id"],
         "columns": ["prediction"],
         "type": "float32",
         "predictions": [5.0, 9.0, 3.0],  # 3 + 1 * 2, 3 + 3 * 2, and the mean for a user that is not known
     }
     assert "pyspark" not in Path(model, "requirements.txt").read_text()
+
+
+@pytest.mark.parametrize("kind", ["object", "float64", "Int64", "string"])
+def test_a_missing_id_is_one_that_is_not_known(lake, tmp_path, kind):
+    from mlflow import pyfunc
+
+    from recspark.models.scorer import Scorer
+
+    text = kind == "string"
+    write_factors(Path(lake.path("models/als")), text)
+    ids = [["10", None, "20"], ["1", "1", None]] if text else [[10, None, 20], [1, 1, None]]
+    requests = pd.DataFrame({name: pd.array(column, kind) for name, column in zip(("user_id", "item_id"), ids, strict=True)})
+    tracker = Tracker(lake)
+    with tracker.run("train") as run:
+        run.model(Scorer, lake.path("models/als"), requests.head(1))
+    (output,) = runs_of(tracker)["train"].outputs.model_outputs
+    model = pyfunc.load_model(client_of(tracker).get_logged_model(output.model_id).artifact_location)
+    assert model.predict(requests)["prediction"].tolist() == [5.0, 3.0, 3.0]
+    nothing = requests.iloc[[1]].assign(item_id=pd.array([None], kind))
+    assert model.predict(nothing)["prediction"].tolist() == [3.0]
 
 
 def test_the_requirements_name_all_that_a_scorer_imports():
@@ -95,11 +115,11 @@ def test_the_requirements_name_all_that_a_scorer_imports():
     assert set(done.stdout.split()) - sys.stdlib_module_names - {"recspark"} <= set(REQUIREMENTS)
 
 
-def write_factors(folder):
+def write_factors(folder, text=False):
     for side, ids, factors in (("users", [10, 20], [[1.0], [3.0]]), ("items", [1], [[2.0]])):
         (folder / side).mkdir(parents=True)
         table = pa.table({
-            "id": pa.array(ids, pa.int64()),
+            "id": pa.array(ids, pa.int64()).cast(pa.string() if text else pa.int64()),
             "features": pa.array(factors, pa.list_(pa.float32())),
             "bias": pa.array([0.0] * len(ids), pa.float32()),
         })
@@ -116,7 +136,7 @@ def load_elsewhere(model, requests):
         import mlflow, pandas as pd
         model = mlflow.pyfunc.load_model(sys.argv[1])
         answer = model.predict(pd.read_pickle(sys.argv[2]))
-        inputs = [column.type.name for column in model.metadata.signature.inputs.inputs]
+        inputs = model.metadata.signature.inputs.input_names()
         column = answer["prediction"]
         print(json.dumps({"inputs": inputs, "columns": list(answer), "type": str(column.dtype), "predictions": column.tolist()}))
     """

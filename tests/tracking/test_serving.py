@@ -52,12 +52,15 @@ SCRIPT = """
 
 @pytest.fixture(scope="module")
 def pairs():
-    """1,000 pairs; one in ten with a user, one in ten with an item, and one with both that no model has seen."""
+    """1,000 pairs; one in ten with a user, one in ten with an item, and one with both that no model has seen; some ids are missing."""
     rng = np.random.default_rng(1)
     pairs = pd.DataFrame({"user_id": rng.integers(0, 80, 1000), "item_id": rng.integers(100, 150, 1000)})
     pairs.loc[::10, "user_id"] = 10_000
     pairs.loc[5::10, "item_id"] = 20_000
     pairs.loc[0, "item_id"] = 20_000
+    pairs = pairs.astype("Int64")
+    pairs.loc[1::50, "user_id"] = pairs.loc[2::50, "item_id"] = pd.NA
+    pairs.loc[3] = pd.NA
     return pairs
 
 
@@ -107,6 +110,18 @@ def test_a_python_without_spark_scores_a_thousand_pairs_in_a_second(registered, 
     answers = ask(sys.executable, tracker.uri, [f"models:/{name}@champion" for name in MODELS], pairs, tmp_path)
     assert len(answers) == 3
     check(answers, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_spark_udf_predicts_as_transform_does(spark, registered, pairs, name):
+    import mlflow
+
+    tracker, expected = registered
+    predict = mlflow.pyfunc.spark_udf(spark, tracker.registry.find(name, "champion").source, env_manager="local")
+    asked = spark.createDataFrame(pairs.assign(n=range(len(pairs))))
+    found = asked.withColumn("prediction", predict("user_id", "item_id")).orderBy("n").toPandas()["prediction"]
+    np.testing.assert_allclose(found, expected[name], rtol=0, atol=0.15 if name == "fm" else 1e-5)
 
 
 @pytest.mark.long

@@ -1,0 +1,27 @@
+"""What a source calls the columns that the lake calls user_id, item_id and rating."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recspark.data.movielens import EDITIONS
+
+#: options of ``[data]`` that name columns, by the lake's names
+_OPTIONS = {"user_id": "userColumn", "item_id": "itemColumn", "rating": "ratingColumn"}
+
+
+def source_names(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The source's own names by the lake's, from the manifest of ``tables``; without those that the source has no name for.
+
+    >>> source_names({"dataset": "csv", "options": {"userColumn": "customer", "itemColumn": "sku", "ratingColumn": "stars"}})
+    {'user_id': 'customer', 'item_id': 'sku', 'rating': 'stars'}
+    >>> source_names({"dataset": "ml-latest", "options": {}})
+    {'user_id': 'userId', 'item_id': 'movieId', 'rating': 'rating'}
+    """
+    if manifest["dataset"] in EDITIONS:
+        [layout] = [layout for layout in EDITIONS[manifest["dataset"]].files.values() if layout.table == "ratings"]
+        named = {column: field for field, column in layout.rename}
+    else:
+        named = {column: manifest["options"].get(option) for column, option in _OPTIONS.items()}
+    return {column: named[column] for column in _OPTIONS if named.get(column)}

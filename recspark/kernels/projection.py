@@ -1,0 +1,43 @@
+"""Rows to start alternating least squares from: the data against random non-negative rows of the other side.
+
+A row points along the right side of its normal equations, ``sum_j w_j (t_j - mean) |omega_j|`` with omega_j standard normal: half a step of
+the randomized range finder (Halko, Martinsson, Tropp 2011). Its length is fixed. Mostly positive ratings, and preferences, have a first
+singular vector without negative entries; random rows of both signs hardly meet it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from recspark.kernels.linalg import FAST
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def project_rows(lo, hi, indptr, indices, values, weights, src, mean, length, dst):
+    """Set rows lo..hi of `dst` to `length` times the unit vector along ``sum_j w_j (t_j - mean) src_j``; rows of no length to 0.
+
+    Parameters
+    ----------
+    indptr, indices, values, weights
+        Entries of each row as CSR: places in `src`, targets, float32 weights (empty: all 1).
+    src, dst
+        float32 (n_src, rank) and (n_dst, rank).
+    """
+    rank = src.shape[1]
+    total = np.empty(rank)
+    for row in range(lo, hi):
+        total[:] = 0
+        for t in range(indptr[row], indptr[row + 1]):
+            target = np.float64(values[t] - mean)
+            if len(weights) > 0:
+                target *= weights[t]
+            for i in range(rank):
+                total[i] += target * src[indices[t], i]
+        square = 0.0
+        for i in range(rank):
+            square += total[i] * total[i]
+        scale = length / np.sqrt(square) if square > 0 else 0.0
+        for i in range(rank):
+            dst[row, i] = scale * total[i]
+    return 0
