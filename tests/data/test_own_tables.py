@@ -16,7 +16,7 @@ from recspark.data.ingest import DataOptions, QualityOptions, ingest
 from recspark.data.lake import Lake
 from recspark.data.layout import arrow_schema
 from recspark.data.own_tables import published_type, type_of_text
-from recspark.errors import ConfigError, DataRejected
+from recspark.errors import ConfigError, DataRejected, InputMissing
 from recspark.features.options import read_tables
 
 ANYTHING = QualityOptions(maxBadFraction=1.0)
@@ -236,13 +236,15 @@ def test_mistakes_name_the_file_or_the_option(spark, lake, write, tmp_path):
             ingest(spark, lake, DataOptions(source=ratings, userColumn="customer", **options), QualityOptions())
         return str(raised.value)
 
-    assert "data.users = 'nowhere.csv' does not exist" in error(users="nowhere.csv")
+    assert "data.users = 'nowhere.csv' does not exist" in error(InputMissing, users="nowhere.csv")
     assert "people.csv has no column customer, it has id, age" in error(users=write("people.csv", "id,age", "1,2"))
     both = write("both.csv", "customer,User_ID,age", "1,2,3")
     assert "both.csv has the columns customer and user_id: the first becomes user_id, so drop or rename the second" in error(users=both)
     assert "two columns called age, but for upper and lower case" in error(users=write("case.csv", "customer,age,Age", "1,2,3"))
     (tmp_path / "empty").mkdir()
-    assert "data.items = " in (said := error(items=str(tmp_path / "empty"))) and "it must have CSV or Parquet files" in said
+    for name in ("read.me", "too.md"):
+        (tmp_path / "empty" / name).write_text("x")
+    assert "data.items = " in (said := error(InputMissing, items=str(tmp_path / "empty"))) and "it must have CSV or Parquet files" in said
     for part, values in (("a", [1]), ("b", ["x"])):
         pd.DataFrame({"customer": [1], "city": values}).to_parquet(tmp_path / f"empty/{part}.parquet")
     assert "b.parquet: column city is string, in other files of the same table it is bigint" in error(users=str(tmp_path / "empty"))
