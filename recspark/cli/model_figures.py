@@ -6,6 +6,7 @@ import pandas as pd
 from pyspark.sql import functions as F
 
 from recspark.cli.context import Context
+from recspark.data.catalogue import described
 from recspark.evaluation import plots
 from recspark.models.factor_model import FactorModel, Summary
 from recspark.tracking import Run
@@ -61,6 +62,6 @@ def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
 
 def _titles(job: Context, items: set) -> dict:
     """Item id -> title (year), of those of `items` that the lake's table names."""
-    table = job.read("tables/items").filter(F.col("item_id").isin([*items]))
+    table = described(job.read("tables/items")).filter(F.col("item_id").isin([*items]))
     years = F.when(F.col("year").isNotNull(), F.format_string(" (%d)", "year")).otherwise("")
     return dict(table.select("item_id", F.concat("title", years)).collect())

@@ -16,6 +16,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 from recspark.cli.list_files import list_names, writing
 from recspark.cli.versions import factor_manifest, pairs_of, rated_tables
 from recspark.config import Check, Option, Section, at_least, one_of
+from recspark.data.catalogue import described
 from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.models.factor_model import FactorModel, load_model
@@ -141,7 +142,7 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
     if not given:
         return chosen
     job.lake.require("tables", "ingest")
-    items = job.read("tables/items")
+    items = described(job.read("tables/items"))
     kept = reduce(DataFrame.filter, (conditions[key](value) for key, value in given.items()), items).select("item_id")
     if kept.isEmpty():
         genres = sorted(row[0] for row in items.select(F.explode("genres")).distinct().collect())
@@ -179,7 +180,7 @@ def _shown(job: Context, model: FactorModel, manifest: dict[str, Any]) -> dict[s
     """The list of one user with titles, also as text on the log."""
     table = _table(_lists(job, model, manifest, _ids(job, model, "user")))
     if job.lake.manifest("tables") is not None:
-        table = table.join(job.read("tables/items").select("item_id", "title", "year", "genres"), "item_id", "left")
+        table = table.join(described(job.read("tables/items")), "item_id", "left")
     rows = [row.asDict() for row in table.orderBy("rank").collect()]
     if not rows:
         raise RecsparkError(f"nothing is left to recommend to user {job['recommend'].user}: all candidates are seen or blocked")

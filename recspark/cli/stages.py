@@ -39,7 +39,7 @@ def ingest(job: Context) -> dict[str, Any]:
     outer = job.run
     with job.running("ingest", "data", "quality") as run:
         summary = ingest_tables(job.spark, job.lake, job["data"], job["quality"])
-        run.metrics({key: summary[key] for key in ("ratings", "users", "items", "tags", "read", "quarantined")})
+        run.metrics({key: summary[key] for key in ("ratings", "users", "items", "tags", "read", "merged", "quarantined")})
         read = summary["dataset"], summary["source"], summary["digest"], summary["ratings"]
         run.dataset(*read, "ingest")
         if outer:  # the run that goes on with the tables has all options of [data] here, and there what tells it from others

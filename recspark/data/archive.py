@@ -104,7 +104,7 @@ class Zip(Source):
             members = archive.infolist()
         check_members(name, members)
         check_expansion(name, self._archive.size or 0, sum(info.file_size for info in members), limits)
-        check_no_table(name, [info.filename for info in members])
+        check_no_table(f"data.source = {name!r}", [info.filename for info in members])
         files = {info.filename: info for info in members if not info.is_dir()}
         self._infos = {member: info for member, info in files.items() if is_data(member)}
         inside = Listing(name, listing.fs, dict.fromkeys(self._infos, self._archive), files.keys() - self._infos)
@@ -148,8 +148,10 @@ def _zip(name: str, file: pa.NativeFile) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOptions) -> Iterator[Source]:
+def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOptions, option: str = "source") -> Iterator[Source]:
     """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems know.
+
+    Errors name the `option` of ``[data]`` that it comes from.
 
     A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what is unpacked lie in a
     folder of the lake's staging area, where workers can read them, and are gone when the context ends.
@@ -163,8 +165,8 @@ def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOpt
         lead out of it.
     """
     with lake.staged("tables") as scratch:
-        place = _readable(spark, source, lake.path(scratch))
-        listing = list_source(source, place)
+        place = _readable(spark, source, lake.path(scratch), option)
+        listing = list_source(source, place, option)
         try:
             yield (Zip if place.lower().endswith(".zip") else Source)(listing, lake.path(scratch), limits)
         except DataRejected:
@@ -172,17 +174,17 @@ def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOpt
             raise
 
 
-def _readable(spark: SparkSession, source: str, scratch: str) -> str:
+def _readable(spark: SparkSession, source: str, scratch: str, option: str) -> str:
     """`source`, or a copy of it where Arrow can't read it."""
     try:
         fs, path = locate(source)
         fs.get_file_info(path)
     except NOT_ARROW:
-        return _copy(spark, source, scratch)
+        return _copy(spark, source, scratch, option)
     return source
 
 
-def _copy(spark: SparkSession, uri: str, scratch: str) -> str:
+def _copy(spark: SparkSession, uri: str, scratch: str, option: str) -> str:
     hadoop: Any = spark.sparkContext._jvm.org.apache.hadoop.fs
     conf = spark.sparkContext._jsc.hadoopConfiguration()
     try:
@@ -192,7 +194,7 @@ def _copy(spark: SparkSession, uri: str, scratch: str) -> str:
     except Exception as error:
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
         failure = InputMissing if "FileNotFoundException" in reason else RecsparkError
-        raise failure(f"data.source = {uri!r} can't be read: {reason}") from None
+        raise failure(f"data.{option} = {uri!r} can't be read: {reason}") from None
     return f"{scratch}/copied/{origin.getName()}"
 
 

@@ -8,7 +8,9 @@ from recspark.data.generic import DataOptions
 from recspark.data.ingest import ingest
 from recspark.data.lake import Lake, fingerprint
 from recspark.data.movielens import EDITIONS
-from recspark.data.quality import QualityOptions, Rules
+from recspark.data.own_tables import OWN
+from recspark.data.quality import IDS, QualityOptions, Rules
+from recspark.data.schemas import columns
 
 _KEPT = ("ratings", "quarantine")
 
@@ -21,7 +23,8 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
     """
     with lake.reading("tables"), lake.writing("updates"), lake.staged("updates") as scratch:
         staged = Lake(lake.path(scratch))
-        ingest(spark, staged, _as_the_tables(lake, data), quality)
+        ratings_only, ids = _as_the_tables(lake, data)
+        ingest(spark, staged, ratings_only, quality, ids)
         found = staged.manifest("tables")
         ratings = found["tables"]["ratings"]
         identity = fingerprint("batch", ratings["rows"], ratings["digest"])
@@ -35,11 +38,10 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
         return product
 
 
-def _as_the_tables(lake: Lake, data: DataOptions) -> DataOptions:
-    """`data` with the rating scale and, where users and items share one, the type of ids of the lake's tables."""
+def _as_the_tables(lake: Lake, data: DataOptions) -> tuple[DataOptions, dict[str, str]]:
+    """`data` for ratings alone, with the rating scale of the lake's tables; and the types of their ids."""
     manifest = lake.require("tables", "ingest")
     known = DataOptions(**manifest["options"]).rules(EDITIONS[manifest["dataset"]].rules if manifest["dataset"] in EDITIONS else Rules())
     scale = {"ratingMin": known.rating_min, "ratingMax": known.rating_max, "ratingStep": known.rating_step}
-    types = dict(map(str.split, manifest["tables"]["ratings"]["schema"].split(",")))
-    id_type = {"idType": types["user_id"]} if types["user_id"] == types["item_id"] else {}
-    return DataOptions(**data.as_dict() | scale | id_type)
+    types = columns(manifest["tables"]["ratings"]["schema"])
+    return DataOptions(**data.as_dict() | scale | dict.fromkeys(OWN)), {name: types[name] for name in IDS}

@@ -13,6 +13,7 @@ from recspark.config import brief, shown
 from recspark.data.advice import separator_advice
 from recspark.data.encoding import Vote
 from recspark.data.layout import BOM, Layout, decided, first_line, parquet_file
+from recspark.data.quality import key_of
 from recspark.errors import ConfigError, DataRejected
 
 #: what a column of a Parquet file may be
@@ -72,11 +73,13 @@ def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
     if missing := [name for name in rename if name not in fields and name not in in_path]:
         advice = None if layout.parquet else separator_advice(_first_fields(fs, member, path, layout))
         columns = "set data.dataset to csv or parquet and data.userColumn, data.itemColumn ... to the columns it has"
-        raise ConfigError(f"{member} has no column {', '.join(missing)}, it has {found}: {advice or columns}")
+        clicks = ', or data.ratingColumn = "" where rows are events without a rating' if "rating" in map(rename.get, missing) else ""
+        raise ConfigError(f"{member} has no column {', '.join(missing)}, it has {found}: {advice or columns + clicks}")
     if twice := [name for name in rename if fields.count(name) > 1]:
         raise ConfigError(f"{member} has the column {', '.join(twice)} more than once, it has {found}: which one is meant can't be known")
     if layout.parquet:
-        _check_types(fs, member, path, [name for name in rename if name in fields])
+        checked = {name for name, column in rename.items() if not layout.own or column in key_of(layout.table)}
+        _check_types(fs, member, path, [name for name in fields if name in checked])
     partition = tuple((rename[name], text) for name, text in in_path.items() if name in rename and name not in fields)
     return replace(layout, names=tuple(rename.get(name, "") for name in fields), partition=partition)
 

@@ -27,10 +27,16 @@ def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.
     that can stand for several whole numbers is none: it is no id.
     """
     none_bad = np.zeros(len(column), bool)
+    if pa.types.is_nested(type_) or pa.types.is_temporal(type_):
+        return column.cast(type_, safe=False), none_bad
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     if pa.types.is_timestamp(column.type):
         column = pc.floor_temporal(column, unit="second")
+    if exact and type_ == pa.string() and pa.types.is_floating(column.type):
+        # 1.0 is the id that others write as 1
+        whole, bad = cast(column, pa.int64(), exact)
+        return whole.cast(type_), bad
     if is_temporal(column.type):
         column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)

@@ -8,7 +8,7 @@ compared by their keys, so the answer is exact. A bucket takes about 20 bytes of
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pandas.util import hash_array
 
-from recspark.data.quality import earlier_duplicates, key_of
+from recspark.data.quality import judged, key_of, repeated_rows
 
 #: what a :class:`DuplicateFinder` finds: positions of rows to drop in the file of a chunk
 FOUND = "chunk int, drop array<bigint>"
@@ -33,13 +33,25 @@ def part_path(folder: str, chunk: int) -> str:
 def row_hashes(table: pa.Table) -> np.ndarray:
     """A 64-bit hash of every row, the same on every machine; uint64, (n_rows,)."""
     hashes = np.full(len(table), table.num_columns, np.uint64)
-    for column in table.columns:
-        if pa.types.is_list(column.type):
-            column = pc.binary_join(column, "\x1f")
-        missing = {pa.string(): "\0", pa.float32(): np.nan}.get(column.type, -1)
+    for column in map(_hashable, table.columns):
+        missing = {pa.string(): "\0", pa.float32(): np.nan, pa.float64(): np.nan}.get(column.type, -1)
         values = column.fill_null(pa.scalar(missing, column.type)).to_numpy()
         hashes = (hashes ^ hash_array(values, categorize=False)) * _MIX
     return hashes
+
+
+def _hashable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of numbers or text whose values differ where those of `column` do."""
+    kind = column.type
+    if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
+        return pc.binary_join(column, "\x1f")
+    if pa.types.is_nested(kind):
+        return pa.chunked_array([pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())])
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.int64())
+    if pa.types.is_date32(kind):
+        return column.cast(pa.int32())
+    return column.cast(pa.int8()) if pa.types.is_boolean(kind) else column
 
 
 def write_keys(fs: pafs.FileSystem, path: str, hashes: np.ndarray, n_buckets: int) -> None:
@@ -64,10 +76,11 @@ def read_keys(fs: pafs.FileSystem, path: str, bucket: int, n_buckets: int) -> tu
 
 @dataclass(frozen=True)
 class DuplicateFinder:
-    """Finds the rows that a later row of the same key replaces, as the function of a ``mapInArrow`` over buckets.
+    """Finds the rows that another row of the same key replaces, as the function of a ``mapInArrow`` over buckets.
 
     `chunks` are the numbers of the chunks of each table, in the order of the source; `folders` hold the Parquet files of a
-    table and `keys` the files of :func:`write_keys`. The rule is :func:`recspark.data.quality.earlier_duplicates`.
+    table and `keys` the files of :func:`write_keys`. The rule is :func:`recspark.data.quality.repeated_rows`: `keep` says for a table
+    which row stays, the last one where it says nothing.
     """
 
     chunks: Mapping[str, list[int]]
@@ -75,6 +88,7 @@ class DuplicateFinder:
     keys: str
     n_buckets: int
     fs: pafs.FileSystem
+    keep: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """What is found in each bucket of `batches`."""
@@ -94,12 +108,12 @@ class DuplicateFinder:
         rows = [positions[np.isin(part, repeated)] for part, positions in keys]
         suspects = pa.concat_tables([self._take(table, number, found) for number, found in zip(numbers, rows, strict=True) if len(found)])
         chunk = np.repeat(numbers, [len(found) for found in rows])
-        drop = earlier_duplicates(suspects, key_of(table))
+        drop = repeated_rows(suspects, key_of(table), self.keep.get(table, "last"))
         row, chunk = np.concatenate(rows)[drop], chunk[drop]
         return [(int(number), row[chunk == number].tolist()) for number in np.unique(chunk)]
 
     def _take(self, table: str, number: int, rows: np.ndarray) -> pa.Table:
         with self.fs.open_input_file(part_path(self.folders[table], number)) as file:
             parquet = pq.ParquetFile(file)
-            columns = [name for name in (*key_of(table), "timestamp") if name in parquet.schema_arrow.names]
+            columns = [name for name in judged(table) if name in parquet.schema_arrow.names]
             return parquet.read(columns).take(pa.array(rows))

@@ -18,7 +18,7 @@ from recspark.data.layout import Layout, first_chunk, parquet_file
 from recspark.data.movielens import EDITIONS, NoDataFile
 from recspark.data.names import plain_name
 from recspark.data.notation import NULLS, TICKS, Notation
-from recspark.data.quality import IDS, Rules
+from recspark.data.quality import IDS, Rules, judged
 from recspark.data.rows import read
 from recspark.data.timestamps import TIME_FORMAT
 from recspark.errors import ConfigError
@@ -27,6 +27,9 @@ from recspark.errors import ConfigError
 GENERIC = ("csv", "parquet")
 DATASETS = (*EDITIONS, *GENERIC)
 
+#: how repeated pairs become one row
+MERGED = ("sum", "mean")
+DUPLICATES = "what becomes of repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, else last"
 _TEXT_ENDINGS = (".csv", ".tsv")
 
 #: an id that loses nothing as a number
@@ -41,11 +44,14 @@ class DataOptions(Section):
     name = "data"
     source = Option(str, None, "a zip, a folder, a CSV or Parquet file, or any URI of one; not set: `dataset` is downloaded")
     dataset = Option(str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS))
+    users = Option(str, None, "what is known of users: as source, with userColumn and any other columns; the table users has these")
+    items = Option(str, None, "what is known of items: as users, with itemColumn")
     baseUrl = Option(str, BASE_URL, "where editions are downloaded from")
     cacheFolder = Option(str, None, "where downloads are kept; not set: the user's cache folder")
     userColumn = Option(str, "user_id", "column of the user id; `_c0`, `_c1`... in a file without a header")
     itemColumn = Option(str, "item_id", "column of the item id")
-    ratingColumn = Option(str, "rating", "column of the rating")
+    ratingColumn = Option(str, "rating", 'column of the rating; "": rows are events without one, such as clicks, and count 1 each')
+    duplicates = Option(str, None, DUPLICATES, one_of("last", "first", *MERGED))
     timestampColumn = Option(str, None, "column of the timestamp; not set: `timestamp` where there is one")
     timestampUnit = Option(str, "s", "unit of timestamps that are numbers, counted from 1970-01-01 UTC", one_of(*TICKS))
     timestampFormat = Option(str, None, "strptime format of timestamps; not set: numbers in timestampUnit and ISO 8601", TIME_FORMAT)
@@ -59,36 +65,52 @@ class DataOptions(Section):
     ratingMax = Option(float, None, "highest rating allowed; not set: the edition's, or any")
     ratingStep = Option(float, None, "distance between rating levels, counted from ratingMin; not set: the edition's, or any", above(0))
 
+    @property
+    def duplicate_rule(self) -> str:
+        """What becomes of repeated pairs."""
+        return self.duplicates or ("last" if self.ratingColumn else "sum")
+
     def rules(self, rules: Rules) -> Rules:
         """`rules` with the limits that are set here in their place."""
         limits = {"rating_min": self.ratingMin, "rating_max": self.ratingMax, "rating_step": self.ratingStep}
         return replace(rules, **{name: value for name, value in limits.items() if value is not None})
 
 
-def generic_files(data: DataOptions, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
-    """``csv`` or ``parquet``, and the members of that format with their layouts; NoDataFile where there are none."""
+def generic_files(data: DataOptions, members: Iterable[str], option: str = "source") -> tuple[str, dict[str, Layout]]:
+    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings; NoDataFile where there are none.
+
+    `members` are those of ``data.source``, whose format ``data.dataset`` may set, or of another `option`.
+    """
     members = list(members)
     parquet = [name for name in members if plain_name(name).lower().endswith(".parquet")]
-    dataset = data.dataset or ("parquet" if parquet else "csv")
-    text = members if data.dataset or len(members) == 1 else [name for name in members if plain_name(name).lower().endswith(_TEXT_ENDINGS)]
+    named = data.dataset if option == "source" else None
+    dataset = named or ("parquet" if parquet else "csv")
+    text = members if named or len(members) == 1 else [name for name in members if plain_name(name).lower().endswith(_TEXT_ENDINGS)]
     found = parquet if dataset == "parquet" else text
     if not found:
+        found_instead = f"has no {dataset} file (it has {', '.join(sorted(members)[:5]) or 'no file'})"
+        if option != "source":
+            raise NoDataFile(f"data.{option} = {getattr(data, option)!r} {found_instead}: it must have CSV or Parquet files")
         raise NoDataFile(
-            f"data.source = {data.source!r} is no MovieLens edition and has no {dataset} file (it has "
-            f"{', '.join(sorted(members)[:5]) or 'no file'}): set data.dataset to one of {', '.join(DATASETS)}"
+            f"data.source = {data.source!r} is no MovieLens edition and {found_instead}: set data.dataset to one of {', '.join(DATASETS)}"
         )
     if dataset == "csv" and data.decimal == data.separator:
         raise ConfigError(f"data.decimal and data.separator are both {data.decimal!r}: set data.separator to what separates the fields")
+    rename = ((data.userColumn, "user_id"), (data.itemColumn, "item_id"), (data.ratingColumn, "rating"))
+    merged = data.duplicate_rule in MERGED
     layout = Layout(
         "ratings",
-        schemas.RATINGS,
-        rename=((data.userColumn, "user_id"), (data.itemColumn, "item_id"), (data.ratingColumn, "rating")),
+        # what is summed keeps its digits until then
+        schemas.with_types(schemas.RATINGS, {"rating": "double"}) if merged else schemas.RATINGS,
+        rename=rename if data.ratingColumn else rename[:2],
         separator=data.separator,
         quoted=len(data.separator) == 1,
         encoding=data.encoding,
         header=data.header,
         parquet=dataset == "parquet",
         notation=Notation(tuple(data.nullValues), data.decimal, data.timestampUnit, data.timestampFormat),
+        constants=() if data.ratingColumn else (("rating", 1.0),),
+        duplicates="all" if merged else data.duplicate_rule,
     )
     return dataset, dict.fromkeys(found, layout)
 
@@ -101,38 +123,34 @@ def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, membe
     return replace(layout, rename=(*layout.rename, (column, "timestamp")))
 
 
-def id_types(data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]) -> tuple[str, str]:
-    """The types of user and item ids (``bigint`` or ``string``): as set, as Parquet has them, or as most of the first MiB.
+def id_types(data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]) -> dict[str, str]:
+    """The types of a table's ids (``bigint`` or ``string``), by column: as set, as Parquet has them, or as most of the first MiB.
 
     Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is seen.
     An id in the path is judged by the paths of all files.
     """
-    if data.idType != "auto":
-        return data.idType, data.idType
     first = min(layouts)
+    ids = [name for name in judged(layouts[first].table) if name in IDS]
+    if data.idType != "auto":
+        return dict.fromkeys(ids, data.idType)
     in_path = {name: [dict(layout.partition).get(name) for layout in layouts.values()] for name, _ in layouts[first].partition}
-    numeric = _in_first_file(layouts[first], fs, first, paths[first]) | {name: _mostly_numbers(ids) for name, ids in in_path.items()}
-    user, item = ("bigint" if numeric[name] else "string" for name in IDS)
-    return user, item
+    numeric = _in_first_file(layouts[first], ids, fs, first, paths[first])
+    numeric |= {name: _mostly_numbers(values) for name, values in in_path.items()}
+    return {name: "bigint" if numeric[name] else "string" for name in ids}
 
 
-def _in_first_file(layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> dict[str, bool]:
+def _in_first_file(layout: Layout, ids: Iterable[str], fs: pafs.FileSystem, member: str, path: str) -> dict[str, bool]:
     """Whether the columns of the ids hold numbers."""
     if layout.parquet:
         types = dict(layout.rename)
         with parquet_file(fs, member, path) as parquet:
             columns = {types[field.name]: field.type for field in parquet.schema_arrow if field.name in types}
         return {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
-    as_text = replace(layout, schema=with_id_types(layout.schema, "string", "string"))
+    as_text = replace(layout, schema=schemas.with_types(layout.schema, dict.fromkeys(ids, "string")))
     chunk = first_chunk(fs, member, path, as_text, 1 << 20)
-    return {name: chunk is None or _mostly_numbers(read(fs, chunk).table[name].to_pylist()) for name in IDS}
+    return {name: chunk is None or _mostly_numbers(read(fs, chunk).table[name].to_pylist()) for name in ids}
 
 
 def _mostly_numbers(ids: list[str | None]) -> bool:
     given = [text for text in ids if text is not None]
     return 2 * sum(_NUMBER.fullmatch(text) is not None for text in given) >= len(given)
-
-
-def with_id_types(schema: str, user_type: str, item_type: str) -> str:
-    """The DDL of a table with ids of those types."""
-    return schema.replace("user_id bigint", f"user_id {user_type}").replace("item_id bigint", f"item_id {item_type}")

@@ -10,29 +10,26 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow.fs as pafs
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.data import schemas
-from recspark.data.archive import Source, open_source
-from recspark.data.binding import bind
+from recspark.data.archive import open_source
 from recspark.data.download import download
 from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.folder import locate
-from recspark.data.generic import GENERIC, DataOptions, generic_files, id_types, with_id_types, with_timestamp
+from recspark.data.generic import DataOptions
 from recspark.data.lake import Lake, Publication, fingerprint
-from recspark.data.layout import Chunk, Layout, arrow_schema, plan
-from recspark.data.leftovers import copies, report_left_out
+from recspark.data.layout import Chunk, arrow_schema
 from recspark.data.load import REPORT, Loader, write_part
-from recspark.data.movielens import EDITIONS, NoDataFile, find_edition
-from recspark.data.partitions import partition_values
-from recspark.data.quality import QualityOptions, Rules, key_of, require_quality
-from recspark.data.tables import Table, count_and_digest, count_rows, distinct_ids, with_links
-from recspark.errors import ConfigError, DataRejected, InputMissing
+from recspark.data.own_tables import OWN
+from recspark.data.quality import QualityOptions, require_quality
+from recspark.data.tables import Table, add_ids, count_and_digest, count_rows, distinct_ids, merged, with_links
+from recspark.data.work import MAIN, TABLES, Work, digest_of, formats, plan_work
+from recspark.errors import ConfigError, DataRejected
 
 __all__ = ["DataOptions", "QualityOptions", "ingest"]
 
@@ -40,22 +37,33 @@ log = logging.getLogger(__name__)
 
 #: part of the fingerprint: to be raised where a change of the code changes the tables
 _VERSION = 2
-#: the tables that every lake has
-_TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.ITEMS, "tags": schemas.TAGS}
 #: where there is what must not be published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
 _SUMS = ("read", "kept", "quarantined")
+#: rows that became part of another one, and ids that were added to a table of one's own: where there may be any
+_CHANGES = ("merged", "added")
 #: options that say where the input is, not what becomes of it; the edition is named apart
-_PLACES = ("source", "baseUrl", "cacheFolder", "dataset")
+_PLACES = ("source", "users", "items", "baseUrl", "cacheFolder", "dataset")
 
 
-def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions) -> dict[str, Any]:
+def ingest(
+    spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions, ids: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Publish ``tables`` of `lake` from ``data.source``, or leave them alone where they come from the same input.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    lake : Lake
+    data : DataOptions
+    quality : QualityOptions
+    ids : mapping, optional
+        The types of ``user_id`` and ``item_id``, ``bigint`` or ``string``; found out from the files where not given.
 
     Returns
     -------
     dict
-        ``ratings, users, items, tags`` (rows of each table), ``read, quarantined, reasons`` (over all files),
+        ``ratings, users, items, tags`` (rows of each table), ``read, merged, quarantined, reasons`` (over all files),
         ``unchanged, source, dataset, digest``.
 
     Raises
@@ -70,103 +78,48 @@ def ingest(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityO
     if data.source is None and data.dataset is None:
         raise ConfigError("data.source is not set: it must be a zip, a folder, a CSV or Parquet file, or set data.dataset to download one")
     origin = data.source or download(data.dataset, data.cacheFolder, data.baseUrl)
-    with lake.writing("tables"), open_source(spark, lake, origin, quality) as source:
-        dataset, layouts = _formats(data, source)
-        digest = source.digest(layouts)
+    places = {MAIN: origin} | {table: place for table in OWN if (place := getattr(data, table))}
+    with lake.writing("tables"), ExitStack() as stack:
+        sources = {option: stack.enter_context(open_source(spark, lake, place, quality, option)) for option, place in places.items()}
+        dataset, layouts = formats(data, sources)
+        digest = digest_of(sources, layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
-        in_paths = [layout.partition for _, layout in sorted(layouts.items())]
-        mark = fingerprint("tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction)
+        in_paths = [layout.partition for found in layouts.values() for _, layout in sorted(found.items())]
+        mark = fingerprint("tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction, ids)
         if unchanged := lake.is_current("tables", mark):
             log.info("the tables are up to date with %s (%s)", origin, dataset)
         else:
             with lake.publish("tables", mark) as publication:
-                work = _plan(data, dataset, source, layouts)
-                facts = {"source": origin, "dataset": dataset, "digest": digest, "options": options, "files": sorted(layouts)}
+                work = plan_work(spark, data, dataset, sources, layouts, ids)
+                files = sorted(member for found in layouts.values() for member in found)
+                facts = {**places, "dataset": dataset, "digest": digest, "options": options, "files": files}
                 publication.manifest.update(facts, tables=_build(spark, publication, work, quality))
-                source.listing.require_unchanged()
+                for source in sources.values():
+                    source.listing.require_unchanged()
     return _summary(lake.require("tables", "ingest"), unchanged)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What there is to load: chunks of files on `fs`, the rules for their rows, the schemas of the tables that files give
-    (`loaded`) and of all tables."""
-
-    fs: pafs.FileSystem
-    chunks: list[Chunk]
-    rules: Rules
-    loaded: dict[str, str]
-    schemas: dict[str, str]
-
-
-def _formats(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
-    """The edition or format of `source`, and the layout of every member that is read; the others are named in the log."""
-    twins: dict[str, str] = {}
-    dataset, layouts = _known_files(data, source)
-    if dataset in GENERIC:
-        twins = copies(source, layouts)
-        layouts = {
-            member: replace(layout, partition=partition_values(f"{source.name}/{member}"))
-            for member, layout in layouts.items()
-            if member not in twins
-        }
-    report_left_out(source, dataset, layouts, twins)
-    return dataset, layouts
-
-
-def _known_files(data: DataOptions, source: Source) -> tuple[str, dict[str, Layout]]:
-    """The edition or format of `source`, and the layout of each of its files."""
-    try:
-        if data.dataset not in GENERIC and (edition := find_edition(source.members, source.name, data.dataset)):
-            return edition
-        return generic_files(data, source.members)
-    except NoDataFile as error:
-        if source.listing.is_folder:  # which files may still come to; an archive is whole
-            raise InputMissing(str(error)) from None
-        raise
-
-
-def _plan(data: DataOptions, dataset: str, source: Source, layouts: Mapping[str, Layout]) -> _Work:
-    """Unpack `source` where it is packed, give each layout the fields of its file, and cut the files into chunks."""
-    fs, paths = source.files(layouts)
-    generic = dataset in GENERIC
-    if generic:
-        layouts = {member: with_timestamp(data, layout, fs, member, paths[member]) for member, layout in layouts.items()}
-    layouts = {member: bind(fs, paths[member], member, layout) for member, layout in layouts.items()}
-    ids = id_types(data, layouts, fs, paths) if generic else ("bigint", "bigint")
-    layouts = {member: replace(layout, schema=with_id_types(layout.schema, *ids)) for member, layout in layouts.items()}
-    chunks = _cut(fs, paths, layouts)
-    rules = data.rules(Rules() if generic else EDITIONS[dataset].rules)
-    loaded = {layout.table: layout.schema for layout in layouts.values()}
-    tables = {name: with_id_types(ddl, *ids) for name, ddl in _TABLES.items()}
-    return _Work(fs, chunks, rules, loaded, tables | loaded | {"quarantine": schemas.QUARANTINE})
-
-
-def _cut(fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str, Layout]) -> list[Chunk]:
-    chunks = [chunk for member, layout in layouts.items() for chunk in plan(fs, member, paths[member], layout)]
-    of_table = Counter(chunk.layout.table for chunk in chunks)
-    return [replace(chunk, whole=of_table[chunk.layout.table] == 1) for chunk in chunks]
-
-
-def _build(spark: SparkSession, publication: Publication, work: _Work, quality: QualityOptions) -> dict[str, Any]:
+def _build(spark: SparkSession, publication: Publication, work: Work, quality: QualityOptions) -> dict[str, Any]:
     """Write every table of `publication`; returns what the manifest says of each."""
     parts = {"items", "links"} if "links" in work.loaded else set()
-    tables = {name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl) for name, ddl in work.schemas.items()}
+    parts |= {"ratings"} if work.merged else set()
+    written = work.schemas | work.loaded
+    tables = {name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl) for name, ddl in written.items()}
+    published = {name: (publication.path(name), ddl) for name, ddl in work.schemas.items() if name != "links"}
     counts = _load(spark, work, tables, publication.path(_PARTS))
     require_quality(counts, quality)
     _fill(tables, {"tags", "quarantine", *work.loaded})
-    _derive(spark, publication, tables, work.loaded)
+    _derive(spark, publication, tables, work, counts)
     publication.lake.delete(f"{publication.product}/{_PARTS}")
-    for name in parts:
+    for name in {*parts, *work.own}:
         counts[name]["digest"] = None
-    published = {name: (publication.path(name), ddl) for name, ddl in work.schemas.items() if name != "links"}
     facts = {name: _facts(table, counts.get(name)) for name, table in published.items()}
     if facts["quarantine"]["rows"] != sum(count["quarantined"] for count in counts.values()):
         raise RuntimeError("the quarantine table does not hold every row that was quarantined")
     return facts | ({"links": {key: counts["links"][key] for key in (*_SUMS, "reasons")}} if "links" in counts else {})
 
 
-def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table], scratch: str) -> dict[str, dict[str, Any]]:
+def _load(spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch: str) -> dict[str, dict[str, Any]]:
     """Write the tables that files give, without duplicates, and the quarantine; returns counts by table.
 
     Tasks have a few chunks or buckets each, so that they stay even; a bucket has the rows of at most some 8 chunks.
@@ -180,7 +133,8 @@ def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table], scratch
     nothing = F.lit(None).cast("array<bigint>")
     reports = _run(loader, spark.range(0, n_chunks, 1, n_tasks).select(F.col("id").alias("chunk"), nothing.alias("drop")))
     if shared := _chunks_by_table(work.chunks):
-        finder = DuplicateFinder(shared, folders, keys, n_buckets, fs)
+        keep = {chunk.layout.table: chunk.layout.duplicates for chunk in work.chunks}
+        finder = DuplicateFinder(shared, folders, keys, n_buckets, fs, keep)
         found = spark.range(0, n_buckets, 1, n_tasks).mapInArrow(finder, FOUND)
         again = found.groupBy("chunk").agg(F.flatten(F.collect_list("drop")).alias("drop")).repartition(n_tasks)
         reports |= _run(loader, again)
@@ -188,10 +142,10 @@ def _load(spark: SparkSession, work: _Work, tables: Mapping[str, Table], scratch
 
 
 def _chunks_by_table(chunks: Iterable[Chunk]) -> dict[str, list[int]]:
-    """The numbers of the chunks of each table that has a key and more chunks than one."""
+    """The numbers of the chunks of each table that has more chunks than one, and keys that may not come twice."""
     shared: dict[str, list[int]] = {}
     for number, chunk in enumerate(chunks):
-        if not chunk.whole and key_of(chunk.layout.table):
+        if not chunk.whole and chunk.layout.key():
             shared.setdefault(chunk.layout.table, []).append(number)
     return shared
 
@@ -204,7 +158,7 @@ def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
     return reports
 
 
-def _tally(work: _Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
+def _tally(work: Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
     """The reports of chunks, summed by table."""
     counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None, "advice": None} for table in work.loaded}
     for count in counts.values():
@@ -230,21 +184,31 @@ def _fill(tables: Mapping[str, Table], names: Iterable[str]) -> None:
             write_part(fs, f"{folder}/part-empty.parquet", arrow_schema(ddl).empty_table())
 
 
-def _derive(spark: SparkSession, publication: Publication, tables: Mapping[str, Table], loaded: Iterable[str]) -> None:
-    """Write the tables that no file gives: items joined with links, and the ids that occur where there is no list of them."""
-    if "links" in loaded:
+def _derive(
+    spark: SparkSession, publication: Publication, tables: Mapping[str, Table], work: Work, counts: Mapping[str, dict[str, Any]]
+) -> None:
+    """Write the tables that no file gives: items joined with links, pairs that are merged, and the ids that occur where there is no list
+    of them, or that a list of one's own lacks. Note in `counts` how many rows that takes or adds."""
+    if "links" in work.loaded:
         with_links(spark, tables["items"], tables["links"]).write.parquet(publication.path("items"))
-    named = [tables[name] for name in ("ratings", "tags") if name in loaded]
+    if work.merged:
+        path = publication.path("ratings")
+        merged(spark, tables["ratings"], work.merged).write.parquet(path)
+        gone = count_rows(*tables["ratings"]) - count_rows(path, work.schemas["ratings"])
+        counts["ratings"].update(merged=gone, kept=counts["ratings"]["kept"] - gone)
+    named = [tables[name] for name in ("ratings", "tags") if name in work.loaded]
     for name, column in (("users", "user_id"), ("items", "item_id")):
-        if name not in loaded:
+        if name in work.own:
+            counts[name]["added"] = add_ids(spark, tables[name], named, column)
+        elif name not in work.loaded:
             distinct_ids(spark, named, column, tables[name][1]).write.parquet(publication.path(name))
 
 
 def _facts(table: Table, count: Mapping[str, Any] | None) -> dict[str, Any]:
     """Rows, digest and schema of a table as it lies on disk, and where files gave it the counts of their rows."""
     rows, digest = (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
-    counted = {key: count[key] for key in (*_SUMS, "reasons")} if count else {}
-    if counted and counted["kept"] != rows:
+    counted = {key: count[key] for key in (*_SUMS, *_CHANGES, "reasons") if key in count} if count else {}
+    if counted and counted["kept"] != rows - counted.get("added", 0):
         raise RuntimeError(f"{table[0]} has {rows} rows, but {counted['kept']} were kept")
     return {"rows": rows, "digest": f"{digest % (1 << 64):016x}", "schema": table[1], **counted}
 
@@ -255,8 +219,8 @@ def _summary(manifest: Mapping[str, Any], unchanged: bool) -> dict[str, Any]:
     for table in tables.values():
         reasons.update(table.get("reasons", {}))
     return {
-        **{name: tables[name]["rows"] for name in _TABLES},
-        "read": sum(table.get("read", 0) for table in tables.values()),
+        **{name: tables[name]["rows"] for name in TABLES},
+        **{key: sum(table.get(key, 0) for table in tables.values()) for key in ("read", "merged")},
         "quarantined": tables["quarantine"]["rows"],
         "reasons": dict(reasons),
         "unchanged": unchanged,

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from recspark.config import brief
 from recspark.data.encoding import AUTO, Vote, check_byte_order
 from recspark.data.notation import Notation
+from recspark.data.quality import key_of
+from recspark.data.schemas import columns
 from recspark.errors import DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
@@ -34,15 +36,22 @@ _ARROW = {
     "bigint": pa.int64(),
     "int": pa.int32(),
     "float": pa.float32(),
+    "double": pa.float64(),
     "string": pa.string(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"),
     "array<string>": pa.list_(pa.string()),
+    "array<bigint>": pa.list_(pa.int64()),
+    "array<double>": pa.list_(pa.float64()),
+    "map<string,double>": pa.map_(pa.string(), pa.float64()),
 }
-_READ_AS = {"bigint": pa.int64(), "int": pa.int32(), "float": pa.float64()}
+_READ_AS = {"bigint": pa.int64(), "int": pa.int32(), "float": pa.float64(), "double": pa.float64()}
 
 
 def arrow_schema(ddl: str) -> pa.Schema:
     """The Arrow schema of a table, from its DDL in :mod:`recspark.data.schemas`."""
-    return pa.schema([(name, _ARROW[type_]) for name, type_ in map(str.split, ddl.split(","))])
+    return pa.schema([(name, _ARROW[type_]) for name, type_ in columns(ddl).items()])
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,9 @@ class Layout:
     `partition` has the columns in the path of the file with their text, by the names in the path until the layout is bound.
     A column is read as a number where the published column of that name is one, else as text. `notation` tells how
     fields are written in other data than MovieLens (None).
+    `constants` are the values of columns that are published although no file has them.
+    `own`: all columns but the id are the user's own, and kept as they are whatever their names.
+    `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
     """
 
     table: str
@@ -67,17 +79,28 @@ class Layout:
     parquet: bool = False
     notation: Notation | None = None
     partition: tuple[tuple[str, str | None], ...] = ()
+    constants: tuple[tuple[str, float], ...] = ()
+    own: bool = False
+    duplicates: str = "last"
+
+    def key(self) -> list[str]:
+        """The columns that tell the rows apart of which one stays; none where all stay."""
+        return [] if self.duplicates == "all" else key_of(self.table)
 
     def types(self) -> dict[str, pa.DataType]:
         """The columns that are read, and as what."""
-        published = dict(map(str.split, self.schema.split(",")))
+        published, read_as = columns(self.schema), _ARROW if self.own else _READ_AS
         names = [*filter(None, self.names), *dict(self.partition)]
-        return {name: _READ_AS.get(published.get(name, ""), pa.string()) for name in names}
+        return {name: read_as.get(published.get(name, ""), pa.string()) for name in names}
 
     def field_types(self) -> dict[str, pa.DataType]:
         """The same of the fields of a text file as they are read at first: timestamps of any notation as text."""
         types = {name: type_ for name, type_ in self.types().items() if name in self.names}
-        return types | ({"timestamp": pa.string()} if self.notation and "timestamp" in types else {})
+        return {name: pa.string() if self.is_timestamp(name) else type_ for name, type_ in types.items()}
+
+    def is_timestamp(self, name: str) -> bool:
+        """Whether a column holds timestamps in a notation; one of the user's own stays what it is."""
+        return name == "timestamp" and self.notation is not None and not self.own
 
     @property
     def decimal(self) -> str:

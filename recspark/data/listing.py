@@ -60,11 +60,11 @@ def require_source(source: str) -> None:
         info = fs.get_file_info(path)
     except NOT_ARROW:
         return
-    _require_content(source, fs, path, info)
+    _require_content(f"data.source = {source!r}", fs, path, info)
 
 
-def list_source(source: str, place: str) -> Listing:
-    """The files at `place`, a path or URI, of a source that the user calls `source`.
+def list_source(source: str, place: str, option: str = "source") -> Listing:
+    """The files at `place`, a path or URI, of what the user calls `source`; errors name its `option` of ``[data]``.
 
     Raises
     ------
@@ -77,25 +77,26 @@ def list_source(source: str, place: str) -> Listing:
     """
     fs, path = locate(place)
     info = fs.get_file_info(path)
-    _require_content(source, fs, path, info)
+    setting = f"data.{option} = {source!r}"
+    _require_content(setting, fs, path, info)
     if info.type not in (pafs.FileType.Directory, pafs.FileType.File):
-        raise ConfigError(f"data.source = {source!r} is neither a file nor a folder")
-    check_outside_tables(source, fs, path if info.is_file else f"{path}/.")
+        raise ConfigError(f"{setting} is neither a file nor a folder")
+    check_outside_tables(setting, fs, path if info.is_file else f"{path}/.")
     if info.is_file:
         return Listing(source, fs, {plain_name(PurePosixPath(path).name): info})
     if isinstance(fs, pafs.LocalFileSystem):
         check_links(source, Path(path))
     found = {info.path.removeprefix(path.rstrip("/") + "/"): info for info in fs.get_file_info(pafs.FileSelector(path, recursive=True))}
-    check_no_table(source, found)
+    check_no_table(setting, found)
     files = {name: info for name, info in found.items() if info.is_file}
     data = {name: info for name, info in files.items() if is_data(name)}
     return Listing(source, fs, data, files.keys() - data, is_folder=True)
 
 
-def _require_content(source: str, fs: pafs.FileSystem, path: str, info: pafs.FileInfo) -> None:
+def _require_content(setting: str, fs: pafs.FileSystem, path: str, info: pafs.FileInfo) -> None:
     if info.type == pafs.FileType.NotFound:
-        raise InputMissing(f"data.source = {source!r} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
+        raise InputMissing(f"{setting} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
     if info.is_file and not info.size:
-        raise InputMissing(f"data.source = {source!r} is an empty file")
+        raise InputMissing(f"{setting} is an empty file")
     if info.type == pafs.FileType.Directory and not fs.get_file_info(pafs.FileSelector(path)):
-        raise InputMissing(f"data.source = {source!r} is an empty folder")
+        raise InputMissing(f"{setting} is an empty folder")

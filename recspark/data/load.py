@@ -17,7 +17,7 @@ from recspark.data.advice import value_advice
 from recspark.data.duplicates import part_path, row_hashes, write_keys
 from recspark.data.layout import Chunk, arrow_schema
 from recspark.data.movielens import tidy
-from recspark.data.quality import Rules, code_of, earlier_duplicates, judge, key_of, reason_of
+from recspark.data.quality import Rules, code_of, judge, judged, reason_of, repeated_rows
 from recspark.data.rows import Rows, read
 from recspark.data.schemas import QUARANTINE
 from recspark.errors import DataRejected
@@ -47,15 +47,15 @@ _REPORT_ARROW = pa.schema(
 class Loader:
     """Loads chunks by number, as the function of a ``mapInArrow`` over (chunk, drop).
 
-    Chunk i of a table becomes ``part-0000i.parquet`` in the folder of that table (`folders`, by table, "quarantine"
-    among them), so that a chunk that is loaded again replaces what it gave before. A chunk that is a whole table is rid of
-    duplicates here; one of many leaves the hashes of its keys in the folder `keys`, cut into `n_buckets`, and is loaded
-    again with the positions to `drop` among the rows that it kept.
+    `source_fs` has the file system of each table's files. Chunk i of a table becomes ``part-0000i.parquet`` in the folder of that
+    table (`folders`, by table, "quarantine" among them), so that a chunk that is loaded again replaces what it gave before. A chunk
+    that is a whole table is rid of duplicates here; one of many leaves the hashes of its keys in the folder `keys`, cut into
+    `n_buckets`, and is loaded again with the positions to `drop` among the rows that it kept.
     """
 
     chunks: list[Chunk]
     rules: Rules
-    source_fs: pafs.FileSystem
+    source_fs: Mapping[str, pafs.FileSystem]
     target_fs: pafs.FileSystem
     folders: Mapping[str, str]
     keys: str
@@ -77,21 +77,23 @@ class Loader:
     def load(self, number: int, drop: Sequence[int] | np.ndarray) -> dict[str, Any]:
         """Write both parts of one chunk and count its rows."""
         chunk = self.chunks[number]
-        rows = read(self.source_fs, chunk)
-        codes = judge(rows.table, rows.unparsable, self.rules)
+        rows = read(self.source_fs[chunk.layout.table], chunk)
+        layout = chunk.layout
+        known = rows.table.select([name for name in judged(layout.table) if name in rows.table.column_names])
+        codes = judge(known, rows.unparsable, self.rules)
         good = np.flatnonzero(codes == 0)
         if chunk.whole:
-            drop = earlier_duplicates(rows.table.take(pa.array(good)), key_of(chunk.layout.table))
+            drop = repeated_rows(known.take(pa.array(good)), layout.key(), layout.duplicates)
         codes[good[drop]] = code_of("duplicate")
         kept = rows.table if not codes.any() else rows.table.filter(pa.array(codes == 0))
-        kept = tidy(kept, chunk.layout)
-        if not chunk.whole and key_of(chunk.layout.table):
-            self._write_keys(kept, chunk.layout.table, number)
+        kept = tidy(kept, layout)
+        if not chunk.whole and layout.key():
+            self._write_keys(kept.select(layout.key()), number)
         bad = quarantine(chunk, rows, codes)
         n_read = len(rows.table) + len(rows.broken)
         if n_read != len(kept) + len(bad):
             raise RuntimeError(f"{chunk.member}: {n_read} rows read, {len(kept)} kept and {len(bad)} quarantined")
-        self._write(kept, chunk.layout.table, number)
+        self._write(kept, layout.table, number)
         if len(bad):
             self._write(bad, "quarantine", number)
         reasons, counts = np.unique(bad["reason"].to_pylist(), return_counts=True)
@@ -109,9 +111,9 @@ class Loader:
     def _write(self, table: pa.Table, name: str, number: int) -> None:
         write_part(self.target_fs, part_path(self.folders[name], number), table)
 
-    def _write_keys(self, kept: pa.Table, name: str, number: int) -> None:
+    def _write_keys(self, keys: pa.Table, number: int) -> None:
         self.target_fs.create_dir(self.keys, recursive=True)
-        write_keys(self.target_fs, f"{self.keys}/{number}", row_hashes(kept.select(key_of(name))), self.n_buckets)
+        write_keys(self.target_fs, f"{self.keys}/{number}", row_hashes(keys), self.n_buckets)
 
 
 def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:

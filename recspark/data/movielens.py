@@ -179,15 +179,24 @@ def _csv_edition(folder: str, source: str) -> str:
 def tidy(table: pa.Table, layout: Layout) -> pa.Table:
     """The columns of a file as the published table has them; a column that the file lacks is null."""
     columns = dict(zip(table.column_names, table.columns, strict=True))
-    if "title" in columns:
-        columns["title"], columns["year"] = split_year(columns["title"].to_pylist())
-    if layout.table == "items":
-        columns["genres"] = _genre_lists(columns, len(table))
-    if "occupation_code" in columns:
-        names = {str(code): name for code, name in enumerate(ML_1M_OCCUPATIONS)}
-        columns["occupation"] = pa.array([names.get(code, code) for code in columns["occupation_code"].to_pylist()])
+    if not layout.own:
+        columns |= _told_apart(columns, layout.table, len(table))
+    columns |= {name: pa.repeat(value, len(table)) for name, value in layout.constants}
     schema = arrow_schema(layout.schema)
     return pa.table([_published(columns.get(field.name), field.type, len(table)) for field in schema], schema=schema)
+
+
+def _told_apart(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int) -> dict[str, pa.Array]:
+    """What MovieLens writes into one field, or into a field for each value: titles with years, genres, codes of occupations."""
+    found = {}
+    if "title" in columns:
+        found["title"], found["year"] = split_year(columns["title"].to_pylist())
+    if table == "items":
+        found["genres"] = _genre_lists(columns, n_rows)
+    if "occupation_code" in columns:
+        names = {str(code): name for code, name in enumerate(ML_1M_OCCUPATIONS)}
+        found["occupation"] = pa.array([names.get(code, code) for code in columns["occupation_code"].to_pylist()])
+    return found
 
 
 def split_year(titles: Iterable[str]) -> tuple[pa.Array, pa.Array]:

@@ -21,7 +21,7 @@ REASONS = {
     "rating_range": "the rating is outside the edition's range",
     "rating_step": "the rating lies between two steps of the edition's scale",
     "timestamp": "the timestamp is before or after any that the edition can hold",
-    "duplicate": "a later row has the same key",
+    "duplicate": "another row with the same key is kept, the last one if nothing else is said",
 }
 _CODE = {reason: code for code, reason in enumerate(REASONS, 1)}
 
@@ -31,6 +31,8 @@ YEAR_1990 = 631_152_000
 YEAR_2100 = 4_102_444_800
 
 IDS = ("user_id", "item_id")
+#: the columns of rating rows that have rules
+_RATED = (*IDS, "rating", "timestamp")
 
 
 class QualityOptions(Section):
@@ -86,10 +88,16 @@ def key_of(table: str) -> list[str]:
     return {"users": ["user_id"], "items": ["item_id"], "links": ["item_id"]}.get(table, [])
 
 
-def earlier_duplicates(table: pa.Table, key: list[str]) -> np.ndarray:
-    """Positions of the rows that a later row with the same `key` replaces.
+def judged(table: str) -> list[str]:
+    """The columns of a table that have rules; what else users and items have is kept as it is, whatever its name."""
+    key = key_of(table)
+    return key if len(key) == 1 else list(_RATED)
 
-    The last row by timestamp is kept (no timestamp is before any), and among equal ones the last by position.
+
+def repeated_rows(table: pa.Table, key: list[str], keep: str = "last") -> np.ndarray:
+    """Positions of the rows that another row with the same `key` replaces.
+
+    The ``last`` or ``first`` row by timestamp is kept (no timestamp is before any), and among equal ones the last or first by position.
     """
     if not key or not len(table):
         return np.array([], np.int64)
@@ -97,7 +105,7 @@ def earlier_duplicates(table: pa.Table, key: list[str]) -> np.ndarray:
     moment = table["timestamp"].fill_null(-1).to_numpy() if "timestamp" in table.column_names else np.zeros(n_rows, np.int8)
     order = np.lexsort((np.arange(n_rows), moment))
     ordered = table.select(key).take(pa.array(order)).to_pandas()
-    return np.sort(order[ordered.duplicated(keep="last").to_numpy()])
+    return np.sort(order[ordered.duplicated(keep=keep).to_numpy()])
 
 
 def reason_of(code: int) -> str:

@@ -20,7 +20,7 @@ import pyarrow.fs as pafs
 
 from recspark.data.cast import ORDINARY, as_text, cast, holds_text, readable
 from recspark.data.layout import Chunk, Layout, parquet_file
-from recspark.data.quality import IDS
+from recspark.data.quality import IDS, judged
 from recspark.data.timestamps import seconds
 from recspark.errors import DataRejected
 
@@ -189,10 +189,10 @@ def _values(column: pa.Array, name: str, type_: pa.DataType, layout: Layout) -> 
     notation = layout.notation
     if notation is not None and pa.types.is_string(column.type):
         column = column if layout.parquet else notation.clean(column)
-        column = column if type_ == pa.string() or name == "timestamp" else notation.with_points(column)
-    if notation is not None and name == "timestamp":
+        column = column if type_ == pa.string() or layout.is_timestamp(name) else notation.with_points(column)
+    if layout.is_timestamp(name):
         return seconds(column, notation)
-    return cast(column, type_, exact=name in IDS)
+    return cast(column, type_, exact=name in IDS and name in judged(layout.table))
 
 
 def _line_texts(body: bytes, layout: Layout, first_line: int, lines: list[int]) -> list[str]:

@@ -1,4 +1,12 @@
-"""The columns of every table in the lake. Ids are ``bigint`` for MovieLens, ``bigint`` or ``string`` for other data."""
+"""The columns of every table in the lake, as DDL. Ids are ``bigint`` for MovieLens, ``bigint`` or ``string`` for other data.
+
+Tables of users and items of one's own have other columns than USERS and ITEMS: the id, then what their files have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
 
 #: one row a rating; timestamp in seconds since 1970-01-01 UTC, null where the source has none
 RATINGS = "user_id bigint, item_id bigint, rating float, timestamp bigint"
@@ -11,3 +19,34 @@ TAGS = "user_id bigint, item_id bigint, tag string, timestamp bigint"
 QUARANTINE = "table string, file string, line bigint, reason string, text string"
 #: dense position of an id: 0-based, stable, with the number of ratings behind it
 INDEX = "id bigint, position int, count bigint"
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: a name, in backticks where it is no plain word, and a type, which has no blanks
+_COLUMN = re.compile(r"(?:`((?:[^`]|``)*)`|(\w+)) (\S+?)(?:, |$)")
+
+
+def columns(ddl: str) -> dict[str, str]:
+    """The type of each column of a table, by name.
+
+    >>> columns("user_id bigint, `home, sweet home` string")
+    {'user_id': 'bigint', 'home, sweet home': 'string'}
+    """
+    return {plain or quoted.replace("``", "`"): type_ for quoted, plain, type_ in _COLUMN.findall(ddl)}
+
+
+def ddl(types: Mapping[str, str]) -> str:
+    """The DDL of a table with these columns: the inverse of :func:`columns`."""
+    return ", ".join(f"{_quoted(name)} {type_}" for name, type_ in types.items())
+
+
+def with_types(table: str, types: Mapping[str, str]) -> str:
+    """The DDL of `table` with other types for those of its columns that are among `types`.
+
+    >>> with_types(TAGS, {"user_id": "string", "rating": "double"})
+    'user_id string, item_id bigint, tag string, timestamp bigint'
+    """
+    return ddl({name: types.get(name, type_) for name, type_ in columns(table).items()})
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else "`" + name.replace("`", "``") + "`"

@@ -13,8 +13,8 @@ _LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 _ICEBERG = (".metadata.json", ".metadata.json.gz")
 
 
-def check_no_table(source: str, names: Iterable[str]) -> None:
-    """Raise ConfigError where the paths `names` of the files and folders of `source` are those of a table, at any depth."""
+def check_no_table(setting: str, names: Iterable[str]) -> None:
+    """Raise ConfigError, which begins with `setting`, where the paths `names` of files and folders are those of a table, at any depth."""
     for name in names:
         folder, _, last = name.rpartition("/")
         found = next((part for part in name.split("/") if part in _LOGS), None)
@@ -22,12 +22,12 @@ def check_no_table(source: str, names: Iterable[str]) -> None:
             found = "metadata"
         if found:
             raise ConfigError(
-                f"data.source = {source!r} is a {_LOGS.get(found, 'Iceberg')} table (it has {found}), whose files also hold rows that "
-                "were deleted or overwritten: write its current rows to a folder of Parquet files, and set data.source to that"
+                f"{setting} is a {_LOGS.get(found, 'Iceberg')} table (it has {found}), whose files also hold rows that "
+                "were deleted or overwritten: write its current rows to a folder of Parquet files, and name that"
             )
 
 
-def check_outside_tables(source: str, fs: pafs.FileSystem, path: str) -> None:
+def check_outside_tables(setting: str, fs: pafs.FileSystem, path: str) -> None:
     """Raise ConfigError where `path` is a file or a partition of a table."""
     for folder in _around(path):
         try:
@@ -35,7 +35,7 @@ def check_outside_tables(source: str, fs: pafs.FileSystem, path: str) -> None:
             beside += fs.get_file_info(pafs.FileSelector(f"{folder}/metadata", allow_not_found=True))
         except OSError:  # of a folder that may not be listed nothing is known
             continue
-        check_no_table(source, (info.path for info in beside if info.type != pafs.FileType.NotFound))
+        check_no_table(setting, (info.path for info in beside if info.type != pafs.FileType.NotFound))
 
 
 def _around(path: str) -> Iterator[str]:

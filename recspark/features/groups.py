@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
-from recspark.config import Option, Section, one_of, unknown_key
+from recspark.config import Check, Option, Section, one_of, unknown_key
 from recspark.errors import ConfigError
 
 #: the id of each side that is an entity; a rating row has both
@@ -44,6 +45,8 @@ class Group:
         None until a fit has seen the type of the column.
     needs : tuple of str
         Columns that the side's table must have.
+    numbers : tuple of str
+        Those of them that must hold numbers.
     vocabulary : str or None
         ``users`` or ``items`` where the levels are ids that training knows; else the levels are the group's own.
     key : str or None
@@ -69,6 +72,7 @@ class Group:
     scale: str | None = None
     unknown: str = "ignore"
     factors: bool = True
+    numbers: tuple[str, ...] = ()
 
     @property
     def is_history_set(self) -> bool:
@@ -94,8 +98,8 @@ NAMED = {
         Group("rated", "user", "item_id", "set", vocabulary="items", key="user_id", scope="train", scale="sqrt"),
         Group("gender", "user", "gender", needs=("gender",)),
         Group("age", "user", "age", needs=("age",)),
-        Group("age_decade", "user", "10 * floor(age / 10)", needs=("age",)),
-        Group("age_value", "user", "age", "real", needs=("age",)),
+        Group("age_decade", "user", "10 * floor(age / 10)", needs=("age",), numbers=("age",)),
+        Group("age_value", "user", "age", "real", needs=("age",), numbers=("age",)),
         Group("occupation", "user", "occupation", needs=("occupation",)),
         Group("zip1", "user", "substr(zip, 1, 1)", needs=("zip",)),
         Group("zip2", "user", "substr(zip, 1, 2)", needs=("zip",)),
@@ -117,6 +121,12 @@ NAMED = {
 }
 
 
+_ASCENDING = Check(
+    lambda edges: bool(edges) and all(type(edge) in (int, float) and isfinite(edge) for edge in edges) and edges == sorted({*edges}),
+    "not empty, of ascending numbers, such as [18, 30, 45, 65]",
+)
+
+
 class GroupEntry(Section):
     """The options of one entry of ``features.groups``; where one is not set, the group's own default holds."""
 
@@ -126,6 +136,7 @@ class GroupEntry(Section):
     scale = Option(str, None, "sets: value of a member of n", one_of(*SCALES))
     unknown = Option(str, None, "levels that training has not seen", one_of("ignore", "own"))
     kind = Option(str, None, "columns by name: what a value is; not set: by its type", one_of("level", "real"))
+    bins = Option(list, None, "columns by name that hold numbers: the edges of bins, each of which is a level", _ASCENDING)
     factors = Option(bool, None, "groups of the context: whether a level has factors beside its weight; for solvers mcmc and als")
 
 
@@ -161,7 +172,8 @@ def _parse(entry: str | dict[str, Any]) -> Group:
             "test rows; it must be train (training rows only) or past (strictly earlier training rows only)"
         )
     options = GroupEntry(**values)
-    return _configured(_find(options.group), options)
+    group = _find(options.group)
+    return _configured(group if options.bins is None else _binned(group, options.bins), options)
 
 
 def _find(name: str) -> Group:
@@ -183,6 +195,15 @@ def _column(name: str) -> Group:
     if name == "ratings.rating":
         raise ConfigError("features.groups: 'ratings.rating' is not allowed: the rating is what is predicted")
     return Group(name, TABLES[table], "`" + column.replace("`", "``") + "`", None, needs=(column,))
+
+
+def _binned(group: Group, edges: list[float]) -> Group:
+    """A group of a column with a level for each bin: how many `edges` are at or below the number; a missing number has none."""
+    if not group.is_column:
+        raise _useless(group, "bins", edges)
+    number = f"nullif(double({group.expression}), double('NaN'))"
+    reached = " + ".join(f"int({number} >= double('{edge!r}'))" for edge in edges)
+    return replace(group, kind="level", expression=reached, numbers=group.needs)
 
 
 def _cross(name: str) -> Group:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, DataType, FractionalType, IntegralType, MapType, StructType
+from pyspark.sql.types import ArrayType, BinaryType, DataType, FractionalType, IntegralType, MapType, NumericType, StructType
 
 from recspark.errors import ConfigError
-from recspark.features.groups import Group
+from recspark.features.groups import TABLES, Group
 
 #: what a column of a type may be; the first is what it is where the conf does not say
 _KINDS: tuple[tuple[type[DataType], tuple[str, ...]], ...] = (
@@ -33,6 +33,7 @@ def typed(group: Group, frame: DataFrame) -> Group:
     ConfigError
         Where the column's type has no such kind, an option is of no use for the kind, or a rating row has a collection.
     """
+    _check_columns(group, frame)
     if group.is_column:
         group = replace(group, kind=_kind(group, type_of(group, frame)))
     given = {"scale": group.scale, "unknown": group.unknown if group.unknown != "ignore" else None}
@@ -41,6 +42,18 @@ def typed(group: Group, frame: DataFrame) -> Group:
             setting = f"features.groups: {option} = {value!r}"
             raise ConfigError(f"{setting} is not allowed for group {group.name!r} of kind {group.kind}: leave it out")
     return replace(group, scale=group.scale or "sqrt") if group.kind == "set" else group
+
+
+def _check_columns(group: Group, frame: DataFrame) -> None:
+    """ConfigError where a column, which may be one of the user's own, is not of the type that a named group or bins need."""
+    wanted = dict.fromkeys(group.numbers, (NumericType, "numbers"))
+    if group.kind == "set" and not group.key:
+        wanted |= dict.fromkeys(group.needs, (ArrayType, "arrays"))
+    table = next(table for table, side in TABLES.items() if side == group.side)
+    for column, (kind, holds) in wanted.items():
+        if not isinstance(type_ := frame.schema[column].dataType, kind):
+            found = f"needs {holds}, but column {column!r} has type {type_.simpleString()}"
+            raise ConfigError(f"features.groups: {group.name!r} {found}: declare {table}.{column} alone, whose kind follows from its type")
 
 
 def type_of(group: Group, frame: DataFrame) -> DataType:

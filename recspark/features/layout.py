@@ -155,5 +155,5 @@ def _vocabulary(group: Group) -> str:
 def _block(entry: dict[str, Any], levels: dict[str, tuple[Level, ...]]) -> Block:
     # a layout of an older version lacks what is new
     facts = {key: entry[key] for key in Group.__dataclass_fields__ if key in entry}
-    group = Group(**facts | {"needs": tuple(facts["needs"])})
+    group = Group(**facts | {key: tuple(facts.get(key, ())) for key in ("needs", "numbers")})
     return Block(group, entry["offset"], levels.get(_vocabulary(group), ()), entry["mean"], entry["stdev"])

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.config import Option, Section
+from recspark.data.columns import find_name
 from recspark.data.lake import Lake
 from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import Group, parse_groups
@@ -28,8 +29,11 @@ class FeatureOptions(Section):
 
 
 def read_tables(spark: SparkSession, lake: Lake) -> tuple[DataFrame, DataFrame]:
-    """The tables users and items of a lake; items have ``tags array<string>``, the different tags of all users in lower case."""
+    """The tables users and items of a lake; items have ``tags array<string>``, the different tags of all users in lower case, if they
+    have no column of that name already."""
     users, items, tags = (spark.read.parquet(lake.path(f"tables/{table}")) for table in ("users", "items", "tags"))
+    if find_name(items.columns, "tags"):
+        return users, items
     of_item = tags.groupBy("item_id").agg(F.collect_set(F.lower(F.trim("tag"))).alias("tags"))
     return users, items.join(of_item, "item_id", "left")
 

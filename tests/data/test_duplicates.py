@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recspark.data.duplicates import DuplicateFinder, part_path, read_keys, row_hashes, write_keys
-from recspark.data.quality import earlier_duplicates, key_of
+from recspark.data.quality import key_of, repeated_rows
 
 LOCAL = pafs.LocalFileSystem()
 ROW = st.tuples(st.integers(0, 3), st.sampled_from(["a", "b"]), st.none() | st.integers(0, 2))
@@ -34,7 +34,7 @@ def test_chunks_give_what_the_whole_table_gives(tmp_path_factory, chunks, n_buck
     found = {(number, row) for bucket in range(n_buckets) for number, rows in finder.find("ratings", bucket) for row in rows}
     places = [(number, row) for number, rows in zip(numbers, chunks, strict=False) for row in range(len(rows))]
     whole = table_of([row for rows in chunks for row in rows])
-    assert found == {places[row] for row in earlier_duplicates(whole, key_of("ratings")).tolist()}
+    assert found == {places[row] for row in repeated_rows(whole, key_of("ratings")).tolist()}
 
 
 @pytest.mark.parametrize("n_buckets", [1, 7, 1000])

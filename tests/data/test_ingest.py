@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from recspark.data import ingest as stage
-from recspark.data import schemas
+from recspark.data import schemas, work
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
 from recspark.data.lake import Lake
 from recspark.data.movielens import ML_100K_GENRES
@@ -47,7 +47,7 @@ def lake(tmp_path):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Files cut so small that every table has many chunks."""
-    monkeypatch.setattr(stage, "plan", functools.partial(stage.plan, chunk_bytes=300))
+    monkeypatch.setattr(work, "plan", functools.partial(work.plan, chunk_bytes=300))
 
 
 def folder(path, **files):
@@ -87,6 +87,7 @@ def test_ml_100k_with_its_given_splits(spark, lake, tmp_path):
         "items": 1,
         "tags": 0,
         "read": 7,
+        "merged": 0,
         "quarantined": 0,
         "reasons": {},
         "unchanged": False,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recspark.data.quality import YEAR_1990, YEAR_2100, QualityOptions, Rules, earlier_duplicates, judge, key_of, reason_of, require_quality
+from recspark.data.quality import YEAR_1990, YEAR_2100, QualityOptions, Rules, judge, key_of, reason_of, repeated_rows, require_quality
 from recspark.errors import ConfigError, DataRejected
 
 HALF_STARS = Rules(0.5, 5, 0.5, time_min=YEAR_1990, required=("rating", "timestamp"))
@@ -72,9 +72,9 @@ def test_steps_count_from_the_lowest_rating():
 def test_the_last_of_equal_keys_stays_by_time_then_by_position():
     keys = [(1, 1, 50), (1, 2, 9), (1, 1, 90), (1, 1, 90), (1, 1, 70), (2, 1, None), (2, 1, 5)]
     table = pa.table(dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*keys, strict=False)), strict=False)))
-    assert earlier_duplicates(table, ["user_id", "item_id"]).tolist() == [0, 2, 4, 5]
-    assert earlier_duplicates(table.drop(["timestamp"]), ["user_id"]).tolist() == [0, 1, 2, 3, 5]
-    assert earlier_duplicates(table, key_of("tags")).tolist() == []
+    assert repeated_rows(table, ["user_id", "item_id"]).tolist() == [0, 2, 4, 5]
+    assert repeated_rows(table.drop(["timestamp"]), ["user_id"]).tolist() == [0, 1, 2, 3, 5]
+    assert repeated_rows(table, key_of("tags")).tolist() == []
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -85,7 +85,7 @@ def test_duplicates_equal_a_plain_loop(rows):
         best[user, item] = max(best.get((user, item), (-1, -1)), (moment, position))
     kept = {position for _, position in best.values()}
     table = pa.table({name: [row[i] for row in rows] for i, name in enumerate(("user_id", "item_id", "timestamp"))})
-    assert earlier_duplicates(table, ["user_id", "item_id"]).tolist() == [i for i in range(len(rows)) if i not in kept]
+    assert repeated_rows(table, ["user_id", "item_id"]).tolist() == [i for i in range(len(rows)) if i not in kept]
 
 
 def counts(quarantined, read=100):

@@ -1,5 +1,6 @@
 """Features of Spark against their slow twin; vocabularies, policies for the unknown, and what is said of data that do not fit."""
 
+import json
 import pickle
 
 import numpy as np
@@ -186,6 +187,21 @@ def test_columns_by_name(spark, small):
     assert row["items.cast"] == {"a b": 0.5, "c": 0.5} and row["items.year"] == {"items.year": pytest.approx(1.0)}
 
 
+def test_numbers_in_bins_are_levels(spark, small):
+    train, users, items = small
+    values = F.when(F.col("user_id") == 1, 18.0).when(F.col("user_id") == 2, float("nan")).otherwise(None)
+    entries = [{"group": "users.edge value", "bins": [-1, 18, 30.5], "unknown": "own"}, {"group": "items.year", "bins": [1991]}]
+    users = users.withColumn("edge value", values)
+    users = users.unionByName(users.limit(1).withColumn("user_id", F.lit(99)).withColumn("edge value", F.lit(-7)))
+    features = FeatureSet.fit(parse_groups(entries), train, users, items)
+    assert [block.levels for block in features.layout] == [(2,), (0, 1)]
+    queries, *_ = frames(spark, [(user, 11, START) for user in (1, 2, 99)])
+    found = {user: row for (user, *_), row in named(features, queries).items()}
+    assert {user: row["users.edge value"] for user, row in found.items()} == {1: {2: 1.0}, 2: {"(unknown)": 1.0}, 99: {"(unknown)": 1.0}}
+    assert found[1]["items.year"] == {1: 1.0}
+    assert Layout.from_dict(json.loads(json.dumps(features.layout.as_dict()))) == features.layout
+
+
 def test_row_order_and_partitions_do_not_matter(spark, small):
     train, users, items = small
     groups = parse_groups(["user", "age_value", "genres", *HISTORIES, "day"])
@@ -240,12 +256,16 @@ def test_assembled_vectors_are_the_rows(small):
         (["ratings.many"], "whose column is array<int>, is not allowed: it must be one value"),
         ([{"group": "users.gender", "kind": "real"}], "whose column is string, is not allowed: it must be level"),
         ([{"group": "users.weight", "unknown": "own"}], "unknown = 'own' is not allowed for group 'users.weight' of kind real"),
+        ([{"group": "users.gender", "bins": [1]}], "'users.gender' needs numbers, but column 'gender' has type string: declare"),
+        (["genres"], "'genres' needs arrays, but column 'genres' has type string: declare items.genres alone"),
+        (["age_value"], "'age_value' needs numbers, but column 'age' has type string"),
         ([{"group": "users.gender", "scale": "sqrt"}], "scale = 'sqrt' is not allowed for group 'users.gender' of kind level"),
     ],
 )
 def test_data_that_do_not_fit_are_named(small, groups, words):
     train, users, items = small
-    users = users.withColumn("empty", F.lit(None).cast("string")).withColumn("weight", F.lit(1.5))
+    users = users.withColumn("empty", F.lit(None).cast("string")).withColumn("weight", F.lit(1.5)).withColumn("age", F.lit("old"))
+    items = items.withColumn("genres", F.lit("War"))
     with pytest.raises(ConfigError) as error:
         FeatureSet.fit(parse_groups(groups), train.withColumn("many", F.array(F.lit(1))), users, items)
     assert words in str(error.value)

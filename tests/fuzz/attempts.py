@@ -22,6 +22,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from recspark.data import ingest as stage
+from recspark.data import work as planned
 from recspark.data.archive import open_source
 from recspark.data.duplicates import DuplicateFinder
 from recspark.data.generic import DataOptions
@@ -119,10 +120,11 @@ def check_rows(folder: Path, files: Mapping[str, bytes], sample: Sample, damaged
 def load(folder: Path, options: Mapping[str, object], chunk_bytes: int):
     """What the driver and the workers of an ingest do; gives the plan, the reports of the chunks and a reader of tables."""
     data = DataOptions(source=str(folder / "in"), **options)
-    cut = mock.patch.object(stage, "plan", functools.partial(stage.plan, chunk_bytes=chunk_bytes))
+    cut = mock.patch.object(planned, "plan", functools.partial(planned.plan, chunk_bytes=chunk_bytes))
     with cut, open_source(None, Lake(str(folder / "lake")), data.source, LIMITS) as source:
-        dataset, layouts = stage._formats(data, source)
-        work = stage._plan(data, dataset, source, layouts)
+        sources = {planned.MAIN: source}
+        dataset, layouts = planned.formats(data, sources)
+        work = planned.plan_work(None, data, dataset, sources, layouts)
         folders = {table: str(folder / "out" / table) for table in (*work.loaded, "quarantine")}
         loader = Loader(work.chunks, work.rules, work.fs, LOCAL, folders, str(folder / "keys"), 1)
         reports = [reported(loader, number, []) for number in range(len(work.chunks))]

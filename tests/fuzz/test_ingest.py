@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recspark.data import ingest as stage
+from recspark.data import work
 from recspark.data.batch import publish_batch
 from recspark.data.encoding import Vote
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
@@ -58,7 +58,7 @@ def check(spark, lake, product, files):
 
 @pytest.mark.parametrize("chunk_bytes", [1 << 24, 400])
 def test_many_damaged_files_at_once(spark, tmp_path, monkeypatch, chunk_bytes):
-    monkeypatch.setattr(stage, "plan", functools.partial(stage.plan, chunk_bytes=chunk_bytes))
+    monkeypatch.setattr(work, "plan", functools.partial(work.plan, chunk_bytes=chunk_bytes))
     files = damaged_folder(tmp_path / "in", len(ROWS) * 2, seed=3)
     lake = Lake(str(tmp_path / "lake"))
     ingest(spark, lake, DataOptions(source=str(tmp_path / "in"), dataset="csv"), ANYTHING)

@@ -1,0 +1,187 @@
+"""The work of an ingest, planned on the driver: the files of every source, their fields and types, cut into chunks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import pyarrow.fs as pafs
+from pyspark.sql import SparkSession
+
+from recspark.data import schemas
+from recspark.data.archive import Source
+from recspark.data.binding import bind
+from recspark.data.generic import GENERIC, MERGED, DataOptions, generic_files, id_types, with_timestamp
+from recspark.data.lake import fingerprint
+from recspark.data.layout import Chunk, Layout, plan
+from recspark.data.leftovers import copies, report_left_out
+from recspark.data.movielens import EDITIONS, NoDataFile, find_edition
+from recspark.data.own_tables import OWN, bind_own, own_files, text_types
+from recspark.data.partitions import partition_values
+from recspark.data.quality import IDS, Rules, judged
+from recspark.data.schemas import with_types
+from recspark.errors import InputMissing
+
+#: the source of the ratings among all sources, which are named after their options
+MAIN = "source"
+#: the tables that every lake has
+TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.ITEMS, "tags": schemas.TAGS}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to load, and what becomes of it.
+
+    fs : the file system of the files of each table
+    chunks : parts of files
+    rules : the rules for rows
+    loaded : the schema of each table that files give, as workers write it
+    schemas : the schema of every table, as it is published
+    own : the tables of one's own among those that files give
+    merged : how repeated pairs of ratings become one row; None where they don't
+    """
+
+    fs: dict[str, pafs.FileSystem]
+    chunks: list[Chunk]
+    rules: Rules
+    loaded: dict[str, str]
+    schemas: dict[str, str]
+    own: tuple[str, ...]
+    merged: str | None
+
+
+class _Files(NamedTuple):
+    """Files of one source on `fs`: the path and the layout of each by its name."""
+
+    fs: pafs.FileSystem
+    paths: Mapping[str, str]
+    layouts: Mapping[str, Layout]
+
+    def each(self, change: Callable[[str, Layout], Layout]) -> _Files:
+        """The same files with the layouts that `change` makes of theirs."""
+        return self._replace(layouts={member: change(member, layout) for member, layout in self.layouts.items()})
+
+    def chunks(self) -> list[Chunk]:
+        return [chunk for member, layout in self.layouts.items() for chunk in plan(self.fs, member, self.paths[member], layout)]
+
+
+def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict[str, dict[str, Layout]]]:
+    """The edition or format of ``data.source``, and of every source the layout of each member that is read.
+
+    A table of one's own takes the place of the edition's. Files that are not read are named in the log.
+    """
+    main = sources[MAIN]
+    with _waiting(main):
+        edition = None if data.dataset in GENERIC else find_edition(main.members, main.name, data.dataset)
+        dataset, layouts = edition or generic_files(data, main.members)
+    if edition:
+        report_left_out(main, dataset, layouts, {})
+    else:
+        layouts = _without_copies(main, dataset, layouts)
+    own = {}
+    for table in [option for option in sources if option != MAIN]:
+        with _waiting(sources[table]):
+            own[table] = _without_copies(sources[table], dataset, own_files(data, table, sources[table].members))
+    replaced = {*own, *(["links"] if "items" in own else [])}
+    return dataset, {MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced}, **own}
+
+
+@contextmanager
+def _waiting(source: Source) -> Iterator[None]:
+    """InputMissing where a folder has no file of the body's formats: some may still come to it, while an archive is whole."""
+    try:
+        yield
+    except NoDataFile as error:
+        if source.listing.is_folder:
+            raise InputMissing(str(error)) from None
+        raise
+
+
+def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
+    """The layouts of files that are no copies of others, with the columns in their paths."""
+    twins = copies(source, layouts)
+    kept = {
+        member: replace(layout, partition=partition_values(f"{source.name}/{member}"))
+        for member, layout in layouts.items()
+        if member not in twins
+    }
+    report_left_out(source, dataset, kept, twins)
+    return kept
+
+
+def digest_of(sources: Mapping[str, Source], layouts: Mapping[str, Mapping[str, Layout]]) -> str:
+    """The digest of all that is read."""
+    digests = {option: source.digest(layouts[option]) for option, source in sources.items()}
+    return digests[MAIN] if len(digests) == 1 else f"sha256:{fingerprint(digests)}"
+
+
+def plan_work(
+    spark: SparkSession,
+    data: DataOptions,
+    dataset: str,
+    sources: Mapping[str, Source],
+    layouts: Mapping[str, Mapping[str, Layout]],
+    ids: Mapping[str, str] | None = None,
+) -> Work:
+    """Unpack the sources that are packed, give each layout the fields and types of its file, and cut the files into chunks.
+
+    `ids` are the types of ids where they are known; errors are those of :func:`recspark.data.ingest.ingest`.
+    """
+    generic = dataset in GENERIC
+    opened = {option: _Files(*source.files(layouts[option]), layouts[option]) for option, source in sources.items()}
+    files = [_bound(data, generic, option, found) for option, found in opened.items()]
+    ids = ids or (_agreed_ids(data, files) if generic else dict.fromkeys(IDS, "bigint"))
+    files = [_typed(spark, found, ids) for found in files]
+    loaded = {layout.table: layout.schema for found in files for layout in found.layouts.values()}
+    tables = {name: with_types(table, ids) for name, table in TABLES.items()}
+    return Work(
+        fs={layout.table: found.fs for found in files for layout in found.layouts.values()},
+        chunks=_cut(files),
+        rules=data.rules(Rules() if generic else EDITIONS[dataset].rules),
+        loaded=loaded,
+        schemas=tables | loaded | {"ratings": tables["ratings"], "quarantine": schemas.QUARANTINE},
+        own=tuple(option for option in opened if option != MAIN),
+        merged=data.duplicate_rule if generic and data.duplicate_rule in MERGED else None,
+    )
+
+
+def _bound(data: DataOptions, generic: bool, option: str, files: _Files) -> _Files:
+    """`files` of one source with the fields that they have."""
+    fs, paths, layouts = files
+    if option in OWN:
+        return files._replace(layouts=bind_own(fs, paths, layouts))
+    if generic:
+        files = files.each(lambda member, layout: with_timestamp(data, layout, fs, member, paths[member]))
+    return files.each(lambda member, layout: bind(fs, paths[member], member, layout))
+
+
+def _agreed_ids(data: DataOptions, files: Iterable[_Files]) -> dict[str, str]:
+    """The types of ids, one for all tables: text where one of them has text, by its first file."""
+    agreed = dict.fromkeys(IDS, "bigint")
+    for fs, paths, layouts in files:
+        found = id_types(data, layouts, fs, paths)
+        agreed |= {name: type_ for name, type_ in found.items() if type_ == "string"}
+    return agreed
+
+
+def _typed(spark: SparkSession, files: _Files, ids: Mapping[str, str]) -> _Files:
+    """`files` with the types of ids, and those of the values where text files have columns of one's own."""
+
+    def with_ids(_: str, layout: Layout) -> Layout:
+        known = judged(layout.table)
+        return replace(layout, schema=with_types(layout.schema, {name: type_ for name, type_ in ids.items() if name in known}))
+
+    files = files.each(with_ids)
+    if not any(layout.own and not layout.parquet for layout in files.layouts.values()):
+        return files
+    types = text_types(spark, files.fs, files.chunks())
+    return files.each(lambda _, layout: replace(layout, schema=with_types(layout.schema, types)))
+
+
+def _cut(files: Iterable[_Files]) -> list[Chunk]:
+    chunks = [chunk for found in files for chunk in found.chunks()]
+    of_table = Counter(chunk.layout.table for chunk in chunks)
+    return [replace(chunk, whole=of_table[chunk.layout.table] == 1) for chunk in chunks]
