@@ -99,10 +99,11 @@ def fit_spark(options: argparse.Namespace, ratings: Ratings) -> dict[str, object
     spark = spark_session(options.master)
     frame = dataframe(spark, ratings)
     shared = {"rank": options.rank, "regParam": options.reg, "userCol": "user", "itemCol": "item", "ratingCol": "rating", "seed": 7}
+    blocks = {"numUserBlocks": options.blocks, "numItemBlocks": options.blocks}
     if options.engine == "recspark":
         from recspark.models import ALS
 
-        extra = {"threads": options.threads}
+        extra = {"threads": options.threads, **blocks}
         if options.master.startswith("spark://"):
             extra = {"workDir": tempfile.mkdtemp()}
         if options.implicit:
@@ -110,7 +111,7 @@ def fit_spark(options: argparse.Namespace, ratings: Ratings) -> dict[str, object
     else:
         from pyspark.ml.recommendation import ALS
 
-        extra = {"numUserBlocks": options.blocks, "numItemBlocks": options.blocks}
+        extra = blocks
     if options.implicit:
         extra["implicitPrefs"] = True
     seconds = []

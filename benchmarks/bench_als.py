@@ -50,6 +50,10 @@ RACES = {
         "explicit, ML-100K, rank 10, 10 iterations, whole fit", "mllib", "fit_seconds",
         ("--data", "ml-100k", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"),
     ),
+    "explicit-ml100k-blocks": Race(
+        "the same with 10 x 10 blocks by MLlib's names", "mllib", "fit_seconds",
+        ("--data", "ml-100k", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "10"),
+    ),
     "cluster-ml1m": Race(
         "explicit, ML-1M, rank 10, 10 iterations, whole fit, standalone cluster 2 x 1 core", "mllib", "fit_seconds",
         ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"), cluster=True, target=5,
