@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice, product
 from pathlib import Path
@@ -41,8 +42,7 @@ def tune(job: Context) -> dict[str, Any]:
     it, on splits/NAME-full, whose test rows are those of splits/NAME; they are read after the last trial.
     """
     options, model = job["tune"], job["model"]
-    space = parse_space(model, options.space)
-    require_read(model, space)
+    space = searched(model, options.space)
     minimize = lower_is_better("tune.metric", options.metric, job["evaluation"].ks, model.positive_from is not None)
     narrowed(job["evaluation"], options.metric)
     folder = _folder(job)
@@ -63,17 +63,33 @@ def tune(job: Context) -> dict[str, Any]:
         return _refit(job, run, params, best) | found
 
 
-def require_read(model: ModelSection, space: Space) -> None:
-    """Raise ConfigError for a Param of `space` that no trial reads, whatever the others are."""
+def searched(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
+    """The space that is declared; else the usual one, without what no trial reads and without `standardize` where [model] sets it.
+
+    Raises
+    ------
+    ConfigError
+        As `parse_space`; for a declared Param that no trial reads, whatever the others are.
+    """
+    space = parse_space(model, declared)
+    never = _never_read(model, space)
+    if not declared:
+        return {name: part for name, part in space.items() if name not in never and (name, name in model.params) != ("standardize", True)}
+    for name, setting in never.items():
+        raise ConfigError(
+            f"tune.space.{name} is not allowed: model.type = {model.kind!r} does not read it ({setting}), so all trials would be one"
+        )
+    return space
+
+
+def _never_read(model: ModelSection, space: Space) -> dict[str, str]:
+    """The Params of `space` that no trial reads, each with the reason."""
     never = dict.fromkeys(space, "")
     axes = [[(name, value) for value in (part.values if isinstance(part, Choices) else (part.low,))] for name, part in space.items()]
     for values in islice(product(*axes), _COMBINATIONS):
         found = _unread(ModelSection(**model.as_dict() | dict(values)))
         never = {name: found[name] for name in never if name in found}
-    for name, setting in never.items():
-        raise ConfigError(
-            f"tune.space.{name} is not allowed: model.type = {model.kind!r} does not read it ({setting}), so all trials would be one"
-        )
+    return never
 
 
 def _unread(model: ModelSection) -> dict[str, str]:

@@ -44,6 +44,9 @@ from recspark.kernels.random import mix
 #: rows held by a worker before it writes a part: 4 M rows are about 100 MB
 PART_ROWS = 4_000_000
 
+#: a difference of moments below this share of them is rounding
+ROUNDING = 1e-10
+
 #: what a row is for: 0 trains, the others are only watched
 ROLES = ("train", "validation", "test")
 
@@ -80,7 +83,10 @@ class Parts:
 
     def spread_around(self, center: float) -> float:
         """The root of the weighted mean square of what the values that train differ from `center`."""
-        return max(self.squares / self.weight - 2 * center * self.mean + center**2, 0.0) ** 0.5
+        square = self.squares / self.weight
+        found = square - 2 * center * self.mean + center**2
+        # less than rounding leaves of the difference is 0
+        return found**0.5 if found > ROUNDING * square else 0.0
 
     @property
     def deviation(self) -> float:

@@ -139,7 +139,9 @@ def _mean_and_deviation(parts: list[dict[str, Any]]) -> tuple[float, float]:
     weight = max(math.fsum(part["weight"] for part in parts), 1e-300)
     mean = math.fsum(part["weight"] * part["mean"] for part in parts) / weight
     squares = math.fsum(part["squares"] + part["weight"] * (part["mean"] - mean) ** 2 for part in parts)
-    return float(np.float32(mean)), float(np.float32(np.sqrt(squares / weight))) or 1.0
+    deviation = np.sqrt(squares / weight)
+    # labels are float32: what differs less from their mean is rounding
+    return float(np.float32(mean)), float(np.float32(deviation)) if deviation > 1e-7 * abs(mean) else 1.0
 
 
 def require_ids(missing: int) -> None:

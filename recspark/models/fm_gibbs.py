@@ -89,7 +89,8 @@ class GibbsFit:
             return 0.0, 1.0
         mean = float(np.average(labels, weights=weights))
         deviation = float(np.sqrt(np.average(np.square(labels - mean), weights=weights)))
-        return mean if self.intercept else 0.0, deviation if self.solver == "mcmc" and deviation > 0 else 1.0
+        varies = deviation > 1e-7 * abs(mean)  # else it is rounding
+        return mean if self.intercept else 0.0, deviation if self.solver == "mcmc" and varies else 1.0
 
     @property
     def _every(self) -> int:

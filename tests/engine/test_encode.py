@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from recspark.engine import encode as encoding
-from recspark.engine.encode import encode, id_column
+from recspark.engine.encode import Parts, encode, id_column
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 
@@ -116,3 +116,16 @@ def test_values_come_as_float32(spark, tmp_path):
     parts = encode(frame(spark, ROWS), Store(str(tmp_path)), weighted=False, watched=False)
     rows = Store(parts.root).load(f"{parts.names[0]}/rows")
     assert rows["value"].dtype == np.float32 and len(rows["weight"]) == 0 and parts.weight == 4
+
+
+@pytest.mark.parametrize("value", [0.7, 3.3, 1e6])
+@pytest.mark.parametrize("rows", [2, 7, 20_000])
+def test_equal_values_have_the_deviation_1(value, rows):
+    """The moments of a constant differ by rounding: that is no unit to standardize by."""
+    value = float(np.float32(value))
+    weights = np.random.default_rng(rows).random(rows).astype(np.float32).astype(float)
+    for w in (np.ones(rows), weights):
+        total, squares = float(w @ np.full(rows, value)), float(w @ np.full(rows, value * value))
+        parts = Parts("", (), rows, float(w.sum()), total, value, value, "", False, False, total, squares, {})
+        assert parts.deviation == 1.0 and parts.spread_around(parts.mean) == 0.0
+        assert parts.spread_around(0.0) == pytest.approx(value)

@@ -217,26 +217,41 @@ def test_mistakes_end_before_any_trial(tune, lake, settings, words):
 )
 def test_a_param_that_no_trial_reads_is_refused(model, space, unread):
     from recspark.cli.model_section import ModelSection
-    from recspark.cli.search_space import parse_space
-    from recspark.cli.tune import require_read
+    from recspark.cli.tune import searched
 
-    section = ModelSection(**model)
-    parsed = parse_space(section, space)
     refused = pytest.raises(ConfigError, match=f"tune.space.{unread} is not allowed: model.type = .* does not read it")
     with refused if unread else nullcontext():
-        require_read(section, parsed)
+        searched(ModelSection(**model), space)
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ({"type": "als"}, {"rank", "regParam", "standardize"}),
+        ({"type": "als", "implicitPrefs": True}, {"rank", "regParam"}),
+        ({"type": "als", "standardize": False}, {"rank", "regParam"}),
+        ({"type": "als", "userRegParam": 0.1, "itemRegParam": 0.1}, {"rank", "standardize"}),
+        ({"type": "mf", "loss": "bpr"}, {"rank", "regParam", "stepSize"}),
+        ({"type": "baseline"}, {"regParam"}),
+        ({"type": "fm"}, {"factorSize"}),
+    ],
+)
+def test_usual_ranges_leave_out_what_no_trial_reads(model, names):
+    from recspark.cli.model_section import ModelSection
+    from recspark.cli.tune import searched
+
+    assert searched(ModelSection(**model), None).keys() == names
 
 
 def test_conf_files_are_valid():
     from recspark.cli.context import validated
-    from recspark.cli.search_space import parse_space, start_of
-    from recspark.cli.tune import require_read
+    from recspark.cli.search_space import start_of
+    from recspark.cli.tune import searched
 
     confs = list((ROOT / "conf" / "tune").glob("*.toml"))
     assert confs
     for conf in confs:
         sections = validated(read_conf(str(conf)))
-        space = parse_space(sections["model"], sections["tune"].space)
-        require_read(sections["model"], space)
+        space = searched(sections["model"], sections["tune"].space)
         assert sections["split"].validationFraction > 0
         assert start_of(sections["model"], space), f"{conf}: what it says today is not in its own space"

@@ -106,3 +106,12 @@ def test_features_start_with_the_spread_of_entities(spark):
     fm = FMRegressor(groups=["user", "item", "users.country"], labelCol="rating", factorSize=2, maxIter=12, burnIn=6)
     # the noise has 1; without the feature a user's two rows leave 1.12
     assert rmse(fm.tables(users=spark.createDataFrame(users)).fit(train), test) < 1.05
+
+
+@pytest.mark.parametrize("params", [{"groups": ["user", "item"]}, {}])
+def test_labels_that_are_all_alike_have_no_unit(spark, params):
+    rng = np.random.default_rng(2)
+    rows = [(int(u), int(i), Vectors.dense(rng.normal(size=2).tolist()), 3.3) for u in range(6) for i in range(5)]
+    train = spark.createDataFrame(rows, ["user_id", "item_id", "features", "label"]).coalesce(1)
+    model = FMRegressor(factorSize=2, maxIter=5, **params).fit(train)
+    assert model.transform(train).select(F.max(F.abs(F.col("prediction") - 3.3))).first()[0] < 0.5
