@@ -137,12 +137,14 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
     """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to be missing."""
     from recspark.data.listing import require_source
+    from recspark.data.own_tables import OWN
 
     if name not in BEGINNING and not lake.is_there:
         lake.require("tables", "ingest")
     section = (BEGINNING | {"update": "update"}).get(name)
-    if section and sections[section].source:
-        require_source(sections[section].source)
+    for option in ("source", *OWN) if section else ():
+        if source := getattr(sections[section], option, None):
+            require_source(source, option)
 
 
 def _job(name: str) -> Callable[[Any], dict[str, Any]]:

@@ -53,14 +53,14 @@ def _state(info: pafs.FileInfo) -> tuple[int, int]:
     return info.size or 0, info.mtime_ns or 0
 
 
-def require_source(source: str) -> None:
+def require_source(source: str, option: str = "source") -> None:
     """Raise InputMissing where nothing is at `source`, or an empty file or folder; nothing happens where only Hadoop can tell."""
     try:
         fs, path = locate(source)
         info = fs.get_file_info(path)
     except NOT_ARROW:
         return
-    _require_content(f"data.source = {source!r}", fs, path, info)
+    _require_content(f"data.{option} = {source!r}", fs, path, info)
 
 
 def list_source(source: str, place: str, option: str = "source") -> Listing:

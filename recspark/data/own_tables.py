@@ -36,9 +36,9 @@ _FOUND = "name string, type string"
 _FOUND_ARROW = pa.schema([("name", pa.string()), ("type", pa.string())])
 
 
-def own_files(data: DataOptions, table: str, members: Iterable[str]) -> dict[str, Layout]:
-    """The members of ``data.users`` or ``data.items`` that are read, with layouts that know no column but the id yet."""
-    _, layouts = generic_files(data, members, table)
+def own_files(data: DataOptions, table: str, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
+    """The format of ``data.users`` or ``data.items``, and the members that are read, with layouts that know no column but the id yet."""
+    dataset, layouts = generic_files(data, members, table)
     (key,) = key_of(table)
     rename = ((getattr(data, OWN[table]), key),)
 
@@ -46,7 +46,7 @@ def own_files(data: DataOptions, table: str, members: Iterable[str]) -> dict[str
         schema = ddl({key: "bigint"})
         return replace(layout, table=table, schema=schema, rename=rename, constants=(), own=True, duplicates="last")
 
-    return {member: of_table(layout) for member, layout in layouts.items()}
+    return dataset, {member: of_table(layout) for member, layout in layouts.items()}
 
 
 def bind_own(fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str, Layout]) -> dict[str, Layout]:

@@ -78,13 +78,14 @@ def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict
         edition = None if data.dataset in GENERIC else find_edition(main.members, main.name, data.dataset)
         dataset, layouts = edition or generic_files(data, main.members)
     if edition:
-        report_left_out(main, dataset, layouts, {})
+        report_left_out(main, MAIN, dataset, layouts, {})
     else:
-        layouts = _without_copies(main, dataset, layouts)
+        layouts = _without_copies(main, MAIN, dataset, layouts)
     own = {}
     for table in [option for option in sources if option != MAIN]:
         with _waiting(sources[table]):
-            own[table] = _without_copies(sources[table], dataset, own_files(data, table, sources[table].members))
+            format_, files = own_files(data, table, sources[table].members)
+        own[table] = _without_copies(sources[table], table, format_, files)
     replaced = {*own, *(["links"] if "items" in own else [])}
     return dataset, {MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced}, **own}
 
@@ -100,7 +101,7 @@ def _waiting(source: Source) -> Iterator[None]:
         raise
 
 
-def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
+def _without_copies(source: Source, option: str, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
     """The layouts of files that are no copies of others, with the columns in their paths."""
     twins = copies(source, layouts)
     kept = {
@@ -108,7 +109,7 @@ def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout])
         for member, layout in layouts.items()
         if member not in twins
     }
-    report_left_out(source, dataset, kept, twins)
+    report_left_out(source, option, dataset, kept, twins)
     return kept
 
 

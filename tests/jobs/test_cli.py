@@ -122,6 +122,15 @@ def test_a_source_that_is_not_there_leaves_no_lake(command, tmp_path, job, sourc
     assert not any((tmp_path / "lake").glob("*"))
 
 
+@pytest.mark.parametrize("option", ["users", "items"])
+def test_a_table_of_ones_own_that_is_not_there_leaves_no_lake(command, tmp_path, option):
+    (tmp_path / "ratings.csv").write_text("user_id,item_id,rating\n1,1,3\n")
+    settings = [f"paths.lake={tmp_path / 'lake'}", f"data.source={tmp_path / 'ratings.csv'}", f"data.{option}={tmp_path / 'late.csv'}"]
+    code, summary, err = command("ingest", *settings)
+    assert (code, summary) == (5, None) and f"the input is not there (yet): data.{option} = " in err
+    assert not any((tmp_path / "lake").glob("*"))
+
+
 def test_a_conf_file_that_is_not_there_is_a_mistake(capsys):
     assert main(["train", "--conf-file", "/does/not/exist.toml"]) == 2
     assert "conf file /does/not/exist.toml" in capsys.readouterr().err
