@@ -157,11 +157,10 @@ def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_byte
     return [Chunk(member, path, layout, *part) for part in parts]
 
 
-def first_chunk(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> Chunk | None:
-    """The first chunk of a text file, whose encoding it decides by itself; reads no more than that."""
+def chunks_alone(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int) -> Iterator[Chunk]:
+    """The chunks of a text file one after the other, each with the encoding that it decides by itself; reads no more than is asked for."""
     for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
-        return Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)
-    return None
+        yield Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)
 
 
 def decided(layout: Layout, vote: Vote) -> Layout:
