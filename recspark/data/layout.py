@@ -216,6 +216,17 @@ def first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
     return line + end
 
 
+def is_empty(fs: pafs.FileSystem, path: str, layout: Layout) -> bool:
+    """Whether a text file has nothing but empty lines, and maybe a byte-order mark."""
+    # in a line that is not the header, blanks may be separators
+    skipped = None if layout.header else b"\r\n"
+    with fs.open_input_stream(path, compression=None) as stream:
+        block = stream.read(_HEADER_BYTES).removeprefix(BOM)
+        while block and not block.strip(skipped):
+            block = stream.read(_HEADER_BYTES)
+    return not block
+
+
 def _mark(fs: pafs.FileSystem, member: str, path: str) -> bytes:
     """The byte-order mark of UTF-8 where the file has one: it is not part of its first field."""
     with fs.open_input_stream(path, compression=None) as stream:
