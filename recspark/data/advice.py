@@ -13,6 +13,7 @@ from recspark.config import shown
 from recspark.data.layout import Layout
 from recspark.data.notation import TICKS
 from recspark.data.quality import YEAR_1990, YEAR_2100
+from recspark.data.timestamps import is_spreadsheet_day
 
 _SEPARATORS = (",", ";", "\t", "|")
 _UNITS = dict(zip(TICKS, ("seconds", "milliseconds", "microseconds", "nanoseconds"), strict=True))
@@ -55,12 +56,24 @@ def _about(layout: Layout, column: str, text: str) -> str:
     if column == "timestamp":
         if notation.time_format:
             return f"which is not of the form data.timestampFormat = {notation.time_format!r}"
+        number = _number(text)
+        if other := _unit_of(number / TICKS[notation.unit], notation.unit):
+            return f"which looks like {_UNITS[other]}: data.timestampUnit={other}"
+        if is_spreadsheet_day(number):
+            return "which looks like days of a spreadsheet: write the column as text of ISO 8601"
         return f"which is neither a count of {_UNITS[notation.unit]} nor ISO 8601: set data.timestampFormat{_likely_formats(text)}"
     if "," in text and notation.decimal == ".":
         return 'which is no number: is data.decimal = ","?'
     if "." in text and notation.decimal == ",":
         return 'which is no number: is data.decimal = "."?'
     return "which is no number" + (", is data.idType = string?" if column != "rating" else "")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return float("nan")
 
 
 def _likely_formats(text: str) -> str:

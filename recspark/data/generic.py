@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -14,7 +15,7 @@ from recspark.data import schemas
 from recspark.data.binding import field_names
 from recspark.data.download import BASE_URL
 from recspark.data.encoding import AUTO
-from recspark.data.layout import Layout, first_chunk, parquet_file
+from recspark.data.layout import Layout, chunks_alone, parquet_file
 from recspark.data.movielens import EDITIONS, NoDataFile
 from recspark.data.names import plain_name
 from recspark.data.notation import NULLS, TICKS, Notation
@@ -124,33 +125,57 @@ def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, membe
 
 
 def id_types(data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]) -> dict[str, str]:
-    """The types of a table's ids (``bigint`` or ``string``), by column: as set, as Parquet has them, or as most of the first MiB.
+    """The types of a table's ids (``bigint`` or ``string``), by column: as set, as Parquet has them, or as most of a MiB.
 
+    The first file, or MiB, that has values decides; without any, ids are numbers.
     Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is seen.
     An id in the path is judged by the paths of all files.
     """
-    first = min(layouts)
-    ids = [name for name in judged(layouts[first].table) if name in IDS]
+    (table,) = {layout.table for layout in layouts.values()}
+    ids = [name for name in judged(table) if name in IDS]
     if data.idType != "auto":
         return dict.fromkeys(ids, data.idType)
-    in_path = {name: [dict(layout.partition).get(name) for layout in layouts.values()] for name, _ in layouts[first].partition}
-    numeric = _in_first_file(layouts[first], ids, fs, first, paths[first])
-    numeric |= {name: _mostly_numbers(values) for name, values in in_path.items()}
-    return {name: "bigint" if numeric[name] else "string" for name in ids}
+    numeric: dict[str, bool] = {}
+    for found in chain([_in_paths(layouts, ids)], _in_files(layouts, ids, fs, paths)):
+        numeric = {name: is_number for name, is_number in found.items() if is_number is not None} | numeric
+        if numeric.keys() >= set(ids):
+            break
+    return {name: "bigint" if numeric.get(name, True) else "string" for name in ids}
 
 
-def _in_first_file(layout: Layout, ids: Iterable[str], fs: pafs.FileSystem, member: str, path: str) -> dict[str, bool]:
-    """Whether the columns of the ids hold numbers."""
-    if layout.parquet:
-        types = dict(layout.rename)
-        with parquet_file(fs, member, path) as parquet:
-            columns = {types[field.name]: field.type for field in parquet.schema_arrow if field.name in types}
-        return {name: pa.types.is_integer(type_) or pa.types.is_floating(type_) for name, type_ in columns.items()}
-    as_text = replace(layout, schema=schemas.with_types(layout.schema, dict.fromkeys(ids, "string")))
-    chunk = first_chunk(fs, member, path, as_text, 1 << 20)
-    return {name: chunk is None or _mostly_numbers(read(fs, chunk).table[name].to_pylist()) for name in ids}
+def _in_paths(layouts: Mapping[str, Layout], ids: Iterable[str]) -> dict[str, bool | None]:
+    """Whether the ids in the path of the first file hold numbers in the paths of all."""
+    values = [dict(layout.partition) for layout in layouts.values()]
+    return {name: _mostly_numbers([each.get(name) for each in values]) for name in ids if name in dict(layouts[min(layouts)].partition)}
 
 
-def _mostly_numbers(ids: list[str | None]) -> bool:
+def _in_files(
+    layouts: Mapping[str, Layout], ids: Iterable[str], fs: pafs.FileSystem, paths: Mapping[str, str]
+) -> Iterator[dict[str, bool | None]]:
+    """Whether the columns of ids hold numbers, by each part of the files in turn; None where it has no value."""
+    for member, layout in sorted(layouts.items()):
+        if layout.parquet:
+            yield _in_parquet(layout, fs, member, paths[member])
+            continue
+        as_text = replace(layout, schema=schemas.with_types(layout.schema, dict.fromkeys(ids, "string")))
+        for chunk in chunks_alone(fs, member, paths[member], as_text, 1 << 20):
+            table = read(fs, chunk).table
+            yield {name: _mostly_numbers(table[name].to_pylist()) for name in ids}
+
+
+def _in_parquet(layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> dict[str, bool | None]:
+    types = dict(layout.rename)
+    with parquet_file(fs, member, path) as parquet:
+        fields = parquet.schema_arrow if parquet.metadata.num_rows else ()
+        columns = {types[field.name]: field.type for field in fields if field.name in types}
+    return {name: _is_number(type_) for name, type_ in columns.items()}
+
+
+def _is_number(type_: pa.DataType) -> bool | None:
+    return None if pa.types.is_null(type_) else pa.types.is_integer(type_) or pa.types.is_floating(type_)
+
+
+def _mostly_numbers(ids: list[str | None]) -> bool | None:
+    """Whether most of the ids that are given are numbers; None where none is."""
     given = [text for text in ids if text is not None]
-    return 2 * sum(_NUMBER.fullmatch(text) is not None for text in given) >= len(given)
+    return 2 * sum(_NUMBER.fullmatch(text) is not None for text in given) >= len(given) if given else None

@@ -157,11 +157,10 @@ def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_byte
     return [Chunk(member, path, layout, *part) for part in parts]
 
 
-def first_chunk(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> Chunk | None:
-    """The first chunk of a text file, whose encoding it decides by itself; reads no more than that."""
+def chunks_alone(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int) -> Iterator[Chunk]:
+    """The chunks of a text file one after the other, each with the encoding that it decides by itself; reads no more than is asked for."""
     for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
-        return Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)
-    return None
+        yield Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)
 
 
 def decided(layout: Layout, vote: Vote) -> Layout:
@@ -215,6 +214,17 @@ def first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
     if not end and len(line) == _HEADER_BYTES:
         raise DataRejected(f"{member} line 1 is longer than {_HEADER_BYTES} bytes: it can't be a header, nor the first of such rows")
     return line + end
+
+
+def is_empty(fs: pafs.FileSystem, path: str, layout: Layout) -> bool:
+    """Whether a text file has nothing but empty lines, and maybe a byte-order mark."""
+    # in a line that is not the header, blanks may be separators
+    skipped = None if layout.header else b"\r\n"
+    with fs.open_input_stream(path, compression=None) as stream:
+        block = stream.read(_HEADER_BYTES).removeprefix(BOM)
+        while block and not block.strip(skipped):
+            block = stream.read(_HEADER_BYTES)
+    return not block
 
 
 def _mark(fs: pafs.FileSystem, member: str, path: str) -> bytes:

@@ -55,6 +55,11 @@ def report_left_out(source: Source, option: str, dataset: str, read: Container[s
         log.warning("%s: not read, as hidden or leftovers by their names: %s; to read one, rename it", source.name, _some(source.hidden))
 
 
+def report_empty(source: Source, empty: Iterable[str]) -> None:
+    """Name in the log the files of `source` that are skipped because nothing is in them."""
+    log.warning("%s: skipped, as empty: %s", source.name, _some(empty))
+
+
 def _some(names: Iterable[str]) -> str:
     """The first names, and how many there are more."""
     names = list(names)

@@ -88,9 +88,7 @@ def _ml_100k() -> Edition:
     }
     files = {
         "u.data": ratings("ratings"),
-        "u.item": Layout(
-            "items", schemas.ITEMS, ("item_id", "title", "", "", "", *ML_100K_GENRES), separator="|", encoding=AUTO
-        ),
+        "u.item": Layout("items", schemas.ITEMS, ("item_id", "title", "", "", "", *ML_100K_GENRES), separator="|", encoding=AUTO),
         "u.user": Layout("users", schemas.USERS, ("user_id", "age", "gender", "occupation", "zip"), separator="|"),
     }
     return Edition(files | given, _rules(1, 1), optional=frozenset(given))

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from recspark.config import Check
 from recspark.data.cast import cast, is_temporal
 from recspark.data.notation import TICKS, Notation
+from recspark.data.quality import YEAR_1990, YEAR_2100
 
 #: a whole number of 64 bits
 _WHOLE = r"^-?([0-9]{1,18}|[1-8][0-9]{18})$"
@@ -19,6 +20,9 @@ _WHOLE = r"^-?([0-9]{1,18}|[1-8][0-9]{18})$"
 _DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
 _ZONE = r"( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?"
 _ISO = rf"^({_DATE}([T ]{_TIME}{_ZONE})?|[0-9]{{8}}T[0-9]{{4}}([0-9]{{2}})?Z?)$"
+
+#: days of a spreadsheet at the start of these years
+_SPREADSHEET_1990, _SPREADSHEET_2100 = (year // 86_400 + 25_569 for year in (YEAR_1990, YEAR_2100))
 
 
 def _is_time_format(text: str) -> bool:
@@ -67,20 +71,34 @@ def _converted(column: pa.Array, notation: Notation) -> pa.Array:
 
 
 def _floor(count: pa.Array, ticks: int) -> pa.Array:
-    """A count of ticks as whole seconds, null where those are beyond 64 bits or the count is a written day."""
+    """A count of ticks as whole seconds, null where those are beyond 64 bits or the count is a time in another notation."""
+    number = pc.fill_null(count, 0).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):  # infinity
-        whole = pc.fill_null(count, 0).to_numpy(zero_copy_only=False) // ticks
+        whole = number // ticks
+        other = _is_written_day(number) | is_spreadsheet_day(number) | _is_of_coarser_unit(number, ticks)
     fits = np.abs(whole) < 2.0**63
     whole = np.where(fits, whole, 0).astype(np.int64)
-    if ticks == 1:
-        fits &= ~_is_written_day(whole)
-    return pa.array(whole, mask=~fits | count.is_null().to_numpy(zero_copy_only=False))
+    return pa.array(whole, mask=~fits | other | count.is_null().to_numpy(zero_copy_only=False))
 
 
 def _is_written_day(number: np.ndarray) -> np.ndarray:
-    """Which numbers are a day such as 20240501: as seconds they would all lie in August 1970, where no ratings are."""
-    month, day = number // 100 % 100, number % 100
+    """Which numbers are a day such as 20240501: as a count they would all lie in 1970, where no ratings are."""
+    month, day = number // 100 % 100, number // 1 % 100
     return (number > 19_800_000) & (number < 21_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+
+
+def is_spreadsheet_day(number: np.ndarray | float) -> np.ndarray:
+    """Which numbers are days since 1899-12-30 with a time of day, from 1990 to 2099; whole ones may as well count rows."""
+    number = np.asarray(number)
+    return (number % 1 != 0) & (number >= _SPREADSHEET_1990) & (number < _SPREADSHEET_2100)
+
+
+def _is_of_coarser_unit(number: np.ndarray, ticks: int) -> np.ndarray:
+    """Which counts of ticks are a time from 1990 to 2099 in a coarser unit: all of these would lie in 1970."""
+    found = np.zeros(len(number), bool)
+    for other in (other for other in TICKS.values() if other < ticks):
+        found |= (number >= YEAR_1990 * other) & (number < YEAR_2100 * other)
+    return found
 
 
 def _iso(text: pa.Array) -> pa.Array:

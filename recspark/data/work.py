@@ -16,8 +16,8 @@ from recspark.data.archive import Source
 from recspark.data.binding import bind
 from recspark.data.generic import GENERIC, MERGED, DataOptions, generic_files, id_types, with_timestamp
 from recspark.data.lake import fingerprint
-from recspark.data.layout import Chunk, Layout, plan
-from recspark.data.leftovers import copies, report_left_out
+from recspark.data.layout import Chunk, Layout, is_empty, plan
+from recspark.data.leftovers import copies, report_empty, report_left_out
 from recspark.data.movielens import EDITIONS, NoDataFile, find_edition
 from recspark.data.own_tables import OWN, bind_own, own_files, text_types
 from recspark.data.partitions import partition_values
@@ -132,7 +132,7 @@ def plan_work(
     `ids` are the types of ids where they are known; errors are those of :func:`recspark.data.ingest.ingest`.
     """
     generic = dataset in GENERIC
-    opened = {option: _Files(*source.files(layouts[option]), layouts[option]) for option, source in sources.items()}
+    opened = {option: _opened(option, source, layouts[option]) for option, source in sources.items()}
     files = [_bound(data, generic, option, found) for option, found in opened.items()]
     ids = ids or (_agreed_ids(data, files) if generic else dict.fromkeys(IDS, "bigint"))
     files = [_typed(spark, found, ids) for found in files]
@@ -147,6 +147,23 @@ def plan_work(
         own=tuple(option for option in opened if option != MAIN),
         merged=data.duplicate_rule if generic and data.duplicate_rule in MERGED else None,
     )
+
+
+def _opened(option: str, source: Source, layouts: Mapping[str, Layout]) -> _Files:
+    """The files of one source, without those of text that are empty; InputMissing where no other is left: it may still be written.
+
+    An empty file of an edition stays: the edition is damaged.
+    """
+    files = _Files(*source.files(layouts), layouts)
+    texts = [member for member, layout in layouts.items() if layout.notation and not layout.parquet]
+    empty = [member for member in texts if is_empty(files.fs, files.paths[member], layouts[member])]
+    if not empty:
+        return files
+    if len(empty) == len(layouts):
+        others = f", as are the other {len(empty) - 1}" if len(empty) > 1 else ""
+        raise InputMissing(f"data.{option} = {source.name!r} has nothing to read: {empty[0]} is an empty file{others}")
+    report_empty(source, empty)
+    return files._replace(layouts={member: layout for member, layout in layouts.items() if member not in empty})
 
 
 def _bound(data: DataOptions, generic: bool, option: str, files: _Files) -> _Files:

@@ -9,7 +9,7 @@ import pytest
 from recspark.data import schemas
 from recspark.data.binding import bind
 from recspark.data.encoding import Vote
-from recspark.data.layout import Layout, first_chunk, plan
+from recspark.data.layout import Layout, chunks_alone, plan
 from recspark.data.movielens import EDITIONS
 from recspark.data.rows import read
 from recspark.errors import DataRejected
@@ -52,7 +52,7 @@ def test_any_csv_its_header_included(tmp_path, encoding):
     path = tmp_path / "a.csv"
     path.write_bytes("käufer,item,rating\nJosé,Größe,3\n".encode(encoding))
     layout = bind(LOCAL, str(path), path.name, TEXT)
-    for chunk in (first_chunk(LOCAL, path.name, str(path), layout), *plan(LOCAL, path.name, str(path), layout)):
+    for chunk in (*chunks_alone(LOCAL, path.name, str(path), layout, 1 << 20), *plan(LOCAL, path.name, str(path), layout)):
         assert read(LOCAL, chunk).table.to_pylist() == [{"user_id": "José", "item_id": "Größe", "rating": 3.0}]
 
 

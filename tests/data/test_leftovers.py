@@ -16,7 +16,7 @@ from recspark.data.lake import Lake
 from recspark.data.listing import Listing
 from recspark.data.movielens import find_edition
 from recspark.data.quality import QualityOptions
-from recspark.errors import DataRejected
+from recspark.errors import DataRejected, InputMissing
 from tests.data.plans import found
 
 HEADER = "user_id,item_id,rating\n"
@@ -151,3 +151,30 @@ def test_files_of_no_known_format_are_named(make, tmp_path, caplog):
         assert users(tmp_path, source) == {"a.csv": [1]}
     [line] = caplog.messages
     assert "not read, as not part of csv: README.md, b.zip, c.json.gz; to read one, set data.source to it" in line
+
+
+EMPTY = {"no bytes": b"", "empty lines": b"\n\r\n\n", "blanks": b" \n", "mark": b"\xef\xbb\xbf", "mark and line": b"\xef\xbb\xbf\r\n"}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("content", EMPTY.values(), ids=EMPTY)
+def test_an_empty_file_beside_others_is_named_and_skipped(make, tmp_path, caplog, content, pack):
+    name = "a.csv.gz" if pack is gzip.compress else "a.csv"
+    assert users(tmp_path, make({name: pack(content), "b.csv": csv(1)})) == {"b.csv": [1]}
+    [line] = caplog.messages
+    assert f"skipped, as empty: {name}" in line
+
+
+@pytest.mark.parametrize("content", EMPTY.values(), ids=EMPTY)
+def test_a_source_of_empty_files_is_not_there_yet(make, tmp_path, content):
+    source = make({"a.csv.gz": gzip.compress(content), "b.csv": b"\n\n"})
+    with pytest.raises(InputMissing, match="data.source = .* has nothing to read: .* is an empty file, as are the other 1"):
+        users(tmp_path, source)
+    with pytest.raises(InputMissing, match=r"data.source = .*a.csv.gz' has nothing to read: a.csv is an empty file$"):
+        users(tmp_path, tmp_path / "in/a.csv.gz")
+
+
+def test_a_line_of_separators_is_a_row(tmp_path):
+    (tmp_path / "a.tsv").write_bytes(b"\t\t\n")
+    columns = {"userColumn": "_c0", "itemColumn": "_c1", "ratingColumn": "_c2"}
+    assert users(tmp_path, tmp_path / "a.tsv", header=False, separator="\t", **columns) == {"a.tsv": [None]}

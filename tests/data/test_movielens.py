@@ -36,7 +36,7 @@ def test_ml_100k_items_have_genres_from_flags_and_the_year_out_of_the_title():
     rows = published(
         "ml-100k",
         "u.item",
-        f"1|Café \"Noir\": A Tale (1995)|01-Jan-1995||http://x|{flags('Animation', 'Western')}",
+        f'1|Café "Noir": A Tale (1995)|01-Jan-1995||http://x|{flags("Animation", "Western")}',
         f"267|unknown||||{flags('unknown')}",
     )
     assert rows[0] == {

@@ -111,7 +111,7 @@ def test_most_lines_are_ordinary_and_odd_ones_are_not():
     assert all(match(line) for line in (b"1,2,3.5,900000000", b"1,2,5,-1\r"))
     assert not any(match(line) for line in (b"", b"1,2,3.5", b"1,2,3.5,4,5", b"x,2,3.5,4", b'"1",2,3.5,4', b" 1,2,3,4", b"0x1,2,3,4"))
     assert ordinary_line(COLONS).fullmatch(b"1::2::3::4") and not ordinary_line(COLONS).fullmatch(b"1:2::3::4")
-    assert ordinary_line(TITLES).fullmatch("7|a: \"b\" é||Drama".encode("latin-1"))
+    assert ordinary_line(TITLES).fullmatch('7|a: "b" é||Drama'.encode("latin-1"))
 
 
 def test_separators_and_quotes_are_literal_outside_csv():

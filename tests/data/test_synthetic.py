@@ -163,9 +163,7 @@ def test_both_ways_to_draw_follow_one_law():
     """The 26 items of a user who takes 26 of 100 are raced, of one who takes 25 rejected: each item comes as often."""
     weights = np.random.default_rng(0).gamma(0.5, size=(1, 100)) + 0.01
     epoch, n = np.zeros(4000, int), 4000
-    raced, rejected = (
-        draw_items(np.full(n, size), weights, epoch, seed=5).reshape(n, size)[200:, :25] for size in (26, 25)
-    )
+    raced, rejected = (draw_items(np.full(n, size), weights, epoch, seed=5).reshape(n, size)[200:, :25] for size in (26, 25))
     shares = [np.bincount(items.ravel(), minlength=100) / len(items) for items in (raced, rejected)]
     np.testing.assert_allclose(*shares, atol=5 * np.sqrt(0.5 / len(raced)))
 

@@ -9,6 +9,7 @@ import pytest
 from recspark.config import ConfigError
 from recspark.data.generic import DataOptions
 from recspark.data.notation import TICKS, Notation
+from recspark.data.quality import YEAR_1990, YEAR_2100
 from recspark.data.timestamps import seconds
 
 NOON = 1_714_564_800  # 2024-05-01 12:00 UTC
@@ -96,6 +97,29 @@ def test_a_written_day_is_no_count_of_seconds(value):
     assert read([value]) == [(None, True)]
     assert read([str(value).partition(".")[0]], time_format="%Y%m%d") != [(None, True)]
     assert read([20241301, 20240532, 900_000_000, 5]) == [(20241301, False), (20240532, False), (900_000_000, False), (5, False)]
+
+
+@pytest.mark.parametrize("unit", TICKS)
+@pytest.mark.parametrize("made", [int, float, str])
+def test_a_time_in_a_coarser_unit_is_no_count(unit, made):
+    """It would be of January or February 1970, and nobody would be told."""
+    for other, ticks in TICKS.items():
+        for moment in (YEAR_1990, NOON, YEAR_2100 - 1) if ticks < TICKS[unit] else ():
+            assert read([made(moment * ticks)], unit=unit) == [(None, True)], other
+    assert read([made(5), made(NOON * TICKS[unit])], unit=unit) == [(5 // TICKS[unit], False), (NOON, False)]
+
+
+@pytest.mark.parametrize("unit", TICKS)
+@pytest.mark.parametrize("value", [20240501, 45413.5, "45413.5", 32874.25])
+def test_days_as_numbers_are_no_count_of_any_unit(unit, value):
+    assert read([value], unit=unit) == [(None, True)]
+
+
+def test_small_numbers_may_count_rows_and_types_may_hold_1970():
+    assert read([0, 45413, 73050, 99_999]) == [(0, False), (45413, False), (73050, False), (99_999, False)]
+    assert read([32873.5, 73051.5]) == [(32873, False), (73051, False)]
+    assert read([datetime.datetime(1970, 1, 20, 20, 16)], unit="ms") == [(1_714_560, False)]
+    assert read(["1970-01-20T20:16:00"], unit="ms") == [(1_714_560, False)]
 
 
 def test_floats_that_are_missing_and_those_that_are_none():
