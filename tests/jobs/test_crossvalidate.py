@@ -74,5 +74,7 @@ def check_the_folds_figure(command, place):
     ],
 )
 def test_mistakes(command, place, words, settings, message):
+    lake = next(Path(word.removeprefix("paths.lake=")) for word in place if word.startswith("paths.lake="))
+    lake.mkdir(exist_ok=True)
     code, _, err = command(*words, *place[:2], "tracking.enabled=false", *settings)
     assert code == 2 and message in err

@@ -99,7 +99,7 @@ def test_a_tracking_store_that_is_away(call, archive, lake):
 )
 def test_what_can_not_be_read(call, trained, job, key, uri):
     code, err = call(job, model__rank=2, model__maxIter=1, **{key: uri})
-    assert code in (1, 2) and "***" in err
+    assert code in (1, 2, 5) and "***" in err
 
 
 def test_a_store_of_no_kind_that_mlflow_knows(call, trained):
