@@ -15,6 +15,8 @@ from recspark.data.notation import TICKS
 from recspark.data.quality import YEAR_1990, YEAR_2100
 from recspark.data.timestamps import is_spreadsheet_day
 
+#: characters of a time as text
+_LONGEST_TIME = 64
 _SEPARATORS = (",", ";", "\t", "|")
 _UNITS = dict(zip(TICKS, ("seconds", "milliseconds", "microseconds", "nanoseconds"), strict=True))
 
@@ -77,6 +79,8 @@ def _number(text: str) -> float:
 
 
 def _likely_formats(text: str) -> str:
+    if len(text) > _LONGEST_TIME:  # a guess takes time by the square of the length
+        return ""
     with warnings.catch_warnings(action="ignore"):  # that a day may be a month: both are named
         guesses = [guess_datetime_format(text, dayfirst=first) for first in (False, True)]
     found = list(dict.fromkeys(repr(guess) for guess in guesses if guess))
