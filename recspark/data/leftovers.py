@@ -50,7 +50,8 @@ def report_left_out(source: Source, dataset: str, read: Container[str], twins: M
         log.warning("%s: not read, as copies: %s; to read one, move it to a folder of its own inside the source", source.name, _some(found))
     others = [member for member in source.members if member not in read and member not in twins]
     if others:
-        log.warning("%s: not read, as not part of %s: %s; to read one, set data.source to it", source.name, dataset, _some(others))
+        advice = f"to read one, set data.{source.listing.option} to it"
+        log.warning("%s: not read, as not part of %s: %s; %s", source.name, dataset, _some(others), advice)
     if source.hidden:
         log.warning("%s: not read, as hidden or leftovers by their names: %s; to read one, rename it", source.name, _some(source.hidden))
 
