@@ -104,10 +104,10 @@ class Zip(Source):
             members = archive.infolist()
         check_members(name, members)
         check_expansion(name, self._archive.size or 0, sum(info.file_size for info in members), limits)
-        check_no_table(f"data.source = {name!r}", [info.filename for info in members])
+        check_no_table(listing.setting, [info.filename for info in members])
         files = {info.filename: info for info in members if not info.is_dir()}
         self._infos = {member: info for member, info in files.items() if is_data(member)}
-        inside = Listing(name, listing.fs, dict.fromkeys(self._infos, self._archive), files.keys() - self._infos)
+        inside = Listing(name, listing.fs, dict.fromkeys(self._infos, self._archive), files.keys() - self._infos, option=listing.option)
         super().__init__(inside, scratch, limits)
 
     def size(self, member: str) -> int:

@@ -43,14 +43,15 @@ def copies(source: Source, members: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def report_left_out(source: Source, option: str, dataset: str, read: Container[str], twins: Mapping[str, str]) -> None:
-    """Name in the log every file of `source`, given as `option` of ``[data]``, that is not `read`, and what to do to read it."""
+def report_left_out(source: Source, dataset: str, read: Container[str], twins: Mapping[str, str]) -> None:
+    """Name in the log every file of `source` that is not among those `read`, and what to do to read it."""
     if twins:
         found = (f"{copy} (of {original})" for copy, original in twins.items())
         log.warning("%s: not read, as copies: %s; to read one, move it to a folder of its own inside the source", source.name, _some(found))
     others = [member for member in source.members if member not in read and member not in twins]
     if others:
-        log.warning("%s: not read, as not part of %s: %s; to read one, set data.%s to it", source.name, dataset, _some(others), option)
+        advice = f"to read one, set data.{source.listing.option} to it"
+        log.warning("%s: not read, as not part of %s: %s; %s", source.name, dataset, _some(others), advice)
     if source.hidden:
         log.warning("%s: not read, as hidden or leftovers by their names: %s; to read one, rename it", source.name, _some(source.hidden))
 

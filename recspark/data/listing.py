@@ -25,14 +25,25 @@ class Listing:
     """The files of a source by member name, as they were when it was opened.
 
     `name` is what a user calls the source, `hidden` are the names of files that are no input, without what Spark writes for itself,
-    `is_folder` says whether files may be added to it.
+    `is_folder` says whether files may be added to it, `option` which option of ``[data]`` it comes from.
     """
 
     def __init__(
-        self, name: str, fs: pafs.FileSystem, files: Mapping[str, pafs.FileInfo], hidden: Iterable[str] = (), is_folder: bool = False
+        self,
+        name: str,
+        fs: pafs.FileSystem,
+        files: Mapping[str, pafs.FileInfo],
+        hidden: Iterable[str] = (),
+        is_folder: bool = False,
+        option: str = "source",
     ) -> None:
-        self.name, self.fs, self.files, self.is_folder = name, fs, files, is_folder
+        self.name, self.fs, self.files, self.is_folder, self.option = name, fs, files, is_folder, option
         self.hidden = sorted(member for member in hidden if not is_marker(member))
+
+    @property
+    def setting(self) -> str:
+        """The option and its value, for error messages."""
+        return f"data.{self.option} = {self.name!r}"
 
     def require_unchanged(self) -> None:
         """Raise InputMissing where a file has changed since the source was opened: somebody is still writing it."""
@@ -83,14 +94,14 @@ def list_source(source: str, place: str, option: str = "source") -> Listing:
         raise ConfigError(f"{setting} is neither a file nor a folder")
     check_outside_tables(setting, fs, path if info.is_file else f"{path}/.")
     if info.is_file:
-        return Listing(source, fs, {plain_name(PurePosixPath(path).name): info})
+        return Listing(source, fs, {plain_name(PurePosixPath(path).name): info}, option=option)
     if isinstance(fs, pafs.LocalFileSystem):
         check_links(source, Path(path))
     found = {info.path.removeprefix(path.rstrip("/") + "/"): info for info in fs.get_file_info(pafs.FileSelector(path, recursive=True))}
     check_no_table(setting, found)
     files = {name: info for name, info in found.items() if info.is_file}
     data = {name: info for name, info in files.items() if is_data(name)}
-    return Listing(source, fs, data, files.keys() - data, is_folder=True)
+    return Listing(source, fs, data, files.keys() - data, is_folder=True, option=option)
 
 
 def _require_content(setting: str, fs: pafs.FileSystem, path: str, info: pafs.FileInfo) -> None:

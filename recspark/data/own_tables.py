@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -37,7 +36,7 @@ _FOUND_ARROW = pa.schema([("name", pa.string()), ("type", pa.string())])
 
 
 def own_files(data: DataOptions, table: str, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
-    """The format of ``data.users`` or ``data.items``, and the members that are read, with layouts that know no column but the id yet."""
+    """The format of ``data.users`` or ``data.items``, and its members that are read, with layouts that know no column but the id yet."""
     dataset, layouts = generic_files(data, members, table)
     (key,) = key_of(table)
     rename = ((getattr(data, OWN[table]), key),)
@@ -63,8 +62,8 @@ def bind_own(fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str
     for member, layout in layouts.items():
         ids = dict(layout.rename)
         found = {name: type_ for name, type_ in (in_paths | _file_types(fs, member, paths[member], layout)).items() if name not in ids}
-        _check_names(member, found, next(iter(ids)), key_of(layout.table)[0])
         bound[member] = bind(fs, paths[member], member, replace(layout, rename=(*layout.rename, *((name, name) for name in found))))
+        _check_names(member, found, next(iter(ids)), key_of(layout.table)[0])
         types = _merged(member, types, found)
     schema = ddl({key_of(layout.table)[0]: "bigint"} | {name: type_.replace("void", "string") for name, type_ in types.items()})
     return {member: replace(layout, schema=schema) for member, layout in bound.items()}
@@ -118,11 +117,13 @@ def published_type(type_: pa.DataType) -> str | None:
 
 def _check_names(member: str, names: Iterable[str], id_name: str, key: str) -> None:
     """ConfigError where Spark, which tells no upper case from lower case, would take two columns for one."""
-    count = Counter(name.lower() for name in names)
-    if count[key]:
-        raise ConfigError(f"{member} has the columns {id_name} and {key}: the first becomes {key}, so drop or rename the second")
-    if twice := [name for name, n in count.items() if n > 1]:
-        raise ConfigError(f"{member} has two columns called {twice[0]}, but for upper and lower case: drop or rename one")
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(name.lower(), []).append(name)
+    if key in alike:
+        raise ConfigError(f"{member} has the columns {id_name} and {alike[key][0]}: the first becomes {key}, so drop or rename the second")
+    if twice := [found for found in alike.values() if len(found) > 1]:
+        raise ConfigError(f"{member} has the columns {' and '.join(twice[0])}, which differ by case alone: drop or rename one")
 
 
 def _merged(member: str, known: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:

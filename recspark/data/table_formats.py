@@ -8,8 +8,8 @@ import pyarrow.fs as pafs
 
 from recspark.errors import ConfigError
 
-#: the folder that makes a folder a table
-_LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
+#: the folder that makes a folder a table, and of which format
+_LOGS = {"_delta_log": "a Delta", ".hoodie": "a Hudi"}
 _ICEBERG = (".metadata.json", ".metadata.json.gz")
 
 
@@ -22,7 +22,7 @@ def check_no_table(setting: str, names: Iterable[str]) -> None:
             found = "metadata"
         if found:
             raise ConfigError(
-                f"{setting} is a {_LOGS.get(found, 'Iceberg')} table (it has {found}), whose files also hold rows that "
+                f"{setting} is {_LOGS.get(found, 'an Iceberg')} table (it has {found}), whose files also hold rows that "
                 "were deleted or overwritten: write its current rows to a folder of Parquet files, and name that"
             )
 

@@ -78,14 +78,13 @@ def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict
         edition = None if data.dataset in GENERIC else find_edition(main.members, main.name, data.dataset)
         dataset, layouts = edition or generic_files(data, main.members)
     if edition:
-        report_left_out(main, MAIN, dataset, layouts, {})
+        report_left_out(main, dataset, layouts, {})
     else:
-        layouts = _without_copies(main, MAIN, dataset, layouts)
+        layouts = _without_copies(main, dataset, layouts)
     own = {}
     for table in [option for option in sources if option != MAIN]:
         with _waiting(sources[table]):
-            format_, files = own_files(data, table, sources[table].members)
-        own[table] = _without_copies(sources[table], table, format_, files)
+            own[table] = _without_copies(sources[table], *own_files(data, table, sources[table].members))
     replaced = {*own, *(["links"] if "items" in own else [])}
     return dataset, {MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced}, **own}
 
@@ -101,7 +100,7 @@ def _waiting(source: Source) -> Iterator[None]:
         raise
 
 
-def _without_copies(source: Source, option: str, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
+def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
     """The layouts of files that are no copies of others, with the columns in their paths."""
     twins = copies(source, layouts)
     kept = {
@@ -109,7 +108,7 @@ def _without_copies(source: Source, option: str, dataset: str, layouts: Mapping[
         for member, layout in layouts.items()
         if member not in twins
     }
-    report_left_out(source, option, dataset, kept, twins)
+    report_left_out(source, dataset, kept, twins)
     return kept
 
 
@@ -132,7 +131,7 @@ def plan_work(
     `ids` are the types of ids where they are known; errors are those of :func:`recspark.data.ingest.ingest`.
     """
     generic = dataset in GENERIC
-    opened = {option: _opened(option, source, layouts[option]) for option, source in sources.items()}
+    opened = {option: _opened(source, layouts[option]) for option, source in sources.items()}
     files = [_bound(data, generic, option, found) for option, found in opened.items()]
     ids = ids or (_agreed_ids(data, files) if generic else dict.fromkeys(IDS, "bigint"))
     files = [_typed(spark, found, ids) for found in files]
@@ -149,7 +148,7 @@ def plan_work(
     )
 
 
-def _opened(option: str, source: Source, layouts: Mapping[str, Layout]) -> _Files:
+def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
     """The files of one source, without those of text that are empty; InputMissing where no other is left: it may still be written.
 
     An empty file of an edition stays: the edition is damaged.
@@ -161,7 +160,7 @@ def _opened(option: str, source: Source, layouts: Mapping[str, Layout]) -> _File
         return files
     if len(empty) == len(layouts):
         others = f", as are the other {len(empty) - 1}" if len(empty) > 1 else ""
-        raise InputMissing(f"data.{option} = {source.name!r} has nothing to read: {empty[0]} is an empty file{others}")
+        raise InputMissing(f"{source.listing.setting} has nothing to read: {empty[0]} is an empty file{others}")
     report_empty(source, empty)
     return files._replace(layouts={member: layout for member, layout in layouts.items() if member not in empty})
 

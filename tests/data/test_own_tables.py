@@ -3,19 +3,22 @@
 import datetime
 import functools
 import zipfile
+from contextlib import ExitStack
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
 from recspark.data import schemas, work
+from recspark.data.archive import open_source
 from recspark.data.batch import publish_batch
 from recspark.data.catalogue import described
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
 from recspark.data.lake import Lake
 from recspark.data.layout import arrow_schema
-from recspark.data.own_tables import published_type, type_of_text
+from recspark.data.own_tables import bind_own, own_files, published_type, type_of_text
 from recspark.errors import ConfigError, DataRejected, InputMissing
 from recspark.features.options import read_tables
 
@@ -239,8 +242,10 @@ def test_mistakes_name_the_file_or_the_option(spark, lake, write, tmp_path):
     assert "data.users = 'nowhere.csv' does not exist" in error(InputMissing, users="nowhere.csv")
     assert "people.csv has no column customer, it has id, age" in error(users=write("people.csv", "id,age", "1,2"))
     both = write("both.csv", "customer,User_ID,age", "1,2,3")
-    assert "both.csv has the columns customer and user_id: the first becomes user_id, so drop or rename the second" in error(users=both)
-    assert "two columns called age, but for upper and lower case" in error(users=write("case.csv", "customer,age,Age", "1,2,3"))
+    assert "both.csv has the columns customer and User_ID: the first becomes user_id, so drop or rename the second" in error(users=both)
+    assert "has the columns age and Age, which differ by case alone: drop or rename one" in error(
+        users=write("case.csv", "customer,age,Age", "1,2,3")
+    )
     (tmp_path / "empty").mkdir()
     for name in ("read.me", "too.md"):
         (tmp_path / "empty" / name).write_text("x")
@@ -250,6 +255,29 @@ def test_mistakes_name_the_file_or_the_option(spark, lake, write, tmp_path):
     assert "b.parquet: column city is string, in other files of the same table it is bigint" in error(users=str(tmp_path / "empty"))
     assert "users: 1 of 2 rows are bad" in error(DataRejected, users=write("bad.csv", "customer,age", "1,2", ",3"))
     assert not lake.exists("tables")
+
+
+def test_an_id_in_another_case_is_missing(write, tmp_path):
+    path = write("people.csv", "User_Id,age", "1,2")
+    _, layouts = own_files(DataOptions(), "users", ["people.csv"])
+    with pytest.raises(ConfigError, match="people.csv has no column user_id, it has User_Id, age: "):
+        bind_own(pafs.LocalFileSystem(), {"people.csv": path}, layouts)
+
+
+@pytest.mark.parametrize("option", ["users", "items"])
+def test_files_of_another_format_are_named_with_their_option(write, tmp_path, caplog, option):
+    write("in/a.csv", "user_id,item_id,age", "1,1,2")
+    pd.DataFrame({"user_id": [1], "item_id": [1], "age": [2]}).to_parquet(tmp_path / "in/b.parquet")
+    data = DataOptions(source=write("ratings.csv", "user_id,item_id,rating", "1,1,3"), **{option: str(tmp_path / "in")})
+    with ExitStack() as stack:
+        places = {"source": data.source, option: str(tmp_path / "in")}
+        opened = (
+            stack.enter_context(open_source(None, Lake(str(tmp_path / "lake")), place, ANYTHING, name)) for name, place in places.items()
+        )
+        _, layouts = work.formats(data, dict(zip(places, opened, strict=True)))
+    assert list(layouts[option]) == ["b.parquet"]
+    [line] = caplog.messages
+    assert f"not read, as not part of parquet: a.csv; to read one, set data.{option} to it" in line
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from recspark.data.quality import QualityOptions
 from recspark.errors import ConfigError
 
 TABLES = {
-    "Delta": ["date=2024-05-01/part-0.parquet", "_delta_log/00000000000000000000.json"],
-    "Hudi": ["date=2024-05-01/a_0.parquet", ".hoodie/hoodie.properties"],
-    "Iceberg": ["data/date=2024-05-01/a.parquet", "metadata/v1.metadata.json", "metadata/snap-1.avro"],
+    "a Delta": ["date=2024-05-01/part-0.parquet", "_delta_log/00000000000000000000.json"],
+    "a Hudi": ["date=2024-05-01/a_0.parquet", ".hoodie/hoodie.properties"],
+    "an Iceberg": ["data/date=2024-05-01/a.parquet", "metadata/v1.metadata.json", "metadata/snap-1.avro"],
 }
 
 
@@ -26,8 +26,8 @@ def table(request, tmp_path):
     return request.param, tmp_path / "in/given"
 
 
-def refused(tmp_path, source):
-    with pytest.raises(ConfigError) as raised, open_source(None, Lake(str(tmp_path / "lake")), str(source), QualityOptions()):
+def refused(tmp_path, source, option="source"):
+    with pytest.raises(ConfigError) as raised, open_source(None, Lake(str(tmp_path / "lake")), str(source), QualityOptions(), option):
         pass
     return str(raised.value)
 
@@ -36,9 +36,13 @@ def test_a_table_is_refused_wherever_it_is(table, tmp_path):
     kind, folder = table
     shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "in")
     part = next(path for path in folder.rglob("*.parquet"))
+    for option in ("users", "items"):
+        assert f"data.{option} = " in refused(tmp_path, tmp_path / "packed.zip", option) and f"data.{option} = " in refused(
+            tmp_path, folder, option
+        )
     for source in (folder, f"file://{folder}", folder.parent, tmp_path / "packed.zip", part, part.parent, f"file://{part.parent}/"):
         message = refused(tmp_path, source)
-        assert f"data.source = {str(source)!r} is a {kind} table (it has " in message, source
+        assert f"data.source = {str(source)!r} is {kind} table (it has " in message, source
         assert "rows that were deleted or overwritten: write its current rows to a folder of Parquet files" in message
 
 
