@@ -15,8 +15,8 @@ from recspark.data.lake import Lake, Publication
 from recspark.data.naming import source_names
 from recspark.errors import ConfigError
 
-#: the sorted rows of a CSV file, gone when it is written
-_PARTS = ".parts"
+#: the sorted rows of a CSV file, gone when it is written; Spark warns of a folder whose name begins with "." or "_"
+_PARTS = "parts"
 
 
 def list_names(lake: Lake, columns: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The job `promote`, the gate: a candidate becomes the champion where it is shown not to be worse; docs/roles.md says by which rule."""
+"""The job `promote`, the gate: a candidate becomes the champion where it is shown not to be worse; docs/gate.md says by which rule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from recspark.models.factor_model import load_model
 from recspark.tracking import ModelVersion, Run
 
 log = logging.getLogger("recspark")
-
 
 
 def promote(job: Context) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ _DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.,]
 _ZONE = r"( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?"
 _ISO = rf"^({_DATE}([T ]{_TIME}{_ZONE})?|[0-9]{{8}}T[0-9]{{4}}([0-9]{{2}})?Z?)$"
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: the years between which pandas knows every time
+_FIRST_YEAR, _LAST_YEAR = pd.Timestamp.min.year, pd.Timestamp.max.year
 #: days of a spreadsheet at the start of these years
 _SPREADSHEET_1990, _SPREADSHEET_2100 = (year // 86_400 + 25_569 for year in (YEAR_1990, YEAR_2100))
 
@@ -103,15 +107,31 @@ def _is_of_coarser_unit(number: np.ndarray, ticks: int) -> np.ndarray:
 
 def _iso(text: pa.Array) -> pa.Array:
     """ISO 8601 as seconds: at once by Arrow where all values are of one form, else by pandas, which takes 20 times as long."""
-    for type_ in (pa.timestamp("ns"), pa.timestamp("ns", "UTC")):
+    text = pc.replace_substring_regex(text, "[.,][0-9]+", "")  # a time without its fraction is the one cut toward the past
+    for type_ in (pa.timestamp("s"), pa.timestamp("s", "UTC")):
         with suppress(pa.ArrowInvalid):
             return cast(text.cast(type_), pa.int64())[0]
-    as_pandas_reads = pc.replace_substring_regex(pc.replace_substring(text, ",", "."), " ?UTC$", "Z")
-    return _calendar(as_pandas_reads, "ISO8601")
+    return _calendar(pc.replace_substring_regex(text, " ?UTC$", "Z"), "ISO8601")
 
 
 def _calendar(text: pa.Array, time_format: str) -> pa.Array:
     """Dates and times written in one format, UTC where they name no zone; null where a text is none."""
-    read = pd.to_datetime(text.to_pandas(), format=time_format, utc=True, errors="coerce")
+    texts = text.to_pandas()
+    read = pd.to_datetime(texts, format=time_format, utc=True, errors="coerce")
     instant = read.dt.tz_localize(None).to_numpy("datetime64[ns]")
-    return pa.array(instant.astype("datetime64[s]").astype(np.int64), mask=np.isnat(instant))
+    found, missing = instant.astype("datetime64[s]").astype(np.int64), np.isnat(instant)
+    for i in np.flatnonzero(missing & texts.notna().to_numpy()):
+        if (far := _far(texts[i], time_format)) is not None:
+            found[i], missing[i] = far, False
+    return pa.array(found, mask=missing)
+
+
+def _far(text: str, time_format: str) -> int | None:
+    """A time that nanoseconds of 64 bits, as pandas counts, don't reach; None where `text` is none."""
+    try:
+        moment = datetime.fromisoformat(text) if time_format == "ISO8601" else datetime.strptime(text, time_format)
+    except ValueError:
+        return None
+    if _FIRST_YEAR < moment.year < _LAST_YEAR:
+        return None
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // timedelta(seconds=1)

@@ -24,6 +24,9 @@ def test_text_comes_back_as_it_was(spark, tmp_path):
     lists = spark.createDataFrame(ROWS, "user_id string, rank int, item_id string, rating float, cold boolean").repartition(3)
     with lake.publish("recommendations/als", "x") as publication, writing(lists, publication, "csv", COLUMNS) as written:
         assert sorted(map(tuple, written.drop("rating").collect())) == sorted((*row[:3], row[4]) for row in ROWS)
+        # Spark warns of a folder that begins so: "All paths were ignored"
+        assert {path.split("/")[-2][0] for path in written.inputFiles()}.isdisjoint("._")
+    assert sorted(path.name for path in (tmp_path / "recommendations/als").iterdir()) == ["lists.csv", "manifest.json"]
     with open(tmp_path / "recommendations/als/lists.csv", newline="", encoding="utf-8") as file:
         found = list(csv.reader(file))
     assert found[0] == COLUMNS

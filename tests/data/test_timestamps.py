@@ -143,6 +143,18 @@ def test_a_format_of_ones_own(time_format, value):
     assert read(["2024-13-01", "12"], time_format=time_format) == [(None, True)] * 2
 
 
+@pytest.mark.parametrize("beside", [[], ["2024-05-01T12:00:00Z"], ["2024-05-01T12:00:00.123456789+00:00", "2024-02-30"]])
+@pytest.mark.parametrize(
+    ("day", "expected"), [("9999-12-31", 253_402_214_400), ("0001-01-01", -62_135_596_800), ("1500-01-01", -14_831_769_600)]
+)
+def test_a_day_far_away_is_a_timestamp(day, expected, beside):
+    """It is before or after any allowed, and not unparsable."""
+    found = [(expected, False), *[(NOON, False), (None, True)][: len(beside)]]
+    assert read([day, *beside]) == found
+    assert read([f"{day}T00:00:00.5", *beside])[0] == (expected, False)
+    assert read([day, "2024-05-01", "x"], time_format="%Y-%m-%d") == [(expected, False), (NOON - 43_200, False), (None, True)]
+
+
 @pytest.mark.parametrize("value", ["%Q", "mixed", "ISO8601", "", "dd/mm/yyyy"])
 def test_what_is_no_format_is_refused(value):
     with pytest.raises(ConfigError, match="data.timestampFormat = .* is not allowed: it must be a string, a format of Python's strptime"):
