@@ -29,7 +29,9 @@ _PEERS = {
     "alpha": "confidence confidenceweight",
     "nonnegative": "nonneg nonnegativity nmf",
     "seed": "randomstate randomseed rng random",
-    "patience": ("earlystopping earlystop earlystoppingrounds earlystoppingpatience niternochange stoppingrounds"),
+    "patience": (
+        "earlystopping earlystop earlystoppingrounds earlystoppingpatience niternochange stoppingrounds"
+    ),
     "tol": "tolerance epsilon eps convergence delta",
     "threads": "njobs numthreads nthreads workers numworkers cores ncores",
     "batchSize miniBatchFraction": "batch minibatch minibatchsize nbatch",
@@ -46,15 +48,21 @@ _PEERS = {
     "type": "estimator algorithm algo kind class model method",
     "positiveFrom": "binarize threshold likethreshold minpositive",
     # columns
-    "userCol userColumn": ("user users userid uid usercol usercolumn userkey customer customerid customercolumn"),
+    "userCol userColumn": (
+        "user users userid uid usercol usercolumn userkey customer customerid customercolumn"
+    ),
     "itemCol itemColumn": (
-        "item items itemid iid itemcol itemcolumn itemkey movie movieid moviecol moviecolumn product productid productcolumn"
+        "item items itemid iid itemcol itemcolumn itemkey movie movieid moviecol moviecolumn product "
+        "productid productcolumn"
     ),
     "ratingCol ratingColumn labelCol": (
         "rating ratings score scorecol scorecolumn value valuecol valuecolumn stars label labelcol "
         "labelcolumn ratingcol ratingcolumn target y"
     ),
-    "timestampColumn": ("time timecol timecolumn ts tscolumn timestamp timestampcol date datecolumn datetime datetimecolumn moment"),
+    "timestampColumn": (
+        "time timecol timecolumn ts tscolumn timestamp timestampcol date datecolumn datetime datetimecolumn "
+        "moment"
+    ),
     "timestampUnit": "timeunit unit tsunit",
     "timestampFormat": "dateformat timeformat datetimeformat datepattern timepattern strptime",
     "featuresCol": "features feature featurecol x vector",
@@ -78,7 +86,8 @@ _PEERS = {
     "kind": "strategy method type rule splitter mode",
     "testFraction": "test testsize testratio testshare ratio holdout testsplit split fraction size",
     "validationFraction": (
-        "validation validationsize validationratio val valsize valratio valfraction valid validfraction dev devfraction"
+        "validation validationsize validationratio val valsize valratio valfraction valid validfraction dev "
+        "devfraction"
     ),
     "folds": "nfolds nsplits numfolds k cv",
     "fold": "foldindex foldnumber",
@@ -86,7 +95,9 @@ _PEERS = {
     "sample": "subsample samplesize limit nrows maxrows",
     "ks": "k topk topn n cutoff cutoffs atk lengths",
     "relevantThreshold": "threshold relevancethreshold positivethreshold relevant minrating",
-    "excludeSeen": ("filterseen removeseen filteralreadyliked filteralreadylikeditems excludeknown filterviewed seen"),
+    "excludeSeen": (
+        "filterseen removeseen filteralreadyliked filteralreadylikeditems excludeknown filterviewed seen"
+    ),
     "candidates": "items whitelist allowed itemstorecommend allow",
     "blocked": "blacklist filteritems exclude excluded banned",
     "confidence": "confidencelevel level ci",
@@ -139,7 +150,10 @@ def meant(key: str, known: Iterable[str]) -> list[str]:
 def _of_the_same_meaning(word: str) -> list[str]:
     """Our keys for what anybody calls `word`."""
     return [
-        leaf for ours, theirs in _PEERS.items() if word in theirs.split() or word in map(_letters, ours.split()) for leaf in ours.split()
+        leaf
+        for ours, theirs in _PEERS.items()
+        if word in theirs.split() or word in map(_letters, ours.split())
+        for leaf in ours.split()
     ]
 
 

@@ -54,15 +54,7 @@ class Sampler(Protocol):
         """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have one row an entity."""
 
     def draw_block(
-        self,
-        side: str,
-        first: int,
-        rows: State,
-        table: State,
-        own: State,
-        prior: State,
-        shared: dict[str, Any],
-        iteration: int,
+        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
         threads: int,
     ):
         """A block's new state, and sums."""

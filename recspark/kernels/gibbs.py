@@ -66,27 +66,8 @@ def _join(row, places, table, bias, panel, m):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def draw_entities(
-    lo,
-    hi,
-    indptr,
-    places,
-    values,
-    weights,
-    table,
-    bias,
-    own,
-    own_bias,
-    prior,
-    prior_bias,
-    precision,
-    bias_precision,
-    alpha,
-    offset,
-    noise,
-    keys,
-    first,
-    cuts,
-    rank,
+    lo, hi, indptr, places, values, weights, table, bias, own, own_bias, prior, prior_bias, precision, bias_precision, alpha, offset, noise,
+    keys, first, cuts, rank
 ):
     """Draw the vectors and biases of entities lo..hi of one side, given all other sides; in place.
 

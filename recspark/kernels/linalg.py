@@ -178,8 +178,6 @@ def mix_rows(typing_context, x, i, y, j, xx, xy, yx, yy):
         return context.get_dummy_value()
 
     return signature, generate
-
-
 _update_tile = _tile_update(TILE_ROWS)
 _update_row = _tile_update(1)
 

@@ -75,9 +75,8 @@ class Factorization(Estimator, RatingColumns, Watching):
     unread: tuple[Unread, ...] = (
         Unread("patience", lambda e, _: not (e.getValidationCol() or "validation" in e._watched), "there are no validation rows"),
         Unread(
-            "regParam",
-            lambda e, _: e.hasParam("regParam") and None not in (e.getUserRegParam(), e.getItemRegParam()),
-            "userRegParam and itemRegParam are set",
+            "regParam", lambda e, _: e.hasParam("regParam") and None not in (e.getUserRegParam(), e.getItemRegParam()),
+            "userRegParam and itemRegParam are set"
         ),
     )
 

@@ -82,16 +82,12 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         int, 100, "samples that the model keeps of each chain, spread evenly over the iterations after the burn-in", at_least(1)
     )
     chains = Hyperparameter(
-        int,
-        1,
-        "solver mcmc with groups: chains from different starts, side by side where there are cores; predictions are means over all",
-        at_least(1),
+        int, 1, "solver mcmc with groups: chains from different starts, side by side where there are cores; predictions are means over all",
+        at_least(1)
     )
     noisyChains = Hyperparameter(
-        int,
-        0,
-        "solver mcmc with groups: chains in which each user and item has a noise of its own; two kinds of chains err apart",
-        at_least(0),
+        int, 0, "solver mcmc with groups: chains in which each user and item has a noise of its own; two kinds of chains err apart",
+        at_least(0)
     )
     regParam = Hyperparameter(
         float, 0.0, "penalty of all parameters (als, sgd); als with groups: of what an entity differs from its features", at_least(0)
@@ -335,7 +331,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         # chains of different seeds find different modes
         seeds = [self.getSeed() + 1_000_003 * number for number in range(chains)]
         calm = chains - self.getNoisyChains()
-        return [replace(sampler, seed=seed, spread=tuple(TABLES.values()) if number >= calm else ()) for number, seed in enumerate(seeds)]
+        return [
+            replace(sampler, seed=seed, spread=tuple(TABLES.values()) if number >= calm else ()) for number, seed in enumerate(seeds)
+        ]
 
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
         """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not what the estimator wants."""

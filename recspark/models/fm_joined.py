@@ -163,7 +163,9 @@ def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]
     return ids, Sparse(rows.indptr.astype(np.int64), (rows.indices + layout.starts[side]).astype(np.int32), rows.data.astype(np.float64))
 
 
-def join(sides: dict[str, tuple[IdIndex, Sparse]], layout: Layout, users: Any, items: Any, columns: pa.Array, values: pa.Array) -> Joined:
+def join(
+    sides: dict[str, tuple[IdIndex, Sparse]], layout: Layout, users: Any, items: Any, columns: pa.Array, values: pa.Array
+) -> Joined:
     """Rows of ids (Arrow columns) and of the entries of their contexts (lists, counted from 0) as `Joined`."""
     places = []
     for column, (ids, _) in zip((users, items), sides.values(), strict=True):

@@ -141,18 +141,8 @@ class FMSampler:
             key = self._keys(iteration, side, 10 + number)[0]
             around, own_precision = _split(precision), _split(group_precision)
             gibbs.draw_features(
-                csc["indptr"],
-                csc["entities"],
-                csc["values"],
-                vectors,
-                weights,
-                residual,
-                residual_bias,
-                *around,
-                *own_precision,
-                np.float32(self.noise),
-                key,
-                self.rank,
+                csc["indptr"], csc["entities"], csc["values"], vectors, weights, residual, residual_bias, *around, *own_precision,
+                np.float32(self.noise), key, self.rank
             )
             prior |= {f"factors-{group}": vectors, f"bias-{group}": weights}
         means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
@@ -182,16 +172,8 @@ class FMSampler:
         return draw.gamma((1 + n) / 2, 2 / (1 + squares))
 
     def draw_block(
-        self,
-        side: str,
-        first: int,
-        rows: State,
-        table: State,
-        own: State,
-        prior: State,
-        shared: dict[str, Any],
-        iteration: int,
-        threads: int,
+        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
+        threads: int
     ) -> tuple[State, dict[str, float]]:
         """New vectors of a block's entities, and what they leave of its ratings."""
         state = {key: np.array(value) for key, value in own.items()}
@@ -213,16 +195,8 @@ class FMSampler:
         return state, {"left": float(left), "left_square": float(left_square), "failed": int(failed), **weight}
 
     def _draw_spreads(
-        self,
-        side: str,
-        first: int,
-        rows: State,
-        table: State,
-        state: State,
-        prior: State,
-        shared: dict[str, Any],
-        iteration: int,
-        threads: int,
+        self, side: str, first: int, rows: State, table: State, state: State, prior: State, shared: dict[str, Any], iteration: int,
+        threads: int
     ) -> np.ndarray:
         """New spreads of a block's entities, in `state`, where their side has any; the weights of its rows by the spreads of all sides."""
         work, weights = np.diff(rows["indptr"]) + ENTITY_WORK, np.empty(len(rows["values"]), np.float32)

@@ -54,10 +54,8 @@ class MatrixFactorization(Factorization):
     maxIter = Hyperparameter(int, 20, "largest number of epochs", at_least(0))
     stepSize = Hyperparameter(float, 0.02, "learning rate of the first epoch", above(0))
     schedule = Hyperparameter(
-        str,
-        "constant",
-        "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t",
-        one_of(*SCHEDULES),
+        str, "constant", "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t",
+        one_of(*SCHEDULES)
     )
     decay = Hyperparameter(float, 0.1, "of the learning rate, where schedule is not constant", between(0, 1))
     optimizer = Hyperparameter(str, "sgd", "adagrad keeps one sum of squares a row, adam moments of every number", one_of(*OPTIMIZERS))
@@ -67,10 +65,9 @@ class MatrixFactorization(Factorization):
     itemRegParam = Hyperparameter(float, None, "L2 penalty of item factors; regParam where not set", at_least(0))
     biasRegParam = Hyperparameter(float, 0.01, "L2 penalty of biases", at_least(0))
     regPower = Hyperparameter(
-        float,
-        None,
+        float, None,
         "L2 penalties of an id count n^regPower times, n its ratings; not set: 1, as one is paid with every rating, for batchSize 0: 0",
-        between(0, 1),
+        between(0, 1)
     )
     l1RegParam = Hyperparameter(float, 0.0, "L1 penalty of factors, by proximal steps", at_least(0))
     biasL1RegParam = Hyperparameter(float, 0.0, "L1 penalty of biases, by proximal steps", at_least(0))

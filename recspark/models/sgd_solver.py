@@ -160,7 +160,9 @@ class SGDSolver:
             # the full gradient pays the penalty once, beside the mean cost
             fresh["scale"] = fresh["scale"] * (self.weight / np.maximum(counts, 1)).astype(np.float32)
         rows = self._rows(fresh, padded=False)
-        source = Rows(np.ascontiguousarray(source_factors), source_bias, source_bias, _EMPTY, np.empty((0, 2, 0), np.float32), source_bias)
+        source = Rows(
+            np.ascontiguousarray(source_factors), source_bias, source_bias, _EMPTY, np.empty((0, 2, 0), np.float32), source_bias
+        )
         rules = self._rules(1)._replace(rate=float(rate))
         over_rows(sgd.descend_rows, csr.work, threads, *_entries(csr), epochs, rules, source, rows, self.penalty[side])
         factors, bias = self._in_units(rows.factors, rows.bias, up)

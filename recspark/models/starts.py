@@ -1,8 +1,8 @@
 """What a fit starts from, as the engine wants it: folders with the tables users and items of ids, factors and biases.
 
-a saved model                       read where it lies
-embeddings from elsewhere           checked, and written to the fit's work folder (`recspark.models.embeddings`)
-vectors of features of the ids      added up for each id, and written there, too (`recspark.models.side_vectors`)
+    a saved model                       read where it lies
+    embeddings from elsewhere           checked, and written to the fit's work folder (`recspark.models.embeddings`)
+    vectors of features of the ids      added up for each id, and written there, too (`recspark.models.side_vectors`)
 """
 
 from __future__ import annotations

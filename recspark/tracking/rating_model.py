@@ -21,7 +21,9 @@ class RatingModel(PythonModel):
         scorer = getattr(importlib.import_module(module), name)
         self._scorer = scorer.load(context.artifacts["scorer"])
 
-    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """A column ``prediction`` for rows of user_id and item_id; a missing id is one that training has not seen."""
         users, items = model_input["user_id"].to_numpy(), model_input["item_id"].to_numpy()
         return pd.DataFrame({"prediction": self._scorer.predict(users, items)}, index=model_input.index)
