@@ -42,6 +42,7 @@ def test_pipeline_prints_one_line_and_leaves_the_lake(command, source, tmp_path)
     assert code == 0 and again["rmse"] == summary["rmse"]
 
 
+@pytest.mark.slow
 def test_pipeline_is_one_mlflow_run_with_its_stages_nested(command, source, tmp_path):
     from mlflow import pyfunc
     from mlflow.tracking import MlflowClient

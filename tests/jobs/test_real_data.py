@@ -35,6 +35,7 @@ def test_ml_1m_with_one_and_with_three_blocks(spark, command, movielens, tmp_pat
     assert genres.count() == 3883
 
 
+@pytest.mark.slow
 def test_ml_latest_small(command, movielens, tmp_path):
     summary = run(command, movielens, tmp_path, "ml-latest-small-als")
     # no published split; predicting the mean is 1.04, biases alone about .87

@@ -91,6 +91,7 @@ def check_runs(parent, table, summary):
     assert read_conf(str(toml))["model"]["rank"] == summary["best"]["rank"]
 
 
+@pytest.mark.slow
 def test_trials_never_read_the_test_rows(tune, lake, monkeypatch):
     split = "split.name=hidden"
     assert [tune("hidden", split, job=job)[0] for job in ("ingest", "index", "split")] == [0, 0, 0]
@@ -132,6 +133,7 @@ def test_a_killed_job_goes_on(tune, monkeypatch):
     assert len(judged) == 4
 
 
+@pytest.mark.slow
 def test_failed_trials_are_recorded_and_others_go_on(tune, lake, monkeypatch):
     judged, measure = [], trials.evaluate
 

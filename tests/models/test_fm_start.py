@@ -45,7 +45,7 @@ def rmse(model, rows):
     return model.transform(rows).select(F.sqrt(F.avg((F.col("prediction") - F.col("rating")) ** 2))).first()[0]
 
 
-@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("ordered", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_twenty_iterations_reach_shrunken_biases_on_sparse_data(sparse, ordered):
     """Biases that start at 0 are taken as evidence that there are none: 40 iterations then were 7 % behind."""
     train, test, best = sparse
@@ -53,6 +53,7 @@ def test_twenty_iterations_reach_shrunken_biases_on_sparse_data(sparse, ordered)
     assert rmse(model, test) < 1.01 * best
 
 
+@pytest.mark.slow
 def test_three_blocks_start_as_one_does(sparse):
     train, test, _ = sparse
     given = {"groups": ["user", "item"], "labelCol": "rating", "factorSize": 2, "maxIter": 2, "burnIn": 0}
@@ -61,7 +62,14 @@ def test_three_blocks_start_as_one_does(sparse):
     assert rmse(three, test) == pytest.approx(rmse(one, test), abs=1e-5)
 
 
-@pytest.mark.parametrize("params", [{}, {"chains": 2, "noisyChains": 1}, {"groups": ["user", "item", "day"]}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        pytest.param({"chains": 2, "noisyChains": 1}, marks=pytest.mark.slow),
+        pytest.param({"groups": ["user", "item", "day"]}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_change_of_unit_changes_only_the_unit_of_predictions(sparse, params):
     """Ratings 20 r + 7: to a thousandth of their standard deviation."""
     train, test, _ = sparse
