@@ -134,7 +134,7 @@ SOURCES = {
     "UTF-16": (lambda f: make(f, "a.csv", GOOD.decode().encode("utf-16")), 3, "a.csv is UTF-16, it starts with that byte-order mark"),
     "quotes in the header": (lambda f: make(f, "a.csv", b'user_id,"item_id,rating\n1,2,3\n'), 3, "a.csv line 1 can't be read as utf-8"),
     "an endless header": (lambda f: make(f, "a.csv", b"x" * (1 << 21)), 3, "a.csv line 1 is longer than"),
-    "a folder in place of a file": (lambda f: make(f / "ml" / "ratings.csv", "x", b"").parent.parent, 2, "x has no column user_id"),
+    "a folder in place of a file": (lambda f: make(f / "ml" / "ratings.csv", "x", b"").parent.parent, 5, "ratings.csv/x is an empty file"),
     "no Parquet": (lambda f: make(f, "a.parquet", GOOD), 3, "a.parquet is not a readable Parquet file"),
     "a list as rating": (
         lambda f: bad_parquet(f / "a.parquet", rating=[[1.0]]),
