@@ -210,9 +210,9 @@ def test_it_is_an_mlflow_run_with_the_model(call, lake):
 
 def test_what_can_t_be_done_is_said(call, lake, tmp_path):
     code, _, err = call("update", lake.root, "model.name=other")
-    assert code == 1 and "run `recspark train` first" in err
+    assert code == 5 and "run `recspark train` first" in err
     code, _, err = call("update", lake.root, f"update.source={tmp_path / 'nothing.csv'}")
-    assert code == 2 and "nothing.csv" in err
+    assert code == 5 and "nothing.csv" in err
     code, _, err = call("update", lake.root, "update.sweeps=0")
     assert code == 2 and "update.sweeps = 0 is not allowed" in err
     lake.delete("splits/default/update")
