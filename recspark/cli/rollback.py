@@ -45,7 +45,9 @@ def _rollback(roles: Roles, back: ModelVersion) -> dict[str, Any]:
     if roles.identity(champion) != back.tags[IDENTITY]:
         leaves = roles.version_of(champion)
         if leaves is None:
-            raise RecsparkError(f"models/{champion} is no version of {roles.name}: run `recspark promote` with the right model first")
+            raise RecsparkError(
+                f"models/{champion} is not among the versions of {roles.name} in the registry: promote a model by `recspark promote` first"
+            )
         roles.keep(champion, WITHDRAWN, leaves)
         registry.assign(leaves, WITHDRAWN)
     lists = _bring_back(roles, source, back)

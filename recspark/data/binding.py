@@ -39,7 +39,7 @@ def field_names(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> 
     Raises
     ------
     DataRejected
-        Where its first line is no text of its encoding, or quotes in it don't close; where it is no Parquet file.
+        If the first line can't be decoded, or a quote in it is not closed; if the file is not a Parquet file.
     """
     if layout.parquet:
         with parquet_file(fs, member, path) as parquet:

@@ -101,7 +101,7 @@ def _waiting(source: Source) -> Iterator[None]:
 
 
 def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
-    """The layouts of files that are no copies of others, with the columns in their paths."""
+    """Leave copies of other files out, and add the columns that are in paths."""
     twins = copies(source, layouts)
     kept = {
         member: replace(layout, partition=partition_values(f"{source.name}/{member}"))

@@ -34,8 +34,16 @@ class Solver(Protocol):
     #: what to change where a fit diverges
     remedy: str
 
-    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
-        """The state of a block, whose positions begin with `first`, before the first iteration."""
+    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
+        """The state of a block before the first iteration.
+
+        Parameters
+        ----------
+        first
+            The position of the block's first row.
+        given, added
+            Rows, with the factors and biases that they start with, and that are then added; in the unit of models.
+        """
 
     def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
         """The block's new state from the other side's, and sums that `summarize` gets added up over tasks (sweeps on sides)."""

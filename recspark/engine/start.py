@@ -16,16 +16,8 @@ from recspark.ids import IdIndex
 def starting_state(plan: Plan, side: str, first: int, block: Block, ids: pa.ChunkedArray) -> State:
     """The state of a block before the first iteration; its positions begin with `first` and have these `ids`."""
     rank = plan.solver.rank
-    given = _given(plan.initial, side, ids, rank) if plan.initial else None
-    state = plan.solver.start(side, first, block, given)
-    if not plan.added:
-        return state
-    rows, vectors, biases = _given(plan.added, side, ids, rank)
-    factors, bias = np.array(state["factors"]), np.array(state["bias"])
-    factors[rows] += vectors
-    bias[rows] += biases
-    # made once more, so that what a solver keeps beside its rows fits them
-    return plan.solver.start(side, first, block, (np.arange(len(factors)), factors, bias))
+    given, added = (_given(folder, side, ids, rank) if folder else None for folder in (plan.initial, plan.added))
+    return plan.solver.start(side, first, block, given, added)
 
 
 def _given(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from recspark.config import Check, at_least, between, one_of
 from recspark.engine.encode import Parts
-from recspark.engine.placement import Placement, place
+from recspark.engine.placement import Placement
 from recspark.errors import ConfigError
 from recspark.models.als_solver import ALSSolver
 from recspark.models.factor_model import FactorModel
@@ -114,17 +114,14 @@ class ALS(Factorization):
         """Set numUserBlocks and numItemBlocks."""
         return self._set(numUserBlocks=value, numItemBlocks=value)
 
-    def _place(self, spark: SparkSession, ratings: int) -> Placement:
+    def _wished_blocks(self) -> dict[str, int]:
         names = {"users": "numUserBlocks", "items": "numItemBlocks"}
-        hints = {side: self.getOrDefault(name) for side, name in names.items() if self.isSet(name)}
-        ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
-        found = place(spark, ratings, ordered, hints, self.getTasks(), self.getThreads())
-        for side, wished in hints.items():
-            if found.blocks[side] != wished and ordered[side] is None:
-                log.info(
-                    "%s = %d is not followed: one task is faster for %d ratings; userBlocks and itemBlocks are orders",
-                    names[side], wished, ratings
-                )  # fmt: skip
+        return {side: self.getOrDefault(name) for side, name in names.items() if self.isSet(name)}
+
+    def _place(self, spark: SparkSession, ratings: int) -> Placement:
+        found, wished = super()._place(spark, ratings), self._wished_blocks()
+        if found.one_task and wished and not (self.getUserBlocks() or self.getItemBlocks()):
+            log.info("numUserBlocks and numItemBlocks are not followed: one task is faster; userBlocks and itemBlocks are orders")
         return found
 
     unread: tuple[Unread, ...] = (

@@ -51,7 +51,7 @@ class ALSSolver:
         """Whether watched rows are preferences."""
         return self.implicit
 
-    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
         """Users from their ratings (`recspark.kernels.projection`), items, which are solved before they are read, from nothing."""
         n = len(block.train.indptr) - 1
         factors, bias = np.zeros((n, self.rank), np.float32), np.zeros(n, np.float32)
@@ -60,6 +60,9 @@ class ALSSolver:
             project_rows(0, n, *csr.entries, source, np.float32(self.mean), self.length, factors)
         if given:
             _, factors[given[0]], bias[given[0]] = given
+        if added:
+            factors[added[0]] += added[1]
+            bias[added[0]] += added[2]
         return self.state(np.abs(factors) if self.nonnegative else factors, bias)
 
     def fresh(self, side: str, first: int, n: int) -> State:

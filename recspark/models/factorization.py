@@ -158,7 +158,11 @@ class Factorization(Estimator, RatingColumns, Watching):
 
     def _place(self, spark: SparkSession, ratings: int) -> Placement:
         ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
-        return place(spark, ratings, ordered, {}, self.getTasks(), self.getThreads())
+        return place(spark, ratings, ordered, self._wished_blocks(), self.getTasks(), self.getThreads())
+
+    def _wished_blocks(self) -> dict[str, int]:
+        """Blocks by side that count where blocks are tasks."""
+        return {}
 
     def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> Plan:
         return Plan(

@@ -113,9 +113,9 @@ class FMSampler:
         labels = rows["values"].astype(np.float64)
         if self.ordered:
             labels = (np.array(self.levels)[rows["values"].astype(np.int64)] - self.center) / self.unit
-        entity = np.repeat(np.arange(len(rows["indptr"]) - 1), np.diff(rows["indptr"]))
-        weights = rows["weights"] if len(rows["weights"]) else np.ones(len(labels))
         n = len(rows["indptr"]) - 1
+        entity = np.repeat(np.arange(n), np.diff(rows["indptr"]))
+        weights = rows["weights"] if len(rows["weights"]) else np.ones(len(labels))
         return np.bincount(entity, weights, n), np.bincount(entity, weights * labels, n)
 
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:

@@ -28,7 +28,7 @@ class CountSolver:
     sweep = "simultaneous"
     row_arrays = ("factors", "bias")
 
-    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
         """The numbers of ratings, float32: exact up to 2^24."""
         counts = np.diff(block.train.indptr)
         bias = counts if side == "items" else np.zeros(len(counts))

@@ -71,7 +71,7 @@ class SGDSolver:
         """The kind of an iteration, as `recspark.engine.sweeps` names it."""
         return "strata" if self.batch else "simultaneous"
 
-    def start(self, side: str, first: int, block: Block, given: Given | None = None) -> State:
+    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
         """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has seen nothing."""
         counts = np.diff(block.train.indptr)
         n = len(counts)
@@ -82,6 +82,11 @@ class SGDSolver:
         if given:
             rows, factors, bias = given
             state["factors"][rows], state["bias"][rows] = self._in_units(factors, bias, 1 / self._score_unit)
+        if added:
+            rows, factors, bias = added
+            factors, bias = self._in_units(factors, bias, 1 / self._score_unit)
+            state["factors"][rows] += factors
+            state["bias"][rows] += bias
         if self.optimizer == "adagrad":
             state["squares"] = np.full((n, 2), FIRST_SQUARE, np.float32)
         if self.optimizer == "adam":

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.engine.blocks import CSR
+from recspark.engine.blocks import CSR, without_ratings
+from recspark.engine.encode import Parts
 from recspark.kernels.csr import csr_from_coo
 from recspark.models import ALS, MatrixFactorization
 from recspark.models.factor_tables import FactorTables
@@ -79,3 +80,13 @@ def test_new_rows_are_solved_in_the_unit_of_the_model(ratings, name):
 def test_kernels_with_a_range_have_no_use_for_it(ratings, caplog):
     MatrixFactorization(rank=2, maxIter=1, kernel="sigmoid", standardize=True).fit(ratings)
     assert "standardize" in caplog.text and "have no effect here" in caplog.text
+
+
+def test_side_vectors_are_added_in_the_unit_of_models():
+    parts = Parts("", (), 3, 3.0, 270.0, 7.0, 107.0, "", False, False, 270.0, 30_000.0, {})
+    solver = MatrixFactorization(rank=2, standardize=True)._solver(parts)
+    block, rows = without_ratings(2), (np.array([1]), np.array([[3.0, -4.0]], np.float32), np.array([5.0], np.float32))
+    plain, moved = (solver.export("users", block, solver.start("users", 0, block, None, added), 1) for added in (None, rows))
+    assert solver.unit > 10
+    np.testing.assert_allclose(moved["features"] - plain["features"], [[0, 0], [3, -4]], atol=1e-4)
+    np.testing.assert_allclose(moved["bias"] - plain["bias"], [0, 5], atol=1e-4)
