@@ -94,7 +94,7 @@ def _is_written_day(number: np.ndarray) -> np.ndarray:
 def is_spreadsheet_day(number: np.ndarray | float) -> np.ndarray:
     """Which numbers are days since 1899-12-30 with a time of day, from 1990 to 2099; whole ones may as well count rows."""
     number = np.asarray(number)
-    return (number % 1 != 0) & (number >= _SPREADSHEET_1990) & (number < _SPREADSHEET_2100)
+    return (np.floor(number) != number) & (number >= _SPREADSHEET_1990) & (number < _SPREADSHEET_2100)
 
 
 def _is_of_coarser_unit(number: np.ndarray, ticks: int) -> np.ndarray:
