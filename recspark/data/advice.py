@@ -64,6 +64,8 @@ def _about(layout: Layout, column: str, text: str) -> str:
         if is_spreadsheet_day(number):
             return "which looks like days of a spreadsheet: write the column as text of ISO 8601"
         return f"which is neither a count of {_UNITS[notation.unit]} nor ISO 8601: set data.timestampFormat{_likely_formats(text)}"
+    if "," in text and "." in text:
+        return "which is no number: write numbers without a mark between thousands"
     if "," in text and notation.decimal == ".":
         return 'which is no number: is data.decimal = ","?'
     if "." in text and notation.decimal == ",":

@@ -9,6 +9,7 @@ from itertools import chain
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 
 from recspark.config import Check, Option, Section, above, one_of
 from recspark.data import schemas
@@ -95,8 +96,12 @@ def generic_files(data: DataOptions, members: Iterable[str], option: str = "sour
         raise NoDataFile(
             f"data.source = {data.source!r} is no MovieLens edition and {found_instead}: set data.dataset to one of {', '.join(DATASETS)}"
         )
-    if dataset == "csv" and data.decimal == data.separator:
-        raise ConfigError(f"data.decimal and data.separator are both {data.decimal!r}: set data.separator to what separates the fields")
+    if dataset == "csv" and data.decimal == data.separator and not data.header:
+        # with a header, a number that is not quoted makes its row too long, and is seen
+        raise ConfigError(
+            f"data.decimal and data.separator are both {data.decimal!r} and data.header is false: a number that is not quoted "
+            "would be read as two fields. Set data.separator to what separates the fields, or give the file a header"
+        )
     rename = ((data.userColumn, "user_id"), (data.itemColumn, "item_id"), (data.ratingColumn, "rating"))
     merged = data.duplicate_rule in MERGED
     layout = Layout(
@@ -166,9 +171,13 @@ def _in_files(
 def _in_parquet(layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> dict[str, bool | None]:
     types = dict(layout.rename)
     with parquet_file(fs, member, path) as parquet:
-        fields = parquet.schema_arrow if parquet.metadata.num_rows else ()
-        columns = {types[field.name]: field.type for field in fields if field.name in types}
-    return {name: _is_number(type_) for name, type_ in columns.items()}
+        found = [field for field in parquet.schema_arrow if field.name in types]
+        return {types[field.name]: _is_number(field.type) if _has_values(parquet, field.name) else None for field in found}
+
+
+def _has_values(parquet: pq.ParquetFile, column: str) -> bool:
+    """Whether a column of a Parquet file has a value; read up to the first batch of rows that has one."""
+    return any(batch.column(0).null_count < len(batch) for batch in parquet.iter_batches(columns=[column]))
 
 
 def _is_number(type_: pa.DataType) -> bool | None:

@@ -35,7 +35,7 @@ def test_the_first_file_with_ids_decides(tmp_path):
     assert types(tmp_path / "in", {"a.csv": HEADER, "b.csv": HEADER}) == ("bigint", "bigint")
 
 
-@pytest.mark.parametrize("empty", [{"user_id": pa.array([], pa.int64())}, {"user_id": pa.nulls(2)}])
+@pytest.mark.parametrize("empty", [{"user_id": pa.array([], pa.int64())}, {"user_id": pa.nulls(2)}, {"user_id": pa.nulls(2, pa.int64())}])
 def test_a_parquet_file_without_ids_decides_nothing(tmp_path, empty):
     n_rows = len(empty["user_id"])
     first = pa.table(empty | {"item_id": pa.array([7] * n_rows, pa.int64()), "rating": pa.array([3.0] * n_rows)})

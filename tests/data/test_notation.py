@@ -20,8 +20,8 @@ def layout(separator=",", schema="user_id string, item_id bigint, rating float, 
 
 def rows_of(readers, line, of):
     """What each reader makes of a line between two ordinary ones."""
-    point = of.decimal
-    ordinary = of.separator.join(["ann", "1", f"2{point}5", "3"]).encode()
+    number = f"2{of.decimal}5" if of.decimal != of.separator else f'"2{of.decimal}5"'
+    ordinary = of.separator.join(["ann", "1", number, "3"]).encode()
     body = b"\n".join([ordinary, line.encode(), ordinary]) + b"\n"
     found = [reader(body, of) for reader in readers]
     assert all(rows.table.to_pylist()[::2] == [dict(zip(NAMES, ("ann", 1, 2.5, 3), strict=True))] * 2 for rows in found)
@@ -69,9 +69,16 @@ def test_a_decimal_comma():
     assert rows_of(readers[1:], "bob;7;1.234,5;3", comma) == [("bob", 7, None, 3, True)] * 2
 
 
-def test_a_decimal_mark_that_also_separates_fields_is_refused():
-    with pytest.raises(ConfigError, match="data.decimal and data.separator are both ','"):
-        generic_files(DataOptions(decimal=","), ["a.csv"])
+def test_a_decimal_comma_in_quotes_where_commas_separate_fields():
+    comma = layout(",", decimal=",")
+    assert rows_of((read_mixed, read_exact), 'bob,7,"3,5",3', comma) == [("bob", 7, 3.5, 3, False)] * 2
+    (_, read), = generic_files(DataOptions(decimal=","), ["a.csv"])[1].items()
+    assert read.notation.decimal == read.separator == ","
+
+
+def test_a_decimal_mark_that_also_separates_fields_is_refused_without_a_header():
+    with pytest.raises(ConfigError, match="data.decimal and data.separator are both ',' and data.header is false"):
+        generic_files(DataOptions(decimal=",", header=False), ["a.csv"])
 
 
 def test_editions_of_movielens_keep_their_own_rules():
