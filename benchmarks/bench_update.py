@@ -13,14 +13,16 @@ from dataclasses import asdict
 import numpy as np
 import pyarrow as pa
 
-from recspark.models.als_solver import ALSSolver
-from recspark.models.factor_tables import FactorTable, FactorTables
-from recspark.models.fold_in import fold_in
+from recspark.algorithms.als import ALSSolver
+from recspark.ids import WHOLE
+from recspark.models.factors.fold_in import fold_in
+from recspark.models.factors.tables import FactorTables
+from recspark.models.folder import FactorFacts, ModelTable
 
 MEAN = 3.5
 
 
-def facts(rank: int) -> dict:
+def facts(rank: int) -> FactorFacts:
     """Of a model that ALS fitted with a mean and biases."""
     reg = {"users": 0.05, "items": 0.05}
     solver = ALSSolver(
@@ -38,16 +40,19 @@ def facts(rank: int) -> dict:
         clip=(0.5, 5.0),
         seed=1,
     )
-    return {"rank": rank, "mean": MEAN, "solver": {"kind": "als", "settings": asdict(solver), "alpha": 1.0, "weights": False}}
+    rows = {"kind": "als", "settings": asdict(solver), "alpha": 1.0, "weights": False}
+    kinds = dict.fromkeys(("users", "items"), WHOLE)
+    return FactorFacts(kind="als", can=("update",), rank=rank, mean=MEAN, level=MEAN, biased=True, id_kinds=kinds, solver=rows)
 
 
 def made_model(n_users: int, n_items: int, rank: int) -> FactorTables:
     """Random factors, ids from 0 on."""
     rng = np.random.default_rng(0)
 
-    def table(n: int) -> FactorTable:
+    def table(n: int) -> ModelTable:
         factors = (rng.standard_normal((n, rank)) / np.sqrt(rank)).astype(np.float32)
-        return FactorTable(pa.array(np.arange(n)), np.full(n, 100), factors, rng.standard_normal(n).astype(np.float32))
+        bias = rng.standard_normal(n).astype(np.float32)
+        return ModelTable(pa.array(np.arange(n)), np.full(n, 100), factors, bias, bias.copy())
 
     return FactorTables({"users": table(n_users), "items": table(n_items)}, facts(rank))
 

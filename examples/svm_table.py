@@ -25,7 +25,8 @@ from sklearn.svm import LinearSVR
 
 from recspark.data.lake import Lake
 from recspark.engine.session import session
-from recspark.features import FeatureSet, parse_groups
+from recspark.features.feature_set import FeatureSet
+from recspark.features.groups import parse_groups
 from recspark.features.options import read_tables
 from recspark.models import FMRegressor
 

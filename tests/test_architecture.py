@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 #: who may import whom: any part to the left of its own, and nobody on its own level but itself
-ORDER = "redaction < errors, hints < config < data, kernels < ids < features < engine < models < evaluation, tracking < cli < jobs"
+ORDER = (
+    "redaction < errors, hints < config < data, kernels < ids < features < algorithms < engine < models < evaluation, tracking < cli < jobs"
+)
 LEVELS = {part: level for level, parts in enumerate(ORDER.split(" < ")) for part in parts.split(", ")}
 #: what the package itself imports, to prepare its process before Spark and numba are imported
 PREPARING = ("recspark.engine.workers.", "recspark.kernels.cache.")
@@ -150,7 +152,7 @@ GOOD = {
     "recspark/config.py": "from recspark.errors import RecsparkError",
     "recspark/kernels/als.py": "import numpy as np\nfrom . import linalg\nfrom ..errors import RecsparkError",
     "recspark/kernels/linalg.py": "def solve(a, b):\n    return a / b\ndef _hidden():\n    pass\n    pass",
-    "recspark/models/als.py": "from recspark.engine.loop import run\nimport recspark.kernels.als\nfrom recspark import config",
+    "recspark/models/factors/als.py": "from recspark.engine.loop import run\nimport recspark.kernels.als\nfrom recspark import config",
     "recspark/engine/loop.py": "import pandas, pyspark",
     "recspark/tracking/runs.py": "import mlflow.pyfunc\nfrom recspark.models import als",
     "recspark/cli.py": "def main():\n    from recspark.tracking import runs",
@@ -158,17 +160,17 @@ GOOD = {
 }
 
 BAD = [
-    (imports_point_one_way, "recspark/models/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports"),
-    (imports_point_one_way, "recspark/models/als.py", "from recspark import tracking", "models imports recspark.tracking"),
-    (imports_point_one_way, "recspark/models/als.py", "import recspark.cli", "models imports recspark.cli"),
-    (imports_point_one_way, "recspark/models/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports"),
+    (imports_point_one_way, "recspark/models/factors/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports"),
+    (imports_point_one_way, "recspark/models/factors/als.py", "from recspark import tracking", "models imports recspark.tracking"),
+    (imports_point_one_way, "recspark/models/factors/als.py", "import recspark.cli", "models imports recspark.cli"),
+    (imports_point_one_way, "recspark/models/factors/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports"),
     (imports_point_one_way, "recspark/data/lake.py", "from recspark.kernels import csr", "data imports recspark.kernels"),
     (imports_point_one_way, "recspark/errors.py", "import recspark.config", "errors imports recspark.config"),
     (imports_point_one_way, "recspark/__init__.py", "from recspark.models import ALS", "__init__ imports recspark.models"),
     (imports_point_one_way, "recspark/cli.py", "from jobs.train import main", "cli imports jobs.train"),
     (imports_point_one_way, "recspark/cli.py", "import recspark.plots", "cli imports recspark.plots"),
     (imports_point_one_way, "recspark/plots.py", "", "plots has no place"),
-    (one_module_imports_mlflow, "recspark/models/als.py", "def f():\n    import mlflow.pyfunc", "als.py:2: mlflow.pyfunc"),
+    (one_module_imports_mlflow, "recspark/models/factors/als.py", "def f():\n    import mlflow.pyfunc", "als.py:2: mlflow.pyfunc"),
     (one_module_imports_mlflow, "jobs/train.py", "from mlflow import log_metric", "train.py:1: mlflow"),
     (kernels_know_only_arrays, "recspark/kernels/als.py", "from pyspark.sql import DataFrame", "pyspark.sql.DataFrame"),
     (kernels_know_only_arrays, "recspark/kernels/als.py", "def f():\n    import pandas as pd", "als.py:2: imports pandas"),

@@ -16,9 +16,9 @@ from recspark.cli.versions import log_model
 from recspark.data.lake import fingerprint
 from recspark.data.splits import SplitOptions
 from recspark.errors import ConfigError, RecsparkError
-from recspark.features import FeatureOptions
+from recspark.features.options import FeatureOptions
 from recspark.models.blend import BlendModel, Weights, fit_weights, fold_moments, model_rmse, with_predictions
-from recspark.models.factor_model import load_model
+from recspark.models.saving import load_model
 from recspark.tracking import Run
 
 log = logging.getLogger("recspark")

@@ -24,7 +24,7 @@ from recspark.data.splits import SplitOptions
 from recspark.data.synthetic import SyntheticOptions
 from recspark.engine.session import SparkOptions
 from recspark.evaluation.evaluate import EvaluationOptions
-from recspark.features import FeatureOptions
+from recspark.features.options import FeatureOptions
 from recspark.tracking import Run, Tracker, TrackingOptions
 
 

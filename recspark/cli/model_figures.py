@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from recspark.cli.context import Context
 from recspark.data.catalogue import described
 from recspark.evaluation import plots
-from recspark.models.factor_model import FactorModel, Summary
+from recspark.models.factors.model import FactorModel, Summary
 from recspark.tracking import Run
 
 #: popular items whose neighbours are shown, and how many of them, of how many that are looked at, with how many ratings at least
@@ -22,7 +22,7 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
     if has_rmse:
         unit = "rating units" if job["model"].positive_from is None else "preferences, 0 or 1"
         run.figure(plots.plot_curves(curve, unit), "figures/rmse_by_epoch.png")
-    if not model.scorer:  # users and items have no vectors and no biases of their own
+    if "lists" not in model.can:  # users and items have no vectors and no biases of their own
         return
     # what was counted, in no iteration, was not learned
     if model.is_biased and summary.history:

@@ -5,21 +5,10 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-from recspark import models
 from recspark.config import Option, one_of, unknown_key
 from recspark.data.lake import FILE_NAME
 from recspark.models.params import Configurable, Hyperparameter
-
-#: estimators by the value of ``model.type``
-ESTIMATORS = {
-    "als": "ALS",
-    "mf": "MatrixFactorization",
-    "baseline": "Baseline",
-    "fm": "FMRegressor",
-    "fm_classifier": "FMClassifier",
-    "fm_ranker": "FMRanker",
-    "popularity": "Popularity",
-}
+from recspark.models.registry import KINDS, find
 
 #: set by the jobs: the lake has one name for each column, work goes to the lake, and groups have a section of their own
 _FIXED: tuple[str, ...] = ("userCol", "itemCol", "ratingCol", "labelCol", "featuresCol", "predictionCol", "weightCol", "validationCol")
@@ -30,7 +19,7 @@ class ModelSection:
     """Validated against the estimator itself, so that a Param is written in one place only."""
 
     name = "model"
-    type = Option(str, "als", "estimator", one_of(*ESTIMATORS))
+    type = Option(str, "als", "estimator", one_of(*KINDS))
     model_name = Option(str, None, "the model is kept as models/NAME", FILE_NAME)
     positive = Option(float, None, "ratings of so much or more are label 1, lower ones 0, in training and evaluation")
 
@@ -47,7 +36,7 @@ class ModelSection:
     @property
     def estimator(self) -> builtins.type[Configurable]:
         """The class that ``model.type`` names."""
-        return getattr(models, ESTIMATORS[self.kind])
+        return find(KINDS[self.kind].estimator)
 
     @property
     def known(self) -> dict[str, Hyperparameter]:

@@ -15,7 +15,7 @@ from recspark.cli.versions import log_model
 from recspark.data.splits import SplitOptions
 from recspark.errors import ConfigError, GateNotPassed, RecsparkError
 from recspark.evaluation.ranking import metric_names
-from recspark.models.factor_model import load_model
+from recspark.models.folder import read_facts
 from recspark.tracking import ModelVersion, Run
 
 log = logging.getLogger("recspark")
@@ -41,10 +41,9 @@ def promote(job: Context) -> dict[str, Any]:
 def _promote(roles: Roles, candidate: str) -> dict[str, Any]:
     job = roles.job
     require_registry(job, "promote", "enabled", "logModel")
-    if not load_model(job.lake.path(f"models/{candidate}")).served_by:
-        raise ConfigError(
-            f"promote.candidate = {candidate!r} is not allowed: it predicts from features of rows, so MLflow could not serve it"
-        )
+    if "serve" not in read_facts(job.lake.path(f"models/{candidate}")).can:
+        why = "it predicts from features of rows, so MLflow could not serve it"
+        raise ConfigError(f"promote.candidate = {candidate!r} is not allowed: {why}")
     with job.running("promote", "promote", about=candidate) as run:
         champion = roles.version(CHAMPION)
         if champion and champion.tags.get(IDENTITY) == roles.identity(candidate):

@@ -19,7 +19,8 @@ from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.catalogue import described
 from recspark.data.lake import fingerprint
 from recspark.errors import ConfigError, InputMissing, RecsparkError
-from recspark.models.factor_model import FactorModel, load_model
+from recspark.models.factors.model import FactorModel
+from recspark.models.saving import load_model
 
 if TYPE_CHECKING:
     from recspark.cli.context import Context

@@ -24,9 +24,10 @@ from recspark.evaluation.evaluate import evaluate as evaluate_predictions
 from recspark.evaluation.evaluate import write as write_evaluation
 from recspark.features.options import read_tables, with_leaks
 from recspark.models.blend import BlendModel
-from recspark.models.factor_model import FactorModel, load_model
-from recspark.models.fm_entities import FMModel
+from recspark.models.factors.model import FactorModel
+from recspark.models.fm.entities import FMModel
 from recspark.models.params import Configurable
+from recspark.models.saving import load_model
 
 log = logging.getLogger("recspark")
 
@@ -161,7 +162,8 @@ def _evaluate(job: Context) -> dict[str, Any]:
         seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
         predictions = job.read(f"predictions/{name}/test")
         labels = positive_from is not None
-        result = evaluate_predictions(job.spark, predictions, known, job["evaluation"], model.scorer, seen, labels=labels)
+        scorer = model.scorer if "lists" in model.can else None
+        result = evaluate_predictions(job.spark, predictions, known, job["evaluation"], scorer, seen, labels=labels)
         write_evaluation(job.lake, name, result, identity)
         if result.per_user is not None:
             result.per_user.unpersist()

@@ -20,8 +20,8 @@ from recspark.data.index import grow_index
 from recspark.data.lake import fingerprint
 from recspark.engine.session import default_threads
 from recspark.errors import ConfigError
-from recspark.models.factor_tables import FactorTables
-from recspark.models.fold_in import fold_in
+from recspark.models.factors.fold_in import fold_in
+from recspark.models.factors.tables import FactorTables
 
 if TYPE_CHECKING:
     from recspark.cli.context import Context

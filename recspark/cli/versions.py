@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 
 from recspark.data.lake import Lake
-from recspark.errors import ConfigError
-from recspark.models.factor_model import load_model
+from recspark.errors import ConfigError, RecsparkError
+from recspark.models.folder import read_facts, stamp_of
 
 if TYPE_CHECKING:
     from recspark.cli.context import Context
@@ -34,10 +34,10 @@ def factor_manifest(lake: Lake, name: str) -> dict[str, Any]:
         raise ConfigError(
             f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as those in it: {models}"
         )
-    if not load_model(lake.path(f"models/{name}")).scorer:
-        raise ConfigError(
-            f"model.name = {name!r} is not allowed: models/{name} predicts from features of rows, and has no vectors of users and items"
-        )
+    try:
+        read_facts(lake.path(f"models/{name}")).require("lists", f"models/{name}")
+    except RecsparkError as error:
+        raise ConfigError(f"model.name = {name!r} is not allowed: {error}") from None
     return manifest
 
 
@@ -56,8 +56,7 @@ def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
 
 def identity(lake: Lake, name: str) -> tuple[Any, ...]:
     """What it was made from, and which making: a start from a file (initialModel) is no part of the former."""
-    manifest, facts = (lake.read_json(f"models/{name}/{file}") or {} for file in ("manifest.json", "scorer.json"))
-    return manifest.get("fingerprint"), facts.get("stamp")
+    return (lake.manifest(f"models/{name}") or {}).get("fingerprint"), stamp_of(lake.path(f"models/{name}"))
 
 
 def keep_updated(lake: Lake, name: str) -> str | None:
@@ -77,8 +76,9 @@ def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
     folder = job.lake.path(f"models/{name}")
     if not run.keeps_models:
         return
-    if scorer := load_model(folder).served_by:
-        run.model(scorer, folder, rows.select("user_id", "item_id").limit(3).toPandas())
+    facts = read_facts(folder)
+    if "serve" in facts.can:
+        run.model(facts.find_scorer(), folder, rows.select("user_id", "item_id").limit(3).toPandas())
     else:
         log.info("models/%s is not kept in MLflow, which is asked for pairs of ids: it predicts from features of rows", name)
 

@@ -33,8 +33,9 @@ def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE
     RecsparkError
         Where the publisher can't be reached, or what it sends is not what its MD5 says.
     """
-    if dataset not in EDITIONS:
-        allowed = ", ".join(EDITIONS)
+    known = [name for name, edition in EDITIONS.items() if edition.downloaded]
+    if dataset not in known:
+        allowed = ", ".join(known)
         raise ConfigError(f"data.dataset = {dataset!r} can't be downloaded: it must be one of {allowed}, or set data.source")
     folder = Path(cache_folder or pooch.os_cache("recspark")).expanduser()
     url = f"{base_url.rstrip('/')}/{dataset}.zip"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -65,16 +66,28 @@ _YEAR = re.compile(r"\((\d{4})\s*(?:[-\u2013]\s*(?:\d{4}\s*)?)?\)\s*(?:(\((?:V|T
 
 @dataclass(frozen=True)
 class Edition:
-    """The files of an edition by name; those not in `optional` must be there. `rules` hold for its ratings and tags."""
+    """The files of an edition; those not in `optional` must be there. `rules` hold for its ratings and tags.
+
+    A file is a pattern of names, as of a shell, or several with ``|`` between them. `downloaded`: GroupLens publishes it.
+    """
 
     files: Mapping[str, Layout]
     rules: Rules
     optional: frozenset[str] = frozenset()
+    downloaded: bool = True
 
     @property
     def needed(self) -> set[str]:
         """The files without which it is not this edition."""
         return self.files.keys() - self.optional
+
+    def match(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """Which of `names` are which of the files; files that none of them is are left out."""
+        names = list(names)
+        found = {
+            file: [name for name in names if any(fnmatchcase(name, pattern) for pattern in file.split("|"))] for file in self.files
+        }
+        return {file: matches for file, matches in found.items() if matches}
 
 
 def _ml_100k() -> Edition:
@@ -161,9 +174,10 @@ def find_edition(members: Iterable[str], source: str, dataset: str | None = None
     for folder in sorted(folders, key=lambda name: (name.count("/"), name)):
         for name in (dataset,) if dataset else _LOOKS:
             edition, found = EDITIONS[name], folders[folder]
-            if edition.needed <= found.keys():
+            matched = edition.match(found)
+            if edition.needed <= matched.keys():
                 named = name if dataset or name != "ml-latest" else _csv_edition(folder, source)
-                return named, {found[file]: layout for file, layout in edition.files.items() if file in found}
+                return named, {found[match]: edition.files[file] for file, matches in matched.items() for match in matches}
     if dataset:
         raise NoDataFile(f"data.dataset = {dataset!r} needs {', '.join(sorted(EDITIONS[dataset].needed))} in one folder of {source}")
     return None

@@ -13,97 +13,18 @@ that every block has nearly the same work; positions are the ranks of the ids, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pyarrow as pa
 
-from recspark.engine.encode import ROLES, Parts
+from recspark.algorithms.ratings import CSR, ROLES, ROW_WORK, SIDES, Block, Cells, other
+from recspark.engine.encode import Parts
 from recspark.engine.storage import Store
 from recspark.ids import IdIndex
 from recspark.kernels.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.runs import in_runs
 
-SIDES = ("users", "items")
-
-#: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as 32 ratings
-ROW_WORK = 32
-
 #: the grid of `Cells`: at most this many ranges a side (a power of 2), and about this many ratings a cell at least
 GRID, CELL_RATINGS = 16, 30_000
-
-
-def other(side: str) -> str:
-    """The side that is not `side`."""
-    return "items" if side == "users" else "users"
-
-
-@dataclass(frozen=True)
-class CSR:
-    """Rows of entries: indptr int64 (rows + 1), indices int32, values and weights float32 (weights empty: all 1)."""
-
-    indptr: np.ndarray
-    indices: np.ndarray
-    values: np.ndarray
-    weights: np.ndarray
-
-    @property
-    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The arrays as kernels take them."""
-        return self.indptr, self.indices, self.values, self.weights
-
-    @property
-    def work(self) -> np.ndarray:
-        """The cost of each row, for cuts of equal work."""
-        return np.diff(self.indptr) + ROW_WORK
-
-
-@dataclass(frozen=True)
-class Block:
-    """What one task of a step works on; `needed` is empty where every source row is needed."""
-
-    train: CSR
-    needed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
-    watched: dict[str, CSR] = field(default_factory=dict)
-
-
-def without_ratings(n: int) -> Block:
-    """A block of n rows of which nothing is known."""
-    none = np.empty(0, np.float32)
-    return Block(CSR(np.zeros(n + 1, np.int64), np.empty(0, np.int32), none, none))
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The ratings between a user block and an item block, cut into a grid of g x g cells for threads and for their caches.
-
-    users, items
-        int32 positions inside their blocks; cell after cell; inside a cell users take turns.
-    offsets
-        int64 (g * g + 1): cell (a, b) of user range a and item range b has the entries ``offsets[a g + b] ... offsets[a g + b + 1]``.
-    runs, first_runs
-        int64, starts of runs of entries without a row in common, and the place of each cell's first run among them (`in_runs`).
-    item_cuts
-        int64 (g + 1): the item ranges.
-    rated_indptr, rated_indices
-        The same pairs as CSR by user, items ascending.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    values: np.ndarray
-    weights: np.ndarray
-    offsets: np.ndarray
-    runs: np.ndarray
-    first_runs: np.ndarray
-    item_cuts: np.ndarray
-    rated_indptr: np.ndarray
-    rated_indices: np.ndarray
-
-    @property
-    def grid(self) -> int:
-        """The number of parts that items, and so users, are cut into."""
-        return len(self.item_cuts) - 1
 
 
 def index_side(store: Store, parts: Parts, side: str, blocks: int) -> int:

@@ -47,9 +47,6 @@ PART_ROWS = 4_000_000
 #: a difference of moments below this share of them is rounding
 ROUNDING = 1e-10
 
-#: what a row is for: 0 trains, the others are only watched
-ROLES = ("train", "validation", "test")
-
 #: the DataFrame that `encode` takes
 COLUMNS = "user long or string, item long or string, value float, weight float (nullable), role byte"
 

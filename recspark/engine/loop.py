@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from recspark.engine.blocks import SIDES, build_block, build_cells, index_side, load_block, other, scatter_part
+from recspark.algorithms.ratings import SIDES, other
+from recspark.algorithms.stopping import best_iteration, should_stop
+from recspark.data.arrow import as_arrow
+from recspark.engine.blocks import build_block, build_cells, index_side, load_block, scatter_part
 from recspark.engine.plan import Plan, factors
 from recspark.engine.progress import reporting
 from recspark.engine.runner import SparkRunner, TaskRunner
@@ -125,31 +126,6 @@ def read_history(store: Store) -> list[dict[str, float]]:
     return [store.read_json(f"iterations/{name}") for _, name in whole]
 
 
-def _validated(history: Sequence[dict[str, float]]) -> list[float] | None:
-    """What validation rows say of each iteration, the lower the better: their RMSE, or 1 - AUC; None where there are none."""
-    if history and "validation_auc" in history[0]:
-        return [1 - row["validation_auc"] for row in history]
-    return [row["validation_rmse"] for row in history] if history and "validation_rmse" in history[0] else None
-
-
-def best_iteration(history: Sequence[dict[str, float]]) -> int:
-    """The iteration with the lowest validation RMSE, or the highest AUC; the last one where nothing is validated."""
-    values = _validated(history)
-    return len(history) if values is None else 1 + int(np.argmin(values))
-
-
-def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) -> bool:
-    """Whether the last `patience` iterations (without validation: the last one) brought no relative gain of more than `tol`."""
-    validated = _validated(history)
-    if validated is None and tol <= 0:
-        return False
-    values = [row["objective"] for row in history] if validated is None else validated
-    recent = 1 if validated is None else patience
-    if len(values) <= recent:
-        return False
-    return min(values[-recent:]) >= min(values[:-recent]) * (1 - tol)
-
-
 def _index(plan: Plan, side: str) -> int:
     return index_side(store_at(plan.root), plan.parts, side, plan.blocks[side])
 
@@ -197,9 +173,3 @@ def _export(plan: Plan, iteration: int, job: tuple[str, int]) -> None:
     pq.write_table(index, store.at(f"{plan.model}/{side}/part-{number:05d}.parquet"), filesystem=store.fs)
 
 
-def as_arrow(array: np.ndarray) -> pa.Array:
-    """One value, or one list of values, a row."""
-    if array.ndim == 1:
-        return pa.array(array)
-    offsets = np.arange(len(array) + 1, dtype=np.int32) * np.int32(array.shape[1])
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(array.reshape(-1)))

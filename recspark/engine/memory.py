@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -36,6 +38,16 @@ def require_worker_memory(spark: SparkSession) -> None:
             f"{SETTING} = {text}{shared} gives a Python worker {given >> 20} MiB of address space, and recspark needs {LEAST >> 20} MiB "
             f"and room for the data: set it to {cores * LEAST >> 20}m or more, or leave it out"
         )
+
+
+def free_bytes() -> int:
+    """The memory that this machine, or this container, has free, in bytes."""
+    known = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(known["MemAvailable"].split()[0]) << 10
+    with suppress(OSError, ValueError):  # a container without a limit says "max"
+        most, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free = min(free, most - used)
+    return free
 
 
 def _bytes(text: str) -> int:

@@ -23,8 +23,8 @@ from numba import njit
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
 
+from recspark.algorithms.ratings import ROLES
 from recspark.engine.crossing import in_one_process, on_partitions
-from recspark.engine.encode import ROLES
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.ids import IdIndex

@@ -24,10 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from recspark.algorithms.contract import State
+from recspark.algorithms.stopping import should_stop
+from recspark.data.arrow import as_arrow
 from recspark.data.lake import fingerprint
-from recspark.engine.loop import STOP, WRITING_SHARE, Fit, as_arrow, read_history, should_stop
+from recspark.engine.loop import STOP, WRITING_SHARE, Fit, read_history
 from recspark.engine.placement import Placement
-from recspark.engine.plan import State
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations, build_relation, cut_side, side_moments
 from recspark.engine.runner import SparkRunner, TaskRunner

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from recspark.algorithms.contract import Given, State
+from recspark.algorithms.ratings import Block
 from recspark.data.folder import Folder
-from recspark.engine.blocks import Block
-from recspark.engine.plan import Given, Plan, State
+from recspark.engine.plan import Plan
 from recspark.ids import IdIndex
 
 
@@ -28,6 +29,4 @@ def _given(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:
     rows = np.flatnonzero(positions >= 0)
     table = table.take(positions[rows])
     factors = pc.list_flatten(table["features"]).to_numpy().astype(np.float32).reshape(len(rows), rank)
-    # a model without biases of its own keeps something else in their column
-    biased = (place.read_json("scorer.json") or {}).get("biased", True)
-    return rows, factors, table["bias"].to_numpy().astype(np.float32) * np.float32(biased)
+    return rows, factors, table["bias"].to_numpy().astype(np.float32)

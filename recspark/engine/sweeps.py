@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from recspark.engine import ranks
-from recspark.engine.blocks import SIDES, load_block, load_cells, other
-from recspark.engine.plan import Plan, State, factors
+from recspark.algorithms import ranks
+from recspark.algorithms.contract import State
+from recspark.algorithms.ratings import SIDES, other
+from recspark.engine.blocks import load_block, load_cells
+from recspark.engine.plan import Plan, factors
 from recspark.engine.storage import Store, store_at
 
 Stage = tuple[Callable[[Any], dict[str, float]], list[Any]]
@@ -119,7 +121,7 @@ def watch(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
 
 
 def rank(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
-    """Worker: sums for the AUC of the watched preferences of one user block; see `recspark.engine.ranks`."""
+    """Worker: sums for the AUC of the watched preferences of one user block; see `recspark.algorithms.ranks`."""
     side, number = job
     store = store_at(plan.root)
     block, cuts = load_block(store, side, number), store.load(f"cuts/{side}")["cuts"]

@@ -12,13 +12,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recspark.data.columns import check_new, unused_name, with_new
-from recspark.data.folder import Folder
 from recspark.data.split_rules import draw
 from recspark.errors import RecsparkError
-from recspark.models.factor_model import FactorModel, load_model
+from recspark.models.factors.model import FactorModel
+from recspark.models.folder import BlendFacts, blend_part, blended, read_facts, write_facts
 from recspark.models.params import Configurable, Hyperparameter
-from recspark.models.saving import Saved
-from recspark.models.scorer import BlendScorer
+from recspark.models.saving import Saved, load_model
 
 #: penalties that cross-validation chooses from, as a share of a unit of prediction squared
 PENALTIES = np.logspace(-6, 2, 17)
@@ -131,18 +130,15 @@ class BlendModel(Model, Configurable, Saved):
 
     predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
 
-    #: lists of items would need the same ids in all models
-    scorer = None
-
     def __init__(self, models: Mapping[str, FactorModel] | None = None, fitted: Weights | None = None, **values: Any) -> None:
         super().__init__(**values)
         self.models = dict(models or {})
         self.fitted = fitted
 
     @property
-    def served_by(self) -> type[BlendScorer] | None:
-        """See `FactorModel.served_by`: None where nothing serves one of the models."""
-        return BlendScorer if all(model.served_by for model in self.models.values()) else None
+    def can(self) -> tuple[str, ...]:
+        """See `FittedModel.can`: lists would need the same ids in all models."""
+        return ("serve",) if all("serve" in model.can for model in self.models.values()) else ()
 
     def bind(self, train: DataFrame) -> BlendModel:
         """Give models with features the rows that trained, as `FMModel.bind`."""
@@ -160,17 +156,17 @@ class BlendModel(Model, Configurable, Saved):
         return with_new(predicted, {}, [(self.getPredictionCol(), blended)]).drop(*names)
 
     def write_parts(self, path: str) -> None:
-        """The weights as ``blend.json``, the models as they save themselves."""
+        """The weights as facts, the models as they save themselves."""
         for number, model in enumerate(self.models.values()):
-            model.write().save(f"{path}/models/{number}")
-        Folder(path).write_json("blend.json", {"models": list(self.models), **asdict(self.fitted)})
+            model.write().save(blend_part(path, number))
+        write_facts(path, BlendFacts(kind="blend", can=self.can, models=tuple(self.models), **asdict(self.fitted)))
 
     @classmethod
     def read_parts(cls, path: str) -> BlendModel:
         """See `Saved.read_parts`."""
-        facts = Folder(path).read_json("blend.json")
-        models = {name: load_model(f"{path}/models/{number}") for number, name in enumerate(facts.pop("models"))}
-        return cls(models, Weights(**facts | {"weights": tuple(facts["weights"])}))
+        facts = read_facts(path, BlendFacts)
+        models = dict(zip(facts.models, map(load_model, blended(path, facts)), strict=True))
+        return cls(models, Weights(facts.intercept, facts.weights, facts.penalty, facts.rmse))
 
 
 def with_predictions(dataset: DataFrame, models: Mapping[str, FactorModel]) -> DataFrame:

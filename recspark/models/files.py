@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from recspark.data.folder import Folder
 from recspark.errors import RecsparkError
+from recspark.models.folder import read_facts, stamp_of
 
 #: seconds between looks at plans that may be gone: the first, which is later than py4j lets go of what Python has collected; the longest
 FIRST_LOOK, LONGEST_PAUSE = 1.2, 10.0
@@ -34,17 +34,14 @@ class ModelFiles:
     """A model's folder (path or URI) and the stamp in its facts, which no other model has. Small enough to go with every task."""
 
     folder: str
-    facts_name: str
     stamp: str
     lease: Lease | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def read(cls, folder: str, facts_name: str, lease: Lease | None = None) -> tuple[ModelFiles, dict[str, Any]]:
+    def read(cls, folder: str, lease: Lease | None = None) -> tuple[ModelFiles, Any]:
         """The files in `folder`, and the facts that lie there. Raise RecsparkError where there is no model."""
-        facts = Folder(folder).read_json(facts_name)
-        if facts is None:
-            raise RecsparkError(f"{folder} holds no model: there is no {facts_name}")
-        return cls(folder, facts_name, facts.get("stamp", ""), lease), facts
+        facts = read_facts(folder)
+        return cls(folder, facts.stamp, lease), facts
 
     @property
     def key(self) -> ModelFiles:
@@ -62,12 +59,12 @@ class ModelFiles:
 
     def verify(self) -> None:
         """Raise RecsparkError where the folder does not hold this model any more."""
-        facts = Folder(self.folder).read_json(self.facts_name)
-        if facts is None:
+        stamp = stamp_of(self.folder)
+        if stamp is None:
             raise RecsparkError(
                 f"the files of this model are gone: {self.folder} was deleted; a model that is not saved lives as long as its Spark session"
             )
-        if facts.get("stamp", "") != self.stamp:
+        if stamp != self.stamp:
             raise RecsparkError(f"{self.folder} was overwritten by another model after this one was loaded: load it again")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from importlib import import_module
 from typing import Any
 
 from pyspark.ml.param import Params
@@ -17,6 +16,8 @@ from pyspark.sql import SparkSession
 from recspark.data.folder import Folder, check_no_pattern
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models.files import Lease, ModelFiles
+from recspark.models.folder import write_facts
+from recspark.models.registry import HOMES, find
 
 
 class PathExists(RecsparkError, FileExistsError):
@@ -62,14 +63,14 @@ class FittedModel(Saved):
     Temporary files of a fit go with the model and the DataFrames that it gave out, or with the Spark session: `save` the model to keep it.
     """
 
-    #: the JSON file with the facts of the model
-    facts_name = "scorer.json"
-    #: the other files and folders that it consists of
-    content: tuple[str, ...] = ()
-
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
         super().__init__(**values)
-        self.files, self._facts = ModelFiles.read(folder, self.facts_name, lease) if folder else (None, None)
+        self.files, self._facts = ModelFiles.read(folder, lease) if folder else (None, None)
+
+    @property
+    def can(self) -> tuple[str, ...]:
+        """What the model is able to do, of `recspark.models.folder.ABILITIES`."""
+        return self._facts.can
 
     @property
     def folder(self) -> str:
@@ -80,9 +81,9 @@ class FittedModel(Saved):
         """The files, as they are."""
         source, target = Folder(self.folder), Folder(path)
         with self.files.verified():
-            for name in self.content:
+            for name in self._facts.content:
                 source.copy_to(name, target)
-        target.write_json(self.facts_name, self._facts)
+        write_facts(path, self._facts)
 
     @classmethod
     def read_parts(cls, path: str) -> Any:
@@ -150,9 +151,10 @@ def _with_params(saved: Any, metadata: dict[str, Any]) -> Any:
 
 
 def write_metadata(saved: Params, path: str, spark: SparkSession) -> None:
-    """Write class, uid and Params of `saved` as ``DefaultParamsWriter.saveMetadata`` does."""
-    folder = Folder(path)
-    folder.write_bytes("metadata/part-00000", f"{DefaultParamsWriter._get_metadata_to_save(saved, spark)}\n".encode())
+    """Write class, uid and Params of `saved` as ``DefaultParamsWriter.saveMetadata`` does; the class by its public name."""
+    folder, name = Folder(path), type(saved).__name__
+    metadata = json.loads(DefaultParamsWriter._get_metadata_to_save(saved, spark)) | {"class": f"recspark.models.{name}"}
+    folder.write_bytes("metadata/part-00000", f"{json.dumps(metadata)}\n".encode())
     folder.write_bytes("metadata/_SUCCESS", b"")
 
 
@@ -177,9 +179,14 @@ def saved_class(path: str) -> type[Any]:
     return found
 
 
+def load_model(path: str) -> Any:
+    """The model in a folder or URI, of the class that was saved there."""
+    return saved_class(path).load(path)
+
+
 def _class_in(metadata: dict[str, Any]) -> type[Any] | None:
-    module, _, name = metadata["class"].rpartition(".")
-    return getattr(import_module(module), name, None) if module.partition(".")[0] == "recspark" else None
+    package, _, name = metadata["class"].rpartition(".")
+    return find(name) if package.startswith("recspark.") and name in HOMES else None
 
 
 def _short(name: str) -> str:

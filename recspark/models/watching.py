@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from pyspark.sql import DataFrame, SparkSession
 
+from recspark.algorithms.ratings import ROLES
 from recspark.data.folder import Folder
-from recspark.engine.encode import ROLES
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models.params import Configurable
 from recspark.models.saving import Saved
@@ -30,7 +30,7 @@ class Watching(Configurable, Saved):
     def watch(self, **data: DataFrame) -> Watching:
         """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation can stop the fit.
 
-        Of preferences (ALS with implicitPrefs, loss bpr) it is the AUC: see `recspark.engine.ranks`.
+        Of preferences (ALS with implicitPrefs, loss bpr) it is the AUC: see `recspark.algorithms.ranks`.
         """
         for role in data:
             if role not in ROLES[1:]:

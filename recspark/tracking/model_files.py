@@ -15,7 +15,7 @@ from recspark.data.folder import locate
 from recspark.tracking.spool import fetch
 
 #: what a model needs to answer; given to MLflow, which would else load the model in a new process to find out
-REQUIREMENTS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "scipy")
+REQUIREMENTS = ("mlflow", "msgspec", "numba", "numpy", "pandas", "pyarrow", "scipy")
 _PACKAGE = str(Path(recspark.__file__).parent)
 
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from recspark.engine.session import parallelism
 from recspark.errors import RecsparkError
 from recspark.models import ALS, Baseline, FMRegressor, MatrixFactorization, Popularity
-from recspark.models.factor_model import load_model
+from recspark.models.saving import load_model
 
 
 def ratings_on(spark):

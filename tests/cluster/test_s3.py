@@ -19,9 +19,10 @@ from recspark.engine.session import require_storage
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models import ALS
-from recspark.models.factor_model import FactorModel, load_model
-from recspark.models.factor_tables import FactorTables
-from recspark.models.scorer import Scorer
+from recspark.models.factors.model import FactorModel
+from recspark.models.factors.tables import FactorTables
+from recspark.models.saving import load_model
+from recspark.models.serving.scorer import Scorer
 
 pytest.importorskip("moto", reason="the extra test has moto's server")
 

@@ -114,6 +114,7 @@ def test_errors_are_recspark_s_as_well():
         models.ALS().setUserCol(None)
 
 
+@pytest.mark.slow
 def test_cold_start_in_capitals(library, ratings, spark):
     als = library.ALS(coldStartStrategy="Drop", rank=1, maxIter=1)
     strangers = spark.createDataFrame([(0, 1), (99, 1)], "user int, item int")

@@ -58,6 +58,7 @@ def test_pipelines(library, ratings, tmp_path):
 
 
 # pyspark's CrossValidator leaves its thread pool open
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Pool.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_cross_validation(library, ratings, tmp_path):
     als = library.ALS(maxIter=2, seed=1, coldStartStrategy="drop").setNumBlocks(1)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from recspark.algorithms.als import ALSSolver
 from recspark.engine.session import build_session
 from recspark.models import ALS
-from recspark.models.als_solver import ALSSolver
 
 
 def fit(spark, work, blocks, max_iter, estimator=ALS):

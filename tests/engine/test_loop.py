@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recspark.engine.loop import best_iteration, should_stop
+from recspark.algorithms.stopping import best_iteration, should_stop
 
 
 def history(values, key="validation_rmse"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.engine import ranks
-from recspark.engine.blocks import CSR
+from recspark.algorithms import ranks
+from recspark.algorithms.ratings import CSR
 from recspark.models import ALS
 
 

@@ -32,7 +32,7 @@ def variables_after(code, **environment):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("code", ["import recspark.models", "from recspark.models import scorer", "import recspark"])
+@pytest.mark.parametrize("code", ["import recspark.models", "from recspark.models.serving import scorer", "import recspark"])
 def test_an_import_names_this_python(code):
     assert variables_after(code)["PYSPARK_PYTHON"] == sys.executable
 

@@ -10,8 +10,9 @@ from recspark.config import read_conf
 from recspark.data import schemas
 from recspark.data.lake import Lake
 from recspark.data.synthetic import SyntheticOptions, generate
-from recspark.features import FeatureSet, parse_groups
 from recspark.features.audit import audit
+from recspark.features.feature_set import FeatureSet
+from recspark.features.groups import parse_groups
 from recspark.features.options import with_leaks
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,7 @@ def test_the_job_passes_honest_features(call):
     assert summary["findings"] == 0 and summary["groups"] == ["user", "rated", "genres", "tags"] and summary["rows"] == 40
 
 
+@pytest.mark.slow
 def test_the_job_ends_with_exit_code_4_where_a_group_leaks(call):
     code, summary, err = call('features.groups=["user", "users.leak_rated"]', "features.leak=true")
     assert (code, summary) == (4, None)

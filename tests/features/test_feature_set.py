@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError, RecsparkError
-from recspark.features import FeatureSet, Layout, parse_groups
+from recspark.features.feature_set import FeatureSet
+from recspark.features.groups import parse_groups
+from recspark.features.layout import Layout
 from tests.features import twin
 
 RATINGS = "user_id bigint, item_id bigint, rating float, timestamp bigint"
@@ -124,6 +126,7 @@ def test_cold_ids_have_no_column_but_their_attributes_count(spark, small):
     assert not any(only(features, query(spark, 4, 40)).values())
 
 
+@pytest.mark.slow
 def test_the_unknown_may_have_a_bucket(spark, small):
     own = [{"group": group, "unknown": "own"} for group in ("user", "gender", "rated", "genres", "year", "hour", "last", "gender*age")]
     own += [{"group": "rated", "scope": "past", "unknown": "own"}]
@@ -202,6 +205,7 @@ def test_numbers_in_bins_are_levels(spark, small):
     assert Layout.from_dict(json.loads(json.dumps(features.layout.as_dict()))) == features.layout
 
 
+@pytest.mark.slow
 def test_row_order_and_partitions_do_not_matter(spark, small):
     train, users, items = small
     groups = parse_groups(["user", "age_value", "genres", *HISTORIES, "day"])

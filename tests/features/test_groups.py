@@ -4,8 +4,8 @@ import pytest
 
 from recspark.config import build_sections
 from recspark.errors import ConfigError
-from recspark.features import FeatureOptions, parse_groups
-from recspark.features.groups import NAMED
+from recspark.features.groups import NAMED, parse_groups
+from recspark.features.options import FeatureOptions
 
 
 def test_every_named_group_parses_to_itself():

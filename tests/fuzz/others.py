@@ -20,7 +20,7 @@ from recspark.cli.context import validated
 from recspark.config import read_conf
 from recspark.data.archive import open_source
 from recspark.data.lake import Lake
-from recspark.models.embeddings import read_embeddings
+from recspark.models.starts.embeddings import read_embeddings
 from tests.fuzz.attempts import LIMITS, Outcome, fresh, judged
 from tests.fuzz.mutations import BINARY, ODD, TEXT
 from tests.fuzz.sources import Sample

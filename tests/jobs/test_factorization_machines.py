@@ -33,7 +33,7 @@ def test_lists_come_from_the_vectors_of_users_and_items(command, source, setting
     assert lists.merge(train, on=["user_id", "item_id"]).empty
     train.head(3)[["user_id", "item_id", "rating"]].to_csv(tmp_path / "new.csv", index=False)
     code, _, err = command("update", *settings, f"update.source={tmp_path / 'new.csv'}", "data.dataset=csv")
-    assert code == 1 and "holds a model that is not made of factors of users and items: it can't take new ratings in" in err
+    assert code == 1 and "(kind fm) can't take new ratings in" in err
 
 
 @pytest.mark.slow
@@ -41,10 +41,10 @@ def test_a_model_of_rows_is_none_for_lists_or_for_mlflow(command, source, settin
     settings += ["model.solver=sgd", 'features.groups=["user", "item", {group = "rated", scope = "past"}]']
     code, summary, err = command("pipeline", *settings, source)
     assert code == 0 and summary["rmse"] < 1.5, err
-    assert json.loads((tmp_path / "models/fm/scorer.json").read_text())["fm"]["rows"]
+    assert json.loads((tmp_path / "models/fm/model.json").read_text())["layout"] == "rows"
     assert "models/fm is not kept in MLflow" in err
     code, _, err = command("promote", settings[0], "promote.candidate=fm")
     assert code == 2 and "promote.candidate = 'fm' is not allowed: it predicts from features of rows, so MLflow could not serve it" in err
     for job in ("recommend", "update"):
         code, _, err = command(job, *settings)
-        assert code == 2 and "models/fm predicts from features of rows, and has no vectors of users and items" in err
+        assert code == 2 and "models/fm (kind fm) can't make lists: it has no vectors of users and items" in err

@@ -37,7 +37,7 @@ def copy(lake, name, twin):
     for product in ("models", "predictions", "metrics"):
         shutil.copytree(lake / product / name, lake / product / twin)
     shutil.copy(lake / f"metrics/{name}.json", lake / f"metrics/{twin}.json")
-    change(lake / f"models/{twin}/scorer.json", stamp=twin)
+    change(lake / f"models/{twin}/model.json", stamp=twin)
     change(lake / f"models/{twin}/manifest.json", params={"type": "baseline", "name": twin})
 
 

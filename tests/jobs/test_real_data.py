@@ -15,6 +15,7 @@ def run(command, movielens, lake, name, *settings):
     return summary
 
 
+@pytest.mark.slow
 def test_ml_100k_u1(command, movielens, tmp_path):
     summary = run(command, movielens, tmp_path, "ml-100k-als")
     # MLlib's ALS: .932 (rank 64, regParam .15), GC-MC .910

@@ -11,7 +11,7 @@ import pytest
 from recspark.cli import main
 from recspark.cli import recommend as recommend_module
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
-from recspark.models.scorer import Scorer
+from recspark.models.serving.scorer import Scorer
 
 pytestmark = pytest.mark.slow
 

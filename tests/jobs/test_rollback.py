@@ -46,7 +46,7 @@ def served(lake):
 
 
 def ratings_of(lake, name, lists):
-    from recspark.models.scorer import Scorer
+    from recspark.models.serving.scorer import Scorer
 
     scorer = Scorer.load(lake.path(f"models/{name}"))
     return abs(scorer.predict(lists["user_id"].to_numpy(), lists["item_id"].to_numpy()) - lists["rating"]).max() < 1e-4

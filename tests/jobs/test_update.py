@@ -9,7 +9,7 @@ import pytest
 from recspark.cli import main
 from recspark.data.lake import Lake
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
-from recspark.models.scorer import Scorer
+from recspark.models.serving.scorer import Scorer
 
 pytestmark = pytest.mark.slow
 

@@ -13,13 +13,13 @@ def lake(tmp_path):
 
 def publish(lake, stamp, fingerprint="made of this", **facts):
     with lake.publish("models/als", fingerprint) as publication:
-        lake.write_json(f"{publication.product}/scorer.json", {"stamp": stamp})
+        lake.write_json(f"{publication.product}/model.json", {"stamp": stamp})
         publication.manifest.update(facts)
     return lake.manifest("models/als")
 
 
 def stamps(lake):
-    return {name: lake.read_json(f"models/{name}/scorer.json")["stamp"] for name in lake.names("models")}
+    return {name: lake.read_json(f"models/{name}/model.json")["stamp"] for name in lake.names("models")}
 
 
 def test_only_what_updates_have_changed_is_kept_before_training(lake, caplog):

@@ -7,7 +7,7 @@ from scipy.stats import truncnorm
 
 from recspark.kernels import gibbs, probit
 from recspark.kernels.als import padded_rows
-from recspark.models.fm_sampler import BINS, EDGES, SPREAD_BINS, _draw_cuts
+from recspark.models.fm.sampler import BINS, EDGES, SPREAD_BINS, _draw_cuts
 from tests import reference
 
 RANK, N = 5, 7

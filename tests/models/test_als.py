@@ -49,6 +49,7 @@ def predictions(model, df):
     return {(row.user, row.item): row.prediction for row in model.transform(df).collect()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "reg"), [(1, 0.1), (4, 1.0)])
 def test_same_objective_as_mllib_at_convergence(ratings, rank, reg):
     # one factor, or a strong penalty: where the objective has one minimum, both must find it
@@ -78,6 +79,7 @@ def test_a_step_is_mllib_s_step(ratings, implicit):
     np.testing.assert_allclose(found, x, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def test_implicit_fit_converges_as_low_as_mllib(ratings, solver):
     shared = {"rank": 2, "regParam": 0.1, "alpha": 2.0, "implicitPrefs": True, "maxIter": 20, "checkpointInterval": 5, "seed": 1}
@@ -106,7 +108,7 @@ def test_an_exactly_rank_one_matrix_is_recovered(spark):
 
 @pytest.mark.parametrize(
     ("user_blocks", "item_blocks", "tasks"),
-    [(2, 1, "blocks"), (3, 3, "blocks"), (8, 2, "blocks"), (1, N_ITEMS + 5, "blocks"), (8, 3, "one")],
+    [(2, 1, "blocks"), (3, 3, "blocks"), (8, 2, "blocks"), pytest.param(1, N_ITEMS + 5, "blocks", marks=pytest.mark.slow), (8, 3, "one")],
 )
 def test_blocks_and_tasks_don_t_change_the_model(ratings, user_blocks, item_blocks, tasks):
     options = {"rank": 3, "maxIter": 2, "center": True, "biases": True}

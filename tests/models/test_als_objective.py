@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from recspark.engine.blocks import CSR, Block
+from recspark.algorithms.als import ALSSolver
+from recspark.algorithms.ratings import CSR, Block
 from recspark.kernels.csr import csr_from_coo
-from recspark.models.als_solver import ALSSolver
 
 SHAPE = {"users": 60, "items": 40}
 

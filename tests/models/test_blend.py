@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from recspark.errors import RecsparkError
 from recspark.models import ALS, Baseline
 from recspark.models.blend import FOLDS, PENALTIES, BlendModel, Weights, fit_weights, fold_moments, model_rmse, ridge, squared_error
-from recspark.models.factor_model import load_model
+from recspark.models.saving import load_model
 
 
 def drawn(rows=200, models=3, seed=0):

@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recspark.data.folder import Folder
 from recspark.errors import ConfigError, DataRejected, RecsparkError
-from recspark.models import embeddings as embeddings_module
-from recspark.models.embeddings import read_embeddings, write_start
+from recspark.models.starts import embeddings as embeddings_module
+from recspark.models.starts.embeddings import read_embeddings, write_start
 
 RNG = np.random.default_rng(7)
 USERS, ITEMS = RNG.standard_normal((3, 4)).astype(np.float32), RNG.standard_normal((2, 4)).astype(np.float32)
@@ -82,16 +81,14 @@ def test_parquet_tables(tmp_path, index, kind, name):
     assert rows(users) == expected([30, 10, 20], USERS, np.array([1, 2, 3])) and rows(items) == expected(["a", "b"], ITEMS)
 
 
-@pytest.mark.parametrize("biased", [True, False])
-def test_a_saved_model_gives_its_biases_where_it_has_some(tmp_path, biased):
+def test_a_saved_model_gives_its_biases(tmp_path):
     for side, ids in (("users", [1, 2, 3]), ("items", [4, 5])):
         (tmp_path / side).mkdir()
         factors = {"users": USERS, "items": ITEMS}[side].tolist()
-        table = pa.table({"id": ids, "count": ids, "features": factors, "bias": [2.0] * len(ids)})
+        table = pa.table({"id": ids, "count": ids, "features": factors, "bias": [2.0] * len(ids), "deviation": [1.0] * len(ids)})
         pq.write_table(table, tmp_path / side / "part-00000.parquet")
-    Folder(str(tmp_path)).write_json("scorer.json", {"biased": biased})
     users, _ = read_embeddings(str(tmp_path))
-    assert rows(users) == expected([1, 2, 3], USERS, np.full(3, 2.0 if biased else 0.0))
+    assert rows(users) == expected([1, 2, 3], USERS, np.full(3, 2.0))
 
 
 def test_what_is_written_is_read_again(npz, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from recspark import models
 from recspark.config import at_least
-from recspark.models.fm_vectors import FMVectorModel
+from recspark.models.fm.vectors import FMVectorModel
 from recspark.models.params import Hyperparameter, plain
 
 ESTIMATORS = ["ALS", "Baseline", "FMClassifier", "FMRanker", "FMRegressor", "MatrixFactorization", "Popularity"]

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from recspark.engine import crossing
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models import FMClassificationModel, FMClassifier, FMRanker, FMRegressionModel, FMRegressor, FMRegressorModel
-from recspark.models.fm_sampler import FMSampler
+from recspark.models.fm.sampler import FMSampler
 
 GROUPS = ["user", "item", "rated", "raters", "day", "gender"]
 NOISE = 0.5
@@ -136,6 +136,7 @@ def moods(spark, ratings):
     return *parts, people
 
 
+@pytest.mark.slow
 def test_weights_of_levels_without_factors(moods, tmp_path):
     linear = ["user", "item", {"group": "user*moment", "factors": False}, "day"]
     model = fitted(moods, groups=linear)
@@ -162,6 +163,7 @@ def careless(spark, ratings):
     return *(spark.createDataFrame(part).cache() for part in parts), ratings[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "ordered"), [("rating", False), ("level", True)])
 def test_noise_of_each_user_and_item(careless, label, ordered, tmp_path):
     given = {"labelCol": label, "ordered": ordered, "maxIter": 60, "stdevCol": "stdev"}
@@ -176,6 +178,7 @@ def test_noise_of_each_user_and_item(careless, label, ordered, tmp_path):
     assert rmse(three, careless[1], label) == pytest.approx(rmse(one, careless[1], label), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
     """The loop runs in this process, and dies at iteration 7 of 12; what was written last is iteration 4."""
     from recspark.engine import sampling
@@ -231,7 +234,7 @@ def test_gradients_on_groups_are_a_model_of_entities(ratings, tmp_path):
 
 def test_entities_predict_what_their_features_do(ratings, monkeypatch):
     """The same fit kept as entities, and as the parameters of its features."""
-    from recspark.models import fm_estimator
+    from recspark.models.fm import estimator as fm_estimator
 
     as_entities = fitted(ratings, solver="sgd", maxIter=3).transform(ratings[1]).toPandas()
     monkeypatch.setattr(fm_estimator, "has_entities", lambda layout: False)
@@ -240,6 +243,7 @@ def test_entities_predict_what_their_features_do(ratings, monkeypatch):
     pd.testing.assert_frame_equal(of_rows.transform(ratings[1]).toPandas(), as_entities, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params", [{"solver": "sgd"}, {"solver": "sgd", "order": 3, "optimizer": "adam", "stepSize": 0.01}, {"solver": "mcmc"}]
 )
@@ -462,6 +466,7 @@ def test_mllibs_params_are_taken(vectors):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_labels_that_are_all_alike_are_predicted(spark, label):
     """No row shows the other label: it is still one of two, and the probability of the one that is there grows."""

@@ -62,6 +62,7 @@ def test_three_blocks_start_as_one_does(sparse):
     assert rmse(three, test) == pytest.approx(rmse(one, test), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [
@@ -81,6 +82,7 @@ def test_a_change_of_unit_changes_only_the_unit_of_predictions(sparse, params):
     assert difference.max() < 0.02 * 20 * deviation(train)
 
 
+@pytest.mark.slow
 def test_a_change_of_unit_of_vectors(sparse):
     train, test, _ = sparse
     vector = F.udf(lambda u, i: Vectors.sparse(60, sorted({u % 40: 1.0, 40 + i % 20: 1.0}.items())), VectorUDT())

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from recspark.data.index import build_index
 from recspark.models import ALS, MatrixFactorization
-from recspark.models.factor_tables import FactorTables
-from recspark.models.fold_in import fold_in
-from recspark.models.scorer import Scorer
+from recspark.models.factors.fold_in import fold_in
+from recspark.models.factors.tables import FactorTables
+from recspark.models.serving.scorer import Scorer
 
 IDS = {
     pa.int32(): st.integers(-(2**31), 2**31 - 1),
@@ -79,7 +79,7 @@ def check(spark, folder, life):
         ratings = np.array([rating for _, rating in entries])
         assert np.isfinite(ratings).all() and (np.diff(ratings) <= 0).all()
     scorer = Scorer.load(folder)
-    assert all(np.isfinite(array).all() for side in (scorer.users, scorer.items) for array in (side.factors, side.bias))
+    assert all(np.isfinite(array).all() for side in (scorer.users, scorer.items) for array in (side.factors, side.deviation))
     n_users, n_items = len(scorer.users.ids), len(scorer.items.ids)
     assert np.isfinite(scorer.predict(scorer.users.ids.repeat(n_items), np.tile(scorer.items.ids, n_users))).all()
     again = lived(spark, folder, life, 2, 3)

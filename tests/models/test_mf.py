@@ -4,9 +4,9 @@ from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models import ALS, Baseline, MatrixFactorization, MatrixFactorizationModel
-from recspark.models.factor_tables import FactorTables
-from recspark.models.fold_in import fold_in
-from recspark.models.scorer import Scorer
+from recspark.models.factors.fold_in import fold_in
+from recspark.models.factors.tables import FactorTables
+from recspark.models.serving.scorer import Scorer
 
 N_USERS, N_ITEMS, NNZ = 300, 120, 12_000
 
@@ -259,5 +259,5 @@ def test_new_users_are_taken_in_by_epochs_over_their_own_ratings(ratings, tmp_pa
 def test_a_bpr_model_says_that_it_can_t(ratings, tmp_path):
     MatrixFactorization(rank=2, loss="bpr", maxIter=1).fit(ratings).write().save(str(tmp_path / "model"))
     rows = ratings.limit(5).select(F.col("user").alias("user_id"), F.col("item").alias("item_id"), "rating").toArrow()
-    with pytest.raises(RecsparkError, match="loss 'bpr' can't take new ratings"):
+    with pytest.raises(RecsparkError, match=r"\(kind mf\) can't take new ratings in"):
         fold_in(FactorTables.read(str(tmp_path / "model")), rows)

@@ -12,9 +12,9 @@ import pytest
 from matrix_factorization import BaselineModel, KernelMF
 
 from recspark.models import Baseline, MatrixFactorization
-from recspark.models.factor_tables import FactorTables
-from recspark.models.fold_in import fold_in
-from recspark.models.scorer import Scorer
+from recspark.models.factors.fold_in import fold_in
+from recspark.models.factors.tables import FactorTables
+from recspark.models.serving.scorer import Scorer
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ import pytest
 
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models import Popularity, PopularityModel
-from recspark.models.factor_tables import FactorTables
-from recspark.models.fold_in import fold_in
+from recspark.models.factors.fold_in import fold_in
+from recspark.models.factors.tables import FactorTables
 
 PAIRS = [("ann", 3), ("ann", 1), ("bob", 3), ("cid", 3), ("cid", 2), ("cid", 1)]
 

@@ -1,5 +1,4 @@
 """Lists on Spark against the slow twin; MLlib's result schema; cold users; layouts and row order that must not matter."""
-
 import doctest
 import uuid
 
@@ -11,14 +10,16 @@ from hypothesis import strategies as st
 from pyspark.ml.recommendation import ALS as MLlibALS
 from pyspark.sql import functions as F
 
+from recspark.algorithms.response import Response
 from recspark.errors import RecsparkError
 from recspark.ids import TEXT, WHOLE
-from recspark.models import lists as lists_module
-from recspark.models import recommend as recommend_module
-from recspark.models.factor_model import FactorModel
+from recspark.models.factors import lists as lists_module
+from recspark.models.factors import recommend as recommend_module
+from recspark.models.factors.lists import Question
+from recspark.models.factors.model import FactorModel
 from recspark.models.files import ModelFiles
-from recspark.models.lists import Question
-from recspark.models.scorer import StoredScorer
+from recspark.models.folder import FactorFacts, write_facts
+from recspark.models.serving.scorer import StoredScorer
 from tests import reference
 
 N_USERS, N_ITEMS, RANK = 23, 17, 3
@@ -28,17 +29,18 @@ def model_of(spark, folder, users, items, mean=0.0, clip=None, biased=True, resp
     """A model with the given (ids, factors, biases) a side."""
     folder = f"{folder}/{uuid.uuid4().hex}"
     for side, (ids, factors, biases) in (("users", users), ("items", items)):
-        table = pd.DataFrame({"id": ids, "count": 1, "features": list(factors), "bias": biases})
+        table = pd.DataFrame({"id": ids, "count": 1, "features": list(factors), "bias": biases * float(biased), "deviation": biases})
         kind = "string" if text else "int"
         spark.createDataFrame(table).select(
-            F.col("id").cast(kind), F.col("count").cast("bigint"), F.col("features").cast("array<float>"), F.col("bias").cast("float")
+            F.col("id").cast(kind), F.col("count").cast("bigint"), F.col("features").cast("array<float>"), F.col("bias").cast("float"),
+            F.col("deviation").cast("float")
         ).coalesce(1).write.parquet(f"{folder}/{side}")
-    facts = {"rank": len(items[1][0]), "mean": mean, "level": 3.0, "biased": biased, "clip": clip, "cold": "mean"}
-    kind = TEXT if text else WHOLE
-    facts |= {"id_kinds": {"users": kind, "items": kind}, "stamp": uuid.uuid4().hex} | ({"response": response} if response else {})
-    from recspark.data.folder import Folder
-
-    Folder(folder).write_json("scorer.json", facts)
+    kinds = dict.fromkeys(("users", "items"), TEXT if text else WHOLE)
+    facts = FactorFacts(
+        kind="als", can=("lists",), rank=len(items[1][0]), mean=mean, level=3.0, biased=biased, clip=clip, id_kinds=kinds,
+        response=response or Response()
+    )
+    write_facts(folder, facts)
     return FactorModel(folder=folder, userCol="user", itemCol="item")
 
 
@@ -261,6 +263,7 @@ def test_schema_is_mllib_s(spark, model):
         assert other.schema == one.schema
 
 
+@pytest.mark.slow
 def test_same_lists_as_mllib(spark, tmp_path):
     rng = np.random.default_rng(2)
     cells = rng.choice(20 * 15, 150, replace=False)
@@ -297,7 +300,7 @@ def test_workers_agree_with_the_twin(tmp_path, monkeypatch, seed, n, blocks, kin
     # without Spark: any ids in any order, blocks, candidates, seen rows
     from pyspark.sql.types import ArrayType, FloatType, LongType, StringType, StructField, StructType
 
-    from recspark.models.scorer import Scorer, Side
+    from recspark.models.serving.scorer import Scorer, Side
 
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, 12, 2)

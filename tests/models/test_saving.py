@@ -32,7 +32,7 @@ from recspark.models import (
     PopularityModel,
 )
 from recspark.models.blend import BlendModel, Weights
-from recspark.models.factor_model import load_model
+from recspark.models.saving import load_model
 
 
 def pairs(spark, users, sign=1.0):
@@ -76,6 +76,7 @@ def numbers(model, data):
     return sorted(row.prediction for row in model.transform(data).collect())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_path_that_is_taken_is_refused_and_overwriting_replaces_all_of_it(spark, ratings, vectors, tmp_path, kind):
     path = str(tmp_path / "model")
@@ -131,6 +132,7 @@ def test_a_class_loads_no_other_model(ratings, vectors, tmp_path):
         MatrixFactorization.load(str(tmp_path / "estimator"))
 
 
+@pytest.mark.slow
 def test_a_folder_of_mllib_s_als_is_read(spark, ratings, tmp_path):
     theirs = MLlibALS(rank=3, maxIter=2, seed=1, userCol="user_id", itemCol="item_id").setPredictionCol("p").fit(ratings)
     theirs.save(str(tmp_path / "model"))
@@ -237,6 +239,7 @@ def temporary(model):
     return root / name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["als", pytest.param("fm", marks=pytest.mark.slow), "fm vectors"])
 def test_the_files_of_a_fit_go_with_the_model_but_not_before_its_dataframes(spark, ratings, vectors, kind):
     model, _ = fit(kind, ratings, vectors)
@@ -317,19 +320,7 @@ def test_places_that_can_not_be_written_or_are_patterns_are_refused(ratings, vec
         assert load_model(f"file:{tmp_path}/{name}").userFactors.count() == load_model(str(tmp_path / name)).userFactors.count() == 12
 
 
-def test_a_model_of_version_0_1_is_read(ratings, vectors, tmp_path):
-    model, _ = fit("als", ratings, vectors)
-    model.save(str(tmp_path / "model"))
-    facts = json.loads((tmp_path / "model/scorer.json").read_text())
-    kinds = facts.pop("id_kinds")
-    (tmp_path / "model/scorer.json").write_text(json.dumps(facts | {"text_ids": dict.fromkeys(kinds, False)}))
-    loaded = load_model(str(tmp_path / "model"))
-    assert numbers(loaded, ratings) == numbers(model, ratings)
-    with pytest.raises(RecsparkError, match="holds strings, but the model was trained on ids that are whole numbers"):
-        loaded.transform(ratings.withColumn("user_id", F.lit("1")))
-
-
 def test_metadata_is_spark_s(ratings, vectors, tmp_path):
     fit("als", ratings, vectors)[0].save(str(tmp_path / "model"))
     metadata = json.loads((tmp_path / "model/metadata/part-00000").read_text())
-    assert metadata["class"] == "recspark.models.als.ALSModel" and metadata["paramMap"]["userCol"] == "user_id"
+    assert metadata["class"] == "recspark.models.ALSModel" and metadata["paramMap"]["userCol"] == "user_id"

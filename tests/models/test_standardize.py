@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.engine.blocks import CSR, without_ratings
+from recspark.algorithms.ratings import CSR, without_ratings
 from recspark.engine.encode import Parts
 from recspark.kernels.csr import csr_from_coo
 from recspark.models import ALS, MatrixFactorization
-from recspark.models.factor_tables import FactorTables
-from recspark.models.row_solvers import row_solver
+from recspark.models.factors.row_solvers import row_solver
+from recspark.models.factors.tables import FactorTables
 
 UNIT, ORIGIN = 20.0, 7.0
 FITS = {
@@ -70,9 +70,9 @@ def test_new_rows_are_solved_in_the_unit_of_the_model(ratings, name):
         facts, table = tables.facts, tables.tables["items"]
         solver = row_solver(facts, epochs=5, rate=None)
         csr = CSR(*csr_from_coo(np.zeros(12, np.int32), items, (values * unit + origin).astype(np.float32), np.empty(0, np.float32), 1, 30))
-        fixed = {"factors": table.factors, "bias": table.bias}
+        fixed = {"factors": table.features, "bias": table.bias}
         row = solver.solve("users", csr, fixed, solver.start("users", 60, 1), 1)
-        mean = facts["mean"] + row["bias"][0] + fixed["bias"] + fixed["factors"] @ row["factors"][0]
+        mean = facts.mean + row["bias"][0] + fixed["bias"] + fixed["factors"] @ row["factors"][0]
         found.append((mean - origin) / unit)
     np.testing.assert_allclose(found[1], found[0], atol=2e-3)
 

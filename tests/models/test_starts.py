@@ -7,8 +7,8 @@ import pytest
 
 from recspark.errors import ConfigError, DataRejected
 from recspark.models import ALS, MatrixFactorization
-from recspark.models.factor_tables import FactorTables
-from recspark.models.starts import initial_tables
+from recspark.models.factors.tables import FactorTables
+from recspark.models.starts.tables import initial_tables
 
 RANK = 3
 RNG = np.random.default_rng(5)

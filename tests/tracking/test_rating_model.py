@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recspark.ids import TEXT, WHOLE
+from recspark.models.folder import FactorFacts, write_facts
 from recspark.tracking import Tracker
 from recspark.tracking.model_files import REQUIREMENTS
 from tests.tracking.reports import assert_everything, client_of, report_everything, runs_of, warnings_in
@@ -63,7 +65,7 @@ def test_the_model_answers_without_spark(lake, scorer, tmp_path, example, reques
 
 def test_a_real_model_brings_recspark_along(lake, tmp_path):
     """The default code is the package itself: its scorer is found in the model's folder, and works without Spark."""
-    from recspark.models.scorer import Scorer
+    from recspark.models.serving.scorer import Scorer
 
     write_factors(Path(lake.path("models/als")))
     tracker = Tracker(lake)
@@ -85,7 +87,7 @@ def test_a_real_model_brings_recspark_along(lake, tmp_path):
 def test_a_missing_id_is_one_that_is_not_known(lake, tmp_path, kind):
     from mlflow import pyfunc
 
-    from recspark.models.scorer import Scorer
+    from recspark.models.serving.scorer import Scorer
 
     text = kind == "string"
     write_factors(Path(lake.path("models/als")), text)
@@ -104,7 +106,7 @@ def test_a_missing_id_is_one_that_is_not_known(lake, tmp_path, kind):
 def test_the_requirements_name_all_that_a_scorer_imports():
     script = """
         import ast, pathlib, sys
-        import recspark.models.scorer
+        import recspark.models.serving.scorer
         for name in [name for name in sys.modules if name.partition(".")[0] == "recspark"]:
             for node in ast.parse(pathlib.Path(sys.modules[name].__file__).read_text()).body:
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -121,11 +123,13 @@ def write_factors(folder, text=False):
         table = pa.table({
             "id": pa.array(ids, pa.int64()).cast(pa.string() if text else pa.int64()),
             "features": pa.array(factors, pa.list_(pa.float32())),
+            "count": pa.array([1] * len(ids), pa.int64()),
             "bias": pa.array([0.0] * len(ids), pa.float32()),
+            "deviation": pa.array([0.0] * len(ids), pa.float32()),
         })
         pq.write_table(table, folder / side / "part-0.parquet")
-    facts = {"mean": 3.0, "level": 3.0, "biased": False, "clip": None, "cold": "mean"}
-    (folder / "scorer.json").write_text(json.dumps(facts))
+    kinds = dict.fromkeys(("users", "items"), TEXT if text else WHOLE)
+    write_facts(str(folder), FactorFacts(kind="als", can=("serve",), rank=1, mean=3.0, level=3.0, biased=False, id_kinds=kinds))
 
 
 def load_elsewhere(model, requests):

@@ -15,7 +15,7 @@ import pytest
 
 from recspark.data.lake import Lake
 from recspark.models import ALS, FMRegressor, MatrixFactorization
-from recspark.models.scorer import Scorer
+from recspark.models.serving.scorer import Scorer
 from recspark.tracking import Tracker
 from tests.tracking.mlflow_server import free_port, stop, wait_for
 

@@ -75,6 +75,7 @@ def test_a_refused_record_does_not_end_the_tracking(lake, caplog):
     assert (data.params, data.metrics) == ({"rank": "8"}, {"rmse": 0.8})
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_costs_a_stated_time_once(lake, scorer, caplog):
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:  # it takes connections and never answers
         tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3))
@@ -91,6 +92,7 @@ def test_a_server_that_hangs_costs_a_stated_time_once(lake, scorer, caplog):
     assert runs_of(Tracker(lake))["train"].data.metrics == {"rmse": 0.8}
 
 
+@pytest.mark.slow
 def test_threads_wait_together_for_a_server_that_hangs(lake, caplog):
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
         tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3))

@@ -1,0 +1,1 @@
+"""Algorithms: numpy in and out behind one contract. No Spark, no files, no lake."""

@@ -1,0 +1,118 @@
+"""Factorization machines on sparse rows, one column after the other: libFM's mcmc and als, in one process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recspark.algorithms.machine import Report, matrix
+from recspark.errors import RecsparkError
+from recspark.kernels import fm
+from recspark.kernels.anova import Joined
+
+
+@dataclass(frozen=True)
+class GibbsFit:
+    """Hyper-parameters; solver mcmc or als, link a key of `LINKS`.
+
+    MCMC's priors are those of `FMSampler`, for labels in units of their standard deviation.
+    """
+
+    rank: int
+    iterations: int
+    burn_in: int
+    samples: int
+    solver: str
+    link: str
+    reg: float
+    stdev: float
+    linear: bool
+    intercept: bool
+    seed: int
+
+    def run(
+        self, joined: Joined, labels: np.ndarray, weights: np.ndarray, roles: np.ndarray, reg: np.ndarray, report: Report
+    ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+        """As `SGDFit.run`; watched rows are left out."""
+        train, columns = np.flatnonzero(roles == 0), len(reg)
+        x, labels, weights = matrix(joined, columns)[train], labels[train], weights[train]
+        n, total = len(train), weights.sum()
+        draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
+        csc = by_column.indptr, by_column.indices, by_column.data
+        center, unit = self._scale(labels, weights)
+        # w0 is a number, not an array of one: numba would add to it in place
+        state: dict[str, Any] = {"w0": 0.0, "w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
+        score, q, target, alpha = np.empty(n), np.empty(n), (labels - center) / unit, 1.0
+        fm.scores(0, n, x.indptr, x.indices, x.data, state["w0"], state["w"], state["v"], score)
+        errors = target - score
+        kept: list[dict[str, np.ndarray]] = []
+        history: list[dict[str, float]] = []
+        for iteration in range(1, self.iterations + 1):
+            started = time.perf_counter()
+            if self.link != "identity":
+                score = target - errors
+                fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), noise, errors)
+                target = score + errors
+            elif noise:
+                alpha = draw.gamma((1 + n) / 2, 2 / (1 + _sum(weights, errors, errors)))  # type: ignore[assignment]
+            if self.intercept:
+                change = _sum(weights, errors) / total + noise * draw.standard_normal() / np.sqrt(alpha * total)
+                state["w0"] = state["w0"] + change
+                errors -= change
+            if self.linear:
+                prior = self._prior(draw, state["w"], noise)
+                fm.draw_weights(*csc, weights, errors, state["w"], alpha, *prior, noise * draw.standard_normal(columns))
+            for factor in state["v"]:
+                prior = self._prior(draw, factor, noise)
+                fm.draw_factor(*csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns))
+            objective, seconds = float(unit**2 * _sum(weights, errors, errors) / total), time.perf_counter() - started
+            history.append({"iteration": iteration, "objective": objective, "seconds": seconds, "ratings_per_second": n / seconds})
+            if not np.isfinite(objective):
+                raise RecsparkError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
+            last = report(history[-1]) or iteration == self.iterations
+            if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (last and not kept):
+                kept.append(_sample(state, alpha, center, unit))
+            if last:
+                break
+        kept = kept or [_sample(state, alpha, center, unit)]
+        return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]}, history
+
+    def _scale(self, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+        """What is taken from labels, and what they are then divided by: 0 and 1 where that would change the model.
+
+        Labels of classes have no unit, fixed penalties are in the labels' unit, and without an intercept 0 has a meaning.
+        """
+        if self.link != "identity":
+            return 0.0, 1.0
+        mean = float(np.average(labels, weights=weights))
+        deviation = float(np.sqrt(np.average(np.square(labels - mean), weights=weights)))
+        varies = deviation > 1e-7 * abs(mean)  # else it is rounding
+        return mean if self.intercept else 0.0, deviation if self.solver == "mcmc" and varies else 1.0
+
+    @property
+    def _every(self) -> int:
+        return max(1, (self.iterations - self.burn_in) // self.samples)
+
+    def _prior(self, draw: np.random.Generator, values: np.ndarray, noise: float) -> tuple[float, float]:
+        """Center and precision of parameters of one kind."""
+        if not noise:
+            return 0.0, max(self.reg, 1e-10)
+        if not values.any():
+            return 0.0, 1.0  # weights at their start: that they are all 0 says nothing of their variance
+        n, mean = len(values), values.mean()
+        precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
+        return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
+
+
+def _sample(state: dict[str, Any], alpha: float, center: float, unit: float) -> dict[str, np.ndarray]:
+    """The parameters in the unit of the labels."""
+    found = {"w0": np.array(center + unit * state["w0"]), "w": unit * state["w"], "alpha": np.array(alpha / unit**2)}
+    return found | {"v": np.sqrt(unit) * state["v"].T[None]}
+
+
+def _sum(*factors: np.ndarray) -> float:
+    """The sum of products of rows; a dot product of BLAS would add in an order that depends on its threads."""
+    return float(np.einsum(",".join("i" * len(factors)) + "->", *factors))

@@ -1,0 +1,34 @@
+"""The control of every ranking: ratings are counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recspark.algorithms.contract import Given, State
+from recspark.algorithms.deviation import as_columns
+from recspark.algorithms.ratings import Block
+
+
+@dataclass(frozen=True)
+class CountSolver:
+    """A factorization of no factors whose fit is its start: an item's bias is the number of its ratings, a user's is 0."""
+
+    rank: int = 0
+    mean: float = 0.0
+    level: float = 0.0
+    biased: bool = True
+
+    sweep = "simultaneous"
+    row_arrays = ("factors", "bias")
+
+    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
+        """The numbers of ratings, float32: exact up to 2^24."""
+        counts = np.diff(block.train.indptr)
+        bias = counts if side == "items" else np.zeros(len(counts))
+        return {"factors": np.empty((len(counts), 0), np.float32), "bias": bias.astype(np.float32)}
+
+    def export(self, side: str, block: Block, state: State, n_other: int) -> State:
+        """Columns features (empty), bias and deviation, which are the same."""
+        return {"features": state["factors"], **as_columns(state["bias"], state["bias"])}

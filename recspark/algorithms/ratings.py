@@ -1,0 +1,87 @@
+"""Ratings as algorithms read them: the rows of one side as CSR, a block of them, the cells between two blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SIDES = ("users", "items")
+#: what a row is for: 0 trains, the others are only watched
+ROLES = ("train", "validation", "test")
+
+#: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as 32 ratings
+ROW_WORK = 32
+
+
+def other(side: str) -> str:
+    """The side that is not `side`."""
+    return "items" if side == "users" else "users"
+
+
+@dataclass(frozen=True)
+class CSR:
+    """Rows of entries: indptr int64 (rows + 1), indices int32, values and weights float32 (weights empty: all 1)."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The arrays as kernels take them."""
+        return self.indptr, self.indices, self.values, self.weights
+
+    @property
+    def work(self) -> np.ndarray:
+        """The cost of each row, for cuts of equal work."""
+        return np.diff(self.indptr) + ROW_WORK
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one task of a step works on; `needed` is empty where every source row is needed."""
+
+    train: CSR
+    needed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
+    watched: dict[str, CSR] = field(default_factory=dict)
+
+
+def without_ratings(n: int) -> Block:
+    """A block of n rows of which nothing is known."""
+    none = np.empty(0, np.float32)
+    return Block(CSR(np.zeros(n + 1, np.int64), np.empty(0, np.int32), none, none))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The ratings between a user block and an item block, cut into a grid of g x g cells for threads and for their caches.
+
+    users, items
+        int32 positions inside their blocks; cell after cell; inside a cell users take turns.
+    offsets
+        int64 (g * g + 1): cell (a, b) of user range a and item range b has the entries ``offsets[a g + b] ... offsets[a g + b + 1]``.
+    runs, first_runs
+        int64, starts of runs of entries without a row in common, and the place of each cell's first run among them (`in_runs`).
+    item_cuts
+        int64 (g + 1): the item ranges.
+    rated_indptr, rated_indices
+        The same pairs as CSR by user, items ascending.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    offsets: np.ndarray
+    runs: np.ndarray
+    first_runs: np.ndarray
+    item_cuts: np.ndarray
+    rated_indptr: np.ndarray
+    rated_indices: np.ndarray
+
+    @property
+    def grid(self) -> int:
+        """The number of parts that items, and so users, are cut into."""
+        return len(self.item_cuts) - 1

@@ -1,0 +1,280 @@
+"""Gradient descent as steps of the engine: hyper-parameters in, `recspark.kernels.sgd` on cells or sides, sums out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recspark.algorithms.contract import Given, State
+from recspark.algorithms.deviation import as_columns, damped_deviation
+from recspark.algorithms.ranks import summarize
+from recspark.algorithms.ratings import CSR, SIDES, Block, Cells, without_ratings
+from recspark.kernels import sgd
+from recspark.kernels.als import padded_rows
+from recspark.kernels.random import normal_rows
+from recspark.kernels.sgd import Entries, Penalty, Rows, Rules
+from recspark.kernels.threads import in_threads, over_rows
+
+#: adagrad's sums start here, so that a first step is no longer than the rate (Chin et al. 2015)
+FIRST_SQUARE = 1.0
+
+_EMPTY = np.empty((0, 0), np.float32)
+#: a user range, and the item ranges that it meets at once
+Visit = tuple[int, tuple[int, ...]]
+SCHEDULES = ("constant", "inverse", "exponential")
+
+
+@dataclass(frozen=True)
+class SGDSolver:
+    """The objectives of `recspark.kernels.sgd`; users and items have their own penalties.
+
+    ``batch`` is the number of ratings of a step; 0 takes all (the full gradient of the mean cost, ``weight`` being the sum of the
+    ratings' weights). ``mean`` is what the model adds to every score, ``level`` the rating that a cold id falls back to. Errors count in
+    units of ``unit``; with the linear kernel rows and scores are then those of ratings / unit, in a fit's states, but not in models.
+    """
+
+    rank: int
+    kernel: str
+    loss: str
+    optimizer: str
+    batch: int
+    rate: float
+    schedule: str
+    decay: float
+    penalty: dict[str, Penalty]
+    reg_power: float
+    biased: bool
+    mean: float
+    level: float
+    weight: float
+    low: float
+    high: float
+    gamma: float
+    nonnegative: bool
+    stdev: float
+    clip: tuple[float, float]
+    seed: int
+    unit: float = 1.0
+
+    row_arrays = ("factors", "bias", "scale", "squares", "moments", "counts")
+    remedy = "lower stepSize, or raise regParam"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether watched rows are preferences."""
+        return self.loss == "bpr"
+
+    @property
+    def sweep(self) -> str:
+        """The kind of an iteration, as `recspark.engine.sweeps` names it."""
+        return "strata" if self.batch else "simultaneous"
+
+    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
+        """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has seen nothing."""
+        counts = np.diff(block.train.indptr)
+        n = len(counts)
+        factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(self.stdev)
+        state = {"factors": np.abs(factors) if self.nonnegative else factors, "bias": np.zeros(n, np.float32)}
+        # a penalty that is paid with every rating counts n times already; the full gradient pays it once
+        state["scale"] = np.maximum(counts, 1).astype(np.float32) ** np.float32(self.reg_power - (1 if self.batch else 0))
+        if given:
+            rows, factors, bias = given
+            state["factors"][rows], state["bias"][rows] = self._in_units(factors, bias, 1 / self._score_unit)
+        if added:
+            rows, factors, bias = added
+            factors, bias = self._in_units(factors, bias, 1 / self._score_unit)
+            state["factors"][rows] += factors
+            state["bias"][rows] += bias
+        if self.optimizer == "adagrad":
+            state["squares"] = np.full((n, 2), FIRST_SQUARE, np.float32)
+        if self.optimizer == "adam":
+            state |= {"moments": np.zeros((n, 2, self.rank + 1), np.float32), "counts": np.zeros(n, np.float32)}
+        return state
+
+    def fresh(self, side: str, first: int, n: int) -> State:
+        """Rows of which nothing is known, as models have them."""
+        state = self.start(side, first, without_ratings(n))
+        factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
+        return {"factors": factors, "bias": bias}
+
+    def step_pair(
+        self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
+    ) -> tuple[State, State, dict[str, float]]:
+        """An epoch over the cells of a user block and an item block, by `_stages`."""
+        rules, entries = self._rules(iteration), Entries(cells.users, cells.items, cells.values, cells.weights)
+        sides = self._rows(users, padded=self._in_registers), self._rows(items, padded=self._in_registers)
+        seed = (self.seed, iteration, *pair)
+        descend = self._descend_pairs if self.loss == "bpr" else self._descend_cell
+
+        def take(visits: Sequence[Visit]) -> list[tuple[Visit, tuple]]:
+            return [(visit, descend(cells, visit, entries, rules, sides, seed)) for visit in visits]
+
+        sums: dict[Visit, tuple] = {}
+        for areas in _stages(cells.grid, seed, threads, pairs=self.loss == "bpr"):
+            for area in in_threads(take, areas, threads):
+                sums.update(area)
+        # in one order, whatever the threads: a sum of floats depends on it
+        squared, total, cost = np.sum([sums[visit] for visit in sorted(sums)], axis=0)
+        users, items = (self._state(rows) for rows in sides)
+        return users, items, {"train_error": float(squared), "train_weight": float(total), "train_cost": float(cost)}
+
+    def _descend_cell(self, cells: Cells, visit: Visit, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+        a, [b] = visit
+        cell = a * cells.grid + b
+        arguments = (entries, rules, sides[0], self.penalty["users"], sides[1], self.penalty["items"])
+        if self._in_registers:
+            return sgd.descend(cells.first_runs[cell], cells.first_runs[cell + 1], cells.runs, *arguments)
+        lo, hi = cells.offsets[cell : cell + 2]
+        order = lo + np.random.default_rng((*seed, a, b)).permutation(hi - lo)
+        return sgd.descend_batches(order, self.batch, *arguments)
+
+    def _descend_pairs(self, cells: Cells, visit: Visit, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+        """BPR on the cells of one user range and some item ranges, against items of these ranges."""
+        a, ranges = visit
+        candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for b in ranges])
+        by_user = (cells.rated_indptr, cells.rated_indices)
+        sums = []
+        for b in ranges:
+            lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
+            [key] = np.random.SeedSequence((*seed, a, b)).generate_state(1, np.uint64)
+            rows = (sides[0], self.penalty["users"], sides[1], self.penalty["items"])
+            sums.append(sgd.descend_pairs(lo, hi, entries, candidates, *by_user, key, rules, *rows))
+        return tuple(np.sum(sums, axis=0))
+
+    @property
+    def _in_registers(self) -> bool:
+        plain = self.batch == 1 and self.optimizer != "adam" and not self.nonnegative
+        return plain and all(penalty.l1 == penalty.bias_l1 == 0 for penalty in self.penalty.values())
+
+    def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
+        """A full-batch step of one side."""
+        moved, csr = self._rows(own), block.train
+        rows = (self._rows(source), self._rows(own), moved, self.penalty[side])
+        over_rows(sgd.full_gradient, csr.work, threads, *_entries(csr), 1 / self.weight, self._rules(1), *rows)
+        return self._state(moved), {}
+
+    def solve_rows(self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int) -> State:
+        """Rows of one side by epochs over their own ratings, the other side fixed; states need factors and biases only."""
+        counts = np.diff(csr.indptr)
+        down, up = 1 / self._score_unit, self._score_unit
+        (factors, bias), (source_factors, source_bias) = (self._in_units(each["factors"], each["bias"], down) for each in (own, fixed))
+        fresh = self.start(side, 0, Block(csr)) | {"factors": factors, "bias": bias}
+        if not self.batch:
+            # the full gradient pays the penalty once, beside the mean cost
+            fresh["scale"] = fresh["scale"] * (self.weight / np.maximum(counts, 1)).astype(np.float32)
+        rows = self._rows(fresh, padded=False)
+        source = Rows(
+            np.ascontiguousarray(source_factors), source_bias, source_bias, _EMPTY, np.empty((0, 2, 0), np.float32), source_bias
+        )
+        rules = self._rules(1)._replace(rate=float(rate))
+        over_rows(sgd.descend_rows, csr.work, threads, *_entries(csr), epochs, rules, source, rows, self.penalty[side])
+        factors, bias = self._in_units(rows.factors, rows.bias, up)
+        return {"factors": factors, "bias": bias}
+
+    def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
+        """Errors of watched rows, and of the training rows where the steps have not met each of them in turn."""
+        sums = {}
+        roles = block.watched if self.batch else {"train": block.train, **block.watched}
+        for role, csr in roles.items():
+            low, high = self.clip if role != "train" else (-np.inf, np.inf)
+            arguments = (*_entries(csr), self._rows(source), self._rows(own), self._rules(1), low, high)
+            ranges = over_rows(sgd.squared_error, csr.work, threads, *arguments)
+            squared, total, cost = np.sum(ranges, axis=0) if ranges else (0.0, 0.0, 0.0)
+            sums |= {f"{role}_error": float(squared), f"{role}_weight": float(total), f"{role}_cost": float(cost)}
+        return sums
+
+    def summarize(self, sums: dict[str, float]) -> dict[str, float]:
+        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a training row.
+
+        BPR: the share of training pairs in the right order, the AUC of watched rows, the mean cost of a pair.
+        """
+        weights = {key.removesuffix("_weight"): max(value, 1e-300) for key, value in sums.items() if key.endswith("_weight")}
+        objective = {"objective": sums["train_cost"] / weights["train"]}
+        if self.loss == "bpr":
+            return {"train_pairs_right": sums["train_error"] / weights["train"], **summarize(sums), **objective}
+        return {f"{role}_rmse": float(np.sqrt(sums[f"{role}_error"] / weight)) for role, weight in weights.items()} | objective
+
+    def export(self, side: str, block: Block, state: State, n_other: int) -> State:
+        """Columns features, bias and deviation: that is the bias, or without biases how far an id's ratings lie from the level."""
+        factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
+        if self.biased:
+            return {"features": factors, **as_columns(bias, bias)}
+        return {"features": factors, **as_columns(np.zeros_like(bias), damped_deviation(block.train, self.level))}
+
+    @property
+    def _score_unit(self) -> float:
+        """What a difference of 1 between scores is in ratings, where scores are ratings."""
+        return self.unit if self.kernel == "linear" else 1.0
+
+    @staticmethod
+    def _in_units(factors: np.ndarray, bias: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rows whose scores are `unit` times those of the given ones."""
+        return (factors, bias) if unit == 1 else (factors * np.float32(np.sqrt(unit)), bias * np.float32(unit))
+
+    def _rules(self, iteration: int) -> Rules:
+        names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
+        scale = (float(self.mean), float(self.low), float(self.high), float(self.gamma))
+        kernel, loss, optimizer = (known.index(name) for known, name in names)
+        rate, biased, nonnegative = self.rate_at(iteration), bool(self.biased), bool(self.nonnegative)
+        return Rules(kernel, loss, optimizer, *scale, rate, biased, nonnegative, self.rank, float(self.unit))
+
+    def rate_at(self, iteration: int) -> float:
+        """The step size of an epoch, counted from 1."""
+        epoch = iteration - 1
+        if self.schedule == "inverse":
+            return self.rate / (1 + self.decay * epoch)
+        return self.rate * (1 - self.decay) ** epoch if self.schedule == "exponential" else self.rate
+
+    def _rows(self, state: State, padded: bool = False) -> Rows:
+        """A copy of a state to work on; what works in registers wants rows as wide as its tiles."""
+        factors = padded_rows(state["factors"], copy=True) if padded else np.array(state["factors"])
+        moments = np.array(state["moments"]) if "moments" in state else np.empty((0, 2, 0), np.float32)
+        counts = np.array(state["counts"]) if "counts" in state else np.empty(0, np.float32)
+        return Rows(factors, np.array(state["bias"]), np.array(state["scale"]), np.array(state.get("squares", _EMPTY)), moments, counts)
+
+    def _state(self, rows: Rows) -> State:
+        state = {"factors": np.ascontiguousarray(rows.factors[:, : self.rank]), "bias": rows.bias, "scale": rows.scale}
+        optimizer = {"adagrad": {"squares": rows.squares}, "adam": {"moments": rows.moments, "counts": rows.counts}}
+        return state | optimizer.get(self.optimizer, {})
+
+
+def _entries(csr: CSR) -> tuple[np.ndarray, ...]:
+    return csr.indptr, csr.indices, csr.values, csr.weights
+
+
+def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:
+    """Lists of areas that share no row: threads take one area each, and its visits one after the other; the order is drawn anew for every
+    epoch.
+
+    User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step s - 1. An area is a square of
+    visits, as wide as there is work for all threads: a core meets the rows that it has in its cache, and waits for the others as seldom as
+    can be. What follows what in a row is the same for any width, and so is the outcome.
+
+    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that every two items are compared at some time.
+    """
+    draw = np.random.default_rng(seed)
+    ranges = draw.permutation(grid).tolist()
+    if pairs:
+        groups = [tuple(ranges[k : k + 2]) for k in range(0, grid, 2)]
+        for shift in draw.permutation(grid).tolist():
+            yield [[((k + shift) % grid, group)] for k, group in enumerate(groups)]
+        return
+    areas = threads if grid % threads == 0 else grid
+    width = grid // areas
+    for step in range(areas):
+        yield [[(a, (ranges[b],)) for a, b in _square(area * width, (area ^ step) * width, width)] for area in range(areas)]
+
+
+def _square(first: int, second: int, width: int) -> list[tuple[int, int]]:
+    """The visits of a square of ranges, quarter by quarter: in every row and column in the order of steps.
+
+    >>> _square(0, 0, 2)
+    [(0, 0), (1, 1), (0, 1), (1, 0)]
+    """
+    if width == 1:
+        return [(first, second)]
+    half = width // 2
+    corners = ((0, 0), (half, half), (0, half), (half, 0))
+    return [visit for down, right in corners for visit in _square(first + down, second + right, half)]

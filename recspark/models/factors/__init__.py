@@ -1,0 +1,1 @@
+"""Factor models of users and items: estimators, models, lists, updates."""

@@ -1,0 +1,221 @@
+"""Fold new ratings into a fitted model: rows of one side are solved with the other side fixed, by the kernel that trained.
+
+    solved      users that the new ratings name, and items that training has not seen, each from all its ratings, earlier and new
+    fixed       everything else; `refresh_items` adds the items that training has seen and the new ratings name
+    order       users from the items that have factors; then, where items are solved, a few times items, users
+    positions   ids keep theirs, new ids follow in ascending order
+
+So users come last, as in training: a user whose ratings and items are those of the fit gets its trained row back (ALS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from recspark.algorithms.contract import State
+from recspark.algorithms.ratings import CSR, SIDES, other
+from recspark.data.index import SIDES as COLUMNS
+from recspark.errors import DataRejected, RecsparkError
+from recspark.ids import kind_of
+from recspark.kernels.csr import csr_from_coo
+from recspark.models.factors.row_solvers import RowSolver, row_solver
+from recspark.models.factors.tables import FactorTables
+from recspark.models.folder import ModelTable
+
+#: new ratings: ids as the model has them, one row a pair; weight only for models that were fitted with weights
+BATCH = "user_id bigint or string, item_id bigint or string, rating float, weight float"
+
+Rows = Mapping[str, np.ndarray]
+
+
+def fold_in(
+    model: FactorTables,
+    batch: pa.Table,
+    history: Sequence[pa.Table] = (),
+    refresh_items: bool = False,
+    sweeps: int = 3,
+    threads: int = 1,
+    epochs: int = 20,
+    rate: float | None = None,
+) -> tuple[FactorTables, dict[str, int]]:
+    """The model with the ratings of `batch` (columns `BATCH`) taken in, and counts of what was done; `model` is not changed.
+
+    Parameters
+    ----------
+    history
+        Earlier ratings, in the order in which the model got to know them: those that trained, then each earlier batch. All ratings of
+        the rows that are solved again are needed (users in `batch`, its items that are added or refreshed); others may be there.
+        A pair that comes again replaces the earlier rating.
+    refresh_items
+        Solve also items that training has seen, from all their ratings; users that are not in `batch` keep factors that were
+        solved with the items as they were.
+    sweeps
+        Times that solved items and users alternate.
+    epochs, rate
+        Of gradient descent, where that trained; `rate` None: that of the first epoch of training.
+
+    Returns
+    -------
+    FactorTables, dict
+        ``ratings`` (new ones that say something), ``new_users, new_items``, ``updated_users, updated_items`` (known and solved again).
+
+    Raises
+    ------
+    DataRejected
+        Where an id is of another type than the model's or missing, or a rating or weight is not finite.
+    RecsparkError
+        Where the model's kind can't be folded into, or `history` is not what the model was made from.
+    """
+    solver = row_solver(model.facts, epochs, rate)
+    batch = _checked(solver, model, batch)
+    tables = {side: _extended(solver, side, table, batch) for side, table in model.tables.items()}
+    new = _entries(tables, batch)
+    known = reduce(_replaced, (_entries(tables, _checked(solver, model, rows)) for rows in history), new[:0])
+    entries = _replaced(known, new)
+    trained = model.facts.trained or {side: len(table) for side, table in model.tables.items()}
+    rows = {side: np.unique(new[side].to_numpy()) for side in SIDES}
+    if not refresh_items:
+        rows["items"] = rows["items"][rows["items"] >= trained["items"]]
+    for side in SIDES:
+        _check_history(side, rows[side], known, tables[side])
+    # `tables` are copies of the model's: from here on they change in place
+    states = _alternate_inplace(solver, tables, rows, entries, len(model.tables["items"]), sweeps, threads)
+    for side, table in tables.items():
+        table.counts[:] += _counts(entries, side, table) - _counts(known, side, table)
+        csr = _csr(solver, tables, entries, side, rows[side])
+        _fill_inplace(solver, side, table, rows[side], csr, states[side], len(tables[other(side)]))
+    return FactorTables(tables, msgspec.structs.replace(model.facts, trained=trained)), _report(model, rows, len(new))
+
+
+def _checked(solver: RowSolver, model: FactorTables, rows: pa.Table) -> pa.Table:
+    """Ids in the model's types, what is fitted (value) and its weight; rows that say nothing are left out."""
+    if missing := {*COLUMNS.values(), "rating"} - set(rows.column_names):
+        raise DataRejected(f"the ratings have no column {', '.join(sorted(missing))}: they have {', '.join(rows.column_names)}")
+    ids = {column: _checked_ids(rows, column, side, model.tables[side].ids.type) for side, column in COLUMNS.items()}
+    given = _finite(rows, "weight") if "weight" in rows.column_names else None
+    if solver.given_weights and given is None:
+        raise DataRejected("the new ratings have no column weight, but the model was fitted with weights")
+    values, weights = solver.targets(_finite(rows, "rating"), given if solver.given_weights else None)
+    if np.any(weights < 0):
+        raise DataRejected("weight is too small in new ratings: it must be at least 0, as the confidence of implicit feedback at least 1")
+    table = pa.table({**ids, "value": values, "weight": weights})
+    return table if np.all(weights) else table.filter(pa.array(weights != 0))
+
+
+def _checked_ids(rows: pa.Table, column: str, side: str, wanted: pa.DataType) -> pa.Array:
+    ids = rows[column].combine_chunks()
+    if ids.null_count:
+        raise DataRejected(f"{column} is null in {ids.null_count} new ratings: every rating needs an id")
+    if kind_of(ids.type) is None or kind_of(ids.type) != kind_of(wanted):
+        raise DataRejected(f"{column} is {ids.type} in the new ratings, but the model's ids of {side} are {wanted}")
+    try:
+        return ids.cast(wanted)
+    except pa.ArrowInvalid as error:
+        raise DataRejected(f"{column} of the new ratings does not fit the model's ids of {side}, which are {wanted}: {error}") from None
+
+
+def _finite(rows: pa.Table, column: str) -> np.ndarray:
+    values = rows[column].cast(pa.float32()).to_numpy()
+    if bad := int(np.sum(~np.isfinite(values))):
+        raise DataRejected(f"{column} is null or not finite in {bad} of {len(values)} ratings: it must be a number")
+    return values
+
+
+def _extended(solver: RowSolver, side: str, table: ModelTable, batch: pa.Table) -> ModelTable:
+    """`table` with the ids of `batch` that it lacks, which start as in training."""
+    ids = table.unknown(batch[COLUMNS[side]].combine_chunks())
+    state = solver.start(side, len(table), len(ids))
+    return table.extended(ids, state["factors"], state["bias"])
+
+
+def _entries(tables: Mapping[str, ModelTable], rows: pa.Table) -> pd.DataFrame:
+    """Positions (int32), value and weight of the rows whose ids the tables have."""
+    columns = {side: tables[side].positions(rows[column].combine_chunks()) for side, column in COLUMNS.items()}
+    entries = pd.DataFrame(columns | {name: rows[name].to_numpy() for name in ("value", "weight")})
+    known = (entries["users"] >= 0) & (entries["items"] >= 0)
+    return entries if known.all() else entries[known]
+
+
+def _replaced(earlier: pd.DataFrame, later: pd.DataFrame) -> pd.DataFrame:
+    """Both, without the pairs of `earlier` that come again."""
+    before, after = (entries["users"].to_numpy(np.int64) << 32 | entries["items"].to_numpy(np.int64) for entries in (earlier, later))
+    return pd.concat([earlier[~np.isin(before, after)], later], ignore_index=True)
+
+
+def _check_history(side: str, rows: np.ndarray, known: pd.DataFrame, table: ModelTable) -> None:
+    """Rows are solved again from all their ratings: as many as the model has counted must be there."""
+    found = _counts(known, side, table)[rows]
+    wrong = np.flatnonzero(found != table.counts[rows])
+    if len(wrong):
+        row = rows[wrong[0]]
+        raise RecsparkError(
+            f"the earlier ratings of {len(wrong)} {side} are not those that the model was made from: of {table.ids[row].as_py()!r} there "
+            f"are {found[wrong[0]]}, the model has seen {table.counts[row]}; train it again on the ratings as they are now"
+        )
+
+
+def _counts(entries: pd.DataFrame, side: str, table: ModelTable) -> np.ndarray:
+    return np.bincount(entries[side], minlength=len(table))
+
+
+def _alternate_inplace(
+    solver: RowSolver, tables: Mapping[str, ModelTable], rows: Rows, entries: pd.DataFrame, n_known: int, sweeps: int, threads: int
+) -> dict[str, State]:
+    """Factors and biases of both sides, whole, once `rows` are solved; items from `n_known` on have no factors to begin with."""
+    states = {side: _state(table) for side, table in tables.items()}
+    if not len(rows["items"]):
+        _solve_inplace(solver, states, "users", rows["users"], _csr(solver, tables, entries, "users", rows["users"]), threads)
+        return states
+    usable = entries[entries["items"] < n_known]
+    ready = np.intersect1d(rows["users"], usable["users"])
+    _solve_inplace(solver, states, "users", ready, _csr(solver, tables, usable, "users", ready), threads)
+    blocks = {side: _csr(solver, tables, entries, side, rows[side]) for side in SIDES}
+    for _ in range(sweeps):
+        for side in reversed(SIDES):
+            _solve_inplace(solver, states, side, rows[side], blocks[side], threads)
+    return states
+
+
+def _state(table: ModelTable) -> State:
+    """What a score is made of, in place."""
+    return {"factors": table.features, "bias": table.bias}
+
+
+def _solve_inplace(solver: RowSolver, states: dict[str, State], side: str, rows: np.ndarray, csr: CSR, threads: int) -> None:
+    """Solve `rows` of `side`, whose entries are `csr`, with the other side fixed."""
+    own = states[side]
+    solved = solver.solve(side, csr, states[other(side)], {key: array[rows] for key, array in own.items()}, threads)
+    for key in own:
+        own[key][rows] = solved[key]
+
+
+def _csr(solver: RowSolver, tables: Mapping[str, ModelTable], entries: pd.DataFrame, side: str, rows: np.ndarray) -> CSR:
+    """The entries of `rows` (ascending positions of `side`), a row each."""
+    place = np.full(len(tables[side]), -1, np.int32)
+    place[rows] = np.arange(len(rows), dtype=np.int32)
+    local = place[entries[side]]
+    chosen = entries[local >= 0]
+    weights = chosen["weight"].to_numpy(np.float32) if solver.weighted else np.empty(0, np.float32)
+    columns = (chosen[other(side)].to_numpy(np.int32), chosen["value"].to_numpy(np.float32), weights)
+    return CSR(*csr_from_coo(local[local >= 0], *columns, len(rows), len(tables[other(side)])))
+
+
+def _fill_inplace(solver: RowSolver, side: str, table: ModelTable, rows: np.ndarray, csr: CSR, state: State, n_other: int) -> None:
+    """Put the columns of its solved rows into `table`."""
+    columns = solver.export(side, csr, {key: array[rows] for key, array in state.items()}, n_other)
+    for array, name in ((table.features, "features"), (table.bias, "bias"), (table.deviation, "deviation")):
+        array[rows] = columns[name]
+
+
+def _report(model: FactorTables, rows: Rows, ratings: int) -> dict[str, int]:
+    report = {"ratings": ratings}
+    for side in SIDES:
+        new = int(np.sum(rows[side] >= len(model.tables[side])))
+        report |= {f"new_{side}": new, f"updated_{side}": len(rows[side]) - new}
+    return report

@@ -1,0 +1,185 @@
+"""Matrix factorization by stochastic gradient descent, as a Spark ML estimator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from recspark.algorithms.response import Response
+from recspark.algorithms.sgd import SCHEDULES, SGDSolver
+from recspark.config import above, at_least, between, one_of
+from recspark.engine.encode import Parts
+from recspark.engine.placement import Placement
+from recspark.errors import ConfigError
+from recspark.kernels.sgd import KERNELS, LOSSES, OPTIMIZERS, Penalty
+from recspark.models.factors.factorization import Factorization, per_side
+from recspark.models.factors.model import FactorModel
+from recspark.models.params import Hyperparameter
+from recspark.models.unread import Unread
+
+
+class MatrixFactorizationModel(FactorModel):
+    """The factors and biases that `MatrixFactorization` fitted."""
+
+
+class MatrixFactorization(Factorization):
+    """Biased matrix factorization, ``mean + b_u + b_i + <x_u, y_i>``, by gradient descent; other kernels and losses, and BPR.
+
+    With the defaults it minimises
+
+        sum_ui w_ui [ (r_ui - s_ui)^2 / 2 + regParam (|x_u|^2 + |y_i|^2) / 2 + biasRegParam (b_u^2 + b_i^2) / 2 ].
+
+    ``kernel`` puts the score through a function (`recspark.kernels.sgd`); ``loss = "bpr"`` learns from the pairs (preferred item, item
+    that the user has not rated) and reads ratings above 0 as preferences. ``batchSize`` is the number of ratings of a step; 0 takes
+    all of them, as deep learning's full batch: the mean cost plus ``regParam |row|^2 / 2`` once for each row.
+
+    Examples
+    --------
+    >>> from recspark.models import MatrixFactorization
+    >>> model = MatrixFactorization(rank=64, userCol="user_id", itemCol="item_id").fit(ratings)  # doctest: +SKIP
+
+    References
+    ----------
+    Koren, Bell, Volinsky 2009, "Matrix factorization techniques for recommender systems".
+    Rendle, Schmidt-Thieme 2008, "Online-updating regularized kernel matrix factorization models".
+    Gemulla, Nijkamp, Haas, Sismanis 2011, "Large-scale matrix factorization with distributed stochastic gradient descent".
+    Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian personalized ranking from implicit feedback".
+    """
+
+    model_class = MatrixFactorizationModel
+
+    rank = Hyperparameter(int, 32, "number of factors", at_least(1))
+    maxIter = Hyperparameter(int, 20, "largest number of epochs", at_least(0))
+    stepSize = Hyperparameter(float, 0.02, "learning rate of the first epoch", above(0))
+    schedule = Hyperparameter(
+        str, "constant", "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t",
+        one_of(*SCHEDULES)
+    )
+    decay = Hyperparameter(float, 0.1, "of the learning rate, where schedule is not constant", between(0, 1))
+    optimizer = Hyperparameter(str, "sgd", "adagrad keeps one sum of squares a row, adam moments of every number", one_of(*OPTIMIZERS))
+    batchSize = Hyperparameter(int, 1, "ratings of a step; 0: all of them", at_least(0))
+    regParam = Hyperparameter(float, 0.05, "L2 penalty of factors", at_least(0))
+    userRegParam = Hyperparameter(float, None, "L2 penalty of user factors; regParam where not set", at_least(0))
+    itemRegParam = Hyperparameter(float, None, "L2 penalty of item factors; regParam where not set", at_least(0))
+    biasRegParam = Hyperparameter(float, 0.01, "L2 penalty of biases", at_least(0))
+    regPower = Hyperparameter(
+        float, None,
+        "L2 penalties of an id count n^regPower times, n its ratings; not set: 1, as one is paid with every rating, for batchSize 0: 0",
+        between(0, 1)
+    )
+    l1RegParam = Hyperparameter(float, 0.0, "L1 penalty of factors, by proximal steps", at_least(0))
+    biasL1RegParam = Hyperparameter(float, 0.0, "L1 penalty of biases, by proximal steps", at_least(0))
+    standardize = Hyperparameter(
+        bool, False, "fit ratings / their standard deviation: penalties and steps that fit ratings of any unit; kernel linear"
+    )
+    center = Hyperparameter(bool, True, "add the mean rating to every score (sigmoid: the score whose prediction it is)")
+    biases = Hyperparameter(bool, True, "fit a bias of every user and item")
+    kernel = Hyperparameter(
+        str, "linear", "from score to rating; sigmoid and rbf stay inside the range of the training ratings", one_of(*KERNELS)
+    )
+    gamma = Hyperparameter(float, None, "scale of the rbf kernel; 1 / rank where not set", above(0))
+    loss = Hyperparameter(str, "squared", "logistic is for ratings 0 and 1, bpr for preferences", one_of(*LOSSES))
+    nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
+    initStdev = Hyperparameter(float, 0.1, "standard deviation of the starting factors", at_least(0))
+
+    unread: tuple[Unread, ...] = (
+        Unread("decay", lambda e, _: e.getSchedule() == "constant", "schedule = {schedule!r}"),
+        Unread("standardize", lambda e, _: e.getKernel() != "linear" or e.getLoss() in ("logistic", "bpr"), "kernel and loss have no unit"),
+        Unread("gamma", lambda e, _: e.getKernel() != "rbf", "kernel = {kernel!r}"),
+        Unread("biasRegParam biasL1RegParam", lambda e, _: not e.getBiases(), "biases = false"),
+        Unread("biases biasRegParam biasL1RegParam center", lambda e, _: e.getKernel() == "rbf", "kernel = 'rbf'"),
+        Unread("center", lambda e, _: e.getLoss() == "bpr", "loss = 'bpr'"),
+    )
+
+    @property
+    def ranks_watched(self) -> bool:
+        """With loss bpr."""
+        return self.getLoss() == "bpr"
+
+    def _check(self) -> None:
+        super()._check()
+        if self.getLoss() in ("logistic", "bpr") and self.getKernel() != "linear":
+            raise ConfigError(f"kernel = {self.getKernel()!r} is not allowed with loss = {self.getLoss()!r}: it must be linear")
+        if self.getLoss() == "bpr":
+            plain = {"optimizer": "sgd", "batchSize": 1, "l1RegParam": 0.0, "biasL1RegParam": 0.0, "nonnegative": False}
+            for name, only in plain.items():
+                if self.getOrDefault(name) != only:
+                    raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be {only!r}")
+
+    def _place(self, spark: SparkSession, ratings: int) -> Placement:
+        found = super()._place(spark, ratings)
+        # BPR compares items with each other, so no two of them may live apart
+        return replace(found, blocks=found.blocks | {"items": 1}) if self.getLoss() == "bpr" else found
+
+    def _solver(self, parts: Parts) -> SGDSolver:
+        preferences, unit = self.getLoss() == "bpr", self._unit(parts)
+        score_unit = unit if self.getKernel() == "linear" else 1.0
+        return SGDSolver(
+            rank=self.getRank(),
+            kernel=self.getKernel(),
+            loss=self.getLoss(),
+            optimizer=self.getOptimizer(),
+            batch=self.getBatchSize(),
+            rate=self.getStepSize(),
+            schedule=self.getSchedule(),
+            decay=self.getDecay(),
+            penalty=self._penalties(),
+            reg_power=self._reg_power(),
+            biased=self._is_biased(),
+            mean=0.0 if preferences or not self.getCenter() else self._mean_score(parts) / score_unit,
+            level=0.0 if preferences else self._mean_score(parts) if self._is_biased() else parts.mean,
+            weight=parts.weight,
+            low=parts.low,
+            high=parts.high,
+            gamma=self.getGamma() or 1 / self.getRank(),
+            nonnegative=self.getNonnegative(),
+            stdev=self.getInitStdev(),
+            clip=(parts.low, parts.high) if self.getClip() else (-math.inf, math.inf),
+            seed=self.getSeed(),
+            unit=unit,
+        )
+
+    def _unit(self, parts: Parts) -> float:
+        """What errors are divided by: the range of ratings has four units with the kernels sigmoid and rbf, as from 1 to 5."""
+        if self.getLoss() in ("logistic", "bpr"):
+            return 1.0
+        if self.getKernel() != "linear":
+            return (parts.high - parts.low) / 4 or 1.0
+        return parts.deviation if self.getStandardize() else 1.0
+
+    def _reg_power(self) -> float:
+        default = 1.0 if self.getBatchSize() else 0.0
+        return default if self.getRegPower() is None else self.getRegPower()
+
+    def _penalties(self) -> dict[str, Penalty]:
+        l2 = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
+        of_biases = (self.getBiasRegParam(), self.getBiasL1RegParam()) if self._is_biased() else (0.0, 0.0)
+        return {side: Penalty(value, self.getL1RegParam(), *of_biases) for side, value in l2.items()}
+
+    def _is_biased(self) -> bool:
+        """Whether scores have biases; a kernel of distances has no use for them."""
+        return self.getBiases() and self.getKernel() != "rbf"
+
+    def _mean_score(self, parts: Parts) -> float:
+        """The score that predicts the mean rating."""
+        low, high = (0.0, 1.0) if self.getLoss() == "logistic" else (parts.low, parts.high)
+        if self.getLoss() != "logistic" and self.getKernel() == "linear":
+            return parts.mean
+        if self.getKernel() == "rbf" or not low < parts.mean < high:
+            return 0.0
+        return math.log((parts.mean - low) / (high - parts.mean))
+
+    def _facts(self, solver: SGDSolver) -> dict[str, Any]:
+        response = Response(solver.kernel, solver.low, solver.high, solver.gamma)
+        if solver.loss == "logistic":
+            response = Response("sigmoid", 0.0, 1.0)
+        mean = solver.mean * (solver.unit if solver.kernel == "linear" else 1.0)
+        rows = {"kind": "sgd", "settings": asdict(solver), "weights": self.getWeightCol() is not None}
+        return super()._facts(solver) | {"mean": mean, "response": response, "solver": rows}
+
+    def _can(self) -> tuple[str, ...]:
+        # bpr compares items with all that a user has not rated: no row can be solved by itself
+        return tuple(ability for ability in super()._can() if ability != "update" or self.getLoss() != "bpr")

@@ -1,0 +1,155 @@
+"""The model that every factorization gives: tables of factors in a folder, predictions by a scorer on the workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyspark.ml import Model
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import DateType, StringType, StructType
+
+from recspark.config import one_of
+from recspark.data.columns import ColumnError, check_new, unused_name, with_new
+from recspark.engine.encode import id_column, id_kind
+from recspark.engine.session import check_workers
+from recspark.models.estimator_params import EstimatorParams
+from recspark.models.factors.recommend import Recommendations
+from recspark.models.files import Lease
+from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.saving import FittedModel
+from recspark.models.serving.scorer import COLD_START, StoredScorer
+
+
+class RatingColumns(Configurable):
+    """The columns that estimators read and models write."""
+
+    userCol = Hyperparameter(str, "user", "column of user ids: whole numbers, strings or dates")
+    itemCol = Hyperparameter(str, "item", "column of item ids: whole numbers, strings or dates")
+    ratingCol = Hyperparameter(str, "rating", "column of ratings")
+    predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
+    coldStartStrategy = Hyperparameter(
+        str,
+        "mean",
+        "prediction for an id that training has not seen: 'mean' the overall mean and the known side's bias, 'nan' NaN, 'drop' no row",
+        one_of(*COLD_START),
+        canonical=str.lower,
+    )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a fit went: one row an iteration, the iteration that the model is from, and times in seconds."""
+
+    history: list[dict[str, float]]
+    best_iteration: int
+    resumed_at: int
+    prepare_seconds: float
+    fit_seconds: float
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """The history as a table: iteration, train_rmse, validation_rmse ..., objective, seconds, ratings_per_second."""
+        return pd.DataFrame(self.history)
+
+
+class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorParams):
+    """Factors and biases of users and items.
+
+    The tables ``users`` and ``items`` (`recspark.models.folder.ModelTable`) lie as Parquet in `folder`; workers read them once.
+    A model that was just fitted lies in the fit's work folder: `save` it to keep it.
+    """
+
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+        super().__init__(folder, lease, **values)
+        self.summary: Summary | None = None
+
+    @property
+    def userFactors(self) -> DataFrame:
+        """DataFrame (id, features array<float>) of users."""
+        return self._factors("users")
+
+    @property
+    def itemFactors(self) -> DataFrame:
+        """DataFrame (id, features array<float>) of items."""
+        return self._factors("items")
+
+    @property
+    def userBiases(self) -> DataFrame:
+        """DataFrame (id, bias, deviation, count) of users (`recspark.models.folder.ModelTable`)."""
+        return self._table("users").select("id", "bias", "deviation", "count")
+
+    @property
+    def itemBiases(self) -> DataFrame:
+        """DataFrame (id, bias, deviation, count) of items."""
+        return self._table("items").select("id", "bias", "deviation", "count")
+
+    @property
+    def rank(self) -> int:
+        """The number of factors."""
+        return self._facts.rank
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether a bias of every user and item is part of the score."""
+        return self._facts.biased
+
+    @property
+    def scorer(self) -> StoredScorer | None:
+        """Predictions from arrays, without Spark: a process that uses it needs memory for all factors. None where no lists can be made."""
+        return StoredScorer(self.files) if "lists" in self.can else None
+
+    def _facts_in_words(self) -> dict[str, Any]:
+        return {"rank": self.rank} if self.files else {}
+
+    def _factors(self, side: str) -> DataFrame:
+        """(id, features), neither ids nor elements null: the types that Spark's other estimators ask for, such as KMeans."""
+        table = self._table(side)
+        nothing = {StringType: F.lit(""), DateType: F.lit("1970-01-01")}.get(type(table.schema["id"].dataType), F.lit(0))
+        id = F.coalesce("id", nothing.cast(table.schema["id"].dataType))
+        return table.select(id.alias("id"), F.array_compact("features").alias("features"))
+
+    @property
+    def _id_kinds(self) -> dict[str, str]:
+        """By side, what its ids are (`recspark.ids`)."""
+        return self._facts.id_kinds
+
+    def _table(self, side: str) -> DataFrame:
+        self.files.verify()
+        table = SparkSession.active().read.parquet(f"{self.folder}/{side}")
+        if self.files.lease:
+            self.files.lease.hold(table._jdf.queryExecution().analyzed().collectLeaves().head().relation())
+        return table
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        check_workers(dataset.sparkSession)
+        self.files.verify()
+        check_new(dataset, [self.getPredictionCol()])
+        user, item = (self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
+        # never null, as MLlib's
+        prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
+        if self.getColdStartStrategy() != "drop":
+            return with_new(dataset, {}, [(self.getPredictionCol(), prediction)])
+        held = unused_name(dataset, "prediction")
+        kept = dataset.withColumn(held, prediction).filter(~F.isnan(held))
+        return kept.withColumnRenamed(held, self.getPredictionCol()) if self.getPredictionCol() else kept.drop(held)
+
+    def _checked_id(self, schema: StructType, name: str) -> F.Column:
+        column = id_column(schema, name)
+        found, trained = id_kind(schema, name), self._id_kinds["users" if name == self.getUserCol() else "items"]
+        if found != trained:
+            raise ColumnError(f"column {name!r} holds {found}, but the model was trained on ids that are {trained}")
+        return column
+
+    def _predictor(self) -> Any:
+        scorer, cold = self.scorer, self.getColdStartStrategy()
+
+        # not a pandas UDF: a column of longs with one null is float64 there, and neighbours above 2^53 become one id
+        @F.arrow_udf("float")
+        def predict(user: pa.Array, item: pa.Array) -> pa.Array:
+            return pa.array(scorer.predict(user, item, cold))
+
+        return predict

@@ -1,0 +1,131 @@
+"""What solves rows of a fitted model with the other side fixed: the solver that trained, made again from the facts that the model keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from recspark.algorithms.als import ALSSolver
+from recspark.algorithms.contract import State
+from recspark.algorithms.ratings import CSR, Block
+from recspark.algorithms.sgd import SGDSolver
+from recspark.kernels.sgd import Penalty
+from recspark.models.factors.als import LEAST_EXCESS
+from recspark.models.folder import FactorFacts
+
+
+class RowSolver(Protocol):
+    """An algorithm that can solve any rows of one side by themselves."""
+
+    #: whether ratings come with weights
+    given_weights: bool
+    #: whether what is fitted has weights other than 1
+    weighted: bool
+
+    def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """What is fitted, float32, and its weights, float32 (0: the rating says nothing); `weights` is None unless they are given."""
+
+    def start(self, side: str, first: int, n: int) -> State:
+        """Factors and biases of n rows from position `first` on that nothing is known of."""
+
+    def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
+        """New factors and biases of the rows of `side` whose ratings are `csr`, from those of the whole other side and their own."""
+
+    def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
+        """The columns features, bias and deviation of these rows in the model's table."""
+
+
+@dataclass(frozen=True)
+class ALSRows:
+    """ALS: each row is the minimum of its own least squares problem, so rows that were trained so come back as they are."""
+
+    solver: ALSSolver
+    #: of implicit feedback without weights
+    alpha: float
+    given_weights: bool
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], epochs: int, rate: float | None) -> ALSRows:
+        """From what `recspark.models.factors.als` writes into the model's facts."""
+        # rows are solved from nothing: conjugate gradient would need many more steps than while training
+        solver = replace(ALSSolver(**facts["settings"]), cg_steps=0)
+        return cls(solver, facts["alpha"], facts["weights"])
+
+    @property
+    def weighted(self) -> bool:
+        """Whether ratings have weights."""
+        return self.solver.implicit or self.given_weights
+
+    def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """As `ALS` encodes them: ratings, or for implicit feedback c / (c - 1) with weight c - 1 (`recspark.kernels.als`)."""
+        if not self.solver.implicit:
+            return ratings, np.ones_like(ratings) if weights is None else weights
+        excess = self.alpha * np.abs(ratings.astype(np.float64)) if weights is None else weights.astype(np.float64) - 1
+        excess = np.where(ratings > 0, np.maximum(excess, LEAST_EXCESS), excess)
+        targets = np.divide(1 + excess, excess, out=np.zeros_like(excess), where=ratings > 0)
+        return targets.astype(np.float32), excess.astype(np.float32)
+
+    def start(self, side: str, first: int, n: int) -> State:
+        """Rows to begin with, for ids that training has not seen."""
+        return self.solver.fresh(side, first, n)
+
+    def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
+        """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
+        source = self.solver.state(fixed["factors"], fixed["bias"])
+        return self.solver.step(side, Block(csr), source, own, threads)[0]
+
+    def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
+        """Columns features, bias and deviation of a model, from solved rows."""
+        return self.solver.export(side, Block(csr), state, n_other)
+
+
+@dataclass(frozen=True)
+class SGDRows:
+    """Gradient descent: epochs over a row's own ratings, at a constant learning rate, by the loss and penalties that trained."""
+
+    solver: SGDSolver
+    given_weights: bool
+    epochs: int
+    rate: float
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], epochs: int, rate: float | None) -> SGDRows:
+        """From what `recspark.models.factors.mf` writes into the model's facts; `rate` not given: that of the first epoch of training."""
+        settings = facts["settings"]
+        penalty = {side: Penalty(*values) for side, values in settings["penalty"].items()}
+        solver = SGDSolver(**settings | {"penalty": penalty, "clip": tuple(settings["clip"])})
+        return cls(solver, facts["weights"], epochs, solver.rate if rate is None else rate)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether ratings have weights."""
+        return self.given_weights
+
+    def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """What is fitted, and with which weights, for ratings as they are given."""
+        return ratings, np.ones_like(ratings) if weights is None else weights
+
+    def start(self, side: str, first: int, n: int) -> State:
+        """Rows to begin with, for ids that training has not seen."""
+        return self.solver.fresh(side, first, n)
+
+    def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
+        """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
+        return self.solver.solve_rows(side, csr, fixed, own, self.epochs, self.rate, threads)
+
+    def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
+        """Columns features, bias and deviation of a model, from solved rows."""
+        return self.solver.export(side, Block(csr), state, n_other)
+
+
+#: by the kind that a model's facts name
+SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], Any]] = {"als": ALSRows.from_facts, "sgd": SGDRows.from_facts}
+
+
+def row_solver(facts: FactorFacts, epochs: int, rate: float | None) -> RowSolver:
+    """The solver that the facts of a model name; `epochs` and `rate` are for gradient descent. RecsparkError where there is none for it."""
+    facts.require("update", "the model")
+    return SOLVERS[facts.solver["kind"]](facts.solver, epochs, rate)

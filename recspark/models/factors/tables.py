@@ -1,0 +1,33 @@
+"""A fitted factor model as arrays that can grow: its tables read into one process, and written as a new model."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+
+from recspark.algorithms.ratings import SIDES
+from recspark.models.folder import FactorFacts, ModelTable, read_facts, write_facts
+
+
+@dataclass(frozen=True)
+class FactorTables:
+    """Both sides by name, and the facts of the model."""
+
+    tables: dict[str, ModelTable]
+    facts: FactorFacts
+
+    @classmethod
+    def read(cls, folder: str) -> FactorTables:
+        """Read the model saved in `folder`, a path or a URI; RecsparkError where there is none, or one that can't be updated."""
+        facts = read_facts(folder)
+        facts.require("update", folder)
+        return cls({side: ModelTable.read(folder, side) for side in SIDES}, read_facts(folder, FactorFacts))
+
+    def write(self, folder: str) -> None:
+        """Write tables and facts to `folder`, over those of another version that are there."""
+        for side, table in self.tables.items():
+            table.write(folder, side)
+        # readers keep a model in memory by its stamp
+        write_facts(folder, msgspec.structs.replace(self.facts, stamp=uuid.uuid4().hex))

@@ -1,0 +1,1 @@
+"""Factorization machines: estimators and models on feature groups and on vectors."""

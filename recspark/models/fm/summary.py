@@ -1,0 +1,86 @@
+"""What MLlib tells of a classifier's predictions: accuracy, precision, recall and ROC, computed by Spark's own classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pyspark.ml.classification import FMClassificationSummary, FMClassificationTrainingSummary
+from pyspark.ml.common import _py2java
+from pyspark.sql import DataFrame
+
+from recspark.data.columns import number
+from recspark.engine.session import is_remote
+from recspark.errors import RecsparkError
+from recspark.models.factors.model import Summary
+
+_JAVA = "org.apache.spark.ml.classification.FMClassificationSummaryImpl"
+
+
+class TrainingSummary(FMClassificationTrainingSummary):
+    """MLlib's summary of the rows that trained."""
+
+    def __init__(self, java_obj: Any, history: list[dict[str, float]]) -> None:
+        super().__init__(java_obj)
+        self._history = history
+
+    @property
+    def objectiveHistory(self) -> list[float]:
+        """The objective after each iteration."""
+        return [row["objective"] for row in self._history]
+
+    @property
+    def totalIterations(self) -> int:
+        """The number of iterations."""
+        return len(self._history)
+
+
+@dataclass(frozen=True)
+class ClassificationSummary(Summary):
+    """A `Summary` that is also MLlib's method ``summary()``."""
+
+    model: Any
+    trained: DataFrame
+
+    @classmethod
+    def of(cls, model: Any, trained: DataFrame) -> ClassificationSummary:
+        """The summary of `model`, which was fitted on `trained`."""
+        known = {field.name: getattr(model.summary, field.name) for field in fields(Summary)}
+        return cls(**known, model=model, trained=trained)
+
+    def __repr__(self) -> str:
+        return f"ClassificationSummary(iterations={len(self.history)}, fit_seconds={self.fit_seconds:.3g})"
+
+    def __call__(self) -> TrainingSummary:
+        """MLlib's summary of the predictions for the rows that trained."""
+        return TrainingSummary(_java_summary(self.model, self.trained), self.history)
+
+
+class NoSummary:
+    """Stands where a model was loaded: false, and one sentence when it is called."""
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __call__(self) -> TrainingSummary:
+        """Raise RecsparkError: nothing is known of the fit."""
+        raise RecsparkError("there is no training summary: a fitted model has it, a saved one does not; evaluate(dataset) gives one")
+
+
+def evaluated(model: Any, dataset: DataFrame) -> FMClassificationSummary:
+    """MLlib's summary of the predictions of `model` for `dataset`."""
+    if not isinstance(dataset, DataFrame):
+        raise TypeError(f"dataset must be a DataFrame but got {type(dataset)}.")
+    return FMClassificationSummary(_java_summary(model, dataset))
+
+
+def _java_summary(model: Any, dataset: DataFrame) -> Any:
+    if is_remote(dataset.sparkSession):
+        raise RecsparkError("there are no summaries over Spark Connect: use pyspark.ml.evaluation on transform(dataset)")
+    number(dataset, model.getLabelCol(), "a label")
+    # as MLlib: columns that transform is not to add have another name here
+    named = {name: model.getOrDefault(name) or f"{name}_{model.uid}" for name in ("probabilityCol", "predictionCol")}
+    predicted = model.transform(dataset, {model.getParam(name): column for name, column in named.items()})
+    build = getattr(dataset.sparkSession._jvm, _JAVA)
+    rows = _py2java(dataset.sparkSession.sparkContext, predicted)
+    return build(rows, *named.values(), model.getLabelCol(), model.getWeightCol() or "weightCol")

@@ -1,0 +1,303 @@
+"""The folder of a fitted model: its facts and its tables. No other code knows what they are called.
+
+    model.json       `Facts`: what the model is and can do, and what its predictions need beside the tables
+    users, items     `ModelTable` as Parquet, of models of factors; a sampled machine has one such table per side of a row
+    parameters ...   arrays, of machines on vectors and on rows
+    models/0 ...     the parts of a blend, a folder each
+
+No Spark is imported here: a served model reads the same files.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar, Union
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from recspark.algorithms.ratings import SIDES
+from recspark.algorithms.response import Response
+from recspark.data.arrow import as_arrow
+from recspark.data.folder import Folder
+from recspark.data.load import write_part
+from recspark.errors import RecsparkError
+from recspark.models.registry import KINDS, find
+
+FACTS = "model.json"
+#: of the folder: it changes where an older recspark could not read what a newer one writes
+FORMAT = 2
+#: the facts of models before format 2
+_EARLIER = ("scorer.json", "fm.json", "blend.json")
+
+#: rows of a file: lists of factors count their elements with 31 bits
+FILE_ROWS = 1 << 20
+
+#: what a model may be able to do, and how a refusal says it
+ABILITIES = {
+    "lists": "make lists: it has no vectors of users and items",
+    "serve": "be served: it can't answer for pairs of ids alone",
+    "start": "start a fit: it is not a model of factors of users and items",
+    "update": "take new ratings in: its rows can't be solved by themselves; train it again",
+}
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
+    """What every model says of itself. `kind` is a key of `recspark.models.registry.KINDS`, `can` some of `ABILITIES`.
+
+    The stamp is new with every model: who keeps one in memory sees by it that its folder holds another.
+    """
+
+    kind: str
+    can: tuple[str, ...] = ()
+    stamp: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    format: int = FORMAT
+
+    #: what answers from arrays, without Spark, as ``module:class``
+    scorer: ClassVar[str] = ""
+
+    def find_scorer(self) -> Any:
+        """The class `scorer`, whose ``load`` takes the folder."""
+        module, _, name = self.scorer.partition(":")
+        return getattr(import_module(module), name)
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The files and folders that the model consists of, beside these facts."""
+        return ()
+
+    def require(self, ability: str, what: str) -> None:
+        """Raise RecsparkError, which calls the model `what`, where it does not have the ability."""
+        if ability not in self.can:
+            raise RecsparkError(f"{what} (kind {self.kind}) can't {ABILITIES[ability]}")
+
+
+class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
+    """A model of factors: a score is ``mean + bias_u + bias_i + <features_u, features_i>``, a rating the `response` to it, cut to `clip`.
+
+    level
+        The score of a pair of which neither id is known; deviations are added to it. Where the model is not `biased`, it is a rating.
+    cold
+        What a pair with an unknown id gets (`recspark.models.serving.scorer.COLD_START`).
+    id_kinds
+        By side, what its ids are (`recspark.ids`).
+    solver
+        How single rows are solved (`recspark.models.factors.row_solvers`); None where they can't be.
+    trained
+        By side, the number of rows that training has left, where updates have added others.
+    """
+
+    scorer: ClassVar[str] = "recspark.models.serving.scorer:Scorer"
+
+    rank: int
+    mean: float
+    level: float
+    biased: bool
+    id_kinds: dict[str, str]
+    clip: tuple[float, float] | None = None
+    cold: str = "mean"
+    response: Response = Response()
+    solver: dict[str, Any] | None = None
+    trained: dict[str, int] | None = None
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """See `Facts.content`."""
+        return SIDES
+
+
+class SideFacts(msgspec.Struct, frozen=True):
+    """A side of a sampled machine: its table, whether rows name it by id, and whether some rows that trained have none of it."""
+
+    name: str
+    by_id: bool
+    absent: bool
+
+
+class SampleFacts(msgspec.Struct, frozen=True):
+    """One sample: the intercept, the precision of a rating, and the cuts between levels."""
+
+    offset: float
+    alpha: float
+    cuts: tuple[float, ...] = ()
+
+
+class SampledFacts(FactorFacts, tag="samples", frozen=True, kw_only=True):
+    """A factorization machine on feature groups: samples whose predictions are averaged; its mean score is a model of factors."""
+
+    samples: tuple[SampleFacts, ...]
+    link: str
+    sides: tuple[SideFacts, ...] = ()
+    levels: tuple[float, ...] = ()
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """See `Facts.content`."""
+        return ("layout.json", *(side.name for side in self.sides))
+
+
+class RowFacts(SampledFacts, tag="rows", frozen=True, kw_only=True):
+    """The same where rows are scored from the parameters of their features: there are no vectors of users and items."""
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """See `Facts.content`."""
+        return ("layout.json", "parameters", "sides", "ids")
+
+
+class VectorFacts(Facts, tag="vectors", frozen=True, kw_only=True):
+    """A factorization machine on a column of vectors."""
+
+    link: str
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """See `Facts.content`."""
+        return ("parameters",)
+
+
+class BlendFacts(Facts, tag="blend", frozen=True, kw_only=True):
+    """``intercept + sum of weight x prediction`` over models; penalty and RMSE are those of its fit."""
+
+    scorer: ClassVar[str] = "recspark.models.serving.scorer:BlendScorer"
+
+    models: tuple[str, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    penalty: float
+    rmse: float
+
+
+
+
+def write_facts(folder: str, facts: Facts) -> None:
+    """Write `facts` into the folder or URI of their model."""
+    Folder(folder).write_json(FACTS, msgspec.to_builtins(facts, enc_hook=lambda value: value.item()))
+
+
+def read_facts(folder: str, layout: type[Facts] = Facts) -> Any:
+    """The facts of the model in a folder or URI.
+
+    Raises
+    ------
+    RecsparkError
+        Where there is no model, or one of another format or layout.
+    """
+    place = Folder(folder)
+    raw = place.read_json(FACTS)
+    if raw is None:
+        if any(place.exists(name) for name in _EARLIER):
+            raise RecsparkError(f"{folder} holds a model of an earlier recspark, of a format that is not read any more: train it again")
+        raise RecsparkError(f"{folder} holds no model: there is no {FACTS}")
+    if isinstance(raw, dict) and raw.get("format") != FORMAT:
+        raise RecsparkError(f"{folder} holds a model of format {raw.get('format')}, this recspark reads format {FORMAT}: train it again")
+    try:
+        facts = msgspec.convert(raw, _layouts(raw))
+    except msgspec.ValidationError as error:
+        raise RecsparkError(f"{place.path(FACTS)} is damaged: {error}") from None
+    if not isinstance(facts, layout):
+        raise RecsparkError(f"{folder} holds a model of kind {facts.kind}, which has another layout than is asked for")
+    return facts
+
+
+def _layouts(raw: dict[str, Any]) -> Any:
+    """All classes of facts; that of a kind which has its own is imported with it."""
+    known = {found.__struct_config__.tag: found for found in _below(Facts)}
+    if raw.get("layout") not in known and raw.get("kind") in KINDS:
+        find(KINDS[raw["kind"]].estimator)
+    return Union[tuple(_below(Facts))]  # noqa: UP007
+
+
+def _below(facts: type[Facts]) -> Iterator[type[Facts]]:
+    for found in facts.__subclasses__():
+        yield found
+        yield from _below(found)
+
+
+def has_facts(folder: str) -> bool:
+    """Whether there is a model in the folder or URI."""
+    return Folder(folder).exists(FACTS)
+
+
+def stamp_of(folder: str) -> str | None:
+    """The stamp of the model in a folder or URI; None where there is none."""
+    raw = Folder(folder).read_json(FACTS)
+    return None if raw is None else raw.get("stamp", "")
+
+
+def blended(folder: str, facts: BlendFacts) -> list[str]:
+    """The folders or URIs of the models of a blend."""
+    return [blend_part(folder, number) for number in range(len(facts.models))]
+
+
+def blend_part(folder: str, number: int) -> str:
+    """The folder or URI of one model of a blend."""
+    return f"{Folder(folder).root}/models/{number}"
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """One side in position order: ids (n), counts of the ratings that trained int64 (n), features (n, rank), bias and deviation (n).
+
+    The bias is a part of scores, 0 where the model fits none. The deviation is what is known of an id when the other one is cold:
+    its bias, else how far its ratings lie from `FactorFacts.level`, damped. These three are float32.
+    """
+
+    ids: pa.Array
+    counts: np.ndarray
+    features: np.ndarray
+    bias: np.ndarray
+    deviation: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def read(cls, folder: str, side: str) -> ModelTable:
+        """The table `side` of the model in a folder or URI; a machine's has more columns, which are not read."""
+        table = read_columns(folder, side, ["id", "count", "features", "bias", "deviation"]).combine_chunks()
+        ids, features = (table[name].chunk(0) if len(table) else table[name].combine_chunks() for name in ("id", "features"))
+        matrix = features.flatten().to_numpy().reshape(len(table), len(features[0]) if len(table) else 0)
+        counts, *numbers = (table[name].to_numpy() for name in ("count", "bias", "deviation"))
+        return cls(ids, counts, np.ascontiguousarray(matrix), *numbers)
+
+    def write(self, folder: str, side: str) -> None:
+        """Put the table `side` of the model in a folder or URI in place of what is there."""
+        place = Folder(folder)
+        place.delete(side)
+        arrays = {"count": self.counts, "features": self.features, "bias": self.bias, "deviation": self.deviation}
+        for number, first in enumerate(range(0, max(len(self), 1), FILE_ROWS)):
+            rows = slice(first, first + FILE_ROWS)
+            part = {"id": self.ids[rows]} | {name: as_arrow(array[rows]) for name, array in arrays.items()}
+            write_part(place.fs, place.at(f"{side}/part-{number:05d}.parquet"), pa.table(part))
+
+    def positions(self, ids: pa.Array) -> np.ndarray:
+        """int32 positions of `ids`, -1 for those that are not here."""
+        return pc.fill_null(pc.index_in(ids, value_set=self.ids), -1).to_numpy(zero_copy_only=False)
+
+    def unknown(self, ids: pa.Array) -> pa.Array:
+        """Those of `ids` that are not here, each once, in ascending order."""
+        found = pc.unique(ids.filter(pc.invert(pc.is_in(ids, value_set=self.ids))))
+        return found.take(pc.array_sort_indices(found))
+
+    def extended(self, ids: pa.Array, features: np.ndarray, bias: np.ndarray) -> ModelTable:
+        """A copy with more rows at the end, of ids that are not here and have no ratings yet."""
+        return ModelTable(
+            pa.concat_arrays([self.ids, ids]),
+            np.concatenate([self.counts, np.zeros(len(ids), np.int64)]),
+            np.concatenate([self.features, features]),
+            np.concatenate([self.bias, bias]),
+            np.concatenate([self.deviation, bias]),
+        )
+
+
+def read_columns(folder: str, side: str, columns: list[str]) -> pa.Table:
+    """Some columns of the table `side` of the model, or the start of a fit, in a folder or URI."""
+    place = Folder(folder)
+    return ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(columns=columns)

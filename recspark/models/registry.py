@@ -1,0 +1,50 @@
+"""The kinds of models: what a conf's ``model.type`` names, the classes, and where they live. The one list that all others are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An estimator and the models that it gives, by name; `home` is the module of both under ``recspark.models``."""
+
+    home: str
+    estimator: str
+    models: tuple[str, ...]
+
+
+#: by the value of ``model.type``
+KINDS = {
+    "als": Kind("factors.als", "ALS", ("ALSModel",)),
+    "mf": Kind("factors.mf", "MatrixFactorization", ("MatrixFactorizationModel",)),
+    "baseline": Kind("factors.baseline", "Baseline", ("BaselineModel",)),
+    "popularity": Kind("factors.popularity", "Popularity", ("PopularityModel",)),
+    "fm": Kind("fm.estimators", "FMRegressor", ("FMRegressorModel", "FMRegressionModel")),
+    "fm_classifier": Kind("fm.estimators", "FMClassifier", ("FMClassifierModel", "FMClassificationModel")),
+    "fm_ranker": Kind("fm.estimators", "FMRanker", ("FMRankerModel",)),
+}
+
+#: what no estimator gives
+_OTHERS = {"BlendModel": "blend", "load_model": "saving"}
+
+#: the module of each public name under ``recspark.models``
+HOMES = {name: kind.home for kind in KINDS.values() for name in (kind.estimator, *kind.models)} | _OTHERS
+
+
+def find(name: str) -> Any:
+    """The public class, or function, of that name; KeyError where there is none."""
+    return getattr(import_module(f"recspark.models.{HOMES[name]}"), name)
+
+
+def kind_of(estimator: type) -> str:
+    """The kind of an estimator, or of one that is derived from it.
+
+    >>> from recspark.models import ALS
+    >>> kind_of(type("MyALS", (ALS,), {}))
+    'als'
+    """
+    kinds = {kind.estimator: name for name, kind in KINDS.items()}
+    return next(kinds[base.__name__] for base in estimator.__mro__ if base.__name__ in kinds)

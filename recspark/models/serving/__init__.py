@@ -1,0 +1,1 @@
+"""Predictions from arrays: no Spark is imported here."""

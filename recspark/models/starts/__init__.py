@@ -1,0 +1,1 @@
+"""What a fit starts from: a saved model, embeddings, vectors of features."""
