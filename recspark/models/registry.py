@@ -22,6 +22,8 @@ KINDS = {
     "mf": Kind("factors.mf", "MatrixFactorization", ("MatrixFactorizationModel",)),
     "baseline": Kind("factors.baseline", "Baseline", ("BaselineModel",)),
     "popularity": Kind("factors.popularity", "Popularity", ("PopularityModel",)),
+    "ease": Kind("item_item", "EASE", ("EASEModel",)),
+    "item_knn": Kind("item_item", "ItemKNN", ("ItemKNNModel",)),
     "fm": Kind("fm.estimators", "FMRegressor", ("FMRegressorModel", "FMRegressionModel")),
     "fm_classifier": Kind("fm.estimators", "FMClassifier", ("FMClassifierModel", "FMClassificationModel")),
     "fm_ranker": Kind("fm.estimators", "FMRanker", ("FMRankerModel",)),

@@ -15,7 +15,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
-from recspark.models import ALS, Baseline, FMClassifier, FMRanker, FMRegressor, MatrixFactorization, Popularity, load_model
+from recspark.models import ALS, EASE, Baseline, FMClassifier, FMRanker, FMRegressor, ItemKNN, MatrixFactorization, Popularity, load_model
 from recspark.models.blend import BlendModel, Weights
 from recspark.models.factors.fold_in import fold_in
 from recspark.models.factors.tables import FactorTables
@@ -44,11 +44,13 @@ MAKERS = {
     "fm vectors": ("fm", "", lambda: FMRegressor(**FM)),
     "classifier": ("fm_classifier", "lists serve", lambda: FMClassifier(**ENTITIES, **FM | {"labelCol": "liked"})),
     "ranker": ("fm_ranker", "lists serve", lambda: FMRanker(factorSize=2, maxIter=2, labelCol="rating", **ENTITIES)),
+    "ease": ("ease", "lists", lambda: EASE(regParam=5.0, **IDS)),
+    "item_knn": ("item_knn", "lists", lambda: ItemKNN(k=4, **IDS)),
     "blend": ("blend", "serve", None),
 }
 NAMES = list(MAKERS)
 #: one of each layout of a folder; the others run with the slow tests
-QUICK = ("als", "fm", "fm rows", "fm vectors")
+QUICK = ("als", "fm", "fm rows", "fm vectors", "ease")
 
 
 def test_every_kind_is_here():

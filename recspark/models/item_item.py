@@ -1,0 +1,343 @@
+"""Items by items: a user's score of an item is a weighted sum over the items that the user has. Estimators and their model."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from pyspark.ml import Estimator
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from scipy.sparse import csr_matrix, vstack
+
+from recspark.algorithms.item_gram import dense_gram, ease, most_items, nearest
+from recspark.algorithms.ratings import SIDES
+from recspark.config import above, at_least
+from recspark.data.columns import number
+from recspark.engine.blocks import build_block, index_side, load_block, scatter_part
+from recspark.engine.crossing import user_errors
+from recspark.engine.encode import Parts, encode, id_column
+from recspark.engine.memory import free_bytes
+from recspark.engine.runner import SparkRunner
+from recspark.engine.session import parallelism
+from recspark.engine.storage import Store
+from recspark.errors import RecsparkError
+from recspark.kernels.topn import top_n
+from recspark.models.factors.model import FactorModel, RatingColumns, Summary
+from recspark.models.folder import FactorFacts, ModelTable, read_facts, write_facts
+from recspark.models.params import Hyperparameter
+from recspark.models.registry import kind_of
+from recspark.models.saving import Saved
+from recspark.models.serving.scorer import Best, Ids, Side
+from recspark.models.workspace import workspace
+
+#: users whose scores of all items are made at once
+USERS_AT_ONCE = 256
+
+
+class ItemItemFacts(FactorFacts, tag="item_item", frozen=True, kw_only=True):
+    """`dense`: whether the weights are a whole matrix, or CSR. The history of each user lies beside them, as CSR."""
+
+    scorer: ClassVar[str] = "recspark.models.item_item:ItemItemScorer"
+
+    dense: bool
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """See `Facts.content`."""
+        return (*SIDES, "weights", "history")
+
+
+@dataclass(frozen=True)
+class ItemItemScorer:
+    """Scores ``history @ weights``: (users, items) by (items, items)."""
+
+    users: Side
+    items: Side
+    history: csr_matrix
+    weights: np.ndarray | csr_matrix
+
+    @classmethod
+    def load(cls, folder: str) -> ItemItemScorer:
+        """Read the model in `folder`, a path or a URI."""
+        facts, store = read_facts(folder, ItemItemFacts), Store(folder)
+        users, items = (_side(ModelTable.read(folder, side)) for side in SIDES)
+        n = len(items.ids)
+        history, weights = store.load("history"), store.load("weights")
+        return cls(users, items, _matrix(history, (len(users.ids), n)), weights["whole"] if facts.dense else _matrix(weights, (n, n)))
+
+    def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
+        """float32 scores of pairs of ids. Of an id that is not known: 0, where `cold` is ``mean``, else NaN."""
+        user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
+        known = (user >= 0) & (item >= 0)
+        found = np.full(len(user), 0.0 if (cold or "mean") == "mean" else np.nan, np.float32)
+        rows = np.flatnonzero(known)
+        rows = rows[np.argsort(user[rows], kind="stable")]
+        asked, first = np.unique(user[rows], return_index=True)
+        edges = np.append(first, len(rows))
+        for low in range(0, len(asked), USERS_AT_ONCE):
+            part = rows[edges[low] : edges[min(low + USERS_AT_ONCE, len(asked))]]
+            scores = self.scores(asked[low : low + USERS_AT_ONCE])
+            found[part] = scores[np.searchsorted(asked, user[part]) - low, item[part]]
+        return found
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """float32 (len(users), n_items): scores of all items for positions of users."""
+        product = self.history[users] @ self.weights
+        return np.ascontiguousarray(product.toarray() if isinstance(product, csr_matrix) else product, np.float32)
+
+    def ratings(self, scores: np.ndarray) -> np.ndarray:
+        """The scores: they are no ratings."""
+        return scores
+
+    def best(self, side: str, ranked: str, chosen: np.ndarray) -> Best:
+        """See `recspark.models.serving.scorer.Scorer.best`; of items by items their weights."""
+
+        def best(positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+            parts = [
+                top_n(self._rows(side, positions[low : low + USERS_AT_ONCE])[:, chosen], n, indptr[low:], indices)
+                for low in range(0, len(positions), USERS_AT_ONCE)
+            ]
+            return np.concatenate([items for items, _ in parts]), np.concatenate([scores for _, scores in parts])
+
+        return best
+
+    def _rows(self, side: str, positions: np.ndarray) -> np.ndarray:
+        if side == "users":
+            return self.scores(positions)
+        # column j of the weights says which items speak for item j; what has no weight is like none
+        found = self.weights[:, positions].T
+        dense = np.array(found.toarray() if isinstance(found, csr_matrix) or hasattr(found, "toarray") else found, np.float32)
+        return np.where(dense == 0, np.float32(-np.inf), dense)
+
+    def list_values(self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """What lists show: the scores."""
+        return scores
+
+
+def _side(table: ModelTable) -> Side:
+    return Side(table.ids.to_numpy(zero_copy_only=False), table.features, table.bias, table.deviation)
+
+
+def _matrix(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> csr_matrix:
+    return csr_matrix((arrays["values"], arrays["indices"], arrays["indptr"]), shape)
+
+
+class ItemItemModel(FactorModel):
+    """Weights of items by items, and what each user had: it makes lists for users, and of items that are alike.
+
+    A score is no rating: it sums up weights. `similarItems` ranks by the weights themselves.
+    """
+
+    def recommendForAllItems(self, *_: Any, **__: Any) -> DataFrame:
+        """Raise RecsparkError: there are no lists of users."""
+        raise RecsparkError(f"{type(self).__name__} makes lists of items, not of users: it has no vectors of users")
+
+    recommendForItemSubset = recommendForAllItems
+    similarUsers = recommendForAllItems
+
+
+class ItemItem(Estimator, RatingColumns, Saved):
+    """What `EASE` and `ItemKNN` share: the rows that they read, the Gram matrix by blocks of items, the model that they leave."""
+
+    dense = False
+
+    binary = Hyperparameter(bool, True, "every row counts 1, whatever its rating; false: its rating")
+    itemBlocks = Hyperparameter(int, None, "blocks that the Gram matrix is made by, a task each; not set: one a core", at_least(1))
+    workDir = Hyperparameter(str, None, "folder or URI that all workers reach, for blocks and the model")
+
+    #: no iteration can be watched
+    can_watch = False
+    ranks_watched = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "model_class" in vars(cls):
+            cls.model_class.fitted_by(cls)
+
+    model_class: type[ItemItemModel]
+
+    def write_parts(self, path: str) -> None:
+        """Nothing but Params."""
+
+    @classmethod
+    def read_parts(cls, path: str) -> ItemItem:
+        """See `Saved.read_parts`."""
+        return cls()
+
+    def _fit(self, dataset: DataFrame) -> ItemItemModel:
+        started = time.perf_counter()
+        spark = dataset.sparkSession
+        work = workspace(spark, self.getWorkDir())
+        name = uuid.uuid4().hex
+        folder, staged, store = (f"{work.folder}/{what}-{name}" for what in ("model", "encoded", "blocks"))
+        runner, blocks = SparkRunner(spark), self.getItemBlocks() or parallelism(spark)
+        try:
+            with user_errors():
+                parts = encode(self._rows(dataset), Store(staged), False, False)
+            _, n_items = runner.map(partial(_index, store, parts, blocks), SIDES)
+            self._check_items(n_items)
+            runner.map(partial(_scatter, store, parts), parts.names)
+            runner.map(partial(_build, store, parts), [("users", 0), *(("items", block) for block in range(blocks))])
+            runner.map(partial(_write_sides, store, folder, self.getBinary()), ["both"])
+            self._solve(runner, store, folder, range(blocks))
+        finally:
+            for place in (staged, store):
+                Store(place).delete("")
+        facts = ItemItemFacts(
+            kind=kind_of(type(self)), can=("lists",), dense=self.dense, rank=0, mean=0.0, level=0.0, biased=False, id_kinds=parts.id_kinds
+        )
+        write_facts(folder, facts)
+        model = self.model_class(folder=folder, lease=work.lease)
+        model.take_params(self)
+        model.summary = Summary([], 0, 0, 0.0, time.perf_counter() - started)
+        return model
+
+    def _rows(self, dataset: DataFrame) -> DataFrame:
+        user, item = (id_column(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
+        value = F.lit(1.0) if self.getBinary() else number(dataset, self.getRatingCol(), "a rating")
+        columns = {"user": user, "item": item, "value": value.cast("float")}
+        return dataset.select(*(column.alias(name) for name, column in columns.items()))
+
+    def _check_items(self, n_items: int) -> None:
+        """Raise RecsparkError where there are too many items."""
+
+    def _solve(self, runner: SparkRunner, store: str, folder: str, blocks: range) -> None:
+        """Leave the weights in `folder`."""
+        raise NotImplementedError
+
+
+class EASEModel(ItemItemModel):
+    """A weight of every item for every other."""
+
+
+class EASE(ItemItem):
+    """Ridge regression of each item on all others, in closed form; `recspark.algorithms.item_gram.ease`.
+
+    It is exact, so it holds a matrix of all items by all items in one task: 12 bytes an entry, 20,000 items in 4.8 GB.
+
+    Sources
+    -------
+    Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
+    """
+
+    model_class = EASEModel
+    dense = True
+
+    regParam = Hyperparameter(float, 500.0, "penalty of the weights, in users: larger ones for more ratings", above(0))
+    maxItems = Hyperparameter(int, None, "more items are refused; not set: as many as the free memory of this machine holds", at_least(1))
+
+    def _check_items(self, n_items: int) -> None:
+        most = self.getMaxItems() or most_items(free_bytes())
+        if n_items > most:
+            set_by = "maxItems" if self.getMaxItems() else "the memory that is free here"
+            raise RecsparkError(
+                f"EASE on {n_items} items is refused: {set_by} allows {most} at {12 * n_items**2 / 1e9:.1f} GB for these; "
+                "leave items with few ratings out, or use ItemKNN, which takes any number"
+            )
+
+    def _solve(self, runner: SparkRunner, store: str, folder: str, blocks: range) -> None:
+        runner.map(partial(_write_gram, store, self.getBinary()), blocks)
+        runner.map(partial(_write_ease, store, folder, self.getRegParam()), [blocks])
+
+
+class ItemKNNModel(ItemItemModel):
+    """The nearest neighbours of each item."""
+
+
+class ItemKNN(ItemItem):
+    """The nearest neighbours of each item by shrunken cosine; `recspark.algorithms.item_gram.nearest`.
+
+    A user's score of an item sums the similarities of the item's neighbours that the user has (times their ratings unless `binary`).
+
+    Sources
+    -------
+    Deshpande, Karypis 2004, "Item-based top-N recommendation algorithms".
+    """
+
+    model_class = ItemKNNModel
+
+    k = Hyperparameter(int, 100, "neighbours of an item", at_least(1))
+    shrinkage = Hyperparameter(float, 10.0, "added to the denominator of a cosine: items that few users share are less alike", at_least(0))
+
+    def _solve(self, runner: SparkRunner, store: str, folder: str, blocks: range) -> None:
+        nearest_of = partial(_write_nearest, store, self.getBinary(), self.getK(), self.getShrinkage())
+        runner.map(nearest_of, blocks)
+        runner.map(partial(_join_nearest, store, folder), [blocks])
+
+
+def _index(root: str, parts: Parts, blocks: int, side: str) -> int:
+    return index_side(Store(root), parts, side, blocks if side == "items" else 1)
+
+
+def _scatter(root: str, parts: Parts, name: str) -> None:
+    scatter_part(Store(root), parts, name)
+
+
+def _build(root: str, parts: Parts, job: tuple[str, int]) -> None:
+    build_block(Store(root), parts, *job)
+
+
+def _write_sides(root: str, folder: str, binary: bool, _: str) -> None:
+    """The tables of the model, and the history of each user."""
+    store, history = Store(root), _ratings(root, "users", 0, binary)
+    for side in SIDES:
+        index = store.load_table(f"index/{side}")
+        counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
+        # of an id that is cold, the share of users that an item has
+        share = (counts / history.shape[0]).astype(np.float32) if side == "items" else nothing
+        ModelTable(index["id"].combine_chunks(), counts, np.empty((len(index), 0), np.float32), nothing, share).write(folder, side)
+    _save(Store(folder), "history", history)
+
+
+def _ratings(root: str, side: str, block: int, binary: bool) -> csr_matrix:
+    """A block's rows of ratings, by positions of the other side: a pair that comes again counts once, or with the sum of its ratings."""
+    store, loaded = Store(root), load_block(Store(root), side, block)
+    n_other = int(store.load(f"cuts/{'users' if side == 'items' else 'items'}")["cuts"][-1])
+    csr = loaded.train
+    indices = loaded.needed[csr.indices] if len(loaded.needed) else csr.indices
+    found = csr_matrix((np.array(csr.values), np.array(indices), np.array(csr.indptr)), (len(csr.indptr) - 1, n_other))
+    found.sum_duplicates()
+    if binary:
+        found.data[:] = 1
+    return found
+
+
+def _save(store: Store, name: str, matrix: csr_matrix) -> None:
+    store.save(name, indptr=matrix.indptr.astype(np.int64), indices=matrix.indices.astype(np.int32), values=matrix.data.astype(np.float32))
+
+
+def _write_gram(root: str, binary: bool, block: int) -> None:
+    rows, x = _ratings(root, "items", block, binary), _ratings(root, "users", 0, binary)
+    Store(root).save(f"gram/{block:05d}", rows=dense_gram(rows, x))
+
+
+def _write_ease(root: str, folder: str, penalty: float, blocks: range) -> None:
+    store = Store(root)
+    n_items = int(store.load("cuts/items")["cuts"][-1])
+    gram, first = np.empty((n_items, n_items)), 0
+    for block in blocks:
+        rows = store.load(f"gram/{block:05d}")["rows"]
+        gram[first : first + len(rows)] = rows
+        first += len(rows)
+    Store(folder).save("weights", whole=ease(gram, penalty))
+
+
+def _write_nearest(root: str, binary: bool, k: int, shrinkage: float, block: int) -> None:
+    rows, x = _ratings(root, "items", block, binary), _ratings(root, "users", 0, binary)
+    squares = np.asarray(x.power(2).sum(axis=0), np.float64).ravel()
+    first = int(Store(root).load("cuts/items")["cuts"][block])
+    _save(Store(root), f"nearest/{block:05d}", nearest(rows, x, first, squares, k, shrinkage))
+
+
+def _join_nearest(root: str, folder: str, blocks: range) -> None:
+    store = Store(root)
+    cuts = store.load("cuts/items")["cuts"]
+    parts = [_matrix(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1]))) for block in blocks]
+    # row j has the neighbours of item j: scores are sums over these
+    _save(Store(folder), "weights", csr_matrix(vstack(parts).T))
