@@ -66,6 +66,8 @@ class Layout:
     `constants` are the values of columns that are published although no file has them.
     `own`: all columns but the id are the user's own, and kept as they are whatever their names.
     `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
+    `heading`: the column that lines such as ``7:`` give for all rows below them.
+    `rest`: the last field is the rest of the line, separators included.
     """
 
     table: str
@@ -82,6 +84,8 @@ class Layout:
     constants: tuple[tuple[str, float], ...] = ()
     own: bool = False
     duplicates: str = "last"
+    heading: str | None = None
+    rest: bool = False
 
     def key(self) -> list[str]:
         """The columns that tell the rows apart of which one stays; none where all stay."""
@@ -119,14 +123,14 @@ class Layout:
             blanks = self.notation is not None
             return next(csv.reader([text], delimiter=self.separator, strict=True, skipinitialspace=blanks))
         # one field too many is enough to know
-        return text.split(self.separator, len(self.names) or -1)
+        return text.split(self.separator, len(self.names) - self.rest or -1)
 
 
 @dataclass(frozen=True)
 class Chunk:
     """A part of one file: bytes ``start .. start + length`` of a text file, or row group `start` of a Parquet file.
 
-    `whole`: it is all that there is of its table.
+    `whole`: it is all that there is of its table. `heading` is the last one before it (`Layout.heading`).
     """
 
     member: str
@@ -136,6 +140,22 @@ class Chunk:
     length: int
     first_line: int
     whole: bool = False
+    heading: str | None = None
+
+
+def headings(body: bytes) -> Iterator[tuple[int, int, str]]:
+    """The lines that are nothing but some text and a colon: where they start and end, and that text.
+
+    >>> list(headings(b"7:\\n1,3,2005-09-06\\n8:\\r\\n"))
+    [(0, 3, '7'), (18, 22, '8')]
+    """
+    colon = -1
+    while (colon := body.find(b":", colon + 1)) >= 0:
+        start, end = body.rfind(b"\n", 0, colon) + 1, body.find(b"\n", colon) + 1 or len(body)
+        line = body[start:end].rstrip(b"\r\n")
+        if line.endswith(b":") and b"," not in line:
+            yield start, end, line[:-1].decode("utf-8", "replace")
+        colon = end - 1
 
 
 def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
@@ -149,10 +169,13 @@ def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_byte
     if layout.parquet:
         return list(_row_groups(fs, member, path, layout))
     vote, parts = Vote(), []
+    heading: str | None = None
     for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
         if layout.encoding == AUTO:
             vote.count(body)
-        parts.append((start, len(body), line))
+        parts.append((start, len(body), line, False, heading))
+        if layout.heading:
+            heading = [heading, *(text for *_, text in headings(body))][-1]
     layout = decided(layout, vote)
     return [Chunk(member, path, layout, *part) for part in parts]
 

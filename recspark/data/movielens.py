@@ -1,6 +1,6 @@
-"""The MovieLens editions: which files make one, how their fields are laid out, and what becomes of them.
+"""The MovieLens editions, and the Netflix prize: which files make one, how their fields are laid out, and what becomes of them.
 
-Sources: the README of each archive at https://grouplens.org/datasets/movielens/.
+Sources: the README of each archive at https://grouplens.org/datasets/movielens/, and that of the Netflix prize's training set.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from recspark.data import schemas
 from recspark.data.encoding import AUTO
 from recspark.data.layout import Layout, arrow_schema
 from recspark.data.names import plain_name
+from recspark.data.notation import Notation
 from recspark.data.quality import YEAR_1990, Rules
 from recspark.errors import ConfigError
 
@@ -142,6 +143,17 @@ def _csv() -> Edition:
     return Edition(files, _rules(0.5, 0.5), optional=frozenset({"tags.csv", "links.csv"}))
 
 
+def _netflix() -> Edition:
+    names = (("customer", "user_id"), ("movie", "item_id"), ("rating", "rating"), ("date", "timestamp"))
+    fields = ("user_id", "rating", "timestamp")
+    titles = ("item_id", "year", "title")
+    files = {
+        "combined_data_*.txt|mv_*.txt": Layout("ratings", schemas.RATINGS, fields, names, heading="item_id", notation=Notation()),
+        "movie_titles.csv|movie_titles.txt": Layout("items", schemas.ITEMS, titles, encoding=AUTO, rest=True, notation=Notation()),
+    }
+    return Edition(files, _rules(1, 1), frozenset(["movie_titles.csv|movie_titles.txt"]), downloaded=False)
+
+
 def _rules(low: float, step: float) -> Rules:
     return Rules(low, 5, step, time_min=YEAR_1990, required=("rating", "timestamp"))
 
@@ -151,9 +163,10 @@ EDITIONS: dict[str, Edition] = {
     "ml-1m": _ml_1m(),
     "ml-10m": _ml_10m(),
     **dict.fromkeys(("ml-20m", "ml-25m", "ml-32m", "ml-latest", "ml-latest-small"), _csv()),
+    "netflix": _netflix(),
 }
 #: one edition of each kind, in the order in which they are looked for: ML-1M is ML-10M with one file more
-_LOOKS = ("ml-100k", "ml-1m", "ml-10m", "ml-latest")
+_LOOKS = ("ml-100k", "ml-1m", "ml-10m", "ml-latest", "netflix")
 
 
 class NoDataFile(ConfigError):
@@ -201,9 +214,9 @@ def tidy(table: pa.Table, layout: Layout) -> pa.Table:
 def _told_apart(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int) -> dict[str, pa.Array]:
     """What MovieLens writes into one field, or into a field for each value: titles with years, genres, codes of occupations."""
     found = {}
-    if "title" in columns:
+    if "title" in columns and "year" not in columns:
         found["title"], found["year"] = split_year(columns["title"].to_pylist())
-    if table == "items":
+    if table == "items":  # an edition without genres has empty lists
         found["genres"] = _genre_lists(columns, n_rows)
     if "occupation_code" in columns:
         names = {str(code): name for code, name in enumerate(ML_1M_OCCUPATIONS)}

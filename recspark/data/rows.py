@@ -9,7 +9,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
 from recspark.data.cast import ORDINARY, as_text, cast, holds_text, readable
-from recspark.data.layout import Chunk, Layout, parquet_file
+from recspark.data.layout import Chunk, Layout, headings, parquet_file
 from recspark.data.quality import IDS, judged
 from recspark.data.timestamps import seconds
 from recspark.errors import DataRejected
@@ -57,13 +57,33 @@ def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
         body = file.read_at(chunk.length, chunk.start)
     if len(body) != chunk.length:
         raise DataRejected(f"{chunk.member} became shorter while it was read")
+    if chunk.layout.heading:
+        return read_headed(body, chunk.layout, chunk.first_line, chunk.heading)
     return read_plain(body, chunk.layout, chunk.first_line) or read_mixed(body, chunk.layout, chunk.first_line)
+
+
+def read_headed(body: bytes, layout: Layout, first_line: int = 1, heading: str | None = None) -> Rows:
+    """Rows of lines between headings (`Layout.heading`), the first of them under `heading`; a heading is no row."""
+    pieces, start, line = [], 0, first_line
+    for low, high, text in [*headings(body), (len(body), len(body), "")]:
+        under = replace(layout, heading=None, partition=((layout.heading, heading),))
+        if (part := body[start:low]) or not (pieces or high < len(body)):
+            pieces.append(read_plain(part, under, line) or read_mixed(part, under, line))
+        start, line, heading = high, line + part.count(b"\n") + 1, text
+    return Rows(
+        pa.concat_tables([piece.table for piece in pieces]),
+        np.concatenate([piece.line for piece in pieces]),
+        np.concatenate([piece.unparsable for piece in pieces]),
+        partial(_line_texts, body, layout, first_line),
+        [broken for piece in pieces for broken in piece.broken],
+        {name: text for piece in reversed(pieces) for name, text in piece.examples.items()},
+    )
 
 
 def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
     """Rows of lines that aren't all plain: those that are by the fast reader, the others by the slow one, in their order."""
     lines = body.split(b"\n")
-    match = ordinary_line(layout).fullmatch
+    match = ordinary_line(replace(layout, partition=())).fullmatch
     ordinary = np.fromiter((match(line) is not None for line in lines), bool, len(lines))
     plain, odd = np.flatnonzero(ordinary), np.flatnonzero(~ordinary)
     fast = read_plain(b"\n".join([lines[i] for i in plain]), layout) if len(plain) else None
