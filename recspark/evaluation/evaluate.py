@@ -17,6 +17,7 @@ from recspark.data.lake import Lake
 from recspark.data.lake import fingerprint as digest
 from recspark.engine.session import parallelism
 from recspark.errors import ConfigError, RecsparkError
+from recspark.evaluation.catalogue import catalogue_metrics
 from recspark.evaluation.labels import label_metrics
 from recspark.evaluation.ranking import Scorer, per_user_ranking, ranking_metrics
 from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, slice_table
@@ -42,6 +43,9 @@ class EvaluationOptions(Section):
     relevantThreshold = Option(float, None, "lowest rating of a relevant test item; not set: every test item is relevant")
     ratings = Option(bool, True, "whether predictions are ratings, so that RMSE, slices and histogram (of labels: log-loss) mean something")
     ranking = Option(bool, True, "whether ranking metrics are computed where the model can score all items")
+    catalogue = Option(
+        bool, False, "whether coverage, Gini, novelty, popularity bias and diversity of the lists are computed beside ranking metrics"
+    )
     binsPerUnit = Option(int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1))
 
     def __init__(self, **values: Any) -> None:
@@ -111,8 +115,11 @@ def evaluate(
         seen = train if seen is None else seen
         _require("seen", seen, "user_id", "item_id")
         blocks = BLOCKS_PER_CORE * parallelism(spark)
-        per_user = per_user_ranking(predictions, seen, scorer, options.ks, options.relevantThreshold, blocks).cache()
+        how = (options.ks, options.relevantThreshold, blocks, options.catalogue)
+        per_user = per_user_ranking(predictions, seen, scorer, *how).cache()
         metrics |= ranking_metrics(per_user)
+        if options.catalogue:
+            metrics |= catalogue_metrics(per_user.where("list is not null").select("user_id", "list"), train, options.ks)
     return EvaluationResult(metrics, slices, distributions, per_user)
 
 

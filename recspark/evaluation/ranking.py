@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 from recspark.engine.session import check_workers
 from recspark.errors import RecsparkError
 from recspark.evaluation.user_metrics import METRICS_AT_K, auc, average_precision
-from recspark.kernels.topn import ranks_of
+from recspark.kernels.topn import ranks_of, top_n
 
 #: scores that a worker holds at once, in bytes
 SCORE_BYTES = 32 << 20
@@ -46,7 +46,13 @@ def metric_names(ks: Sequence[int]) -> list[str]:
 
 
 def per_user_ranking(
-    test: DataFrame, seen: DataFrame, scorer: Scorer, ks: Sequence[int], threshold: float | None = None, blocks: int = 8
+    test: DataFrame,
+    seen: DataFrame,
+    scorer: Scorer,
+    ks: Sequence[int],
+    threshold: float | None = None,
+    blocks: int = 8,
+    lists: bool = False,
 ) -> DataFrame:
     """Ranking metrics of every user of `test`, one row a user.
 
@@ -63,6 +69,8 @@ def per_user_ranking(
         A test row is relevant where its rating is at least this; every one is where not given.
     blocks : int
         Blocks that the users are hashed into; a worker holds the rows of one, and SCORE_BYTES of scores.
+    lists : bool
+        Whether a last column ``list array<item_id>`` has the best items, as many as the largest k.
 
     Returns
     -------
@@ -76,31 +84,40 @@ def per_user_ranking(
     user_type = test.schema["user_id"].dataType.simpleString()
     schema = f"user_id {user_type}, known boolean, n_relevant int, n_candidates int"
     schema += "".join(f", {name} double" for name in metric_names(ks))
+    length = max(ks) if lists else 0
+    schema += f", list array<{test.schema['item_id'].dataType.simpleString()}>" if length else ""
     # equal ids must hash alike on both sides, and int and bigint don't
     seen = seen.select(*(F.col(key).cast(test.schema[key].dataType).alias(key) for key in ("user_id", "item_id")))
 
     def rank(test_rows: pd.DataFrame, seen_rows: pd.DataFrame) -> pd.DataFrame:
-        return rank_users(test_rows, seen_rows, scorer, ks)
+        return rank_users(test_rows, seen_rows, scorer, ks, length)
 
     block = F.pmod(F.hash("user_id"), F.lit(blocks)).alias("block")
     tests = test.select("user_id", "item_id", relevant.alias("relevant")).groupBy(block)
     return tests.cogroup(seen.groupBy(block)).applyInPandas(rank, schema)
 
 
-def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int]) -> pd.DataFrame:
-    """What a worker does: the metrics of the users of `test` (user_id, item_id, relevant), given what they have `seen`."""
+def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int], length: int = 0) -> pd.DataFrame:
+    """What a worker does: the metrics of the users of `test` (user_id, item_id, relevant), given what they have `seen`.
+
+    With a `length` a column ``list`` has the ids of the best items.
+    """
     users, items = pd.Index(test["user_id"].unique()), pd.Index(scorer.item_ids)
     positions = pd.Index(scorer.user_ids).get_indexer(users)
     relevant = test.loc[test["relevant"], ["user_id", "item_id"]].drop_duplicates()
     n_relevant = np.bincount(users.get_indexer(relevant["user_id"]), minlength=len(users))
     ranked = np.flatnonzero((positions >= 0) & (n_relevant > 0))
     names = ["n_candidates", *metric_names(ks)]
-    table = np.full((len(users), len(names)), np.nan)
+    table, lists = np.full((len(users), len(names)), np.nan), np.full(len(users), None)
     if len(ranked):
         left_out, wanted = (_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
-        table[ranked] = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], left_out, wanted, ks)
+        found = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], left_out, wanted, ks, length)
+        table[ranked], best = found
+        for user, places in zip(ranked, best, strict=True):
+            lists[user] = items[places[places >= 0]].tolist()
     counts = pd.DataFrame({"user_id": users, "known": positions >= 0, "n_relevant": n_relevant})
-    return pd.concat([counts, pd.DataFrame(table, columns=names)], axis=1)
+    whole = pd.concat([counts, pd.DataFrame(table, columns=names)], axis=1)
+    return whole.assign(list=lists) if length else whole
 
 
 def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -111,10 +128,10 @@ def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndar
     return np.searchsorted(cells, np.arange(len(users) + 1) * len(items)), (cells % max(1, len(items))).astype(np.int32)
 
 
-def _metric_table(scorer, positions, n_relevant, seen_rows, wanted_rows, ks) -> np.ndarray:
-    """n_candidates and the metrics of each user, a row a user; scores are made for a few users at a time."""
+def _metric_table(scorer, positions, n_relevant, seen_rows, wanted_rows, ks, length) -> tuple[np.ndarray, np.ndarray]:
+    """n_candidates and the metrics, a row per user, and `length` best items of each; scores are made for a few users at a time."""
     height = max(1, SCORE_BYTES // (4 * max(1, len(scorer.item_ids))))
-    table = []
+    table, lists = [], []
     for start in range(0, len(positions), height):
         scores = _scores(scorer, positions[start : start + height])
         edges = slice(start, start + len(scores) + 1)
@@ -122,11 +139,12 @@ def _metric_table(scorer, positions, n_relevant, seen_rows, wanted_rows, ks) -> 
         wanted = wanted_rows[1][indptr[0] : indptr[-1]]
         bounds = indptr - indptr[0]
         ranks, midranks, candidates = ranks_of(scores, seen_rows[0][edges], seen_rows[1], bounds, wanted)
+        lists.append(top_n(scores, length, seen_rows[0][edges], seen_rows[1])[0] if length else np.empty((len(scores), 0), np.int32))
         for user, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
             found = ranks[low:high] > 0
             values = _user_metrics(ranks[low:high][found], midranks[low:high][found], n_relevant[start + user], candidates[user], ks)
             table.append([candidates[user], *values])
-    return np.array(table)
+    return np.array(table), np.concatenate(lists)
 
 
 def _scores(scorer: Scorer, positions: np.ndarray) -> np.ndarray:
@@ -157,6 +175,6 @@ def ranking_metrics(per_user: DataFrame) -> dict[str, float]:
         "users_without_relevant": F.col("n_relevant") == 0,
         "unknown_users": ~F.col("known") & (F.col("n_relevant") > 0),
     }
-    means = [F.avg(name).alias(name) for name in per_user.columns[4:]]
+    means = [F.avg(name).alias(name) for name in per_user.columns[4:] if name != "list"]
     row = per_user.agg(*means, *(F.count_if(holds).alias(name) for name, holds in counts.items())).first()
     return {name: math.nan if value is None else float(value) for name, value in row.asDict().items()}
