@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recspark.cli.context import SECTIONS
-from recspark.cli.main import JOBS
+from recspark.cli.jobs import JOBS
 from recspark.config import Option
-from recspark.models.factor_model import FactorModel
-from recspark.models.factorization import Factorization
+from recspark.models.factors.factorization import Factorization
+from recspark.models.factors.model import FactorModel
 from recspark.models.params import Configurable
 
 ROOT = Path(__file__).parents[1]
 
 #: packages whose public names are listed with their docstrings; of the others each module has a line
 LISTED = ("features", "data", "evaluation", "tracking")
-INSIDE = ("models", "engine", "kernels", "cli")
+INSIDE = ("models", "engine", "algorithms", "kernels", "cli")
 
 #: classes that others are made of: their methods are told once
 SHARED = (Factorization, FactorModel)
@@ -46,7 +46,7 @@ def document() -> str:
 
 def jobs() -> str:
     """What ``recspark JOB`` does."""
-    rows = "\n".join(f"| `recspark {name}` | {text} |" for name, text in JOBS.items())
+    rows = "\n".join(f"| `recspark {name}` | {job.text} |" for name, job in JOBS.items())
     return f"## Jobs\nAll take `--conf-file FILE`, `--set SECTION.KEY=VALUE` and `--quiet`.\n\n| job | what |\n|---|---|\n{rows}"
 
 
@@ -60,7 +60,8 @@ def options() -> str:
 def public_models() -> list[type[Configurable]]:
     """The classes of `recspark.models`, each once."""
     found = importlib.import_module("recspark.models")
-    return list(dict.fromkeys(getattr(found, name) for name in found.__all__))
+    named = dict.fromkeys(getattr(found, name) for name in found.__all__)
+    return [each for each in named if inspect.isclass(each)]
 
 
 def estimator(cls: type[Configurable]) -> str:
@@ -103,7 +104,7 @@ def package(name: str) -> str:
 
 def modules(name: str) -> list[Path]:
     """The modules of a package that have something to import, in order of their names."""
-    return [path for path in sorted((ROOT / "recspark" / name).glob("*.py")) if path.name != "__init__.py"]
+    return [path for path in sorted((ROOT / "recspark" / name).rglob("*.py")) if path.name != "__init__.py"]
 
 
 def module(path: Path) -> str:

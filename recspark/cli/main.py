@@ -3,57 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import recspark
+from recspark.cli.jobs import JOBS, function_of
 from recspark.config import read_conf
 from recspark.engine.jvm import separate_stderr
 from recspark.errors import RecsparkError
+from recspark.models.registry import KINDS
 from recspark.redaction import RedactingFormatter, redacted
 
 if TYPE_CHECKING:
     from recspark.data.lake import Lake
 
 log = logging.getLogger("recspark")
-
-JOBS = {
-    "ingest": "read MovieLens or other ratings into the lake's tables",
-    "index": "give users and items dense positions",
-    "split": "cut the ratings into train, validation and test",
-    "audit": "prove that the features of a conf know nothing of the test rows",
-    "train": "fit a model on a split's train rows",
-    "evaluate": "measure a model on a split's test rows",
-    "update": "take new ratings into a model without training it again",
-    "recommend": "write the best items of users, or show those of one",
-    "pipeline": "ingest, index, split, train and evaluate",
-    "crossvalidate": "pipeline, for every fold of a split: means and deviations",
-    "blend": "weigh several models into one, by their validation rows",
-    "tune": "search the Params of a model by trials on the validation rows",
-    "compare": "measure several models on the same test rows, and whether they differ by more than chance",
-    "promote": "the gate: let a model be the champion where it is not worse",
-    "rollback": "let the champion before serve again, with its lists",
-    "curves": "draw the RMSE by epoch of several models in one figure",
-    "demo": "the pipeline on generated data, several models side by side",
-    "warm": "compile all kernels once, so that later calls need not wait",
-    "sync": "send the runs that were kept while MLflow could not be reached",
-}
-
-#: where a user finds the keys of a conf file
-OPTIONS = "All SECTION.KEY are listed in docs/api.md of the project, with their values and defaults."
-
-#: jobs that take names of models as words
-NAMING = ("blend", "compare", "curves")
-#: jobs of the module stages; others are functions of a module of their own
-STAGES = ("ingest", "index", "split", "train", "evaluate", "pipeline")
-#: jobs that can begin with an empty lake, by the section that names their source; None: they need no source
-BEGINNING = {"ingest": "data", "pipeline": "data", "crossvalidate": "data", "tune": "data", "demo": "data", "sync": None}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job; returns its exit code.
@@ -68,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
     log.setLevel(logging.WARNING if options.quiet else logging.INFO)
     try:
+        if options.job == "conf":
+            return _print_conf(options.model)
         summary = _run(options.job, options.conf_file, [*options.set, *_named_models(options)])
     except RecsparkError as error:
         log.error("%s%s", error.headline, error)
@@ -86,17 +56,43 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recspark", description="A batch recommender pipeline on Apache Spark.")
     parser.add_argument("--version", action="version", version=f"recspark {recspark.__version__}")
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
-    for name, text in JOBS.items():
-        job = jobs.add_parser(name, help=text, description=text, epilog=OPTIONS)
-        job.add_argument("--conf-file", help="TOML file with a table a section; see conf/")
+    for name, known in JOBS.items():
+        job = jobs.add_parser(name, help=known.text, description=known.text, add_help=False)
+        job.add_argument("--help", "-h", action=_Help, help="show this, and all keys of a conf that the job reads")
+        job.add_argument("--conf-file", help="TOML file with a table a section; recspark conf prints one to begin with")
         job.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file")
         job.add_argument("--quiet", action="store_true", help="only warnings and errors on stderr")
         if name == "recommend":
             text = "show this user's list, write nothing"
             job.add_argument("--user", dest="set", action="append", metavar="ID", type=_one_user, help=text)
-        if name in NAMING:
-            job.add_argument("models", nargs="*", metavar="NAME", help="models of the lake")
+        if known.names:
+            text = "models of the lake" if known.several else "a model of the lake"
+            job.add_argument("models", nargs="*" if known.several else "?", metavar="NAME", help=f"{text}; sets {known.names}")
+    text = "print a conf file to begin with: every key with its default"
+    conf = jobs.add_parser("conf", help=text, description=text)
+    conf.add_argument("--model", default="als", choices=KINDS, metavar="TYPE", help=f"type of the model: {', '.join(KINDS)}")
+    conf.set_defaults(quiet=False)
     return parser
+
+
+class _Help(argparse.Action):
+    """The help of a job with the keys that it reads, which are imported only now."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from recspark.cli.reference import keys
+
+        print(f"{parser.format_help()}\nkeys of --set and of a conf file:\n\n{keys(parser.prog.split()[-1])}")
+        parser.exit()
+
+
+def _print_conf(model: str) -> int:
+    from recspark.cli.reference import starter
+
+    print(starter(model), end="")
+    return 0
 
 
 def _one_user(user: str) -> str:
@@ -105,9 +101,9 @@ def _one_user(user: str) -> str:
 
 
 def _named_models(options: argparse.Namespace) -> list[str]:
-    """What names after a job of `NAMING` are short for."""
+    """What names of models after a job are short for."""
     names = getattr(options, "models", None)
-    return [f"{options.job}.models={json.dumps(names)}"] if names else []
+    return [f"{JOBS[options.job].names}={json.dumps(names)}"] if names else []
 
 
 def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str, Any]:
@@ -121,7 +117,7 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
     sections = validated(conf)
     if name == "warm":
-        return _job(name)(sections["spark"])
+        return function_of(name)(sections["spark"])
     lake = Lake(sections["paths"].lake, sections["paths"].waitSeconds)
     tracker = Tracker(lake, sections["tracking"])
     if name == "sync":
@@ -130,7 +126,7 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
     with explained(lake), session(f"recspark {name}", sections["spark"]) as spark:
         require_storage(spark, lake.root)
         job = Context(sections, lake, tracker, spark, conf_file)
-        summary = _job(name)(job)
+        summary = function_of(name)(job)
         return {"lake": lake.root, "run_id": job.run_id} | {key: _plain(value) for key, value in summary.items()}
 
 
@@ -139,17 +135,12 @@ def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
     from recspark.data.listing import require_source
     from recspark.data.own_tables import OWN
 
-    if name not in BEGINNING and not lake.is_there:
+    if not JOBS[name].begins and not lake.is_there:
         lake.require("tables", "ingest")
-    section = (BEGINNING | {"update": "update"}).get(name)
+    section = JOBS[name].source
     for option in ("source", *OWN) if section else ():
         if source := getattr(sections[section], option, None):
             require_source(source, option)
-
-
-def _job(name: str) -> Callable[[Any], dict[str, Any]]:
-    module = "stages" if name in STAGES else name
-    return getattr(importlib.import_module(f"recspark.cli.{module}"), name)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from recspark import models
 from recspark.cli.context import SECTIONS
-from recspark.cli.main import JOBS
+from recspark.cli.jobs import JOBS
 
 ROOT = Path(__file__).parents[2]
 

@@ -100,6 +100,6 @@ def test_commands_are_understood(words):
 
 
 def test_jobs_of_the_flow_exist():
-    from recspark.cli.main import JOBS
+    from recspark.cli.jobs import JOBS
 
     assert {*re.findall(r"^    recspark (\w+)", README, re.MULTILINE)} == {*JOBS} - {"demo"}

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from recspark.cli.main import JOBS
+from recspark.cli.jobs import JOBS
 from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
 
 SWITCHES = {

@@ -1,0 +1,79 @@
+"""What a conf may say, from the options themselves: the keys of a job for its ``--help``, and a conf file to begin with."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from recspark.cli.context import SECTIONS
+from recspark.cli.jobs import JOBS
+from recspark.cli.model_section import ModelSection
+from recspark.config import Option
+
+#: columns of a line
+WIDTH = 110
+#: sections of a conf to begin with, in the order of the flow
+_STARTER = ("paths", "data", "split", "features", "model", "evaluation", "recommend", "tracking")
+#: keys that a conf to begin with sets
+_SET = {"paths.lake": "lake", "data.source": "ratings.csv"}
+#: groups of features for the models that need some
+_GROUPS = ["user", "item"]
+
+
+def keys(job: str, model: str = "als") -> str:
+    """All keys that a job reads, by section: type, default, what is allowed, and what they are for."""
+    parts = []
+    for section in _sections(JOBS[job].reads):
+        of_others = f"  of model.type = {model}; of others: recspark conf --model TYPE" if section is ModelSection else ""
+        lines = [f"[{section.name}]{of_others}"]
+        for key, option in _options(section, model):
+            lines += _wrapped(f"{section.name}.{key}", f"{option.doc} ({option.allowed}; default {_toml(option.default) or 'not set'})")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def starter(model: str) -> str:
+    """A conf file to begin with for models of one type: every key with its default, as a comment where it need not be set."""
+    head = [
+        f"# A conf for recspark pipeline, with a model of type {model}. A line that begins with # key = shows a default.",
+        "#   recspark pipeline --conf-file my.toml --set data.source=ratings.csv --set paths.lake=lake",
+    ]
+    parts = ["\n".join(head)]
+    for section in _sections(_STARTER):
+        lines = [f"[{section.name}]"]
+        for key, option in _options(section, model):
+            name = f"{section.name}.{key}"
+            chosen = {**_SET, "model.type": model, "features.groups": _GROUPS if _needs_groups(model) else None}.get(name)
+            lines += [f"# {line}" for line in textwrap.wrap(f"{option.doc} ({option.allowed})", WIDTH - 2)]
+            lines.append(f"{key} = {_toml(chosen)}" if chosen is not None else f"# {key} = {_toml(option.default) or ''}".rstrip())
+            lines.append("")
+        parts.append("\n".join(lines).rstrip())
+    return "\n\n".join(parts) + "\n"
+
+
+def _sections(names: tuple[str, ...]) -> list[Any]:
+    found: dict[str, Any] = {section.name: section for section in SECTIONS}
+    return [found[name] for name in names]
+
+
+def _options(section: Any, model: str) -> Iterator[tuple[str, Option]]:
+    if section is not ModelSection:
+        yield from section.options.items()
+        return
+    yield from (("type", section.type), ("name", section.model_name), ("positiveFrom", section.positive))
+    yield from ((name, param.option) for name, param in ModelSection(type=model).known.items())
+
+
+def _needs_groups(model: str) -> bool:
+    return "groups" in ModelSection(type=model).estimator.hyperparameters()
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it; nothing for one that is not set."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _wrapped(name: str, text: str) -> list[str]:
+    return [f"  {name}", *textwrap.wrap(text, WIDTH, initial_indent="      ", subsequent_indent="      ")]
