@@ -9,7 +9,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c "$(SUPPORTED)" 2> /dev/null && echo $$python && exit; done; echo python3)
 # Spark looks at JAVA_HOME only; `&&` because a failure to find or install a Java must end the recipe
-WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.java --install) && export JAVA_HOME &&
+WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.spark.java --install) && export JAVA_HOME &&
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help

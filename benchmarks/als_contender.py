@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recspark.data.synthetic import ratings_arrays
+from recspark.data.generated.synthetic import ratings_arrays
 
 Ratings = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -89,7 +89,7 @@ def implicit_loss(ratings: Ratings, x: np.ndarray, y: np.ndarray, reg: float) ->
 
 
 def spark_session(master: str):
-    from recspark.engine.session import build_session
+    from recspark.engine.spark.session import build_session
 
     return build_session("bench-als", {"spark.master": master, "spark.driver.memory": "8g", "spark.executor.memory": "6g"})
 

@@ -15,11 +15,11 @@ from pyspark.ml import recommendation
 from pyspark.sql import DataFrame
 
 import recspark.models as models
-from recspark.data.generic import DataOptions
+from recspark.data.formats.generic import DataOptions
 from recspark.data.ingest import ingest
-from recspark.data.lake import Lake
 from recspark.data.quality import QualityOptions
-from recspark.engine.session import SparkOptions, session
+from recspark.engine.spark.session import SparkOptions, session
+from recspark.lake.lake import Lake
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.reference import explicit_objective

@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 from pyspark.sql import SparkSession
 
+from recspark.data.generated.synthetic import ratings_arrays
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
-from recspark.data.lake import Lake
-from recspark.data.synthetic import ratings_arrays
+from recspark.lake.lake import Lake
 
 SCHEMA = "userId bigint, movieId bigint, rating float, timestamp bigint"
 TARGET = 2.5

@@ -17,7 +17,7 @@ from als_contender import load
 from scipy.linalg import blas, lapack
 
 from recspark.kernels import als
-from recspark.kernels.csr import csr_from_coo
+from recspark.kernels.arrays.csr import csr_from_coo
 from recspark.kernels.linalg import add_gram_inplace, cholesky_inplace
 from recspark.kernels.threads import over_rows
 

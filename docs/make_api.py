@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from recspark.cli.context import SECTIONS
-from recspark.cli.jobs import JOBS
 from recspark.config import Option
 from recspark.models.factors.factorization import Factorization
 from recspark.models.factors.model import FactorModel
 from recspark.models.params import Configurable
+from recspark.pipeline.context import SECTIONS
+from recspark.pipeline.jobs import JOBS
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,7 +16,7 @@ import pandas as pd
 from lake_runs import LakeRuns, markdown, toml
 from matplotlib.figure import Figure
 
-from recspark.engine.session import session
+from recspark.engine.spark.session import session
 from recspark.evaluation.plots import BLUE, VERMILION
 
 CONF = Path(__file__).parents[1] / "conf" / "recipes" / "users-500.toml"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lake_runs import LakeRuns, markdown, toml
 
-from recspark.engine.session import session
+from recspark.engine.spark.session import session
 
 CONFS = Path(__file__).parents[1] / "conf" / "ladder"
 FLIPPED = ["user", "item", "day", "rated", "raters"]

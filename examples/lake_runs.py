@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from recspark.cli import main as recspark
-from recspark.cli.context import validated
-from recspark.cli.stages import is_trained
 from recspark.config import read_conf
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
+from recspark.pipeline.context import validated
+from recspark.pipeline.stages import is_trained
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from lake_runs import markdown
 from scipy.linalg import solve
 from scipy.sparse import csr_matrix, diags, hstack
 
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
 
 PENALTIES = (3.0, 1e-3, 1e-4, 1e-5)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.dataset as ds
 from lake_runs import markdown
 
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
 
 #: seconds between two ratings: the upper ends of the table's columns
 ENDS = {"< 1 s": 1, "1 to 10 s": 10, "10 to 60 s": 60, "1 to 5 min": 300, "5 to 60 min": 3600, "an hour to a day": 86_400, "more": np.inf}

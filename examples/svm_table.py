@@ -23,11 +23,11 @@ from pyspark.sql import DataFrame, SparkSession
 from scipy.sparse import csr_matrix, hstack
 from sklearn.svm import LinearSVR
 
-from recspark.data.lake import Lake
-from recspark.engine.session import session
+from recspark.engine.spark.session import session
 from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import parse_groups
 from recspark.features.options import read_tables
+from recspark.lake.lake import Lake
 from recspark.models import FMRegressor
 
 CONF = Path(__file__).parents[1] / "conf" / "ladder" / "ml-100k.toml"

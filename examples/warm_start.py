@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from lake_runs import LakeRuns, markdown
 
-from recspark.data.lake import Lake
-from recspark.engine.session import session
+from recspark.engine.spark.session import session
 from recspark.evaluation.plots import plot_curves
+from recspark.lake.lake import Lake
 
 CONF = Path(__file__).parents[1] / "conf" / "recipes" / "warm-start.toml"
 #: LightGCN's products order items, on a scale of their own: times the square of this they are about as large as ratings' deviations

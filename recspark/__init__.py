@@ -1,6 +1,6 @@
 """A distributed batch recommender pipeline on Apache Spark."""
 
-from recspark.engine.workers import prepare_environment
+from recspark.engine.spark.workers import prepare_environment
 from recspark.kernels.cache import choose_folder
 
 __version__ = "0.1.0"

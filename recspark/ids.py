@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from recspark.config import shown
 from recspark.errors import RecsparkError
-from recspark.kernels.lookup import look_up, position_table
+from recspark.kernels.arrays.lookup import look_up, position_table
 
 #: what ids can be; a model has one kind per side
 WHOLE, TEXT, DATES = "whole numbers", "strings", "dates"

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from recspark.data.synthetic import SyntheticOptions, generate
-from recspark.engine.session import build_session
+from recspark.data.generated.synthetic import SyntheticOptions, generate
+from recspark.engine.spark.session import build_session
 from recspark.models import ALS, Baseline, FMClassifier, FMRanker, FMRegressor, MatrixFactorization, Popularity
 
 BLOCKS = {"1": {"userBlocks": 1, "itemBlocks": 1}, "3": {"userBlocks": 3, "itemBlocks": 3, "tasks": "blocks"}}

@@ -13,16 +13,20 @@ ROOT = Path(__file__).parents[1]
 
 #: who may import whom: any part to the left of its own, and nobody on its own level but itself
 ORDER = (
-    "redaction < errors, hints < config < data, kernels < ids < features < algorithms < engine < models < evaluation, tracking < cli < jobs"
+    "redaction < errors, hints < config < lake < data, kernels < ids < features < algorithms < engine < models"
+    " < evaluation, tracking < pipeline < cli < jobs"
 )
 LEVELS = {part: level for level, parts in enumerate(ORDER.split(" < ")) for part in parts.split(", ")}
 #: what the package itself imports, to prepare its process before Spark and numba are imported
-PREPARING = ("recspark.engine.workers.", "recspark.kernels.cache.")
+PREPARING = ("recspark.engine.spark.workers.", "recspark.kernels.cache.")
 ONLY_IN = {"mlflow": "tracking"}
 NEVER_IN_KERNELS = {"pyspark", "py4j", "pandas", "pyarrow"}
 NEVER_IN_JOBS = {"numpy", "pandas", "scipy", "numba", "pyarrow", "math"}
 UDFS = {"udf", "pandas_udf", "arrow_udf", "mapInPandas", "mapInArrow", "applyInPandas", "applyInArrow", "mapPartitions"}
 JOB_LINES = 60
+FOLDER_MODULES = 14
+#: to come down to 14
+LONGEST_CHAIN = 24
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
 
 
@@ -33,7 +37,7 @@ def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 def part_of(path: Path) -> str:
-    """``recspark/data/lake.py`` is of the part data, ``recspark/cli.py`` of cli, ``jobs/train.py`` of jobs."""
+    """``recspark/lake/lake.py`` is of the part data, ``recspark/cli.py`` of cli, ``jobs/train.py`` of jobs."""
     return "jobs" if path.parts[0] == "jobs" else path.with_suffix("").parts[1]
 
 
@@ -135,7 +139,47 @@ def modules_have_telling_names(root: Path) -> list[str]:
     ]
 
 
+def module_imports(root: Path) -> dict[str, set[str]]:
+    """The modules that each module imports when it is imported itself."""
+    trees = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): tree for path, tree in sources(root, "recspark")}
+    found = {}
+    for module, tree in trees.items():
+        names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        known = names & trees.keys()
+        # of a package and a module in it, the module is meant
+        found[module] = {name for name in known if name != module and not any(other.startswith(f"{name}.") for other in known)}
+    return found
+
+
+def imports_have_no_cycle(root: Path) -> list[str]:
+    """And no chain of them is longer than LONGEST_CHAIN: who follows one opens every file of it."""
+    imports, chains, breaches = module_imports(root), {}, []
+
+    def chain(module: str, above: tuple[str, ...]) -> tuple[str, ...]:
+        if module in above:
+            breaches.append(f"a cycle: {' > '.join([*above[above.index(module) :], module])}")
+            return ()
+        if module not in chains:
+            below = [chain(other, (*above, module)) for other in sorted(imports[module])]
+            chains[module] = (module, *max(below, key=len, default=()))
+        return chains[module]
+
+    longest = max((chain(module, ()) for module in imports), key=len, default=())
+    return breaches + ([f"{len(longest)} modules in a chain: {' > '.join(longest)}"] if len(longest) > LONGEST_CHAIN else [])
+
+
+def folders_are_small(root: Path) -> list[str]:
+    folders = {path.parent for path, _ in sources(root, "recspark")}
+    counts = {folder: len(list((root / folder).glob("*.py"))) for folder in sorted(folders)}
+    return [f"{folder}: {count} modules, more than {FOLDER_MODULES}" for folder, count in counts.items() if count > FOLDER_MODULES]
+
+
 RULES = [
+    imports_have_no_cycle,
+    folders_are_small,
     imports_point_one_way,
     one_module_imports_mlflow,
     kernels_know_only_arrays,
@@ -152,25 +196,30 @@ GOOD = {
     "recspark/config.py": "from recspark.errors import RecsparkError",
     "recspark/kernels/als.py": "import numpy as np\nfrom . import linalg\nfrom ..errors import RecsparkError",
     "recspark/kernels/linalg.py": "def solve(a, b):\n    return a / b\ndef _hidden():\n    pass\n    pass",
-    "recspark/models/factors/als.py": "from recspark.engine.loop import run\nimport recspark.kernels.als\nfrom recspark import config",
+    "recspark/models/als.py": "from recspark.engine.loop import run\nimport recspark.kernels.als\nfrom recspark import config",
     "recspark/engine/loop.py": "import pandas, pyspark",
     "recspark/tracking/runs.py": "import mlflow.pyfunc\nfrom recspark.models import als",
     "recspark/cli.py": "def main():\n    from recspark.tracking import runs",
     "jobs/train.py": "from recspark.cli import main\nmain()",
 }
 
+LONG = {f"recspark/kernels/k{i}.py": f"from recspark.kernels import k{i + 1}" for i in range(LONGEST_CHAIN + 1)}
+
 BAD = [
-    (imports_point_one_way, "recspark/models/factors/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports"),
-    (imports_point_one_way, "recspark/models/factors/als.py", "from recspark import tracking", "models imports recspark.tracking"),
-    (imports_point_one_way, "recspark/models/factors/als.py", "import recspark.cli", "models imports recspark.cli"),
-    (imports_point_one_way, "recspark/models/factors/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports"),
-    (imports_point_one_way, "recspark/data/lake.py", "from recspark.kernels import csr", "data imports recspark.kernels"),
+    (imports_have_no_cycle, "recspark/errors.py", "import recspark.config", "a cycle: recspark.config > recspark.errors > recspark.config"),
+    (imports_have_no_cycle, LONG, "", "25 modules in a chain: recspark.kernels.k0 > recspark.kernels.k1"),
+    (folders_are_small, {f"recspark/data/d{i}.py": "" for i in range(FOLDER_MODULES + 1)}, "", "recspark/data: 15 modules, more than 14"),
+    (imports_point_one_way, "recspark/models/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports"),
+    (imports_point_one_way, "recspark/models/als.py", "from recspark import tracking", "models imports recspark.tracking"),
+    (imports_point_one_way, "recspark/models/als.py", "import recspark.cli", "models imports recspark.cli"),
+    (imports_point_one_way, "recspark/models/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports"),
+    (imports_point_one_way, "recspark/data/index.py", "from recspark.kernels import csr", "data imports recspark.kernels"),
     (imports_point_one_way, "recspark/errors.py", "import recspark.config", "errors imports recspark.config"),
     (imports_point_one_way, "recspark/__init__.py", "from recspark.models import ALS", "__init__ imports recspark.models"),
     (imports_point_one_way, "recspark/cli.py", "from jobs.train import main", "cli imports jobs.train"),
     (imports_point_one_way, "recspark/cli.py", "import recspark.plots", "cli imports recspark.plots"),
     (imports_point_one_way, "recspark/plots.py", "", "plots has no place"),
-    (one_module_imports_mlflow, "recspark/models/factors/als.py", "def f():\n    import mlflow.pyfunc", "als.py:2: mlflow.pyfunc"),
+    (one_module_imports_mlflow, "recspark/models/als.py", "def f():\n    import mlflow.pyfunc", "als.py:2: mlflow.pyfunc"),
     (one_module_imports_mlflow, "jobs/train.py", "from mlflow import log_metric", "train.py:1: mlflow"),
     (kernels_know_only_arrays, "recspark/kernels/als.py", "from pyspark.sql import DataFrame", "pyspark.sql.DataFrame"),
     (kernels_know_only_arrays, "recspark/kernels/als.py", "def f():\n    import pandas as pd", "als.py:2: imports pandas"),
@@ -213,7 +262,8 @@ def test_a_good_project_has_no_breach(rule, project):
 
 @pytest.mark.parametrize(("rule", "name", "text", "breach"), BAD, ids=[f"{rule.__name__}-{breach}" for rule, _, _, breach in BAD])
 def test_a_breach_is_found(rule, name, text, breach, project):
-    write(project / name, text)
+    for path, content in (name if isinstance(name, dict) else {name: text}).items():
+        write(project / path, content)
     breaches = rule(project)
     assert len(breaches) == 1
     assert breach in breaches[0]

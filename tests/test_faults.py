@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from recspark.cli.failures import explained, is_full
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 from recspark.errors import DataRejected, RecsparkError
+from recspark.lake.lake import Lake
 from tests.faults import kills
 
 ROOT = Path(__file__).parents[1]

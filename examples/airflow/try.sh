@@ -24,7 +24,7 @@ if [ -f "${RECSPARK_DATA:-/nowhere}/ml-100k.zip" ]; then
     source="$scratch/incoming/{ds}.zip"
 else
     "$home/.venv/bin/python" -c "
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 write_movielens(generate(SyntheticOptions(users=300, items=200, ratings=20_000)), '$scratch/incoming/$day')"
     source="$scratch/incoming/{ds}"
 fi

@@ -12,8 +12,8 @@ from recspark.algorithms.deviation import as_columns, damped_deviation
 from recspark.algorithms.ranks import summarize
 from recspark.algorithms.ratings import CSR, SIDES, Block, other
 from recspark.kernels import als
+from recspark.kernels.arrays.random import normal_rows
 from recspark.kernels.projection import project_rows
-from recspark.kernels.random import normal_rows
 from recspark.kernels.threads import over_rows
 
 _NO_GRAM = np.zeros((0, 0), np.float32)

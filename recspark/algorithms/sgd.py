@@ -13,7 +13,7 @@ from recspark.algorithms.ranks import summarize
 from recspark.algorithms.ratings import CSR, SIDES, Block, Cells, without_ratings
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
-from recspark.kernels.random import normal_rows
+from recspark.kernels.arrays.random import normal_rows
 from recspark.kernels.sgd import Entries, Penalty, Rows, Rules
 from recspark.kernels.threads import in_threads, over_rows
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recspark.data.lake import Lake
 from recspark.errors import RecsparkError
+from recspark.lake.lake import Lake
 
 #: what systems call it when nothing more can be written, as Python, NumPy, Arrow, Java and SQLite report it
 _FULL = re.compile(

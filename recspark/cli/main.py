@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import recspark
-from recspark.cli.jobs import JOBS, function_of
 from recspark.config import read_conf
-from recspark.engine.jvm import separate_stderr
+from recspark.engine.spark.jvm import separate_stderr
 from recspark.errors import RecsparkError
 from recspark.models.registry import KINDS
+from recspark.pipeline.jobs import JOBS, function_of
 from recspark.redaction import RedactingFormatter, redacted
 
 if TYPE_CHECKING:
-    from recspark.data.lake import Lake
+    from recspark.lake.lake import Lake
 
 log = logging.getLogger("recspark")
 
@@ -109,10 +109,10 @@ def _named_models(options: argparse.Namespace) -> list[str]:
 def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str, Any]:
     # imported when a job runs: `recspark --help` and a mistake in the conf file need not wait for Spark
     conf = read_conf(conf_file, overrides)
-    from recspark.cli.context import Context, validated
     from recspark.cli.failures import explained
-    from recspark.data.lake import Lake
-    from recspark.engine.session import require_storage, session
+    from recspark.engine.spark.session import require_storage, session
+    from recspark.lake.lake import Lake
+    from recspark.pipeline.context import Context, validated
     from recspark.tracking import Tracker
 
     sections = validated(conf)
@@ -132,8 +132,8 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
 def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
     """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to be missing."""
-    from recspark.data.listing import require_source
-    from recspark.data.own_tables import OWN
+    from recspark.data.formats.own_tables import OWN
+    from recspark.data.sources.listing import require_source
 
     if not JOBS[name].begins and not lake.is_there:
         lake.require("tables", "ingest")

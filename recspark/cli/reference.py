@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from recspark.cli.context import SECTIONS
-from recspark.cli.jobs import JOBS
-from recspark.cli.model_section import ModelSection
 from recspark.config import Option
+from recspark.pipeline.context import SECTIONS
+from recspark.pipeline.jobs import JOBS
+from recspark.pipeline.model_section import ModelSection
 
 #: columns of a line
 WIDTH = 110

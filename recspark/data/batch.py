@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from recspark.data.generic import DataOptions
+from recspark.data.formats.generic import DataOptions
+from recspark.data.formats.movielens import EDITIONS
+from recspark.data.formats.own_tables import OWN
 from recspark.data.ingest import ingest
-from recspark.data.lake import Lake, fingerprint
-from recspark.data.movielens import EDITIONS
-from recspark.data.own_tables import OWN
 from recspark.data.quality import IDS, QualityOptions, Rules
 from recspark.data.schemas import columns
+from recspark.lake.lake import Lake, fingerprint
 
 _KEPT = ("ratings", "quarantine")
 

@@ -13,8 +13,8 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, StringType
 
-from recspark.data.lake import Lake, fingerprint
 from recspark.errors import RecsparkError
+from recspark.lake.lake import Lake, fingerprint
 
 SIDES = {"users": "user_id", "items": "item_id"}
 LARGEST_POSITION = 2**31 - 1

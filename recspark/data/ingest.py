@@ -17,19 +17,19 @@ import pyarrow.fs as pafs
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.data.archive import open_source
-from recspark.data.download import download
 from recspark.data.duplicates import FOUND, DuplicateFinder
-from recspark.data.folder import locate
-from recspark.data.generic import DataOptions
-from recspark.data.lake import Lake, Publication, fingerprint
-from recspark.data.layout import Chunk, arrow_schema
+from recspark.data.formats.generic import DataOptions
+from recspark.data.formats.layout import Chunk, arrow_schema
+from recspark.data.formats.own_tables import OWN
 from recspark.data.load import REPORT, Loader, write_part
-from recspark.data.own_tables import OWN
 from recspark.data.quality import QualityOptions, require_quality
+from recspark.data.sources.archive import open_source
+from recspark.data.sources.download import download
 from recspark.data.tables import Table, add_ids, count_and_digest, count_rows, distinct_ids, merged, with_links
 from recspark.data.work import MAIN, TABLES, Work, digest_of, formats, plan_work
 from recspark.errors import ConfigError, DataRejected
+from recspark.lake.folder import locate
+from recspark.lake.lake import Lake, Publication, fingerprint
 
 __all__ = ["DataOptions", "QualityOptions", "ingest"]
 

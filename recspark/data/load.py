@@ -13,12 +13,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from recspark.config import shown
-from recspark.data.advice import value_advice
 from recspark.data.duplicates import part_path, row_hashes, write_keys
-from recspark.data.layout import Chunk, arrow_schema
-from recspark.data.movielens import tidy
+from recspark.data.formats.advice import value_advice
+from recspark.data.formats.layout import Chunk, arrow_schema
+from recspark.data.formats.movielens import tidy
+from recspark.data.formats.rows import Rows, read
 from recspark.data.quality import Rules, code_of, judge, judged, reason_of, repeated_rows
-from recspark.data.rows import Rows, read
 from recspark.data.schemas import QUARANTINE
 from recspark.errors import DataRejected
 

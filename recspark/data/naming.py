@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recspark.data.movielens import EDITIONS
+from recspark.data.formats.movielens import EDITIONS
 
 #: options of ``[data]`` that name columns, by the lake's names
 _OPTIONS = {"user_id": "userColumn", "item_id": "itemColumn", "rating": "ratingColumn"}

@@ -11,10 +11,10 @@ import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.data.folder import locate
-from recspark.data.layout import arrow_schema
+from recspark.data.formats.layout import arrow_schema
 from recspark.data.load import row_digest
 from recspark.data.schemas import columns
+from recspark.lake.folder import locate
 
 log = logging.getLogger(__name__)
 

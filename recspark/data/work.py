@@ -12,18 +12,18 @@ import pyarrow.fs as pafs
 from pyspark.sql import SparkSession
 
 from recspark.data import schemas
-from recspark.data.archive import Source
-from recspark.data.binding import bind
-from recspark.data.generic import GENERIC, MERGED, DataOptions, generic_files, id_types, with_timestamp
-from recspark.data.lake import fingerprint
-from recspark.data.layout import Chunk, Layout, is_empty, plan
-from recspark.data.leftovers import copies, report_empty, report_left_out
-from recspark.data.movielens import EDITIONS, NoDataFile, find_edition
-from recspark.data.own_tables import OWN, bind_own, own_files, text_types
-from recspark.data.partitions import partition_values
+from recspark.data.formats.binding import bind
+from recspark.data.formats.generic import GENERIC, MERGED, DataOptions, generic_files, id_types, with_timestamp
+from recspark.data.formats.layout import Chunk, Layout, is_empty, plan
+from recspark.data.formats.movielens import EDITIONS, NoDataFile, find_edition
+from recspark.data.formats.own_tables import OWN, bind_own, own_files, text_types
 from recspark.data.quality import IDS, Rules, judged
 from recspark.data.schemas import with_types
+from recspark.data.sources.archive import Source
+from recspark.data.sources.leftovers import copies, report_empty, report_left_out
+from recspark.data.sources.partitions import partition_values
 from recspark.errors import InputMissing
+from recspark.lake.lake import fingerprint
 
 #: the source of the ratings among all sources, which are named after their options
 MAIN = "source"

@@ -20,8 +20,8 @@ from recspark.algorithms.ratings import CSR, ROLES, ROW_WORK, SIDES, Block, Cell
 from recspark.engine.encode import Parts
 from recspark.engine.storage import Store
 from recspark.ids import IdIndex
-from recspark.kernels.csr import balanced_cuts, csr_from_coo, stable_order
-from recspark.kernels.runs import in_runs
+from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo, stable_order
+from recspark.kernels.arrays.runs import in_runs
 
 #: the grid of `Cells`: at most this many ranges a side (a power of 2), and about this many ratings a cell at least
 GRID, CELL_RATINGS = 16, 30_000

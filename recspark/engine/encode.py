@@ -34,12 +34,12 @@ from pyspark.sql.types import (
 )
 
 from recspark.data.columns import ColumnError, quoted, resolve
-from recspark.engine.crossing import on_partitions
+from recspark.engine.spark.crossing import on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.ids import DATES, EXACT, TEXT, WHOLE
-from recspark.kernels.frozen import frozen
-from recspark.kernels.random import mix
+from recspark.kernels.arrays.frozen import frozen
+from recspark.kernels.arrays.random import mix
 
 #: rows held by a worker before it writes a part: 4 M rows are about 100 MB
 PART_ROWS = 4_000_000

@@ -28,7 +28,7 @@ from recspark.data.arrow import as_arrow
 from recspark.engine.blocks import build_block, build_cells, index_side, load_block, scatter_part
 from recspark.engine.plan import Plan, factors
 from recspark.engine.progress import reporting
-from recspark.engine.runner import SparkRunner, TaskRunner
+from recspark.engine.spark.runner import SparkRunner, TaskRunner
 from recspark.engine.start import starting_state
 from recspark.engine.storage import HeldStore, Store, holding, store_at
 from recspark.engine.sweeps import stages

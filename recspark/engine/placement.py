@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
-from recspark.engine.jvm import is_local
-from recspark.engine.session import default_threads, master_of, parallelism, task_cpus
+from recspark.engine.spark.jvm import is_local
+from recspark.engine.spark.session import default_threads, master_of, parallelism, task_cpus
 
 #: ratings up to which one task on one machine beats tasks that exchange files; its blocks take about 16 bytes a rating
 ONE_TASK_RATINGS = 500_000_000

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recspark.algorithms.ratings import SIDES
-from recspark.data.lake import fingerprint
 from recspark.engine.encode import Parts
 from recspark.engine.placement import Placement
+from recspark.lake.lake import fingerprint
 
 
 @dataclass(frozen=True)

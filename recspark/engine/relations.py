@@ -24,13 +24,13 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame
 
 from recspark.algorithms.ratings import ROLES
-from recspark.engine.crossing import in_one_process, on_partitions
+from recspark.engine.spark.crossing import in_one_process, on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.ids import IdIndex
-from recspark.kernels.csr import balanced_cuts
+from recspark.kernels.arrays.csr import balanced_cuts
+from recspark.kernels.arrays.random import mix
 from recspark.kernels.moments import pair_moments
-from recspark.kernels.random import mix
 
 _NO_WEIGHTS = np.empty(0, np.float32)
 

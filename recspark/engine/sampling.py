@@ -27,14 +27,14 @@ from pyspark.sql import SparkSession
 from recspark.algorithms.contract import State
 from recspark.algorithms.stopping import should_stop
 from recspark.data.arrow import as_arrow
-from recspark.data.lake import fingerprint
 from recspark.engine.loop import STOP, WRITING_SHARE, Fit, read_history
 from recspark.engine.placement import Placement
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations, build_relation, cut_side, side_moments
-from recspark.engine.runner import SparkRunner, TaskRunner
+from recspark.engine.spark.runner import SparkRunner, TaskRunner
 from recspark.engine.storage import HeldStore, Store, holding, store_at
 from recspark.kernels.moments import variance_shares
+from recspark.lake.lake import fingerprint
 
 
 class Sampler(Protocol):

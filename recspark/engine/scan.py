@@ -1,7 +1,7 @@
 """Parquet files that workers read by themselves: a function on their Arrow batches, a task for an equal share of the rows.
 
 Spark's own scan makes rows of the columns, and Arrow of the rows, before Python sees them (`make bench-topn` times both
-ways). Here it takes what is on storage as it is: for anything that needs a plan, `recspark.engine.crossing` is the way.
+ways). Here it takes what is on storage as it is: for anything that needs a plan, `recspark.engine.spark.crossing` is the way.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from recspark.data.folder import locate
-from recspark.engine.session import parallelism
+from recspark.engine.spark.session import parallelism
 from recspark.errors import RecsparkError
+from recspark.lake.folder import locate
 
 T = TypeVar("T")
 Batches = Iterator[pa.RecordBatch]

@@ -9,9 +9,9 @@ import pyarrow.dataset as ds
 
 from recspark.algorithms.contract import Given, State
 from recspark.algorithms.ratings import Block
-from recspark.data.folder import Folder
 from recspark.engine.plan import Plan
 from recspark.ids import IdIndex
+from recspark.lake.folder import Folder
 
 
 def starting_state(plan: Plan, side: str, first: int, block: Block, ids: pa.ChunkedArray) -> State:

@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from recspark.data.folder import Folder
-from recspark.data.lake import fingerprint
+from recspark.lake.folder import Folder
+from recspark.lake.lake import fingerprint
 
 #: a copy of a remote entry that no task has read for so long goes
 KEEP_SECONDS = 900.0

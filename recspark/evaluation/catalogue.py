@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, IntegerType, StructField, StructType
 from scipy.sparse import csr_matrix
 
-from recspark.engine.crossing import map_partitions
+from recspark.engine.spark.crossing import map_partitions
 
 #: lists that diversity is measured on, at most: those of the users whose ids hash lowest
 DIVERSE_LISTS = 2048

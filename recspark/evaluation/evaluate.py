@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from recspark.config import Check, Option, Section, at_least
-from recspark.data.lake import Lake
-from recspark.data.lake import fingerprint as digest
-from recspark.engine.session import parallelism
+from recspark.engine.spark.session import parallelism
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.catalogue import catalogue_metrics
 from recspark.evaluation.labels import label_metrics
 from recspark.evaluation.ranking import Scorer, per_user_ranking, ranking_metrics
 from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, slice_table
+from recspark.lake.lake import Lake
+from recspark.lake.lake import fingerprint as digest
 
 #: blocks of users for each core of the cluster: enough that hashing them spreads the work evenly
 BLOCKS_PER_CORE = 4

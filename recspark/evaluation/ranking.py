@@ -16,7 +16,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.engine.session import check_workers
+from recspark.engine.spark.session import check_workers
 from recspark.errors import RecsparkError
 from recspark.evaluation.user_metrics import METRICS_AT_K, auc, average_precision
 from recspark.kernels.topn import ranks_of, top_n

@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recspark.data.split_rules import draw
+from recspark.data.splitting.rules import draw
 from recspark.features.feature_set import FeatureSet
 from recspark.features.layout import Block, Layout
 

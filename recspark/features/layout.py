@@ -9,9 +9,9 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from recspark.data.folder import Folder
 from recspark.errors import RecsparkError
 from recspark.features.groups import Group
+from recspark.lake.folder import Folder
 
 SIDES = ("user", "item", "context")
 FILE = "layout.json"

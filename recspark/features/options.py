@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 
 from recspark.config import Option, Section
 from recspark.data.columns import find_name
-from recspark.data.lake import Lake
 from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import Group, parse_groups
+from recspark.lake.lake import Lake
 
 
 class FeatureOptions(Section):

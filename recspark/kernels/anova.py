@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.csr import contains
-from recspark.kernels.random import mix
+from recspark.kernels.arrays.csr import contains
+from recspark.kernels.arrays.random import mix
 
 OPTIMIZERS = ("adagrad", "adam")
 LOSSES = ("squared", "logistic", "bpr")

@@ -17,8 +17,8 @@ import math
 import numpy as np
 from numba import njit
 
+from recspark.kernels.arrays.random import uniform
 from recspark.kernels.probit import latent
-from recspark.kernels.random import uniform
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

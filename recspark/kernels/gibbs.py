@@ -29,6 +29,7 @@ import math
 import numpy as np
 from numba import njit
 
+from recspark.kernels.arrays.random import mix, normal_rows, uniform
 from recspark.kernels.linalg import (
     FAST,
     add_gram_inplace,
@@ -40,7 +41,6 @@ from recspark.kernels.linalg import (
     solve_upper_inplace,
 )
 from recspark.kernels.probit import latent, level_likelihood, normal_cdf
-from recspark.kernels.random import mix, normal_rows, uniform
 
 #: rows of the data whose vectors are held at a time
 PANEL = 128

@@ -24,10 +24,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.csr import contains
+from recspark.kernels.arrays.csr import contains
+from recspark.kernels.arrays.random import mix
+from recspark.kernels.arrays.runs import RUN
 from recspark.kernels.linalg import FAST, mix_rows, prefetch_row, row_products
-from recspark.kernels.random import mix
-from recspark.kernels.runs import RUN
 
 KERNELS = ("linear", "sigmoid", "rbf")
 LOSSES = ("squared", "absolute", "logistic", "bpr")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recspark.kernels.csr import balanced_cuts
+from recspark.kernels.arrays.csr import balanced_cuts
 
 #: ranges that a call is cut into at most, and the least work of one. They depend on the work alone, not on the number of
 #: threads: sums over ranges have the same bits on any machine

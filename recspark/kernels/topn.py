@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recspark.kernels.bits import trailing_zeros
-from recspark.kernels.frozen import frozen
+from recspark.kernels.arrays.bits import trailing_zeros
+from recspark.kernels.arrays.frozen import frozen
 from recspark.kernels.score_tile import ITEMS, LANES, score_tile
 from recspark.kernels.threads import in_threads
 

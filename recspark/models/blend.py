@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recspark.data.columns import check_new, unused_name, with_new
-from recspark.data.split_rules import draw
+from recspark.data.splitting.rules import draw
 from recspark.errors import RecsparkError
 from recspark.models.factors.model import FactorModel
 from recspark.models.folder import BlendFacts, blend_part, blended, read_facts, write_facts

@@ -20,11 +20,11 @@ from recspark.algorithms.ratings import SIDES
 from recspark.config import above, at_least
 from recspark.data.columns import number
 from recspark.engine.blocks import build_block, index_side, load_block, scatter_part
-from recspark.engine.crossing import user_errors
 from recspark.engine.encode import Parts, encode, id_column
-from recspark.engine.memory import free_bytes
-from recspark.engine.runner import SparkRunner
-from recspark.engine.session import parallelism
+from recspark.engine.spark.crossing import user_errors
+from recspark.engine.spark.memory import free_bytes
+from recspark.engine.spark.runner import SparkRunner
+from recspark.engine.spark.session import parallelism
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels.topn import top_n

@@ -13,8 +13,8 @@ from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 
-from recspark.data.folder import Folder, check_no_pattern
 from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.folder import Folder, check_no_pattern
 from recspark.models.files import Lease, ModelFiles
 from recspark.models.folder import write_facts
 from recspark.models.registry import HOMES, find

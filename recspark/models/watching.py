@@ -11,8 +11,8 @@ from types import MappingProxyType
 from pyspark.sql import DataFrame, SparkSession
 
 from recspark.algorithms.ratings import ROLES
-from recspark.data.folder import Folder
 from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.folder import Folder
 from recspark.models.params import Configurable
 from recspark.models.saving import Saved
 

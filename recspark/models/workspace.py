@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
-from recspark.engine.session import check_workers, is_remote, master_of
+from recspark.engine.spark.session import check_workers, is_remote, master_of
 from recspark.errors import ConfigError
 from recspark.models.files import Lease
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import recspark
-from recspark.data.folder import locate
+from recspark.lake.folder import locate
 from recspark.tracking.spool import fetch
 
 #: what a model needs to answer; given to MLflow, which would else load the model in a new process to find out

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
 
 FOLDER = "tracking-spool"
 

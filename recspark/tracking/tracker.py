@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from recspark.config import Check, Option, Section, at_least
-from recspark.data.lake import FILE_NAME, Lake
 from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.lake import FILE_NAME, Lake
 from recspark.redaction import redact, without_user
 from recspark.tracking.provenance import flatten, one_line, provenance
 from recspark.tracking.registry import Registry

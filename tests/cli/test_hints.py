@@ -2,10 +2,10 @@
 
 import pytest
 
-from recspark.cli.context import validated
 from recspark.errors import ConfigError
 from recspark.hints import _PEERS, meant
 from recspark.models import ALS, FMRegressor
+from recspark.pipeline.context import validated
 
 
 @pytest.mark.parametrize(

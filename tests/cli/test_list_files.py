@@ -6,10 +6,10 @@ import doctest
 import pandas as pd
 import pytest
 
-from recspark.cli.list_files import list_names, writing
 from recspark.data import naming
-from recspark.data.lake import Lake
 from recspark.errors import ConfigError
+from recspark.lake.lake import Lake
+from recspark.pipeline.lists.list_files import list_names, writing
 
 COLUMNS = ["user_id", "rank", "item_id", "rating", "cold"]
 ROWS = [

@@ -2,9 +2,9 @@
 
 import pytest
 
-from recspark.cli.model_section import ModelSection
-from recspark.cli.search_space import DEFAULT_SPACES, Choices, Interval, TuneOptions, parse_space, start_of
 from recspark.errors import ConfigError
+from recspark.pipeline.model_section import ModelSection
+from recspark.pipeline.tuning.search_space import DEFAULT_SPACES, Choices, Interval, TuneOptions, parse_space, start_of
 
 MF = ModelSection(type="mf", rank=16, regParam=0.1)
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event
 
-from recspark.cli.search_space import Choices, Interval
-from recspark.cli.study import open_study
-from recspark.data.locks import LakeBusy
 from recspark.errors import ConfigError
+from recspark.lake.locks import LakeBusy
+from recspark.pipeline.tuning.search_space import Choices, Interval
+from recspark.pipeline.tuning.study import open_study
 
 SPACE = {
     "regParam": Interval(0.01, 1.0, None, True, whole=False),

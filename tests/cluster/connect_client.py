@@ -8,7 +8,7 @@ from pyspark.ml import Pipeline
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from recspark.engine.session import parallelism
+from recspark.engine.spark.session import parallelism
 from recspark.errors import RecsparkError
 from recspark.models import ALS, Baseline, FMRegressor, MatrixFactorization, Popularity
 from recspark.models.saving import load_model

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from recspark.data.folder import Folder
-from recspark.data.lake import Lake
 from recspark.engine import storage
-from recspark.engine.session import require_storage
+from recspark.engine.spark.session import require_storage
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.folder import Folder
+from recspark.lake.lake import Lake
 from recspark.models import ALS
 from recspark.models.factors.model import FactorModel
 from recspark.models.factors.tables import FactorTables

@@ -21,7 +21,7 @@ import pytest
 
 from benchmarks.standalone import Host, cluster
 from recspark.cli import main
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 
 ROOT = Path(__file__).parents[2]
 MODEL = ("type=als", "name=als", "rank=16", "maxIter=12", "center=true", "biases=true", "threads=1")

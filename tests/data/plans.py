@@ -1,11 +1,11 @@
 """A source read as ingest reads it, without Spark and before rows are judged."""
 
 from recspark.data import work as planned
-from recspark.data.archive import open_source
-from recspark.data.generic import DataOptions
-from recspark.data.lake import Lake
+from recspark.data.formats.generic import DataOptions
+from recspark.data.formats.rows import read
 from recspark.data.quality import QualityOptions
-from recspark.data.rows import read
+from recspark.data.sources.archive import open_source
+from recspark.lake.lake import Lake
 
 
 def found(tmp_path, source, **options):

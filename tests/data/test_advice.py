@@ -5,10 +5,10 @@ import pyarrow.fs as pafs
 import pytest
 
 from recspark.data import schemas
-from recspark.data.advice import separator_advice, value_advice
-from recspark.data.binding import bind
-from recspark.data.layout import Layout
-from recspark.data.notation import Notation
+from recspark.data.formats.advice import separator_advice, value_advice
+from recspark.data.formats.binding import bind
+from recspark.data.formats.layout import Layout
+from recspark.data.formats.notation import Notation
 from recspark.errors import ConfigError
 
 LOCAL = pafs.LocalFileSystem()

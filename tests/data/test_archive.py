@@ -10,12 +10,12 @@ import zipfile
 
 import pytest
 
-from recspark.data import safety
-from recspark.data.archive import open_source
-from recspark.data.lake import Lake
 from recspark.data.quality import QualityOptions
-from recspark.data.safety import check_expansion, check_links, check_members
+from recspark.data.sources import safety
+from recspark.data.sources.archive import open_source
+from recspark.data.sources.safety import check_expansion, check_links, check_members
 from recspark.errors import DataRejected, InputMissing, RecsparkError
+from recspark.lake.lake import Lake
 
 LIMIT = 10_000
 LIMITS = QualityOptions(maxExpandedBytes=LIMIT)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recspark.data.download import download
+from recspark.data.sources.download import download
 from recspark.errors import ConfigError, RecsparkError
 
 

@@ -7,11 +7,11 @@ import pyarrow.fs as pafs
 import pytest
 
 from recspark.data import schemas
-from recspark.data.binding import bind
-from recspark.data.encoding import Vote
-from recspark.data.layout import Layout, chunks_alone, plan
-from recspark.data.movielens import EDITIONS
-from recspark.data.rows import read
+from recspark.data.formats.binding import bind
+from recspark.data.formats.encoding import Vote
+from recspark.data.formats.layout import Layout, chunks_alone, plan
+from recspark.data.formats.movielens import EDITIONS
+from recspark.data.formats.rows import read
 from recspark.errors import DataRejected
 
 LOCAL = pafs.LocalFileSystem()

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recspark.data.index import add_positions, append_index, build_index, index_stage, restore_ids
-from recspark.data.lake import Lake
 from recspark.errors import RecsparkError
+from recspark.lake.lake import Lake
 
 few = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IDS = {

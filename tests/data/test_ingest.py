@@ -10,10 +10,10 @@ import pytest
 
 from recspark.data import ingest as stage
 from recspark.data import schemas, work
+from recspark.data.formats.movielens import ML_100K_GENRES
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
-from recspark.data.lake import Lake
-from recspark.data.movielens import ML_100K_GENRES
 from recspark.errors import ConfigError, DataRejected, InputMissing
+from recspark.lake.lake import Lake
 
 ANYTHING = QualityOptions(maxBadFraction=1.0)
 GOOD = [f"{user},{item},{1 + (user + item) % 9 / 2},{900_000_000 + user * 100 + item}" for user in range(1, 9) for item in range(1, 6)]

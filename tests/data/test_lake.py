@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from recspark.data.lake import Lake
-from recspark.data.locks import LakeBusy
 from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.lake import Lake
+from recspark.lake.locks import LakeBusy
 
 ROOT = Path(__file__).parents[2]
 #: holds a lock until it is killed
 HOLDER = """
 import sys, time
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
 with getattr(Lake(sys.argv[1]), sys.argv[2])("models/als"):
     print("held", flush=True)
     time.sleep(60)

@@ -11,12 +11,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from recspark.data import archive
-from recspark.data.lake import Lake
-from recspark.data.listing import Listing
-from recspark.data.movielens import find_edition
+from recspark.data.formats.movielens import find_edition
 from recspark.data.quality import QualityOptions
+from recspark.data.sources import archive
+from recspark.data.sources.listing import Listing
 from recspark.errors import DataRejected, InputMissing
+from recspark.lake.lake import Lake
 from tests.data.plans import found
 
 HEADER = "user_id,item_id,rating\n"
@@ -89,7 +89,7 @@ def test_a_damaged_file_among_others_is_named(make, tmp_path, content):
 
 
 def test_compressed_files_in_a_folder_expand_within_the_limits(make, tmp_path, monkeypatch):
-    monkeypatch.setattr("recspark.data.safety._HARMLESS", 0)
+    monkeypatch.setattr("recspark.data.sources.safety._HARMLESS", 0)
     source = make({f"{name}.csv.gz": gzip.compress(csv(*[7] * 5000)) for name in "ab"})
     with archive.open_source(None, Lake(str(tmp_path / "lake")), str(source), QualityOptions(maxExpansionRatio=2.0)) as opened:
         with pytest.raises(DataRejected, match="quality.maxExpansionRatio = 2 allows"):

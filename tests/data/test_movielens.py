@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from recspark.data.layout import arrow_schema
-from recspark.data.movielens import EDITIONS, ML_1M_OCCUPATIONS, ML_100K_GENRES, find_edition, split_year, tidy
-from recspark.data.rows import read_exact
+from recspark.data.formats.layout import arrow_schema
+from recspark.data.formats.movielens import EDITIONS, ML_1M_OCCUPATIONS, ML_100K_GENRES, find_edition, split_year, tidy
+from recspark.data.formats.rows import read_exact
 from recspark.errors import ConfigError
 
 ML_100K = ["u.data", "u.item", "u.user"]

@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 
-from recspark.data import layout as layout_module
-from recspark.data.download import download
-from recspark.data.generic import DataOptions
+from recspark.data.formats import layout as layout_module
+from recspark.data.formats.generic import DataOptions
+from recspark.data.formats.layout import headings, plan
+from recspark.data.formats.movielens import EDITIONS, find_edition
+from recspark.data.formats.rows import read, read_headed
 from recspark.data.ingest import QualityOptions, ingest
-from recspark.data.lake import Lake
-from recspark.data.layout import headings, plan
-from recspark.data.movielens import EDITIONS, find_edition
-from recspark.data.rows import read, read_headed
+from recspark.data.sources.download import download
 from recspark.errors import ConfigError
+from recspark.lake.lake import Lake
 
 [RATINGS] = [layout for layout in EDITIONS["netflix"].files.values() if layout.table == "ratings"]
 LOCAL = pafs.LocalFileSystem()

@@ -5,11 +5,11 @@ import pytest
 
 from recspark.config import ConfigError
 from recspark.data import schemas
-from recspark.data.binding import field_names
-from recspark.data.generic import DataOptions, generic_files
-from recspark.data.layout import Layout
-from recspark.data.notation import NULLS, Notation
-from recspark.data.rows import read_exact, read_mixed, read_plain
+from recspark.data.formats.binding import field_names
+from recspark.data.formats.generic import DataOptions, generic_files
+from recspark.data.formats.layout import Layout
+from recspark.data.formats.notation import NULLS, Notation
+from recspark.data.formats.rows import read_exact, read_mixed, read_plain
 
 NAMES = ("user_id", "item_id", "rating", "timestamp")
 

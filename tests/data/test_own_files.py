@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
-from recspark.data.lake import Lake
 from recspark.data.schemas import columns
 from recspark.errors import ConfigError, InputMissing
+from recspark.lake.lake import Lake
 
 RATINGS = "user_id;item_id;rating\n1;10;3,5\n2;11;4\n"
 

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from recspark.data import schemas, work
-from recspark.data.archive import open_source
 from recspark.data.batch import publish_batch
 from recspark.data.catalogue import described
+from recspark.data.formats.layout import arrow_schema
+from recspark.data.formats.own_tables import bind_own, own_files, published_type, type_of_text
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
-from recspark.data.lake import Lake
-from recspark.data.layout import arrow_schema
-from recspark.data.own_tables import bind_own, own_files, published_type, type_of_text
+from recspark.data.sources.archive import open_source
 from recspark.errors import ConfigError, DataRejected, InputMissing
 from recspark.features.options import read_tables
+from recspark.lake.lake import Lake
 
 ANYTHING = QualityOptions(maxBadFraction=1.0)
 

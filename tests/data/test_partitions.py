@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recspark.data.names import is_data
-from recspark.data.partitions import partition_values
+from recspark.data.sources.names import is_data
+from recspark.data.sources.partitions import partition_values
 from recspark.errors import ConfigError
 from tests.data.plans import found
 

@@ -10,9 +10,9 @@ import pytest
 
 from recspark.data import work
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
-from recspark.data.lake import Lake
 from recspark.data.quality import repeated_rows
 from recspark.errors import ConfigError
+from recspark.lake.lake import Lake
 
 ANYTHING = QualityOptions(maxBadFraction=1.0)
 #: values whose float64 sum depends on the order in which they are added

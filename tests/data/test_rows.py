@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recspark.data import schemas
-from recspark.data.binding import bind, field_names
-from recspark.data.layout import Layout, plan
-from recspark.data.notation import Notation
-from recspark.data.rows import ordinary_line, read, read_exact, read_mixed, read_plain
+from recspark.data.formats.binding import bind, field_names
+from recspark.data.formats.layout import Layout, plan
+from recspark.data.formats.notation import Notation
+from recspark.data.formats.rows import ordinary_line, read, read_exact, read_mixed, read_plain
 from recspark.errors import ConfigError, DataRejected
 
 LOCAL = pafs.LocalFileSystem()
@@ -253,7 +253,7 @@ def test_a_mark_of_utf_8_is_no_part_of_the_first_id(tmp_path):
 
 
 def test_a_file_without_line_ends_is_no_text_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("recspark.data.layout.LINE_BYTES", 1000)
+    monkeypatch.setattr("recspark.data.formats.layout.LINE_BYTES", 1000)
     (tmp_path / "a.tsv").write_bytes(b"1\t2\t3\t900000000\n" + b"x" * 5000)
     with pytest.raises(DataRejected, match="a.tsv line 2 is longer than 1000 bytes"):
         list(plan(LOCAL, "a.tsv", str(tmp_path / "a.tsv"), TABS, 100))

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame
 
-from recspark.data.lake import Lake
-from recspark.data.split_rules import FOLDED, PART, RULES, draw, time_at
-from recspark.data.splits import SplitOptions, cold_report, part_names, split, split_stage
+from recspark.data.splitting.rules import FOLDED, PART, RULES, draw, time_at
+from recspark.data.splitting.splits import SplitOptions, cold_report, part_names, split, split_stage
 from recspark.errors import ConfigError, DataRejected, RecsparkError
+from recspark.lake.lake import Lake
 
 SCHEMA = "user_id bigint, item_id bigint, rating float, timestamp bigint"
 few = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recspark.data.long_tail import LEAST_RATINGS, draw_items, user_counts
-from recspark.data.planted import LEVELS, expected_rating, interaction, noise_floor, to_levels
-from recspark.data.synthetic import SyntheticOptions, generate, ratings_arrays, write_movielens
+from recspark.data.generated.long_tail import LEAST_RATINGS, draw_items, user_counts
+from recspark.data.generated.planted import LEVELS, expected_rating, interaction, noise_floor, to_levels
+from recspark.data.generated.synthetic import SyntheticOptions, generate, ratings_arrays, write_movielens
 from recspark.errors import ConfigError
 
 TABLES = ("ratings", "users", "items")
@@ -172,7 +172,7 @@ def test_interaction_is_chunked_without_effect(monkeypatch):
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, 5, (2, 100))
     p, q = rng.standard_normal((2, 5, 3)).astype(np.float32)
-    monkeypatch.setattr("recspark.data.planted._CHUNK", 7)
+    monkeypatch.setattr("recspark.data.generated.planted._CHUNK", 7)
     np.testing.assert_allclose(interaction(user, item, p, q), (p[user] * q[item]).sum(axis=1), rtol=1e-5, atol=1e-6)
 
 

@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from recspark.data.archive import open_source
-from recspark.data.lake import Lake
 from recspark.data.quality import QualityOptions
+from recspark.data.sources.archive import open_source
 from recspark.errors import ConfigError
+from recspark.lake.lake import Lake
 
 TABLES = {
     "a Delta": ["date=2024-05-01/part-0.parquet", "_delta_log/00000000000000000000.json"],

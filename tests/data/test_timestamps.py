@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from recspark.config import ConfigError
-from recspark.data.generic import DataOptions
-from recspark.data.notation import TICKS, Notation
+from recspark.data.formats.generic import DataOptions
+from recspark.data.formats.notation import TICKS, Notation
+from recspark.data.formats.timestamps import seconds
 from recspark.data.quality import YEAR_1990, YEAR_2100
-from recspark.data.timestamps import seconds
 
 NOON = 1_714_564_800  # 2024-05-01 12:00 UTC
 UTC = datetime.UTC

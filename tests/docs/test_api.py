@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from recspark import models
-from recspark.cli.context import SECTIONS
-from recspark.cli.jobs import JOBS
+from recspark.pipeline.context import SECTIONS
+from recspark.pipeline.jobs import JOBS
 
 ROOT = Path(__file__).parents[2]
 

@@ -89,9 +89,9 @@ def commands():
 
 @pytest.mark.parametrize("words", [*commands()])
 def test_commands_are_understood(words):
-    from recspark.cli.context import validated
     from recspark.cli.main import _parser
     from recspark.config import read_conf
+    from recspark.pipeline.context import validated
 
     if words == "--version":
         return
@@ -100,6 +100,6 @@ def test_commands_are_understood(words):
 
 
 def test_jobs_of_the_flow_exist():
-    from recspark.cli.jobs import JOBS
+    from recspark.pipeline.jobs import JOBS
 
     assert {*re.findall(r"^    recspark (\w+)", README, re.MULTILINE)} == {*JOBS} - {"demo"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from recspark.algorithms.als import ALSSolver
-from recspark.engine.session import build_session
+from recspark.engine.spark.session import build_session
 from recspark.models import ALS
 
 

@@ -3,8 +3,8 @@ import pyarrow.compute as pc
 import pytest
 from chispa import assert_df_equality
 
-from recspark.engine import crossing
-from recspark.engine.crossing import in_one_process, map_partitions, on_partitions
+from recspark.engine.spark import crossing
+from recspark.engine.spark.crossing import in_one_process, map_partitions, on_partitions
 from recspark.errors import DataRejected
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from recspark.engine import java
+from recspark.engine.spark import java
 from recspark.errors import RecsparkError
 
 JAVA_17 = 'openjdk version "17.0.15" 2025-04-15'
@@ -139,5 +139,5 @@ def test_a_failed_download_ends_in_the_sentence(monkeypatch, capsys):
 def test_the_command_prints_nothing_but_java_home(monkeypatch, tmp_path):
     make_java(tmp_path / ".jdk" / "17")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / ".jdk" / "17"))
-    done = subprocess.run([sys.executable, "-m", "recspark.engine.java"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "recspark.engine.spark.java"], capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == (f"{tmp_path}/.jdk/17\n", "", 0)

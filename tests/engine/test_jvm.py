@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from recspark.engine import jvm
+from recspark.engine.spark import jvm
 from recspark.errors import RecsparkError
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recspark.engine import memory
+from recspark.engine.spark import memory
 from recspark.errors import ConfigError, RecsparkError
 from recspark.kernels import threads
 

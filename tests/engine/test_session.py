@@ -11,14 +11,14 @@ import pyspark
 import pytest
 
 from recspark.config import build_sections
-from recspark.engine import jvm
-from recspark.engine.session import SparkOptions, build_session, default_threads, is_running, session
+from recspark.engine.spark import jvm
+from recspark.engine.spark.session import SparkOptions, build_session, default_threads, is_running, session
 from recspark.errors import ConfigError
 
 SPARK_SUBMIT = Path(pyspark.__file__).parent / "bin" / "spark-submit"
 REPORT = """
 import json, os, sys
-from recspark.engine.session import SparkOptions, default_threads, is_running, session
+from recspark.engine.spark.session import SparkOptions, default_threads, is_running, session
 
 OPTIONS = SparkOptions(master="local[2]", driverMemory="700m", shufflePartitions=5)
 with session("a-job", OPTIONS) as spark:
@@ -103,14 +103,14 @@ def test_a_running_session_is_used_and_left_running(spark):
     [("SPARK_REMOTE", "sc://host"), ("SPARK_REMOTE", "local[2]"), ("SPARK_API_MODE", "connect"), ("MASTER", "sc://host")],
 )
 def test_connect_is_refused(monkeypatch, variable, value):
-    monkeypatch.setattr("recspark.engine.session.is_running", lambda: False)
+    monkeypatch.setattr("recspark.engine.spark.session.is_running", lambda: False)
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError, match=rf"^{variable} = '{re.escape(value)}' is not allowed: the jobs do not run on Spark Connect"):
         build_session("a job")
 
 
 def test_a_connect_master_is_refused(monkeypatch):
-    monkeypatch.setattr("recspark.engine.session.is_running", lambda: False)
+    monkeypatch.setattr("recspark.engine.spark.session.is_running", lambda: False)
     with pytest.raises(ConfigError, match=r"^spark.master = 'sc://host' is not allowed"):
         build_session("a job", SparkOptions(master="sc://host").as_conf())
 

@@ -11,8 +11,8 @@ import pytest
 from pyspark import cloudpickle
 
 import recspark
-from recspark.engine import session, workers
-from recspark.engine.session import check_workers
+from recspark.engine.spark import session, workers
+from recspark.engine.spark.session import check_workers
 from recspark.errors import RecsparkError
 
 ROOT = Path(recspark.__file__).parents[1]
@@ -65,7 +65,7 @@ def test_a_user_id_without_a_name_and_a_home_gets_both(monkeypatch, tmp_path):
 
 
 def test_an_unnamed_user_can_open_files(spark, monkeypatch, tmp_path):
-    from recspark.engine import jvm
+    from recspark.engine.spark import jvm
 
     user = spark._jvm.org.apache.hadoop.security.UserGroupInformation
     before = user.getLoginUser()

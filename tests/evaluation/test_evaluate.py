@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recspark.data.lake import Lake
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.evaluate import EvaluationOptions, evaluate, write
 from recspark.evaluation.ranking import metric_names
+from recspark.lake.lake import Lake
 from tests.evaluation.dummy_scorer import ArrayScorer
 
 RATINGS = "user_id bigint, item_id bigint, rating float, timestamp bigint"

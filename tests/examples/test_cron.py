@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.lake.lake import Lake
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "cron" / "nightly.sh"

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from recspark.cli.context import validated
 from recspark.config import read_conf
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate
+from recspark.data.generated.synthetic import SyntheticOptions, generate
+from recspark.lake.lake import Lake
+from recspark.pipeline.context import validated
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from recspark.cli import main
-from recspark.engine.session import build_session
+from recspark.engine.spark.session import build_session
 
 
 def serve(master: str) -> None:

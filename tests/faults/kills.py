@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 from tests.faults.processes import Host, descendants
 
 #: what a run is at, by the last of these patterns that its lake has a file for; the first is there before there is any

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.cli.context import validated
 from recspark.config import read_conf
 from recspark.data import schemas
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate
+from recspark.data.generated.synthetic import SyntheticOptions, generate
 from recspark.features.audit import audit
 from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import parse_groups
 from recspark.features.options import with_leaks
+from recspark.lake.lake import Lake
+from recspark.pipeline.context import validated
 
 ROOT = Path(__file__).parents[2]
 PAST = [{"group": "rated", "scope": "past"}, "last", "count"]

@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 
 from recspark.data import ingest as stage
 from recspark.data import work as planned
-from recspark.data.archive import open_source
 from recspark.data.duplicates import DuplicateFinder
-from recspark.data.generic import DataOptions
-from recspark.data.lake import Lake
+from recspark.data.formats.generic import DataOptions
 from recspark.data.load import Loader
 from recspark.data.quality import REASONS, QualityOptions, key_of
+from recspark.data.sources.archive import open_source
 from recspark.errors import ConfigError, DataRejected, InputMissing
+from recspark.lake.lake import Lake
 from tests.fuzz.mutations import TEXT
 from tests.fuzz.sources import Sample
 

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recspark.cli.context import validated
 from recspark.config import read_conf
-from recspark.data.archive import open_source
-from recspark.data.lake import Lake
+from recspark.data.sources.archive import open_source
+from recspark.lake.lake import Lake
 from recspark.models.starts.embeddings import read_embeddings
+from recspark.pipeline.context import validated
 from tests.fuzz.attempts import LIMITS, Outcome, fresh, judged
 from tests.fuzz.mutations import BINARY, ODD, TEXT
 from tests.fuzz.sources import Sample

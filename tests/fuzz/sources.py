@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recspark.data.movielens import ML_100K_GENRES
-from recspark.data.synthetic import SyntheticOptions, generate
+from recspark.data.formats.movielens import ML_100K_GENRES
+from recspark.data.generated.synthetic import SyntheticOptions, generate
 
 #: lines of a real file that are taken
 _LINES = 120

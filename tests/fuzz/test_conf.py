@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recspark.cli.context import SECTIONS, validated
-from recspark.cli.model_section import ESTIMATORS, ModelSection
 from recspark.config import read_conf
 from recspark.errors import ConfigError
+from recspark.pipeline.context import SECTIONS, validated
+from recspark.pipeline.model_section import ESTIMATORS, ModelSection
 
 KEYS = sorted(
     f"{section.name}.{key}" for section in SECTIONS for key in getattr(section, "options", ("type", "name", "rank", "regParam", "seed"))

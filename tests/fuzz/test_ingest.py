@@ -14,9 +14,9 @@ import pytest
 
 from recspark.data import work
 from recspark.data.batch import publish_batch
-from recspark.data.encoding import Vote
+from recspark.data.formats.encoding import Vote
 from recspark.data.ingest import DataOptions, QualityOptions, ingest
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
 from tests.fuzz.attempts import line_of, rows_of
 from tests.fuzz.mutations import TEXT
 
@@ -181,7 +181,7 @@ def test_hostile_sources_are_refused_in_one_sentence(call, tmp_path, name):
 
 @pytest.mark.parametrize("setting", ["maxExpandedBytes=1000", "maxExpansionRatio=2.0"])
 def test_the_limits_of_archives_can_be_set(call, tmp_path, monkeypatch, setting):
-    monkeypatch.setattr("recspark.data.safety._HARMLESS", 0)
+    monkeypatch.setattr("recspark.data.sources.safety._HARMLESS", 0)
     path = zip_of(tmp_path / "a.zip", [("ratings.csv", HEADER + b"".join(b"%d,2,3,900000000\n" % i for i in range(300)))])
     code, err = call("ingest", f"paths.lake={tmp_path / 'lake'}", f"data.source={path}", f"quality.{setting}")
     assert code == 3 and f"more than quality.{setting.partition('=')[0]} = " in err

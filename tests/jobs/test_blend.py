@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from recspark.cli import main
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate
+from recspark.data.generated.synthetic import SyntheticOptions, generate
+from recspark.lake.lake import Lake
 
 MODELS = {"als": ["model.type=als", "model.rank=2"], "base": ["model.type=baseline"]}
 COMMON = [

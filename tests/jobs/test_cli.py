@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import recspark
-from recspark.cli.jobs import JOBS
 from recspark.cli.main import main
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.pipeline.jobs import JOBS
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,8 +169,8 @@ def test_every_job_has_a_file_for_spark_submit():
 
 
 def test_conf_files_are_valid():
-    from recspark.cli.context import validated
     from recspark.config import read_conf
+    from recspark.pipeline.context import validated
 
     confs = list((ROOT / "conf").glob("*.toml"))
     assert confs

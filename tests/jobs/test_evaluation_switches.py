@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from recspark.cli.jobs import JOBS
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.pipeline.jobs import JOBS
 
 SWITCHES = {
     "other lists": ["evaluation.ks=[5]"],

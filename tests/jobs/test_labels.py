@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 
 
 @pytest.fixture(scope="module")

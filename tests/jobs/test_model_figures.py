@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from recspark.cli import model_figures
-from recspark.cli.model_figures import bias_histogram, similar_items
 from recspark.models import ALS
+from recspark.pipeline import model_figures
+from recspark.pipeline.model_figures import bias_histogram, similar_items
 
 
 def test_bias_histogram_has_every_bin_between_the_ends(spark):

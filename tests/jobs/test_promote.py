@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from recspark.cli import main
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from recspark.cli import main
-from recspark.cli import recommend as recommend_module
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 from recspark.models.serving.scorer import Scorer
+from recspark.pipeline.lists import recommend as recommend_module
 
 pytestmark = pytest.mark.slow
 
@@ -165,7 +165,7 @@ def test_a_csv_file_is_there_whole_or_not_at_all(call, lake, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("recspark.data.lake.Lake._swap", killed)
+        patch.setattr("recspark.lake.lake.Lake._swap", killed)
         assert call("recommend.format=csv", "recommend.n=5")[0] == 130
     assert path.read_bytes() == before and not list((lake / ".staging").glob("*"))
 

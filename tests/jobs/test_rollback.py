@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.lake.lake import Lake
 from recspark.tracking import Registry
 
 pytestmark = pytest.mark.slow

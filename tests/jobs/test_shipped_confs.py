@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recspark.cli import main
-from recspark.cli.context import validated
 from recspark.config import read_conf
+from recspark.pipeline.context import validated
 
 CONF = Path(__file__).parents[2] / "conf"
 CONFS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.toml"))

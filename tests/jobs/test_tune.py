@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recspark.cli import trials
 from recspark.config import read_conf
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 from recspark.errors import ConfigError
+from recspark.pipeline.tuning import trials
 
 ROOT = Path(__file__).parents[2]
 SPACE = "tune.space={regParam = {low = 0.01, high = 3.0, log = true}, rank = {low = 2, high = 8, step = 2}}"
@@ -103,9 +103,9 @@ def test_trials_never_read_the_test_rows(tune, lake, monkeypatch):
         seen.append((lake / "splits/hidden-full").exists())
         return full_split(job, product)
 
-    from recspark.cli.refit import full_split
+    from recspark.pipeline.refit import full_split
 
-    monkeypatch.setattr("recspark.cli.tune.full_split", without_full)
+    monkeypatch.setattr("recspark.pipeline.tuning.tune.full_split", without_full)
     code, summary, err = tune("hidden", split, "tune.trials=2")
     assert code == 0, err
     assert seen == [False] and summary["trials"] == 2 and summary["rmse"] > 0
@@ -218,8 +218,8 @@ def test_mistakes_end_before_any_trial(tune, lake, settings, words):
     ],
 )
 def test_a_param_that_no_trial_reads_is_refused(model, space, unread):
-    from recspark.cli.model_section import ModelSection
-    from recspark.cli.tune import searched
+    from recspark.pipeline.model_section import ModelSection
+    from recspark.pipeline.tuning.tune import searched
 
     refused = pytest.raises(ConfigError, match=f"tune.space.{unread} is not allowed: model.type = .* does not read it")
     with refused if unread else nullcontext():
@@ -239,16 +239,16 @@ def test_a_param_that_no_trial_reads_is_refused(model, space, unread):
     ],
 )
 def test_usual_ranges_leave_out_what_no_trial_reads(model, names):
-    from recspark.cli.model_section import ModelSection
-    from recspark.cli.tune import searched
+    from recspark.pipeline.model_section import ModelSection
+    from recspark.pipeline.tuning.tune import searched
 
     assert searched(ModelSection(**model), None).keys() == names
 
 
 def test_conf_files_are_valid():
-    from recspark.cli.context import validated
-    from recspark.cli.search_space import start_of
-    from recspark.cli.tune import searched
+    from recspark.pipeline.context import validated
+    from recspark.pipeline.tuning.search_space import start_of
+    from recspark.pipeline.tuning.tune import searched
 
     confs = list((ROOT / "conf" / "tune").glob("*.toml"))
     assert confs

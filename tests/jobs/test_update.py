@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from recspark.cli import main
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.lake.lake import Lake
 from recspark.models.serving.scorer import Scorer
 
 pytestmark = pytest.mark.slow
@@ -144,7 +144,7 @@ def test_batches_one_by_one_are_as_good_as_at_once(call, lake, tmp_path):
 
 
 def test_what_was_cut_off_is_taken_up_again(call, lake, monkeypatch):
-    from recspark.cli import update
+    from recspark.pipeline import update
 
     with monkeypatch.context() as broken:
         broken.setattr(update, "grow_index", lambda *_: 1 / 0)
@@ -171,7 +171,7 @@ def test_training_anew_keeps_the_updated_model(call, lake):
 
 
 def test_evaluate_takes_the_ratings_of_updates_as_seen(call, lake, monkeypatch):
-    from recspark.cli import stages
+    from recspark.pipeline import stages
 
     given, evaluate = {}, stages.evaluate_predictions
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recspark.cli.versions import keep_updated, keep_version
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
+from recspark.pipeline.gate.versions import keep_updated, keep_version
 
 
 @pytest.fixture

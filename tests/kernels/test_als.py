@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from recspark.kernels import als, csr
+from recspark.kernels import als
+from recspark.kernels.arrays import csr
 from recspark.kernels.linalg import padded
 from tests import reference
 

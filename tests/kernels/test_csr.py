@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recspark.kernels.csr import balanced_cuts, csr_from_coo
+from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo
 from recspark.kernels.threads import over_rows
 from tests import reference
 

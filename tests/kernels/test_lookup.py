@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from recspark.kernels import lookup
-from recspark.kernels.lookup import look_up, position_table
+from recspark.kernels.arrays import lookup
+from recspark.kernels.arrays.lookup import look_up, position_table
 
 LONG = st.integers(-(2**63), 2**63 - 1)
 NEAR = st.integers(-20, 20)

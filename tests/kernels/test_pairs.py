@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recspark.kernels import pairs
-from recspark.kernels.pairs import Runs, by_block, sparse_rows
+from recspark.kernels.arrays import pairs
+from recspark.kernels.arrays.pairs import Runs, by_block, sparse_rows
 
 PAIRS = st.lists(st.tuples(st.integers(-2, 9), st.integers(-2, 6)), max_size=40)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from recspark.kernels.random import normal_rows
+from recspark.kernels.arrays.random import normal_rows
 
 
 def test_rows_do_not_depend_on_where_a_call_starts():

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
-from recspark.kernels.csr import csr_from_coo
-from recspark.kernels.runs import RUN, in_runs
+from recspark.kernels.arrays.csr import csr_from_coo
+from recspark.kernels.arrays.runs import RUN, in_runs
 from recspark.kernels.sgd import Entries, Penalty, Rows, Rules
 from tests import reference
 

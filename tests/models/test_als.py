@@ -10,7 +10,8 @@ from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError, RecsparkError
-from recspark.kernels import als, csr
+from recspark.kernels import als
+from recspark.kernels.arrays import csr
 from recspark.models import ALS, ALSModel
 from tests import reference
 

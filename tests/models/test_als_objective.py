@@ -5,7 +5,7 @@ import pytest
 
 from recspark.algorithms.als import ALSSolver
 from recspark.algorithms.ratings import CSR, Block
-from recspark.kernels.csr import csr_from_coo
+from recspark.kernels.arrays.csr import csr_from_coo
 
 SHAPE = {"users": 60, "items": 40}
 

@@ -170,7 +170,7 @@ def test_a_new_process_loads_every_kind(saved, rows, tmp_path):
     rows.write.parquet(str(tmp_path / "rows"))
     script = """
         import json, sys
-        from recspark.engine.session import build_session
+        from recspark.engine.spark.session import build_session
         from recspark.models import load_model
         spark = build_session("contract", {"spark.master": "local[1]", "spark.ui.enabled": "false"})
         rows = spark.read.parquet(sys.argv[1])

@@ -7,7 +7,7 @@ from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import functions as F
 
-from recspark.engine import crossing
+from recspark.engine.spark import crossing
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models import FMClassificationModel, FMClassifier, FMRanker, FMRegressionModel, FMRegressor, FMRegressorModel
 from recspark.models.fm.sampler import FMSampler

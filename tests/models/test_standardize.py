@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from recspark.algorithms.ratings import CSR, without_ratings
 from recspark.engine.encode import Parts
-from recspark.kernels.csr import csr_from_coo
+from recspark.kernels.arrays.csr import csr_from_coo
 from recspark.models import ALS, MatrixFactorization
 from recspark.models.factors.row_solvers import row_solver
 from recspark.models.factors.tables import FactorTables

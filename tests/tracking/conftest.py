@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
 from recspark.tracking.store import Store, quiet_mlflow
 
 SCORER = """

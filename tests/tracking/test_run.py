@@ -11,8 +11,8 @@ import pytest
 
 import recspark
 from recspark.config import build_sections
-from recspark.data.lake import Lake
 from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.lake import Lake
 from recspark.tracking import Tracker, TrackingOptions
 from recspark.tracking.store import quiet_mlflow
 from tests.tracking.reports import assert_everything, client_of, report_everything, runs_of, warnings_in
@@ -145,7 +145,7 @@ def test_a_first_run_in_a_fresh_lake_is_silent_and_stays_in_the_lake(tmp_path, s
         connect, levels = socket.socket.connect, lambda: logging.getLogger("mlflow").level
         socket.socket.connect = lambda *arguments: os._exit(99)
         import pandas as pd
-        from recspark.data.lake import Lake
+        from recspark.lake.lake import Lake
         from recspark.tracking import Tracker
         assert "mlflow" not in sys.modules
         from offset_scorer import Offset

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from recspark.cli import main
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 from tests.tracking.reports import UNREACHABLE
 
 SECRET = "hunter2hunter2"

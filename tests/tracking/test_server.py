@@ -5,8 +5,8 @@ import json
 import pytest
 
 from recspark.cli import main
-from recspark.data.lake import Lake
-from recspark.data.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
+from recspark.lake.lake import Lake
 from recspark.tracking import Tracker, TrackingOptions
 from tests.tracking.mlflow_server import free_port, start_server
 

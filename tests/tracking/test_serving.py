@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recspark.data.lake import Lake
+from recspark.lake.lake import Lake
 from recspark.models import ALS, FMRegressor, MatrixFactorization
 from recspark.models.serving.scorer import Scorer
 from recspark.tracking import Tracker

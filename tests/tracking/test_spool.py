@@ -1,7 +1,7 @@
 import pytest
 
-from recspark.data.lake import Lake
 from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.lake import Lake
 from recspark.tracking import Tracker, TrackingOptions
 from recspark.tracking.spool import Spool
 from recspark.tracking.store import Store

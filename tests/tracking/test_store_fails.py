@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from recspark.data.lake import Lake
 from recspark.errors import RecsparkError
+from recspark.lake.lake import Lake
 from recspark.tracking import Tracker, TrackingOptions
 from recspark.tracking.store import Store
 from tests.tracking.mlflow_server import free_port, start_server, stop, wait_for

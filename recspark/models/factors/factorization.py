@@ -15,11 +15,11 @@ from recspark.algorithms.contract import Solver
 from recspark.algorithms.ratings import ROLES
 from recspark.config import above, at_least, one_of
 from recspark.data.columns import column, number
-from recspark.engine.crossing import user_errors
 from recspark.engine.encode import Parts, encode, id_column, id_kind, require_kind
 from recspark.engine.loop import Fit, run
 from recspark.engine.placement import TASKS, Placement, place
 from recspark.engine.plan import Plan
+from recspark.engine.spark.crossing import user_errors
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary

@@ -23,7 +23,7 @@ from recspark.algorithms.ratings import CSR, SIDES, other
 from recspark.data.index import SIDES as COLUMNS
 from recspark.errors import DataRejected, RecsparkError
 from recspark.ids import kind_of
-from recspark.kernels.csr import csr_from_coo
+from recspark.kernels.arrays.csr import csr_from_coo
 from recspark.models.factors.row_solvers import RowSolver, row_solver
 from recspark.models.factors.tables import FactorTables
 from recspark.models.folder import ModelTable

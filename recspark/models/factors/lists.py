@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 
-from recspark.kernels.pairs import Runs, by_block, sparse_rows
+from recspark.kernels.arrays.pairs import Runs, by_block, sparse_rows
 from recspark.models.serving.scorer import Best, Scorer, Side, StoredScorer, by_factors, load_cached
 
 #: rows that a worker scatters at once, and entries of lists that it holds at once

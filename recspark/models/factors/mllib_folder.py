@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recspark.algorithms.ratings import SIDES
-from recspark.data.folder import Folder
 from recspark.ids import WHOLE
+from recspark.lake.folder import Folder
 from recspark.models.factors.tables import FactorTables
 from recspark.models.folder import FactorFacts, ModelTable
 

@@ -15,7 +15,7 @@ from pyspark.sql.types import DateType, StringType, StructType
 from recspark.config import one_of
 from recspark.data.columns import ColumnError, check_new, unused_name, with_new
 from recspark.engine.encode import id_column, id_kind
-from recspark.engine.session import check_workers
+from recspark.engine.spark.session import check_workers
 from recspark.models.estimator_params import EstimatorParams
 from recspark.models.factors.recommend import Recommendations
 from recspark.models.files import Lease

@@ -23,11 +23,11 @@ from pyspark.sql.types import ArrayType, DataType, FloatType, StructField, Struc
 from recspark.algorithms.ratings import other
 from recspark.config import Option, at_least
 from recspark.data.columns import ColumnError
-from recspark.data.folder import Folder
-from recspark.engine.crossing import map_partitions, user_errors
 from recspark.engine.scan import map_files, parquet_files
-from recspark.engine.session import check_workers, parallelism, task_cpus
+from recspark.engine.spark.crossing import map_partitions, user_errors
+from recspark.engine.spark.session import check_workers, parallelism, task_cpus
 from recspark.ids import as_ids
+from recspark.lake.folder import Folder
 from recspark.models.factors.lists import PAIRS, Question
 from recspark.models.params import plain
 

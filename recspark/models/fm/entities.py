@@ -23,7 +23,7 @@ from recspark.engine.loop import Fit
 from recspark.engine.placement import Placement
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
 from recspark.engine.sampling import SamplingPlan, sample
-from recspark.engine.session import check_workers
+from recspark.engine.spark.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features.context import with_context

@@ -21,11 +21,11 @@ from recspark.algorithms.machine import TABLES, RowFit
 from recspark.algorithms.stopping import best_iteration
 from recspark.config import Check, above, at_least, between, one_of
 from recspark.data.columns import number
-from recspark.engine.crossing import user_errors
 from recspark.engine.loop import STOP, read_history
 from recspark.engine.placement import TASKS, place
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations
+from recspark.engine.spark.crossing import user_errors
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError
 from recspark.features.feature_set import FeatureSet

@@ -14,7 +14,7 @@ from recspark.engine.relations import ENTITY_WORK, Relations
 from recspark.errors import RecsparkError
 from recspark.kernels import gibbs, probit
 from recspark.kernels.als import padded_rows
-from recspark.kernels.random import normal_rows
+from recspark.kernels.arrays.random import normal_rows
 from recspark.kernels.threads import over_rows
 
 #: rows of an ordered model are counted by spread and score, each from -edge to edge; where scores end a probability is 0 or 1 to 1e-15

@@ -10,7 +10,7 @@ from pyspark.ml.common import _py2java
 from pyspark.sql import DataFrame
 
 from recspark.data.columns import number
-from recspark.engine.session import is_remote
+from recspark.engine.spark.session import is_remote
 from recspark.errors import RecsparkError
 from recspark.models.factors.model import Summary
 

@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 
 from recspark.algorithms.machine import LINKS, RowFit, fit_in_order, parameters_of, scores
 from recspark.data.columns import ColumnError, check_new, quoted, resolve, unused_name, with_new
-from recspark.engine.crossing import in_one_process
-from recspark.engine.session import check_workers
+from recspark.engine.spark.crossing import in_one_process
+from recspark.engine.spark.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from recspark.algorithms.machine import LINKS, TABLES, join, parameters_of, scores
-from recspark.data.folder import Folder
 from recspark.engine.storage import Store
 from recspark.features.groups import IDS
 from recspark.features.layout import Layout
 from recspark.ids import IdIndex
 from recspark.kernels.anova import Parameters, Sparse
 from recspark.kernels.gibbs import sample_scores
+from recspark.lake.folder import Folder
 from recspark.models.files import ModelFiles
 from recspark.models.folder import RowFacts, SampledFacts, read_facts
 

@@ -19,8 +19,8 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
 from recspark.config import brief
-from recspark.data.folder import Folder, locate
 from recspark.errors import ConfigError, DataRejected, RecsparkError
+from recspark.lake.folder import Folder, locate
 
 #: arrays, lists or Arrow arrays by name
 Arrays = Mapping[str, Any]

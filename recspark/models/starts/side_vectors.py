@@ -20,8 +20,8 @@ from scipy.sparse import csr_array
 
 from recspark.algorithms.ratings import SIDES
 from recspark.data.arrow import as_arrow
-from recspark.data.folder import Folder
 from recspark.errors import ConfigError, DataRejected
+from recspark.lake.folder import Folder
 from recspark.models.starts.embedding_files import read_arrays
 from recspark.models.starts.embeddings import check_ranks, checked_ids, plain_key, vectors
 

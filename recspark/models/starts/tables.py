@@ -18,9 +18,9 @@ import pyarrow.dataset as ds
 
 from recspark.algorithms.ratings import SIDES
 from recspark.data.arrow import as_arrow
-from recspark.data.folder import Folder
 from recspark.errors import ConfigError, DataRejected
 from recspark.ids import kind_of
+from recspark.lake.folder import Folder
 from recspark.models.folder import ABILITIES, FactorFacts, has_facts, read_facts
 from recspark.models.starts.embeddings import read_embeddings, write_start
 from recspark.models.starts.side_vectors import add_up

@@ -1,0 +1,208 @@
+"""Where input comes from: a folder, a file, a zip or a compressed file, local or remote; nothing unsafe is unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+from pyspark.sql import SparkSession
+
+from recspark.data.quality import QualityOptions
+from recspark.data.sources.listing import NOT_ARROW, Listing, list_source
+from recspark.data.sources.names import codec_of, is_data
+from recspark.data.sources.safety import check_expansion, check_members
+from recspark.data.sources.table_formats import check_no_table
+from recspark.data.sources.unpack import BLOCK, Unpacker, reading
+from recspark.errors import DataRejected, InputMissing, RecsparkError
+from recspark.lake.folder import locate
+from recspark.lake.lake import Lake
+
+COMPRESSED, ZIP = "compressed file", "zip archive"
+
+
+class Source:
+    """Input files by member name: a folder (its files, by their path inside it) or one file.
+
+    Compressed files are unpacked into `scratch`.
+    """
+
+    def __init__(self, listing: Listing, scratch: str, limits: QualityOptions) -> None:
+        self.listing, self.name, self.fs, self.limits = listing, listing.name, listing.fs, limits
+        self.hidden = listing.hidden
+        self._files = listing.files
+        self._scratch = scratch
+
+    @property
+    def members(self) -> list[str]:
+        """The names of all files that may be input, sorted."""
+        return sorted(self._files)
+
+    def size(self, member: str) -> int:
+        """The bytes of a file as it lies there."""
+        return self._files[member].size or 0
+
+    def content(self, member: str) -> Hashable:
+        """What is equal for files of the same bytes, compressed or not."""
+        with self._open(member) as stream, reading(self._called(member), COMPRESSED):
+            return _digest(stream, lambda size: check_expansion(self.name, self.size(member), size, self.limits))
+
+    def digest(self, members: Iterable[str]) -> str:
+        """SHA-256 over name, size and content of `members`, whatever their order."""
+        total = hashlib.sha256()
+        for member in sorted(members):
+            with self.fs.open_input_stream(self._files[member].path, compression=None) as stream:
+                size, digest = _digest(stream)
+            total.update(f"{member}\0{size}\0{digest}\n".encode())
+        return f"sha256:{total.hexdigest()}"
+
+    def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
+        """Where workers read `members`: the file system, and the path of each.
+
+        Files lie in place, but for compressed ones: these are unpacked. The others are copied to where those are
+        where that is another storage. DataRejected where one is damaged or they expand too far.
+        """
+        paths = {member: self._files[member].path for member in members}
+        packed = [member for member, path in paths.items() if codec_of(path)]
+        if not packed:
+            return self.fs, paths
+        unpacker = Unpacker(self.name, sum(map(self.size, packed)), self._scratch, self.limits)
+        for member in packed:
+            self._check_not_empty(member)
+            with self._open(member) as stream:
+                paths[member] = unpacker.write(stream, member, self._called(member), COMPRESSED)
+        if not unpacker.fs.equals(self.fs):
+            for member in paths.keys() - set(packed):
+                target = unpacker.place(member)
+                pafs.copy_files(paths[member], target, source_filesystem=self.fs, destination_filesystem=unpacker.fs)
+                paths[member] = target
+        return unpacker.fs, paths
+
+    def _open(self, member: str) -> pa.NativeFile:
+        with reading(self._called(member), COMPRESSED):
+            return self.fs.open_input_stream(self._files[member].path, compression=codec_of(self._files[member].path))
+
+    def _check_not_empty(self, member: str) -> None:
+        if not self.size(member):
+            raise DataRejected(f"{self._called(member)} is not a readable {COMPRESSED}: it is empty")
+
+    def _called(self, member: str) -> str:
+        return self.name if len(self._files) == 1 else f"{self.name}: {member}"
+
+
+class Zip(Source):
+    """A zip archive, refused as a whole where any of its members is unsafe."""
+
+    def __init__(self, listing: Listing, scratch: str, limits: QualityOptions) -> None:
+        [self._archive] = listing.files.values()
+        name = listing.name
+        with listing.fs.open_input_file(self._archive.path) as file, _zip(name, file) as archive:
+            members = archive.infolist()
+        check_members(name, members)
+        check_expansion(name, self._archive.size or 0, sum(info.file_size for info in members), limits)
+        check_no_table(listing.setting, [info.filename for info in members])
+        files = {info.filename: info for info in members if not info.is_dir()}
+        self._infos = {member: info for member, info in files.items() if is_data(member)}
+        inside = Listing(name, listing.fs, dict.fromkeys(self._infos, self._archive), files.keys() - self._infos, option=listing.option)
+        super().__init__(inside, scratch, limits)
+
+    def size(self, member: str) -> int:
+        """The bytes of a member when it is unpacked."""
+        return self._infos[member].file_size
+
+    def content(self, member: str) -> Hashable:
+        """What is equal for members of the same bytes."""
+        return self._infos[member].file_size, self._infos[member].CRC
+
+    def digest(self, members: Iterable[str]) -> str:
+        """SHA-256 of the archive."""
+        with self.fs.open_input_stream(self._archive.path, compression=None) as stream:
+            return f"sha256:{_digest(stream)[1]}"
+
+    def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
+        """Unpack `members`; where workers read them. DataRejected where one is damaged or they expand too far."""
+        unpacker = Unpacker(self.name, self._archive.size or 0, self._scratch, self.limits)
+        paths = {}
+        with self.fs.open_input_file(self._archive.path) as file, _zip(self.name, file) as archive:
+            for member in members:
+                with reading(self.name, ZIP):
+                    stream = archive.open(member)
+                with stream:
+                    if codec := codec_of(member):
+                        self._check_not_empty(member)
+                        stream = pa.CompressedInputStream(stream, codec)
+                    paths[member] = unpacker.write(stream, member, self._called(member), COMPRESSED if codec else ZIP)
+        return unpacker.fs, paths
+
+
+@contextmanager
+def _zip(name: str, file: pa.NativeFile) -> Iterator[zipfile.ZipFile]:
+    with reading(name, ZIP):
+        archive = zipfile.ZipFile(file)
+    with archive:
+        yield archive
+
+
+@contextmanager
+def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOptions, option: str = "source") -> Iterator[Source]:
+    """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems know.
+
+    Errors name the `option` of ``[data]`` that it comes from.
+
+    A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what is unpacked lie in a
+    folder of the lake's staging area, where workers can read them, and are gone when the context ends.
+
+    Raises
+    ------
+    InputMissing, ConfigError
+        See `recspark.data.sources.listing.list_source`; InputMissing, too, where the body rejects what somebody is still writing.
+    DataRejected
+        Where the source is an unsafe or damaged archive, expands beyond the limits of ``[quality]``, or is a folder with links that
+        lead out of it.
+    """
+    with lake.staged("tables") as scratch:
+        place = _readable(spark, source, lake.path(scratch), option)
+        listing = list_source(source, place, option)
+        try:
+            yield (Zip if place.lower().endswith(".zip") else Source)(listing, lake.path(scratch), limits)
+        except DataRejected:
+            listing.require_calm()
+            raise
+
+
+def _readable(spark: SparkSession, source: str, scratch: str, option: str) -> str:
+    """`source`, or a copy of it where Arrow can't read it."""
+    try:
+        fs, path = locate(source)
+        fs.get_file_info(path)
+    except NOT_ARROW:
+        return _copy(spark, source, scratch, option)
+    return source
+
+
+def _copy(spark: SparkSession, uri: str, scratch: str, option: str) -> str:
+    hadoop: Any = spark.sparkContext._jvm.org.apache.hadoop.fs
+    conf = spark.sparkContext._jsc.hadoopConfiguration()
+    try:
+        origin = hadoop.Path(uri)
+        target = hadoop.Path(f"{scratch}/copied/{origin.getName()}")
+        hadoop.FileUtil.copy(origin.getFileSystem(conf), origin, target.getFileSystem(conf), target, False, conf)
+    except Exception as error:
+        reason = str(getattr(error, "java_exception", error)).splitlines()[0]
+        failure = InputMissing if "FileNotFoundException" in reason else RecsparkError
+        raise failure(f"data.{option} = {uri!r} can't be read: {reason}") from None
+    return f"{scratch}/copied/{origin.getName()}"
+
+
+def _digest(stream: pa.NativeFile, check: Callable[[int], None] = lambda size: None) -> tuple[int, str]:
+    """The size and SHA-256 of what is read; `check` may stop it at any size."""
+    digest, size = hashlib.sha256(), 0
+    while block := stream.read(BLOCK):
+        digest.update(block)
+        size += len(block)
+        check(size)
+    return size, digest.hexdigest()

@@ -1,0 +1,76 @@
+"""Unpacking: compressed bytes into a folder that workers can read, within the limits of ``[quality]``."""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import pyarrow as pa
+
+from recspark.config import brief
+from recspark.data.quality import QualityOptions
+from recspark.data.sources.safety import check_expansion
+from recspark.errors import DataRejected
+from recspark.lake.folder import locate
+
+BLOCK = 1 << 20
+#: what the layers of a damaged archive raise; OSError, which a full disk raises too, only where nothing but the archive is touched
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    pa.ArrowException,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+
+
+@contextmanager
+def reading(name: str, kind: str) -> Iterator[None]:
+    """DataRejected for whatever fails in the body, which reads the `kind` of packed file called `name` and does nothing else."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataRejected(f"{name} is not a readable {kind}: {brief(error)}") from None
+
+
+class Unpacker:
+    """Writes streams below the folder `scratch`, as long as all together stay within what `size` packed bytes may expand to."""
+
+    def __init__(self, source: str, size: int, scratch: str, limits: QualityOptions) -> None:
+        self.fs, self._scratch = locate(scratch)
+        self._source, self._size, self._limits = source, size, limits
+        self._expanded = 0
+
+    def write(self, stream: IO[bytes], member: str, name: str, kind: str) -> str:
+        """Write `stream` as `member` and return its path.
+
+        DataRejected where the packed file called `name` is damaged, or expands too far.
+        """
+        target = self.place(member)
+        with self.fs.open_output_stream(target, compression=None) as out:
+            while block := self._read(stream, name, kind):
+                self._expanded += len(block)
+                check_expansion(self._source, self._size, self._expanded, self._limits)
+                out.write(block)
+        return target
+
+    def place(self, member: str) -> str:
+        """The path of `member` below the scratch folder; its folder is there."""
+        target = f"{self._scratch}/unpacked/{member}"
+        self.fs.create_dir(target.rpartition("/")[0], recursive=True)
+        return target
+
+    def _read(self, stream: IO[bytes], name: str, kind: str) -> bytes:
+        with reading(name, kind):
+            return stream.read(BLOCK)

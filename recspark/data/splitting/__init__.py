@@ -1,0 +1,1 @@
+"""Splits of the ratings into train, validation and test."""

@@ -1,0 +1,210 @@
+"""Splits of the ratings into training, validation and test rows; docs/splits.md defines each kind and its guarantees."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recspark.config import Check, Option, Section, at_least, one_of, shown, strictly_between
+from recspark.data.splitting.rules import FOLDED, PART, RULES, draw, in_validation
+from recspark.errors import ConfigError, DataRejected, RecsparkError
+from recspark.lake.lake import FILE_NAME, Lake, fingerprint
+
+log = logging.getLogger(__name__)
+
+
+class _Text(Option):
+    """A string that may look like a number: ``--set split.fold=1`` needs no quotes."""
+
+    def parse(self, key: str, value: Any) -> Any:
+        return super().parse(key, str(value) if type(value) is int else value)
+
+
+_SHARE_OR_NONE = Check(lambda value: 0 <= value < 1, "at least 0 and less than 1")
+
+
+class SplitOptions(Section):
+    """Which rows go where; an option that the kind has no use for must not be set."""
+
+    name = "split"
+    kind = Option(str, "random", "rule that chooses the test rows", one_of("given", *RULES))
+    testFraction = Option(float, 0.1, "share of the rows (new_users: of the users) in test; folds or n replace it", strictly_between(0, 1))
+    validationFraction = Option(float, 0.0, "share of the rows outside test that validate; 0: none", _SHARE_OR_NONE)
+    n = Option(int, None, "last: newest ratings of each user that are test, in place of testFraction", at_least(1))
+    folds = Option(int, None, "random, stratified, new_users: cut into so many folds, in place of testFraction", at_least(2))
+    fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")
+    sample = Option(int, None, "ratings to use, drawn by a hash; not set: all", at_least(1))
+    sampleUsers = Option(int, None, "users whose ratings to use, drawn by a hash; not set: all", at_least(1))
+    seed = Option(int, 42, "seed of every draw")
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        fold_names = [str(fold + 1) for fold in range(self.folds or 0)]
+        if self.folds and self.kind not in FOLDED:
+            raise _useless("folds", self.folds, self.kind, " or ".join(FOLDED))
+        if self.n and self.kind != "last":
+            raise _useless("n", self.n, self.kind, "last")
+        if self.folds and self.fold is not None and self.fold not in fold_names:
+            raise self._wrong_fold()
+        if self.kind == "given" and self.fold is not None and not FILE_NAME.holds(self.fold):
+            raise self._wrong_fold()
+        if self.fold and self.kind != "given" and not self.folds:
+            raise _useless("fold", self.fold, self.kind, "given, or set split.folds")
+        for key in ("sample", "sampleUsers"):
+            if getattr(self, key) and self.kind == "given":
+                raise _useless(key, getattr(self, key), self.kind, "random")
+
+    def require_fold(self) -> None:
+        """Raise ConfigError if one split can't be made because no fold is named; a cross-validation names them itself."""
+        if self.fold is None and (self.folds or self.kind == "given"):
+            raise self._wrong_fold()
+
+    def _wrong_fold(self) -> ConfigError:
+        needed = (
+            f"with split.folds = {self.folds} it must be 1 to {self.folds}"
+            if self.folds
+            else "split.kind = 'given' needs the name of a split, such as u1"
+        )
+        return ConfigError(f"split.fold = {shown(self.fold)} is not allowed: {needed}")
+
+
+# an option called `name` can't be a class attribute, which names the section itself; it goes last because messages need the latter
+SplitOptions.options["name"] = _Text(str, "default", "the split is published as splits/NAME", FILE_NAME)
+
+
+def _useless(key: str, value: Any, kind: str, useful: str) -> ConfigError:
+    return ConfigError(f"split.{key} = {shown(value)} is not allowed with split.kind = {kind!r}: leave it out, or use kind {useful}")
+
+
+def part_names(options: SplitOptions) -> tuple[str, ...]:
+    """The tables that a split consists of."""
+    return ("train", "validation", "test", *(["update"] if options.kind == "new_users" else []))
+
+
+def split(df: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
+    """Cut ratings into ``{"train", "validation", "test"}``, with kind new_users also ``"update"``; lazy, columns as in `df`.
+
+    Parameters
+    ----------
+    df : DataFrame
+        user_id, item_id, timestamp and any other columns; (user_id, item_id) unique, timestamp null where unknown.
+
+    Raises
+    ------
+    ConfigError
+        With kind given, whose rows come from files (see :func:`split_stage`).
+    DataRejected
+        With kind temporal, where a timestamp is null.
+    """
+    if options.kind == "given":
+        raise ConfigError("split.kind = 'given' is not a rule for one table of ratings: its rows come from the tables that ingest wrote")
+    options.require_fold()
+    return _parts(RULES[options.kind](df, options), options)
+
+
+def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[str, Any]:
+    """Publish ``splits/NAME/{train,validation,test}`` from the product tables; where it is current, do nothing.
+
+    Returns
+    -------
+    dict
+        ``product``, ``kind``, ``unchanged`` (whether nothing had to be done), ``counts`` (rows by part) and ``cold``
+        (see :func:`cold_report`).
+
+    Raises
+    ------
+    ConfigError
+        Where `options` name no fold, but folds to choose from.
+    DataRejected
+        Where no row is left for train or for test.
+    """
+    options.require_fold()
+    product = f"splits/{options.name}"
+    with lake.reading("tables"), lake.writing(product):
+        source = lake.require("tables", "ingest")["fingerprint"]
+        identity = fingerprint("split", source, options.as_dict())
+        if unchanged := lake.is_current(product, identity):
+            log.info("%s is up to date", product)
+        else:
+            _publish(spark, lake, options, product, source, identity)
+        return _summary(product, lake.require(product, "split"), unchanged)
+
+
+def _publish(spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, identity: str) -> None:
+    with lake.publish(product, identity) as publication:
+        publication.manifest.update(source=source, options=options.as_dict())
+        tables = [_sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)]
+        labelled = _labelled(tables, options).persist()
+        try:
+            for part, table in _parts(labelled, options).items():
+                table.write.parquet(publication.path(part))
+        finally:
+            labelled.unpersist()
+        rows = sum(table.count() for table in tables)
+        written = {part: spark.read.parquet(publication.path(part)) for part in part_names(options)}
+        publication.manifest["counts"] = _checked_counts(written, rows, product)
+        publication.manifest["cold"] = cold_report(written["train"], written["test"])
+
+
+def cold_report(train: DataFrame, test: DataFrame) -> dict[str, float]:
+    """How many test rows have a user, an item, or both, that no training row has.
+
+    Returns ``{rows, user, item, both, share}``: rows of test; rows with an unseen user, an unseen item (either way, a row with both
+    counts in both) and with both; share of the rows with either.
+    """
+    for column in ("user_id", "item_id"):
+        test = test.join(train.select(column, F.lit(1).alias(f"{column}_seen")).distinct(), column, "left")
+    user, item = F.col("user_id_seen").isNull(), F.col("item_id_seen").isNull()
+    rows, *cold = test.agg(F.count(F.lit(1)), *(F.count_if(which) for which in (user, item, user & item))).first()
+    return dict(zip(("rows", "user", "item", "both"), (rows, *cold), strict=True)) | {"share": (cold[0] + cold[1] - cold[2]) / max(rows, 1)}
+
+
+def _parts(labelled: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
+    return {part: labelled.where(F.col(PART) == part).drop(PART) for part in part_names(options)}
+
+
+def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
+    """The tables that the rows come from: all ratings, or the train and test that the data set gives."""
+    if options.kind != "given":
+        return ("tables/ratings",)
+    folder = f"tables/given/{options.fold}"
+    if not lake.exists(folder):
+        raise ConfigError(f"split.fold = {options.fold!r} is not allowed: the data set gives no such split, {lake.path(folder)} is missing")
+    return f"{folder}/train", f"{folder}/test"
+
+
+def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
+    """The users, then the rows, with the lowest draws, ties by the ids: the same ones for any order and partitioning."""
+    if options.sampleUsers:
+        users = table.select("user_id").distinct().orderBy(draw(options.seed, "sample users", "user_id"), "user_id")
+        users = users.limit(options.sampleUsers)
+        table = table.join(users, "user_id", "left_semi")
+    if options.sample is None:
+        return table
+    return table.orderBy(draw(options.seed, "sample", "user_id", "item_id"), "user_id", "item_id").limit(options.sample)
+
+
+def _labelled(tables: list[DataFrame], options: SplitOptions) -> DataFrame:
+    if options.kind != "given":
+        return RULES[options.kind](*tables, options)
+    train, test = tables
+    part = F.when(in_validation(options), "validation").otherwise("train")
+    return train.withColumn(PART, part).unionByName(test.withColumn(PART, F.lit("test")))
+
+
+def _checked_counts(parts: dict[str, DataFrame], rows: int, product: str) -> dict[str, int]:
+    counts = {part: table.count() for part, table in parts.items()}
+    if sum(counts.values()) != rows:
+        raise RecsparkError(f"{product}: {rows} rows went in, but {counts} came out")
+    for part in ("train", "test"):
+        if counts[part] == 0:
+            raise DataRejected(f"{product}: no row of {rows} is left for {part} ({counts})")
+    return counts
+
+
+def _summary(product: str, manifest: dict[str, Any], unchanged: bool) -> dict[str, Any]:
+    report = {key: manifest[key] for key in ("counts", "cold")}
+    return {"product": product, "kind": manifest["options"]["kind"], "unchanged": unchanged} | report

@@ -1,0 +1,159 @@
+"""Spark's JVM: the one of the spark-submit that started us, else one that we start quietly, sized for this machine."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from py4j.clientserver import ClientServer
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
+from pyspark.find_spark_home import _find_spark_home
+from pyspark.java_gateway import launch_gateway
+
+from recspark.engine.spark.java import ensure_java
+from recspark.engine.spark.workers import nameless_user, user_has_name
+from recspark.errors import RecsparkError
+
+DRIVER_MEMORY = "spark.driver.memory"
+GIB = 2**30
+LOG4J = Path(__file__).with_name("log4j2.properties")
+#: the JVM's own first words, about a module that Spark always adds
+INCUBATOR = b"WARNING: Using incubator modules: jdk.incubator.vector"
+
+
+def connect(conf: Mapping[str, str]) -> None:
+    """Connect this process to Spark's JVM, once; `conf` (``spark.master``, `DRIVER_MEMORY`) counts where we start it.
+
+    Raises
+    ------
+    RecsparkError
+        where there is no Java, or Spark's JVM does not start
+    """
+    if SparkContext._gateway is None and not under_spark_submit():
+        SparkContext._ensure_initialized(gateway=_launch(conf))
+        name_nameless_user(SparkContext._jvm)
+    separate_stderr()
+
+
+def separate_stderr() -> None:
+    """Give stderr back to a driver under spark-submit, which puts both of its streams into its own stdout.
+
+    To be called before anything is logged; does nothing where spark-submit did not start us.
+    """
+    if under_spark_submit() and not isinstance(sys.stderr, JvmStderr):
+        SparkContext._ensure_initialized()
+        sys.stderr = JvmStderr()
+
+
+def name_nameless_user(jvm: Any) -> None:
+    """Log in to Spark's file systems under a name of ours where the user id has none: they open no file without."""
+    if not user_has_name():
+        hadoop = jvm.org.apache.hadoop.security.UserGroupInformation
+        hadoop.setLoginUser(hadoop.createRemoteUser(nameless_user()))
+
+
+def under_spark_submit() -> bool:
+    """Whether spark-submit started this process."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
+def is_local(master: str) -> bool:
+    """Whether `master` runs tasks inside the driver (``local-cluster`` does not).
+
+    >>> is_local("local[*]"), is_local("local-cluster[2,1,2048]")
+    (True, False)
+    """
+    return master == "local" or master.startswith("local[")
+
+
+class JvmStderr(io.TextIOBase):
+    """The stderr of Spark's JVM as a text stream."""
+
+    def write(self, text: str) -> int:
+        """Print `text` on the JVM's standard error; on Python's own once the JVM is gone."""
+        try:
+            SparkContext._jvm.System.err.print(text)
+        except Exception:  # the JVM is gone: the words must not be
+            sys.__stderr__.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the JVM's standard error."""
+        with suppress(Exception):
+            SparkContext._jvm.System.err.flush()
+
+
+def _launch(conf: Mapping[str, str]) -> ClientServer:
+    """Start Spark's JVM with its messages relayed to our stderr, and return its gateway."""
+    java_home = ensure_java()
+    read_end, write_end = os.pipe()
+    threading.Thread(target=_relay, args=(read_end,), name="spark-stderr", daemon=True).start()
+    # the shell's progress bar is decided at launch, before any setting of a session
+    settings = SparkConf(loadDefaults=False).set("spark.ui.showConsoleProgress", "false")
+    try:
+        with _environment({"JAVA_HOME": java_home} | _launch_variables(conf)):
+            return launch_gateway(settings, {"stderr": write_end})
+    except PySparkRuntimeError as error:
+        raise RecsparkError(f"Spark did not start on the Java in {java_home}: its own words are on stderr") from error
+    finally:
+        os.close(write_end)
+
+
+def _relay(read_end: int) -> None:
+    """Copy the JVM's stderr to ours as it comes, without its first words when they are `INCUBATOR`."""
+    with open(read_end, "rb", buffering=0) as jvm, suppress(OSError):
+        chunk = jvm.readline()
+        if chunk.startswith(INCUBATOR):
+            chunk = jvm.read(65536)
+        while chunk:
+            os.write(2, chunk)
+            chunk = jvm.read(65536)
+
+
+def _launch_variables(conf: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Spark reads where neither ``--conf`` nor ``spark-defaults.conf`` says anything."""
+    given = os.environ
+    variables = {
+        "MASTER": given.get("MASTER") or conf.get("spark.master", "local[*,4]"),
+        "SPARK_DRIVER_MEMORY": given.get("SPARK_DRIVER_MEMORY") or conf.get(DRIVER_MEMORY, f"{_half_of_memory()}g"),
+        "SPARK_SUBMIT_OPTS": f"-Dlog4j2.configurationFile={LOG4J.as_uri()} {given.get('SPARK_SUBMIT_OPTS', '')}",
+    }
+    if is_local(variables["MASTER"]) and not _configured_elsewhere():
+        # nothing leaves this machine, and a host name that does not resolve is no hindrance
+        variables["SPARK_LOCAL_IP"] = given.get("SPARK_LOCAL_IP") or "127.0.0.1"
+    return variables
+
+
+def _configured_elsewhere() -> bool:
+    folder = os.environ.get("SPARK_CONF_DIR") or Path(_find_spark_home(), "conf")
+    return "PYSPARK_SUBMIT_ARGS" in os.environ or Path(folder, "spark-defaults.conf").exists()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a child process, and put them back."""
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def _half_of_memory() -> int:
+    """Half of the memory that this machine or container has, in whole GiB from 1 to 8."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # a container without a limit says "max"
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(max(total // 2 // GIB, 1), 8)

@@ -1,0 +1,253 @@
+"""The Spark session of a job: spark-submit's where it started us, else one on this machine that starts quietly.
+
+Settings rank, highest first: spark-submit's ``--conf`` and ``spark-defaults.conf``, the job's ``[spark]`` section, then
+the defaults here. So a job can be moved to a cluster by spark-submit alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+import recspark
+from recspark.config import Check, Option, Section, at_least, brief
+from recspark.engine.spark import workers
+from recspark.engine.spark.jvm import DRIVER_MEMORY, connect, is_local, name_nameless_user
+from recspark.engine.spark.memory import require_worker_memory
+from recspark.errors import ConfigError, RecsparkError
+
+LOG = logging.getLogger(__name__)
+
+DEFAULTS = {
+    "spark.log.level": "WARN",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # where a column was made, for error messages: half of the time of building a query
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+    # the kernels divide the cores among themselves: a BLAS that does so too would take each core twice
+    "spark.executorEnv.OMP_NUM_THREADS": "1",
+    "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+    "spark.executorEnv.MKL_NUM_THREADS": "1",
+    "spark.executorEnv.VECLIB_MAXIMUM_THREADS": "1",
+}
+
+_memory = Check(lambda text: re.fullmatch(r"[1-9]\d*[mg]", text) is not None, "a size like 900m or 4g")
+
+
+class SparkOptions(Section):
+    """Where and how Spark runs, for jobs that spark-submit did not start; anything else is spark-submit's ``--conf``."""
+
+    name = "spark"
+    master = Option(str, None, "Spark master, such as local[4] or spark://host:7077; all cores of this machine where not set")
+    driverMemory = Option(str, None, "heap of the driver; half of the memory, from 1g to 8g, where not set", _memory)
+    shufflePartitions = Option(
+        int, None, "partitions of a shuffle; twice the cores of a local master, Spark's own default elsewhere", at_least(1)
+    )
+
+    def as_conf(self) -> dict[str, str]:
+        """The options that are set, under Spark's names."""
+        values = {
+            "spark.master": self.master,
+            DRIVER_MEMORY: self.driverMemory,
+            "spark.sql.shuffle.partitions": self.shufflePartitions,
+        }
+        return {key: str(value) for key, value in values.items() if value is not None}
+
+
+@contextmanager
+def session(app_name: str, options: SparkOptions | None = None) -> Iterator[SparkSession]:
+    """A session for the length of a job; stopped at the end unless it ran before."""
+    found_running = is_running()
+    spark = build_session(app_name, (options or SparkOptions()).as_conf())
+    try:
+        require_worker_memory(spark)
+        yield spark
+    finally:
+        if not found_running:
+            spark.stop()
+
+
+def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """Return the running session, else one with `conf` and `DEFAULTS` under whatever spark-submit set.
+
+    Raises
+    ------
+    ConfigError
+        where the environment or the master asks for Spark Connect
+    RecsparkError
+        where there is no Java or Spark can't start
+    """
+    if is_running():
+        return SparkSession.builder.getOrCreate()
+    conf = conf or {}
+    _refuse_connect(conf)
+    connect(conf)
+    merged = _merge(conf)
+    if merged.get("spark.app.name", "") in ("", "pyspark-shell", Path(sys.argv[0]).name):
+        merged.setAppName(app_name)
+    return SparkSession.builder.config(conf=merged).getOrCreate()
+
+
+def _refuse_connect(conf: Mapping[str, str]) -> None:
+    """ConfigError where Spark Connect is asked for, as PySpark would understand it."""
+    values = {name: os.environ.get(name, "") for name in ("SPARK_REMOTE", "SPARK_API_MODE", "MASTER")}
+    values["spark.master"] = conf.get("spark.master", "")
+    asked = [name for name, value in values.items() if value.startswith("sc://") or value.lower() == "connect"]
+    if values["SPARK_REMOTE"]:
+        asked.insert(0, "SPARK_REMOTE")
+    if asked:
+        raise ConfigError(
+            f"{asked[0]} = {values[asked[0]]!r} is not allowed: the jobs do not run on Spark Connect, because they use "
+            "Spark's JVM; unset it, or set spark.master to another master (docs/operations.md says what runs on Connect)"
+        )
+
+
+def is_running() -> bool:
+    """Whether this process has a SparkContext already, whoever made it."""
+    return SparkContext._active_spark_context is not None
+
+
+def is_remote(spark: SparkSession) -> bool:
+    """Whether `spark` is a Spark Connect session: without a SparkContext, its server and workers maybe on other machines."""
+    return not hasattr(spark, "_jsparkSession")
+
+
+def master_of(spark: SparkSession) -> str:
+    """The Spark master that tasks run on."""
+    return spark.conf.get("spark.master", "") if is_remote(spark) else spark.sparkContext.master
+
+
+def parallelism(spark: SparkSession) -> int:
+    """Tasks that run side by side: ``sparkContext.defaultParallelism``, which Spark Connect gives away only as partitions of a range."""
+    if not is_remote(spark):
+        return spark.sparkContext.defaultParallelism
+    return spark.range(100_000).select(F.spark_partition_id()).distinct().count()
+
+
+def task_cpus(spark: SparkSession) -> int:
+    """Cores that Spark sets aside for a task."""
+    return int(spark.conf.get("spark.task.cpus", "1"))
+
+
+def default_threads(spark: SparkSession) -> int:
+    """Cores that one task may use when it runs alone: all of a local master, ``spark.task.cpus`` on a cluster."""
+    return parallelism(spark) if is_local(master_of(spark)) else task_cpus(spark)
+
+
+#: sessions whose workers can run recspark
+_checked: set[str] = set()
+
+
+def check_workers(spark: SparkSession) -> None:
+    """Ask one worker, once per session, whether it has what recspark needs there; warn where kernels have to be compiled first.
+
+    Raises
+    ------
+    RecsparkError
+        In one sentence: workers of another Python, without recspark, with another version of it, without a package that it needs, or
+        with too little address space.
+    """
+    session = spark.session_id if is_remote(spark) else spark.sparkContext.applicationId
+    if session in _checked:
+        return
+    require_worker_memory(spark)
+    if not is_remote(spark):
+        name_nameless_user(spark.sparkContext._jvm)
+    found = _look(spark)
+    if wrong := workers.complaint(found, recspark.__version__, _remedy(spark)):
+        raise RecsparkError(wrong)
+    if found["cold"]:
+        LOG.warning(
+            "compiling for the first time after an install: the first call of each kind takes up to half a minute longer; "
+            "`recspark warm` compiles everything at once"
+        )
+    _checked.add(session)
+
+
+def _look(spark: SparkSession) -> dict[str, Any]:
+    """What `workers.look` finds on one worker."""
+    if is_remote(spark):
+        [row] = spark.range(0, 1, 1, 1).mapInArrow(workers.look_in_arrow, "found string").collect()
+        return json.loads(row.found)
+    context = spark.sparkContext
+    python = context.pythonExec
+    if is_local(context.master):  # asked without Spark, which would print a long trace
+        version = workers.version_of(python)
+        if version != context.pythonVer:
+            is_what = f"is Python {version}, and this is {context.pythonVer}" if version else "does not run"
+            raise RecsparkError(f"the Python of Spark's workers, {python}, {is_what}: {_remedy(spark)}")
+    try:
+        return context.parallelize([0], 1).map(workers.look).first()
+    except (Py4JJavaError, PySparkException) as error:
+        reason, remedy = brief(_reason(str(error))), _remedy(spark)
+        raise RecsparkError(f"the Python of Spark's workers, {python}, does not run recspark ({reason}): {remedy}") from None
+
+
+def _reason(trace: str) -> str:
+    """The line of a failed task's trace that says why."""
+    telling = (r"\[PYTHON_VERSION_MISMATCH\] .*", r"Cannot run program .*", r"\w*Error: .*")
+    found = (re.search(pattern, trace) for pattern in telling)
+    return next((match[0].strip() for match in found if match), trace.partition("\n")[0])
+
+
+def _remedy(spark: SparkSession) -> str:
+    """What to do about workers that can't run recspark."""
+    if is_remote(spark) or not is_local(spark.sparkContext.master):
+        return (
+            f"install recspark {recspark.__version__} there, or set PYSPARK_PYTHON (spark.pyspark.python) to a Python that has it on every "
+            "host before the session starts, see docs/operations.md"
+        )
+    if workers.is_this_python(spark.sparkContext.pythonExec):
+        return f"install it there, or set PYTHONPATH={Path(recspark.__file__).parents[1]} before the session starts"
+    return f"stop this session, set PYSPARK_PYTHON={sys.executable}, and start another"
+
+
+def require_storage(spark: SparkSession, place: str) -> None:
+    """ConfigError where Spark has no file system for the URI `place`: before a job starts, not in the middle of it."""
+    scheme = place.partition("://")[0] if "://" in place else "file"
+    jvm, conf = spark.sparkContext._jvm, spark.sparkContext._jsc.hadoopConfiguration()
+    try:
+        jvm.org.apache.hadoop.fs.FileSystem.getFileSystemClass(scheme, conf)
+    except Py4JJavaError as error:
+        reason = str(error.java_exception).splitlines()[0]
+        raise ConfigError(f"Spark can't use {scheme}:// ({reason}){_storage_hint(scheme, jvm)}") from None
+
+
+def _storage_hint(scheme: str, jvm: Any) -> str:
+    if scheme not in ("s3", "s3a", "s3n"):
+        return ": its client must be on Spark's class path, see docs/operations.md"
+    package = f"org.apache.hadoop:hadoop-aws:{jvm.org.apache.hadoop.util.VersionInfo.getVersion()}"
+    return f": write s3a://, and start it with spark-submit --packages {package}"
+
+
+def _merge(conf: Mapping[str, str]) -> SparkConf:
+    """What the JVM was started with, then `conf`, then the defaults: each only where the one before says nothing."""
+    merged = SparkConf()
+    for key, value in conf.items():
+        if key != DRIVER_MEMORY:  # too late for that one, whatever a setting says
+            merged.setIfMissing(key, value)
+        if merged.get(key, "its default") != value:
+            LOG.warning("%s = %s is not used: Spark was started with %s", key, value, merged.get(key, "its default"))
+    local = _local_defaults() if is_local(merged.get("spark.master", "")) else {}
+    for key, value in (DEFAULTS | local).items():
+        merged.setIfMissing(key, value)
+    return merged
+
+
+def _local_defaults() -> dict[str, str]:
+    cores = SparkContext._jvm.java.lang.Runtime.getRuntime().availableProcessors()
+    return {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": str(2 * cores)}

@@ -1,0 +1,1 @@
+"""The jobs: from the products of a lake to its products."""

@@ -1,0 +1,64 @@
+"""The job `audit`: the features of a conf are made again from perturbed copies of its split; nothing that must not change may."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame
+
+from recspark.config import Option, Section, at_least
+from recspark.errors import ConfigError, GateNotPassed
+from recspark.features.audit import Report
+from recspark.features.audit import audit as look_for_leaks
+from recspark.features.options import fitter
+
+if TYPE_CHECKING:
+    from recspark.pipeline.context import Context
+
+log = logging.getLogger("recspark")
+
+
+class AuditOptions(Section):
+    """How closely the features are looked at."""
+
+    name = "audit"
+    rows = Option(int, 200, "rows of train, and as many of test, whose features are watched", at_least(1))
+    seed = Option(int, 42, "seed of the draws")
+
+
+def audit(job: Context) -> dict[str, Any]:
+    """Features of ``[features]`` on splits/NAME -> a report; GateNotPassed (exit code 4) where a group leaks."""
+    options, product = job["features"], f"splits/{job['split'].name}"
+    if not options.declared:
+        raise ConfigError("features.groups is not set: there is nothing to audit; it must be a list of feature groups")
+    counts = job.lake.require(product, "split")["counts"]
+    with job.running("audit", "features", "audit") as run:
+        started = time.perf_counter()
+        train = job.read(f"{product}/train").cache()
+        held_out = reduce(DataFrame.unionByName, (job.read(f"{product}/{part}") for part in counts if part != "train")).cache()
+        try:
+            fit = fitter(job.spark, job.lake, options)
+            report = look_for_leaks(fit, train, held_out, job["audit"].rows, job["audit"].seed)
+        finally:
+            train.unpersist()
+            held_out.unpersist()
+        run.json(asdict(report), "audit.json")
+        summary = {"groups": report.groups, "rows": report.rows, "perturbations": report.perturbations}
+        summary |= {"findings": len(report.findings), "seconds": time.perf_counter() - started}
+        run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
+        _require_clean(report)
+        return summary
+
+
+def _require_clean(report: Report) -> None:
+    for finding in report.findings:
+        log.error("leak: %s", finding)
+    if report.findings:
+        leaking = ", ".join(sorted({repr(finding.group) for finding in report.findings}))
+        raise GateNotPassed(f"the features leak: group {leaking}; {report.findings[0]}")
+    counts = (len(report.groups), report.rows, len(report.perturbations))
+    log.info("no leak: %d groups of %d rows stayed the same under %d perturbations", *counts)

@@ -1,0 +1,132 @@
+"""What a job works with: its validated conf, the lake, Spark and the MLflow run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from recspark.config import SEVERAL_NAMES, Check, Option, Section, at_least, build_sections
+from recspark.data.formats.generic import DataOptions
+from recspark.data.generated.synthetic import SyntheticOptions
+from recspark.data.quality import QualityOptions
+from recspark.data.splitting.splits import SplitOptions
+from recspark.engine.spark.session import SparkOptions
+from recspark.evaluation.evaluate import EvaluationOptions
+from recspark.features.options import FeatureOptions
+from recspark.lake.lake import FILE_NAME, WAIT_SECONDS, Lake
+from recspark.pipeline.audit import AuditOptions
+from recspark.pipeline.curves import CurveOptions
+from recspark.pipeline.gate.measured import CompareOptions, PromoteOptions
+from recspark.pipeline.lists.recommend import RecommendOptions
+from recspark.pipeline.model_section import ModelSection
+from recspark.pipeline.tuning.search_space import TuneOptions
+from recspark.pipeline.update import UpdateOptions
+from recspark.tracking import Run, Tracker, TrackingOptions
+
+
+class PathOptions(Section):
+    """Where things are."""
+
+    name = "paths"
+    lake = Option(str, "lake", "root folder or URI of the lake")
+    waitSeconds = Option(int, WAIT_SECONDS, "longest wait for another run that uses the same output of a local lake; 0: none", at_least(0))
+
+
+class CrossvalidationOptions(Section):
+    """What is cross-validated over."""
+
+    name = "crossvalidation"
+    folds = Option(
+        list,
+        None,
+        "folds to run; not set: 1 to split.folds",
+        Check(lambda folds: bool(folds) and len(set(map(str, folds))) == len(folds), 'not empty, of different names, such as ["u1", "u2"]'),
+    )
+
+
+class BlendOptions(Section):
+    """Which models are blended, and how."""
+
+    name = "blend"
+    models = Option(
+        list,
+        None,
+        "names of models in the lake, of one split with validation rows; same as the words after `recspark blend`",
+        SEVERAL_NAMES,
+    )
+    regParam = Option(float, None, "ridge penalty of what weights differ from the plain mean by; not set: by cross-validation", at_least(0))
+    seed = Option(int, 42, "seed of the folds of that cross-validation, which are parts of the validation rows")
+
+
+# an option called `name` can't be a class attribute, which names the section itself
+BlendOptions.options["name"] = Option(str, "blend", "the blend is kept as models/NAME", FILE_NAME)
+
+
+SECTIONS = (
+    PathOptions,
+    DataOptions,
+    QualityOptions,
+    SplitOptions,
+    FeatureOptions,
+    AuditOptions,
+    ModelSection,
+    EvaluationOptions,
+    RecommendOptions,
+    UpdateOptions,
+    CrossvalidationOptions,
+    CurveOptions,
+    BlendOptions,
+    TuneOptions,
+    CompareOptions,
+    PromoteOptions,
+    TrackingOptions,
+    SparkOptions,
+    SyntheticOptions,
+)
+
+
+@dataclass
+class Context:
+    """One job at work; `run` is the MLflow run that stages report to or nest in."""
+
+    sections: dict[str, Any]
+    lake: Lake
+    tracker: Tracker
+    spark: SparkSession
+    conf_file: str | None
+    run: Run | None = None
+    #: MLflow id of the outermost run, known once it has started
+    run_id: str | None = None
+
+    def __getitem__(self, section: str) -> Any:
+        return self.sections[section]
+
+    def read(self, table: str) -> DataFrame:
+        """A Parquet table of the lake."""
+        return self.spark.read.parquet(self.lake.path(table))
+
+    @contextmanager
+    def running(self, stage: str, *sections: str, about: str | None = None) -> Iterator[Run]:
+        """An MLflow run for a stage, nested where a pipeline runs; `sections` are its params.
+
+        An outermost run is called by its stage and what it is `about`: not given, the model where that section is among its params.
+        """
+        params = {name: self[name].as_dict() for name in sections}
+        outer = self.run
+        about = about or (self["model"].product if "model" in sections else None)
+        opened = outer.child(stage, params) if outer else self.tracker.run(stage, params, conf_file=self.conf_file, about=about)
+        with opened as run:
+            self.run, self.run_id = run, self.run_id or run.id
+            try:
+                yield run
+            finally:
+                self.run = outer
+
+
+def validated(conf: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The conf's sections, every key checked."""
+    return build_sections(conf, SECTIONS)  # type: ignore[arg-type]  # ModelSection reads its keys from an estimator

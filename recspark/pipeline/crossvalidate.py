@@ -1,0 +1,72 @@
+"""The job `crossvalidate`: split, train and evaluate for every fold of a split, in one Spark session."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from recspark.data.splitting.splits import SplitOptions
+from recspark.errors import ConfigError
+from recspark.pipeline import stages
+from recspark.pipeline.context import Context
+from recspark.pipeline.model_section import ModelSection
+
+log = logging.getLogger("recspark")
+
+#: shown in the log for every fold, where they are measured
+SHOWN = ("rmse", "mae", "auc", "map")
+
+
+def crossvalidate(job: Context) -> dict[str, Any]:
+    """Every fold of the split -> models/NAME-FOLD, metrics/NAME-FOLD.json; a run with a nested run a fold.
+
+    The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the standard deviation
+    of a fold, ``sqrt(sum (x - mean)^2 / (folds - 1))``.
+    """
+    splits = fold_splits(job)
+    with job.running("crossvalidate", "split", "model", "crossvalidation") as run:
+        data = stages.ingest(job)
+        stages.index(job)
+        measured = pd.DataFrame({split.fold: _fold(job, split) for split in splits}).T
+        # what a fold leaves undefined has no mean
+        summary = measured.mean(skipna=False).to_dict() | measured.std(skipna=False).add_suffix("_std").to_dict()
+        run.text(measured.to_csv(index_label="fold"), "folds.csv")
+        run.metrics(summary)
+        facts = {key: data[key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
+        return facts | {"model": job["model"].product, "folds": [split.fold for split in splits]} | summary
+
+
+def fold_splits(job: Context) -> list[SplitOptions]:
+    """The split of each fold: of those that are asked for, else of 1 to split.folds."""
+    chosen, split = job["crossvalidation"].folds, job["split"]
+    if chosen is None and split.folds is None:
+        raise ConfigError('there are no folds to cross-validate over: set split.folds, or crossvalidation.folds, such as ["u1", "u2"]')
+    names = [str(fold) for fold in chosen or range(1, split.folds + 1)]
+    return [SplitOptions(**split.as_dict() | {"fold": name, "name": name_of(split.name, split.fold or "", name)}) for name in names]
+
+
+def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
+    """Split, train and evaluate; whatever is a number."""
+    model = job["model"].as_dict()
+    model |= {"name": f"{model['name']}-{split.name}"}
+    one = replace(job, sections=job.sections | {"split": split, "model": ModelSection(**model)})
+    with one.running(f"fold {split.fold}", "split") as run:
+        stages.split(one)
+        trained = stages.train(one)
+        results = stages.evaluate(one) | trained
+        measured = {key: value for key, value in results.items() if isinstance(value, (int, float))}
+        run.metrics(measured)
+    log.info("fold %s: %s", split.fold, ", ".join(f"{key} {results[key]:.4f}" for key in SHOWN if key in results))
+    return measured
+
+
+def name_of(split: str, fold: str, other: str) -> str:
+    """How the split of another fold is called, where `split` is that of `fold`.
+
+    >>> name_of("u1", "u1", "u3"), name_of("fold-1", "1", "3"), name_of("random", "1", "3")
+    ('u3', 'fold-3', 'random-3')
+    """
+    return f"{split.removesuffix(fold).rstrip('-')}-{other}".lstrip("-")

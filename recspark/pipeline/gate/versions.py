@@ -1,0 +1,98 @@
+"""Versions of a model: what the lake keeps when models/NAME changes, what MLflow gets of it, and what its ratings are."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame
+
+from recspark.errors import ConfigError, RecsparkError
+from recspark.lake.lake import Lake
+from recspark.models.folder import read_facts, stamp_of
+
+if TYPE_CHECKING:
+    from recspark.pipeline.context import Context
+    from recspark.tracking import Run
+
+log = logging.getLogger("recspark")
+
+
+def copy_product(lake: Lake, product: str, target: str) -> None:
+    """Copy all files of a product into the folder `target` of the lake."""
+    lake.copy(product, target)
+
+
+def factor_manifest(lake: Lake, name: str) -> dict[str, Any]:
+    """The manifest of models/NAME; ConfigError for a blend and a model of rows, which have no factors to make lists from, or to update."""
+    manifest = lake.require(f"models/{name}", "train")
+    if "blend" in manifest:
+        models = ", ".join(manifest["blend"]["models"])
+        raise ConfigError(
+            f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as those in it: {models}"
+        )
+    try:
+        read_facts(lake.path(f"models/{name}")).require("lists", f"models/{name}")
+    except RecsparkError as error:
+        raise ConfigError(f"model.name = {name!r} is not allowed: {error}") from None
+    return manifest
+
+
+def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
+    """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other model is replaced."""
+    found = {int(match[1]): other for other in lake.names("models") if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))}
+    for number, other in found.items():
+        if identity(lake, other) == identity(lake, name):
+            return number
+    number = max([manifest.get("version", 1), *(taken + 1 for taken in found)])
+    with lake.publish(f"models/{name}-v{number}", manifest["fingerprint"]) as publication:
+        copy_product(lake, f"models/{name}", publication.product)
+        publication.manifest.update({**manifest, "version": number})
+    return number
+
+
+def identity(lake: Lake, name: str) -> tuple[Any, ...]:
+    """What it was made from, and which making: a start from a file (initialModel) is no part of the former."""
+    return (lake.manifest(f"models/{name}") or {}).get("fingerprint"), stamp_of(lake.path(f"models/{name}"))
+
+
+def keep_updated(lake: Lake, name: str) -> str | None:
+    """Before models/NAME is trained anew: where updates have changed it, keep it as models/NAME-vN, say so, and return that name."""
+    manifest = lake.manifest(f"models/{name}") or {}
+    updates = manifest.get("updates", [])
+    if not updates:
+        return None
+    kept = f"models/{name}-v{keep_version(lake, name, manifest)}"
+    batches = ", ".join(updates)
+    log.warning("models/%s is trained anew, without the updates that it had taken in (%s): it is kept as %s", name, batches, kept)
+    return kept
+
+
+def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
+    """models/NAME as an MLflow model, which answers pairs of ids as they are in `rows`; where nothing serves the model, a line says so."""
+    folder = job.lake.path(f"models/{name}")
+    if not run.keeps_models:
+        return
+    facts = read_facts(folder)
+    if "serve" in facts.can:
+        run.model(facts.find_scorer(), folder, rows.select("user_id", "item_id").limit(3).toPandas())
+    else:
+        log.info("models/%s is not kept in MLflow, which is asked for pairs of ids: it predicts from features of rows", name)
+
+
+def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:
+    """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`; some may come twice."""
+    return pairs_of(job, rated_tables(manifest, *tables))
+
+
+def pairs_of(job: Context, tables: Sequence[str]) -> DataFrame:
+    """The pairs (user_id, item_id) of tables of the lake."""
+    return reduce(DataFrame.unionByName, (job.read(name).select("user_id", "item_id") for name in tables))
+
+
+def rated_tables(manifest: dict[str, Any], *tables: str) -> list[str]:
+    """`tables`, and those of the batches that have updated the model of `manifest`."""
+    return [*tables, *(f"{batch}/ratings" for batch in manifest.get("updates", []))]

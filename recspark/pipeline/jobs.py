@@ -1,0 +1,99 @@
+"""The jobs: what each does, which sections of a conf it reads, what else its command line takes. The one list of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+#: sections that every job reads
+_ALL = ("paths", "tracking", "spark")
+_DATA = ("data", "quality")
+_MODEL = ("split", "features", "model")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    sections
+        The sections of a conf that it reads, beside those that all do.
+    module
+        The module of ``recspark.pipeline`` that has its function; not given: one of the job's name.
+    begins
+        Whether it can begin with an empty lake.
+    source
+        The section that names its source, where it has one.
+    names
+        The key that names of models on the command line set; of a list of them where `several`.
+    """
+
+    text: str
+    sections: tuple[str, ...] = ()
+    module: str | None = None
+    begins: bool = False
+    source: str | None = None
+    names: str | None = None
+    several: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All sections that it reads."""
+        return (*self.sections, *_ALL)
+
+
+JOBS = {
+    "ingest": Job("read MovieLens or other ratings into the lake's tables", _DATA, "stages", True, "data"),
+    "index": Job("give users and items dense positions", (), "stages"),
+    "split": Job("cut the ratings into train, validation and test", ("split",), "stages"),
+    "audit": Job("prove that the features of a conf know nothing of the test rows", ("split", "features", "audit")),
+    "train": Job("fit a model on a split's train rows", _MODEL, "stages"),
+    "evaluate": Job("measure a model on a split's test rows", ("split", "model", "evaluation"), "stages", names="model.name"),
+    "update": Job(
+        "take new ratings into a model without training it again", ("model", "update", *_DATA), source="update", names="model.name"
+    ),
+    "recommend": Job(
+        "write the best items of users, or show those of one", ("model", "recommend"), names="model.name", module="lists.recommend"
+    ),
+    "pipeline": Job("ingest, index, split, train and evaluate", (*_DATA, *_MODEL, "evaluation"), "stages", True, "data"),
+    "crossvalidate": Job(
+        "pipeline, for every fold of a split: means and deviations",
+        (*_DATA, *_MODEL, "evaluation", "crossvalidation"),
+        begins=True,
+        source="data",
+    ),
+    "blend": Job("weigh several models into one, by their validation rows", ("blend", "evaluation"), names="blend.models", several=True),
+    "tune": Job(
+        "search the Params of a model by trials on the validation rows",
+        (*_DATA, *_MODEL, "evaluation", "tune"),
+        begins=True,
+        source="data",
+        module="tuning.tune",
+    ),
+    "compare": Job(
+        "measure several models on the same test rows, and whether they differ by more than chance",
+        ("compare", "evaluation"),
+        names="compare.models",
+        several=True,
+        module="gate.compare",
+    ),
+    "promote": Job(
+        "the gate: let a model be the champion where it is not worse",
+        ("promote", "recommend", "evaluation"),
+        names="promote.candidate",
+        module="gate.promote",
+    ),
+    "rollback": Job("let the champion before serve again, with its lists", ("promote", "recommend"), module="gate.rollback"),
+    "curves": Job("draw the RMSE by epoch of several models in one figure", ("curves",), names="curves.models", several=True),
+    "demo": Job(
+        "the pipeline on generated data, several models side by side", ("synthetic", *_DATA, "evaluation"), begins=True, source="data"
+    ),
+    "warm": Job("compile all kernels once, so that later calls need not wait"),
+    "sync": Job("send the runs that were kept while MLflow could not be reached", begins=True),
+}
+
+
+def function_of(name: str) -> Callable[[Any], dict[str, Any]]:
+    """What does a job."""
+    return getattr(importlib.import_module(f"recspark.pipeline.{JOBS[name].module or name}"), name)

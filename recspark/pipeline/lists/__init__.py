@@ -1,0 +1,1 @@
+"""The job recommend, and the files of lists."""

@@ -1,0 +1,31 @@
+"""The last step of whatever was chosen on validation rows: train on them as well, and only then look at the test rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from recspark.data.splitting.splits import SplitOptions
+from recspark.errors import RecsparkError
+from recspark.pipeline import stages
+from recspark.pipeline.context import Context
+
+#: what the name of the split ends with whose train rows are train and validation
+FULL = "-full"
+
+
+def full_split(job: Context, product: str) -> SplitOptions:
+    """Publish the split with the same test rows as `product`, whose train rows are its train and validation rows."""
+    manifest = job.lake.require(product, "split")
+    options = SplitOptions(**manifest["options"] | {"validationFraction": 0.0, "name": manifest["options"]["name"] + FULL})
+    counts, before = stages.split(replace(job, sections=job.sections | {"split": options}))["counts"], manifest["counts"]
+    expected = before | {"train": before["train"] + before["validation"], "validation": 0}
+    source = job.lake.require(f"splits/{options.name}", "split")["source"]
+    if counts != expected or source != manifest["source"]:
+        raise RecsparkError(f"the tables have changed since {product} was made ({counts} rows, not {expected}): split and train again")
+    return options
+
+
+def on(job: Context, split: SplitOptions, *sections: Any) -> Context:
+    """`job` on another split, and with other `sections`."""
+    return replace(job, sections=job.sections | {"split": split} | {section.name: section for section in sections})

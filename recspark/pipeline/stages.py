@@ -1,0 +1,207 @@
+"""The jobs: each reads and writes the lake, reports an MLflow run and returns its summary."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.data.index import index_stage
+from recspark.data.ingest import ingest as ingest_tables
+from recspark.data.splitting.splits import split_stage
+from recspark.errors import ConfigError
+from recspark.evaluation import plots
+from recspark.evaluation.evaluate import evaluate as evaluate_predictions
+from recspark.evaluation.evaluate import write as write_evaluation
+from recspark.features.options import read_tables, with_leaks
+from recspark.lake.lake import Lake, fingerprint
+from recspark.models.blend import BlendModel
+from recspark.models.factors.model import FactorModel
+from recspark.models.fm.entities import FMModel
+from recspark.models.params import Configurable
+from recspark.models.saving import load_model
+from recspark.pipeline.context import Context
+from recspark.pipeline.gate.versions import keep_updated, log_model, rated_pairs
+from recspark.pipeline.model_figures import log_figures
+
+log = logging.getLogger("recspark")
+
+#: metrics that a run's description tells, where they are measured
+_TOLD = ("rmse", "mae", "ndcg_at_10", "auc")
+
+
+def ingest(job: Context) -> dict[str, Any]:
+    """Raw files -> tables/{ratings,users,items,tags,quarantine}."""
+    outer = job.run
+    with job.running("ingest", "data", "quality") as run:
+        summary = ingest_tables(job.spark, job.lake, job["data"], job["quality"])
+        run.metrics({key: summary[key] for key in ("ratings", "users", "items", "tags", "read", "merged", "quarantined")})
+        read = summary["dataset"], summary["source"], summary["digest"], summary["ratings"]
+        run.dataset(*read, "ingest")
+        if outer:  # the run that goes on with the tables has all options of [data] here, and there what tells it from others
+            outer.dataset(*read)
+            outer.params({"data": {key: summary[key] for key in ("dataset", "source")}})
+        return summary
+
+
+def index(job: Context) -> dict[str, Any]:
+    """tables -> index/{users,items}: dense positions of the ids."""
+    with job.running("index") as run:
+        summary = index_stage(job.spark, job.lake)
+        run.json(summary, "index.json")
+        return summary
+
+
+def split(job: Context) -> dict[str, Any]:
+    """tables -> splits/NAME/{train,validation,test}."""
+    with job.running("split", "split") as run:
+        summary = split_stage(job.spark, job.lake, job["split"])
+        run.metrics({f"rows_{part}": rows for part, rows in summary["counts"].items()} | {"cold_share": summary["cold"]["share"]})
+        return summary
+
+
+def train(job: Context) -> dict[str, Any]:
+    """splits/NAME -> models/NAME. A fit that was killed goes on from its last finished iteration."""
+    with job.lake.reading(f"splits/{job['split'].name}"), job.lake.writing(f"models/{job['model'].product}"):
+        return _train(job)
+
+
+def _train(job: Context) -> dict[str, Any]:
+    options, product = job["model"], f"splits/{job['split'].name}"
+    manifest = job.lake.require(product, "split")
+    with job.running("train", "model") as run:
+        trained = [part for part, rows in manifest["counts"].items() if rows and part != "update"]
+        parts = {part: labelled(job.read(f"{product}/{part}"), options.positive_from) for part in trained}
+        estimator = make_estimator(job, parts)
+        watched = {part: rows for part, rows in parts.items() if part != "train"}
+        model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
+        kept = keep_updated(job.lake, options.product)
+        with job.lake.publish(f"models/{options.product}", _identity(job.lake, job.sections)) as publication:
+            model.write().save(publication.path("").rstrip("/"))
+            publication.manifest.update(split=product, split_fingerprint=manifest["fingerprint"], params=options.as_dict())
+            publication.manifest.update(features=job["features"].as_dict(), history=model.summary.history)
+            publication.manifest.update(best_iteration=model.summary.best_iteration, fit_seconds=model.summary.fit_seconds)
+        job.lake.delete(f"work/{options.product}")
+        summary = _training_summary(model, options.product) | ({"kept": kept} if kept else {})
+        run.dataset(product, job.lake.path(product), manifest["fingerprint"], manifest["counts"]["train"], "training")
+        run.params({"estimator": estimator.values()})
+        run.curve(model.summary.history)
+        run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
+        log_figures(job, run, load_model(job.lake.path(f"models/{options.product}")), model.summary)
+        log_model(job, run, options.product, parts["test"])
+        return summary
+
+
+def _identity(lake: Lake, sections: Mapping[str, Any]) -> str:
+    """The fingerprint of the model that a conf makes of the split as it is in the lake."""
+    split = lake.require(f"splits/{sections['split'].name}", "split")["fingerprint"]
+    return fingerprint(split, sections["model"].as_dict(), sections["features"].as_dict())
+
+
+def is_trained(lake: Lake, sections: Mapping[str, Any]) -> bool:
+    """Whether models/NAME is what `train` would make, and no update has changed it since."""
+    return lake.is_current(f"models/{sections['model'].product}", _identity(lake, sections))
+
+
+def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
+    """`ratings`; where `positive_from` is given with 1 for a rating of so much or more, and 0 for a lower one."""
+    return ratings if positive_from is None else ratings.withColumn("rating", (F.col("rating") >= positive_from).cast("float"))
+
+
+def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
+    """The estimator of the conf on the columns of a lake, with its features where it takes groups."""
+    options = job["model"]
+    lake = {"userCol": "user_id", "itemCol": "item_id", "labelCol": "rating", "workDir": job.lake.path(f"work/{options.product}")}
+    known = options.estimator.hyperparameters()
+    params = {name: value for name, value in lake.items() if name in known} | options.params
+    if "groups" not in known:
+        return options.estimator(**params)
+    if not job["features"].groups:
+        raise ConfigError(
+            f'features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such as ["user", "item"]'
+        )
+    users, items = read_tables(job.spark, job.lake)
+    if job["features"].leak:
+        users = with_leaks(users, reduce(DataFrame.unionByName, parts.values()))
+    return options.estimator(**params, groups=job["features"].groups).tables(users, items)
+
+
+def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
+    fit = model.summary
+    last = fit.history[fit.best_iteration - 1] if fit.history else {}
+    facts = {"model": name, "iterations": len(fit.history), "best_iteration": fit.best_iteration, "resumed_at": fit.resumed_at}
+    metrics = {key: last[key] for key in last if key.endswith(("_rmse", "_auc")) or key == "objective"}
+    return facts | metrics | {"fit_seconds": fit.fit_seconds, "prepare_seconds": fit.prepare_seconds}
+
+
+def evaluate(job: Context) -> dict[str, Any]:
+    """models/NAME on the test rows -> predictions/NAME, metrics/NAME.json."""
+    with job.lake.reading(f"splits/{job['split'].name}", f"models/{job['model'].product}"):
+        return _evaluate(job)
+
+
+def _evaluate(job: Context) -> dict[str, Any]:
+    name, product = job["model"].product, f"splits/{job['split'].name}"
+    manifest = job.lake.require(f"models/{name}", "train")
+    rows = job.lake.require(product, "split")["fingerprint"]
+    with job.running("evaluate", "evaluation", about=name) as run:
+        started = time.perf_counter()
+        run.params({"model": manifest.get("params", {}) | {"name": name}})
+        model = trained_model(job, name, product)
+        positive_from = manifest.get("params", {}).get("positiveFrom")
+        identity = fingerprint(manifest["fingerprint"], product)
+        with job.lake.publish(f"predictions/{name}", identity) as publication:
+            model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(publication.path("test"))
+            publication.manifest.update(model=manifest["fingerprint"], split=product, split_fingerprint=rows)
+        known = rated_pairs(job, manifest, f"{product}/train")
+        seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
+        predictions = job.read(f"predictions/{name}/test")
+        labels = positive_from is not None
+        scorer = model.scorer if "lists" in model.can else None
+        result = evaluate_predictions(job.spark, predictions, known, job["evaluation"], scorer, seen, labels=labels)
+        write_evaluation(job.lake, name, result, identity)
+        if result.per_user is not None:
+            result.per_user.unpersist()
+        run.metrics(result.metrics)
+        if result.slices is not None:
+            run.figure(plots.plot_distribution(result.histogram), "figures/predicted_vs_actual.png")
+            run.figure(plots.plot_residuals(result.slices), "figures/residuals.png")
+            run.text(result.slices.to_csv(index=False), "slices.csv")
+        return {"model": name, **result.metrics, "evaluate_seconds": time.perf_counter() - started}
+
+
+def trained_model(job: Context, name: str, product: str) -> FactorModel | BlendModel:
+    """models/NAME, with the rows of a split that features such as ``last`` look into."""
+    model = load_model(job.lake.path(f"models/{name}"))
+    return model.bind(job.read(f"{product}/train")) if isinstance(model, (FMModel, BlendModel)) else model
+
+
+def pipeline(job: Context) -> dict[str, Any]:
+    """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
+    job["split"].require_fold()
+    with job.running("pipeline", "split", "model") as run:
+        results = {}
+        for stage in (ingest, index, split, train, evaluate):
+            started = time.perf_counter()
+            log.info("%s ...", stage.__name__)
+            results[stage.__name__] = stage(job)
+            log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
+        data = {key: results["ingest"][key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
+        rows = {f"rows_{part}": count for part, count in results["split"]["counts"].items()}
+        # the metric that is written first is the one that MLflow's compare page draws
+        measured = results["evaluate"] | results["train"]
+        run.metrics({key: value for key, value in (measured | rows).items() if isinstance(value, (int, float))})
+        run.describe(_in_a_sentence(job, data, measured))
+        return data | rows | measured
+
+
+def _in_a_sentence(job: Context, data: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """What was done and what came of it, in Markdown."""
+    model, split = job["model"], job["split"].name
+    found = ", ".join(f"{name} {measured[name]:.4f}" for name in _TOLD if isinstance(measured.get(name), float))
+    return f"`{model.product}` ({model.kind}) on {data['dataset']}, {data['ratings']} ratings, split `{split}`: **{found}**"

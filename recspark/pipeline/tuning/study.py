@@ -1,0 +1,219 @@
+"""A study: the trials of a tuning, in a file, by Optuna; the only module that imports it.
+
+A study outlives its process. What a trial draws is a function of the seed, of the trials that have ended, and of the trial's place among
+them: a trial that a killed process has left is tried again in its old place, so a study that was killed and goes on makes the trials that
+it would have made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import NullPool
+
+from recspark.errors import ConfigError
+from recspark.lake.locks import hold
+from recspark.pipeline.tuning.search_space import Choices, Interval, Space
+
+log = logging.getLogger("recspark")
+
+#: why a trial ended without a value: one that has no reason was left by a killed process
+REASON = "reason"
+_RETRIES = "retries"
+_MADE_FROM = "made_from"
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
+#: trials before the median of those that ended prunes anything
+_MEDIAN_OF = 5
+
+
+@contextmanager
+def open_study(folder: Path, name: str, made_from: Mapping[str, Any], wait: float, **settings: Any) -> Iterator[Study]:
+    """The study in FOLDER/NAME.db, made where it is not there, for this process alone; `settings` are those of `Study`.
+
+    Parameters
+    ----------
+    made_from : mapping
+        What the values of trials depend on (data, model, metric, space), by name; texts.
+    wait : float
+        Seconds to wait for another process that works on it.
+
+    Raises
+    ------
+    ConfigError
+        Where the study was made from something else.
+    LakeBusy
+        Where another process works on it for longer than that.
+    """
+    # trials are reported by the job, in its own words
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with hold(folder / f".{name}.lock", f"the study {folder / name}.db", True, wait):
+        # no pool: connections that stay open would belong to threads that are gone
+        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / name}.db", engine_kwargs={"poolclass": NullPool})
+        try:
+            direction = StudyDirection.MINIMIZE if settings["minimize"] else StudyDirection.MAXIMIZE
+            study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+            _check_origin(study, f"{folder / name}.db", made_from)
+            yield Study(study, **settings)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _check_origin(study: optuna.Study, path: str, made_from: Mapping[str, Any]) -> None:
+    before = study.user_attrs.get(_MADE_FROM)
+    if before is None:
+        study.set_user_attr(_MADE_FROM, dict(made_from))
+        return
+    changed = [key for key in made_from if before.get(key) != made_from[key]]
+    if changed:
+        raise ConfigError(f"{path} holds trials of another {', '.join(changed)}: set tune.study to another name, or delete that file")
+
+
+class Study:
+    """Trials to ask for and to tell the outcome of, by any number of threads.
+
+    Parameters
+    ----------
+    study : optuna.Study
+    space : Space
+    trials : int
+        How many trials to come to, those of earlier processes included.
+    minimize : bool
+        Whether less is better.
+    sampler : str
+        tpe, random or grid.
+    pruner : str
+        none, median or hyperband.
+    steps : int
+        The most iterations that a trial reports; the first `warmup` of them are never pruned at.
+    start : dict, optional
+        Values of the first trial.
+    """
+
+    def __init__(
+        self, study: optuna.Study, space: Space, trials: int, minimize: bool, sampler: str, pruner: str, seed: int, steps: int, warmup: int,
+        start: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._study, self._space, self._sampler, self._seed, self._minimize = study, space, sampler, seed, minimize
+        self._distributions = {name: _distribution(part) for name, part in space.items()}
+        self._turn = threading.RLock()
+        study.pruner = _pruner(pruner, steps, warmup)
+        grid = _grid(space, seed)[:trials] if sampler == "grid" else None
+        self._trials = len(grid) if grid is not None else trials
+        self._resume()
+        # in their order, so those that an earlier process has queued come first
+        queued = sum(_RETRIES not in trial.user_attrs for trial in study.trials)
+        for values in (grid if grid is not None else [start] if start else [])[queued:]:
+            study.enqueue_trial(values)
+
+    def _resume(self) -> None:
+        """Trials that a killed process has left have failed, and are tried again."""
+        for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
+            self._study.tell(trial.number, state=TrialState.FAIL)
+        again = {trial.user_attrs.get(_RETRIES) for trial in self._study.trials}
+        for trial in self._study.trials:
+            if _state(trial) == "interrupted" and trial.number not in again:
+                log.info("trial %d was interrupted: it is tried again", trial.number)
+                self._study.enqueue_trial(trial.params, user_attrs={_RETRIES: trial.number})
+
+    def ask(self) -> Trial | None:
+        """The next trial, its values drawn; None where there are enough."""
+        with self._turn:
+            begun = sum(_state(trial) not in ("interrupted", "waiting") for trial in self._study.trials)
+            if begun >= self._trials:
+                return None
+            self._study.sampler = self._sampler_of(begun)
+            return self._study.ask(self._distributions)
+
+    def _sampler_of(self, place: int) -> optuna.samplers.BaseSampler:
+        """A sampler whose draws depend on the place of a trial, not on how many it has made before in this process."""
+        seed = int(np.random.SeedSequence((self._seed, place)).generate_state(1)[0])
+        if self._sampler == "tpe":
+            return optuna.samplers.TPESampler(seed=seed)
+        # a grid's trials have their values already
+        return optuna.samplers.RandomSampler(seed=seed)
+
+    def report(self, trial: Trial, value: float, step: int) -> bool:
+        """Note what a trial had reached at an iteration; returns whether it should end there."""
+        with self._turn:
+            trial.report(value, step)
+            return trial.should_prune()
+
+    def tell(self, trial: Trial, value: float | None, reason: str | None = None, **facts: Any) -> None:
+        """The outcome of a trial: its value; none where it was pruned, or failed for a reason."""
+        with self._turn:
+            for key, fact in (facts | ({REASON: reason} if reason else {})).items():
+                trial.set_user_attr(key, fact)
+            state = TrialState.FAIL if reason else TrialState.PRUNED if value is None else TrialState.COMPLETE
+            self._study.tell(trial, value, state)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a trial that has ended: number, state (complete, pruned, failed, interrupted), value, the Params, and the facts told."""
+        with self._turn:
+            ended = [trial for trial in self._study.trials if _state(trial) not in ("running", "waiting")]
+        rows = [{"number": t.number, "state": _state(t), "value": t.value} | t.params | t.user_attrs for t in ended]
+        known = dict.fromkeys(["number", "state", "value", *self._space])
+        return pd.DataFrame(rows, columns=list(known | dict.fromkeys(itertools.chain(*rows))))
+
+    def best(self) -> pd.Series | None:
+        """The row of the best complete trial, of equal ones the first; None where there is none."""
+        complete = self.table.query("state == 'complete'").sort_values("value", ascending=self._minimize, kind="stable")
+        return None if complete.empty else complete.iloc[0]
+
+    def params(self, number: int) -> dict[str, Any]:
+        """The values of a trial, in their own types."""
+        return dict(self._study.trials[number].params)
+
+    def importances(self) -> dict[str, float]:
+        """The share of each Param in what makes good trials good, the largest first; empty where that can't be told.
+
+        PED-ANOVA: how much the values of the better trials differ in their distribution from those of all.
+        (Watanabe, Bansal, Hutter 2023, "PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary subspaces".)
+        """
+        values = self.table.query("state == 'complete'")["value"]
+        return optuna.importance.get_param_importances(self._study) if values.nunique() > 1 else {}
+
+
+def _state(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.FAIL:
+        return "failed" if REASON in trial.user_attrs else "interrupted"
+    return _STATES[trial.state]
+
+
+def _distribution(part: Interval | Choices) -> BaseDistribution:
+    if isinstance(part, Choices):
+        return CategoricalDistribution(part.values)
+    if part.whole:
+        return IntDistribution(int(part.low), int(part.high), part.log, int(part.step or 1))
+    return FloatDistribution(part.low, part.high, part.log, part.step)
+
+
+def _grid(space: Space, seed: int) -> list[dict[str, Any]]:
+    """All combinations of the values of a space, in an order drawn by the seed."""
+    axes = {name: part.grid() for name, part in space.items()}
+    for name, values in axes.items():
+        if values is None:
+            raise ConfigError(f"tune.space.{name} is not allowed with tune.sampler = 'grid': set its step, or its choices")
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    return [points[place] for place in np.random.default_rng(seed).permutation(len(points))]
+
+
+def _pruner(kind: str, steps: int, warmup: int) -> optuna.pruners.BasePruner:
+    if kind == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=_MEDIAN_OF, n_warmup_steps=warmup)
+    if kind == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=max(1, warmup), max_resource=max(steps, warmup + 1))
+    return optuna.pruners.NopPruner()

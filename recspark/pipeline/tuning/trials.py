@@ -1,0 +1,212 @@
+"""The trials of a tuning: fits on the train rows of a split, judged on its validation rows. No other rows are read."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame
+
+from recspark.engine.spark.session import default_threads
+from recspark.errors import ConfigError, RecsparkError
+from recspark.evaluation.evaluate import EvaluationOptions, evaluate
+from recspark.evaluation.goals import LABEL_GOALS, RATING_GOALS
+from recspark.lake.lake import fingerprint
+from recspark.pipeline import stages
+from recspark.pipeline.context import Context
+from recspark.pipeline.model_section import ModelSection
+from recspark.pipeline.tuning.search_space import Space
+from recspark.tracking import Run
+from recspark.tracking.provenance import one_line
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+    from recspark.pipeline.tuning.study import Study
+
+log = logging.getLogger("recspark")
+
+
+class Trials:
+    """The trials of one job, whose nested runs they are.
+
+    Raises
+    ------
+    ConfigError
+        Where the split has no validation rows, the metric is not measured, or trials can't be pruned.
+    """
+
+    def __init__(self, job: Context, run: Run) -> None:
+        self._job, self._run, self._options = job, run, job["tune"]
+        self._product = f"splits/{job['split'].name}"
+        self._ended = threading.Event()
+        counts = job.lake.require(self._product, "split")["counts"]
+        if not counts["validation"]:
+            raise ConfigError(
+                f"{self._product} has no validation rows, which trials are judged by: "
+                "set split.validationFraction, such as 0.1 (the winner trains on them, too)"
+            )
+        self._evaluation = narrowed(job["evaluation"], self._options.metric)
+        if self._options.pruner != "none" and not self._has_curve(job["model"]):
+            raise ConfigError(
+                f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve of their validation RMSE, "
+                "so tune.metric must be 'rmse', and the model one that has such a curve"
+            )
+
+    def steps(self, space: Space) -> int:
+        """The most iterations that a trial can have."""
+        known = self._job["model"].known
+        if "maxIter" not in known:
+            return 1
+        if "maxIter" in space:
+            return max(space["maxIter"].grid() or [space["maxIter"].high])  # type: ignore[union-attr]
+        return self._job["model"].params.get("maxIter", known["maxIter"].option.default)
+
+    def run(self, study: Study) -> None:
+        """Trials until there are enough, or the time is over; so many at a time as the options say."""
+        deadline = time.monotonic() + (self._options.timeout or math.inf)
+        with _quiet_fits():
+            if self._options.concurrent == 1:
+                self._work(study, deadline)
+                return
+            with ThreadPoolExecutor(self._options.concurrent) as pool:
+                try:
+                    for worker in as_completed([pool.submit(self._work, study, deadline) for _ in range(self._options.concurrent)]):
+                        worker.result()
+                finally:
+                    # an error or an interrupt: the others end after the iteration that they are at
+                    self._ended.set()
+
+    def _work(self, study: Study, deadline: float) -> None:
+        while not self._ended.is_set() and time.monotonic() < deadline and (trial := study.ask()):
+            self._try(study, trial)
+
+    def _try(self, study: Study, trial: Trial) -> None:
+        """One trial; whatever it ends with is told to the study, but for what would end all trials."""
+        started, facts = time.perf_counter(), {}
+        name = f"trial {trial.number}"
+        try:
+            model = ModelSection(**self._job["model"].as_dict() | trial.params | {"name": self._folder(trial.params)})
+            with self._run.child(name, {"model": model.as_dict() | {"name": self._job["model"].product}}) as nested:
+                facts["run_id"] = nested.id
+                value = self._measure(study, trial, model, nested, facts)
+        except Exception as error:
+            if not _is_alive(self._job):
+                raise
+            log.warning("%s failed (%s): %s", name, _shown(trial.params), one_line(error))
+            value, reason = None, one_line(error)
+        else:
+            reason = None
+            if not self._ended.is_set():
+                seconds = time.perf_counter() - started
+                log.info("%s: %s (%s), %.1f s", name, _outcome(self._options.metric, value), _shown(trial.params), seconds)
+        # what was cut off is as if it had been killed: it is tried again
+        if not self._ended.is_set():
+            study.tell(trial, value, reason, seconds=round(time.perf_counter() - started, 3), **facts)
+
+    def _measure(self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, Any]) -> float | None:
+        """The value of a trial on the validation rows; None where it was pruned."""
+        job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
+        try:
+            parts = {part: stages.labelled(job.read(f"{self._product}/{part}"), model.positive_from) for part in ("train", "validation")}
+            estimator = self._estimator(model, parts)
+            if estimator.can_watch:
+                estimator.watch(validation=parts["validation"]).stop_when(judge)
+            fitted = estimator.fit(parts["train"])
+            run.curve(fitted.summary.history)
+            facts |= {"iterations": fitted.summary.best_iteration, "fit_seconds": round(fitted.summary.fit_seconds, 3)}
+            run.tags({"recspark.trial": "pruned" if judge.is_pruned else "complete"})
+            if judge.is_pruned:
+                return None
+            known = parts["train"].select("user_id", "item_id")
+            labels = model.positive_from is not None
+            predictions = fitted.transform(parts["validation"])
+            found = evaluate(job.spark, predictions, known, self._evaluation, fitted.scorer, labels=labels)
+            if found.per_user is not None:
+                found.per_user.unpersist()
+            metrics = found.metrics
+            run.metrics(metrics)
+            return _finite(metrics[self._options.metric], self._options.metric)
+        finally:
+            job.lake.delete(f"work/{model.product}")
+
+    def _has_curve(self, model: ModelSection) -> bool:
+        estimator = self._estimator(model, {})
+        return self._options.metric == "rmse" and estimator.can_watch and not estimator.ranks_watched
+
+    def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Any:
+        """The estimator of a trial; with its share of the threads, where trials share a machine."""
+        at_once = self._options.concurrent
+        estimator = stages.make_estimator(replace(self._job, sections=self._job.sections | {"model": model}), parts)
+        if at_once > 1 and "threads" in model.known and "threads" not in model.params:
+            # a default: not to be told of where one task does all
+            estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))
+        return estimator
+
+    def _folder(self, params: dict[str, Any]) -> str:
+        """The name of a trial's work folder: that of the trial before with the same values, which a killed process has left."""
+        return f"{self._job['model'].product}-trial-{fingerprint(params)[:16]}"
+
+
+def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
+    """The evaluation of one metric alone. Raise ConfigError if `options` leave it out."""
+    by_rows = metric in RATING_GOALS | LABEL_GOALS
+    if not (options.ratings if by_rows else options.ranking):
+        key = "ratings" if by_rows else "ranking"
+        raise ConfigError(f"tune.metric = {metric!r} is not allowed with evaluation.{key} = false: it is not measured")
+    return EvaluationOptions(**options.as_dict() | {"ratings": by_rows, "ranking": not by_rows})
+
+
+class _Judge:
+    """Looks at the curve of a trial while it fits, and ends it where it has nothing more to hope for."""
+
+    def __init__(self, study: Study, trial: Trial, prunes: bool, ended: threading.Event) -> None:
+        self._study, self._trial, self._prunes, self._ended = study, trial, prunes, ended
+        self.is_pruned = False
+
+    def __call__(self, row: dict[str, float]) -> bool:
+        """Whether the fit should end after this iteration."""
+        value = row.get("validation_rmse")
+        if value is not None and self._prunes:
+            self.is_pruned = self._study.report(self._trial, value, int(row["iteration"]))
+        return self.is_pruned or self._ended.is_set()
+
+
+def _finite(value: float, metric: str) -> float:
+    if not math.isfinite(value):
+        raise RecsparkError(f"{metric} on the validation rows is {value}")
+    return value
+
+
+def _is_alive(job: Context) -> bool:
+    """Whether Spark is there for another trial."""
+    try:
+        return not job.spark.sparkContext._jsc.sc().isStopped()
+    except Exception:  # whatever a connection that is gone raises
+        return False
+
+
+@contextmanager
+def _quiet_fits() -> Any:
+    """A line a trial is enough; a line an iteration of each is not read."""
+    fits: Callable[[int], None] = logging.getLogger("recspark.fit").setLevel
+    fits(logging.WARNING)
+    try:
+        yield
+    finally:
+        fits(logging.NOTSET)
+
+
+def _outcome(metric: str, value: float | None) -> str:
+    return "pruned" if value is None else f"{metric} {value:.4f}"
+
+
+def _shown(params: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items())

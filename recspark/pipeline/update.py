@@ -1,0 +1,121 @@
+"""The job `update`: new ratings into a model without training it again; the model before is kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.config import Option, Section, above, at_least
+from recspark.data.batch import publish_batch
+from recspark.data.formats.generic import GENERIC, DataOptions
+from recspark.data.index import grow_index
+from recspark.engine.spark.session import default_threads
+from recspark.errors import ConfigError
+from recspark.lake.lake import fingerprint
+from recspark.models.factors.fold_in import fold_in
+from recspark.models.factors.tables import FactorTables
+from recspark.pipeline.gate.versions import copy_product, factor_manifest, keep_version, log_model
+
+if TYPE_CHECKING:
+    from recspark.pipeline.context import Context
+
+log = logging.getLogger("recspark")
+
+_COLUMNS = ("user_id", "item_id", "rating")
+
+
+class UpdateOptions(Section):
+    """New ratings, and what is solved again."""
+
+    name = "update"
+    source = Option(str, None, "new ratings: a file, folder or URI, read as [data] says; not set: the update part of the model's split")
+    refreshItems = Option(bool, False, "solve again the items of the new ratings that training has seen, too")
+    sweeps = Option(int, 3, "times that items and users alternate where both are solved", at_least(1))
+    maxIter = Option(int, 20, "epochs over the ratings of a row, for models of gradient descent", at_least(1))
+    stepSize = Option(float, None, "learning rate of these epochs; not set: that of the first epoch of training", above(0))
+
+
+def update(job: Context) -> dict[str, Any]:
+    """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same ratings again: nothing."""
+    with job.lake.writing(f"models/{job['model'].product}"):
+        return _update(job)
+
+
+def _update(job: Context) -> dict[str, Any]:
+    name, started = job["model"].product, time.perf_counter()
+    manifest = factor_manifest(job.lake, name)
+    with job.running("update", "update", about=name) as run:
+        batch = publish_batch(job.spark, job.lake, _source(job, manifest), job["quality"])
+        facts = job.lake.manifest(batch)["tables"]["ratings"]
+        run.dataset(batch, job.lake.path(batch), facts["digest"], facts["rows"], "update")
+        run.params({"model": manifest["params"]})
+        unchanged = batch in manifest.get("updates", [])
+        if unchanged:
+            log.info("models/%s has the ratings of %s already: nothing to do", name, batch)
+            made = manifest
+        else:
+            made = _apply(job, name, manifest, batch)
+        counts = dict.fromkeys(made["update"], 0) if unchanged else made["update"]
+        summary = {"model": name, "batch": batch, "unchanged": unchanged, "version": made["version"], **counts}
+        summary |= {"read": facts["read"], "quarantined": facts["quarantined"], "seconds": time.perf_counter() - started}
+        run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
+        if not unchanged:
+            log_model(job, run, name, job.read(f"{batch}/ratings"))
+        return summary
+
+
+def _source(job: Context, manifest: dict[str, Any]) -> DataOptions:
+    """Where the new ratings are and how to read them."""
+    given, source = job["data"].as_dict(), job["update"].source
+    if source:
+        # an edition of MovieLens says how the archive is read, not the new ratings
+        return DataOptions(**given | {"source": source, "dataset": given["dataset"] if given["dataset"] in GENERIC else None})
+    part = f"{manifest['split']}/update"
+    if not job.lake.exists(part):
+        missing = f"update.source is not set, and {job.lake.path(part)} does not exist"
+        raise ConfigError(f"{missing}: set it, or train on a split of kind new_users")
+    return DataOptions(source=job.lake.path(part), dataset="parquet")
+
+
+def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dict[str, Any]:
+    """Fold the ratings of `batch` into models/NAME; each product is whole before the next one names it, the model comes last."""
+    lake, options = job.lake, job["update"]
+    ratings, history = _ratings(job, manifest, batch)
+    model = FactorTables.read(lake.path(f"models/{name}"))
+    started = time.perf_counter()
+    threads = default_threads(job.spark)
+    folded, counts = fold_in(model, ratings, history, options.refreshItems, options.sweeps, threads, options.maxIter, options.stepSize)
+    solved = counts | {"solve_seconds": time.perf_counter() - started}
+    version = keep_version(lake, name, manifest)
+    grow_index(job.spark, lake, batch)
+    with lake.publish(f"models/{name}", fingerprint(manifest["fingerprint"], batch)) as publication:
+        copy_product(lake, f"models/{name}", publication.product)
+        folded.write(publication.path("").rstrip("/"))
+        lineage = {"version": version + 1, "previous": f"models/{name}-v{version}", "updates": [*manifest.get("updates", []), batch]}
+        publication.manifest.update({**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": solved})
+    return publication.manifest
+
+
+def _ratings(job: Context, manifest: dict[str, Any], batch: str) -> tuple[pa.Table, list[pa.Table]]:
+    """The ratings of `batch`; and of those that the model has seen, table by table, all that their users and items need."""
+    new = job.read(f"{batch}/ratings").select(*_COLUMNS)
+    seen = [f"{manifest['split']}/train", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
+    tables = [job.read(table).select(*_COLUMNS, F.lit(number).alias("table")) for number, table in enumerate(seen)]
+    # an item that is added has no rating that trained
+    item = F.col("item") if job["update"].refreshItems else F.col("item") & (F.col("table") > 0)
+    rows = _marked(_marked(reduce(DataFrame.unionByName, tables), new, "user"), new, "item")
+    rows = rows.where(F.col("user") | item).select(*_COLUMNS, "table").toArrow()
+    return new.toArrow(), [rows.filter(pc.equal(rows["table"], number)) for number in range(len(seen))]
+
+
+def _marked(rows: DataFrame, batch: DataFrame, side: str) -> DataFrame:
+    """`rows` with a boolean column `side`: whether `batch` names their user or item."""
+    ids = batch.select(f"{side}_id").distinct().withColumn(side, F.lit(True))
+    return rows.join(F.broadcast(ids), f"{side}_id", "left").fillna(False, [side])

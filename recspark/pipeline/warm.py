@@ -1,0 +1,80 @@
+"""Compile everything once: small fits of every kind of model, and what models do, so that later calls do not wait for numba."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from pyspark.ml.linalg import Vectors
+from pyspark.sql import DataFrame, SparkSession
+
+from recspark import models
+from recspark.engine.spark.session import SparkOptions, session
+from recspark.evaluation.ranking import per_user_ranking
+from recspark.kernels.cache import writable_folder
+
+log = logging.getLogger("recspark")
+
+_IDS = {"userCol": "user_id", "itemCol": "item_id"}
+_ON_GROUPS = {"groups": ["user", "item", "rated"], "factorSize": 4, "maxIter": 4, "regParam": 0.1}
+#: estimators and Params that together run every kernel
+FITS: list[tuple[str, dict[str, Any]]] = [
+    ("ALS", {"rank": 4, "maxIter": 2, "center": True, "biases": True, **_IDS}),
+    ("ALS", {"rank": 4, "maxIter": 2, "implicitPrefs": True, "solver": "cholesky", **_IDS}),
+    ("ALS", {"rank": 4, "maxIter": 2, "implicitPrefs": True, "solver": "cg", **_IDS}),
+    ("ALS", {"rank": 4, "maxIter": 2, "nonnegative": True, **_IDS}),
+    *(
+        ("MatrixFactorization", {"rank": 4, "maxIter": 2, "biases": True, "loss": loss, "optimizer": optimizer, **_IDS})
+        for loss, optimizer in (("squared", "adagrad"), ("squared", "adam"), ("bpr", "sgd"))
+    ),
+    ("MatrixFactorization", {"rank": 4, "maxIter": 2, "batchSize": 0, **_IDS}),
+    ("Baseline", {"maxIter": 2, **_IDS}),
+    ("Baseline", {"maxIter": 2, "solver": "sgd", **_IDS}),
+    ("Popularity", _IDS),
+    *(
+        (kind, {**_ON_GROUPS, "solver": solver})
+        for kind in ("FMRegressor", "FMClassifier")
+        for solver in ("mcmc", "als", "sgd")
+    ),
+    ("FMRegressor", {**_ON_GROUPS, "chains": 2, "noisyChains": 1}),
+    ("FMRegressor", {**_ON_GROUPS, "ordered": True, "labelCol": "rating"}),
+    ("FMRegressor", {"factorSize": 4, "maxIter": 2}),
+    ("FMRegressor", {"factorSize": 4, "maxIter": 2, "order": 3, "solver": "sgd"}),
+    ("FMClassifier", {"factorSize": 4, "maxIter": 2, "solver": "mcmc"}),
+    ("FMRanker", {**_ON_GROUPS, "solver": "sgd"}),
+]  # fmt: skip
+
+
+def warm(options: SparkOptions) -> dict[str, Any]:
+    """Run every kind of model on a few ratings. One task at a time unless a master is set, because two compile the same side by side."""
+    started = time.perf_counter()
+    for part in ("fit", "engine.session"):  # how these fits go, and that something is compiled, is no news here
+        logging.getLogger(f"recspark.{part}").setLevel(logging.ERROR)
+    options = SparkOptions(**options.as_dict() | {"master": options.master or "local[1]"})
+    with session("recspark warm", options) as spark:
+        ratings = _ratings(spark).cache()
+        for number, (estimator, params) in enumerate(FITS, 1):
+            log.info("%d of %d: %s ...", number, len(FITS), estimator)
+            _run(estimator, params, ratings)
+    return {"seconds": round(time.perf_counter() - started, 1), "folder": str(writable_folder())}
+
+
+def _run(estimator: str, params: dict[str, Any], ratings: DataFrame) -> None:
+    """Fit, predict, and where a model makes lists, make some and measure them."""
+    model = getattr(models, estimator)(**params).fit(ratings)
+    model.transform(ratings).collect()
+    if "userCol" in params:
+        seen = ratings.limit(50)
+        model.recommendForAllUsers(3, seen=seen).collect()
+        per_user_ranking(ratings, seen, model.scorer, [3], blocks=1).collect()
+
+
+def _ratings(spark: SparkSession) -> DataFrame:
+    """Some hundred ratings with what every estimator asks for: ids, labels of 0 and 1, vectors."""
+    pairs = [(user, item) for user in range(30) for item in range(20) if (user * 7 + item * 3) % 4]
+    rows = [
+        (user, item, float(user * item % 5 + 1), float(user * item % 2), Vectors.sparse(50, [user, 30 + item], [1.0, 1.0]))
+        for user, item in pairs
+    ]
+    return spark.createDataFrame(rows, ["user_id", "item_id", "rating", "label", "features"])
