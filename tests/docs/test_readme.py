@@ -102,4 +102,4 @@ def test_commands_are_understood(words):
 def test_jobs_of_the_flow_exist():
     from recspark.pipeline.jobs import JOBS
 
-    assert {*re.findall(r"^    recspark (\w+)", README, re.MULTILINE)} == {*JOBS} - {"demo"}
+    assert {*re.findall(r"^    recspark (\w+)", README, re.MULTILINE)} == {*JOBS, "conf"} - {"demo"}
