@@ -33,7 +33,7 @@ def test_it_has_every_job_option_estimator_and_param(reference):
         if hasattr(section, "options"):
             assert f"### `[{section.name}]`" in reference
             assert [key for key in section.options if f"| `{key}` |" not in reference] == []
-    for name in models.__all__:
+    for name in set(models.__all__) - {"load_model"}:
         cls = getattr(models, name)
         text = reference.partition(f"\n### {cls.__name__}\n")[2].partition("\n### ")[0]
         assert [param for param in cls.hyperparameters() if f"| `{param}` |" not in text] == []

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from recspark.config import read_conf
 from recspark.errors import ConfigError
+from recspark.models.registry import KINDS
 from recspark.pipeline.context import SECTIONS, validated
-from recspark.pipeline.model_section import ESTIMATORS, ModelSection
+from recspark.pipeline.model_section import ModelSection
 
 KEYS = sorted(
     f"{section.name}.{key}" for section in SECTIONS for key in getattr(section, "options", ("type", "name", "rank", "regParam", "seed"))
@@ -105,7 +106,7 @@ def test_a_conf_file_may_begin_with_a_mark_and_end_lines_as_windows_does(tmp_pat
     assert read_conf(str(tmp_path / "a.toml")) == {"model": {"rank": 7}}
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_numbers_that_no_machine_takes_are_refused_by_every_model(kind):
     for name in ModelSection(type=kind).estimator.hyperparameters():
         for value in (2**1024, float("nan"), float("inf")):

@@ -56,5 +56,5 @@ def test_what_counts_have_no_use_for_is_refused(ratings, options):
 
 def test_new_ratings_need_another_count(model, tmp_path):
     model.write().save(str(tmp_path / "model"))
-    with pytest.raises(RecsparkError, match="its kind is 'counts'"):
+    with pytest.raises(RecsparkError, match=r"\(kind popularity\) can't take new ratings in"):
         fold_in(FactorTables.read(str(tmp_path / "model")), pa.table({"user_id": ["eve"], "item_id": [1], "rating": [5.0]}))

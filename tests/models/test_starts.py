@@ -52,7 +52,7 @@ def started(ratings, **options):
     fitted = MatrixFactorization(**STILL | options).fit(ratings)
     model = FactorTables.read(fitted.folder)
     return {
-        side: {id: (*row, bias) for id, row, bias in zip(table.ids.to_pylist(), table.factors.tolist(), table.bias.tolist(), strict=True)}
+        side: {id: (*row, bias) for id, row, bias in zip(table.ids.to_pylist(), table.features.tolist(), table.bias.tolist(), strict=True)}
         for side, table in model.tables.items()
     }
 
@@ -94,7 +94,7 @@ def test_a_saved_model_is_read_where_it_lies_or_scaled(ratings, tmp_path):
     assert initial_tables(model.folder, str(tmp_path), RANK) == model.folder
     factors = FactorTables.read(model.folder).tables["users"]
     found = started(ratings, initialModel=model.folder, initialScale=2.0)
-    same(found["users"], rows(factors.ids.to_pylist(), 2 * factors.factors, factors.bias))
+    same(found["users"], rows(factors.ids.to_pylist(), 2 * factors.features, factors.bias))
 
 
 def test_what_is_made_of_a_file_is_named_by_its_content(npz, tmp_path):

@@ -13,7 +13,6 @@ import pyarrow as pa
 from recspark.algorithms.ratings import SIDES
 from recspark.algorithms.response import Response
 from recspark.ids import IdIndex
-from recspark.kernels.topn import top_n_of_factors
 from recspark.models.files import ModelFiles
 from recspark.models.folder import BlendFacts, FactorFacts, ModelTable, blended, read_facts
 
@@ -46,6 +45,9 @@ class Side:
 
 def by_factors(dst: Side, src: Side, chosen: np.ndarray) -> Best:
     """Finds the places in `chosen`, positions in `src`, of the largest products with rows of `dst` plus offsets of `src`."""
+    # here, since who answers for pairs has no use for it
+    from recspark.kernels.topn import top_n_of_factors
+
     whole = len(chosen) == len(src.ids) and not (np.diff(chosen) < 0).any()
     factors, offset = (src.factors, src.offset) if whole else (src.factors[chosen], src.offset[chosen])
 
