@@ -3,7 +3,7 @@
     python benchmarks/sgd_contender.py recspark --data s10m --rank 64 --epochs 2 12
 
 Fits of few and of many epochs give the seconds an epoch as in als_contender.py: by their difference. LIBMF has no biases and no mean, so
-neither has recspark here; both use adagrad with one sum a row.
+neither has recspark here; both use adagrad with one sum per row.
 """
 
 from __future__ import annotations

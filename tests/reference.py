@@ -92,7 +92,7 @@ def pair_gradients(x, y, b, c, rating, weight, rules, user_penalty, item_penalty
 
 
 class ReferenceOptimizer:
-    """One row's optimizer in float64: sgd, adagrad with one sum a row (and one for the bias), adam."""
+    """One row's optimizer in float64: sgd, adagrad with one sum per row (and one for the bias), adam."""
 
     def __init__(self, rank, rules):
         self.rules, self.squares, self.m, self.v, self.t = rules, np.ones(2), np.zeros(rank + 1), np.zeros(rank + 1), 0

@@ -21,7 +21,7 @@ class Solver(Protocol):
     rank: int
     #: what an iteration is made of: a name in `recspark.engine.sweeps.SWEEPS`
     sweep: str
-    #: keys of a state that hold one row an id; all others are summed over blocks before a step reads them
+    #: keys of a state that hold one row per id; all others are summed over blocks before a step reads them
     row_arrays: tuple[str, ...]
     #: whether watched rows are preferences, which are ranked (`recspark.algorithms.ranks`), not ratings
     ranks: bool

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, known in JOBS.items():
         job = jobs.add_parser(name, help=known.text, description=known.text, add_help=False)
         job.add_argument("--help", "-h", action=_Help, help="show this, and all keys of a conf that the job reads")
-        job.add_argument("--conf-file", help="TOML file with a table a section; recspark conf prints one to begin with")
+        job.add_argument("--conf-file", help="TOML file with one table per section; recspark conf prints one to begin with")
         job.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file")
         job.add_argument("--quiet", action="store_true", help="only warnings and errors on stderr")
         if name == "recommend":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-#: one row a rating; timestamp in seconds since 1970-01-01 UTC, null where the source has none
+#: one row per rating; timestamp in seconds since 1970-01-01 UTC, null where the source has none
 RATINGS = "user_id bigint, item_id bigint, rating float, timestamp bigint"
 #: demographics as the edition gives them; zip is text, its leading zeros kept
 USERS = "user_id bigint, gender string, age int, occupation string, zip string"

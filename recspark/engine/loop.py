@@ -1,7 +1,7 @@
 """The step loop: alternate over the two sides until done, every iteration a checkpoint.
 
     prepare:   index both sides -> scatter the parts -> build the blocks
-    iterate:   stages one after the other (`recspark.engine.sweeps`), one task a block or a pair of blocks
+    iterate:   stages one after the other (`recspark.engine.sweeps`), one task per block or a pair of blocks
     finish:    write the best iteration's factors as Parquet
 
 A task maps its block and the factor files that it needs, and writes its own factor file; so factor files are what

@@ -1,4 +1,4 @@
-"""Progress of a fit: one line an iteration on the log, a bar on a terminal, and a judge that may end it."""
+"""Progress of a fit: one line per iteration on the log, a bar on a terminal, and a judge that may end it."""
 
 from __future__ import annotations
 

@@ -104,8 +104,8 @@ def _write_side(root: str, name: str, groups: list[tuple[str, int, int]], batche
 
 
 def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relations:
-    """Write the rows of `df`: a column a side (an id, or a position of which -1 is none), ``value float``, ``role byte`` and, where rows
-    have weights, ``weight float``; row order does not matter.
+    """Write the rows of `df`: one column per side (an id, or a position of which -1 is none), ``value float``, ``role byte`` and, where
+    rows have weights, ``weight float``; row order does not matter.
 
     Raises
     ------

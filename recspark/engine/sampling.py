@@ -1,14 +1,14 @@
 """The loop of a sampler: entities of one side after the other, every iteration a checkpoint, some of them kept as samples.
 
     prepare    cut the sides -> build the blocks (`recspark.engine.relations`) -> starting states
-    iterate    priors: all sides at once, a task a side       what features say of the entities, from the entities' states
+    iterate    priors: all sides at once, one task per side       what features say of the entities, from the entities' states
                a side: all its blocks at once                 entities from the other sides' states; the first side is the last
                watch: blocks of the first side                sums over rows, and the running means of what is predicted for watched rows
                close                                          what all rows share, from the sums
-    finish     the states of the kept iterations, a table a side
+    finish     the states of the kept iterations, one table per side
 
 States are files, so a fit that was killed goes on from its last finished iteration, and draws are functions of the iteration, so it
-draws what it would have drawn. Written against a runner as `recspark.engine.loop` is: with one block a side all of it runs in one task.
+draws what it would have drawn. Written against a runner as `recspark.engine.loop` is: with one block per side all of it runs in one task.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Sampler(Protocol):
         """The state of the entities from `first` before the first iteration, from their rows: arrays with one row per entity."""
 
     def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
-        """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have one row an entity."""
+        """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have one row per entity."""
 
     def draw_block(
         self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,

@@ -174,7 +174,7 @@ def _tick(level: str, share: float) -> str:
 
 
 def plot_differences(table: pd.DataFrame, metric: str, confidence: float, unit: str = "rating units") -> Figure:
-    """How much models differ from the first one, with intervals: a row a model, the best at the top.
+    """How much models differ from the first one, with intervals: one row per model, the best at the top.
 
     `table` has the columns model, value, difference, low and high; the last three are null for the first model. Intervals that don't
     meet the line at 0 are drawn full, others pale.

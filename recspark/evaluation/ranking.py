@@ -54,7 +54,7 @@ def per_user_ranking(
     blocks: int = 8,
     lists: bool = False,
 ) -> DataFrame:
-    """Ranking metrics of every user of `test`, one row a user.
+    """Ranking metrics of every user of `test`, one row per user.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class FeatureSet:
             user_id, item_id, timestamp (seconds UTC; needed for groups of time and of scope past) and the columns that
             ``ratings.COLUMN`` groups name. Read several times: cache it where it is costly. Test rows have no way in.
         users, items : DataFrame, optional
-            One row an id, ``user_id`` or ``item_id`` first among its columns.
+            One row per id, ``user_id`` or ``item_id`` first among its columns.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class FeatureSet:
     def context(self, df: DataFrame) -> DataFrame:
         """`df` (user_id, item_id, timestamp, ...) with the columns of its context groups; positions count within the group.
 
-        One column a group, named :attr:`Block.column`: a level is an int, -1 for none; a real group a float, standardised, 0 where it
+        One column per group, named :attr:`Block.column`: a level is an int, -1 for none; a real group a float, standardised, 0 where it
         is missing; a set the two columns ``NAME_columns array<int>`` and ``NAME_values array<float>``.
 
         Raises

@@ -1,4 +1,4 @@
-"""The tables that groups are expressions over: one row an entity, or the rating rows with what is known of their past."""
+"""The tables that groups are expressions over: one row per entity, or the rating rows with what is known of their past."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from recspark.features.layout import Block
 from recspark.features.sparse import concatenated, sparse
 from recspark.features.vocabulary import columns_of, number
 
-#: one row an entity; columns ascending, within the side
+#: one row per entity; columns ascending, within the side
 SIDE = "id, columns array<int>, values array<float>"
 
 _ENTRIES = "array<struct<group:int,level:string,value:double>>"

@@ -81,7 +81,7 @@ def draw_entities(
     table, bias
         Vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of a row's places has a vector.
     own, own_bias, prior, prior_bias, precision, bias_precision
-        What is drawn, its mean (a row an entity) and precision (a number a column) without data.
+        What is drawn, its mean (one row per entity) and precision (one number per column) without data.
     alpha, offset
         Precision of a rating, and w0.
     noise
@@ -314,9 +314,9 @@ def draw_features(
     residual, residual_bias
         What the features (all groups) and the mean leave of the entities' vectors; kept up to date.
     precision, bias_precision
-        Of the entities around their mean, a number a column.
+        Of the entities around their mean, one number per column.
     prior, bias_prior
-        Precision of the features around 0, a number a column.
+        Precision of the features around 0, one number per column.
     """
     pulled, change = np.zeros((1, own.shape[1]), np.float32), np.zeros((1, own.shape[1]), np.float32)
     normal = normal_rows(key, 0, 0, len(own), rank + 1)

@@ -52,7 +52,7 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
 
 
 def _products(builder, rows, users, rank):
-    """Inner products of the item rows at the pointers `rows` with all lanes of `users`: a vector a row."""
+    """Inner products of the item rows at the pointers `rows` with all lanes of `users`: one vector per row."""
     sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in rows]
     with cgutils.for_range(builder, rank) as loop:
         factor = _load(builder, builder.gep(users, [builder.mul(loop.index, ir.Constant(rank.type, LANES))]))

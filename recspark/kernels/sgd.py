@@ -9,7 +9,7 @@ rating: g = d cost / d s, and
 
     d s / d x_u = c y_i - d x_u,        c = 1, d = 0 (linear, sigmoid),   c = d = 2 (rbf).
 
-`descend` takes one rating at a time, sums of squares give each row its own step (adagrad, one sum a row: Chin, Zhuang, Juan, Lin
+`descend` takes one rating at a time, sums of squares give each row its own step (adagrad, one sum per row: Chin, Zhuang, Juan, Lin
 2015); every update of a row is then a combination of two rows, done in registers. `descend_batches` is the general form: batches
 of any size, Adam, L1 penalties by proximal steps, nonnegativity. `descend_pairs` is BPR (Rendle, Freudenthaler, Gantner,
 Schmidt-Thieme 2009). `full_gradient` takes the gradient over all ratings of each row.
@@ -137,7 +137,7 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
     user_bias_l2, item_bias_l2 = np.float32(user_penalty.bias_l2), np.float32(item_penalty.bias_l2)
     last = len(entry_items) - 1
     adagrad, plain, weighted = rules.optimizer == _ADAGRAD, rules.kernel == 0 and rules.loss == 0, len(weights) > 0
-    # one row a quantity, one lane an entry
+    # one row a quantity, one lane per entry
     lanes = np.zeros((16, RUN), np.float32)
     xx, xy, yy, weight, slope, value = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
     x_square, y_square, x_own, y_own = lanes[6], lanes[7], lanes[8], lanes[9]

@@ -44,7 +44,7 @@ def affordable(threads: int) -> int:
 
 
 def over_rows(kernel: Callable[..., Any], work: np.ndarray, threads: int, *arguments: Any) -> list[Any]:
-    """Call ``kernel(lo, hi, *arguments)`` on row ranges of equal `work` (one number a row); the results in row order."""
+    """Call ``kernel(lo, hi, *arguments)`` on row ranges of equal `work` (one number per row); the results in row order."""
     cuts = balanced_cuts(work, int(np.clip(work.sum() // LEAST_WORK, 1, RANGES)))
     ranges = [(lo, hi) for lo, hi in zip(cuts[:-1], cuts[1:], strict=True) if hi > lo]
     return in_threads(lambda bounds: kernel(*bounds, *arguments), ranges, threads)

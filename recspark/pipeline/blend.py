@@ -115,7 +115,7 @@ def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights
 
 
 def _table(names: list[str], validated: list[float], refitted: dict[str, dict], fitted: Weights, rmse: float, name: str) -> pd.DataFrame:
-    """A row a model, the blend last: model, weight, validation_rmse (without those rows), test_rmse (fitted with them)."""
+    """One row per model, the blend last: model, weight, validation_rmse (without those rows), test_rmse (fitted with them)."""
     tested = [refitted[model]["rmse"] for model in names]
     columns = {"weight": [*fitted.weights, None], "validation_rmse": [*validated, fitted.rmse], "test_rmse": [*tested, rmse]}
     return pd.DataFrame({"model": [*names, name], **columns})

@@ -43,7 +43,7 @@ def bias_histogram(model: FactorModel) -> pd.DataFrame:
 
 
 def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
-    """The items most like the most rated ones by cosine, a row a pair: item_id, like_id, similarity; titles where the lake has them.
+    """The items most like the most rated ones by cosine, one row per pair: item_id, like_id, similarity; titles where the lake has them.
 
     Items with fewer than `LEAST_RATINGS` ratings, which are alike by chance, are left out.
     """

@@ -1,4 +1,4 @@
-"""The objective of ALS never rises, also where no penalty makes a row unique. Without Spark: the solver on one block a side."""
+"""The objective of ALS never rises, also where no penalty makes a row unique. Without Spark: the solver on one block per side."""
 
 import numpy as np
 import pytest

@@ -205,7 +205,7 @@ def _parts(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_by
                 start, line = start + cut, line + body.count(b"\n")
             rest = body[cut:]
             if len(rest) > LINE_BYTES:
-                raise DataRejected(f"{member} line {line} is longer than {LINE_BYTES} bytes: it is no text file with a row a line")
+                raise DataRejected(f"{member} line {line} is longer than {LINE_BYTES} bytes: it is no text file with one row per line")
         if rest:
             yield start, line, rest
 

@@ -28,7 +28,7 @@ from recspark.models.factors.row_solvers import RowSolver, row_solver
 from recspark.models.factors.tables import FactorTables
 from recspark.models.folder import ModelTable
 
-#: new ratings: ids as the model has them, one row a pair; weight only for models that were fitted with weights
+#: new ratings: ids as the model has them, one row per pair; weight only for models that were fitted with weights
 BATCH = "user_id bigint or string, item_id bigint or string, rating float, weight float"
 
 Rows = Mapping[str, np.ndarray]

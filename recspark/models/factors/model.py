@@ -42,7 +42,7 @@ class RatingColumns(Configurable):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a fit went: one row an iteration, the iteration that the model is from, and times in seconds."""
+    """How a fit went: one row per iteration, the iteration that the model is from, and times in seconds."""
 
     history: list[dict[str, float]]
     best_iteration: int

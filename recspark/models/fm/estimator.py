@@ -155,7 +155,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         self._tables: dict[str, DataFrame | None] = {"users": None, "items": None}
 
     def tables(self, users: DataFrame | None = None, items: DataFrame | None = None) -> FactorizationMachine:
-        """Attributes that groups name: one row an id, ``user_id`` or ``item_id`` first among the columns."""
+        """Attributes that groups name: one row per id, ``user_id`` or ``item_id`` first among the columns."""
         self._tables = {"users": users, "items": items}
         return self
 
@@ -242,7 +242,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         if linear := [block.name for block in features.layout if not block.group.factors]:
             raise ConfigError(
                 f"features.groups: factors = false of group {linear[0]!r} is not allowed here: it needs solver = 'mcmc' or 'als', and "
-                "groups whose contexts have one level a row"
+                "groups whose contexts have one level per row"
             )
         if watched and self._solver() != "sgd":
             log.warning(

@@ -67,7 +67,7 @@ class FMRegressor(FactorizationMachine):
     def _link(self) -> str:
         if self.getOrdered():
             raise ConfigError(
-                "ordered = True is not allowed here: it needs solver = 'mcmc', and groups whose contexts have one level a row"
+                "ordered = True is not allowed here: it needs solver = 'mcmc', and groups whose contexts have one level per row"
             )
         return "identity"
 

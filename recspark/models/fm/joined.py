@@ -67,7 +67,7 @@ class JoinedPlan:
 
 
 def has_entities(layout: Layout) -> bool:
-    """Whether each context group has at most one level a row, so that rows join entities only."""
+    """Whether each context group has at most one level per row, so that rows join entities only."""
     return not any(block.is_real or block.group.is_history_set for block in layout.side("context"))
 
 

@@ -43,7 +43,7 @@ def compare(job: Context) -> dict[str, Any]:
 
 
 def differences(names: list[str], drawn: PairedBootstrap, options: CompareOptions) -> pd.DataFrame:
-    """A row a model: model, value, difference to the first, low and high end of its interval, p of being better; of the first NaN."""
+    """One row per model: model, value, difference to the first, low and high end of its interval, p of being better; of the first NaN."""
     low, high = drawn.interval(options.confidence).T
     columns = {"difference": drawn.differences, "low": low, "high": high, "p": drawn.p_better}
     table = pd.DataFrame({"model": names, "value": drawn.values} | columns)

@@ -111,7 +111,7 @@ def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: Da
 
 
 def _table(lists: DataFrame) -> DataFrame:
-    """A row an entry; rank 1 is the best."""
+    """One row per entry; rank 1 is the best."""
     entries = lists.select("user_id", "cold", F.posexplode("recommendations").alias("place", "entry"))
     return entries.select("user_id", (F.col("place") + 1).alias("rank"), "entry.item_id", "entry.rating", "cold")
 

@@ -195,7 +195,7 @@ def _is_alive(job: Context) -> bool:
 
 @contextmanager
 def _quiet_fits() -> Any:
-    """A line a trial is enough; a line an iteration of each is not read."""
+    """A line a trial is enough; one line per iteration of each is not read."""
     fits: Callable[[int], None] = logging.getLogger("recspark.fit").setLevel
     fits(logging.WARNING)
     try:
