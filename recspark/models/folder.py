@@ -42,7 +42,7 @@ FILE_ROWS = 1 << 20
 #: what a model may be able to do, and how a refusal says it
 ABILITIES = {
     "lists": "make lists: it has no vectors of users and items",
-    "serve": "be served: it can't answer for pairs of ids alone",
+    "serve": "be served by MLflow: its answers need Spark",
     "start": "start a fit: it is not a model of factors of users and items",
     "update": "take new ratings in: its rows can't be solved by themselves; train it again",
 }

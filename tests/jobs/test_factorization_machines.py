@@ -44,7 +44,8 @@ def test_a_model_of_rows_is_none_for_lists_or_for_mlflow(command, source, settin
     assert json.loads((tmp_path / "models/fm/model.json").read_text())["layout"] == "rows"
     assert "models/fm is not kept in MLflow" in err
     code, _, err = command("promote", settings[0], "promote.candidate=fm")
-    assert code == 2 and "promote.candidate = 'fm' is not allowed: it predicts from features of rows, so MLflow could not serve it" in err
+    refusal = "promote.candidate = 'fm' is not allowed: models/fm (kind fm) can't be served by MLflow: its answers need Spark"
+    assert code == 2 and refusal in err
     for job in ("recommend", "update"):
         code, _, err = command(job, *settings)
         assert code == 2 and "models/fm (kind fm) can't make lists: it has no vectors of users and items" in err

@@ -8,12 +8,11 @@ from typing import Any
 from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError, GateNotPassed, RecsparkError
 from recspark.evaluation.ranking import metric_names
-from recspark.models.folder import read_facts
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.measured import measure
 from recspark.pipeline.gate.roles import CHAMPION, IDENTITY, PREVIOUS, WITHDRAWN, Roles, require_registry
-from recspark.pipeline.gate.versions import log_model
+from recspark.pipeline.gate.versions import log_model, require_ability
 from recspark.pipeline.model_section import ModelSection
 from recspark.pipeline.refit import on
 from recspark.tracking import ModelVersion, Run
@@ -41,9 +40,7 @@ def promote(job: Context) -> dict[str, Any]:
 def _promote(roles: Roles, candidate: str) -> dict[str, Any]:
     job = roles.job
     require_registry(job, "promote", "enabled", "logModel")
-    if "serve" not in read_facts(job.lake.path(f"models/{candidate}")).can:
-        why = "it predicts from features of rows, so MLflow could not serve it"
-        raise ConfigError(f"promote.candidate = {candidate!r} is not allowed: {why}")
+    require_ability(job.lake, candidate, "serve", "promote.candidate")
     with job.running("promote", "promote", about=candidate) as run:
         champion = roles.version(CHAMPION)
         if champion and champion.tags.get(IDENTITY) == roles.identity(candidate):

@@ -34,11 +34,16 @@ def factor_manifest(lake: Lake, name: str) -> dict[str, Any]:
         raise ConfigError(
             f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as those in it: {models}"
         )
-    try:
-        read_facts(lake.path(f"models/{name}")).require("lists", f"models/{name}")
-    except RecsparkError as error:
-        raise ConfigError(f"model.name = {name!r} is not allowed: {error}") from None
+    require_ability(lake, name, "lists", "model.name")
     return manifest
+
+
+def require_ability(lake: Lake, name: str, ability: str, key: str) -> None:
+    """Raise ConfigError, which names the option `key`, where models/NAME does not have the ability (`recspark.models.folder.ABILITIES`)."""
+    try:
+        read_facts(lake.path(f"models/{name}")).require(ability, f"models/{name}")
+    except RecsparkError as error:
+        raise ConfigError(f"{key} = {name!r} is not allowed: {error}") from None
 
 
 def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
@@ -80,7 +85,7 @@ def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
     if "serve" in facts.can:
         run.model(facts.find_scorer(), folder, rows.select("user_id", "item_id").limit(3).toPandas())
     else:
-        log.info("models/%s is not kept in MLflow, which is asked for pairs of ids: it predicts from features of rows", name)
+        log.info("models/%s is not kept in MLflow: a model of kind %s can't be served, its answers need Spark", name, facts.kind)
 
 
 def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:
