@@ -52,11 +52,12 @@ def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> 
         shown = [F.count_if(F.col("place") < k).alias(f"shown_{k}") for k in ks]
         counts = known.join(entries.groupBy("item_id").agg(*shown), "item_id", "full").drop("item_id").na.fill(0).toArrow()
         n_users = pairs.select("user_id").distinct().count()
-        fame = _mean_fame(pairs.join(lists.select("user_id"), "user_id", "left_semi"), known)
+        own = pairs.join(lists.select("user_id"), "user_id", "left_semi").withColumn("place", F.lit(0))
+        [fame], lifted = _mean_fame(own, known, [1]), _mean_fame(entries, known, ks)
         metrics = {}
-        for k in ks:
+        for k, fame_of_lists in zip(ks, lifted, strict=True):
             metrics |= _of_counts(counts[f"shown_{k}"].to_numpy(), counts["users"].to_numpy(), n_users, k)
-            metrics[f"popularity_bias_at_{k}"] = _mean_fame(entries.where(F.col("place") < k), known) / fame - 1
+            metrics[f"popularity_bias_at_{k}"] = fame_of_lists / fame - 1
         return metrics | _diversity(lists, pairs, known, ks)
     finally:
         pairs.unpersist()
@@ -87,11 +88,12 @@ def _of_counts(shown: np.ndarray, users: np.ndarray, n_users: int, k: int) -> di
     }
 
 
-def _mean_fame(entries: DataFrame, known: DataFrame) -> float:
-    """The mean over users of the mean number of users that their items have; NaN where there are no entries."""
-    of_user = entries.join(known, "item_id", "left").groupBy("user_id").agg(F.avg(F.coalesce("users", F.lit(0))).alias("fame"))
-    found = of_user.agg(F.avg("fame")).first()[0]
-    return math.nan if found is None else found
+def _mean_fame(entries: DataFrame, known: DataFrame, ks: Sequence[int]) -> list[float]:
+    """For each k the mean over users of the mean number of users that their items at places below k have; NaN where there are none."""
+    with_users = entries.join(known, "item_id", "left").withColumn("users", F.coalesce("users", F.lit(0)))
+    of_user = with_users.groupBy("user_id").agg(*(F.avg(F.when(F.col("place") < k, F.col("users"))).alias(f"fame_{k}") for k in ks))
+    found = of_user.agg(*(F.avg(f"fame_{k}") for k in ks)).first()
+    return [math.nan if value is None else value for value in found]
 
 
 def _diversity(lists: DataFrame, pairs: DataFrame, known: DataFrame, ks: Sequence[int]) -> dict[str, float]:
