@@ -141,7 +141,7 @@ def test_a_fit_on_s3_gives_the_same_bits(bucket, ratings, tmp_path, blocks):
     for path in (far.folder, f"{bucket}/model", bucket.replace("s3://", "s3a://") + "/model"):
         found, expected = Scorer.load(path), Scorer.load(near.folder)
         np.testing.assert_array_equal(found.users.factors, expected.users.factors)
-        np.testing.assert_array_equal(found.items.bias, expected.items.bias)
+        np.testing.assert_array_equal(found.items.deviation, expected.items.deviation)
 
 
 @pytest.mark.slow

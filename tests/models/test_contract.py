@@ -175,7 +175,7 @@ def test_a_new_process_loads_every_kind(saved, rows, tmp_path):
         from recspark.engine.spark.session import build_session
         from recspark.models import load_model
         spark = build_session("contract", {"spark.master": "local[1]", "spark.ui.enabled": "false"})
-        rows = spark.read.parquet(sys.argv[1])
+        rows = spark.read.parquet(sys.argv[1]).cache()
         models = {name: load_model(path) for name, path in json.loads(sys.argv[2]).items()}
         print(json.dumps({name: model.transform(rows).selectExpr("sum(prediction)").first()[0] for name, model in models.items()}))
     """
