@@ -175,8 +175,9 @@ def test_a_new_process_loads_every_kind(saved, rows, tmp_path):
         from recspark.engine.spark.session import build_session
         from recspark.models import load_model
         spark = build_session("contract", {"spark.master": "local[1]", "spark.ui.enabled": "false"})
-        rows = spark.read.parquet(sys.argv[1]).cache()
+        rows = spark.read.parquet(sys.argv[1])
         models = {name: load_model(path) for name, path in json.loads(sys.argv[2]).items()}
+        assert len(models["als"].transform(rows).collect()) == rows.count()  # vectors beside the prediction, too
         print(json.dumps({name: model.transform(rows).selectExpr("sum(prediction)").first()[0] for name, model in models.items()}))
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "rows"), json.dumps(paths)]

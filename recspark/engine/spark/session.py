@@ -31,6 +31,9 @@ from recspark.errors import ConfigError, RecsparkError
 
 LOG = logging.getLogger(__name__)
 
+#: Spark 4.3's way of columns into Python: it fails on rows that also have a vector, read from Parquet
+COLUMNAR_INPUT = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
+
 DEFAULTS = {
     "spark.log.level": "WARN",
     "spark.ui.showConsoleProgress": "false",
@@ -155,6 +158,8 @@ _checked: set[str] = set()
 def check_workers(spark: SparkSession) -> None:
     """Ask one worker, once per session, whether it has what recspark needs there; warn where kernels have to be compiled first.
 
+    It also turns off what Spark does wrong in such a session (`COLUMNAR_INPUT`).
+
     Raises
     ------
     RecsparkError
@@ -164,6 +169,7 @@ def check_workers(spark: SparkSession) -> None:
     session = spark.session_id if is_remote(spark) else spark.sparkContext.applicationId
     if session in _checked:
         return
+    spark.conf.set(COLUMNAR_INPUT, "false")
     require_worker_memory(spark)
     if not is_remote(spark):
         name_nameless_user(spark.sparkContext._jvm)
