@@ -47,7 +47,7 @@ def run_report(tmp_path, *command):
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("SPARK_", "PYSPARK_")) and key != "MASTER"
     }
-    environment["PYTHONPATH"] = str(Path(jvm.__file__).parents[2])
+    environment["PYTHONPATH"] = str(Path(jvm.__file__).parents[3])
     done = subprocess.run(
         [*command, str(script)], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300
     )

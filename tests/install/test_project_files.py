@@ -55,7 +55,7 @@ def test_a_wheel_is_whole(tmp_path):
     [wheel] = tmp_path.glob("*.whl")
     assert wheel.name == f"recspark-{recspark.__version__}-py3-none-any.whl"
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"recspark/py.typed", "recspark/engine/log4j2.properties"} <= {*names}
+    assert {"recspark/py.typed", "recspark/engine/spark/log4j2.properties"} <= {*names}
     assert any(name.endswith("/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
