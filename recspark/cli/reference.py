@@ -1,4 +1,4 @@
-"""What a conf may say, from the options themselves: the keys of a job for its ``--help``, and a conf file to begin with."""
+"""Reference of the conf, made from the options: the keys of a job for its ``--help``, and a conf file to begin with."""
 
 from __future__ import annotations
 

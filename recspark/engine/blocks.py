@@ -13,18 +13,37 @@ that every block has nearly the same work; positions are the ranks of the ids, s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 
 from recspark.algorithms.ratings import CSR, ROLES, ROW_WORK, SIDES, Block, Cells, other
 from recspark.engine.encode import Parts
-from recspark.engine.storage import Store
+from recspark.engine.spark.runner import SparkRunner, TaskRunner
+from recspark.engine.storage import Store, store_at
 from recspark.ids import IdIndex
 from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.arrays.runs import in_runs
 
 #: the grid of `Cells`: at most this many ranges a side (a power of 2), and about this many ratings a cell at least
 GRID, CELL_RATINGS = 16, 30_000
+
+
+def index_and_scatter(runner: TaskRunner | SparkRunner, root: str, parts: Parts, blocks: Mapping[str, int]) -> dict[str, int]:
+    """Index both sides under the folder `root`, and lay the rows out by block; return the number of ids of each side."""
+    sizes = runner.map(partial(_index, root, parts, blocks), SIDES)
+    runner.map(partial(_scatter, root, parts), parts.names)
+    return dict(zip(SIDES, sizes, strict=True))
+
+
+def _index(root: str, parts: Parts, blocks: Mapping[str, int], side: str) -> int:
+    return index_side(store_at(root), parts, side, blocks[side])
+
+
+def _scatter(root: str, parts: Parts, name: str) -> None:
+    scatter_part(store_at(root), parts, name)
 
 
 def index_side(store: Store, parts: Parts, side: str, blocks: int) -> int:

@@ -22,10 +22,10 @@ from itertools import takewhile
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from recspark.algorithms.ratings import SIDES, other
+from recspark.algorithms.ratings import other
 from recspark.algorithms.stopping import best_iteration, should_stop
 from recspark.data.arrow import as_arrow
-from recspark.engine.blocks import build_block, build_cells, index_side, load_block, scatter_part
+from recspark.engine.blocks import build_block, build_cells, index_and_scatter, load_block
 from recspark.engine.plan import Plan, factors
 from recspark.engine.progress import reporting
 from recspark.engine.spark.runner import SparkRunner, TaskRunner
@@ -96,11 +96,10 @@ def prepare(runner: TaskRunner | SparkRunner, plan: Plan, store: Store) -> None:
     """Build the blocks and the starting state, unless an earlier attempt has finished that."""
     if store.exists("prepared.json"):
         return
-    sizes = runner.map(partial(_index, plan), SIDES)
-    runner.map(partial(_scatter, plan), plan.parts.names)
+    sizes = index_and_scatter(runner, plan.root, plan.parts, plan.blocks)
     runner.map(partial(_build, plan), plan.jobs)
     store.delete("scatter")
-    store.write_json("prepared.json", dict(zip(SIDES, sizes, strict=True)))
+    store.write_json("prepared.json", sizes)
 
 
 def iterate(runner: TaskRunner | SparkRunner, plan: Plan, store: Store, iteration: int) -> dict[str, float]:
@@ -124,14 +123,6 @@ def read_history(store: Store) -> list[dict[str, float]]:
     names = [name for name in store.names("iterations") if name.endswith(".json")]
     whole = takewhile(lambda numbered: int(numbered[1].removesuffix(".json")) == numbered[0], enumerate(names, start=1))
     return [store.read_json(f"iterations/{name}") for _, name in whole]
-
-
-def _index(plan: Plan, side: str) -> int:
-    return index_side(store_at(plan.root), plan.parts, side, plan.blocks[side])
-
-
-def _scatter(plan: Plan, name: str) -> None:
-    scatter_part(store_at(plan.root), plan.parts, name)
 
 
 def _build(plan: Plan, job: tuple[str, int]) -> None:

@@ -1,7 +1,7 @@
-"""Metrics of what a model recommends, whether users like it or not: how much of the catalogue, how well known, how alike.
+"""Catalogue metrics: the share of the catalogue that lists show, and how popular and how diverse the listed items are.
 
-They are computed on the lists of the users that the ranking metrics are means over (:mod:`recspark.evaluation.ranking`), against the
-ratings that these users and all others had given before. Definitions and edge cases: docs/metrics.md.
+They are computed on the lists of all ranked users (:mod:`recspark.evaluation.ranking`) and on the training rows. Definitions and edge
+cases: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> 
 
 
 def gini(counts: np.ndarray) -> float:
-    """How unequally `counts` are spread: 0 where all are alike, near 1 where one has all; NaN where their sum is 0.
+    """The Gini coefficient of `counts`: 0 if all are equal, near 1 if one has everything, NaN if their sum is 0.
 
     ``sum_i (2 i - n - 1) c_i / (n sum_i c_i)`` over the counts in ascending order, i = 1 ... n.
 
@@ -77,8 +77,8 @@ def gini(counts: np.ndarray) -> float:
 
 
 def _of_counts(shown: np.ndarray, users: np.ndarray, n_users: int, k: int) -> dict[str, float]:
-    """Metrics of how often each item is on a list, and of how many users had it before; those that none had are not of the catalogue."""
-    # an item that no training row has tells as much as one that a single user had
+    """Coverage, Gini and novelty, from the number of lists and of earlier users of each item. The catalogue are items with users."""
+    # an item without training rows counts as one with a single user
     surprise = -np.log2(np.maximum(users, 1) / max(n_users, 1))
     catalogue = shown[users > 0]
     return {
@@ -140,7 +140,7 @@ def _indicators(lists: pa.ListArray, items: pa.Array, k: int) -> csr_matrix:
 
 
 def _squares(matrices: list[csr_matrix], batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Worker: of each list, the sum over users of the square of what the items of the list that the user had are worth."""
+    """Worker: for each list, the sum over users of the square of the user's summed shares of its items."""
     sums = [np.zeros(matrix.shape[0]) for matrix in matrices]
     for batch in batches:
         for low in range(0, batch.num_rows, USERS_AT_ONCE):

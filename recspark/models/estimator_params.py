@@ -8,6 +8,17 @@ from recspark.models.params import Configurable, getter, getter_name
 from recspark.redaction import redacted
 
 
+class FitsModel:
+    """An estimator that declares the class of its models as `model_class`, which then has the Params of the estimator."""
+
+    model_class: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "model_class" in vars(cls):
+            cls.model_class.fitted_by(cls)
+
+
 class EstimatorParams(Configurable):
     """A model that has the Params of its estimator, with getters, beside those that it reads itself."""
 

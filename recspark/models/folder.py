@@ -49,9 +49,9 @@ ABILITIES = {
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
-    """What every model says of itself. `kind` is a key of `recspark.models.registry.KINDS`, `can` some of `ABILITIES`.
+    """The facts of any model. `kind` is a key of `recspark.models.registry.KINDS`, `can` holds some keys of `ABILITIES`.
 
-    The stamp is new with every model: who keeps one in memory sees by it that its folder holds another.
+    Every model gets a new stamp. A process that keeps a model in memory compares stamps to see that the folder holds another one.
     """
 
     kind: str
@@ -113,7 +113,7 @@ class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
 
 
 class SideFacts(msgspec.Struct, frozen=True):
-    """A side of a sampled machine: its table, whether rows name it by id, and whether some rows that trained have none of it."""
+    """A side of a sampled machine: its table, whether rows give its ids (or positions), and whether it was missing in a training row."""
 
     name: str
     by_id: bool
@@ -143,7 +143,7 @@ class SampledFacts(FactorFacts, tag="samples", frozen=True, kw_only=True):
 
 
 class RowFacts(SampledFacts, tag="rows", frozen=True, kw_only=True):
-    """The same where rows are scored from the parameters of their features: there are no vectors of users and items."""
+    """A machine that scores each row from the parameters of its features; it has no vectors of users and items."""
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -172,8 +172,6 @@ class BlendFacts(Facts, tag="blend", frozen=True, kw_only=True):
     intercept: float
     penalty: float
     rmse: float
-
-
 
 
 def write_facts(folder: str, facts: Facts) -> None:
@@ -261,7 +259,8 @@ class ModelTable:
     @classmethod
     def read(cls, folder: str, side: str) -> ModelTable:
         """The table `side` of the model in a folder or URI; a machine's has more columns, which are not read."""
-        table = read_columns(folder, side, ["id", "count", "features", "bias", "deviation"]).combine_chunks()
+        place, columns = Folder(folder), ["id", "count", "features", "bias", "deviation"]
+        table = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(columns=columns).combine_chunks()
         ids, features = (table[name].chunk(0) if len(table) else table[name].combine_chunks() for name in ("id", "features"))
         matrix = features.flatten().to_numpy().reshape(len(table), len(features[0]) if len(table) else 0)
         counts, *numbers = (table[name].to_numpy() for name in ("count", "bias", "deviation"))
@@ -295,9 +294,3 @@ class ModelTable:
             np.concatenate([self.bias, bias]),
             np.concatenate([self.deviation, bias]),
         )
-
-
-def read_columns(folder: str, side: str, columns: list[str]) -> pa.Table:
-    """Some columns of the table `side` of the model, or the start of a fit, in a folder or URI."""
-    place = Folder(folder)
-    return ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(columns=columns)

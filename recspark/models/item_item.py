@@ -13,13 +13,13 @@ import numpy as np
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix, issparse, vstack
 
 from recspark.algorithms.item_gram import dense_gram, ease, most_items, nearest
-from recspark.algorithms.ratings import SIDES
+from recspark.algorithms.ratings import SIDES, other
 from recspark.config import above, at_least
 from recspark.data.columns import number
-from recspark.engine.blocks import build_block, index_side, load_block, scatter_part
+from recspark.engine.blocks import build_block, index_and_scatter, load_block
 from recspark.engine.encode import Parts, encode, id_column
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.spark.memory import free_bytes
@@ -28,6 +28,7 @@ from recspark.engine.spark.session import parallelism
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels.topn import top_n
+from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
 from recspark.models.folder import FactorFacts, ModelTable, read_facts, write_facts
 from recspark.models.params import Hyperparameter
@@ -41,7 +42,7 @@ USERS_AT_ONCE = 256
 
 
 class ItemItemFacts(FactorFacts, tag="item_item", frozen=True, kw_only=True):
-    """`dense`: whether the weights are a whole matrix, or CSR. The history of each user lies beside them, as CSR."""
+    """The weights are a whole matrix if `dense`, else CSR. The history of each user is CSR too."""
 
     scorer: ClassVar[str] = "recspark.models.item_item:ItemItemScorer"
 
@@ -88,8 +89,7 @@ class ItemItemScorer:
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """float32 (len(users), n_items): scores of all items for positions of users."""
-        product = self.history[users] @ self.weights
-        return np.ascontiguousarray(product.toarray() if isinstance(product, csr_matrix) else product, np.float32)
+        return _dense(self.history[users] @ self.weights)
 
     def ratings(self, scores: np.ndarray) -> np.ndarray:
         """The scores: they are no ratings."""
@@ -110,14 +110,17 @@ class ItemItemScorer:
     def _rows(self, side: str, positions: np.ndarray) -> np.ndarray:
         if side == "users":
             return self.scores(positions)
-        # column j of the weights says which items speak for item j; what has no weight is like none
-        found = self.weights[:, positions].T
-        dense = np.array(found.toarray() if isinstance(found, csr_matrix) or hasattr(found, "toarray") else found, np.float32)
-        return np.where(dense == 0, np.float32(-np.inf), dense)
+        # column j has the weights of other items for item j; an item without a weight is not listed
+        weights = _dense(self.weights[:, positions]).T
+        return np.where(weights == 0, np.float32(-np.inf), weights)
 
     def list_values(self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """What lists show: the scores."""
         return scores
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return np.ascontiguousarray(matrix.toarray() if issparse(matrix) else matrix, np.float32)
 
 
 def _side(table: ModelTable) -> Side:
@@ -129,21 +132,21 @@ def _matrix(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> csr_mat
 
 
 class ItemItemModel(FactorModel):
-    """Weights of items by items, and what each user had: it makes lists for users, and of items that are alike.
+    """Weights of items by items, and the history of each user. It recommends items to users and finds similar items.
 
-    A score is no rating: it sums up weights. `similarItems` ranks by the weights themselves.
+    A score is a sum of weights, not a rating. `similarItems` ranks by the weights themselves.
     """
 
     def recommendForAllItems(self, *_: Any, **__: Any) -> DataFrame:
-        """Raise RecsparkError: there are no lists of users."""
-        raise RecsparkError(f"{type(self).__name__} makes lists of items, not of users: it has no vectors of users")
+        """Not supported: the model ranks items only. Raise RecsparkError."""
+        raise RecsparkError(f"{type(self).__name__} ranks items, not users: use recommendForAllUsers or recommendForUserSubset")
 
     recommendForItemSubset = recommendForAllItems
     similarUsers = recommendForAllItems
 
 
-class ItemItem(Estimator, RatingColumns, Saved):
-    """What `EASE` and `ItemKNN` share: the rows that they read, the Gram matrix by blocks of items, the model that they leave."""
+class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
+    """Base of `EASE` and `ItemKNN`: reads the rows, lays them out by blocks of items, and writes the model."""
 
     dense = False
 
@@ -151,16 +154,9 @@ class ItemItem(Estimator, RatingColumns, Saved):
     itemBlocks = Hyperparameter(int, None, "blocks that the Gram matrix is made by, a task each; not set: one a core", at_least(1))
     workDir = Hyperparameter(str, None, "folder or URI that all workers reach, for blocks and the model")
 
-    #: no iteration can be watched
+    #: there is no iteration to watch
     can_watch = False
     ranks_watched = False
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "model_class" in vars(cls):
-            cls.model_class.fitted_by(cls)
-
-    model_class: type[ItemItemModel]
 
     def write_parts(self, path: str) -> None:
         """Nothing but Params."""
@@ -180,11 +176,10 @@ class ItemItem(Estimator, RatingColumns, Saved):
         try:
             with user_errors():
                 parts = encode(self._rows(dataset), Store(staged), False, False)
-            _, n_items = runner.map(partial(_index, store, parts, blocks), SIDES)
-            self._check_items(n_items)
-            runner.map(partial(_scatter, store, parts), parts.names)
+            sizes = index_and_scatter(runner, store, parts, {"users": 1, "items": blocks})
+            self._check_items(sizes["items"])
             runner.map(partial(_build, store, parts), [("users", 0), *(("items", block) for block in range(blocks))])
-            runner.map(partial(_write_sides, store, folder, self.getBinary()), ["both"])
+            runner.map(partial(_write_side, store, folder, self.getBinary()), SIDES)
             self._solve(runner, store, folder, range(blocks))
         finally:
             for place in (staged, store):
@@ -271,34 +266,27 @@ class ItemKNN(ItemItem):
         runner.map(partial(_join_nearest, store, folder), [blocks])
 
 
-def _index(root: str, parts: Parts, blocks: int, side: str) -> int:
-    return index_side(Store(root), parts, side, blocks if side == "items" else 1)
-
-
-def _scatter(root: str, parts: Parts, name: str) -> None:
-    scatter_part(Store(root), parts, name)
-
-
 def _build(root: str, parts: Parts, job: tuple[str, int]) -> None:
     build_block(Store(root), parts, *job)
 
 
-def _write_sides(root: str, folder: str, binary: bool, _: str) -> None:
-    """The tables of the model, and the history of each user."""
-    store, history = Store(root), _ratings(root, "users", 0, binary)
-    for side in SIDES:
-        index = store.load_table(f"index/{side}")
-        counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
-        # of an id that is cold, the share of users that an item has
-        share = (counts / history.shape[0]).astype(np.float32) if side == "items" else nothing
-        ModelTable(index["id"].combine_chunks(), counts, np.empty((len(index), 0), np.float32), nothing, share).write(folder, side)
-    _save(Store(folder), "history", history)
+def _write_side(root: str, folder: str, binary: bool, side: str) -> None:
+    """Write the table of a side; with the users their histories."""
+    store = Store(root)
+    index = store.load_table(f"index/{side}")
+    counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
+    # cold users get the items that most users have
+    share = nothing if side == "users" else (counts / store.load("cuts/users")["cuts"][-1]).astype(np.float32)
+    ModelTable(index["id"].combine_chunks(), counts, np.empty((len(index), 0), np.float32), nothing, share).write(folder, side)
+    if side == "users":
+        _save(Store(folder), "history", _ratings(root, "users", 0, binary))
 
 
 def _ratings(root: str, side: str, block: int, binary: bool) -> csr_matrix:
     """A block's rows of ratings, by positions of the other side: a pair that comes again counts once, or with the sum of its ratings."""
-    store, loaded = Store(root), load_block(Store(root), side, block)
-    n_other = int(store.load(f"cuts/{'users' if side == 'items' else 'items'}")["cuts"][-1])
+    store = Store(root)
+    loaded = load_block(store, side, block)
+    n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     csr = loaded.train
     indices = loaded.needed[csr.indices] if len(loaded.needed) else csr.indices
     found = csr_matrix((np.array(csr.values), np.array(indices), np.array(csr.indptr)), (len(csr.indptr) - 1, n_other))

@@ -1,4 +1,4 @@
-"""The kinds of models: what a conf's ``model.type`` names, the classes, and where they live. The one list that all others are made from."""
+"""The kinds of models by the value of ``model.type``, with their classes and modules. All other lists of kinds are made from this one."""
 
 from __future__ import annotations
 

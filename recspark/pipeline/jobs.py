@@ -1,4 +1,4 @@
-"""The jobs: what each does, which sections of a conf it reads, what else its command line takes. The one list of them."""
+"""The registry of jobs: purpose, sections of the conf that are read, and arguments of the command line."""
 
 from __future__ import annotations
 
@@ -95,5 +95,5 @@ JOBS = {
 
 
 def function_of(name: str) -> Callable[[Any], dict[str, Any]]:
-    """What does a job."""
+    """The function of a job."""
     return getattr(importlib.import_module(f"recspark.pipeline.{JOBS[name].module or name}"), name)

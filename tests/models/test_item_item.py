@@ -111,7 +111,7 @@ def test_lists(spark, ratings, estimator, tmp_path):
     [alike] = model.similarItems(["i03"], 3).collect()
     best = np.sort(weights[:, 3][np.arange(N_ITEMS) != 3])[::-1][:3]
     np.testing.assert_allclose([item.similarity for item in alike.similar], best[: len(alike.similar)], atol=1e-4)
-    with pytest.raises(RecsparkError, match="makes lists of items, not of users"):
+    with pytest.raises(RecsparkError, match="ranks items, not users: use recommendForAllUsers"):
         model.recommendForAllItems(3)
 
 
@@ -136,7 +136,7 @@ def test_ease_on_the_published_files_is_the_numpy_solution(spark, movielens):
     ours = recall_and_ndcg(lists, test)
     by_numpy = recall_and_ndcg({user: np.argsort(-plain[user], kind="stable")[:20].tolist() for user in range(n_users)}, test)
     assert ours == pytest.approx(by_numpy, abs=0.002)
-    assert 0.2 < ours[0] < 0.35
+    assert ours == pytest.approx((0.2759, 0.2660), abs=0.002)  # SimpleX .2802/.2670, UltraGCN .2787/.2642
 
 
 def slow_ease_of(x, penalty):

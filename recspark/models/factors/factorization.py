@@ -22,6 +22,7 @@ from recspark.engine.plan import Plan
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError
+from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
 from recspark.models.folder import FactorFacts, write_facts
 from recspark.models.params import Hyperparameter
@@ -34,16 +35,11 @@ from recspark.models.workspace import Workspace, workspace
 log = logging.getLogger("recspark.fit")
 
 
-class Factorization(Estimator, RatingColumns, Watching):
+class Factorization(Estimator, RatingColumns, FitsModel, Watching):
     """An Estimator whose `_solver` the engine runs on blocks of ratings."""
 
     #: the class of the fitted model
     model_class: type[FactorModel] = FactorModel
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "model_class" in vars(cls):
-            cls.model_class.fitted_by(cls)
 
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")

@@ -23,7 +23,7 @@ class FactorTables:
         """Read the model saved in `folder`, a path or a URI; RecsparkError where there is none, or one that can't be updated."""
         facts = read_facts(folder)
         facts.require("update", folder)
-        return cls({side: ModelTable.read(folder, side) for side in SIDES}, read_facts(folder, FactorFacts))
+        return cls({side: ModelTable.read(folder, side) for side in SIDES}, facts)
 
     def write(self, folder: str) -> None:
         """Write tables and facts to `folder`, over those of another version that are there."""

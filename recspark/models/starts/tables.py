@@ -21,7 +21,7 @@ from recspark.data.arrow import as_arrow
 from recspark.errors import ConfigError, DataRejected
 from recspark.ids import kind_of
 from recspark.lake.folder import Folder
-from recspark.models.folder import ABILITIES, FactorFacts, has_facts, read_facts
+from recspark.models.folder import ABILITIES, has_facts, read_facts
 from recspark.models.starts.embeddings import read_embeddings, write_start
 from recspark.models.starts.side_vectors import add_up
 
@@ -70,9 +70,8 @@ def _of_rank(path: str, rank: int) -> str:
     facts = read_facts(path)
     if "start" not in facts.can:
         raise ConfigError(f"{path} (kind {facts.kind}) can't {ABILITIES['start']}")
-    found = read_facts(path, FactorFacts).rank
-    if found != rank:
-        raise ConfigError(f"{path} has rank {found}: rank must be that, not {rank}")
+    if facts.rank != rank:
+        raise ConfigError(f"{path} has rank {facts.rank}: rank must be that, not {rank}")
     return Folder(path).root
 
 
