@@ -37,7 +37,7 @@ def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 def part_of(path: Path) -> str:
-    """``recspark/lake/lake.py`` is of the part data, ``recspark/cli.py`` of cli, ``jobs/train.py`` of jobs."""
+    """``recspark/lake/lake.py`` is of the part lake, ``recspark/cli.py`` of cli, ``jobs/train.py`` of jobs."""
     return "jobs" if path.parts[0] == "jobs" else path.with_suffix("").parts[1]
 
 
@@ -177,9 +177,16 @@ def folders_are_small(root: Path) -> list[str]:
     return [f"{folder}: {count} modules, more than {FOLDER_MODULES}" for folder, count in counts.items() if count > FOLDER_MODULES]
 
 
+def folders_are_packages(root: Path) -> list[str]:
+    """A folder without ``__init__.py`` is imported here, and is missing from the wheel."""
+    folders = {path.parent for path, _ in sources(root, "recspark")}
+    return [f"{folder} has no __init__.py" for folder in sorted(folders) if not (root / folder / "__init__.py").exists()]
+
+
 RULES = [
     imports_have_no_cycle,
     folders_are_small,
+    folders_are_packages,
     imports_point_one_way,
     one_module_imports_mlflow,
     kernels_know_only_arrays,
@@ -200,6 +207,7 @@ GOOD = {
     "recspark/engine/loop.py": "import pandas, pyspark",
     "recspark/tracking/runs.py": "import mlflow.pyfunc\nfrom recspark.models import als",
     "recspark/cli.py": "def main():\n    from recspark.tracking import runs",
+    **{f"recspark/{part}/__init__.py": "" for part in ("kernels", "models", "engine", "tracking")},
     "jobs/train.py": "from recspark.cli import main\nmain()",
 }
 
@@ -209,6 +217,7 @@ BAD = [
     (imports_have_no_cycle, "recspark/errors.py", "import recspark.config", "a cycle: recspark.config > recspark.errors > recspark.config"),
     (imports_have_no_cycle, LONG, "", "25 modules in a chain: recspark.kernels.k0 > recspark.kernels.k1"),
     (folders_are_small, {f"recspark/data/d{i}.py": "" for i in range(FOLDER_MODULES + 1)}, "", "recspark/data: 15 modules, more than 14"),
+    (folders_are_packages, "recspark/lake/lake.py", "", "recspark/lake has no __init__.py"),
     (imports_point_one_way, "recspark/models/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports"),
     (imports_point_one_way, "recspark/models/als.py", "from recspark import tracking", "models imports recspark.tracking"),
     (imports_point_one_way, "recspark/models/als.py", "import recspark.cli", "models imports recspark.cli"),
