@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from recspark.config import Check, shown
+from recspark.errors import ConfigError, InputMissing
 from recspark.lake.folder import Folder, check_no_pattern, locate
 from recspark.lake.locks import hold
-from recspark.errors import ConfigError, InputMissing
 from recspark.redaction import redacted
 
 log = logging.getLogger(__name__)
