@@ -2,9 +2,10 @@
 
     python benchmarks/als_contender.py recspark --data s10m --rank 64 --iterations 1 4 --master local[2]
 
-Fits of few and of many iterations give the seconds an iteration: their difference, so start-up and data preparation drop out.
-They are run in the order few, many, many, few, so that what gets faster (a JVM that warms up) or slower with time drops out too.
-`fit_seconds` is the quicker of the longer fits as a whole, from a DataFrame that Spark holds in memory, session warm.
+Fits of few and of many iterations give the seconds an iteration: their difference, so start-up and data
+preparation drop out. They are run in the order few, many, many, few, so that what gets faster (a JVM that
+warms up) or slower with time drops out too. `fit_seconds` is the quicker of the longer fits as a whole, from
+a DataFrame that Spark holds in memory, session warm.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def dataframe(spark, ratings: Ratings):
     import pyarrow.parquet as pq
 
     folder = tempfile.mkdtemp()
-    table = pa.table({"user": ratings[0], "item": ratings[1], "rating": ratings[2], "confidence": 1 + ratings[2]})
+    table = pa.table(
+        {"user": ratings[0], "item": ratings[1], "rating": ratings[2], "confidence": 1 + ratings[2]}
+    )
     half = len(table) // 2
     for number, part in enumerate((table.slice(0, half), table.slice(half))):
         pq.write_table(part, f"{folder}/{number}.parquet")
@@ -72,7 +75,9 @@ def explicit_loss(ratings: Ratings, x: np.ndarray, y: np.ndarray, reg: float) ->
     for lo in range(0, len(user), 1_000_000):
         part = slice(lo, lo + 1_000_000)
         error += ((rating[part] - np.einsum("ij,ij->i", x[user[part]], y[item[part]])) ** 2).sum()
-    sizes = (x**2).sum(1) @ np.bincount(user, minlength=len(x)) + (y**2).sum(1) @ np.bincount(item, minlength=len(y))
+    sizes = (x**2).sum(1) @ np.bincount(user, minlength=len(x)) + (y**2).sum(1) @ np.bincount(
+        item, minlength=len(y)
+    )
     return float(error + reg * sizes)
 
 
@@ -91,14 +96,23 @@ def implicit_loss(ratings: Ratings, x: np.ndarray, y: np.ndarray, reg: float) ->
 def spark_session(master: str):
     from recspark.engine.spark.session import build_session
 
-    return build_session("bench-als", {"spark.master": master, "spark.driver.memory": "8g", "spark.executor.memory": "6g"})
+    return build_session(
+        "bench-als", {"spark.master": master, "spark.driver.memory": "8g", "spark.executor.memory": "6g"}
+    )
 
 
 def fit_spark(options: argparse.Namespace, ratings: Ratings) -> dict[str, object]:
     """MLlib's ALS and recspark's: the same Params on the same DataFrame."""
     spark = spark_session(options.master)
     frame = dataframe(spark, ratings)
-    shared = {"rank": options.rank, "regParam": options.reg, "userCol": "user", "itemCol": "item", "ratingCol": "rating", "seed": 7}
+    shared = {
+        "rank": options.rank,
+        "regParam": options.reg,
+        "userCol": "user",
+        "itemCol": "item",
+        "ratingCol": "rating",
+        "seed": 7,
+    }
     blocks = {"numUserBlocks": options.blocks, "numItemBlocks": options.blocks}
     if options.engine == "recspark":
         from recspark.models import ALS
@@ -152,8 +166,12 @@ def fit_implicit(options: argparse.Namespace, ratings: Ratings) -> dict[str, obj
     seconds, longest = [], None
     for iterations in abba(options.iterations):
         fitted = AlternatingLeastSquares(
-            factors=options.rank, regularization=options.reg, iterations=iterations, num_threads=options.threads, random_state=7,
-            use_cg=True
+            factors=options.rank,
+            regularization=options.reg,
+            iterations=iterations,
+            num_threads=options.threads,
+            random_state=7,
+            use_cg=True,
         )
         started = time.perf_counter()
         fitted.fit(matrix, show_progress=False)

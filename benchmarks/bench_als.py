@@ -2,8 +2,8 @@
 
     RECSPARK_DATA=... python benchmarks/bench_als.py [--rounds 3] [--only NAME ...]
 
-Writes benchmarks/results/als.json and the table between the marks in README.md. Figures are medians over the rounds; a
-ratio is the peer's seconds over recspark's, pair by pair within a round.
+Writes benchmarks/results/als.json and the table between the marks in README.md. Figures are medians over the
+rounds; a ratio is the peer's seconds over recspark's, pair by pair within a round.
 """
 
 from __future__ import annotations
@@ -35,38 +35,64 @@ class Race:
 
 RACES = {
     "explicit-s10m": Race(
-        "explicit, s10m, rank 64, an iteration; MLlib without native BLAS", "mllib", "per_iteration",
-        ("--data", "s10m", "--iterations", "1", "3"), target=35, native_blas=False,
+        "explicit, s10m, rank 64, an iteration; MLlib without native BLAS",
+        "mllib",
+        "per_iteration",
+        ("--data", "s10m", "--iterations", "1", "3"),
+        target=35,
+        native_blas=False,
     ),
     "explicit-s10m-blas": Race(
-        "explicit, s10m, rank 64, an iteration; MLlib with native BLAS (Debian's libopenblas0)", "mllib", "per_iteration",
-        ("--data", "s10m", "--iterations", "1", "3"), target=18, native_blas=True,
+        "explicit, s10m, rank 64, an iteration; MLlib with native BLAS (Debian's libopenblas0)",
+        "mllib",
+        "per_iteration",
+        ("--data", "s10m", "--iterations", "1", "3"),
+        target=18,
+        native_blas=True,
     ),
     "explicit-ml1m": Race(
-        "explicit, ML-1M, rank 10, 10 iterations, whole fit", "mllib", "fit_seconds",
-        ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"), target=4,
+        "explicit, ML-1M, rank 10, 10 iterations, whole fit",
+        "mllib",
+        "fit_seconds",
+        ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"),
+        target=4,
     ),
     "explicit-ml100k": Race(
-        "explicit, ML-100K, rank 10, 10 iterations, whole fit", "mllib", "fit_seconds",
+        "explicit, ML-100K, rank 10, 10 iterations, whole fit",
+        "mllib",
+        "fit_seconds",
         ("--data", "ml-100k", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"),
     ),
     "explicit-ml100k-blocks": Race(
-        "the same with 10 x 10 blocks by MLlib's names", "mllib", "fit_seconds",
+        "the same with 10 x 10 blocks by MLlib's names",
+        "mllib",
+        "fit_seconds",
         ("--data", "ml-100k", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "10"),
     ),
     "cluster-ml1m": Race(
-        "explicit, ML-1M, rank 10, 10 iterations, whole fit, standalone cluster 2 x 1 core", "mllib", "fit_seconds",
-        ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"), cluster=True, target=5,
+        "explicit, ML-1M, rank 10, 10 iterations, whole fit, standalone cluster 2 x 1 core",
+        "mllib",
+        "fit_seconds",
+        ("--data", "ml-1m", "--rank", "10", "--reg", "0.1", "--iterations", "2", "10", "--blocks", "2"),
+        cluster=True,
+        target=5,
     ),
     "cluster-s10m": Race(
-        "explicit, s10m, rank 64, an iteration, standalone cluster 2 x 1 core", "mllib", "per_iteration",
-        ("--data", "s10m", "--iterations", "1", "3"), cluster=True, target=18,
+        "explicit, s10m, rank 64, an iteration, standalone cluster 2 x 1 core",
+        "mllib",
+        "per_iteration",
+        ("--data", "s10m", "--iterations", "1", "3"),
+        cluster=True,
+        target=18,
     ),
     "implicit-s10m": Race(
-        "implicit, s10m, rank 64, an iteration", "implicit", "per_iteration",
-        ("--data", "s10m", "--implicit", "--reg", "1.0", "--iterations", "1", "6"), target=1.2,
+        "implicit, s10m, rank 64, an iteration",
+        "implicit",
+        "per_iteration",
+        ("--data", "s10m", "--implicit", "--reg", "1.0", "--iterations", "1", "6"),
+        target=1.2,
     ),
-}  # fmt: skip
+}
 
 
 def run_race(race: Race, rounds: int) -> dict[str, object]:
@@ -83,13 +109,25 @@ def run_race(race: Race, rounds: int) -> dict[str, object]:
             else:
                 pair[engine] = run_contender(*command, "local[2]")
         pairs.append({"ours": pair["recspark"], "peer": pair[race.peer]})
-        print(f"  {pairs[-1]['ours'][race.measure]:.3f} s against {pairs[-1]['peer'][race.measure]:.3f} s", file=sys.stderr)
+        print(
+            f"  {pairs[-1]['ours'][race.measure]:.3f} s against {pairs[-1]['peer'][race.measure]:.3f} s",
+            file=sys.stderr,
+        )
     ratios = [pair["peer"][race.measure] / pair["ours"][race.measure] for pair in pairs]
     median = {who: statistics.median(pair[who][race.measure] for pair in pairs) for who in ("ours", "peer")}
     losses = {who: pairs[-1][who]["loss"] for who in ("ours", "peer")}
-    return {"text": race.text, "peer": race.peer, "seconds": median, "loss": losses, "ratio": statistics.median(ratios),
-            "ratios": ratios, "target": race.target, "pairs": pairs, "date": time.strftime("%Y-%m-%d"),
-            "measured": measured(race, rounds)}  # fmt: skip
+    return {
+        "text": race.text,
+        "peer": race.peer,
+        "seconds": median,
+        "loss": losses,
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "target": race.target,
+        "pairs": pairs,
+        "date": time.strftime("%Y-%m-%d"),
+        "measured": measured(race, rounds),
+    }
 
 
 def measured(race: Race, rounds: int) -> str:
@@ -105,14 +143,16 @@ def can_run(race: Race) -> bool:
 
 def table(results: dict[str, dict[str, object]]) -> str:
     lines = [
-        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | loss recspark / peer | measured |",
+        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | loss recspark / peer | "
+        "measured |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in results.values():
         ratios, seconds, loss = row["ratios"], row["seconds"], row["loss"]
         spread = f" ({min(ratios):.1f}-{max(ratios):.1f})" if len(ratios) > 1 else ""
         lines.append(
-            f"| {row['text']} | {row['peer']} | {_figure(seconds, 'ours', '.3g')} | {_figure(seconds, 'peer', '.3g')} "
+            f"| {row['text']} | {row['peer']} | {_figure(seconds, 'ours', '.3g')} | "
+            f"{_figure(seconds, 'peer', '.3g')} "
             f"| **{row['ratio']:.1f}**{spread} | {row['target']:g} "
             f"| {_figure(loss, 'ours', '.5g')} / {_figure(loss, 'peer', '.5g')} | {row['measured']} |"
         )

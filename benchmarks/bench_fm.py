@@ -1,8 +1,10 @@
-"""Factorization machines side by side: recspark and myFM by Gibbs sampling, recspark and MLlib on vectors; alternating, a process a fit.
+"""Factorization machines side by side: recspark and myFM by Gibbs sampling, recspark and MLlib on vectors;
+alternating, a process a fit.
 
     RECSPARK_DATA=... python benchmarks/bench_fm.py [--rounds 3] [--only NAME ...]
 
-Writes benchmarks/results/fm.json and the table between the marks in README.md. A ratio is the peer's seconds over recspark's in one round.
+Writes benchmarks/results/fm.json and the table between the marks in README.md. A ratio is the peer's seconds
+over recspark's in one round.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Race:
-    """recspark against the peer at `work`; `measure` is what is compared, with `peer_measure` of the peer where that is another."""
+    """recspark against the peer at `work`; `measure` is what is compared, with `peer_measure` of the peer
+    where that is another.
+    """
 
     text: str
     work: str
@@ -48,13 +52,28 @@ WORKS = {
     "defaults": Work("vectors", "mllib", ("--step", "1", "--reg", "0")),
 }
 RACES = {
-    "mcmc": Race("Gibbs sampling, ML-1M 90/10, flipped features, rank 16, an iteration", "groups", "per_iteration", 3),
-    "vectors": Race("one-hot vectors, ML-100K u1, rank 8, whole fit to RMSE 1.03; MLlib's step .01, penalty 0", "vectors", "to_rmse", 20),
-    "better": Race("the same to RMSE .93, which MLlib's 200 iterations don't reach: against these", "vectors", "to_better", 5, "longest"),
+    "mcmc": Race(
+        "Gibbs sampling, ML-1M 90/10, flipped features, rank 16, an iteration", "groups", "per_iteration", 3
+    ),
+    "vectors": Race(
+        "one-hot vectors, ML-100K u1, rank 8, whole fit to RMSE 1.03; MLlib's step .01, penalty 0",
+        "vectors",
+        "to_rmse",
+        20,
+    ),
+    "better": Race(
+        "the same to RMSE .93, which MLlib's 200 iterations don't reach: against these",
+        "vectors",
+        "to_better",
+        5,
+        "longest",
+    ),
     "longest": Race("the same, 200 iterations of each", "vectors", "longest", 5),
     "nearest": Race("to RMSE 1.03; MLlib's step .03, penalty 0", "nearest", "to_rmse", 20),
     "soonest": Race("to RMSE 1.03; MLlib's step .3, penalty .1", "soonest", "to_rmse", 20),
-    "defaults": Race("to RMSE 1.03; MLlib's step and penalty where none are given", "defaults", "to_rmse", 20),
+    "defaults": Race(
+        "to RMSE 1.03; MLlib's step and penalty where none are given", "defaults", "to_rmse", 20
+    ),
 }
 
 
@@ -63,7 +82,12 @@ def run_work(work: Work, rounds: int) -> list[dict[str, object]]:
     for number in range(rounds):
         order = ("recspark", work.peer) if number % 2 == 0 else (work.peer, "recspark")
         options = {"recspark": (), work.peer: work.peer_options}
-        pairs.append({engine: run_contender("fm_contender.py", f"{engine}-{work.contender}", *options[engine]) for engine in order})
+        pairs.append(
+            {
+                engine: run_contender("fm_contender.py", f"{engine}-{work.contender}", *options[engine])
+                for engine in order
+            }
+        )
     return pairs
 
 
@@ -80,17 +104,22 @@ def summary(race: Race, pairs: list[dict[str, object]]) -> dict[str, object]:
 
 def table(results: dict[str, dict[str, object]]) -> str:
     lines = [
-        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | test RMSE recspark / peer |",
+        "| work | peer | recspark s | peer s | ratio (median, range) | to reach | test RMSE recspark / peer "
+        "|",
         "|---|---|---|---|---|---|---|",
     ]
     for row in results.values():
         ours, peer = row["median"]["recspark"], row["median"][row["peer"]]
         ratios = row["ratios"]
-        theirs, ratio = f"{peer['seconds']:.3g}", f"**{row['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f})"
+        theirs, ratio = (
+            f"{peer['seconds']:.3g}",
+            f"**{row['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f})",
+        )
         if math.isinf(peer["seconds"]):
             theirs = ratio = "never"
         lines.append(
-            f"| {row['text']} | {row['peer']} | {ours['seconds']:.3g} | {theirs} | {ratio} | {row['target']:g} "
+            f"| {row['text']} | {row['peer']} | {ours['seconds']:.3g} | {theirs} | {ratio} | "
+            f"{row['target']:g} "
             f"| {ours['rmse']:.4f} / {peer['rmse']:.4f} |"
         )
     return "\n".join(lines)

@@ -1,10 +1,12 @@
-"""Ingest side by side with Spark's own bare CSV -> Parquet, alternating in one session on the same generated file.
+"""Ingest side by side with Spark's own bare CSV -> Parquet, alternating in one session on the same generated
+file.
 
     python benchmarks/bench_ingest.py [--rows 10000000] [--rounds 3] [--master local[2]]
 
 The file is a ratings.csv in ML-20M's layout and of s10m's shape. "spark" is what reading it costs with
-nothing checked: `spark.read.schema(...).csv(...).write.parquet(...)`. "recspark" is the whole stage: digest of the source,
-row rules, quarantine, duplicates, users, items, manifest. Writes benchmarks/results/ingest.json.
+nothing checked: `spark.read.schema(...).csv(...).write.parquet(...)`. "recspark" is the whole stage: digest
+of the source, row rules, quarantine, duplicates, users, items, manifest. Writes
+benchmarks/results/ingest.json.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ TARGET = 2.5
 def write_csv(folder: Path, rows: int) -> str:
     """A folder with the ratings.csv and movies.csv of an edition, `rows` ratings."""
     scale = rows / 10_000_000
-    user, item, rating = ratings_arrays(n_users=max(50, round(69_878 * scale)), n_items=10_677, nnz=rows, seed=1)
+    user, item, rating = ratings_arrays(
+        n_users=max(50, round(69_878 * scale)), n_items=10_677, nnz=rows, seed=1
+    )
     moments = np.random.default_rng(1).integers(800_000_000, 1_500_000_000, rows)
     folder.mkdir(parents=True)
     table = pa.table({"userId": user + 1, "movieId": item + 1, "rating": rating, "timestamp": moments})
@@ -63,7 +67,9 @@ def seconds(run: Callable, spark: SparkSession, source: str, target: str) -> flo
 
 
 def race(spark: SparkSession, scratch: Path, rows: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of every run; one small run of each goes first, so that no contender pays for starting Python or the JIT."""
+    """Seconds of every run; one small run of each goes first, so that no contender pays for starting Python
+    or the JIT.
+    """
     source, warm = write_csv(scratch / "source", rows), write_csv(scratch / "warm", 300_000)
     contenders = {"spark": run_spark, "recspark": run_recspark}
     for run in contenders.values():
@@ -78,14 +84,20 @@ def race(spark: SparkSession, scratch: Path, rows: int, rounds: int) -> dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--master", default="local[2]")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ingest.json")
     arguments = parser.parse_args()
     os.environ["PYSPARK_PYTHON"] = sys.executable
-    settings = {"spark.driver.memory": "4g", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    settings = {
+        "spark.driver.memory": "4g",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
     spark = SparkSession.builder.master(arguments.master).config(map=settings).getOrCreate()
     scratch = Path(tempfile.mkdtemp())
     try:
@@ -93,8 +105,16 @@ def main() -> None:
     finally:
         shutil.rmtree(scratch)
         spark.stop()
-    ratio = statistics.median(ours / bare for ours, bare in zip(times["recspark"], times["spark"], strict=True))
-    result = {"rows": arguments.rows, "master": arguments.master, "seconds": times, "ratio": round(ratio, 3), "target": TARGET}
+    ratio = statistics.median(
+        ours / bare for ours, bare in zip(times["recspark"], times["spark"], strict=True)
+    )
+    result = {
+        "rows": arguments.rows,
+        "master": arguments.master,
+        "seconds": times,
+        "ratio": round(ratio, 3),
+        "target": TARGET,
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))

@@ -2,7 +2,8 @@
 
     python benchmarks/bench_kernels.py [--threads 2] [--rank 64]
 
-The bound is that of docs/architecture.md: nnz * rank^2 * 2 operations a side at the speed of a large float32 matrix product.
+The bound is that of docs/architecture.md: nnz * rank^2 * 2 operations a side at the speed of a large float32
+matrix product.
 """
 
 from __future__ import annotations
@@ -48,17 +49,54 @@ def sides(threads: int, rank: int) -> None:
     with threadpoolctl.threadpool_limits(threads, "blas"):
         peak = 2 * 4096**3 / seconds_of(lambda: sgemm @ sgemm)
     bound = len(ratings) * rank**2 * 2 / peak
-    report(f"sgemm 4096, {threads} threads", 2 * 4096**3 / peak, f"{peak / 1e9:.0f} GFLOP/s; bound of a side {bound * 1e3:.0f} ms")
-    for name, dst, src, n_dst, n_src in (("users", users, items, n_users, n_items), ("items", items, users, n_items, n_users)):
-        report(f"CSR of {name}, 1 thread", seconds_of(lambda: csr_from_coo(dst, src, ratings, NO_WEIGHTS, n_dst, n_src), 2))
+    report(
+        f"sgemm 4096, {threads} threads",
+        2 * 4096**3 / peak,
+        f"{peak / 1e9:.0f} GFLOP/s; bound of a side {bound * 1e3:.0f} ms",
+    )
+    for name, dst, src, n_dst, n_src in (
+        ("users", users, items, n_users, n_items),
+        ("items", items, users, n_items, n_users),
+    ):
+        report(
+            f"CSR of {name}, 1 thread",
+            seconds_of(lambda: csr_from_coo(dst, src, ratings, NO_WEIGHTS, n_dst, n_src), 2),
+        )
         entries = csr_from_coo(dst, src, ratings, NO_WEIGHTS, n_dst, n_src)
         work = np.diff(entries[0]) + 32
         source = als.padded_rows(rng.standard_normal((n_src, rank)).astype(np.float32))
-        out, bias, source_bias = np.zeros((n_dst, rank), np.float32), np.zeros(n_dst, np.float32), np.zeros(n_src, np.float32)
-        system = (*entries, source, source_bias, NO_GRAM, out, bias, np.float32(3.5), 0.05, 0.05, 1.0, False, False)
+        out, bias, source_bias = (
+            np.zeros((n_dst, rank), np.float32),
+            np.zeros(n_dst, np.float32),
+            np.zeros(n_src, np.float32),
+        )
+        system = (
+            *entries,
+            source,
+            source_bias,
+            NO_GRAM,
+            out,
+            bias,
+            np.float32(3.5),
+            0.05,
+            0.05,
+            1.0,
+            False,
+            False,
+        )
         seconds = seconds_of(lambda: over_rows(als.solve_rows, work, threads, *system))
-        report(f"solve {name}, rank {rank}, {threads} threads", seconds, f"{seconds / bound:.2f} times the bound")
-        model = (source[:, :rank].copy(), source_bias, out, bias, np.float32(3.5), np.float32(0), np.float32(5))
+        report(
+            f"solve {name}, rank {rank}, {threads} threads", seconds, f"{seconds / bound:.2f} times the bound"
+        )
+        model = (
+            source[:, :rank].copy(),
+            source_bias,
+            out,
+            bias,
+            np.float32(3.5),
+            np.float32(0),
+            np.float32(5),
+        )
         report(
             f"squared error over {name}, {threads} threads",
             seconds_of(lambda: over_rows(als.squared_error, work, threads, *entries, *model)),
@@ -66,7 +104,9 @@ def sides(threads: int, rank: int) -> None:
 
 
 def matrices(rank: int) -> None:
-    """Gram matrix of 144 rows and a Cholesky factor: the register tile against BLAS and LAPACK, one thread."""
+    """Gram matrix of 144 rows and a Cholesky factor: the register tile against BLAS and LAPACK, one
+    thread.
+    """
     times, order = 2000, als.padded_rows(np.zeros((1, rank), np.float32)).shape[1]
     panel = np.random.default_rng(1).standard_normal((144, order)).astype(np.float32)
     product = (panel.T @ panel + np.eye(order, dtype=np.float32)).astype(np.float32)
@@ -85,7 +125,10 @@ def matrices(rank: int) -> None:
             "Cholesky by LAPACK": lambda: lapack.spotrf(product),
         }
         for name, call in calls.items():
-            report(f"{name}, order {order}, 1 thread", seconds_of(lambda call=call: [call() for _ in range(times)]) / times)
+            report(
+                f"{name}, order {order}, 1 thread",
+                seconds_of(lambda call=call: [call() for _ in range(times)]) / times,
+            )
 
 
 def main() -> None:

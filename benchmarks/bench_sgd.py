@@ -2,8 +2,8 @@
 
     python benchmarks/bench_sgd.py [--rounds 3]
 
-LIBMF (Chin et al. 2015) is compiled for this machine when `make bench-sgd` installs it: without -DUSEAVX it takes six times as long.
-Writes benchmarks/results/sgd.json and the table between the marks in README.md.
+LIBMF (Chin et al. 2015) is compiled for this machine when `make bench-sgd` installs it: without -DUSEAVX it
+takes six times as long. Writes benchmarks/results/sgd.json and the table between the marks in README.md.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ def table(result: dict[str, object]) -> str:
     seconds, ratios, rmse = result["seconds"], result["ratios"], result["rmse"]
     return "\n".join(
         (
-            "| work | peer | recspark s | peer s | ratio (median, range) | to reach | test RMSE recspark / peer |",
+            "| work | peer | recspark s | peer s | ratio (median, range) | to reach | test RMSE recspark / "
+            "peer |",
             "|---|---|---|---|---|---|---|",
-            f"| SGD, s10m (9 M to train), rank 64, an epoch | LIBMF | {seconds['recspark']:.3g} | {seconds['libmf']:.3g} "
+            f"| SGD, s10m (9 M to train), rank 64, an epoch | LIBMF | {seconds['recspark']:.3g} | "
+            f"{seconds['libmf']:.3g} "
             f"| **{result['ratio']:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {TARGET} "
             f"| {rmse['recspark']:.4f} / {rmse['libmf']:.4f} after {result['epochs']} |",
         )
@@ -39,9 +41,18 @@ def main() -> None:
     for number in range(options.rounds):
         order = ("recspark", "libmf") if number % 2 == 0 else ("libmf", "recspark")
         pairs.append({engine: run_contender("sgd_contender.py", engine, *arguments) for engine in order})
-        print({engine: (round(pair["per_epoch"], 3), round(pair["rmse"], 4)) for engine, pair in pairs[-1].items()}, file=sys.stderr)
+        print(
+            {
+                engine: (round(pair["per_epoch"], 3), round(pair["rmse"], 4))
+                for engine, pair in pairs[-1].items()
+            },
+            file=sys.stderr,
+        )
     ratios = [pair["libmf"]["per_epoch"] / pair["recspark"]["per_epoch"] for pair in pairs]
-    seconds = {engine: statistics.median(pair[engine]["per_epoch"] for pair in pairs) for engine in ("recspark", "libmf")}
+    seconds = {
+        engine: statistics.median(pair[engine]["per_epoch"] for pair in pairs)
+        for engine in ("recspark", "libmf")
+    }
     rmse = {engine: statistics.median(pair[engine]["rmse"] for pair in pairs) for engine in seconds}
     result = {
         "seconds": seconds,

@@ -1,11 +1,13 @@
-"""Top-10 lists for all users side by side: recspark and MLlib with the same factors, alternating, each in a process of its own.
+"""Top-10 lists for all users side by side: recspark and MLlib with the same factors, alternating, each in a
+process of its own.
 
     python benchmarks/bench_topn.py [--rounds 3] [--data s10m] [--rank 64]
 
-Both read one model, fitted here once. The seconds are those from the call to all lists written to Spark's noop sink, the median of three
-runs in a warm session, after four that load the model, compile and warm the JVM; the first of these is given, too. recspark leaves out the
-items that each user has rated, read from Parquet, which MLlib can't do; it is also timed without. Writes benchmarks/results/topn.json and
-the table between the marks in README.md.
+Both read one model, fitted here once. The seconds are those from the call to all lists written to Spark's
+noop sink, the median of three runs in a warm session, after four that load the model, compile and warm the
+JVM; the first of these is given, too. recspark leaves out the items that each user has rated, read from
+Parquet, which MLlib can't do; it is also timed without. Writes benchmarks/results/topn.json and the table
+between the marks in README.md.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ LEFT_OUT = {
 
 
 def prepare(folder: str, options: argparse.Namespace) -> None:
-    """Fit a model; keep it as recspark's, and as MLlib's: an empty one of the same rank, filled with the same factors."""
+    """Fit a model; keep it as recspark's, and as MLlib's: an empty one of the same rank, filled with the same
+    factors.
+    """
     from pyspark.ml.recommendation import ALS as MLlibALS
 
     from recspark.models import ALS
@@ -72,9 +76,16 @@ def contend(engine: str, folder: str, options: argparse.Namespace) -> None:
         result["seen"] = timed(lambda: model.recommendForAllUsers(options.n, seen=f"{folder}/seen"))
         result["frame"] = timed(lambda: model.recommendForAllUsers(options.n, seen=seen))
         result["nothing"] = timed(lambda: model.recommendForAllUsers(options.n))
-        pairs = model.recommendForAllUsers(options.n, seen=f"{folder}/seen").selectExpr("user", "inline(recommendations)")
+        pairs = model.recommendForAllUsers(options.n, seen=f"{folder}/seen").selectExpr(
+            "user", "inline(recommendations)"
+        )
         result["seen_left_out"] = bool(pairs.join(seen, ["user", "item"], "left_semi").isEmpty())
-    rows = model.recommendForAllUsers(options.n).filter(f"user < {COMPARED}").orderBy("user").toPandas()["recommendations"]
+    rows = (
+        model.recommendForAllUsers(options.n)
+        .filter(f"user < {COMPARED}")
+        .orderBy("user")
+        .toPandas()["recommendations"]
+    )
     np.save(f"{folder}/{engine}.npy", [[entry["item"] for entry in row] for row in rows])
     spark.stop()
     print(json.dumps(result))
@@ -95,14 +106,41 @@ def race(options: argparse.Namespace) -> dict[str, object]:
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder, options)
-        shared = ["--folder", folder, "--data", options.data, "--rank", str(options.rank), "--n", str(options.n)]
+        shared = [
+            "--folder",
+            folder,
+            "--data",
+            options.data,
+            "--rank",
+            str(options.rank),
+            "--n",
+            str(options.n),
+        ]
         for number in range(options.rounds):
             order = ("recspark", "mllib") if number % 2 == 0 else ("mllib", "recspark")
-            pair = {engine: run_contender("bench_topn.py", *shared, "--master", options.master, "--contender", engine) for engine in order}
+            pair = {
+                engine: run_contender(
+                    "bench_topn.py", *shared, "--master", options.master, "--contender", engine
+                )
+                for engine in order
+            }
             ours, theirs = (np.load(f"{folder}/{engine}.npy") for engine in ("recspark", "mllib"))
-            pairs.append({"ours": pair["recspark"], "peer": pair["mllib"], "same_places": float((ours == theirs).mean())})
-            print(f"  {pairs[-1]['ours']['seen']['warm']:.2f} s against {pairs[-1]['peer']['nothing']['warm']:.2f} s", file=sys.stderr)
-    ratios = {left: [pair["peer"]["nothing"]["warm"] / pair["ours"][left]["warm"] for pair in pairs] for left in LEFT_OUT}
+            pairs.append(
+                {
+                    "ours": pair["recspark"],
+                    "peer": pair["mllib"],
+                    "same_places": float((ours == theirs).mean()),
+                }
+            )
+            print(
+                f"  {pairs[-1]['ours']['seen']['warm']:.2f} s against "
+                f"{pairs[-1]['peer']['nothing']['warm']:.2f} s",
+                file=sys.stderr,
+            )
+    ratios = {
+        left: [pair["peer"]["nothing"]["warm"] / pair["ours"][left]["warm"] for pair in pairs]
+        for left in LEFT_OUT
+    }
     return {
         "text": f"{options.data}, rank {options.rank}, top {options.n} for all users",
         "seconds": {left: medians(pair["ours"][left] for pair in pairs) for left in ratios},
@@ -126,16 +164,19 @@ def medians(times: Iterable[dict[str, float]]) -> dict[str, float]:
 def table(result: dict[str, object]) -> str:
     """A row with seen items left out, a row without."""
     lines = [
-        "| work | left out | recspark s (first call) | mllib s (first call) | ratio (median, range) | to reach |",
+        "| work | left out | recspark s (first call) | mllib s (first call) | ratio (median, range) | to "
+        "reach |",
         "|---|---|---|---|---|---|",
     ]
     peer = result["peer_seconds"]
     for left, text in LEFT_OUT.items():
         own, ratios = result["seconds"][left], result["ratios"][left]
         lines.append(
-            f"| {result['text']} | {text.format(same=result['same_places'])} | {own['warm']:.3g} ({own['first']:.3g}) "
+            f"| {result['text']} | {text.format(same=result['same_places'])} | {own['warm']:.3g} "
+            f"({own['first']:.3g}) "
             f"| {peer['warm']:.3g} ({peer['first']:.3g}) "
-            f"| **{result['ratio'][left]:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {result['target']:g} |"
+            f"| **{result['ratio'][left]:.1f}** ({min(ratios):.1f}-{max(ratios):.1f}) | {result['target']:g} "
+            "|"
         )
     return "\n".join(lines)
 

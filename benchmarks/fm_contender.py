@@ -2,10 +2,11 @@
 
     RECSPARK_DATA=... python benchmarks/fm_contender.py recspark-groups --iterations 5 25
 
-`groups` races: ML-1M, random 90/10, user, item, day and both sets ("flipped"), Gibbs sampling; seconds an iteration, of myFM by the
-difference of fits of few and of many iterations, of recspark by the fit's own clock; RMSE of the mean over the longest fit's samples.
-`vectors` races: ML-100K u1, one-hot user and item in a column of sparse vectors, cached from Parquet; seconds of the shortest fit (the
-median of a few), warm session, whose test RMSE is 1.03 or less.
+`groups` races: ML-1M, random 90/10, user, item, day and both sets ("flipped"), Gibbs sampling; seconds an
+iteration, of myFM by the difference of fits of few and of many iterations, of recspark by the fit's own
+clock; RMSE of the mean over the longest fit's samples. `vectors` races: ML-100K u1, one-hot user and item in
+a column of sparse vectors, cached from Parquet; seconds of the shortest fit (the median of a few), warm
+session, whose test RMSE is 1.03 or less.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ def read(name: str, member: str, separator: str) -> pd.DataFrame:
     archive = zipfile.ZipFile(Path(os.environ["RECSPARK_DATA"]) / f"{name}.zip")
     with archive.open(f"{name}/{member}") as file:
         return pd.read_csv(
-            file, sep=separator, engine="python" if len(separator) > 1 else "c", names=["user_id", "item_id", "rating", "timestamp"]
+            file,
+            sep=separator,
+            engine="python" if len(separator) > 1 else "c",
+            names=["user_id", "item_id", "rating", "timestamp"],
         )
 
 
@@ -73,7 +77,12 @@ def recspark_groups(options: argparse.Namespace) -> dict[str, object]:
     # the features, made by Spark, take longer than these iterations do: by the fit's own clock
     per_iteration = float(np.mean([row["seconds"] for row in longest.summary.history]))
     spark.stop()
-    return {"seconds": seconds, "rmse": found, "per_iteration": per_iteration, "prepare_seconds": longest.summary.prepare_seconds}
+    return {
+        "seconds": seconds,
+        "rmse": found,
+        "per_iteration": per_iteration,
+        "prepare_seconds": longest.summary.prepare_seconds,
+    }
 
 
 def myfm_groups(options: argparse.Namespace) -> dict[str, object]:
@@ -92,7 +101,9 @@ def myfm_groups(options: argparse.Namespace) -> dict[str, object]:
 
     def sets(own: np.ndarray, other: np.ndarray, n: int, m: int) -> sparse.csr_matrix:
         rows = sparse.csr_matrix((np.ones(len(own)), (own, other)), (n, m))
-        return sparse.hstack([sparse.identity(n), sparse.diags(1 / np.sqrt(np.maximum(rows.sum(axis=1).A1, 1))) @ rows]).tocsr()
+        return sparse.hstack(
+            [sparse.identity(n), sparse.diags(1 / np.sqrt(np.maximum(rows.sum(axis=1).A1, 1))) @ rows]
+        ).tocsr()
 
     user, item = place["train"]
     blocks = sets(user, item, len(users), len(items)), sets(item, user, len(items), len(users))
@@ -101,15 +112,25 @@ def myfm_groups(options: argparse.Namespace) -> dict[str, object]:
         for part, days_ in day.items()
     }
     relations = {
-        part: [RelationBlock(rows.astype(np.uint64), block) for rows, block in zip(place[part], blocks, strict=True)] for part in place
+        part: [
+            RelationBlock(rows.astype(np.uint64), block)
+            for rows, block in zip(place[part], blocks, strict=True)
+        ]
+        for part in place
     }
     groups = np.repeat(np.arange(5), [len(days), len(users), len(items), len(items), len(users)]).tolist()
     seconds, longest = [], None
     for iterations in abba(options.iterations):
         model = MyFMRegressor(rank=options.rank, random_seed=7)
         started = time.perf_counter()
-        model.fit(main["train"].astype(float), train["rating"].to_numpy(float), X_rel=relations["train"], n_iter=iterations,
-                  n_kept_samples=iterations - iterations // 5, grouping=groups)  # fmt: skip
+        model.fit(
+            main["train"].astype(float),
+            train["rating"].to_numpy(float),
+            X_rel=relations["train"],
+            n_iter=iterations,
+            n_kept_samples=iterations - iterations // 5,
+            grouping=groups,
+        )
         seconds.append(time.perf_counter() - started)
         longest = model if iterations == options.iterations[1] else longest
     found = rmse(longest.predict(main["test"].astype(float), relations["test"]), test)
@@ -120,11 +141,17 @@ def vector_rows(spark):
     from pyspark.ml.linalg import Vectors, VectorUDT
     from pyspark.sql import functions as F
 
-    one_hot = F.udf(lambda user, item: Vectors.sparse(943 + 1682, [user - 1, 942 + item], [1.0, 1.0]), VectorUDT(), useArrow=False)
+    one_hot = F.udf(
+        lambda user, item: Vectors.sparse(943 + 1682, [user - 1, 942 + item], [1.0, 1.0]),
+        VectorUDT(),
+        useArrow=False,
+    )
     parts, folder = [], tempfile.mkdtemp()
     for part in ("u1.base", "u1.test"):
         frame = spark.createDataFrame(read("ml-100k", part, "\t"))
-        rows = frame.select(one_hot("user_id", "item_id").alias("features"), F.col("rating").cast("double").alias("label"))
+        rows = frame.select(
+            one_hot("user_id", "item_id").alias("features"), F.col("rating").cast("double").alias("label")
+        )
         # rows of a local table would travel with every task of every iteration
         rows.write.parquet(f"{folder}/{part}")
         parts.append(spark.read.parquet(f"{folder}/{part}").cache())
@@ -147,7 +174,9 @@ def race_vectors(estimator, iterations: list[int], params: dict[str, object]) ->
             model = estimator(maxIter=number, **params).fit(train)
             seconds.append(time.perf_counter() - started)
         error = RegressionEvaluator().evaluate(model.transform(test))
-        curve.append({"iterations": number, "seconds": statistics.median(seconds), "fits": len(seconds), "rmse": error})
+        curve.append(
+            {"iterations": number, "seconds": statistics.median(seconds), "fits": len(seconds), "rmse": error}
+        )
         print(curve[-1], file=sys.stderr)
     spark.stop()
 

@@ -1,4 +1,5 @@
-"""Peak memory of the Python workers of a fit on s10m, phase by phase, beside the formulas of docs/architecture.md.
+"""Peak memory of the Python workers of a fit on s10m, phase by phase, beside the formulas of
+docs/architecture.md.
 
     python benchmarks/peak_memory.py --blocks 4
 
@@ -39,7 +40,9 @@ def sample(stop: threading.Event, work: Path, peaks: dict[str, dict[str, float]]
             try:
                 if b"pyspark.daemon" not in status.with_name("cmdline").read_bytes():
                     continue
-                fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+                fields = dict(
+                    line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line
+                )
             except OSError:
                 continue
             for kind, field in KINDS.items():
@@ -56,10 +59,17 @@ def watch(work: Path, action) -> dict[str, dict[str, float]]:
     return peaks
 
 
-def formulas(users: int, items: int, ratings: int, rank: int, blocks: int, partitions: int) -> dict[str, float]:
-    """MB by docs/architecture.md: one part; one block's coordinates and copies; block, all source rows and result twice."""
+def formulas(
+    users: int, items: int, ratings: int, rank: int, blocks: int, partitions: int
+) -> dict[str, float]:
+    """MB by docs/architecture.md: one part; one block's coordinates and copies; block, all source rows and
+    result twice.
+    """
     sides = [(users, items), (items, users)]
-    step = max(8 * (own / blocks + 1) + 8 * ratings / blocks + 4 * (rank + 1) * (other + 2 * own / blocks) for own, other in sides)
+    step = max(
+        8 * (own / blocks + 1) + 8 * ratings / blocks + 4 * (rank + 1) * (other + 2 * own / blocks)
+        for own, other in sides
+    )
     part = min(PART_ROWS, ratings / partitions)
     return {"encode": 60 * part / 2**20, "build": 60 * ratings / blocks / 2**20, "steps": step / 2**20}
 
@@ -79,10 +89,20 @@ def main() -> None:
     idle = watch(work, lambda: time.sleep(1))["encode"]
     peaks = watch(work, lambda: ALS(rank=options.rank, maxIter=2, workDir=str(work), **layout).fit(frame))
     users, items = (len(np.unique(column)) for column in ratings[:2])
-    measured = {phase: {kind: round(size - idle[kind]) for kind, size in at.items()} for phase, at in peaks.items()}
-    formula = formulas(users, items, len(ratings[0]), options.rank, options.blocks, frame.rdd.getNumPartitions())
+    measured = {
+        phase: {kind: round(size - idle[kind]) for kind, size in at.items()} for phase, at in peaks.items()
+    }
+    formula = formulas(
+        users, items, len(ratings[0]), options.rank, options.blocks, frame.rdd.getNumPartitions()
+    )
     print(
-        json.dumps({"blocks": options.blocks, "measured_MB": measured, "formula_MB": {key: round(size) for key, size in formula.items()}})
+        json.dumps(
+            {
+                "blocks": options.blocks,
+                "measured_MB": measured,
+                "formula_MB": {key: round(size) for key, size in formula.items()},
+            }
+        )
     )
     spark.stop()
 

@@ -1,4 +1,6 @@
-"""What all races share: a contender in a process of its own, results kept as JSON, and the table between two marks of README.md."""
+"""What all races share: a contender in a process of its own, results kept as JSON, and the table between two
+marks of README.md.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ README = HERE.parent / "README.md"
 
 def run_contender(script: str, *arguments: str) -> dict[str, Any]:
     """The object that `script` of this folder prints as its last line."""
-    done = subprocess.run([sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/sgd_contender.py recspark --data s10m --rank 64 --epochs 2 12
 
-Fits of few and of many epochs give the seconds an epoch as in als_contender.py: by their difference. LIBMF has no biases and no mean, so
-neither has recspark here; both use adagrad with one sum per row.
+Fits of few and of many epochs give the seconds an epoch as in als_contender.py: by their difference. LIBMF
+has no biases and no mean, so neither has recspark here; both use adagrad with one sum per row.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ def fit_libmf(options: argparse.Namespace, train: Ratings, test: Ratings) -> dic
     # by the factors: the package's own predict mixes up rows; items that training lacks have NaN
     x, y = longest.p_factors(), longest.q_factors()
     prediction = np.einsum("ij,ij->i", x[test[0]], y[test[1]])
-    return {"seconds": seconds, "rmse": rmse(test, np.where(np.isnan(prediction), train[2].mean(), prediction))}
+    return {
+        "seconds": seconds,
+        "rmse": rmse(test, np.where(np.isnan(prediction), train[2].mean(), prediction)),
+    }
 
 
 def main() -> None:
@@ -93,7 +96,14 @@ def main() -> None:
     train, test = halves(load(options.data))
     result = (fit_recspark if options.engine == "recspark" else fit_libmf)(options, train, test)
     print(
-        json.dumps({"engine": options.engine, **result, "epochs": options.epochs[1], "per_epoch": slope(result["seconds"], options.epochs)})
+        json.dumps(
+            {
+                "engine": options.engine,
+                **result,
+                "epochs": options.epochs[1],
+                "per_epoch": slope(result["seconds"], options.epochs),
+            }
+        )
     )
 
 

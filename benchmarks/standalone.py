@@ -1,4 +1,6 @@
-"""A Spark standalone cluster from the installed pyspark: on loopback, or on hosts of its own (network namespaces)."""
+"""A Spark standalone cluster from the installed pyspark: on loopback, or on hosts of its own (network
+namespaces).
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,14 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    workers: int, cores: int, memory: str, hosts: Sequence[Host] = (Host(),), variables: Mapping[str, str] | None = None
+    workers: int,
+    cores: int,
+    memory: str,
+    hosts: Sequence[Host] = (Host(),),
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Cluster]:
-    """Start a master on the first of `hosts` and workers on the others in turn, all on the one where there is one; stop them at the end.
+    """Start a master on the first of `hosts` and workers on the others in turn, all on the one where there is
+    one; stop them at the end.
 
     `variables` are set in the environment of workers, so of executors.
     """
@@ -58,8 +65,19 @@ def cluster(
             _wait_for(f"http://{first.address}:{ui}/json/", 0)
             for number in range(workers):
                 host = (others or hosts)[number % len(others or hosts)]
-                place = ("-c", str(cores), "-m", memory, "--work-dir", f"{scratch}/{number}", "--webui-port", "0")
-                started.append(_start(host, "worker", variables or {}, *place, f"spark://{first.address}:{port}"))
+                place = (
+                    "-c",
+                    str(cores),
+                    "-m",
+                    memory,
+                    "--work-dir",
+                    f"{scratch}/{number}",
+                    "--webui-port",
+                    "0",
+                )
+                started.append(
+                    _start(host, "worker", variables or {}, *place, f"spark://{first.address}:{port}")
+                )
             _wait_for(f"http://{first.address}:{ui}/json/", workers)
             yield Cluster(f"spark://{first.address}:{port}", started[1:])
         finally:
@@ -70,7 +88,11 @@ def cluster(
 def _start(host: Host, kind: str, variables: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
     home = Path(pyspark.__file__).parent
     environment = os.environ | {"SPARK_HOME": str(home), "SPARK_LOCAL_IP": host.address, **variables}
-    command = [*host.prefix, str(home / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}.{kind.capitalize()}"]
+    command = [
+        *host.prefix,
+        str(home / "bin" / "spark-class"),
+        f"org.apache.spark.deploy.{kind}.{kind.capitalize()}",
+    ]
     # a session of its own: a worker and its executors can be stopped, or killed, together
     return subprocess.Popen(
         [*command, "--host", host.address, *arguments],

@@ -1,4 +1,6 @@
-"""docs/api.md from the docstrings: ``python docs/make_api.py`` (`make docs`), after any change of a public name, a Param or an option."""
+"""docs/api.md from the docstrings: ``python docs/make_api.py`` (`make docs`), after any change of a public
+name, a Param or an option.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,11 @@ INSIDE = ("models", "engine", "algorithms", "kernels", "cli")
 SHARED = (Factorization, FactorModel)
 
 HEAD = """# API reference
-Written by `make docs` from the docstrings. What a word means: [notation](notation.md), [metrics](metrics.md)."""
+Written by `make docs` from the docstrings.
+Words are explained in [notation](notation.md) and [metrics](metrics.md)."""
 MODELS = """## Estimators and models
-`from recspark.models import ...`; every Param has `getName()` and `setName(value)`, and is a key of `[model]`."""
+`from recspark.models import ...`; every Param has `getName()` and `setName(value)`,
+and is a key of `[model]`."""
 MODULES = """## Modules inside
 | module | what |
 |---|---|"""
@@ -40,21 +44,40 @@ def document() -> str:
     """The whole reference as Markdown."""
     models = [estimator(cls) for cls in (*SHARED, *public_models())]
     inside = [_module_row(path) for name in INSIDE for path in modules(name)]
-    parts = [HEAD, jobs(), options(), MODELS, *models, *(package(name) for name in LISTED), "\n".join([MODULES, *inside])]
+    parts = [
+        HEAD,
+        jobs(),
+        options(),
+        MODELS,
+        *models,
+        *(package(name) for name in LISTED),
+        "\n".join([MODULES, *inside]),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def jobs() -> str:
     """What ``recspark JOB`` does."""
     rows = "\n".join(f"| `recspark {name}` | {job.text} |" for name, job in JOBS.items())
-    return f"## Jobs\nAll take `--conf-file FILE`, `--set SECTION.KEY=VALUE` and `--quiet`.\n\n| job | what |\n|---|---|\n{rows}"
+    return (
+        "## Jobs\nAll take `--conf-file FILE`, `--set SECTION.KEY=VALUE` and `--quiet`.\n\n| job | what "
+        f"|\n|---|---|\n{rows}"
+    )
 
 
 def options() -> str:
     """The keys of a conf file; those of ``[model]`` are the Params of its estimator."""
     sections = [section for section in SECTIONS if hasattr(section, "options")]
-    tables = [f"### `[{section.name}]`\n{_words(section)}\n\n{_table('key', section.options)}" for section in sections]
-    return "\n\n".join(["## Conf sections\n`[model]` has `type`, `name` and the Params of the estimator of that type.", *tables])
+    tables = [
+        f"### `[{section.name}]`\n{_words(section)}\n\n{_table('key', section.options)}"
+        for section in sections
+    ]
+    return "\n\n".join(
+        [
+            "## Conf sections\n`[model]` has `type`, `name` and the Params of the estimator of that type.",
+            *tables,
+        ]
+    )
 
 
 def public_models() -> list[type[Configurable]]:
@@ -69,15 +92,26 @@ def estimator(cls: type[Configurable]) -> str:
     params = {name: param.option for name, param in cls.hyperparameters().items()}
     methods = [(name, member) for name, member in _members(cls) if name not in _accessors(params)]
     described = [f"#### `{name}{_signature(member)}`\n{_words(member)}" for name, member in methods]
-    more = next((f"With all of [{base.__name__}](#{base.__name__.lower()})." for base in SHARED if base in cls.__mro__[1:]), "")
+    more = next(
+        (
+            f"With all of [{base.__name__}](#{base.__name__.lower()})."
+            for base in SHARED
+            if base in cls.__mro__[1:]
+        ),
+        "",
+    )
     head = f"### {cls.__name__}\n{_words(cls)} {more}".rstrip()
     return "\n\n".join([head, _table("Param", params), *described])
 
 
 def _members(cls: type) -> Iterator[tuple[str, object]]:
-    """Public methods and properties that recspark wrote, for `cls` or a class it is made of and that is not told by itself."""
+    """Public methods and properties that recspark wrote, for `cls` or a class it is made of and that is not
+    told by itself.
+    """
     told = {Configurable, *(base for shared in SHARED if shared is not cls for base in shared.__mro__)}
-    ours = [base for base in cls.__mro__ if base.__module__.startswith("recspark.models.") and base not in told]
+    ours = [
+        base for base in cls.__mro__ if base.__module__.startswith("recspark.models.") and base not in told
+    ]
     names = dict.fromkeys(name for base in ours for name in vars(base) if not name.startswith("_"))
     for name in names:
         member = inspect.getattr_static(cls, name)
@@ -93,7 +127,11 @@ def _accessors(params: dict[str, Option]) -> set[str]:
 def _signature(member: object) -> str:
     if isinstance(member, property):
         return ""
-    arguments = [str(each) for each in inspect.signature(member).parameters.values() if each.name not in ("self", "cls")]
+    arguments = [
+        str(each)
+        for each in inspect.signature(member).parameters.values()
+        if each.name not in ("self", "cls")
+    ]
     return f"({', '.join(arguments)})"
 
 
@@ -151,7 +189,10 @@ def _dotted(path: Path) -> str:
 
 
 def _table(first: str, options: dict[str, Option]) -> str:
-    rows = [f"| `{name}` | {_default(option)} | {option.doc} ({option.allowed}) |" for name, option in options.items()]
+    rows = [
+        f"| `{name}` | {_default(option)} | {option.doc} ({option.allowed}) |"
+        for name, option in options.items()
+    ]
     return f"| {first} | default | what |\n|---|---|---|\n" + "\n".join(rows)
 
 
@@ -160,7 +201,8 @@ def _default(option: Option) -> str:
 
 
 def markdown(docstring: str) -> str:
-    """A numpydoc docstring as Markdown: sections in bold, literals as code, blocks that are indented as they stand.
+    """A numpydoc docstring as Markdown: sections in bold, literals as code, blocks that are indented as they
+    stand.
 
     >>> print(markdown("A fit.\\n\\nRaises\\n------\\nConfigError\\n    Where ``rank`` is 0."))
     A fit.
@@ -185,7 +227,9 @@ def _entries(body: str) -> str:
             entries.append([line])
         elif entries:
             entries[-1].append(line.strip())
-    return "\n".join(f"- `{name}`" + (f": {' '.join(filter(None, rest))}" if any(rest) else "") for name, *rest in entries)
+    return "\n".join(
+        f"- `{name}`" + (f": {' '.join(filter(None, rest))}" if any(rest) else "") for name, *rest in entries
+    )
 
 
 if __name__ == "__main__":

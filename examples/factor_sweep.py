@@ -1,10 +1,11 @@
-"""A factorization machine on 500 users of ML-1M with 2 to 40 factors, without and with what is known of users and movies.
+"""A factorization machine on 500 users of ML-1M with 2 to 40 factors, without and with what is known of users
+and movies.
 
     python examples/factor_sweep.py --source ml-1m.zip --lake lake/users-500
 
-The conf is conf/recipes/users-500.toml: user, movie, other movies rated (those of the training rows), month, last movie rated. Each of
-the ten models is a run in MLflow and a model of the lake; what the lake has is not trained again. Writes LAKE/factor_sweep.png and prints
-one table.
+The conf is conf/recipes/users-500.toml: user, movie, other movies rated (those of the training rows), month,
+last movie rated. Each of the ten models is a run in MLflow and a model of the lake; what the lake has is not
+trained again. Writes LAKE/factor_sweep.png and prints one table.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ SETS = {"ids, set, month, last": ("base", BASE), "+ user and movie data": ("side
 def measured(runs: LakeRuns, features: str, factors: int) -> dict[str, object]:
     """The test RMSE of one model."""
     name, groups = SETS[features]
-    metrics = runs.measure(f"fm-{factors}-{name}", f"features.groups={toml(groups)}", f"model.factorSize={factors}")
+    metrics = runs.measure(
+        f"fm-{factors}-{name}", f"features.groups={toml(groups)}", f"model.factorSize={factors}"
+    )
     return {"features": features, "factors": factors, "rmse": metrics["rmse"]}
 
 
@@ -38,7 +41,9 @@ def figure(rows: pd.DataFrame) -> Figure:
     """RMSE by number of factors, a line a feature set."""
     drawn = Figure(figsize=(7, 4.5), layout="constrained")
     axes = drawn.subplots()
-    for (features, part), colour, marker in zip(rows.groupby("features", sort=False), (BLUE, VERMILION), "os", strict=True):
+    for (features, part), colour, marker in zip(
+        rows.groupby("features", sort=False), (BLUE, VERMILION), "os", strict=True
+    ):
         axes.plot(part["factors"], part["rmse"], marker=marker, color=colour, label=features)
     axes.set_xscale("log")
     axes.set_xticks(FACTORS, [str(number) for number in FACTORS])
@@ -52,14 +57,23 @@ def figure(rows: pd.DataFrame) -> Figure:
 def table(rows: pd.DataFrame) -> str:
     """RMSE by number of factors, a column a feature set."""
     wide = rows.pivot(index="factors", columns="features", values="rmse")[list(SETS)]
-    return markdown(["factors", *wide.columns], [[str(factors), *(f"{rmse:.4f}" for rmse in row)] for factors, row in wide.iterrows()])
+    return markdown(
+        ["factors", *wide.columns],
+        [[str(factors), *(f"{rmse:.4f}" for rmse in row)] for factors, row in wide.iterrows()],
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--source", required=True, help="ml-1m.zip")
     parser.add_argument("--lake", required=True, help="folder for all that is made")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf of all models")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="overrides the conf of all models",
+    )
     given = parser.parse_args()
     runs = LakeRuns(CONF, given.lake, tuple(given.set))
     with session("factor sweep"):

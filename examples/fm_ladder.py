@@ -1,11 +1,13 @@
-"""The ladder of Rendle, Zhang and Koren 2019: one factorization machine, a feature more on every rung, and what each gains.
+"""The ladder of Rendle, Zhang and Koren 2019: one factorization machine, a feature more on every rung, and
+what each gains.
 
     python examples/fm_ladder.py ml-100k --source ml-100k.zip --lake lake/ladder-100k
     python examples/fm_ladder.py ml-1m --source ml-1m.zip --lake lake/ladder-1m
     python examples/fm_ladder.py ml-10m --source ml-10m.zip --lake lake/ladder-10m
 
-The confs are conf/ladder/*.toml; `--set model.maxIter=100` changes all rungs. Each rung is a model of the lake and runs in MLflow; rungs
-that the lake has are not trained again, and a rung that was killed goes on where it was. Prints the table.
+The confs are conf/ladder/*.toml; `--set model.maxIter=100` changes all rungs. Each rung is a model of the
+lake and runs in MLflow; rungs that the lake has are not trained again, and a rung that was killed goes on
+where it was. Prints the table.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ SIDE = {
 
 @dataclass(frozen=True)
 class Rung:
-    """One model: what its row says, its groups, whether ratings are ordered levels, whether the side features of the data set come in."""
+    """One model: what its row says, its groups, whether ratings are ordered levels, whether the side features
+    of the data set come in.
+    """
 
     text: str
     groups: list[str]
@@ -48,7 +52,8 @@ RUNGS = {
     "ordered": Rung("+ ordered probit", FLIPPED, ordered=True),
     "side": Rung("+ side features", FLIPPED, ordered=True, side=True),
 }
-#: RMSE of others: measured with myFM on the same rows of ML-100K, on other draws of ML-1M; published for ML-10M
+#: RMSE of others: measured with myFM on the same rows of ML-100K, on other draws of ML-1M; published for
+#: ML-10M
 ELSEWHERE = {
     "ml-100k": {"mf": ".908", "flipped": ".888", "ordered": ".8840", "side": ".8824"},
     "ml-1m": {"mf": ".843 (rank 16)", "flipped": ".8161", "ordered": ".8140"},
@@ -65,7 +70,12 @@ def settings(rung: Rung, dataset: str) -> list[str]:
 def line(runs: LakeRuns, name: str, dataset: str) -> list[str]:
     """The cells of a rung."""
     found = runs.measure(name, *settings(RUNGS[name], dataset))
-    return [RUNGS[name].text, f"{found['rmse']:.4f}", f"{found['fit_seconds']:.0f}", ELSEWHERE[dataset].get(name, "")]
+    return [
+        RUNGS[name].text,
+        f"{found['rmse']:.4f}",
+        f"{found['fit_seconds']:.0f}",
+        ELSEWHERE[dataset].get(name, ""),
+    ]
 
 
 def main() -> None:
@@ -73,7 +83,13 @@ def main() -> None:
     parser.add_argument("dataset", choices=list(SIDE), help="the conf of conf/ladder")
     parser.add_argument("--source", required=True, help="archive of the data set")
     parser.add_argument("--lake", required=True, help="folder for all that is made")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf on all rungs")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="overrides the conf on all rungs",
+    )
     given = parser.parse_args()
     runs = LakeRuns(CONFS / f"{given.dataset}.toml", given.lake, tuple(given.set))
     with session("ladder"):

@@ -1,4 +1,6 @@
-"""What the examples share: jobs of one conf on one lake, models that are trained once, and tables to print."""
+"""What the examples share: jobs of one conf on one lake, models that are trained once, and tables to
+print.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from recspark.pipeline.stages import is_trained
 
 @dataclass(frozen=True)
 class LakeRuns:
-    """Jobs by one conf file on one lake; settings are ``section.key=value``, those of a call after those of all."""
+    """Jobs by one conf file on one lake; settings are ``section.key=value``, those of a call after those of
+    all.
+    """
 
     conf: Path
     lake: str
@@ -36,7 +40,9 @@ class LakeRuns:
             self.job(stage, f"data.source={source}")
 
     def measure(self, name: str, *settings: str) -> dict[str, Any]:
-        """Metrics of models/NAME and its ``fit_seconds``; it is trained and evaluated unless the lake has done that."""
+        """Metrics of models/NAME and its ``fit_seconds``; it is trained and evaluated unless the lake has
+        done that.
+        """
         settings = (*settings, f"model.name={name}")
         lake, sections = Lake(self.lake), validated(read_conf(str(self.conf), self._all(settings)))
         if not is_trained(lake, sections):
@@ -44,7 +50,9 @@ class LakeRuns:
             self.job("train", *settings)
         if lake.read_json(f"metrics/{name}.json") is None:
             self.job("evaluate", *settings)
-        return lake.read_json(f"metrics/{name}.json") | {"fit_seconds": lake.require(f"models/{name}", "train")["fit_seconds"]}
+        return lake.read_json(f"metrics/{name}.json") | {
+            "fit_seconds": lake.require(f"models/{name}", "train")["fit_seconds"]
+        }
 
     def _all(self, settings: Iterable[str]) -> list[str]:
         return [f"paths.lake={self.lake}", *self.settings, *settings]

@@ -1,13 +1,16 @@
-"""What a set of "other movies rated" that knows too much does to a test RMSE, and why it is worth nothing: one table.
+"""What a set of "other movies rated" that knows too much does to a test RMSE, and why it is worth nothing:
+one table.
 
-    recspark pipeline --conf-file conf/recipes/users-500.toml --set data.source=ml-1m.zip --set paths.lake=lake/users-500
-    python examples/leak.py --lake lake/users-500
+    recspark pipeline --conf-file conf/recipes/users-500.toml --set data.source=ml-1m.zip --set
+    paths.lake=lake/users-500 python examples/leak.py --lake lake/users-500
 
-For a row of a user with n ratings the leaking set has rating / (n - 1) at each *other* movie that the user rated, test rows included. The
-row's own rating is not in it, and yet it is: what a user's ratings add up to is the same in all rows, so the set of a row falls as its own
-rating rises. A linear model by least squares, with a weight for each user, movie and member of the set, finds that in the training rows,
-and reads the ratings of test rows from their sets; a product of each user with the set, which is what a factorization machine adds, finds
-more. No service has those ratings: they are what it is asked for. The honest set has 1 / n at each movie of the user's training rows.
+For a row of a user with n ratings the leaking set has rating / (n - 1) at each *other* movie that the user
+rated, test rows included. The row's own rating is not in it, and yet it is: what a user's ratings add up to
+is the same in all rows, so the set of a row falls as its own rating rises. A linear model by least squares,
+with a weight for each user, movie and member of the set, finds that in the training rows, and reads the
+ratings of test rows from their sets; a product of each user with the set, which is what a factorization
+machine adds, finds more. No service has those ratings: they are what it is asked for. The honest set has 1 /
+n at each movie of the user's training rows.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ PENALTIES = (3.0, 1e-3, 1e-4, 1e-5)
 
 def rows(lake: Lake) -> tuple[pd.DataFrame, np.ndarray]:
     """All rows of the split, with user and item as codes, and which are of the test part."""
-    parts = [pd.read_parquet(lake.path(f"splits/users-500/{part}"), columns=["user_id", "item_id", "rating"]) for part in ("train", "test")]
+    parts = [
+        pd.read_parquet(lake.path(f"splits/users-500/{part}"), columns=["user_id", "item_id", "rating"])
+        for part in ("train", "test")
+    ]
     both = pd.concat(parts, ignore_index=True)
     codes = {side: pd.factorize(both[f"{side}_id"], sort=True)[0] for side in ("user", "item")}
     return both.assign(**codes), np.repeat([False, True], [len(part) for part in parts])
@@ -71,10 +77,17 @@ def main() -> None:
     table, test = rows(Lake(parser.parse_args().lake))
     ids = hstack([one_hot(table["user"]), one_hot(table["item"])]).tocsr()
     leaking = leaking_set(table)
-    sets = {"user, movie": ids, "+ honest set": hstack([ids, honest_set(table, test)]), "+ leaking set": hstack([ids, leaking])}
-    sets["+ leaking set, times user"] = hstack([ids, leaking, diags(leaking.sum(axis=1).A1) @ one_hot(table["user"])])
+    sets = {
+        "user, movie": ids,
+        "+ honest set": hstack([ids, honest_set(table, test)]),
+        "+ leaking set": hstack([ids, leaking]),
+    }
+    sets["+ leaking set, times user"] = hstack(
+        [ids, leaking, diags(leaking.sum(axis=1).A1) @ one_hot(table["user"])]
+    )
     cells = [
-        [name, *(f"{rmse:.4f}" for rmse in errors(x.tocsr(), table["rating"].to_numpy(float), test))] for name, x in sets.items()
+        [name, *(f"{rmse:.4f}" for rmse in errors(x.tocsr(), table["rating"].to_numpy(float), test))]
+        for name, x in sets.items()
     ]
     print(markdown(["features", *(f"penalty {penalty:g}" for penalty in PENALTIES)], cells))
 

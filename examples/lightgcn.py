@@ -1,12 +1,15 @@
-"""LightGCN in numpy: embeddings of users and items from who liked what, as a trainer that knows nothing of recspark leaves them.
+"""LightGCN in numpy: embeddings of users and items from who liked what, as a trainer that knows nothing of
+recspark leaves them.
 
     python examples/lightgcn.py --lake lake/ml-100k --split default --out lightgcn.npz
 
-It reads the training rows of a split. Final embeddings are the mean of E, A E, A A E, A A A E, where A is the graph of likes, every edge
-(u, i) of weight 1 / sqrt(d_u d_i); E is learned from the BPR loss of pairs (liked, not liked), by Adam. Written are the arrays
-``users_emb`` and ``items_emb``, row p for position p of the lake's index.
+It reads the training rows of a split. Final embeddings are the mean of E, A E, A A E, A A A E, where A is the
+graph of likes, every edge (u, i) of weight 1 / sqrt(d_u d_i); E is learned from the BPR loss of pairs (liked,
+not liked), by Adam. Written are the arrays ``users_emb`` and ``items_emb``, row p for position p of the
+lake's index.
 
-He, Deng, Wang, Li, Zhang, Wang 2020, "LightGCN: simplifying and powering graph convolution network for recommendation".
+He, Deng, Wang, Li, Zhang, Wang 2020, "LightGCN: simplifying and powering graph convolution network for
+recommendation".
 """
 
 from __future__ import annotations
@@ -22,11 +25,19 @@ BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 
 
 def read_likes(lake: str, split: str, least: float) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Positions of users and of items of the training ratings of at least `least`, and how many users and items there are."""
-    index = {side: pd.read_parquet(f"{lake}/index/{side}").set_index("id")["position"] for side in ("users", "items")}
+    """Positions of users and of items of the training ratings of at least `least`, and how many users and
+    items there are.
+    """
+    index = {
+        side: pd.read_parquet(f"{lake}/index/{side}").set_index("id")["position"]
+        for side in ("users", "items")
+    }
     train = pd.read_parquet(f"{lake}/splits/{split}/train", columns=["user_id", "item_id", "rating"])
     liked = train[train["rating"] >= least]
-    user, item = index["users"].loc[liked["user_id"]].to_numpy(), index["items"].loc[liked["item_id"]].to_numpy()
+    user, item = (
+        index["users"].loc[liked["user_id"]].to_numpy(),
+        index["items"].loc[liked["item_id"]].to_numpy(),
+    )
     return user, item, len(index["users"]), len(index["items"])
 
 
@@ -47,20 +58,36 @@ def propagate(adjacency: csr_array, embeddings: np.ndarray) -> np.ndarray:
     return total / (LAYERS + 1)
 
 
-def bpr_gradient(embeddings: np.ndarray, user: np.ndarray, liked: np.ndarray, other: np.ndarray) -> np.ndarray:
+def bpr_gradient(
+    embeddings: np.ndarray, user: np.ndarray, liked: np.ndarray, other: np.ndarray
+) -> np.ndarray:
     """Of the mean of ``-log sigmoid(<x_u, y_liked - y_other>)``."""
     difference = embeddings[liked] - embeddings[other]
     slope = -1 / (1 + np.exp(np.einsum("ij,ij->i", embeddings[user], difference))) / len(user)
     rows = np.r_[user, liked, other]
-    values = slope[:, None] * np.concatenate([difference, embeddings[user], -embeddings[user]]).reshape(3, len(user), -1)
-    picked = csr_array((np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(len(embeddings), len(rows)))
+    values = slope[:, None] * np.concatenate([difference, embeddings[user], -embeddings[user]]).reshape(
+        3, len(user), -1
+    )
+    picked = csr_array(
+        (np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(len(embeddings), len(rows))
+    )
     return picked @ values.reshape(len(rows), -1)
 
 
 def train(
-    user: np.ndarray, item: np.ndarray, n_users: int, n_items: int, rank: int, steps: int, rate: float, reg: float, seed: int
+    user: np.ndarray,
+    item: np.ndarray,
+    n_users: int,
+    n_items: int,
+    rank: int,
+    steps: int,
+    rate: float,
+    reg: float,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (n_users, rank) and (n_items, rank), float32; each step takes every like once, with an item drawn at random."""
+    """Embeddings (n_users, rank) and (n_items, rank), float32; each step takes every like once, with an item
+    drawn at random.
+    """
     draw = np.random.default_rng(seed)
     adjacency = graph(user, item, n_users, n_items)
     embeddings = (0.1 * draw.standard_normal((n_users + n_items, rank))).astype(np.float32)
@@ -68,7 +95,10 @@ def train(
     for step in range(1, steps + 1):
         other = draw.integers(n_items, size=len(user))
         final = propagate(adjacency, embeddings)
-        gradient = propagate(adjacency, bpr_gradient(final, user, n_users + item, n_users + other)) + reg * embeddings
+        gradient = (
+            propagate(adjacency, bpr_gradient(final, user, n_users + item, n_users + other))
+            + reg * embeddings
+        )
         first += (1 - BETA1) * (gradient - first)
         second += (1 - BETA2) * (gradient**2 - second)
         embeddings -= rate * (first / (1 - BETA1**step)) / (np.sqrt(second / (1 - BETA2**step)) + TINY)

@@ -1,12 +1,14 @@
-"""Linear and polynomial support vector machines beside a factorization machine, on the same sparse rows: one table.
+"""Linear and polynomial support vector machines beside a factorization machine, on the same sparse rows: one
+table.
 
     python examples/svm_table.py --source ml-100k.zip --lake lake/svm
 
-ML-100K, split u1; needs scikit-learn. A polynomial SVM has a weight of its own for each pair of features, which says something only of
-pairs that training has seen. In a row (user, item) that is no pair of any test row, so all that it can learn is what the linear one does.
-An FM has a vector for each feature, and so a product for every pair (Rendle 2010, section 4). Both SVMs are fitted on all rows in their
-primal form: the polynomial one with kernel (<x, z> + 1)^2 is a linear one on `pairs(x)`. Prints RMSE, and what share of the pairs of
-features in test rows training has seen.
+ML-100K, split u1; needs scikit-learn. A polynomial SVM has a weight of its own for each pair of features,
+which says something only of pairs that training has seen. In a row (user, item) that is no pair of any test
+row, so all that it can learn is what the linear one does. An FM has a vector for each feature, and so a
+product for every pair (Rendle 2010, section 4). Both SVMs are fitted on all rows in their primal form: the
+polynomial one with kernel (<x, z> + 1)^2 is a linear one on `pairs(x)`. Prints RMSE, and what share of the
+pairs of features in test rows training has seen.
 """
 
 from __future__ import annotations
@@ -47,12 +49,16 @@ def matrix(features: FeatureSet, df: DataFrame) -> tuple[csr_matrix, np.ndarray]
     table = features.rows(df).select("columns", "values", "rating").toArrow().combine_chunks()
     columns, values = (table[name].chunk(0) for name in ("columns", "values"))
     indptr = np.concatenate([[0], np.cumsum(columns.value_lengths().to_numpy())])
-    rows = csr_matrix((values.flatten().to_numpy(), columns.flatten().to_numpy(), indptr), (len(table), features.layout.size))
+    rows = csr_matrix(
+        (values.flatten().to_numpy(), columns.flatten().to_numpy(), indptr),
+        (len(table), features.layout.size),
+    )
     return rows, table["rating"].to_numpy().astype(np.float64)
 
 
 def pairs(x: csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The products that (<x, z> + 1)^2 adds to the linear part: rows, pairs ``i * columns + j`` (i <= j), values.
+    """The products that (<x, z> + 1)^2 adds to the linear part: rows, pairs ``i * columns + j`` (i <= j),
+    values.
 
     ``sqrt(2) x_i x_j`` for i < j, and ``x_i^2``: their products for two rows sum up to ``<x, z>^2``.
     """
@@ -70,13 +76,17 @@ def pairs(x: csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def with_pairs(train: csr_matrix, *others: csr_matrix) -> Iterator[csr_matrix]:
-    """Matrices with a column for each pair of features that a row of `train` has; what else `others` have would get no weight."""
+    """Matrices with a column for each pair of features that a row of `train` has; what else `others` have
+    would get no weight.
+    """
     known = np.unique(pairs(train)[1])
     for x in (train, *others):
         rows, found, values = pairs(x)
         places = np.minimum(np.searchsorted(known, found), len(known) - 1)
         inside = known[places] == found
-        products = csr_matrix((values[inside], (rows[inside], places[inside].astype(np.int32))), (x.shape[0], len(known)))
+        products = csr_matrix(
+            (values[inside], (rows[inside], places[inside].astype(np.int32))), (x.shape[0], len(known))
+        )
         yield hstack([np.sqrt(2) * x, products], "csr")
 
 
@@ -92,7 +102,9 @@ def _different(found: np.ndarray, columns: int) -> np.ndarray:
 
 def svm(train: csr_matrix, ratings: np.ndarray, cost: float) -> LinearSVR:
     """Squared errors beyond a tolerance, and the square of the weights: the SVM that suits an RMSE."""
-    return LinearSVR(C=cost, epsilon=TOLERANCE, loss="squared_epsilon_insensitive", dual=False, max_iter=10_000).fit(train, ratings)
+    return LinearSVR(
+        C=cost, epsilon=TOLERANCE, loss="squared_epsilon_insensitive", dual=False, max_iter=10_000
+    ).fit(train, ratings)
 
 
 def rmse(predicted: np.ndarray, ratings: np.ndarray) -> float:
@@ -130,7 +142,9 @@ def column(spark: SparkSession, lake: str, groups: list[str]) -> dict[str, str]:
     wide, wide_test = with_pairs(x, x_test)
     found["polynomial SVM, degree 2"] = svm_rmse(wide, ratings, wide_test, answers)
     found["factorization machine, 10 factors"] = fm_rmse(features, train, test)
-    return {name: f"{value:.4f}" for name, value in found.items()} | {"pairs of test rows seen in training": f"{seen_share(x, x_test):.0%}"}
+    return {name: f"{value:.4f}" for name, value in found.items()} | {
+        "pairs of test rows seen in training": f"{seen_share(x, x_test):.0%}"
+    }
 
 
 def main() -> None:
@@ -141,7 +155,12 @@ def main() -> None:
     with session("SVM table") as spark:
         LakeRuns(CONF, given.lake).prepare(given.source)
         table = pd.DataFrame({name: column(spark, given.lake, groups) for name, groups in SETS.items()})
-    print(markdown(["RMSE", *table.columns], [[name, *cells] for name, cells in zip(table.index, table.to_numpy(), strict=True)]))
+    print(
+        markdown(
+            ["RMSE", *table.columns],
+            [[name, *cells] for name, cells in zip(table.index, table.to_numpy(), strict=True)],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""A fit that starts from another trainer's embeddings beside one that starts cold: RMSE of every epoch, in one figure and one table.
+"""A fit that starts from another trainer's embeddings beside one that starts cold: RMSE of every epoch, in
+one figure and one table.
 
     python examples/warm_start.py --source ml-100k.zip --lake lake/warm
 
-Ingests and splits, trains LightGCN on the training rows (`lightgcn.py`), and then the model of conf/recipes/warm-start.toml twice.
-Writes LAKE/warm_start.png and prints the table.
+Ingests and splits, trains LightGCN on the training rows (`lightgcn.py`), and then the model of
+conf/recipes/warm-start.toml twice. Writes LAKE/warm_start.png and prints the table.
 """
 
 from __future__ import annotations
@@ -21,22 +22,29 @@ from recspark.evaluation.plots import plot_curves
 from recspark.lake.lake import Lake
 
 CONF = Path(__file__).parents[1] / "conf" / "recipes" / "warm-start.toml"
-#: LightGCN's products order items, on a scale of their own: times the square of this they are about as large as ratings' deviations
+#: LightGCN's products order items, on a scale of their own: times the square of this they are about as large
+#: as ratings' deviations
 SCALE = 0.3
 
 
 def embeddings(lake: str) -> str:
     """The file of LightGCN's embeddings."""
     path = f"{lake}/lightgcn.npz"
-    users, items = lightgcn.train(*lightgcn.read_likes(lake, "default", least=4), rank=64, steps=150, rate=0.02, reg=1e-6, seed=42)
+    users, items = lightgcn.train(
+        *lightgcn.read_likes(lake, "default", least=4), rank=64, steps=150, rate=0.02, reg=1e-6, seed=42
+    )
     np.savez(path, users_emb=users, items_emb=items)
     return path
 
 
 def curves(lake: str, models: dict[str, str]) -> pd.DataFrame:
     """Rows (run, epoch, train_rmse, test_rmse) of models by the name that the figure gives them."""
-    histories = {run: Lake(lake).require(f"models/{model}", "train")["history"] for run, model in models.items()}
-    rows = [row | {"run": run, "epoch": row["iteration"]} for run, history in histories.items() for row in history]
+    histories = {
+        run: Lake(lake).require(f"models/{model}", "train")["history"] for run, model in models.items()
+    }
+    rows = [
+        row | {"run": run, "epoch": row["iteration"]} for run, history in histories.items() for row in history
+    ]
     return pd.DataFrame(rows)[["run", "epoch", "train_rmse", "test_rmse"]]
 
 
@@ -58,7 +66,11 @@ def main() -> None:
     with session("warm start"):
         runs.prepare(given.source)
         runs.job("train")
-        start = [f"model.initialModel={embeddings(given.lake)}", f"model.initialIndex={given.lake}/index", f"model.initialScale={SCALE}"]
+        start = [
+            f"model.initialModel={embeddings(given.lake)}",
+            f"model.initialIndex={given.lake}/index",
+            f"model.initialScale={SCALE}",
+        ]
         runs.job("train", "model.name=mf-warm", *start)
     rows = curves(given.lake, {"cold": "mf-cold", "from LightGCN": "mf-warm"})
     plot_curves(rows).savefig(f"{given.lake}/warm_start.png")

@@ -1,4 +1,6 @@
-"""spark-submit jobs/compare.py NAME NAME ... --conf-file FILE --set section.key=value ...: the same as `recspark compare`."""
+"""spark-submit jobs/compare.py NAME NAME ... --conf-file FILE --set section.key=value ...: the same as
+`recspark compare`.
+"""
 
 import sys
 

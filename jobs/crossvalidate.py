@@ -1,4 +1,6 @@
-"""spark-submit jobs/crossvalidate.py --conf-file FILE --set section.key=value ...: the same as `recspark crossvalidate`."""
+"""spark-submit jobs/crossvalidate.py --conf-file FILE --set section.key=value ...: the same as
+`recspark crossvalidate`.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""spark-submit jobs/evaluate.py --conf-file FILE --set section.key=value ...: the same as `recspark evaluate`."""
+"""spark-submit jobs/evaluate.py --conf-file FILE --set section.key=value ...: the same as
+`recspark evaluate`.
+"""
 
 import sys
 

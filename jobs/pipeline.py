@@ -1,4 +1,6 @@
-"""spark-submit jobs/pipeline.py --conf-file FILE --set section.key=value ...: the same as `recspark pipeline`."""
+"""spark-submit jobs/pipeline.py --conf-file FILE --set section.key=value ...: the same as
+`recspark pipeline`.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""spark-submit jobs/promote.py --conf-file FILE --set section.key=value ...: the same as `recspark promote`."""
+"""spark-submit jobs/promote.py --conf-file FILE --set section.key=value ...: the same as
+`recspark promote`.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""spark-submit jobs/recommend.py --conf-file FILE --set section.key=value ...: the same as `recspark recommend`."""
+"""spark-submit jobs/recommend.py --conf-file FILE --set section.key=value ...: the same as
+`recspark recommend`.
+"""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""spark-submit jobs/rollback.py --conf-file FILE --set section.key=value ...: the same as `recspark rollback`."""
+"""spark-submit jobs/rollback.py --conf-file FILE --set section.key=value ...: the same as
+`recspark rollback`.
+"""
 
 import sys
 

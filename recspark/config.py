@@ -1,7 +1,9 @@
-"""Options: each is written once (name, type, default, check, doc) and read from TOML, ``--set`` and Spark ML Params alike.
+"""Options: each is written once (name, type, default, check, doc) and read from TOML, ``--set`` and Spark ML
+Params alike.
 
-A conf file is TOML with one table per :class:`Section`; a key that no section declares, a value of the wrong type
-and a value out of range are :class:`~recspark.errors.ConfigError` and name the key, the value and what is allowed.
+A conf file is TOML with one table per :class:`Section`; a key that no section declares, a value of the wrong
+type and a value out of range are :class:`~recspark.errors.ConfigError` and name the key, the value and what
+is allowed.
 """
 
 from __future__ import annotations
@@ -52,12 +54,16 @@ def strictly_between(low: float, high: float) -> Check:
 
 
 def is_text(value: Any) -> bool:
-    """Whether all strings in `value`, also within lists and tables, could be written to a file and be part of a path."""
+    """Whether all strings in `value`, also within lists and tables, could be written to a file and be part of
+    a path.
+    """
     if isinstance(value, dict):
         return all(map(is_text, value)) and is_text([*value.values()])
     if isinstance(value, list):
         return all(map(is_text, value))
-    return not isinstance(value, str) or ("\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value))
+    return not isinstance(value, str) or (
+        "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    )
 
 
 _TEXT = Check(is_text, "of Unicode without NUL")
@@ -69,7 +75,14 @@ _SANE = {
     list: _TEXT,
     dict: _TEXT,
 }
-_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", list: "a list", dict: "a table"}
+_TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "a table",
+}
 
 
 SEVERAL_NAMES = Check(
@@ -95,7 +108,9 @@ class Option:
         def __get__(self, instance: object, owner: Any = None) -> Any: ...
 
     def parse(self, key: str, value: Any) -> Any:
-        """Return `value` as this option's type, or raise ConfigError that names `key`, the value and what is allowed."""
+        """Return `value` as this option's type, or raise ConfigError that names `key`, the value and what is
+        allowed.
+        """
         if value is None and self.default is None:
             return None
         value = self._as_number(value)
@@ -178,16 +193,23 @@ def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
 
 
 def _plain(name: str) -> str:
-    """A key or a path in an error message: as it is, or where that would not be readable as Python writes it."""
+    """A key or a path in an error message: as it is, or where that would not be readable as Python writes
+    it.
+    """
     return name if name.isprintable() and len(name) <= 200 else shown(name)
 
 
 def read_conf(path: str | None, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """Read a TOML conf file and apply ``section.key=value`` overrides, unvalidated: ``{section: {key: value}}``."""
+    """Read a TOML conf file and apply ``section.key=value`` overrides, unvalidated:
+    ``{section: {key: value}}``.
+    """
     conf = _read_toml(path) if path else {}
     for key, value in conf.items():
         if not isinstance(value, dict):
-            raise ConfigError(f"{_plain(key)} = {shown(value)} stands outside a section: write it as [section] {_plain(key)} = ...")
+            raise ConfigError(
+                f"{_plain(key)} = {shown(value)} stands outside a section: write it as [section] "
+                f"{_plain(key)} = ..."
+            )
     for override in overrides:
         name, equals, text = override.partition("=")
         section, dot, key = name.strip().partition(".")
@@ -204,22 +226,28 @@ def _read_toml(path: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"conf file {_plain(path)}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        # not only what TOML forbids: also bytes that are no text, a path with NUL, numbers and nesting beyond all bounds
+        # not only what TOML forbids: also bytes that are no text, a path with NUL, numbers and nesting beyond
+        # all bounds
         raise ConfigError(f"conf file {_plain(path)} is not valid TOML: {brief(error)}") from None
 
 
 def _parse_value(text: str) -> Any:
-    """A TOML value where `text` is one, else the text itself: paths and names need no quotes on a command line."""
+    """A TOML value where `text` is one, else the text itself: paths and names need no quotes on a command
+    line.
+    """
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
     value = parsed.pop("value")
-    # no option is a date, but a folder may be called like one; and what goes on after the end of a line is no value
+    # no option is a date, but a folder may be called like one; and what goes on after the end of a line is no
+    # value
     return text if parsed or isinstance(value, (datetime.date, datetime.time)) else value
 
 
-def build_sections(conf: Mapping[str, Mapping[str, Any]], sections: Iterable[type[Section]]) -> dict[str, Section]:
+def build_sections(
+    conf: Mapping[str, Mapping[str, Any]], sections: Iterable[type[Section]]
+) -> dict[str, Section]:
     """Validate `conf` against `sections` and return one instance per section, by name."""
     by_name = {section.name: section for section in sections}
     for name in conf:

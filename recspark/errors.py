@@ -4,7 +4,9 @@ from recspark.redaction import redact
 
 
 class RecsparkError(Exception):
-    """Anything that recspark reports in one clear sentence instead of a traceback; the sentence holds no password or token."""
+    """Anything that recspark reports in one clear sentence instead of a traceback; the sentence holds no
+    password or token.
+    """
 
     exit_code = 1
     #: what a log line says before the message

@@ -1,10 +1,13 @@
-"""What somebody may have meant by a key that nothing declares: the same word for other tools, or the same word misspelt."""
+"""What somebody may have meant by a key that nothing declares: the same word for other tools, or the same
+word misspelt.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: our keys of one meaning -> what other recommenders, MLlib, scikit-learn, pandas and Optuna call it, in small letters
+#: our keys of one meaning -> what other recommenders, MLlib, scikit-learn, pandas and Optuna call it, in
+#: small letters
 _PEERS = {
     # models
     "rank factorSize": (
@@ -133,7 +136,8 @@ _PEERS = {
 
 
 def meant(key: str, known: Iterable[str]) -> list[str]:
-    """The keys of `known` that `key` may have been meant to be: of the same letters, of the same meaning, or nearly the same.
+    """The keys of `known` that `key` may have been meant to be: of the same letters, of the same meaning, or
+    nearly the same.
 
     Only the part after the last dot is looked at.
 
@@ -158,12 +162,18 @@ def _of_the_same_meaning(word: str) -> list[str]:
 
 
 def _near(word: str, by_leaf: dict[str, str]) -> list[str]:
-    """Keys that a slip of the fingers in every four letters makes `word`; else those that `word` is the beginning or the end of."""
+    """Keys that a slip of the fingers in every four letters makes `word`; else those that `word` is the
+    beginning or the end of.
+    """
     allowed = max(1, len(word) // 4)
     slips = {name: _slips(word, _letters(leaf)) for leaf, name in by_leaf.items()}
     near = [name for name in sorted(slips, key=lambda name: slips[name]) if slips[name] <= allowed]
     leaves = {_letters(leaf): name for leaf, name in by_leaf.items()}
-    parts = [name for leaf, name in leaves.items() if len(word) > 3 and (leaf.startswith(word) or leaf.endswith(word))]
+    parts = [
+        name
+        for leaf, name in leaves.items()
+        if len(word) > 3 and (leaf.startswith(word) or leaf.endswith(word))
+    ]
     return near[:1] or parts[:3]
 
 
@@ -172,7 +182,8 @@ def _letters(word: str) -> str:
 
 
 def _slips(one: str, other: str) -> int:
-    """Letters to add, drop, replace or swap with the next one, to get from `one` to the `other` (optimal string alignment).
+    """Letters to add, drop, replace or swap with the next one, to get from `one` to the `other` (optimal
+    string alignment).
 
     >>> _slips("rnak", "rank"), _slips("gendr", "gender"), _slips("genrecolumn", "usercolumn")
     (1, 1, 4)

@@ -1,4 +1,6 @@
-"""From ids to positions and back: whole numbers, strings and dates as users have them, never one taken for another."""
+"""From ids to positions and back: whole numbers, strings and dates as users have them, never one taken for
+another.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class IdIndex:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def positions(self, ids: pa.Array | pa.ChunkedArray | np.ndarray, unknown: int = -1, null: int = -1) -> np.ndarray:
+    def positions(
+        self, ids: pa.Array | pa.ChunkedArray | np.ndarray, unknown: int = -1, null: int = -1
+    ) -> np.ndarray:
         """int32 positions of `ids`: `unknown` for an id that is not here, `null` for one that is missing.
 
         Raises
@@ -62,7 +66,10 @@ class IdIndex:
         if pa.types.is_null(ids.type):
             return np.full(len(ids), null, np.int32)
         if kind_of(ids.type) != self.kind:
-            raise RecsparkError(f"ids that are {kind_of(ids.type) or ids.type} can't be looked up among ids that are {self.kind}")
+            raise RecsparkError(
+                f"ids that are {kind_of(ids.type) or ids.type} can't be looked up among ids that are "
+                f"{self.kind}"
+            )
         if self.kind == TEXT:
             encoded = ids.dictionary_encode()
             found = np.append(self._places(_texts(encoded.dictionary), unknown), np.int32(null))
@@ -95,7 +102,8 @@ class IdIndex:
 
 
 def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[Any]) -> pa.Array:
-    """Ids as one Arrow array. A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and what no model can know null.
+    """Ids as one Arrow array. A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and what no model
+    can know null.
 
     Raises
     ------
@@ -118,7 +126,9 @@ def _listed(ids: np.ndarray | Iterable[Any]) -> pa.Array:
     if not isinstance(ids, str):
         with suppress(pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):
             return pa.array(ids if isinstance(ids, np.ndarray) else list(ids), from_pandas=True)
-    raise RecsparkError(f"{shown(ids)} is not a list of ids: ids are whole numbers, strings or dates, of one kind")
+    raise RecsparkError(
+        f"{shown(ids)} is not a list of ids: ids are whole numbers, strings or dates, of one kind"
+    )
 
 
 def _whole(numbers: pa.Array) -> pa.Array:
@@ -126,7 +136,10 @@ def _whole(numbers: pa.Array) -> pa.Array:
     if not pc.all(pc.equal(numbers, pc.trunc(numbers)), min_count=0).as_py():
         raise RecsparkError(NOT_WHOLE)
     if not pc.all(pc.less_equal(pc.abs(numbers), EXACT), min_count=0).as_py():
-        raise RecsparkError("ids hold a float above 2^53, which can stand for several whole numbers: give ids as integers or strings")
+        raise RecsparkError(
+            "ids hold a float above 2^53, which can stand for several whole numbers: give ids as integers or "
+            "strings"
+        )
     return numbers.cast(pa.int64())
 
 
@@ -136,7 +149,9 @@ def _whole_decimals(numbers: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         raise RecsparkError(NOT_WHOLE) from None
     low, high = (pa.scalar(Decimal(edge), pa.decimal256(76, 0)) for edge in (-(2**63), 2**63 - 1))
-    return pc.if_else(pc.and_(pc.greater_equal(whole, low), pc.less_equal(whole, high)), whole, None).cast(pa.int64())
+    return pc.if_else(pc.and_(pc.greater_equal(whole, low), pc.less_equal(whole, high)), whole, None).cast(
+        pa.int64()
+    )
 
 
 def _numbers(ids: pa.Array) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Secrets are taken out of whatever is printed, raised or kept: one function for text, one for values, one for log lines."""
+"""Secrets are taken out of whatever is printed, raised or kept: one function for text, one for values, one
+for log lines.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 HIDDEN = "***"
-_SECRET_PART = r"(?:passw(?:or)?d|passphrase|secret|token|credential|signature|(?:access|api|account)[._-]?key)"
-# a whole word with such a part; gone through once (lookahead, ++), for a long word must not cost its length squared
+_SECRET_PART = (
+    r"(?:passw(?:or)?d|passphrase|secret|token|credential|signature|(?:access|api|account)[._-]?key)"
+)
+# a whole word with such a part; gone through once (lookahead, ++), for a long word must not cost its length
+# squared
 _SECRET = rf"(?<![\w.-])(?=-*(?:sig|pwd)(?![\w.-])|[\w.-]*?{_SECRET_PART})[\w.-]++"
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
 _SECRET_VALUE = re.compile(rf"""({_SECRET}["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&'"]+)""", re.IGNORECASE)
@@ -20,7 +25,8 @@ _USER_IN_URI = re.compile(r"""(?<![\w+.-])([a-z][a-z0-9+.-]*+://)([^/?#\s"']*)@"
 
 
 def redact(text: str) -> str:
-    """`text` without passwords, tokens and keys: in URIs, in ``name=value`` and ``name = "value"``, after ``--name``.
+    """`text` without passwords, tokens and keys: in URIs, in ``name=value`` and ``name = "value"``, after
+    ``--name``.
 
     >>> redact("s3a://key:secret@bucket/ratings --set store.password=x")
     's3a://***@bucket/ratings --set store.password=***'
@@ -32,16 +38,21 @@ def redact(text: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """`value` with every text in it redacted; of mappings also, whole, what stands under the name of a secret.
+    """`value` with every text in it redacted; of mappings also, whole, what stands under the name of a
+    secret.
 
     >>> redacted({"source": "https://u:p@host/x.zip", "rank": 8, "apiKey": "abc"})
     {'source': 'https://***@host/x.zip', 'rank': 8, 'apiKey': '***'}
     """
     if isinstance(value, str):
-        # a film may be called "The Secret: ...": a secret in a value of its own is part of a URI or of an assignment
+        # a film may be called "The Secret: ...": a secret in a value of its own is part of a URI or of an
+        # assignment
         return redact(value) if "://" in value or "=" in value else value
     if isinstance(value, Mapping):
-        return {key: HIDDEN if isinstance(item, str) and names_secret(str(key)) else redacted(item) for key, item in value.items()}
+        return {
+            key: HIDDEN if isinstance(item, str) and names_secret(str(key)) else redacted(item)
+            for key, item in value.items()
+        }
     return [redacted(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 

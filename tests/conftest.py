@@ -39,8 +39,8 @@ def spark(tmp_path_factory):
 
 @pytest.fixture
 def command(spark, capsys):
-    """Run a command on the suite's session: ``command("train", "model.rank=4")``, words with "=" being settings. Gives the exit code, the
-    summary (None where stdout is empty) and what stderr got."""
+    """Run a command on the suite's session: ``command("train", "model.rank=4")``, words with "=" being
+    settings. Gives the exit code, the summary (None where stdout is empty) and what stderr got."""
     from recspark.cli import main
 
     def run(*words):
@@ -54,8 +54,12 @@ def command(spark, capsys):
 
 @pytest.fixture(scope="session")
 def movielens():
-    """The folder of real MovieLens archives (RECSPARK_DATA); tests that need it are skipped where it is not set."""
+    """The folder of real MovieLens archives (RECSPARK_DATA); tests that need it are skipped where it is not
+    set.
+    """
     folder = os.environ.get("RECSPARK_DATA")
     if not folder:
-        pytest.skip("RECSPARK_DATA is not set: point it at a folder with ml-100k.zip, ml-1m.zip, ml-latest-small.zip")
+        pytest.skip(
+            "RECSPARK_DATA is not set: point it at a folder with ml-100k.zip, ml-1m.zip, ml-latest-small.zip"
+        )
     return Path(folder).absolute()

@@ -1,7 +1,9 @@
-"""What fits of every algorithm predict, kept from one commit to the next: a change that only moves code changes no bit.
+"""What fits of every algorithm predict, kept from one commit to the next: a change that only moves code
+changes no bit.
 
     python tests/golden.py FILE      # fit, and write the predictions; run it before a change and after
-    python tests/golden.py A B       # compare two such files: prints what differs, and ends with 1 where something does
+    python tests/golden.py A B       # compare two such files: prints what differs, and ends with 1 where
+    something does
 
 Bits differ between processors, so the files stay on the machine that made them.
 """
@@ -17,7 +19,15 @@ import pandas as pd
 
 from recspark.data.generated.synthetic import SyntheticOptions, generate
 from recspark.engine.spark.session import build_session
-from recspark.models import ALS, Baseline, FMClassifier, FMRanker, FMRegressor, MatrixFactorization, Popularity
+from recspark.models import (
+    ALS,
+    Baseline,
+    FMClassifier,
+    FMRanker,
+    FMRegressor,
+    MatrixFactorization,
+    Popularity,
+)
 
 BLOCKS = {"1": {"userBlocks": 1, "itemBlocks": 1}, "3": {"userBlocks": 3, "itemBlocks": 3, "tasks": "blocks"}}
 IDS = {"userCol": "user_id", "itemCol": "item_id"}
@@ -43,7 +53,10 @@ def fits() -> Iterator[tuple[str, object]]:
     yield "fm sgd", FMRegressor(solver="sgd", groups=["user", "item"], factorSize=4, maxIter=4, seed=3)
     yield "fm ranks", FMRanker(groups=["user", "item"], factorSize=4, maxIter=4, seed=3)
     for solver in ("adamW", "gd", "mcmc"):
-        yield f"fm vectors {solver}", FMRegressor(featuresCol="features", solver=solver, factorSize=4, maxIter=4, seed=3)
+        yield (
+            f"fm vectors {solver}",
+            FMRegressor(featuresCol="features", solver=solver, factorSize=4, maxIter=4, seed=3),
+        )
 
 
 def main(path: str) -> None:
@@ -51,7 +64,10 @@ def main(path: str) -> None:
     rows = generate(MADE)["ratings"]
     rows["liked"] = (rows["rating"] >= 4).astype(float)
     found = {}
-    with tempfile.TemporaryDirectory() as folder, build_session("golden", {"spark.master": "local[2]"}) as spark:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        build_session("golden", {"spark.master": "local[2]"}) as spark,
+    ):
         rows.to_parquet(f"{folder}/rows.parquet")
         data = _with_vectors(spark.read.parquet(f"{folder}/rows.parquet"))
         for name, estimator in fits():
@@ -68,13 +84,20 @@ def _with_vectors(data):
     from pyspark.ml.feature import OneHotEncoder, VectorAssembler
 
     hot = OneHotEncoder(inputCols=[*IDS.values()], outputCols=["u", "i"])
-    return Pipeline(stages=[hot, VectorAssembler(inputCols=["u", "i"], outputCol="features")]).fit(data).transform(data).drop("u", "i")
+    return (
+        Pipeline(stages=[hot, VectorAssembler(inputCols=["u", "i"], outputCol="features")])
+        .fit(data)
+        .transform(data)
+        .drop("u", "i")
+    )
 
 
 def compare(one: str, other: str) -> int:
     """Print what differs between two files."""
     a, b = np.load(one), np.load(other)
-    differ = {name: np.abs(a[name] - b[name]).max() if name in a and name in b else np.nan for name in {*a, *b}}
+    differ = {
+        name: np.abs(a[name] - b[name]).max() if name in a and name in b else np.nan for name in {*a, *b}
+    }
     table = pd.Series({name: value for name, value in differ.items() if value != 0}).sort_index()
     print(table.to_string() if len(table) else f"{len(differ)} fits are equal to the bit")
     return int(len(table) > 0)

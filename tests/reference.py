@@ -5,7 +5,9 @@ from scipy.stats import norm
 
 
 def als_row(src, src_bias, values, weights, mean, reg, bias_reg, reg_power, biased, gram=None):
-    """Minimise sum w (r - mean - c - b - <x, y>)^2 + <x, G x> + s (reg |x|^2 + bias_reg b^2) over x and b; s = (sum w)^reg_power."""
+    """Minimise sum w (r - mean - c - b - <x, y>)^2 + <x, G x> + s (reg |x|^2 + bias_reg b^2) over x and b; s
+    = (sum w)^reg_power.
+    """
     rank = src.shape[1]
     target = values - mean - src_bias
     scale = weights.sum() ** reg_power
@@ -26,24 +28,33 @@ def nonnegative_row(src, values, weights, reg):
 
     root = np.sqrt(weights)
     ridge = np.sqrt(reg * weights.sum()) * np.eye(src.shape[1])
-    return nnls(np.vstack([root[:, None] * src, ridge]).astype(np.float64), np.concatenate([root * values, np.zeros(src.shape[1])]))[0]
+    return nnls(
+        np.vstack([root[:, None] * src, ridge]).astype(np.float64),
+        np.concatenate([root * values, np.zeros(src.shape[1])]),
+    )[0]
 
 
 def explicit_objective(rows, columns, values, x, y, reg):
     """sum (r - <x, y>)^2 + reg (sum n_u |x_u|^2 + sum n_i |y_i|^2): what MLlib's explicit ALS minimises."""
     error = values - np.einsum("ij,ij->i", x[rows], y[columns])
-    sizes = (x**2).sum(1) @ np.bincount(rows, minlength=len(x)) + (y**2).sum(1) @ np.bincount(columns, minlength=len(y))
+    sizes = (x**2).sum(1) @ np.bincount(rows, minlength=len(x)) + (y**2).sum(1) @ np.bincount(
+        columns, minlength=len(y)
+    )
     return (error**2).sum() + reg * sizes
 
 
 def implicit_objective(rows, columns, values, x, y, reg, alpha):
-    """sum over ALL pairs of c (p - <x, y>)^2, p = [r > 0], c = 1 + alpha |r|, plus penalties that count n = #{r > 0} times."""
+    """sum over ALL pairs of c (p - <x, y>)^2, p = [r > 0], c = 1 + alpha |r|, plus penalties that count n =
+    #{r > 0} times.
+    """
     confidence, preference = np.ones((len(x), len(y))), np.zeros((len(x), len(y)))
     confidence[rows, columns] += alpha * np.abs(values)
     preference[rows, columns] = values > 0
     loss = (confidence * (preference - x @ y.T) ** 2).sum()
     mass = (values > 0).astype(float)
-    sizes = (x**2).sum(1) @ np.bincount(rows, mass, len(x)) + (y**2).sum(1) @ np.bincount(columns, mass, len(y))
+    sizes = (x**2).sum(1) @ np.bincount(rows, mass, len(x)) + (y**2).sum(1) @ np.bincount(
+        columns, mass, len(y)
+    )
     return loss + reg * sizes
 
 
@@ -95,7 +106,13 @@ class ReferenceOptimizer:
     """One row's optimizer in float64: sgd, adagrad with one sum per row (and one for the bias), adam."""
 
     def __init__(self, rank, rules):
-        self.rules, self.squares, self.m, self.v, self.t = rules, np.ones(2), np.zeros(rank + 1), np.zeros(rank + 1), 0
+        self.rules, self.squares, self.m, self.v, self.t = (
+            rules,
+            np.ones(2),
+            np.zeros(rank + 1),
+            np.zeros(rank + 1),
+            0,
+        )
 
     def move(self, row, gradient):
         rate = np.full(len(row), self.rules.rate)
@@ -114,9 +131,13 @@ class ReferenceOptimizer:
 
 
 def descend(users, items, values, weights, x, y, b, c, batch, rules, user_penalty, item_penalty):
-    """Steps on the mean gradient of each batch, in order; returns the new x, y, b, c and the sum of w (r - p)^2."""
+    """Steps on the mean gradient of each batch, in order; returns the new x, y, b, c and the sum of w (r -
+    p)^2.
+    """
     x, y, b, c, values = (np.asarray(array, np.float64) for array in (x, y, b, c, values))
-    rows = {("u", u): np.append(x[u], b[u]) for u in range(len(x))} | {("i", i): np.append(y[i], c[i]) for i in range(len(y))}
+    rows = {("u", u): np.append(x[u], b[u]) for u in range(len(x))} | {
+        ("i", i): np.append(y[i], c[i]) for i in range(len(y))
+    }
     optimizers = {key: ReferenceOptimizer(x.shape[1], rules) for key in rows}
     squared = 0.0
     for first in range(0, len(users), batch):
@@ -124,10 +145,15 @@ def descend(users, items, values, weights, x, y, b, c, batch, rules, user_penalt
         chosen = range(first, min(first + batch, len(users)))
         for e in chosen:
             p, q = rows["u", users[e]], rows["i", items[e]]
-            squared += weights[e] * (values[e] - prediction(pair_score(p[:-1], q[:-1], p[-1], q[-1], rules), rules)) ** 2
+            squared += (
+                weights[e]
+                * (values[e] - prediction(pair_score(p[:-1], q[:-1], p[-1], q[-1], rules), rules)) ** 2
+            )
             for key, gradient in zip(
                 (("u", users[e]), ("i", items[e])),
-                pair_gradients(p[:-1], q[:-1], p[-1], q[-1], values[e], weights[e], rules, user_penalty, item_penalty),
+                pair_gradients(
+                    p[:-1], q[:-1], p[-1], q[-1], values[e], weights[e], rules, user_penalty, item_penalty
+                ),
                 strict=True,
             ):
                 gradients[key] = gradients.get(key, 0) + gradient / len(chosen)
@@ -138,12 +164,13 @@ def descend(users, items, values, weights, x, y, b, c, batch, rules, user_penalt
 
 
 def best_items(users, items, offsets, n, hidden):
-    """For each user the n best of ``<x_u, y_i> + o_i`` over the items that are not `hidden` from them: [(item, score)], ties by lower
-    item."""
+    """For each user the n best of ``<x_u, y_i> + o_i`` over the items that are not `hidden` from them:
+    [(item, score)], ties by lower item."""
     found = []
     for user, row in zip(users.astype(np.float64), hidden, strict=True):
         scores = [
-            (float(user @ item + offset), place) for place, (item, offset) in enumerate(zip(items.astype(np.float64), offsets, strict=True))
+            (float(user @ item + offset), place)
+            for place, (item, offset) in enumerate(zip(items.astype(np.float64), offsets, strict=True))
         ]
         ranked = sorted((-score, place) for score, place in scores if place not in row and score > -np.inf)
         found.append([(place, -score) for score, place in ranked[:n]])
@@ -162,33 +189,52 @@ def pairs(x, v):
 
 
 def fm_precision(places, table, precision, alpha):
-    """Of the posterior of an entity's vector and bias: ``diag(precision) + alpha sum [R 1]^T [R 1]``, R the sum of the vectors that a row
-    joins."""
-    joined = np.array([np.append(table[row].sum(axis=0), 1) for row in places]).reshape(-1, len(precision)).astype(float)
+    """Of the posterior of an entity's vector and bias: ``diag(precision) + alpha sum [R 1]^T [R 1]``, R the
+    sum of the vectors that a row joins."""
+    joined = (
+        np.array([np.append(table[row].sum(axis=0), 1) for row in places])
+        .reshape(-1, len(precision))
+        .astype(float)
+    )
     return np.diag(precision) + alpha * joined.T @ joined
 
 
-def fm_entities(indptr, places, values, table, bias, own, own_bias, prior, prior_bias, precision, alpha, offset):
-    """The posterior means of the vectors and biases of one side (n, rank + 1), and what they leave of the ratings."""
+def fm_entities(
+    indptr, places, values, table, bias, own, own_bias, prior, prior_bias, precision, alpha, offset
+):
+    """The posterior means of the vectors and biases of one side (n, rank + 1), and what they leave of the
+    ratings.
+    """
     found, left = [], []
     for e in range(len(indptr) - 1):
         rows = range(indptr[e], indptr[e + 1])
-        joined = np.array([np.append(table[places[r]].sum(axis=0), 1) for r in rows]).reshape(-1, len(precision)).astype(float)
-        target = np.array([values[r] - fm_score(table[places[r]].astype(float), bias[places[r]], offset) for r in rows])
+        joined = (
+            np.array([np.append(table[places[r]].sum(axis=0), 1) for r in rows])
+            .reshape(-1, len(precision))
+            .astype(float)
+        )
+        target = np.array(
+            [values[r] - fm_score(table[places[r]].astype(float), bias[places[r]], offset) for r in rows]
+        )
         pull = precision * np.append(prior[e], prior_bias[e]) + alpha * joined.T @ target
-        solution = np.linalg.solve(fm_precision(places[indptr[e] : indptr[e + 1]], table, precision, alpha), pull)
+        solution = np.linalg.solve(
+            fm_precision(places[indptr[e] : indptr[e + 1]], table, precision, alpha), pull
+        )
         found.append(solution)
         left.append(target - joined @ solution)
     return np.array(found), np.concatenate(left)
 
 
 def fm_spread(at, values, scores, others, weights, precision, alpha, cuts):
-    """ln of the posterior density of an entity's spread, but for a constant: of a normal prior around 0 and its rows, whose other spreads
-    add up to `others`."""
+    """ln of the posterior density of an entity's spread, but for a constant: of a normal prior around 0 and
+    its rows, whose other spreads add up to `others`."""
     deviation = np.exp(at + others) / np.sqrt(alpha * weights)
     if len(cuts):
         level = values.astype(int)
-        above, below = norm.cdf((cuts[level + 1] - scores) / deviation), norm.cdf((cuts[level] - scores) / deviation)
+        above, below = (
+            norm.cdf((cuts[level + 1] - scores) / deviation),
+            norm.cdf((cuts[level] - scores) / deviation),
+        )
         likelihood = np.log(np.maximum(above - below, 1e-300))
     else:
         likelihood = norm.logpdf(values, scores, deviation)

@@ -1,6 +1,8 @@
-"""The rules of the house, checked on the source: which way imports point, what kernels and jobs hold, docstrings, names.
+"""The rules of the house, checked on the source: which way imports point, what kernels and jobs hold,
+docstrings, names.
 
-Each rule is a function from a project's root folder to the list of its breaches; each is shown to find one in a bad snippet.
+Each rule is a function from a project's root folder to the list of its breaches; each is shown to find one in
+a bad snippet.
 """
 
 import ast
@@ -13,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 #: who may import whom: any part to the left of its own, and nobody on its own level but itself
 ORDER = (
-    "redaction < errors, hints < config < lake < data, kernels < ids < features < algorithms < engine < models"
+    "redaction < errors, hints < config < lake < data, kernels < ids < features < algorithms < engine < "
+    "models"
     " < evaluation, tracking < pipeline < cli < jobs"
 )
 LEVELS = {part: level for level, parts in enumerate(ORDER.split(" < ")) for part in parts.split(", ")}
@@ -22,7 +25,16 @@ PREPARING = ("recspark.engine.spark.workers.", "recspark.kernels.cache.")
 ONLY_IN = {"mlflow": "tracking"}
 NEVER_IN_KERNELS = {"pyspark", "py4j", "pandas", "pyarrow"}
 NEVER_IN_JOBS = {"numpy", "pandas", "scipy", "numba", "pyarrow", "math"}
-UDFS = {"udf", "pandas_udf", "arrow_udf", "mapInPandas", "mapInArrow", "applyInPandas", "applyInArrow", "mapPartitions"}
+UDFS = {
+    "udf",
+    "pandas_udf",
+    "arrow_udf",
+    "mapInPandas",
+    "mapInArrow",
+    "applyInPandas",
+    "applyInArrow",
+    "mapPartitions",
+}
 JOB_LINES = 60
 FOLDER_MODULES = 14
 #: to come down to 14
@@ -37,7 +49,9 @@ def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 def part_of(path: Path) -> str:
-    """``recspark/lake/lake.py`` is of the part lake, ``recspark/cli.py`` of cli, ``jobs/train.py`` of jobs."""
+    """``recspark/lake/lake.py`` is of the part lake, ``recspark/cli.py`` of cli, ``jobs/train.py`` of
+    jobs.
+    """
     return "jobs" if path.parts[0] == "jobs" else path.with_suffix("").parts[1]
 
 
@@ -62,7 +76,13 @@ def imports_point_one_way(root: Path) -> list[str]:
             continue
         for line, name in imported(path, tree):
             parts = name.split(".")
-            target = "jobs" if parts[0] == "jobs" else parts[1] if parts[0] == "recspark" and len(parts) > 1 else part
+            target = (
+                "jobs"
+                if parts[0] == "jobs"
+                else parts[1]
+                if parts[0] == "recspark" and len(parts) > 1
+                else part
+            )
             if part == "__init__" and name.startswith(PREPARING):
                 continue
             if target != part and LEVELS.get(target, len(LEVELS)) >= LEVELS.get(part, 0):
@@ -116,11 +136,17 @@ def names_of(node: ast.AST) -> list[str]:
 
 def jobs_fit_on_a_screen(root: Path) -> list[str]:
     lengths = {path: len((root / path).read_text("utf-8").splitlines()) for path, _ in sources(root, "jobs")}
-    return [f"{path}: {lines} lines, more than {JOB_LINES}" for path, lines in lengths.items() if lines > JOB_LINES]
+    return [
+        f"{path}: {lines} lines, more than {JOB_LINES}"
+        for path, lines in lengths.items()
+        if lines > JOB_LINES
+    ]
 
 
 def public_things_have_docstrings(root: Path) -> list[str]:
-    """A function of a single statement may stand without: its name, its types and that statement say it all."""
+    """A function of a single statement may stand without: its name, its types and that statement say it
+    all.
+    """
     return [
         f"{path}:{node.lineno}: {node.name} has no docstring"
         for path, tree in sources(root, "recspark")
@@ -141,7 +167,10 @@ def modules_have_telling_names(root: Path) -> list[str]:
 
 def module_imports(root: Path) -> dict[str, set[str]]:
     """The modules that each module imports when it is imported itself."""
-    trees = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): tree for path, tree in sources(root, "recspark")}
+    trees = {
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__"): tree
+        for path, tree in sources(root, "recspark")
+    }
     found = {}
     for module, tree in trees.items():
         names = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
@@ -150,7 +179,11 @@ def module_imports(root: Path) -> dict[str, set[str]]:
                 names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
         known = names & trees.keys()
         # of a package and a module in it, the module is meant
-        found[module] = {name for name in known if name != module and not any(other.startswith(f"{name}.") for other in known)}
+        found[module] = {
+            name
+            for name in known
+            if name != module and not any(other.startswith(f"{name}.") for other in known)
+        }
     return found
 
 
@@ -168,19 +201,29 @@ def imports_have_no_cycle(root: Path) -> list[str]:
         return chains[module]
 
     longest = max((chain(module, ()) for module in imports), key=len, default=())
-    return breaches + ([f"{len(longest)} modules in a chain: {' > '.join(longest)}"] if len(longest) > LONGEST_CHAIN else [])
+    return breaches + (
+        [f"{len(longest)} modules in a chain: {' > '.join(longest)}"] if len(longest) > LONGEST_CHAIN else []
+    )
 
 
 def folders_are_small(root: Path) -> list[str]:
     folders = {path.parent for path, _ in sources(root, "recspark")}
     counts = {folder: len(list((root / folder).glob("*.py"))) for folder in sorted(folders)}
-    return [f"{folder}: {count} modules, more than {FOLDER_MODULES}" for folder, count in counts.items() if count > FOLDER_MODULES]
+    return [
+        f"{folder}: {count} modules, more than {FOLDER_MODULES}"
+        for folder, count in counts.items()
+        if count > FOLDER_MODULES
+    ]
 
 
 def folders_are_packages(root: Path) -> list[str]:
     """A folder without ``__init__.py`` is imported here, and is missing from the wheel."""
     folders = {path.parent for path, _ in sources(root, "recspark")}
-    return [f"{folder} has no __init__.py" for folder in sorted(folders) if not (root / folder / "__init__.py").exists()]
+    return [
+        f"{folder} has no __init__.py"
+        for folder in sorted(folders)
+        if not (root / folder / "__init__.py").exists()
+    ]
 
 
 RULES = [
@@ -203,7 +246,8 @@ GOOD = {
     "recspark/config.py": "from recspark.errors import RecsparkError",
     "recspark/kernels/als.py": "import numpy as np\nfrom . import linalg\nfrom ..errors import RecsparkError",
     "recspark/kernels/linalg.py": "def solve(a, b):\n    return a / b\ndef _hidden():\n    pass\n    pass",
-    "recspark/models/als.py": "from recspark.engine.loop import run\nimport recspark.kernels.als\nfrom recspark import config",
+    "recspark/models/als.py": "from recspark.engine.loop import run\n"
+    "import recspark.kernels.als\nfrom recspark import config",
     "recspark/engine/loop.py": "import pandas, pyspark",
     "recspark/tracking/runs.py": "import mlflow.pyfunc\nfrom recspark.models import als",
     "recspark/cli.py": "def main():\n    from recspark.tracking import runs",
@@ -215,29 +259,84 @@ LONG = {f"recspark/kernels/k{i}.py": f"from recspark.kernels import k{i + 1}" fo
 LONG[f"recspark/kernels/k{LONGEST_CHAIN}.py"] = ""
 
 BAD = [
-    (imports_have_no_cycle, "recspark/errors.py", "import recspark.config", "a cycle: recspark.config > recspark.errors > recspark.config"),
+    (
+        imports_have_no_cycle,
+        "recspark/errors.py",
+        "import recspark.config",
+        "a cycle: recspark.config > recspark.errors > recspark.config",
+    ),
     (imports_have_no_cycle, LONG, "", "25 modules in a chain: recspark.kernels.k0 > recspark.kernels.k1"),
-    (folders_are_small, {f"recspark/data/d{i}.py": "" for i in range(FOLDER_MODULES + 1)}, "", "recspark/data: 15 modules, more than 14"),
+    (
+        folders_are_small,
+        {f"recspark/data/d{i}.py": "" for i in range(FOLDER_MODULES + 1)},
+        "",
+        "recspark/data: 15 modules, more than 14",
+    ),
     (folders_are_packages, "recspark/lake/lake.py", "", "recspark/lake has no __init__.py"),
-    (imports_point_one_way, "recspark/models/als.py", "from recspark.evaluation import rmse", "als.py:1: models imports"),
-    (imports_point_one_way, "recspark/models/als.py", "from recspark import tracking", "models imports recspark.tracking"),
+    (
+        imports_point_one_way,
+        "recspark/models/als.py",
+        "from recspark.evaluation import rmse",
+        "als.py:1: models imports",
+    ),
+    (
+        imports_point_one_way,
+        "recspark/models/als.py",
+        "from recspark import tracking",
+        "models imports recspark.tracking",
+    ),
     (imports_point_one_way, "recspark/models/als.py", "import recspark.cli", "models imports recspark.cli"),
-    (imports_point_one_way, "recspark/models/als.py", "def f():\n    from ..tracking import run", "als.py:2: models imports"),
-    (imports_point_one_way, "recspark/data/index.py", "from recspark.kernels import csr", "data imports recspark.kernels"),
+    (
+        imports_point_one_way,
+        "recspark/models/als.py",
+        "def f():\n    from ..tracking import run",
+        "als.py:2: models imports",
+    ),
+    (
+        imports_point_one_way,
+        "recspark/data/index.py",
+        "from recspark.kernels import csr",
+        "data imports recspark.kernels",
+    ),
     (imports_point_one_way, "recspark/errors.py", "import recspark.config", "errors imports recspark.config"),
-    (imports_point_one_way, "recspark/__init__.py", "from recspark.models import ALS", "__init__ imports recspark.models"),
+    (
+        imports_point_one_way,
+        "recspark/__init__.py",
+        "from recspark.models import ALS",
+        "__init__ imports recspark.models",
+    ),
     (imports_point_one_way, "recspark/cli.py", "from jobs.train import main", "cli imports jobs.train"),
     (imports_point_one_way, "recspark/cli.py", "import recspark.plots", "cli imports recspark.plots"),
     (imports_point_one_way, "recspark/plots.py", "", "plots has no place"),
-    (one_module_imports_mlflow, "recspark/models/als.py", "def f():\n    import mlflow.pyfunc", "als.py:2: mlflow.pyfunc"),
+    (
+        one_module_imports_mlflow,
+        "recspark/models/als.py",
+        "def f():\n    import mlflow.pyfunc",
+        "als.py:2: mlflow.pyfunc",
+    ),
     (one_module_imports_mlflow, "jobs/train.py", "from mlflow import log_metric", "train.py:1: mlflow"),
-    (kernels_know_only_arrays, "recspark/kernels/als.py", "from pyspark.sql import DataFrame", "pyspark.sql.DataFrame"),
-    (kernels_know_only_arrays, "recspark/kernels/als.py", "def f():\n    import pandas as pd", "als.py:2: imports pandas"),
+    (
+        kernels_know_only_arrays,
+        "recspark/kernels/als.py",
+        "from pyspark.sql import DataFrame",
+        "pyspark.sql.DataFrame",
+    ),
+    (
+        kernels_know_only_arrays,
+        "recspark/kernels/als.py",
+        "def f():\n    import pandas as pd",
+        "als.py:2: imports pandas",
+    ),
     (jobs_hold_no_formula, "jobs/train.py", "import numpy as np", "imports numpy"),
     (jobs_hold_no_udf, "jobs/train.py", "from pyspark.sql.functions import pandas_udf", "pandas_udf"),
     (jobs_hold_no_udf, "jobs/train.py", "df.mapInArrow(f, s)", "train.py:1: mapInArrow"),
     (jobs_fit_on_a_screen, "jobs/train.py", "pass\n" * 61, "61 lines"),
-    (public_things_have_docstrings, "recspark/cli.py", "def main():\n    a = 1\n    return a", "main has no docstring"),
+    (
+        public_things_have_docstrings,
+        "recspark/cli.py",
+        "def main():\n    a = 1\n    return a",
+        "main has no docstring",
+    ),
     (public_things_have_docstrings, "recspark/cli.py", "class Job:\n    pass", "Job has no docstring"),
     (modules_have_telling_names, "recspark/data/utils.py", "", "utils could hold anything"),
     (modules_have_telling_names, "recspark/core/als.py", "", "core could hold anything"),
@@ -270,7 +369,9 @@ def test_a_good_project_has_no_breach(rule, project):
     assert rule(project) == []
 
 
-@pytest.mark.parametrize(("rule", "name", "text", "breach"), BAD, ids=[f"{rule.__name__}-{breach}" for rule, _, _, breach in BAD])
+@pytest.mark.parametrize(
+    ("rule", "name", "text", "breach"), BAD, ids=[f"{rule.__name__}-{breach}" for rule, _, _, breach in BAD]
+)
 def test_a_breach_is_found(rule, name, text, breach, project):
     for path, content in (name if isinstance(name, dict) else {name: text}).items():
         write(project / path, content)

@@ -38,12 +38,17 @@ def small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, text=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, text=True
+        )
         if shutil.which("mount")
         else None
     )
     if mounted is None or mounted.returncode:
-        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip() if mounted else 'there is no mount'}")
+        pytest.skip(
+            "no file system may be mounted here: "
+            f"{mounted.stderr.strip() if mounted else 'there is no mount'}"
+        )
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
@@ -57,7 +62,11 @@ def fill(disk, free):
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".locks" not in path.parts
+    }
 
 
 @pytest.mark.slow
@@ -84,7 +93,9 @@ def test_on_a_full_disk_every_job_says_so_and_leaves_what_there_was(call, source
         assert f"no space is left for a file: {lake} has 0 MB free of 8 MB" in err, (job, free, err[-3000:])
         (small_disk / "filler").unlink()
         # a task that had not ended yet may leave a file for the next run to delete, where no reader looks
-        whole = {name: data for name, data in content(lake).items() if not name.startswith(("work/", ".staging/"))}
+        whole = {
+            name: data for name, data in content(lake).items() if not name.startswith(("work/", ".staging/"))
+        }
         assert whole == before, (job, free)
     code, _, err = call("pipeline", *settings, f"data.source={source}")
     assert code == 0, err
@@ -96,9 +107,17 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
     source, lake = tmp_path / "ml-1m", tmp_path / "lake"
     write_movielens(generate(SyntheticOptions(users=300, items=200, ratings=20_000)), source)
     settings = [f"paths.lake={lake}", f"data.source={source}", "tracking.enabled=false"]
-    command = [sys.executable, str(ROOT / "jobs" / "ingest.py"), *(word for setting in settings for word in ("--set", setting))]
+    command = [
+        sys.executable,
+        str(ROOT / "jobs" / "ingest.py"),
+        *(word for setting in settings for word in ("--set", setting)),
+    ]
     limit = (40_000, resource.RLIM_INFINITY)
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "SPARK_LOCAL_IP": "127.0.0.1"}
+    variables = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SPARK_LOCAL_IP": "127.0.0.1",
+    }
     done = subprocess.run(
         command,
         env=variables,
@@ -114,9 +133,14 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
 
 def test_what_tells_of_a_full_disk(tmp_path):
     lake = Lake(str(tmp_path))
-    spark = RuntimeError("An error occurred while calling o1.parquet: java.io.IOException: No space left on device")
+    spark = RuntimeError(
+        "An error occurred while calling o1.parquet: java.io.IOException: No space left on device"
+    )
     for error in (OSError(28, "x"), OSError(122, "x"), OSError(27, "x"), spark):
-        with pytest.raises(RecsparkError, match=f"no space is left for a file: .*{tmp_path} has"), explained(lake):
+        with (
+            pytest.raises(RecsparkError, match=f"no space is left for a file: .*{tmp_path} has"),
+            explained(lake),
+        ):
             raise ValueError from error
     with pytest.raises(RecsparkError, match=r"Permission denied: '/x'") as plain, explained(lake):
         raise PermissionError(13, "Permission denied", "/x")
@@ -129,10 +153,18 @@ def test_what_tells_of_a_full_disk(tmp_path):
 
 def test_a_second_run_says_who_holds_the_output_and_others_go_on(call, source, tmp_path):
     lake = Lake(str(tmp_path / "lake"))
-    settings = [f"paths.lake={lake.root}", f"data.source={source}", "paths.waitSeconds=0", "model.rank=2", "model.maxIter=1"]
+    settings = [
+        f"paths.lake={lake.root}",
+        f"data.source={source}",
+        "paths.waitSeconds=0",
+        "model.rank=2",
+        "model.maxIter=1",
+    ]
     with elsewhere(lake.writing("tables")):
         code, _, err = call("ingest", *settings)
-        assert code == 1 and f"in use by a writer (process {os.getpid()} on " in err and "Traceback" not in err
+        assert (
+            code == 1 and f"in use by a writer (process {os.getpid()} on " in err and "Traceback" not in err
+        )
     assert call("ingest", *settings)[0] == call("split", *settings)[0] == 0
     with elsewhere(lake.writing("models/als")), elsewhere(lake.reading("splits/default")):
         code, _, err = call("train", *settings)
@@ -156,7 +188,8 @@ def elsewhere(lock):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found by /proc")
 @pytest.mark.parametrize(
     ("times", "seed", "victims"),
-    # the driver in training; an executor in ingest, the driver in block building and a Python worker in training
+    # the driver in training; an executor in ingest, the driver in block building and a Python worker in
+    # training
     [(1, 49, ("driver",)), pytest.param(3, 42, tuple(kills.VICTIMS), marks=pytest.mark.long)],
 )
 def test_killed_pipelines_run_again_to_the_same_lake(tmp_path, times, seed, victims):

@@ -18,7 +18,10 @@ from recspark.redaction import RedactingFormatter, redact, redacted, without_use
     [
         ("s3a://key:pass@bucket/path", "s3a://***@bucket/path"),
         ("https://token@host/repo", "https://***@host/repo"),
-        ("abfss://container@account.dfs.core.windows.net/x", "abfss://container@account.dfs.core.windows.net/x"),
+        (
+            "abfss://container@account.dfs.core.windows.net/x",
+            "abfss://container@account.dfs.core.windows.net/x",
+        ),
         ("https://h/x?sv=1&sig=abc%3D&se=2", "https://h/x?sv=1&sig=***&se=2"),
         ("--set store.password=x --set als.rank=8", "--set store.password=*** --set als.rank=8"),
         ("--api-key abc --rank 8", "--api-key *** --rank 8"),
@@ -26,7 +29,10 @@ from recspark.redaction import RedactingFormatter, redact, redacted, without_use
         ('spark.hadoop.fs.s3a.secret.key = "a b" # why', "spark.hadoop.fs.s3a.secret.key = *** # why"),
         ("https://user:p@ss@host/x and https://host/@mail", "https://***@host/x and https://host/@mail"),
         ('{"uri": "s3://key:pass@bucket"} a@b', '{"uri": "s3://***@bucket"} a@b'),
-        ("https://h/x?X-Amz-Signature=abc&X-Amz-Date=1&pwd=abc", "https://h/x?X-Amz-Signature=***&X-Amz-Date=1&pwd=***"),
+        (
+            "https://h/x?X-Amz-Signature=abc&X-Amz-Date=1&pwd=abc",
+            "https://h/x?X-Amz-Signature=***&X-Amz-Date=1&pwd=***",
+        ),
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         ("userCol=user_id sigma=3 hdfs://host:8020/x", "userCol=user_id sigma=3 hdfs://host:8020/x"),
     ],
@@ -36,7 +42,10 @@ def test_redact(text, expected):
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
-@given(st.text(st.characters(categories=["L", "N"]), min_size=12), st.sampled_from(["postgresql", "https", "s3a"]))
+@given(
+    st.text(st.characters(categories=["L", "N"]), min_size=12),
+    st.sampled_from(["postgresql", "https", "s3a"]),
+)
 def test_a_password_in_a_uri_never_survives(password, scheme):
     assert password not in redact(f"failed to open {scheme}://someone:{password}@host:5432/mlflow (timeout)")
 
@@ -49,7 +58,13 @@ def test_redact_takes_no_longer_than_the_text_is_long(word):
 
 
 def test_values_are_redacted_by_what_they_are_and_by_their_names():
-    given = {"source": "s3://k:pass@b/x", "rank": 8, "aws": {"secretKey": "pass"}, "titles": ["The Secret: a film", None], "tokens": 5}
+    given = {
+        "source": "s3://k:pass@b/x",
+        "rank": 8,
+        "aws": {"secretKey": "pass"},
+        "titles": ["The Secret: a film", None],
+        "tokens": 5,
+    }
     assert redacted(given) == given | {"source": "s3://***@b/x", "aws": {"secretKey": "***"}}
 
 

@@ -21,10 +21,11 @@ _NO_GRAM = np.zeros((0, 0), np.float32)
 
 @dataclass(frozen=True)
 class ALSSolver:
-    """The explicit and implicit objectives of `recspark.kernels.als`; users and items have their own penalties.
+    """The explicit and implicit objectives of `recspark.kernels.als`; users and items have their own
+    penalties.
 
-    ``mean`` is what the model adds to every prediction, ``level`` the mean of the ratings, which a cold id falls back to, ``length`` that
-    of a user's row at the start.
+    ``mean`` is what the model adds to every prediction, ``level`` the mean of the ratings, which a cold id
+    falls back to, ``length`` that of a user's row at the start.
     """
 
     rank: int
@@ -51,8 +52,12 @@ class ALSSolver:
         """Whether watched rows are preferences."""
         return self.implicit
 
-    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
-        """Users from their ratings (`recspark.kernels.projection`), items, which are solved before they are read, from nothing."""
+    def start(
+        self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None
+    ) -> State:
+        """Users from their ratings (`recspark.kernels.projection`), items, which are solved before they are
+        read, from nothing.
+        """
         n = len(block.train.indptr) - 1
         factors, bias = np.zeros((n, self.rank), np.float32), np.zeros(n, np.float32)
         if side == SIDES[0]:
@@ -66,12 +71,18 @@ class ALSSolver:
         return self.state(np.abs(factors) if self.nonnegative else factors, bias)
 
     def fresh(self, side: str, first: int, n: int) -> State:
-        """Rows of which nothing is known: random ones, a function of (seed, side, position) only, of `length` on average."""
+        """Rows of which nothing is known: random ones, a function of (seed, side, position) only, of `length`
+        on average.
+        """
         factors = np.abs(normal_rows(self.seed, SIDES.index(side), first, n, self.rank))
-        return self.state(factors * np.float32(self.length / np.sqrt(max(self.rank, 1))), np.zeros(n, np.float32))
+        return self.state(
+            factors * np.float32(self.length / np.sqrt(max(self.rank, 1))), np.zeros(n, np.float32)
+        )
 
     def _random_rows(self, side: str, block: Block) -> np.ndarray:
-        """Rows without negative numbers, a function of (seed, side, position) only, for the places that the entries of `block` name."""
+        """Rows without negative numbers, a function of (seed, side, position) only, for the places that the
+        entries of `block` name.
+        """
         needed = block.needed if len(block.needed) else np.arange(block.train.indices.max(initial=-1) + 1)
         rows = normal_rows(self.seed, SIDES.index(side), 0, int(needed.max(initial=-1)) + 1, self.rank)
         return np.abs(rows[needed])
@@ -81,10 +92,15 @@ class ALSSolver:
         state = {"factors": factors, "bias": bias}
         if self.implicit:
             rows = als.padded_rows(factors)
-            state["gram"] = np.sum([als.gram(lo, min(lo + 4096, len(rows)), rows) for lo in range(0, len(rows) or 1, 4096)], axis=0)
+            state["gram"] = np.sum(
+                [als.gram(lo, min(lo + 4096, len(rows)), rows) for lo in range(0, len(rows) or 1, 4096)],
+                axis=0,
+            )
         return state
 
-    def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
+    def step(
+        self, side: str, block: Block, source: State, own: State, threads: int
+    ) -> tuple[State, dict[str, float]]:
         """Solve the block's rows; errors are summed on the side that is solved last."""
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
         solve = self._solve_by_cg if self.cg_steps else self._solve
@@ -99,16 +115,30 @@ class ALSSolver:
                 sums["interaction"] = _trace(state["gram"], source["gram"])
         return state, sums
 
-    def _solve(self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int) -> list[float]:
-        system = (als.padded_rows(source["factors"]), source["bias"], source.get("gram", _NO_GRAM), factors, bias)
+    def _solve(
+        self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
+    ) -> list[float]:
+        system = (
+            als.padded_rows(source["factors"]),
+            source["bias"],
+            source.get("gram", _NO_GRAM),
+            factors,
+            bias,
+        )
         penalty = (np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power)
-        return over_rows(als.solve_rows, csr.work, threads, *csr.entries, *system, *penalty, self.biased, self.nonnegative)
+        return over_rows(
+            als.solve_rows, csr.work, threads, *csr.entries, *system, *penalty, self.biased, self.nonnegative
+        )
 
-    def _solve_by_cg(self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int) -> list[float]:
+    def _solve_by_cg(
+        self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
+    ) -> list[float]:
         gram = np.triu(source["gram"])[: self.rank, : self.rank]
         gram = np.ascontiguousarray(gram + np.triu(gram, 1).T)
         kernel = partial(over_rows, als.solve_rows_cg, csr.work, threads)
-        return kernel(*csr.entries, source["factors"], gram, factors, self.reg[side], self.reg_power, self.cg_steps)
+        return kernel(
+            *csr.entries, source["factors"], gram, factors, self.reg[side], self.reg_power, self.cg_steps
+        )
 
     def _errors(self, role: str, csr: CSR, source: State, state: State, threads: int) -> dict[str, float]:
         low, high = self.clip if role != "train" else (-np.inf, np.inf)
@@ -119,17 +149,25 @@ class ALSSolver:
         return {f"{role}_error": float(error), f"{role}_weight": float(weight)}
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """RMSE (implicit: AUC of watched rows), and the objective: the loss that is minimised, penalties included."""
+        """RMSE (implicit: AUC of watched rows), and the objective: the loss that is minimised, penalties
+        included.
+        """
         roles = [key.removesuffix("_error") for key in sums if key.endswith("_error")]
-        rmse = {f"{role}_rmse": np.sqrt(sums[f"{role}_error"] / max(sums[f"{role}_weight"], 1e-300)) for role in roles}
+        rmse = {
+            f"{role}_rmse": np.sqrt(sums[f"{role}_error"] / max(sums[f"{role}_weight"], 1e-300))
+            for role in roles
+        }
         if self.implicit:
-            # the confidence-weighted targets are no ratings: only the loss means something on the rows that train
+            # the confidence-weighted targets are no ratings: only the loss means something on the rows that
+            # train
             rmse = summarize(sums)
         loss = sums["train_error"] + sums.get("interaction", 0.0) - (self.targets if self.implicit else 0.0)
         return {key: float(value) for key, value in rmse.items()} | {"objective": loss + sums["penalty"]}
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """Columns features, bias and deviation: that is the bias, or without biases how far an id's targets lie from the level."""
+        """Columns features, bias and deviation: that is the bias, or without biases how far an id's targets
+        lie from the level.
+        """
         if self.biased:
             return {"features": state["factors"], **as_columns(state["bias"], state["bias"])}
         if self.implicit:

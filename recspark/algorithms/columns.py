@@ -34,7 +34,13 @@ class GibbsFit:
     seed: int
 
     def run(
-        self, joined: Joined, labels: np.ndarray, weights: np.ndarray, roles: np.ndarray, reg: np.ndarray, report: Report
+        self,
+        joined: Joined,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        roles: np.ndarray,
+        reg: np.ndarray,
+        report: Report,
     ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
         """As `SGDFit.run`; watched rows are left out."""
         train, columns = np.flatnonzero(roles == 0), len(reg)
@@ -44,7 +50,11 @@ class GibbsFit:
         csc = by_column.indptr, by_column.indices, by_column.data
         center, unit = self._scale(labels, weights)
         # w0 is a number, not an array of one: numba would add to it in place
-        state: dict[str, Any] = {"w0": 0.0, "w": np.zeros(columns), "v": draw.normal(0, self.stdev, (self.rank, columns))}
+        state: dict[str, Any] = {
+            "w0": 0.0,
+            "w": np.zeros(columns),
+            "v": draw.normal(0, self.stdev, (self.rank, columns)),
+        }
         score, q, target, alpha = np.empty(n), np.empty(n), (labels - center) / unit, 1.0
         fm.scores(0, n, x.indptr, x.indices, x.data, state["w0"], state["w"], state["v"], score)
         errors = target - score
@@ -59,21 +69,41 @@ class GibbsFit:
             elif noise:
                 alpha = draw.gamma((1 + n) / 2, 2 / (1 + _sum(weights, errors, errors)))  # type: ignore[assignment]
             if self.intercept:
-                change = _sum(weights, errors) / total + noise * draw.standard_normal() / np.sqrt(alpha * total)
+                change = _sum(weights, errors) / total + noise * draw.standard_normal() / np.sqrt(
+                    alpha * total
+                )
                 state["w0"] = state["w0"] + change
                 errors -= change
             if self.linear:
                 prior = self._prior(draw, state["w"], noise)
-                fm.draw_weights(*csc, weights, errors, state["w"], alpha, *prior, noise * draw.standard_normal(columns))
+                fm.draw_weights(
+                    *csc, weights, errors, state["w"], alpha, *prior, noise * draw.standard_normal(columns)
+                )
             for factor in state["v"]:
                 prior = self._prior(draw, factor, noise)
-                fm.draw_factor(*csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns))
-            objective, seconds = float(unit**2 * _sum(weights, errors, errors) / total), time.perf_counter() - started
-            history.append({"iteration": iteration, "objective": objective, "seconds": seconds, "ratings_per_second": n / seconds})
+                fm.draw_factor(
+                    *csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns)
+                )
+            objective, seconds = (
+                float(unit**2 * _sum(weights, errors, errors) / total),
+                time.perf_counter() - started,
+            )
+            history.append(
+                {
+                    "iteration": iteration,
+                    "objective": objective,
+                    "seconds": seconds,
+                    "ratings_per_second": n / seconds,
+                }
+            )
             if not np.isfinite(objective):
-                raise RecsparkError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
+                raise RecsparkError(
+                    f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam"
+                )
             last = report(history[-1]) or iteration == self.iterations
-            if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (last and not kept):
+            if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (
+                last and not kept
+            ):
                 kept.append(_sample(state, alpha, center, unit))
             if last:
                 break
@@ -81,9 +111,11 @@ class GibbsFit:
         return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]}, history
 
     def _scale(self, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-        """What is taken from labels, and what they are then divided by: 0 and 1 where that would change the model.
+        """What is taken from labels, and what they are then divided by: 0 and 1 where that would change the
+        model.
 
-        Labels of classes have no unit, fixed penalties are in the labels' unit, and without an intercept 0 has a meaning.
+        Labels of classes have no unit, fixed penalties are in the labels' unit, and without an intercept 0
+        has a meaning.
         """
         if self.link != "identity":
             return 0.0, 1.0
@@ -109,10 +141,16 @@ class GibbsFit:
 
 def _sample(state: dict[str, Any], alpha: float, center: float, unit: float) -> dict[str, np.ndarray]:
     """The parameters in the unit of the labels."""
-    found = {"w0": np.array(center + unit * state["w0"]), "w": unit * state["w"], "alpha": np.array(alpha / unit**2)}
+    found = {
+        "w0": np.array(center + unit * state["w0"]),
+        "w": unit * state["w"],
+        "alpha": np.array(alpha / unit**2),
+    }
     return found | {"v": np.sqrt(unit) * state["v"].T[None]}
 
 
 def _sum(*factors: np.ndarray) -> float:
-    """The sum of products of rows; a dot product of BLAS would add in an order that depends on its threads."""
+    """The sum of products of rows; a dot product of BLAS would add in an order that depends on its
+    threads.
+    """
     return float(np.einsum(",".join("i" * len(factors)) + "->", *factors))

@@ -13,7 +13,9 @@ from recspark.algorithms.ratings import Block
 
 @dataclass(frozen=True)
 class CountSolver:
-    """A factorization of no factors whose fit is its start: an item's bias is the number of its ratings, a user's is 0."""
+    """A factorization of no factors whose fit is its start: an item's bias is the number of its ratings, a
+    user's is 0.
+    """
 
     rank: int = 0
     mean: float = 0.0
@@ -23,7 +25,9 @@ class CountSolver:
     sweep = "simultaneous"
     row_arrays = ("factors", "bias")
 
-    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
+    def start(
+        self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None
+    ) -> State:
         """The numbers of ratings, float32: exact up to 2^24."""
         counts = np.diff(block.train.indptr)
         bias = counts if side == "items" else np.zeros(len(counts))

@@ -1,4 +1,6 @@
-"""Factorization machines by stochastic gradients: epochs over joined rows in one process, a curve, and the best epoch's parameters."""
+"""Factorization machines by stochastic gradients: epochs over joined rows in one process, a curve, and the
+best epoch's parameters.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,19 @@ class SGDFit:
     seed: int
 
     def run(
-        self, joined: Joined, labels: np.ndarray, weights: np.ndarray, roles: np.ndarray, reg: np.ndarray, report: Report
+        self,
+        joined: Joined,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        roles: np.ndarray,
+        reg: np.ndarray,
+        report: Report,
     ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
-        """Parameters by sample, ``w0 (S), w (S, columns), v (S, order - 1, columns, rank), alpha (S)``, and the history.
+        """Parameters by sample, ``w0 (S), w (S, columns), v (S, order - 1, columns, rank), alpha (S)``, and
+        the history.
 
-        Here one sample: the last epoch, or the best one on validation rows; alpha, the precision of a label, is 1 over its mean squared
-        error.
+        Here one sample: the last epoch, or the best one on validation rows; alpha, the precision of a label,
+        is 1 over its mean squared error.
 
         roles
             Position in `ROLES` of each row: those of training are learned from, the others are watched.
@@ -59,7 +68,11 @@ class SGDFit:
         parameters = self._start(draw, len(reg), labels[train], weights[train])
         moments, steps = anova.empty_moments(parameters, self.optimizer), np.zeros(len(reg) + 1, np.int64)
         rule = Rule(
-            LOSSES.index(self.loss), OPTIMIZERS.index(self.optimizer), self.rate, self.intercept and self.loss != "bpr", self.linear
+            LOSSES.index(self.loss),
+            OPTIMIZERS.index(self.optimizer),
+            self.rate,
+            self.intercept and self.loss != "bpr",
+            self.linear,
         )
         rated = _rated(joined, train) if self.loss == "bpr" else ()
         watched = self._watched(joined, labels, roles)
@@ -70,11 +83,18 @@ class SGDFit:
             order = draw.permutation(train)
             if self.loss == "bpr":
                 key = draw.integers(1 << 63, dtype=np.uint64)
-                loss, total = anova.descend_pairs(order, joined, labels, weights, *rated, key, reg, rule, parameters, *moments, steps)
+                loss, total = anova.descend_pairs(
+                    order, joined, labels, weights, *rated, key, reg, rule, parameters, *moments, steps
+                )
             else:
-                loss, total = anova.descend(order, joined, labels, weights, reg, rule, parameters, *moments, steps), weights[train].sum()
+                loss, total = (
+                    anova.descend(order, joined, labels, weights, reg, rule, parameters, *moments, steps),
+                    weights[train].sum(),
+                )
             if not loss <= worst * total:
-                raise RecsparkError(f"the fit diverged at iteration {iteration} with stepSize = {self.rate:g}: lower it")
+                raise RecsparkError(
+                    f"the fit diverged at iteration {iteration} with stepSize = {self.rate:g}: lower it"
+                )
             row = {"iteration": iteration, **self._metrics(loss / max(total, 1e-300), watched, parameters)}
             seconds = time.perf_counter() - started
             history.append(row | {"seconds": seconds, "ratings_per_second": len(train) / seconds})
@@ -83,24 +103,47 @@ class SGDFit:
             if report(history[-1]) or should_stop(history, self.tol, self.patience):
                 break
         errors = max(history[best_iteration(history) - 1].get("train_rmse", 1.0), 1e-9) if history else 1.0
-        return {key: part[None] for key, part in best._asdict().items()} | {"w0": best.w0, "alpha": np.array([errors**-2])}, history
+        return {key: part[None] for key, part in best._asdict().items()} | {
+            "w0": best.w0,
+            "alpha": np.array([errors**-2]),
+        }, history
 
     def _of_nothing(self, labels: np.ndarray, weights: np.ndarray) -> float:
-        """The mean loss of the prediction 0, of labels of about 1 at least: equal labels leave no other scale."""
+        """The mean loss of the prediction 0, of labels of about 1 at least: equal labels leave no other
+        scale.
+        """
         if self.loss != "squared" or not weights.any():
             return float(np.log(2))
         return 0.5 * float(np.average(labels**2, weights=weights)) + 0.5
 
-    def _watched(self, joined: Joined, labels: np.ndarray, roles: np.ndarray) -> dict[str, tuple[Joined, np.ndarray]]:
+    def _watched(
+        self, joined: Joined, labels: np.ndarray, roles: np.ndarray
+    ) -> dict[str, tuple[Joined, np.ndarray]]:
         """The rows of each role that is watched, and their labels."""
-        chosen = {role: np.flatnonzero(roles == code) for code, role in enumerate(ROLES) if code and self.loss != "bpr"}
+        chosen = {
+            role: np.flatnonzero(roles == code)
+            for code, role in enumerate(ROLES)
+            if code and self.loss != "bpr"
+        }
         return {role: (some_rows(joined, rows), labels[rows]) for role, rows in chosen.items() if len(rows)}
 
-    def _start(self, draw: np.random.Generator, columns: int, labels: np.ndarray, weights: np.ndarray) -> Parameters:
-        mean = np.average(labels, weights=weights) if self.loss == "squared" and self.intercept and weights.any() else 0.0
-        return Parameters(np.array([float(mean)]), np.zeros(columns), draw.normal(0, self.stdev, (self.order - 1, columns, self.rank)))
+    def _start(
+        self, draw: np.random.Generator, columns: int, labels: np.ndarray, weights: np.ndarray
+    ) -> Parameters:
+        mean = (
+            np.average(labels, weights=weights)
+            if self.loss == "squared" and self.intercept and weights.any()
+            else 0.0
+        )
+        return Parameters(
+            np.array([float(mean)]),
+            np.zeros(columns),
+            draw.normal(0, self.stdev, (self.order - 1, columns, self.rank)),
+        )
 
-    def _metrics(self, objective: float, watched: dict[str, tuple[Joined, np.ndarray]], parameters: Parameters) -> dict[str, float]:
+    def _metrics(
+        self, objective: float, watched: dict[str, tuple[Joined, np.ndarray]], parameters: Parameters
+    ) -> dict[str, float]:
         metrics = {"train_rmse": float(np.sqrt(2 * objective))} if self.loss == "squared" else {}
         for role, (rows, labels) in watched.items():
             errors = labels - LINKS[self.link](scores(rows, parameters))

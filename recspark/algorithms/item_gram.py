@@ -1,7 +1,8 @@
 """Models of items by items, from the Gram matrix ``G = X^T X`` of the ratings X (users, items).
 
     EASE      all weights at once: ridge regression of each item on all others, in closed form (Steck 2019)
-    ItemKNN   the cosine of two columns of X, of each item with its nearest neighbours alone (Deshpande and Karypis 2004)
+    ItemKNN   the cosine of two columns of X, of each item with its nearest neighbours alone (Deshpande and
+    Karypis 2004)
 
 G is made by blocks of items, ``X_b^T X``: a task holds X, which is sparse, and the rows of one block.
 """
@@ -39,14 +40,17 @@ def gram_rows(x_block: csr_matrix, x: csr_matrix) -> Iterator[csr_matrix]:
 
 def dense_gram(x_block: csr_matrix, x: csr_matrix) -> np.ndarray:
     """The rows of G for a block of items, float64 (items of the block, items)."""
-    return np.concatenate([strip.toarray() for strip in gram_rows(x_block.astype(np.float64), x)] or [np.empty((0, x.shape[1]))])
+    return np.concatenate(
+        [strip.toarray() for strip in gram_rows(x_block.astype(np.float64), x)] or [np.empty((0, x.shape[1]))]
+    )
 
 
 def ease(gram: np.ndarray, penalty: float) -> np.ndarray:
-    """The weights B that minimise ``|X - X B|^2 + penalty |B|^2`` with a diagonal of 0, float32 (items, items).
+    """The weights B that minimise ``|X - X B|^2 + penalty |B|^2`` with a diagonal of 0, float32 (items,
+    items).
 
-    With ``P = (G + penalty I)^-1``: ``B_ij = - P_ij / P_jj`` (Steck 2019, "Embarrassingly shallow autoencoders for sparse data",
-    equation 8). `gram`, float64 and whole, is overwritten.
+    With ``P = (G + penalty I)^-1``: ``B_ij = - P_ij / P_jj`` (Steck 2019, "Embarrassingly shallow
+    autoencoders for sparse data", equation 8). `gram`, float64 and whole, is overwritten.
 
     Raises
     ------
@@ -57,7 +61,9 @@ def ease(gram: np.ndarray, penalty: float) -> np.ndarray:
     # the transpose: LAPACK's order of a symmetric matrix, without a copy
     factor, failed = dpotrf(gram.T, overwrite_a=True, clean=False)
     if failed:
-        raise RecsparkError(f"regParam = {penalty:g} is too small: the equations of the items have no solution")
+        raise RecsparkError(
+            f"regParam = {penalty:g} is too small: the equations of the items have no solution"
+        )
     inverse, _ = dpotri(factor, overwrite_c=True)
     upper = inverse.T  # its lower half is what LAPACK has left of the factor
     weights = np.empty(gram.shape, np.float32)
@@ -69,7 +75,9 @@ def ease(gram: np.ndarray, penalty: float) -> np.ndarray:
     return weights
 
 
-def nearest(x_block: csr_matrix, x: csr_matrix, first: int, squares: np.ndarray, k: int, shrinkage: float) -> csr_matrix:
+def nearest(
+    x_block: csr_matrix, x: csr_matrix, first: int, squares: np.ndarray, k: int, shrinkage: float
+) -> csr_matrix:
     """The `k` largest similarities of each item of a block, float32 (items of the block, items), others 0.
 
     ``G_ij / (sqrt(G_ii G_jj) + shrinkage)``. Of equal ones the lower item is kept.

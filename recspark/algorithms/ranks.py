@@ -1,8 +1,10 @@
-"""How well preferences that a fit only watches are ranked: the AUC of a sample of users against a sample of items.
+"""How well preferences that a fit only watches are ranked: the AUC of a sample of users against a sample of
+items.
 
-The AUC of a user is the share of pairs (watched item that the user prefers, other item) whose scores are in that order, half of the
-equal ones counted. Other items are those that the user has in no row of the fit. Both samples are systematic, every n-th position from
-a start that depends on the seed: they are the same in every iteration, and for any blocks and threads.
+The AUC of a user is the share of pairs (watched item that the user prefers, other item) whose scores are in
+that order, half of the equal ones counted. Other items are those that the user has in no row of the fit. Both
+samples are systematic, every n-th position from a start that depends on the seed: they are the same in every
+iteration, and for any blocks and threads.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def pairs_of(csr: CSR, rows: np.ndarray, needed: np.ndarray) -> Pairs:
     starts, lengths = csr.indptr[rows], np.diff(csr.indptr)[rows]
     entries = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
     items = csr.indices[entries]
-    return Pairs(np.repeat(np.arange(len(rows)), lengths), needed[items] if len(needed) else items, csr.values[entries])
+    return Pairs(
+        np.repeat(np.arange(len(rows)), lengths), needed[items] if len(needed) else items, csr.values[entries]
+    )
 
 
 def auc_sum(scores: np.ndarray, owner: np.ndarray, score: np.ndarray) -> tuple[float, int]:
@@ -59,7 +63,9 @@ def auc_sum(scores: np.ndarray, owner: np.ndarray, score: np.ndarray) -> tuple[f
     right = np.empty(len(owner))
     for low in range(0, len(owner), _AT_ONCE):
         users, own = owner[low : low + _AT_ONCE], score[low : low + _AT_ONCE, None]
-        right[low : low + _AT_ONCE] = (scores[users] < own).sum(axis=1) + 0.5 * (scores[users] == own).sum(axis=1)
+        right[low : low + _AT_ONCE] = (scores[users] < own).sum(axis=1) + 0.5 * (scores[users] == own).sum(
+            axis=1
+        )
     preferred = np.bincount(owner, minlength=len(scores))
     measured = (preferred > 0) & (others > 0)
     total = np.bincount(owner, right, minlength=len(scores))[measured] / (preferred * others)[measured]

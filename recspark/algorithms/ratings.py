@@ -1,4 +1,6 @@
-"""Ratings as algorithms read them: the rows of one side as CSR, a block of them, the cells between two blocks."""
+"""Ratings as algorithms read them: the rows of one side as CSR, a block of them, the cells between two
+blocks.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ SIDES = ("users", "items")
 #: what a row is for: 0 trains, the others are only watched
 ROLES = ("train", "validation", "test")
 
-#: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as 32 ratings
+#: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as
+#: 32 ratings
 ROW_WORK = 32
 
 
@@ -21,7 +24,9 @@ def other(side: str) -> str:
 
 @dataclass(frozen=True)
 class CSR:
-    """Rows of entries: indptr int64 (rows + 1), indices int32, values and weights float32 (weights empty: all 1)."""
+    """Rows of entries: indptr int64 (rows + 1), indices int32, values and weights float32 (weights empty: all
+    1).
+    """
 
     indptr: np.ndarray
     indices: np.ndarray
@@ -56,14 +61,17 @@ def without_ratings(n: int) -> Block:
 
 @dataclass(frozen=True)
 class Cells:
-    """The ratings between a user block and an item block, cut into a grid of g x g cells for threads and for their caches.
+    """The ratings between a user block and an item block, cut into a grid of g x g cells for threads and for
+    their caches.
 
     users, items
         int32 positions inside their blocks; cell after cell; inside a cell users take turns.
     offsets
-        int64 (g * g + 1): cell (a, b) of user range a and item range b has the entries ``offsets[a g + b] ... offsets[a g + b + 1]``.
+        int64 (g * g + 1): cell (a, b) of user range a and item range b has the entries
+        ``offsets[a g + b] ... offsets[a g + b + 1]``.
     runs, first_runs
-        int64, starts of runs of entries without a row in common, and the place of each cell's first run among them (`in_runs`).
+        int64, starts of runs of entries without a row in common, and the place of each cell's first run among
+        them (`in_runs`).
     item_cuts
         int64 (g + 1): the item ranges.
     rated_indptr, rated_indices

@@ -12,9 +12,10 @@ from scipy.special import ndtr
 class Response:
     """From the score s of a pair to its rating. All grow with s, so they leave rankings as they are.
 
-    ``linear``: s; ``sigmoid``: low + (high - low) / (1 + exp(-s)); ``rbf``: low + (high - low) exp(gamma s), where s is minus
-    the squared distance of the two vectors (Rendle and Schmidt-Thieme 2008, section 3); ``ordered``: the mean of `levels` where
-    level l has the probability that a normal around s with variance 1 lies between cuts l and l + 1.
+    ``linear``: s; ``sigmoid``: low + (high - low) / (1 + exp(-s)); ``rbf``: low + (high - low) exp(gamma s),
+    where s is minus the squared distance of the two vectors (Rendle and Schmidt-Thieme 2008, section 3);
+    ``ordered``: the mean of `levels` where level l has the probability that a normal around s with variance 1
+    lies between cuts l and l + 1.
     """
 
     kernel: str = "linear"
@@ -30,6 +31,8 @@ class Response:
             return score
         if self.kernel == "ordered":
             gaps = np.diff(self.levels)
-            return self.levels[0] + sum(gap * ndtr(score - cut) for gap, cut in zip(gaps, self.cuts, strict=True))
+            return self.levels[0] + sum(
+                gap * ndtr(score - cut) for gap, cut in zip(gaps, self.cuts, strict=True)
+            )
         unit = np.exp(self.gamma * score) if self.kernel == "rbf" else 1 / (1 + np.exp(-score))
         return self.low + (self.high - self.low) * unit

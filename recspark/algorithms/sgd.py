@@ -1,4 +1,6 @@
-"""Gradient descent as steps of the engine: hyper-parameters in, `recspark.kernels.sgd` on cells or sides, sums out."""
+"""Gradient descent as steps of the engine: hyper-parameters in, `recspark.kernels.sgd` on cells or sides,
+sums out.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,10 @@ SCHEDULES = ("constant", "inverse", "exponential")
 class SGDSolver:
     """The objectives of `recspark.kernels.sgd`; users and items have their own penalties.
 
-    ``batch`` is the number of ratings of a step; 0 takes all (the full gradient of the mean cost, ``weight`` being the sum of the
-    ratings' weights). ``mean`` is what the model adds to every score, ``level`` the rating that a cold id falls back to. Errors count in
-    units of ``unit``; with the linear kernel rows and scores are then those of ratings / unit, in a fit's states, but not in models.
+    ``batch`` is the number of ratings of a step; 0 takes all (the full gradient of the mean cost, ``weight``
+    being the sum of the ratings' weights). ``mean`` is what the model adds to every score, ``level`` the
+    rating that a cold id falls back to. Errors count in units of ``unit``; with the linear kernel rows and
+    scores are then those of ratings / unit, in a fit's states, but not in models.
     """
 
     rank: int
@@ -71,14 +74,20 @@ class SGDSolver:
         """The kind of an iteration, as `recspark.engine.sweeps` names it."""
         return "strata" if self.batch else "simultaneous"
 
-    def start(self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None) -> State:
-        """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has seen nothing."""
+    def start(
+        self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None
+    ) -> State:
+        """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has
+        seen nothing.
+        """
         counts = np.diff(block.train.indptr)
         n = len(counts)
         factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(self.stdev)
         state = {"factors": np.abs(factors) if self.nonnegative else factors, "bias": np.zeros(n, np.float32)}
         # a penalty that is paid with every rating counts n times already; the full gradient pays it once
-        state["scale"] = np.maximum(counts, 1).astype(np.float32) ** np.float32(self.reg_power - (1 if self.batch else 0))
+        state["scale"] = np.maximum(counts, 1).astype(np.float32) ** np.float32(
+            self.reg_power - (1 if self.batch else 0)
+        )
         if given:
             rows, factors, bias = given
             state["factors"][rows], state["bias"][rows] = self._in_units(factors, bias, 1 / self._score_unit)
@@ -90,7 +99,10 @@ class SGDSolver:
         if self.optimizer == "adagrad":
             state["squares"] = np.full((n, 2), FIRST_SQUARE, np.float32)
         if self.optimizer == "adam":
-            state |= {"moments": np.zeros((n, 2, self.rank + 1), np.float32), "counts": np.zeros(n, np.float32)}
+            state |= {
+                "moments": np.zeros((n, 2, self.rank + 1), np.float32),
+                "counts": np.zeros(n, np.float32),
+            }
         return state
 
     def fresh(self, side: str, first: int, n: int) -> State:
@@ -103,7 +115,10 @@ class SGDSolver:
         self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
     ) -> tuple[State, State, dict[str, float]]:
         """An epoch over the cells of a user block and an item block, by `_stages`."""
-        rules, entries = self._rules(iteration), Entries(cells.users, cells.items, cells.values, cells.weights)
+        rules, entries = (
+            self._rules(iteration),
+            Entries(cells.users, cells.items, cells.values, cells.weights),
+        )
         sides = self._rows(users, padded=self._in_registers), self._rows(items, padded=self._in_registers)
         seed = (self.seed, iteration, *pair)
         descend = self._descend_pairs if self.loss == "bpr" else self._descend_cell
@@ -118,9 +133,21 @@ class SGDSolver:
         # in one order, whatever the threads: a sum of floats depends on it
         squared, total, cost = np.sum([sums[visit] for visit in sorted(sums)], axis=0)
         users, items = (self._state(rows) for rows in sides)
-        return users, items, {"train_error": float(squared), "train_weight": float(total), "train_cost": float(cost)}
+        return (
+            users,
+            items,
+            {"train_error": float(squared), "train_weight": float(total), "train_cost": float(cost)},
+        )
 
-    def _descend_cell(self, cells: Cells, visit: Visit, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+    def _descend_cell(
+        self,
+        cells: Cells,
+        visit: Visit,
+        entries: Entries,
+        rules: Rules,
+        sides: tuple[Rows, Rows],
+        seed: tuple,
+    ) -> tuple:
         a, [b] = visit
         cell = a * cells.grid + b
         arguments = (entries, rules, sides[0], self.penalty["users"], sides[1], self.penalty["items"])
@@ -130,7 +157,15 @@ class SGDSolver:
         order = lo + np.random.default_rng((*seed, a, b)).permutation(hi - lo)
         return sgd.descend_batches(order, self.batch, *arguments)
 
-    def _descend_pairs(self, cells: Cells, visit: Visit, entries: Entries, rules: Rules, sides: tuple[Rows, Rows], seed: tuple) -> tuple:
+    def _descend_pairs(
+        self,
+        cells: Cells,
+        visit: Visit,
+        entries: Entries,
+        rules: Rules,
+        sides: tuple[Rows, Rows],
+        seed: tuple,
+    ) -> tuple:
         """BPR on the cells of one user range and some item ranges, against items of these ranges."""
         a, ranges = visit
         candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for b in ranges])
@@ -148,33 +183,60 @@ class SGDSolver:
         plain = self.batch == 1 and self.optimizer != "adam" and not self.nonnegative
         return plain and all(penalty.l1 == penalty.bias_l1 == 0 for penalty in self.penalty.values())
 
-    def step(self, side: str, block: Block, source: State, own: State, threads: int) -> tuple[State, dict[str, float]]:
+    def step(
+        self, side: str, block: Block, source: State, own: State, threads: int
+    ) -> tuple[State, dict[str, float]]:
         """A full-batch step of one side."""
         moved, csr = self._rows(own), block.train
         rows = (self._rows(source), self._rows(own), moved, self.penalty[side])
-        over_rows(sgd.full_gradient, csr.work, threads, *_entries(csr), 1 / self.weight, self._rules(1), *rows)
+        over_rows(
+            sgd.full_gradient, csr.work, threads, *_entries(csr), 1 / self.weight, self._rules(1), *rows
+        )
         return self._state(moved), {}
 
-    def solve_rows(self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int) -> State:
-        """Rows of one side by epochs over their own ratings, the other side fixed; states need factors and biases only."""
+    def solve_rows(
+        self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int
+    ) -> State:
+        """Rows of one side by epochs over their own ratings, the other side fixed; states need factors and
+        biases only.
+        """
         counts = np.diff(csr.indptr)
         down, up = 1 / self._score_unit, self._score_unit
-        (factors, bias), (source_factors, source_bias) = (self._in_units(each["factors"], each["bias"], down) for each in (own, fixed))
+        (factors, bias), (source_factors, source_bias) = (
+            self._in_units(each["factors"], each["bias"], down) for each in (own, fixed)
+        )
         fresh = self.start(side, 0, Block(csr)) | {"factors": factors, "bias": bias}
         if not self.batch:
             # the full gradient pays the penalty once, beside the mean cost
             fresh["scale"] = fresh["scale"] * (self.weight / np.maximum(counts, 1)).astype(np.float32)
         rows = self._rows(fresh, padded=False)
         source = Rows(
-            np.ascontiguousarray(source_factors), source_bias, source_bias, _EMPTY, np.empty((0, 2, 0), np.float32), source_bias
+            np.ascontiguousarray(source_factors),
+            source_bias,
+            source_bias,
+            _EMPTY,
+            np.empty((0, 2, 0), np.float32),
+            source_bias,
         )
         rules = self._rules(1)._replace(rate=float(rate))
-        over_rows(sgd.descend_rows, csr.work, threads, *_entries(csr), epochs, rules, source, rows, self.penalty[side])
+        over_rows(
+            sgd.descend_rows,
+            csr.work,
+            threads,
+            *_entries(csr),
+            epochs,
+            rules,
+            source,
+            rows,
+            self.penalty[side],
+        )
         factors, bias = self._in_units(rows.factors, rows.bias, up)
         return {"factors": factors, "bias": bias}
 
     def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
-        """Errors of watched rows, and of the training rows where the steps have not met each of them in turn."""
+        """Errors of watched rows, and of the training rows where the steps have not met each of them in
+        turn.
+        """
         sums = {}
         roles = block.watched if self.batch else {"train": block.train, **block.watched}
         for role, csr in roles.items():
@@ -182,26 +244,46 @@ class SGDSolver:
             arguments = (*_entries(csr), self._rows(source), self._rows(own), self._rules(1), low, high)
             ranges = over_rows(sgd.squared_error, csr.work, threads, *arguments)
             squared, total, cost = np.sum(ranges, axis=0) if ranges else (0.0, 0.0, 0.0)
-            sums |= {f"{role}_error": float(squared), f"{role}_weight": float(total), f"{role}_cost": float(cost)}
+            sums |= {
+                f"{role}_error": float(squared),
+                f"{role}_weight": float(total),
+                f"{role}_cost": float(cost),
+            }
         return sums
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a training row.
+        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a
+        training row.
 
         BPR: the share of training pairs in the right order, the AUC of watched rows, the mean cost of a pair.
         """
-        weights = {key.removesuffix("_weight"): max(value, 1e-300) for key, value in sums.items() if key.endswith("_weight")}
+        weights = {
+            key.removesuffix("_weight"): max(value, 1e-300)
+            for key, value in sums.items()
+            if key.endswith("_weight")
+        }
         objective = {"objective": sums["train_cost"] / weights["train"]}
         if self.loss == "bpr":
-            return {"train_pairs_right": sums["train_error"] / weights["train"], **summarize(sums), **objective}
-        return {f"{role}_rmse": float(np.sqrt(sums[f"{role}_error"] / weight)) for role, weight in weights.items()} | objective
+            return {
+                "train_pairs_right": sums["train_error"] / weights["train"],
+                **summarize(sums),
+                **objective,
+            }
+        return {
+            f"{role}_rmse": float(np.sqrt(sums[f"{role}_error"] / weight)) for role, weight in weights.items()
+        } | objective
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """Columns features, bias and deviation: that is the bias, or without biases how far an id's ratings lie from the level."""
+        """Columns features, bias and deviation: that is the bias, or without biases how far an id's ratings
+        lie from the level.
+        """
         factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
         if self.biased:
             return {"features": factors, **as_columns(bias, bias)}
-        return {"features": factors, **as_columns(np.zeros_like(bias), damped_deviation(block.train, self.level))}
+        return {
+            "features": factors,
+            **as_columns(np.zeros_like(bias), damped_deviation(block.train, self.level)),
+        }
 
     @property
     def _score_unit(self) -> float:
@@ -211,7 +293,9 @@ class SGDSolver:
     @staticmethod
     def _in_units(factors: np.ndarray, bias: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
         """Rows whose scores are `unit` times those of the given ones."""
-        return (factors, bias) if unit == 1 else (factors * np.float32(np.sqrt(unit)), bias * np.float32(unit))
+        return (
+            (factors, bias) if unit == 1 else (factors * np.float32(np.sqrt(unit)), bias * np.float32(unit))
+        )
 
     def _rules(self, iteration: int) -> Rules:
         names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
@@ -232,11 +316,25 @@ class SGDSolver:
         factors = padded_rows(state["factors"], copy=True) if padded else np.array(state["factors"])
         moments = np.array(state["moments"]) if "moments" in state else np.empty((0, 2, 0), np.float32)
         counts = np.array(state["counts"]) if "counts" in state else np.empty(0, np.float32)
-        return Rows(factors, np.array(state["bias"]), np.array(state["scale"]), np.array(state.get("squares", _EMPTY)), moments, counts)
+        return Rows(
+            factors,
+            np.array(state["bias"]),
+            np.array(state["scale"]),
+            np.array(state.get("squares", _EMPTY)),
+            moments,
+            counts,
+        )
 
     def _state(self, rows: Rows) -> State:
-        state = {"factors": np.ascontiguousarray(rows.factors[:, : self.rank]), "bias": rows.bias, "scale": rows.scale}
-        optimizer = {"adagrad": {"squares": rows.squares}, "adam": {"moments": rows.moments, "counts": rows.counts}}
+        state = {
+            "factors": np.ascontiguousarray(rows.factors[:, : self.rank]),
+            "bias": rows.bias,
+            "scale": rows.scale,
+        }
+        optimizer = {
+            "adagrad": {"squares": rows.squares},
+            "adam": {"moments": rows.moments, "counts": rows.counts},
+        }
         return state | optimizer.get(self.optimizer, {})
 
 
@@ -245,14 +343,16 @@ def _entries(csr: CSR) -> tuple[np.ndarray, ...]:
 
 
 def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:
-    """Lists of areas that share no row: threads take one area each, and its visits one after the other; the order is drawn anew for every
-    epoch.
+    """Lists of areas that share no row: threads take one area each, and its visits one after the other; the
+    order is drawn anew for every epoch.
 
-    User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step s - 1. An area is a square of
-    visits, as wide as there is work for all threads: a core meets the rows that it has in its cache, and waits for the others as seldom as
-    can be. What follows what in a row is the same for any width, and so is the outcome.
+    User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step
+    s - 1. An area is a square of visits, as wide as there is work for all threads: a core meets the rows that
+    it has in its cache, and waits for the others as seldom as can be. What follows what in a row is the same
+    for any width, and so is the outcome.
 
-    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that every two items are compared at some time.
+    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that every two items are
+    compared at some time.
     """
     draw = np.random.default_rng(seed)
     ranges = draw.permutation(grid).tolist()
@@ -264,7 +364,10 @@ def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iter
     areas = threads if grid % threads == 0 else grid
     width = grid // areas
     for step in range(areas):
-        yield [[(a, (ranges[b],)) for a, b in _square(area * width, (area ^ step) * width, width)] for area in range(areas)]
+        yield [
+            [(a, (ranges[b],)) for a, b in _square(area * width, (area ^ step) * width, width)]
+            for area in range(areas)
+        ]
 
 
 def _square(first: int, second: int, width: int) -> list[tuple[int, int]]:

@@ -8,13 +8,17 @@ import numpy as np
 
 
 def best_iteration(history: Sequence[dict[str, float]]) -> int:
-    """The iteration with the lowest validation RMSE, or the highest AUC; the last one where nothing is validated."""
+    """The iteration with the lowest validation RMSE, or the highest AUC; the last one where nothing is
+    validated.
+    """
     values = _validated(history)
     return len(history) if values is None else 1 + int(np.argmin(values))
 
 
 def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) -> bool:
-    """Whether the last `patience` iterations (without validation: the last one) brought no relative gain of more than `tol`."""
+    """Whether the last `patience` iterations (without validation: the last one) brought no relative gain of
+    more than `tol`.
+    """
     validated = _validated(history)
     if validated is None and tol <= 0:
         return False
@@ -26,7 +30,11 @@ def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) 
 
 
 def _validated(history: Sequence[dict[str, float]]) -> list[float] | None:
-    """What validation rows say of each iteration, the lower the better: their RMSE, or 1 - AUC; None where there are none."""
+    """What validation rows say of each iteration, the lower the better: their RMSE, or 1 - AUC; None where
+    there are none.
+    """
     if history and "validation_auc" in history[0]:
         return [1 - row["validation_auc"] for row in history]
-    return [row["validation_rmse"] for row in history] if history and "validation_rmse" in history[0] else None
+    return (
+        [row["validation_rmse"] for row in history] if history and "validation_rmse" in history[0] else None
+    )

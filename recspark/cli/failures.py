@@ -1,4 +1,6 @@
-"""Failures of the machine, not of the program: a full disk, a folder that can't be written. They are said in one sentence."""
+"""Failures of the machine, not of the program: a full disk, a folder that can't be written. They are said in
+one sentence.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,22 @@ from recspark.lake.lake import Lake
 
 #: what systems call it when nothing more can be written, as Python, NumPy, Arrow, Java and SQLite report it
 _FULL = re.compile(
-    r"No space left on device|Disk quota exceeded|File too large|not enough space|database or disk is full|\d+ requested and \d+ written",
+    r"No space left on device|Disk quota exceeded|File too large|not enough space|database or disk is "
+    r"full|\d+ requested and \d+ written",
     re.IGNORECASE,
 )
 _FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: what a user can mend without knowing the program
-_PLAIN_CODES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE)
+_PLAIN_CODES = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 
 
 class StorageFailure(RecsparkError):
@@ -30,7 +42,9 @@ class StorageFailure(RecsparkError):
 
 @contextmanager
 def explained(lake: Lake) -> Iterator[None]:
-    """StorageFailure in place of any exception of the body that a full disk or a forbidden path has caused."""
+    """StorageFailure in place of any exception of the body that a full disk or a forbidden path has
+    caused.
+    """
     try:
         yield
     except RecsparkError:
@@ -57,12 +71,18 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def _free_space(lake: Lake) -> str:
-    """What is free in the lake and in the folders where Spark and Python keep temporary files, the fullest first."""
+    """What is free in the lake and in the folders where Spark and Python keep temporary files, the fullest
+    first.
+    """
     spark = os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")
-    places = dict.fromkeys([*([lake.at("").rstrip("/")] if lake.is_local else []), *spark, tempfile.gettempdir()])
+    places = dict.fromkeys(
+        [*([lake.at("").rstrip("/")] if lake.is_local else []), *spark, tempfile.gettempdir()]
+    )
     usage = {place: shutil.disk_usage(place) for place in places if Path(place).is_dir()}
     fullest = sorted(usage, key=lambda place: usage[place].free)
-    found = [f"{place} has {_size(usage[place].free)} free of {_size(usage[place].total)}" for place in fullest]
+    found = [
+        f"{place} has {_size(usage[place].free)} free of {_size(usage[place].total)}" for place in fullest
+    ]
     return ", ".join(found if lake.is_local else [lake.root, *found])
 
 

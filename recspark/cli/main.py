@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("recspark")
 
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job; returns its exit code.
 
@@ -53,24 +54,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="recspark", description="A batch recommender pipeline on Apache Spark.")
+    parser = argparse.ArgumentParser(
+        prog="recspark", description="A batch recommender pipeline on Apache Spark."
+    )
     parser.add_argument("--version", action="version", version=f"recspark {recspark.__version__}")
     jobs = parser.add_subparsers(dest="job", required=True, metavar="JOB")
     for name, known in JOBS.items():
         job = jobs.add_parser(name, help=known.text, description=known.text, add_help=False)
-        job.add_argument("--help", "-h", action=_Help, help="show this, and all keys of a conf that the job reads")
-        job.add_argument("--conf-file", help="TOML file with one table per section; recspark conf prints one to begin with")
-        job.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file")
+        job.add_argument(
+            "--help", "-h", action=_Help, help="show this, and all keys of a conf that the job reads"
+        )
+        job.add_argument(
+            "--conf-file", help="TOML file with one table per section; recspark conf prints one to begin with"
+        )
+        job.add_argument(
+            "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="overrides the conf file"
+        )
         job.add_argument("--quiet", action="store_true", help="only warnings and errors on stderr")
         if name == "recommend":
             text = "show this user's list, write nothing"
             job.add_argument("--user", dest="set", action="append", metavar="ID", type=_one_user, help=text)
         if known.names:
             text = "models of the lake" if known.several else "a model of the lake"
-            job.add_argument("models", nargs="*" if known.several else "?", metavar="NAME", help=f"{text}; sets {known.names}")
+            job.add_argument(
+                "models",
+                nargs="*" if known.several else "?",
+                metavar="NAME",
+                help=f"{text}; sets {known.names}",
+            )
     text = "print a conf file to begin with: every key with its default"
     conf = jobs.add_parser("conf", help=text, description=text)
-    conf.add_argument("--model", default="als", choices=KINDS, metavar="TYPE", help=f"type of the model: {', '.join(KINDS)}")
+    conf.add_argument(
+        "--model", default="als", choices=KINDS, metavar="TYPE", help=f"type of the model: {', '.join(KINDS)}"
+    )
     conf.set_defaults(quiet=False)
     return parser
 
@@ -127,11 +143,15 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
         require_storage(spark, lake.root)
         job = Context(sections, lake, tracker, spark, conf_file)
         summary = function_of(name)(job)
-        return {"lake": lake.root, "run_id": job.run_id} | {key: _plain(value) for key, value in summary.items()}
+        return {"lake": lake.root, "run_id": job.run_id} | {
+            key: _plain(value) for key, value in summary.items()
+        }
 
 
 def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
-    """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to be missing."""
+    """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to
+    be missing.
+    """
     from recspark.data.formats.own_tables import OWN
     from recspark.data.sources.listing import require_source
 

@@ -1,4 +1,6 @@
-"""Reference of the conf, made from the options: the keys of a job for its ``--help``, and a conf file to begin with."""
+"""Reference of the conf, made from the options: the keys of a job for its ``--help``, and a conf file to
+begin with.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +28,28 @@ def keys(job: str, model: str = "als") -> str:
     """All keys that a job reads, by section: type, default, what is allowed, and what they are for."""
     parts = []
     for section in _sections(JOBS[job].reads):
-        of_others = f"  of model.type = {model}; of others: recspark conf --model TYPE" if section is ModelSection else ""
+        of_others = (
+            f"  of model.type = {model}; of others: recspark conf --model TYPE"
+            if section is ModelSection
+            else ""
+        )
         lines = [f"[{section.name}]{of_others}"]
         for key, option in _options(section, model):
-            lines += _wrapped(f"{section.name}.{key}", f"{option.doc} ({option.allowed}; default {_toml(option.default) or 'not set'})")
+            lines += _wrapped(
+                f"{section.name}.{key}",
+                f"{option.doc} ({option.allowed}; default {_toml(option.default) or 'not set'})",
+            )
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
 def starter(model: str) -> str:
-    """A conf file to begin with for models of one type: every key with its default, as a comment where it need not be set."""
+    """A conf file to begin with for models of one type: every key with its default, as a comment where it
+    need not be set.
+    """
     head = [
-        f"# A conf for recspark pipeline, with a model of type {model}. A line that begins with # key = shows a default.",
+        f"# A conf for recspark pipeline, with a model of type {model}. A line that begins with # key = "
+        "shows a default.",
         "#   recspark pipeline --conf-file my.toml --set data.source=ratings.csv --set paths.lake=lake",
     ]
     parts = ["\n".join(head)]
@@ -45,9 +57,17 @@ def starter(model: str) -> str:
         lines = [f"[{section.name}]"]
         for key, option in _options(section, model):
             name = f"{section.name}.{key}"
-            chosen = {**_SET, "model.type": model, "features.groups": _GROUPS if _needs_groups(model) else None}.get(name)
+            chosen = {
+                **_SET,
+                "model.type": model,
+                "features.groups": _GROUPS if _needs_groups(model) else None,
+            }.get(name)
             lines += [f"# {line}" for line in textwrap.wrap(f"{option.doc} ({option.allowed})", WIDTH - 2)]
-            lines.append(f"{key} = {_toml(chosen)}" if chosen is not None else f"# {key} = {_toml(option.default) or ''}".rstrip())
+            lines.append(
+                f"{key} = {_toml(chosen)}"
+                if chosen is not None
+                else f"# {key} = {_toml(option.default) or ''}".rstrip()
+            )
             lines.append("")
         parts.append("\n".join(lines).rstrip())
     return "\n\n".join(parts) + "\n"

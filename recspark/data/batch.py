@@ -1,4 +1,6 @@
-"""Batches of new ratings: read and judged as ingest does, kept as ``updates/ID`` beside the tables that they add to."""
+"""Batches of new ratings: read and judged as ingest does, kept as ``updates/ID`` beside the tables that they
+add to.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ _KEPT = ("ratings", "quarantine")
 def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions) -> str:
     """Publish the ratings of ``data.source`` as ``updates/ID/{ratings,quarantine}`` and return that product.
 
-    The ID is made from the set of ratings: the same ones in another order or file are the same batch. Row rules are those of
-    ingest, the rating scale and the type of ids those of the lake's tables, and errors those of :func:`recspark.data.ingest.ingest`.
+    The ID is made from the set of ratings: the same ones in another order or file are the same batch. Row
+    rules are those of ingest, the rating scale and the type of ids those of the lake's tables, and errors
+    those of :func:`recspark.data.ingest.ingest`.
     """
     with lake.reading("tables"), lake.writing("updates"), lake.staged("updates") as scratch:
         staged = Lake(lake.path(scratch))
@@ -41,7 +44,9 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
 def _as_the_tables(lake: Lake, data: DataOptions) -> tuple[DataOptions, dict[str, str]]:
     """`data` for ratings alone, with the rating scale of the lake's tables; and the types of their ids."""
     manifest = lake.require("tables", "ingest")
-    known = DataOptions(**manifest["options"]).rules(EDITIONS[manifest["dataset"]].rules if manifest["dataset"] in EDITIONS else Rules())
+    known = DataOptions(**manifest["options"]).rules(
+        EDITIONS[manifest["dataset"]].rules if manifest["dataset"] in EDITIONS else Rules()
+    )
     scale = {"ratingMin": known.rating_min, "ratingMax": known.rating_max, "ratingStep": known.rating_step}
     types = columns(manifest["tables"]["ratings"]["schema"])
     return DataOptions(**data.as_dict() | scale | dict.fromkeys(OWN)), {name: types[name] for name in IDS}

@@ -1,4 +1,6 @@
-"""The items of a lake as people know them: title, year and genres, whatever columns the table of items has."""
+"""The items of a lake as people know them: title, year and genres, whatever columns the table of items
+has.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,12 @@ DESCRIPTION = {"title": "string", "year": "int", "genres": "array<string>"}
 
 
 def described(items: DataFrame) -> DataFrame:
-    """``item_id, title, year, genres`` of `items`; null where a table of one's own has no such column or value."""
-    return items.select("item_id", *(_as(items, name, type_).alias(name) for name, type_ in DESCRIPTION.items()))
+    """``item_id, title, year, genres`` of `items`; null where a table of one's own has no such column or
+    value.
+    """
+    return items.select(
+        "item_id", *(_as(items, name, type_).alias(name) for name, type_ in DESCRIPTION.items())
+    )
 
 
 def _as(items: DataFrame, name: str, type_: str) -> Column:

@@ -1,4 +1,6 @@
-"""Names of columns: how a name finds its column in the user's data, and how new columns are added without touching those that are there."""
+"""Names of columns: how a name finds its column in the user's data, and how new columns are added without
+touching those that are there.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from recspark.errors import RecsparkError
 
 
 class ColumnError(RecsparkError, IllegalArgumentException):
-    """A column is missing, of the wrong type, or already there; Spark's own estimators raise IllegalArgumentException for these."""
+    """A column is missing, of the wrong type, or already there; Spark's own estimators raise
+    IllegalArgumentException for these.
+    """
 
     def __init__(self, message: object = "") -> None:
         super().__init__(message)
@@ -30,7 +34,8 @@ def quoted(name: str) -> str:
 
 
 def find_name(names: Sequence[str], name: str, case_sensitive: bool = False) -> str | None:
-    """The one of `names` that `name` stands for: the same, or without `case_sensitive` the only one that differs by case alone.
+    """The one of `names` that `name` stands for: the same, or without `case_sensitive` the only one that
+    differs by case alone.
 
     >>> find_name(["USER", "item"], "user"), find_name(["USER", "User"], "user")
     ('USER', None)
@@ -47,7 +52,9 @@ def is_case_sensitive(spark: SparkSession) -> bool:
 
 
 def resolve(schema: StructType, name: str) -> str:
-    """The name of the column that `name` stands for, as Spark resolves names; ColumnError where there is none."""
+    """The name of the column that `name` stands for, as Spark resolves names; ColumnError where there is
+    none.
+    """
     found = find_name(schema.names, name, is_case_sensitive(SparkSession.active()))
     if found is None:
         raise ColumnError(f"column {name!r} is not in the data: its columns are {', '.join(schema.names)}")
@@ -64,17 +71,23 @@ def number(df: DataFrame, name: str, what: str) -> Column:
     found = resolve(df.schema, name)
     kind = df.schema[found].dataType
     if not isinstance(kind, NumericType):
-        raise ColumnError(f"column {name!r} has type {kind.simpleString()}: {what} must be a number, so cast it")
+        raise ColumnError(
+            f"column {name!r} has type {kind.simpleString()}: {what} must be a number, so cast it"
+        )
     return F.col(quoted(found))
 
 
 def check_new(df: DataFrame, names: Iterable[str | None]) -> None:
-    """Raise ColumnError where one of `names` is a column of `df` already, or comes twice; empty names stand for no column."""
+    """Raise ColumnError where one of `names` is a column of `df` already, or comes twice; empty names stand
+    for no column.
+    """
     fold = (lambda name: name) if is_case_sensitive(df.sparkSession) else str.lower
     taken = {fold(name) for name in df.columns}
     for name in filter(None, names):
         if fold(name) in taken:
-            raise ColumnError(f"column {name!r} already exists: rename or drop it, or give the output another name")
+            raise ColumnError(
+                f"column {name!r} already exists: rename or drop it, or give the output another name"
+            )
         taken.add(fold(name))
 
 
@@ -88,7 +101,9 @@ def unused_name(df: DataFrame, stem: str) -> str:
 
 
 def with_new(df: DataFrame, held: dict[str, Column], added: Sequence[tuple[str | None, Column]]) -> DataFrame:
-    """`df` with the columns `added`, but for those without a name; they may read the columns `held`, which do not stay."""
+    """`df` with the columns `added`, but for those without a name; they may read the columns `held`, which do
+    not stay.
+    """
     columns = {name: value for name, value in added if name}
     frame = df.withColumns(held) if held else df
     frame = frame.withColumns(columns) if columns else frame

@@ -1,8 +1,9 @@
 """Duplicates across the chunks of a table, found without a shuffle of rows.
 
-Each chunk leaves a file of the 64-bit hashes of its keys, cut into buckets by the hash; one task for each bucket takes
-its part of every such file, sorts it and looks for neighbours that are equal. Only rows whose hash comes twice are then
-compared by their keys, so the answer is exact. A bucket takes about 20 bytes of memory for each of its rows.
+Each chunk leaves a file of the 64-bit hashes of its keys, cut into buckets by the hash; one task for each
+bucket takes its part of every such file, sorts it and looks for neighbours that are equal. Only rows whose
+hash comes twice are then compared by their keys, so the answer is exact. A bucket takes about 20 bytes of
+memory for each of its rows.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ def _hashable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
         return pc.binary_join(column, "\x1f")
     if pa.types.is_nested(kind):
-        return pa.chunked_array([pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())])
+        return pa.chunked_array(
+            [pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())]
+        )
     if pa.types.is_timestamp(kind):
         return column.cast(pa.int64())
     if pa.types.is_date32(kind):
@@ -55,7 +58,9 @@ def _hashable(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def write_keys(fs: pafs.FileSystem, path: str, hashes: np.ndarray, n_buckets: int) -> None:
-    """Write hashes and their positions by bucket: int64 bounds (n_buckets + 1), uint64 hashes, int32 positions."""
+    """Write hashes and their positions by bucket: int64 bounds (n_buckets + 1), uint64 hashes, int32
+    positions.
+    """
     bucket = ((hashes >> np.uint64(48)) * np.uint64(n_buckets) >> np.uint64(16)).astype(np.uint16)
     order = np.argsort(bucket, kind="stable").astype(np.int32)
     bounds = np.concatenate([[0], np.cumsum(np.bincount(bucket, minlength=n_buckets))]).astype(np.int64)
@@ -76,11 +81,13 @@ def read_keys(fs: pafs.FileSystem, path: str, bucket: int, n_buckets: int) -> tu
 
 @dataclass(frozen=True)
 class DuplicateFinder:
-    """Finds the rows that another row of the same key replaces, as the function of a ``mapInArrow`` over buckets.
+    """Finds the rows that another row of the same key replaces, as the function of a ``mapInArrow`` over
+    buckets.
 
-    `chunks` are the numbers of the chunks of each table, in the order of the source; `folders` hold the Parquet files of a
-    table and `keys` the files of :func:`write_keys`. The rule is :func:`recspark.data.quality.repeated_rows`: `keep` says for a table
-    which row stays, the last one where it says nothing.
+    `chunks` are the numbers of the chunks of each table, in the order of the source; `folders` hold the
+    Parquet files of a table and `keys` the files of :func:`write_keys`. The rule is
+    :func:`recspark.data.quality.repeated_rows`: `keep` says for a table which row stays, the last one where
+    it says nothing.
     """
 
     chunks: Mapping[str, list[int]]
@@ -95,7 +102,9 @@ class DuplicateFinder:
         for batch in batches:
             for bucket in batch.column(0).to_pylist():
                 found = [drop for table in self.chunks for drop in self.find(table, bucket)]
-                yield pa.RecordBatch.from_pylist([{"chunk": chunk, "drop": rows} for chunk, rows in found], _FOUND_ARROW)
+                yield pa.RecordBatch.from_pylist(
+                    [{"chunk": chunk, "drop": rows} for chunk, rows in found], _FOUND_ARROW
+                )
 
     def find(self, table: str, bucket: int) -> list[tuple[int, list[int]]]:
         """The rows to drop among those of one bucket, by chunk."""
@@ -106,7 +115,13 @@ class DuplicateFinder:
         if not len(repeated):
             return []
         rows = [positions[np.isin(part, repeated)] for part, positions in keys]
-        suspects = pa.concat_tables([self._take(table, number, found) for number, found in zip(numbers, rows, strict=True) if len(found)])
+        suspects = pa.concat_tables(
+            [
+                self._take(table, number, found)
+                for number, found in zip(numbers, rows, strict=True)
+                if len(found)
+            ]
+        )
         chunk = np.repeat(numbers, [len(found) for found in rows])
         drop = repeated_rows(suspects, key_of(table), self.keep.get(table, "last"))
         row, chunk = np.concatenate(rows)[drop], chunk[drop]

@@ -1,6 +1,8 @@
-"""The id index: a dense position for every user and item, the same whatever the order or partitioning of the ratings.
+"""The id index: a dense position for every user and item, the same whatever the order or partitioning of the
+ratings.
 
-A position is the rank of its id, so an index is a pure function of the set of ids. Ids are whole numbers or strings.
+A position is the rank of its id, so an index is a pure function of the set of ids. Ids are whole numbers or
+strings.
 """
 
 from __future__ import annotations
@@ -26,13 +28,15 @@ _RANGES = 64
 def build_index(df: DataFrame, column: str) -> DataFrame:
     """Number the different ids of `column` from 0 in ascending order (strings by their UTF-8 bytes).
 
-    Ids are cut into ranges that are sorted side by side: no step sorts or holds all of them in one task. Two small jobs run
-    at once (the borders of the ranges, their sizes); the ids are shuffled twice, the rows once, already counted by id.
+    Ids are cut into ranges that are sorted side by side: no step sorts or holds all of them in one task. Two
+    small jobs run at once (the borders of the ranges, their sizes); the ids are shuffled twice, the rows
+    once, already counted by id.
 
     Returns
     -------
     DataFrame
-        ``id`` (the type of `column`), ``position int`` (0-based, dense), ``count bigint`` (rows of `df` with that id).
+        ``id`` (the type of `column`), ``position int`` (0-based, dense), ``count bigint`` (rows of `df` with
+        that id).
 
     Raises
     ------
@@ -43,13 +47,17 @@ def build_index(df: DataFrame, column: str) -> DataFrame:
 
 
 def append_index(index: DataFrame, df: DataFrame, column: str) -> DataFrame:
-    """Extend `index` by the rows of `df`: known ids keep their position, new ids get the next ones, in ascending order.
+    """Extend `index` by the rows of `df`: known ids keep their position, new ids get the next ones, in
+    ascending order.
 
-    ``count`` becomes the rows behind the old index plus those of `df`. Columns and errors as :func:`build_index`.
+    ``count`` becomes the rows behind the old index plus those of `df`. Columns and errors as
+    :func:`build_index`.
     """
     added = _counted(df, column)
     if (known := index.schema["id"].dataType) != (given := added.schema["id"].dataType):
-        raise RecsparkError(f"column {column} is {given.simpleString()}, but the ids of the index are {known.simpleString()}")
+        raise RecsparkError(
+            f"column {column} is {given.simpleString()}, but the ids of the index are {known.simpleString()}"
+        )
     more = added.withColumnRenamed("count", "more")
     total = F.col("count") + F.coalesce("more", F.lit(0))
     kept = index.join(more, "id", "left").select("id", "position", total.alias("count"))
@@ -58,19 +66,29 @@ def append_index(index: DataFrame, df: DataFrame, column: str) -> DataFrame:
 
 
 def add_positions(df: DataFrame, index: DataFrame, column: str, position: str) -> DataFrame:
-    """Add column `position` with the position of each id in `column`, null where the index does not know it."""
-    return df.join(index.select(F.col("id").alias(column), F.col("position").alias(position)), column, "left").select(*df.columns, position)
+    """Add column `position` with the position of each id in `column`, null where the index does not know
+    it.
+    """
+    return df.join(
+        index.select(F.col("id").alias(column), F.col("position").alias(position)), column, "left"
+    ).select(*df.columns, position)
 
 
 def restore_ids(df: DataFrame, index: DataFrame, position: str, column: str) -> DataFrame:
-    """Add column `column` with the id of each position in `position`: the inverse of :func:`add_positions`."""
-    return df.join(index.select(F.col("position").alias(position), F.col("id").alias(column)), position, "left").select(*df.columns, column)
+    """Add column `column` with the id of each position in `position`: the inverse of
+    :func:`add_positions`.
+    """
+    return df.join(
+        index.select(F.col("position").alias(position), F.col("id").alias(column)), position, "left"
+    ).select(*df.columns, column)
 
 
 def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
-    """Publish ``index/users`` and ``index/items`` from ``tables/ratings``; where they are current, do nothing.
+    """Publish ``index/users`` and ``index/items`` from ``tables/ratings``; where they are current, do
+    nothing.
 
-    Returns the summary ``{product, unchanged, ratings, users, items}``; ``unchanged`` is true where nothing had to be done.
+    Returns the summary ``{product, unchanged, ratings, users, items}``; ``unchanged`` is true where nothing
+    had to be done.
     """
     with lake.reading("tables"), lake.writing("index"):
         source = lake.require("tables", "ingest")["fingerprint"]
@@ -79,16 +97,20 @@ def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
             return _summary(lake.manifest("index"), unchanged=True)
         ratings = spark.read.parquet(lake.path("tables/ratings"))
         with lake.publish("index", identity) as publication:
-            sizes = {side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()}
+            sizes = {
+                side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()
+            }
             publication.manifest.update(source=source, ratings=ratings.count(), **sizes)
         return _summary(publication.manifest, unchanged=False)
 
 
 def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
-    """Append the ids of the ratings in `batch` (``updates/ID``) to the lake's index; old positions stay, once is enough.
+    """Append the ids of the ratings in `batch` (``updates/ID``) to the lake's index; old positions stay, once
+    is enough.
 
-    Counts grow by the pairs that neither the tables nor an earlier batch has. The index keeps its fingerprint, so that the stage
-    leaves it alone until the tables change. Where there is none yet, nothing happens: the stage will build it from the tables.
+    Counts grow by the pairs that neither the tables nor an earlier batch has. The index keeps its
+    fingerprint, so that the stage leaves it alone until the tables change. Where there is none yet, nothing
+    happens: the stage will build it from the tables.
     """
     with lake.reading("tables", batch), lake.writing("index"):
         manifest = lake.manifest("index")
@@ -98,13 +120,20 @@ def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
 
 def _grow(spark: SparkSession, lake: Lake, batch: str, manifest: dict[str, Any]) -> None:
     known = ["tables/ratings", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
-    batch_pairs, *known_pairs = (spark.read.parquet(lake.path(table)).select(*SIDES.values()) for table in (f"{batch}/ratings", *known))
+    batch_pairs, *known_pairs = (
+        spark.read.parquet(lake.path(table)).select(*SIDES.values()) for table in (f"{batch}/ratings", *known)
+    )
     added = _new_pairs(batch_pairs, reduce(DataFrame.unionAll, known_pairs)).cache()
     with lake.publish("index", manifest["fingerprint"]) as publication:
         for side, column in SIDES.items():
-            append_index(spark.read.parquet(lake.path(f"index/{side}")), added, column).write.parquet(publication.path(side))
+            append_index(spark.read.parquet(lake.path(f"index/{side}")), added, column).write.parquet(
+                publication.path(side)
+            )
         sizes = {side: spark.read.parquet(publication.path(side)).count() for side in SIDES}
-        facts = {"ratings": manifest["ratings"] + added.count(), "updates": [*manifest.get("updates", []), batch]}
+        facts = {
+            "ratings": manifest["ratings"] + added.count(),
+            "updates": [*manifest.get("updates", []), batch],
+        }
         publication.manifest.update(manifest | sizes | facts)
     added.unpersist()
 
@@ -127,7 +156,9 @@ def _summary(manifest: dict[str, Any], unchanged: bool) -> dict[str, Any]:
 def _counted(df: DataFrame, column: str) -> DataFrame:
     kind = df.schema[column].dataType
     if not isinstance(kind, (IntegralType, StringType)):
-        raise RecsparkError(f"column {column} is {kind.simpleString()}: an id must be a whole number or a string")
+        raise RecsparkError(
+            f"column {column} is {kind.simpleString()}: an id must be a whole number or a string"
+        )
     return df.groupBy(F.col(column).alias("id")).count()
 
 
@@ -147,7 +178,9 @@ def _number(counted: DataFrame, column: str, start: int) -> DataFrame:
 
 
 def _borders(counted: DataFrame) -> list[Any]:
-    """Ids that cut all ids into at most _RANGES ranges of about equal size: quantiles of a sample drawn by hash."""
+    """Ids that cut all ids into at most _RANGES ranges of about equal size: quantiles of a sample drawn by
+    hash.
+    """
     sample = counted.select("id").dropna().orderBy(F.xxhash64("id"), "id").limit(_SAMPLE)
     ids = sorted(row.id for row in sample.collect())
     step = -(-len(ids) // _RANGES) or 1
@@ -159,5 +192,8 @@ def _range_of(value: Column, borders: list[Any], first: int = 0) -> Column:
     if not borders:
         return F.when(value.isNotNull(), F.lit(first))
     middle = len(borders) // 2
-    below, above = _range_of(value, borders[:middle], first), _range_of(value, borders[middle + 1 :], first + middle + 1)
+    below, above = (
+        _range_of(value, borders[:middle], first),
+        _range_of(value, borders[middle + 1 :], first + middle + 1),
+    )
     return F.when(value < F.lit(borders[middle]), below).otherwise(above)

@@ -1,8 +1,8 @@
 """Ingest: files of ratings in, tidy tables with a manifest and a quarantine out, whole or not at all.
 
-Files are cut into chunks; workers read a chunk, judge its rows and write a Parquet file of the rows that are kept and
-one of those that are not. Duplicates need all chunks of a table: they are looked for afterwards by the hashes of keys,
-and only the chunks that hold some are loaded again.
+Files are cut into chunks; workers read a chunk, judge its rows and write a Parquet file of the rows that are
+kept and one of those that are not. Duplicates need all chunks of a table: they are looked for afterwards by
+the hashes of keys, and only the chunks that hold some are loaded again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ from recspark.data.load import REPORT, Loader, write_part
 from recspark.data.quality import QualityOptions, require_quality
 from recspark.data.sources.archive import open_source
 from recspark.data.sources.download import download
-from recspark.data.tables import Table, add_ids, count_and_digest, count_rows, distinct_ids, merged, with_links
+from recspark.data.tables import (
+    Table,
+    add_ids,
+    count_and_digest,
+    count_rows,
+    distinct_ids,
+    merged,
+    with_links,
+)
 from recspark.data.work import MAIN, TABLES, Work, digest_of, formats, plan_work
 from recspark.errors import ConfigError, DataRejected
 from recspark.lake.folder import locate
@@ -40,16 +48,22 @@ _VERSION = 2
 #: where there is what must not be published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
 _SUMS = ("read", "kept", "quarantined")
-#: rows that became part of another one, and ids that were added to a table of one's own: where there may be any
+#: rows that became part of another one, and ids that were added to a table of one's own: where there may be
+#: any
 _CHANGES = ("merged", "added")
 #: options that say where the input is, not what becomes of it; the edition is named apart
 _PLACES = ("source", "users", "items", "baseUrl", "cacheFolder", "dataset")
 
 
 def ingest(
-    spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions, ids: Mapping[str, str] | None = None
+    spark: SparkSession,
+    lake: Lake,
+    data: DataOptions,
+    quality: QualityOptions,
+    ids: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Publish ``tables`` of `lake` from ``data.source``, or leave them alone where they come from the same input.
+    """Publish ``tables`` of `lake` from ``data.source``, or leave them alone where they come from the same
+    input.
 
     Parameters
     ----------
@@ -58,34 +72,45 @@ def ingest(
     data : DataOptions
     quality : QualityOptions
     ids : mapping, optional
-        The types of ``user_id`` and ``item_id``, ``bigint`` or ``string``; found out from the files where not given.
+        The types of ``user_id`` and ``item_id``, ``bigint`` or ``string``; found out from the files where not
+        given.
 
     Returns
     -------
     dict
-        ``ratings, users, items, tags`` (rows of each table), ``read, merged, quarantined, reasons`` (over all files),
-        ``unchanged, source, dataset, digest``.
+        ``ratings, users, items, tags`` (rows of each table), ``read, merged, quarantined, reasons`` (over all
+        files), ``unchanged, source, dataset, digest``.
 
     Raises
     ------
     InputMissing
-        Where there is no such source, it is a folder without a file of the format, or it changes while it is read.
+        Where there is no such source, it is a folder without a file of the format, or it changes while it is
+        read.
     ConfigError
         Where the source is of no known format, or lacks a column.
     DataRejected
-        Where an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing is published.
+        Where an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing
+        is published.
     """
     if data.source is None and data.dataset is None:
-        raise ConfigError("data.source is not set: it must be a zip, a folder, a CSV or Parquet file, or set data.dataset to download one")
+        raise ConfigError(
+            "data.source is not set: it must be a zip, a folder, a CSV or Parquet file, or set data.dataset "
+            "to download one"
+        )
     origin = data.source or download(data.dataset, data.cacheFolder, data.baseUrl)
     places = {MAIN: origin} | {table: place for table in OWN if (place := getattr(data, table))}
     with lake.writing("tables"), ExitStack() as stack:
-        sources = {option: stack.enter_context(open_source(spark, lake, place, quality, option)) for option, place in places.items()}
+        sources = {
+            option: stack.enter_context(open_source(spark, lake, place, quality, option))
+            for option, place in places.items()
+        }
         dataset, layouts = formats(data, sources)
         digest = digest_of(sources, layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
         in_paths = [layout.partition for found in layouts.values() for _, layout in sorted(found.items())]
-        mark = fingerprint("tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction, ids)
+        mark = fingerprint(
+            "tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction, ids
+        )
         if unchanged := lake.is_current("tables", mark):
             log.info("the tables are up to date with %s (%s)", origin, dataset)
         else:
@@ -99,12 +124,17 @@ def ingest(
     return _summary(lake.require("tables", "ingest"), unchanged)
 
 
-def _build(spark: SparkSession, publication: Publication, work: Work, quality: QualityOptions) -> dict[str, Any]:
+def _build(
+    spark: SparkSession, publication: Publication, work: Work, quality: QualityOptions
+) -> dict[str, Any]:
     """Write every table of `publication`; returns what the manifest says of each."""
     parts = {"items", "links"} if "links" in work.loaded else set()
     parts |= {"ratings"} if work.merged else set()
     written = work.schemas | work.loaded
-    tables = {name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl) for name, ddl in written.items()}
+    tables = {
+        name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl)
+        for name, ddl in written.items()
+    }
     published = {name: (publication.path(name), ddl) for name, ddl in work.schemas.items() if name != "links"}
     counts = _load(spark, work, tables, publication.path(_PARTS))
     require_quality(counts, quality)
@@ -116,13 +146,18 @@ def _build(spark: SparkSession, publication: Publication, work: Work, quality: Q
     facts = {name: _facts(table, counts.get(name)) for name, table in published.items()}
     if facts["quarantine"]["rows"] != sum(count["quarantined"] for count in counts.values()):
         raise RuntimeError("the quarantine table does not hold every row that was quarantined")
-    return facts | ({"links": {key: counts["links"][key] for key in (*_SUMS, "reasons")}} if "links" in counts else {})
+    return facts | (
+        {"links": {key: counts["links"][key] for key in (*_SUMS, "reasons")}} if "links" in counts else {}
+    )
 
 
-def _load(spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch: str) -> dict[str, dict[str, Any]]:
+def _load(
+    spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch: str
+) -> dict[str, dict[str, Any]]:
     """Write the tables that files give, without duplicates, and the quarantine; returns counts by table.
 
-    Tasks have a few chunks or buckets each, so that they stay even; a bucket has the rows of at most some 8 chunks.
+    Tasks have a few chunks or buckets each, so that they stay even; a bucket has the rows of at most some 8
+    chunks.
     """
     fs, keys = locate(f"{scratch}/keys")
     folders = {name: locate(path)[1] for name, (path, _) in tables.items()}
@@ -131,18 +166,24 @@ def _load(spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch:
     n_buckets = max(n_tasks, n_chunks // 8)
     loader = Loader(work.chunks, work.rules, work.fs, fs, folders, keys, n_buckets)
     nothing = F.lit(None).cast("array<bigint>")
-    reports = _run(loader, spark.range(0, n_chunks, 1, n_tasks).select(F.col("id").alias("chunk"), nothing.alias("drop")))
+    reports = _run(
+        loader, spark.range(0, n_chunks, 1, n_tasks).select(F.col("id").alias("chunk"), nothing.alias("drop"))
+    )
     if shared := _chunks_by_table(work.chunks):
         keep = {chunk.layout.table: chunk.layout.duplicates for chunk in work.chunks}
         finder = DuplicateFinder(shared, folders, keys, n_buckets, fs, keep)
         found = spark.range(0, n_buckets, 1, n_tasks).mapInArrow(finder, FOUND)
-        again = found.groupBy("chunk").agg(F.flatten(F.collect_list("drop")).alias("drop")).repartition(n_tasks)
+        again = (
+            found.groupBy("chunk").agg(F.flatten(F.collect_list("drop")).alias("drop")).repartition(n_tasks)
+        )
         reports |= _run(loader, again)
     return _tally(work, reports)
 
 
 def _chunks_by_table(chunks: Iterable[Chunk]) -> dict[str, list[int]]:
-    """The numbers of the chunks of each table that has more chunks than one, and keys that may not come twice."""
+    """The numbers of the chunks of each table that has more chunks than one, and keys that may not come
+    twice.
+    """
     shared: dict[str, list[int]] = {}
     for number, chunk in enumerate(chunks):
         if not chunk.whole and chunk.layout.key():
@@ -160,7 +201,9 @@ def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
 
 def _tally(work: Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
     """The reports of chunks, summed by table."""
-    counts: dict[str, dict[str, Any]] = {table: {"reasons": Counter(), "first": None, "advice": None} for table in work.loaded}
+    counts: dict[str, dict[str, Any]] = {
+        table: {"reasons": Counter(), "first": None, "advice": None} for table in work.loaded
+    }
     for count in counts.values():
         count.update(dict.fromkeys((*_SUMS, "digest"), 0))
     for number, chunk in enumerate(work.chunks):
@@ -185,10 +228,15 @@ def _fill(tables: Mapping[str, Table], names: Iterable[str]) -> None:
 
 
 def _derive(
-    spark: SparkSession, publication: Publication, tables: Mapping[str, Table], work: Work, counts: Mapping[str, dict[str, Any]]
+    spark: SparkSession,
+    publication: Publication,
+    tables: Mapping[str, Table],
+    work: Work,
+    counts: Mapping[str, dict[str, Any]],
 ) -> None:
-    """Write the tables that no file gives: items joined with links, pairs that are merged, and the ids that occur where there is no list
-    of them, or that a list of one's own lacks. Note in `counts` how many rows that takes or adds."""
+    """Write the tables that no file gives: items joined with links, pairs that are merged, and the ids that
+    occur where there is no list of them, or that a list of one's own lacks. Note in `counts` how many rows
+    that takes or adds."""
     if "links" in work.loaded:
         with_links(spark, tables["items"], tables["links"]).write.parquet(publication.path("items"))
     if work.merged:
@@ -205,8 +253,12 @@ def _derive(
 
 
 def _facts(table: Table, count: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Rows, digest and schema of a table as it lies on disk, and where files gave it the counts of their rows."""
-    rows, digest = (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
+    """Rows, digest and schema of a table as it lies on disk, and where files gave it the counts of their
+    rows.
+    """
+    rows, digest = (
+        (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
+    )
     counted = {key: count[key] for key in (*_SUMS, *_CHANGES, "reasons") if key in count} if count else {}
     if counted and counted["kept"] != rows - counted.get("added", 0):
         raise RuntimeError(f"{table[0]} has {rows} rows, but {counted['kept']} were kept")

@@ -1,4 +1,6 @@
-"""What a worker does with a chunk: read it, judge its rows, write those that are kept and those that are not."""
+"""What a worker does with a chunk: read it, judge its rows, write those that are kept and those that are
+not.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ from recspark.data.quality import Rules, code_of, judge, judged, reason_of, repe
 from recspark.data.schemas import QUARANTINE
 from recspark.errors import DataRejected
 
-#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words, `advice` which options may help,
-#: `damage` why there are no rows at all
+#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words, `advice`
+#: which options may help, `damage` why there are no rows at all
 REPORT = (
-    "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, first string, "
+    "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, "
+    "first string, "
     "advice string, damage string"
 )
 _REPORT_ARROW = pa.schema(
@@ -47,10 +50,11 @@ _REPORT_ARROW = pa.schema(
 class Loader:
     """Loads chunks by number, as the function of a ``mapInArrow`` over (chunk, drop).
 
-    `source_fs` has the file system of each table's files. Chunk i of a table becomes ``part-0000i.parquet`` in the folder of that
-    table (`folders`, by table, "quarantine" among them), so that a chunk that is loaded again replaces what it gave before. A chunk
-    that is a whole table is rid of duplicates here; one of many leaves the hashes of its keys in the folder `keys`, cut into
-    `n_buckets`, and is loaded again with the positions to `drop` among the rows that it kept.
+    `source_fs` has the file system of each table's files. Chunk i of a table becomes ``part-0000i.parquet``
+    in the folder of that table (`folders`, by table, "quarantine" among them), so that a chunk that is loaded
+    again replaces what it gave before. A chunk that is a whole table is rid of duplicates here; one of many
+    leaves the hashes of its keys in the folder `keys`, cut into `n_buckets`, and is loaded again with the
+    positions to `drop` among the rows that it kept.
     """
 
     chunks: list[Chunk]
@@ -65,10 +69,14 @@ class Loader:
         """A report for each chunk of `batches`."""
         for batch in batches:
             for row in batch.to_pylist():
-                yield pa.RecordBatch.from_pylist([self._report(row["chunk"], row["drop"] or [])], schema=_REPORT_ARROW)
+                yield pa.RecordBatch.from_pylist(
+                    [self._report(row["chunk"], row["drop"] or [])], schema=_REPORT_ARROW
+                )
 
     def _report(self, number: int, drop: list[int]) -> dict[str, Any]:
-        """What came of a chunk. Damage is reported, not raised: Spark would try again, and bury the reason in its own words."""
+        """What came of a chunk. Damage is reported, not raised: Spark would try again, and bury the reason in
+        its own words.
+        """
         try:
             return self.load(number, drop)
         except DataRejected as error:
@@ -92,7 +100,9 @@ class Loader:
         bad = quarantine(chunk, rows, codes)
         n_read = len(rows.table) + len(rows.broken)
         if n_read != len(kept) + len(bad):
-            raise RuntimeError(f"{chunk.member}: {n_read} rows read, {len(kept)} kept and {len(bad)} quarantined")
+            raise RuntimeError(
+                f"{chunk.member}: {n_read} rows read, {len(kept)} kept and {len(bad)} quarantined"
+            )
         self._write(kept, layout.table, number)
         if len(bad):
             self._write(bad, "quarantine", number)
@@ -142,7 +152,9 @@ def _in_words(row: Mapping[str, Any]) -> str:
 
 
 def row_digest(table: pa.Table) -> int:
-    """A 64-bit digest of the rows, whatever their order: the sum of their hashes, so that digests of parts add up."""
+    """A 64-bit digest of the rows, whatever their order: the sum of their hashes, so that digests of parts
+    add up.
+    """
     return int(row_hashes(table).sum(dtype=np.uint64))
 
 

@@ -12,15 +12,19 @@ _OPTIONS = {"user_id": "userColumn", "item_id": "itemColumn", "rating": "ratingC
 
 
 def source_names(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The source's own names by the lake's, from the manifest of ``tables``; without those that the source has no name for.
+    """The source's own names by the lake's, from the manifest of ``tables``; without those that the source
+    has no name for.
 
-    >>> source_names({"dataset": "csv", "options": {"userColumn": "customer", "itemColumn": "sku", "ratingColumn": "stars"}})
+    >>> options = {"userColumn": "customer", "itemColumn": "sku", "ratingColumn": "stars"}
+    >>> source_names({"dataset": "csv", "options": options})
     {'user_id': 'customer', 'item_id': 'sku', 'rating': 'stars'}
     >>> source_names({"dataset": "ml-latest", "options": {}})
     {'user_id': 'userId', 'item_id': 'movieId', 'rating': 'rating'}
     """
     if manifest["dataset"] in EDITIONS:
-        [layout] = [layout for layout in EDITIONS[manifest["dataset"]].files.values() if layout.table == "ratings"]
+        [layout] = [
+            layout for layout in EDITIONS[manifest["dataset"]].files.values() if layout.table == "ratings"
+        ]
         named = {column: field for field, column in layout.rename}
     else:
         named = {column: manifest["options"].get(option) for column, option in _OPTIONS.items()}

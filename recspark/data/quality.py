@@ -25,9 +25,11 @@ REASONS = {
 }
 _CODE = {reason: code for code, reason in enumerate(REASONS, 1)}
 
-#: seconds since 1970-01-01 UTC: MovieLens has nothing before 1995, so an earlier year is an error of units or of parsing
+#: seconds since 1970-01-01 UTC: MovieLens has nothing before 1995, so an earlier year is an error of units or
+#: of parsing
 YEAR_1990 = 631_152_000
-#: a fixed far future instead of "now", so that the same input gives the same tables on any day; catches milliseconds
+#: a fixed far future instead of "now", so that the same input gives the same tables on any day; catches
+#: milliseconds
 YEAR_2100 = 4_102_444_800
 
 IDS = ("user_id", "item_id")
@@ -39,14 +41,22 @@ class QualityOptions(Section):
     """What input is good enough."""
 
     name = "quality"
-    maxBadFraction = Option(float, 0.01, "largest share of bad rows in a table; more ends the job and publishes nothing", between(0, 1))
+    maxBadFraction = Option(
+        float,
+        0.01,
+        "largest share of bad rows in a table; more ends the job and publishes nothing",
+        between(0, 1),
+    )
     maxExpandedBytes = Option(int, 8 << 30, "largest size in bytes that an archive may expand to", above(0))
-    maxExpansionRatio = Option(float, 200.0, "how many times its own size an archive may expand to; any below 64 MiB", above(1))
+    maxExpansionRatio = Option(
+        float, 200.0, "how many times its own size an archive may expand to; any below 64 MiB", above(1)
+    )
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The limits of an edition: rating scale (None: any finite number) and of timestamps ``time_min <= t < time_max``.
+    """The limits of an edition: rating scale (None: any finite number) and of timestamps
+    ``time_min <= t < time_max``.
 
     `required` are the columns other than the ids that may not be empty.
     """
@@ -60,7 +70,9 @@ class Rules:
 
 
 def judge(table: pa.Table, unparsable: np.ndarray, rules: Rules) -> np.ndarray:
-    """The code of the first rule that each row breaks, 0 where it breaks none (:func:`reason_of` names a code)."""
+    """The code of the first rule that each row breaks, 0 where it breaks none (:func:`reason_of` names a
+    code).
+    """
     codes = np.zeros(len(table), np.int8)
 
     def mark(reason: str, broken: np.ndarray) -> None:
@@ -89,7 +101,9 @@ def key_of(table: str) -> list[str]:
 
 
 def judged(table: str) -> list[str]:
-    """The columns of a table that have rules; what else users and items have is kept as it is, whatever its name."""
+    """The columns of a table that have rules; what else users and items have is kept as it is, whatever its
+    name.
+    """
     key = key_of(table)
     return key if len(key) == 1 else list(_RATED)
 
@@ -97,12 +111,17 @@ def judged(table: str) -> list[str]:
 def repeated_rows(table: pa.Table, key: list[str], keep: str = "last") -> np.ndarray:
     """Positions of the rows that another row with the same `key` replaces.
 
-    The ``last`` or ``first`` row by timestamp is kept (no timestamp is before any), and among equal ones the last or first by position.
+    The ``last`` or ``first`` row by timestamp is kept (no timestamp is before any), and among equal ones the
+    last or first by position.
     """
     if not key or not len(table):
         return np.array([], np.int64)
     n_rows = len(table)
-    moment = table["timestamp"].fill_null(-1).to_numpy() if "timestamp" in table.column_names else np.zeros(n_rows, np.int8)
+    moment = (
+        table["timestamp"].fill_null(-1).to_numpy()
+        if "timestamp" in table.column_names
+        else np.zeros(n_rows, np.int8)
+    )
     order = np.lexsort((np.arange(n_rows), moment))
     ordered = table.select(key).take(pa.array(order)).to_pandas()
     return np.sort(order[ordered.duplicated(keep=keep).to_numpy()])
@@ -119,9 +138,11 @@ def code_of(reason: str) -> int:
 
 
 def require_quality(counts: Mapping[str, Mapping], quality: QualityOptions) -> None:
-    """Raise DataRejected where the bad share of a table is above ``maxBadFraction``, or where no rating is left.
+    """Raise DataRejected where the bad share of a table is above ``maxBadFraction``, or where no rating is
+    left.
 
-    `counts` has for each table ``read``, ``kept``, ``quarantined``, ``reasons``, ``first`` (one bad row, in words) and ``advice``.
+    `counts` has for each table ``read``, ``kept``, ``quarantined``, ``reasons``, ``first`` (one bad row, in
+    words) and ``advice``.
     """
     for table, count in counts.items():
         if count["quarantined"] > quality.maxBadFraction * count["read"]:
@@ -129,7 +150,8 @@ def require_quality(counts: Mapping[str, Mapping], quality: QualityOptions) -> N
             reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(count["reasons"].items()))
             raise DataRejected(
                 f"{table}: {count['quarantined']} of {count['read']} rows are bad, more than "
-                f"quality.maxBadFraction = {quality.maxBadFraction:g} allows ({reasons}); the first: {count['first']}{advice}"
+                f"quality.maxBadFraction = {quality.maxBadFraction:g} allows ({reasons}); the first: "
+                f"{count['first']}{advice}"
             )
     if counts["ratings"]["kept"] == 0:
         raise DataRejected("the source has no rating that can be kept")

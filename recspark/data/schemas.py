@@ -1,6 +1,8 @@
-"""The columns of every table in the lake, as DDL. Ids are ``bigint`` for MovieLens, ``bigint`` or ``string`` for other data.
+"""The columns of every table in the lake, as DDL. Ids are ``bigint`` for MovieLens, ``bigint`` or ``string``
+for other data.
 
-Tables of users and items of one's own have other columns than USERS and ITEMS: the id, then what their files have.
+Tables of users and items of one's own have other columns than USERS and ITEMS: the id, then what their files
+have.
 """
 
 from __future__ import annotations

@@ -26,31 +26,45 @@ def distinct_ids(spark: SparkSession, tables: Iterable[Table], column: str, sche
     """One row for each id in `tables`, with the other columns of `schema` null."""
     ids = reduce(DataFrame.unionAll, [_read(spark, table).select(column) for table in tables]).distinct()
     types = columns(schema).items()
-    return ids.select([F.col(name) if name == column else F.lit(None).cast(type_).alias(name) for name, type_ in types])
+    return ids.select(
+        [F.col(name) if name == column else F.lit(None).cast(type_).alias(name) for name, type_ in types]
+    )
 
 
 def add_ids(spark: SparkSession, table: Table, tables: Iterable[Table], column: str) -> int:
-    """Add a row of nulls to `table` on disk for each id that occurs in `tables` and not there; returns how many these are."""
+    """Add a row of nulls to `table` on disk for each id that occurs in `tables` and not there; returns how
+    many these are.
+    """
     path, schema = table
     before = count_rows(path, schema)
     ids = distinct_ids(spark, tables, column, schema)
     ids.join(_read(spark, table).select(column), column, "left_anti").write.mode("append").parquet(path)
     added = count_rows(path, schema) - before
     if added and added == ids.count():
-        log.warning("no %s of the ratings is in their own table: is it the right file and column, and are ids written alike?", column)
+        log.warning(
+            "no %s of the ratings is in their own table: is it the right file and column, and are ids "
+            "written alike?",
+            column,
+        )
     return added
 
 
 def merged(spark: SparkSession, ratings: Table, how: str) -> DataFrame:
     """One row for each pair in `ratings`: the sum or mean of its ratings, and its last timestamp.
 
-    Ratings are counted by value and summed as float64 from the lowest to the highest, so that neither the order of rows nor the
-    partitions make a difference, not even in the last bit.
+    Ratings are counted by value and summed as float64 from the lowest to the highest, so that neither the
+    order of rows nor the partitions make a difference, not even in the last bit.
     """
     pair = ["user_id", "item_id"]
-    by_value = _read(spark, ratings).groupBy(*pair, "rating").agg(F.count("*").alias("n"), F.max("timestamp").alias("timestamp"))
+    by_value = (
+        _read(spark, ratings)
+        .groupBy(*pair, "rating")
+        .agg(F.count("*").alias("n"), F.max("timestamp").alias("timestamp"))
+    )
     values = F.sort_array(F.collect_list(F.struct("rating", "n")))
-    rows = by_value.groupBy(pair).agg(values.alias("values"), F.sum("n").alias("n"), F.max("timestamp").alias("timestamp"))
+    rows = by_value.groupBy(pair).agg(
+        values.alias("values"), F.sum("n").alias("n"), F.max("timestamp").alias("timestamp")
+    )
     total = F.aggregate("values", F.lit(0.0), lambda total, value: total + value["rating"] * value["n"])
     rating = total if how == "sum" else total / F.col("n")
     return rows.select(*pair, rating.cast("float").alias("rating"), "timestamp")
@@ -63,7 +77,9 @@ def with_links(spark: SparkSession, items: Table, links: Table) -> DataFrame:
 
 
 def count_and_digest(path: str, schema: str) -> tuple[int, int]:
-    """Rows of a table on disk, and the sum of the digests of its parts (:func:`recspark.data.load.row_digest`)."""
+    """Rows of a table on disk, and the sum of the digests of its parts
+    (:func:`recspark.data.load.row_digest`).
+    """
     rows, digest = 0, 0
     for batch in _dataset(path, schema).to_batches():
         rows += len(batch)

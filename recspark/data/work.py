@@ -1,4 +1,6 @@
-"""The work of an ingest, planned on the driver: the files of every source, their fields and types, cut into chunks."""
+"""The work of an ingest, planned on the driver: the files of every source, their fields and types, cut into
+chunks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from pyspark.sql import SparkSession
 
 from recspark.data import schemas
 from recspark.data.formats.binding import bind
-from recspark.data.formats.generic import GENERIC, MERGED, DataOptions, generic_files, id_types, with_timestamp
+from recspark.data.formats.generic import (
+    GENERIC,
+    MERGED,
+    DataOptions,
+    generic_files,
+    id_types,
+    with_timestamp,
+)
 from recspark.data.formats.layout import Chunk, Layout, is_empty, plan
 from recspark.data.formats.movielens import EDITIONS, NoDataFile, find_edition
 from recspark.data.formats.own_tables import OWN, bind_own, own_files, text_types
@@ -62,10 +71,16 @@ class _Files(NamedTuple):
 
     def each(self, change: Callable[[str, Layout], Layout]) -> _Files:
         """The same files with the layouts that `change` makes of theirs."""
-        return self._replace(layouts={member: change(member, layout) for member, layout in self.layouts.items()})
+        return self._replace(
+            layouts={member: change(member, layout) for member, layout in self.layouts.items()}
+        )
 
     def chunks(self) -> list[Chunk]:
-        return [chunk for member, layout in self.layouts.items() for chunk in plan(self.fs, member, self.paths[member], layout)]
+        return [
+            chunk
+            for member, layout in self.layouts.items()
+            for chunk in plan(self.fs, member, self.paths[member], layout)
+        ]
 
 
 def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict[str, dict[str, Layout]]]:
@@ -86,12 +101,17 @@ def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict
         with _waiting(sources[table]):
             own[table] = _without_copies(sources[table], *own_files(data, table, sources[table].members))
     replaced = {*own, *(["links"] if "items" in own else [])}
-    return dataset, {MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced}, **own}
+    return dataset, {
+        MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced},
+        **own,
+    }
 
 
 @contextmanager
 def _waiting(source: Source) -> Iterator[None]:
-    """InputMissing where a folder has no file of the body's formats: some may still come to it, while an archive is whole."""
+    """InputMissing where a folder has no file of the body's formats: some may still come to it, while an
+    archive is whole.
+    """
     try:
         yield
     except NoDataFile as error:
@@ -126,7 +146,8 @@ def plan_work(
     layouts: Mapping[str, Mapping[str, Layout]],
     ids: Mapping[str, str] | None = None,
 ) -> Work:
-    """Unpack the sources that are packed, give each layout the fields and types of its file, and cut the files into chunks.
+    """Unpack the sources that are packed, give each layout the fields and types of its file, and cut the
+    files into chunks.
 
     `ids` are the types of ids where they are known; errors are those of :func:`recspark.data.ingest.ingest`.
     """
@@ -149,7 +170,8 @@ def plan_work(
 
 
 def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
-    """The files of one source, without those of text that are empty; InputMissing where no other is left: it may still be written.
+    """The files of one source, without those of text that are empty; InputMissing where no other is left: it
+    may still be written.
 
     An empty file of an edition stays: the edition is damaged.
     """
@@ -160,9 +182,13 @@ def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
         return files
     if len(empty) == len(layouts):
         others = f", as are the other {len(empty) - 1}" if len(empty) > 1 else ""
-        raise InputMissing(f"{source.listing.setting} has nothing to read: {empty[0]} is an empty file{others}")
+        raise InputMissing(
+            f"{source.listing.setting} has nothing to read: {empty[0]} is an empty file{others}"
+        )
     report_empty(source, empty)
-    return files._replace(layouts={member: layout for member, layout in layouts.items() if member not in empty})
+    return files._replace(
+        layouts={member: layout for member, layout in layouts.items() if member not in empty}
+    )
 
 
 def _bound(data: DataOptions, generic: bool, option: str, files: _Files) -> _Files:
@@ -189,7 +215,10 @@ def _typed(spark: SparkSession, files: _Files, ids: Mapping[str, str]) -> _Files
 
     def with_ids(_: str, layout: Layout) -> Layout:
         known = judged(layout.table)
-        return replace(layout, schema=with_types(layout.schema, {name: type_ for name, type_ in ids.items() if name in known}))
+        return replace(
+            layout,
+            schema=with_types(layout.schema, {name: type_ for name, type_ in ids.items() if name in known}),
+        )
 
     files = files.each(with_ids)
     if not any(layout.own and not layout.parquet for layout in files.layouts.values()):

@@ -3,12 +3,14 @@
 By one small matrix. Users a, b, c rate items p, q, r::
 
           p  q  r          two user blocks: {a, b} and {c}         block 0 of users     indptr  [0, 2, 3]
-      a   5     3                                                                       indices [0, 1, 1]   (into needed)
-      b         4                                                                       values  [5, 3, 4]
-      c   1  2                                                                          needed  [0, 2]      (items p and r)
+      a   5     3                                                                       indices [0, 1, 1]
+      (into needed) b         4                                                                       values
+      [5, 3, 4] c   1  2                                                                          needed  [0,
+      2]      (items p and r)
 
-A step on users reads only rows `needed` of the items' factors. A block is a contiguous range of dense positions, cut so
-that every block has nearly the same work; positions are the ranks of the ids, so blocks depend on the ids alone.
+A step on users reads only rows `needed` of the items' factors. A block is a contiguous range of dense
+positions, cut so that every block has nearly the same work; positions are the ranks of the ids, so blocks
+depend on the ids alone.
 """
 
 from __future__ import annotations
@@ -27,12 +29,17 @@ from recspark.ids import IdIndex
 from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.arrays.runs import in_runs
 
-#: the grid of `Cells`: at most this many ranges a side (a power of 2), and about this many ratings a cell at least
+#: the grid of `Cells`: at most this many ranges a side (a power of 2), and about this many ratings a cell at
+#: least
 GRID, CELL_RATINGS = 16, 30_000
 
 
-def index_and_scatter(runner: TaskRunner | SparkRunner, root: str, parts: Parts, blocks: Mapping[str, int]) -> dict[str, int]:
-    """Index both sides under the folder `root`, and lay the rows out by block; return the number of ids of each side."""
+def index_and_scatter(
+    runner: TaskRunner | SparkRunner, root: str, parts: Parts, blocks: Mapping[str, int]
+) -> dict[str, int]:
+    """Index both sides under the folder `root`, and lay the rows out by block; return the number of ids of
+    each side.
+    """
     sizes = runner.map(partial(_index, root, parts, blocks), SIDES)
     runner.map(partial(_scatter, root, parts), parts.names)
     return dict(zip(SIDES, sizes, strict=True))
@@ -47,7 +54,9 @@ def _scatter(root: str, parts: Parts, name: str) -> None:
 
 
 def index_side(store: Store, parts: Parts, side: str, blocks: int) -> int:
-    """Merge the parts' dictionaries into the sorted ids of `side`, cut them into blocks; returns the number of ids."""
+    """Merge the parts' dictionaries into the sorted ids of `side`, cut them into blocks; returns the number
+    of ids.
+    """
     dictionaries = [Store(parts.root).load_table(f"{name}/{side}") for name in parts.names]
     merged = pa.concat_tables(dictionaries, promote_options="permissive").to_pandas()
     counts = merged[merged["count"] > 0].groupby("id", sort=True)["count"].sum()
@@ -68,10 +77,17 @@ def scatter_part(store: Store, parts: Parts, name: str) -> None:
     for side in SIDES:
         cuts = store.load(f"cuts/{side}")["cuts"]
         chosen = known if side == "users" else known & (rows["role"] == 0)
-        columns = {"users": positions["users"], "items": positions["items"], "value": rows["value"], "role": rows["role"]}
+        columns = {
+            "users": positions["users"],
+            "items": positions["items"],
+            "value": rows["value"],
+            "role": rows["role"],
+        }
         if len(rows["weight"]):
             columns["weight"] = rows["weight"]
-        columns = _by_block({key: column if chosen.all() else column[chosen] for key, column in columns.items()}, side, cuts)
+        columns = _by_block(
+            {key: column if chosen.all() else column[chosen] for key, column in columns.items()}, side, cuts
+        )
         store.save(f"scatter/{name}/{side}", **columns)
 
 
@@ -85,7 +101,9 @@ def _by_block(columns: dict[str, np.ndarray], side: str, cuts: np.ndarray) -> di
 
 
 def build_block(store: Store, parts: Parts, side: str, block: int) -> None:
-    """Gather one block's rows from all parts and write it as CSR (`Block`), and one CSR for each watched role."""
+    """Gather one block's rows from all parts and write it as CSR (`Block`), and one CSR for each watched
+    role.
+    """
     cuts, n_source = store.load(f"cuts/{side}")["cuts"], int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     first, n_rows = int(cuts[block]), int(cuts[block + 1] - cuts[block])
     rows = _gather(store, parts, side, block)
@@ -97,7 +115,9 @@ def build_block(store: Store, parts: Parts, side: str, block: int) -> None:
         take = slice(None) if chosen.all() else chosen
         weights = rows["weight"][take] if parts.weighted else np.empty(0, np.float32)
         size = len(needed) or n_source
-        csr = csr_from_coo(rows[side][take] - np.int32(first), local[take], rows["value"][take], weights, n_rows, size)
+        csr = csr_from_coo(
+            rows[side][take] - np.int32(first), local[take], rows["value"][take], weights, n_rows, size
+        )
         arrays = dict(zip(("indptr", "indices", "values", "weights"), csr, strict=True))
         store.save(f"blocks/{side}-{block:05d}/{role}", **arrays)
     store.save(f"blocks/{side}-{block:05d}/needed", needed=needed)
@@ -128,20 +148,31 @@ def build_cells(store: Store, block: int, item_blocks: int) -> None:
     items = loaded.needed[csr.indices] if len(loaded.needed) else np.asarray(csr.indices)
     users = np.repeat(np.arange(len(csr.indptr) - 1, dtype=np.int32), np.diff(csr.indptr))
     cuts = store.load("cuts/items")["cuts"]
-    columns = {"users": users, "items": items, "values": csr.values, "weights": csr.weights if len(csr.weights) else None}
+    columns = {
+        "users": users,
+        "items": items,
+        "values": csr.values,
+        "weights": csr.weights if len(csr.weights) else None,
+    }
     laid = _by_block({key: column for key, column in columns.items() if column is not None}, "items", cuts)
     for number in range(item_blocks):
         lo, hi = laid["offsets"][number : number + 2]
         piece = {key: column[lo:hi] for key, column in laid.items() if key != "offsets"}
         piece["items"] = piece["items"] - np.int32(cuts[number])
-        store.save(f"cells/{block:05d}-{number:05d}", **_grid(piece, len(csr.indptr) - 1, int(cuts[number + 1] - cuts[number])))
+        store.save(
+            f"cells/{block:05d}-{number:05d}",
+            **_grid(piece, len(csr.indptr) - 1, int(cuts[number + 1] - cuts[number])),
+        )
 
 
 def _grid(piece: dict[str, np.ndarray], n_users: int, n_items: int) -> dict[str, np.ndarray]:
-    """The entries of `piece` cell after cell; as many cells as keep each one worth a thread's call, and its rows in a cache."""
+    """The entries of `piece` cell after cell; as many cells as keep each one worth a thread's call, and its
+    rows in a cache.
+    """
     size = 2 ** int(np.log2(np.clip(np.sqrt(len(piece["users"]) / CELL_RATINGS), 1, GRID)))
     user_cuts, item_cuts = (
-        balanced_cuts(np.bincount(piece[side], minlength=n), size) for side, n in (("users", n_users), ("items", n_items))
+        balanced_cuts(np.bincount(piece[side], minlength=n), size)
+        for side, n in (("users", n_users), ("items", n_items))
     )
     ranges = [np.repeat(np.arange(size, dtype=np.int32), np.diff(cuts)) for cuts in (user_cuts, item_cuts)]
     cell = ranges[0][piece["users"]] * np.int32(size) + ranges[1][piece["items"]]
@@ -150,7 +181,10 @@ def _grid(piece: dict[str, np.ndarray], n_users: int, n_items: int) -> dict[str,
     order = by_cell[placed]
     weights = piece["weights"][order] if "weights" in piece else np.empty(0, np.float32)
     sorted_columns = {key: np.ascontiguousarray(piece[key][order]) for key in ("users", "items", "values")}
-    rated = {"rated_indptr": np.searchsorted(piece["users"], np.arange(n_users + 1)), "rated_indices": piece["items"]}
+    rated = {
+        "rated_indptr": np.searchsorted(piece["users"], np.arange(n_users + 1)),
+        "rated_indices": piece["items"],
+    }
     bounds = {"offsets": offsets, "runs": runs, "first_runs": first_runs, "item_cuts": item_cuts}
     return sorted_columns | {"weights": weights} | bounds | rated
 

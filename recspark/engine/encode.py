@@ -1,8 +1,8 @@
 """From a DataFrame to files: rows as small integers and floats, each part with a dictionary of the ids in it.
 
-The DataFrame crosses from the JVM to Python once, here; everything later reads these files. So an input that is not
-deterministic (SPARK-28927) still gives both sides of a fit the same rows, and a task that runs twice does no harm: a
-fit uses only the parts that successful tasks named.
+The DataFrame crosses from the JVM to Python once, here; everything later reads these files. So an input that
+is not deterministic (SPARK-28927) still gives both sides of a fit the same rows, and a task that runs twice
+does no harm: a fit uses only the parts that successful tasks named.
 """
 
 from __future__ import annotations
@@ -87,15 +87,18 @@ class Parts:
 
     @property
     def deviation(self) -> float:
-        """The weighted standard deviation of the values that train, to the precision of float32; 1 where they are all equal."""
+        """The weighted standard deviation of the values that train, to the precision of float32; 1 where they
+        are all equal.
+        """
         return float(np.float32(self.spread_around(self.mean))) or 1.0
 
 
 def id_column(schema: StructType, name: str) -> F.Column:
     """Column `name` of data with this schema as an id, by any settings of Spark the same one.
 
-    Strings, whole numbers and dates stay; other numbers become long, NaN null. A number that is not whole, or that a long does not
-    hold, or a float that stands for several whole numbers, ends the job that reads it. Raise RecsparkError for other types.
+    Strings, whole numbers and dates stay; other numbers become long, NaN null. A number that is not whole, or
+    that a long does not hold, or a float that stands for several whole numbers, ends the job that reads it.
+    Raise RecsparkError for other types.
     """
     id_kind(schema, name)
     found = resolve(schema, name)
@@ -109,63 +112,88 @@ def id_column(schema: StructType, name: str) -> F.Column:
         fits &= F.abs(whole) <= (1 << 24 if isinstance(type_, FloatType) else EXACT)
     too_large = f"too large for a 64-bit integer, or to be exact as {type_.simpleString()}"
     reason = F.when(whole.isNull() | (whole == column), too_large).otherwise("not a whole number")
-    message = F.concat(F.lit(f"column {name} holds an id that is "), reason, F.lit(": "), column.cast("string"))
-    missing = column.isNull() | (F.isnan(column) if isinstance(type_, FloatType | DoubleType) else F.lit(False))
+    message = F.concat(
+        F.lit(f"column {name} holds an id that is "), reason, F.lit(": "), column.cast("string")
+    )
+    missing = column.isNull() | (
+        F.isnan(column) if isinstance(type_, FloatType | DoubleType) else F.lit(False)
+    )
     return F.when(fits, whole).when(~missing, F.raise_error(message).cast("long"))
 
 
 def id_kind(schema: StructType, name: str) -> str:
-    """What the ids in column `name` are (`recspark.ids`). Raise RecsparkError where there is no such column, or it can't hold ids."""
+    """What the ids in column `name` are (`recspark.ids`). Raise RecsparkError where there is no such column,
+    or it can't hold ids.
+    """
     type_ = schema[resolve(schema, name)].dataType
     kinds = {StringType: TEXT, NumericType: WHOLE, DateType: DATES}
     found = next((kind for base, kind in kinds.items() if isinstance(type_, base)), None)
     if found is None:
-        raise ColumnError(f"column {name!r} has type {type_.simpleString()}: an id must be a whole number, a string or a date")
+        raise ColumnError(
+            f"column {name!r} has type {type_.simpleString()}: an id must be a whole number, a string or a "
+            "date"
+        )
     return found
 
 
 def require_kind(what: str, schema: StructType, name: str, kind: str) -> None:
-    """Raise RecsparkError where the ids in column `name` of `what` are of another kind than those that train."""
+    """Raise RecsparkError where the ids in column `name` of `what` are of another kind than those that
+    train.
+    """
     if (found := id_kind(schema, name)) != kind:
-        raise ColumnError(f"{what}: column {name!r} holds {found}, but the ids of the training rows are {kind}")
+        raise ColumnError(
+            f"{what}: column {name!r} holds {found}, but the ids of the training rows are {kind}"
+        )
 
 
 def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
-    """Write the rows of `df` (see `COLUMNS`) as parts into `store`: one Spark job, no shuffle, row order does not matter.
+    """Write the rows of `df` (see `COLUMNS`) as parts into `store`: one Spark job, no shuffle, row order does
+    not matter.
 
-    Columns that say nothing (weights where not `weighted`, roles where not `watched`) stay in the JVM: the crossing to Python
-    costs more than all that follows.
+    Columns that say nothing (weights where not `weighted`, roles where not `watched`) stay in the JVM: the
+    crossing to Python costs more than all that follows.
 
     Raises
     ------
     RecsparkError
         Where an id is null, a value is null or not finite, a weight is negative, or no row trains.
     """
-    rows = df.select("user", "item", "value", *(["weight"] if weighted else []), *(["role"] if watched else []))
+    rows = df.select(
+        "user", "item", "value", *(["weight"] if weighted else []), *(["role"] if watched else [])
+    )
     described = list(chain.from_iterable(on_partitions(rows, partial(_encode_partition, store.root))))
     bad = sum(part["bad"] for part in described)
     if bad:
         raise RecsparkError(
-            f"{bad} rows cannot be trained on: an id or a rating is null, or a rating or weight is not finite, or a weight is negative; "
+            f"{bad} rows cannot be trained on: an id or a rating is null, or a rating or weight is not "
+            "finite, or a weight is negative; "
             "filter them, or let `recspark ingest` put them into quarantine"
         )
     parts = sorted(described, key=lambda part: part["name"])
     # exact whatever the order of the parts: the mean names the fit's folder
-    summed = {key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values", "squares")} | {
-        "rows": sum(part["rows"] for part in parts)
-    }
+    summed = {
+        key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values", "squares")
+    } | {"rows": sum(part["rows"] for part in parts)}
     if summed["weight"] <= 0:
         raise RecsparkError("there is nothing to train on: no row has a weight above 0")
     summed |= {"low": min(part["low"] for part in parts), "high": max(part["high"] for part in parts)}
     digest = f"{sum(int(part['digest']) for part in parts) % 2**64:016x}"
     kinds = {side: id_kind(df.schema, column) for side, column in (("users", "user"), ("items", "item"))}
     return Parts(
-        store.root, tuple(part["name"] for part in parts), digest=digest, weighted=weighted, watched=watched, id_kinds=kinds, **summed
+        store.root,
+        tuple(part["name"] for part in parts),
+        digest=digest,
+        weighted=weighted,
+        watched=watched,
+        id_kinds=kinds,
+        **summed,
     )
 
 
 def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
-    """Worker: write the rows of one partition in parts of at most about `PART_ROWS` rows; returns their descriptions."""
+    """Worker: write the rows of one partition in parts of at most about `PART_ROWS` rows; returns their
+    descriptions.
+    """
     store, described, held, size = Store(root), [], [], 0
     task = TaskContext.get()
     # parts sort by partition and place in it, so that a fit on the same input reads them in the same order
@@ -191,7 +219,11 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
     if bad.any():
         return {"bad": int(bad.sum())}
     name = f"{prefix}-{uuid.uuid4().hex}"
-    role = table["role"].to_numpy().astype(np.int8) if "role" in table.column_names else np.zeros(len(value), np.int8)
+    role = (
+        table["role"].to_numpy().astype(np.int8)
+        if "role" in table.column_names
+        else np.zeros(len(value), np.int8)
+    )
     train = role == 0 if role.any() else slice(None)
     codes, hashes = {}, {}
     for side, column in (("users", "user"), ("items", "item")):
@@ -211,7 +243,9 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
         "weight": float(weight[train].sum(dtype=np.float64)) if len(weight) else float(len(trained)),
         "total": float(weight[train].astype(np.float64) @ trained) if len(weight) else total,
         "values": total,
-        "squares": float(np.sum(np.square(trained, dtype=np.float64) * (weight[train] if len(weight) else 1.0))),
+        "squares": float(
+            np.sum(np.square(trained, dtype=np.float64) * (weight[train] if len(weight) else 1.0))
+        ),
         "low": float(trained.min(initial=np.inf)),
         "high": float(trained.max(initial=-np.inf)),
         "digest": str(digest),
@@ -238,5 +272,7 @@ def _digest(user, item, value_bits, weight_bits, role, user_hash, item_hash):
     for r in range(len(user)):
         weight = weight_bits[r] if len(weight_bits) > 0 else np.uint32(0)
         row = mix(user_hash[user[r]]) + np.uint64(3) * mix(item_hash[item[r]] + np.uint64(1))
-        total += mix(row + mix((np.uint64(value_bits[r]) << np.uint64(32)) | np.uint64(weight)) + np.uint64(role[r]))
+        total += mix(
+            row + mix((np.uint64(value_bits[r]) << np.uint64(32)) | np.uint64(weight)) + np.uint64(role[r])
+        )
     return total

@@ -10,10 +10,12 @@ from pyspark.sql import SparkSession
 from recspark.engine.spark.jvm import is_local
 from recspark.engine.spark.session import default_threads, master_of, parallelism, task_cpus
 
-#: ratings up to which one task on one machine beats tasks that exchange files; its blocks take about 16 bytes a rating
+#: ratings up to which one task on one machine beats tasks that exchange files; its blocks take about 16 bytes
+#: a rating
 ONE_TASK_RATINGS = 500_000_000
 
-#: ratings up to which one task is faster on a cluster too: an iteration takes less than the two Spark jobs of a step on each side
+#: ratings up to which one task is faster on a cluster too: an iteration takes less than the two Spark jobs of
+#: a step on each side
 FEW_RATINGS = 5_000_000
 
 #: values of the Param `tasks`
@@ -38,24 +40,32 @@ class Placement:
 
     @property
     def kernel_threads(self) -> int:
-        """Threads of one block: a task with several blocks works on as many of them at a time as it has threads."""
+        """Threads of one block: a task with several blocks works on as many of them at a time as it has
+        threads.
+        """
         return max(1, self.threads // min(self.blocks.values())) if self.one_task else self.threads
 
 
 def place(
-    spark: SparkSession, ratings: int, blocks: Mapping[str, int | None], hints: Mapping[str, int], tasks: str, threads: int | None
+    spark: SparkSession,
+    ratings: int,
+    blocks: Mapping[str, int | None],
+    hints: Mapping[str, int],
+    tasks: str,
+    threads: int | None,
 ) -> Placement:
     """Choose where a fit runs.
 
     Parameters
     ----------
     blocks
-        Of each side, as ordered; None where no number is. A side without an order gets that of the other side.
+        Of each side, as ordered; None where no number is. A side without an order gets that of the other
+        side.
     hints
         Blocks that are wished for: they count where there would be several anyway.
     tasks
-        One of `TASKS`. auto: one task on one machine unless ratings are very many, on a cluster where they are few. A single block is
-        one task anyway.
+        One of `TASKS`. auto: one task on one machine unless ratings are very many, on a cluster where they
+        are few. A single block is one task anyway.
     threads
         Of a task, as ordered; None: all cores where one task does all, else Spark's ``task.cpus``.
     """

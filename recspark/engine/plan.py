@@ -13,7 +13,9 @@ from recspark.lake.lake import fingerprint
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a fit needs, small enough to send with every task. `model` names the folder of its outcome: no two fits share one."""
+    """Everything that a fit needs, small enough to send with every task. `model` names the folder of its
+    outcome: no two fits share one.
+    """
 
     work: str
     model: str
@@ -23,7 +25,8 @@ class Plan:
     max_iter: int
     tol: float
     patience: int
-    #: folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as without it
+    #: folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as
+    #: without it
     initial: str | None = None
     #: folder of tables of the same columns that are added to the starting factors and biases
     added: str | None = None
@@ -40,8 +43,17 @@ class Plan:
 
     @property
     def root(self) -> str:
-        """The fit's own folder: another input, algorithm or layout gets another one, so whatever is in it can be resumed."""
-        identity = (self.parts.digest, type(self.solver).__name__, asdict(self.solver), self.blocks, self.initial, self.added)
+        """The fit's own folder: another input, algorithm or layout gets another one, so whatever is in it can
+        be resumed.
+        """
+        identity = (
+            self.parts.digest,
+            type(self.solver).__name__,
+            asdict(self.solver),
+            self.blocks,
+            self.initial,
+            self.added,
+        )
         return f"{self.work}/fit-{fingerprint(*identity)[:16]}"
 
     def side_jobs(self, side: str) -> list[tuple[str, int]]:

@@ -21,12 +21,16 @@ INTERVAL = 0.25
 def describe(row: dict[str, float]) -> str:
     """An iteration in one line.
 
-    >>> describe({"iteration": 3, "train_rmse": 0.81234, "validation_rmse": 0.9, "seconds": 1.5, "ratings_per_second": 2e6})
+    >>> errors = {"train_rmse": 0.81234, "validation_rmse": 0.9}
+    >>> describe({"iteration": 3, **errors, "seconds": 1.5, "ratings_per_second": 2e6})
     'iteration 3: train_rmse 0.8123, validation_rmse 0.9000, 1.50 s, 2.0 M ratings/s'
     """
     metrics = [f"{key} {value:.4f}" for key, value in row.items() if key.endswith(("_rmse", "_auc"))]
     metrics = metrics or [f"objective {row['objective']:.6g}"]
-    return f"iteration {row['iteration']}: {', '.join(metrics)}, {row['seconds']:.2f} s, {row['ratings_per_second'] / 1e6:.1f} M ratings/s"
+    return (
+        f"iteration {row['iteration']}: {', '.join(metrics)}, {row['seconds']:.2f} s, "
+        f"{row['ratings_per_second'] / 1e6:.1f} M ratings/s"
+    )
 
 
 @contextmanager
@@ -36,10 +40,12 @@ def reporting(
     judge: Callable[[dict[str, Any]], bool] | None = None,
     end: Callable[[], Any] | None = None,
 ) -> Iterator[None]:
-    """Report iterations as they appear in `read_history()` while the body runs: it may run anywhere, the files tell.
+    """Report iterations as they appear in `read_history()` while the body runs: it may run anywhere, the
+    files tell.
 
-    `judge`, where there is one, is called with the row of each iteration, too, until it is true; then `end` is called. It sees the rows of
-    all iterations, also of a body that has ended before it was asked about them: what it says does not depend on the time.
+    `judge`, where there is one, is called with the row of each iteration, too, until it is true; then `end`
+    is called. It sees the rows of all iterations, also of a body that has ended before it was asked about
+    them: what it says does not depend on the time.
     """
     done = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -59,7 +65,9 @@ def _report(
     end: Callable[[], Any] | None,
 ) -> None:
     shown = 0
-    with tqdm(total=total, unit="it", disable=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO))) as bar:
+    with tqdm(
+        total=total, unit="it", disable=not (sys.stderr.isatty() and log.isEnabledFor(logging.INFO))
+    ) as bar:
         while True:
             last_look = done.wait(INTERVAL)
             for row in read_history()[shown:]:

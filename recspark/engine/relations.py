@@ -1,8 +1,10 @@
-"""Rows that join entities of any number of sides: files by side and block, for steps that take one side at a time.
+"""Rows that join entities of any number of sides: files by side and block, for steps that take one side at a
+time.
 
-Each row has one entity of each side, or none of it. The rows lie once a side, entity after entity, each with the *places* of its other
-entities: rows of one table of all sides, one side after the other, each with a last row that stands for none of it. A block is a range of
-a side's entities with their rows; the entities of other sides that it *needs* are listed, and its places count in that list.
+Each row has one entity of each side, or none of it. The rows lie once a side, entity after entity, each with
+the *places* of its other entities: rows of one table of all sides, one side after the other, each with a last
+row that stands for none of it. A block is a range of a side's entities with their rows; the entities of other
+sides that it *needs* are listed, and its places count in that list.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ ENTITY_WORK = 16
 
 @dataclass(frozen=True)
 class Side:
-    """One side: its name, how many entities, whether rows name them by id (a table ``ids/NAME`` has the positions) or by position."""
+    """One side: its name, how many entities, whether rows name them by id (a table ``ids/NAME`` has the
+    positions) or by position.
+    """
 
     name: str
     size: int
@@ -58,7 +62,8 @@ class Relations:
     names: tuple[str, ...]
     sides: tuple[Side, ...]
     rows: int
-    #: the sum of their weights; mean and standard deviation by weight, to the precision of float32, so that row order does not matter
+    #: the sum of their weights; mean and standard deviation by weight, to the precision of float32, so that
+    #: row order does not matter
     weight: float
     mean: float
     deviation: float
@@ -73,12 +78,15 @@ class Relations:
 
     @property
     def starts(self) -> list[int]:
-        """The first place of each side in the table of all, and their number; the last place of a side is that of none."""
+        """The first place of each side in the table of all, and their number; the last place of a side is
+        that of none.
+        """
         return list(accumulate((side.size + 1 for side in self.sides), initial=0))
 
 
 def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, int, int]]) -> Side:
-    """Write a side from its rows (id, columns, values): sorted ids, and each feature group (name, offset, size) as CSC of its entities.
+    """Write a side from its rows (id, columns, values): sorted ids, and each feature group (name, offset,
+    size) as CSC of its entities.
 
     One process holds the whole side: 8 bytes an entry of its features.
     """
@@ -86,7 +94,9 @@ def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, in
     return Side(name, size, True)
 
 
-def _write_side(root: str, name: str, groups: list[tuple[str, int, int]], batches: Iterator[pa.RecordBatch]) -> int:
+def _write_side(
+    root: str, name: str, groups: list[tuple[str, int, int]], batches: Iterator[pa.RecordBatch]
+) -> int:
     table = pa.Table.from_batches(batches).combine_chunks()
     store, order = Store(root), pc.sort_indices(table["id"]).to_numpy()
     store.save_table(f"ids/{name}", table.select(["id"]).take(pa.array(order)))
@@ -99,43 +109,60 @@ def _write_side(root: str, name: str, groups: list[tuple[str, int, int]], batche
         chosen = np.flatnonzero((columns >= offset) & (columns < offset + size))
         chosen = chosen[np.lexsort((entities[chosen], columns[chosen]))]
         indptr = np.searchsorted(columns[chosen], np.arange(offset, offset + size + 1))
-        store.save(f"features/{name}/{group}", indptr=indptr, entities=entities[chosen], values=values[chosen].astype(np.float32))
+        store.save(
+            f"features/{name}/{group}",
+            indptr=indptr,
+            entities=entities[chosen],
+            values=values[chosen].astype(np.float32),
+        )
     return len(order)
 
 
 def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relations:
-    """Write the rows of `df`: one column per side (an id, or a position of which -1 is none), ``value float``, ``role byte`` and, where
-    rows have weights, ``weight float``; row order does not matter.
+    """Write the rows of `df`: one column per side (an id, or a position of which -1 is none),
+    ``value float``, ``role byte`` and, where rows have weights, ``weight float``; row order does not matter.
 
     Raises
     ------
     RecsparkError
         Where a value or a weight is null or not finite, a weight negative, or no row trains.
     """
-    rows = df.select(*(side.name for side in sides), "value", "role", *(["weight"] if "weight" in df.columns else []))
+    rows = df.select(
+        *(side.name for side in sides), "value", "role", *(["weight"] if "weight" in df.columns else [])
+    )
     parts = [part for parts in on_partitions(rows, partial(_encode, store.root, sides)) for part in parts]
     require_ids(sum(part["without_id"] for part in parts))
     if bad := sum(part["bad"] for part in parts):
         raise RecsparkError(
-            f"{bad} rows cannot be trained on: their label or weight is null or not finite, or their weight negative; filter them"
+            f"{bad} rows cannot be trained on: their label or weight is null or not finite, or their weight "
+            "negative; filter them"
         )
     trained = sum(part["rows"] for part in parts)
     if not trained:
         raise RecsparkError("there is nothing to train on: no row has the role of training")
     levels: Counter[float] = sum((part["levels"] for part in parts), Counter())
-    watched = tuple(role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts))
+    watched = tuple(
+        role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts)
+    )
     digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
     weight = math.fsum(part["weight"] for part in parts)
     mean, deviation = _mean_and_deviation(parts)
-    span = (min(part["range"][0] for part in parts if part["rows"]), max(part["range"][1] for part in parts if part["rows"]))
+    span = (
+        min(part["range"][0] for part in parts if part["rows"]),
+        max(part["range"][1] for part in parts if part["rows"]),
+    )
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
     names = tuple(sorted(part["name"] for part in parts))
     found = dict(sorted(levels.items())[:LEVELS])
-    return Relations(store.root, names, sides, trained, weight, mean, deviation, found, span, watched, absent, digest)
+    return Relations(
+        store.root, names, sides, trained, weight, mean, deviation, found, span, watched, absent, digest
+    )
 
 
 def _mean_and_deviation(parts: list[dict[str, Any]]) -> tuple[float, float]:
-    """Mean and standard deviation of all parts from those of each (Chan, Golub, LeVeque 1983); deviation 1 where all values are equal."""
+    """Mean and standard deviation of all parts from those of each (Chan, Golub, LeVeque 1983); deviation 1
+    where all values are equal.
+    """
     weight = max(math.fsum(part["weight"] for part in parts), 1e-300)
     mean = math.fsum(part["weight"] * part["mean"] for part in parts) / weight
     squares = math.fsum(part["squares"] + part["weight"] * (part["mean"] - mean) ** 2 for part in parts)
@@ -148,7 +175,8 @@ def require_ids(missing: int) -> None:
     """Raise RecsparkError where training rows lack an id."""
     if missing:
         raise RecsparkError(
-            f"{missing} ids of training rows are null; filter these rows, or let `recspark ingest` put them into quarantine"
+            f"{missing} ids of training rows are null; filter these rows, or let `recspark ingest` put them "
+            "into quarantine"
         )
 
 
@@ -160,10 +188,20 @@ def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch
     value = table["value"].to_numpy().astype(np.float32)
     positions = np.stack([_positions(store, side, table[side.name]) for side in sides], axis=1)
     role = table["role"].to_numpy().astype(np.int8)
-    weight = table["weight"].to_numpy().astype(np.float32) if "weight" in table.column_names else np.ones(len(value), np.float32)
+    weight = (
+        table["weight"].to_numpy().astype(np.float32)
+        if "weight" in table.column_names
+        else np.ones(len(value), np.float32)
+    )
     task = TaskContext.get()
     name = f"rows/part-{task.partitionId() if task else 0:06d}-{uuid.uuid4().hex}"
-    store.save(name, positions=positions, value=value, role=role, **({"weight": weight} if "weight" in table.column_names else {}))
+    store.save(
+        name,
+        positions=positions,
+        value=value,
+        role=role,
+        **({"weight": weight} if "weight" in table.column_names else {}),
+    )
     trained, trained_weight = (column[role == 0].astype(np.float64) for column in (value, weight))
     total = float(trained_weight.sum())
     mean = float(trained @ trained_weight) / max(total, 1e-300)
@@ -172,7 +210,11 @@ def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch
         {
             "name": name,
             "bad": int((~np.isfinite(value) | ~(np.isfinite(weight) & (weight >= 0))).sum()),
-            "without_id": sum(int((table[side.name].is_null().to_numpy() & (role == 0)).sum()) for side in sides if side.by_id),
+            "without_id": sum(
+                int((table[side.name].is_null().to_numpy() & (role == 0)).sum())
+                for side in sides
+                if side.by_id
+            ),
             "rows": len(trained),
             "weight": total,
             "mean": mean,
@@ -202,7 +244,9 @@ def _digest(positions, value_bits, weight_bits, role):
     """A sum over rows of a hash of each row (uint64): the same for any order and partitioning of the rows."""
     total = np.uint64(0)
     for r in range(len(positions)):
-        row = mix(mix((np.uint64(value_bits[r]) << np.uint64(8)) + np.uint64(role[r])) + np.uint64(weight_bits[r]))
+        row = mix(
+            mix((np.uint64(value_bits[r]) << np.uint64(8)) + np.uint64(role[r])) + np.uint64(weight_bits[r])
+        )
         for c in range(positions.shape[1]):
             row = mix(row + np.uint64(positions[r, c] + 1))
         total += row
@@ -224,7 +268,9 @@ def _parts(relations: Relations) -> list[dict[str, np.ndarray]]:
 
 
 def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
-    """What `recspark.kernels.moments.pair_moments` says of a side, from rows that train; of very many from those of some entities."""
+    """What `recspark.kernels.moments.pair_moments` says of a side, from rows that train; of very many from
+    those of some entities.
+    """
     one_in = np.uint64(1 + relations.rows // MOMENT_ROWS)
     columns: dict[str, list[np.ndarray]] = {"positions": [], "value": [], "weight": []}
     for part in _parts(relations):
@@ -238,8 +284,9 @@ def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
 
 def build_relation(
     store: Store, relations: Relations, side: int, block: int, targets: Callable[[np.ndarray], np.ndarray]
-) -> None:  # fmt: skip
-    """Write a block: rows by entity (indptr, places, values) and what it needs; for side 0 all roles, each with the places of all sides.
+) -> None:
+    """Write a block: rows by entity (indptr, places, values) and what it needs; for side 0 all roles, each
+    with the places of all sides.
 
     The values of rows that train are what `targets` makes of them.
     """
@@ -249,10 +296,18 @@ def build_relation(
     chosen = [(part["positions"][:, side] >= lo) & (part["positions"][:, side] < hi) for part in parts]
     if side == 0:
         # rows of an unknown entity are nobody's: the first block watches them
-        chosen = [mine | ((part["positions"][:, 0] < 0) & (block == 0)) for mine, part in zip(chosen, parts, strict=True)]
-    columns = {key: np.concatenate([part[key][mine] for part, mine in zip(parts, chosen, strict=True)]) for key in parts[0]}
+        chosen = [
+            mine | ((part["positions"][:, 0] < 0) & (block == 0))
+            for mine, part in zip(chosen, parts, strict=True)
+        ]
+    columns = {
+        key: np.concatenate([part[key][mine] for part, mine in zip(parts, chosen, strict=True)])
+        for key in parts[0]
+    }
     positions, weight = columns["positions"], columns.get("weight", _NO_WEIGHTS)
-    order = np.lexsort((*([weight] if len(weight) else []), columns["value"], *positions.T[::-1], positions[:, side]))
+    order = np.lexsort(
+        (*([weight] if len(weight) else []), columns["value"], *positions.T[::-1], positions[:, side])
+    )
     positions, value, role = positions[order], columns["value"][order], columns["role"][order]
     none = starts[1:] - 1
     places = np.where(positions < 0, none, positions + starts[:-1]).astype(np.int32)
@@ -267,9 +322,19 @@ def build_relation(
     indptr = np.searchsorted(positions[trains, side], np.arange(lo, hi + 1))
     entry = f"blocks/{name}-{block:05d}"
     weights = weight[order][trains] if len(weight) else _NO_WEIGHTS
-    store.save(f"{entry}/train", indptr=indptr, places=np.ascontiguousarray(local[others[trains]]), values=value[trains], weights=weights)
+    store.save(
+        f"{entry}/train",
+        indptr=indptr,
+        places=np.ascontiguousarray(local[others[trains]]),
+        values=value[trains],
+        weights=weights,
+    )
     store.save(f"{entry}/needed", needed=np.flatnonzero(mark))
     if side == 0:
         for code, kind in enumerate(ROLES):
             if code == 0 or kind in relations.watched:
-                store.save(f"{entry}/rows-{kind}", places=np.ascontiguousarray(local[places[role == code]]), values=value[role == code])
+                store.save(
+                    f"{entry}/rows-{kind}",
+                    places=np.ascontiguousarray(local[places[role == code]]),
+                    values=value[role == code],
+                )

@@ -1,14 +1,18 @@
-"""The loop of a sampler: entities of one side after the other, every iteration a checkpoint, some of them kept as samples.
+"""The loop of a sampler: entities of one side after the other, every iteration a checkpoint, some of them
+kept as samples.
 
     prepare    cut the sides -> build the blocks (`recspark.engine.relations`) -> starting states
-    iterate    priors: all sides at once, one task per side       what features say of the entities, from the entities' states
-               a side: all its blocks at once                 entities from the other sides' states; the first side is the last
-               watch: blocks of the first side                sums over rows, and the running means of what is predicted for watched rows
-               close                                          what all rows share, from the sums
+    iterate    priors: all sides at once, one task per side       what features say of the entities, from the
+    entities' states
+               a side: all its blocks at once                 entities from the other sides' states; the first
+               side is the last watch: blocks of the first side                sums over rows, and the running
+               means of what is predicted for watched rows close                                          what
+               all rows share, from the sums
     finish     the states of the kept iterations, one table per side
 
-States are files, so a fit that was killed goes on from its last finished iteration, and draws are functions of the iteration, so it
-draws what it would have drawn. Written against a runner as `recspark.engine.loop` is: with one block per side all of it runs in one task.
+States are files, so a fit that was killed goes on from its last finished iteration, and draws are functions
+of the iteration, so it draws what it would have drawn. Written against a runner as `recspark.engine.loop` is:
+with one block per side all of it runs in one task.
 """
 
 from __future__ import annotations
@@ -47,22 +51,49 @@ class Sampler(Protocol):
         """Labels as the sampler fits them."""
 
     def begin(self, relations: Relations, shares: dict[str, float]) -> dict[str, Any]:
-        """What all rows share before the first iteration, from the share of each side in the variance of labels; JSON."""
+        """What all rows share before the first iteration, from the share of each side in the variance of
+        labels; JSON.
+        """
 
     def start(self, side: str, first: int, rows: State, shares: dict[str, float]) -> State:
-        """The state of the entities from `first` before the first iteration, from their rows: arrays with one row per entity."""
+        """The state of the entities from `first` before the first iteration, from their rows: arrays with one
+        row per entity.
+        """
 
-    def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
-        """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have one row per entity."""
+    def draw_prior(
+        self, side: str, features: dict[str, State], own: State, before: State, iteration: int
+    ) -> State:
+        """The prior of a side's entities from their states and `before`, the last prior; keys of `start` have
+        one row per entity.
+        """
 
     def draw_block(
-        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
+        self,
+        side: str,
+        first: int,
+        rows: State,
+        table: State,
+        own: State,
+        prior: State,
+        shared: dict[str, Any],
+        iteration: int,
         threads: int,
     ):
         """A block's new state, and sums."""
 
-    def watch(self, role: str, rows: State, table: State, shared: dict[str, Any], mean: np.ndarray, number: int, threads: int):
-        """The new running means of the predictions for a role's rows, after `number` of them were averaged; sums."""
+    def watch(
+        self,
+        role: str,
+        rows: State,
+        table: State,
+        shared: dict[str, Any],
+        mean: np.ndarray,
+        number: int,
+        threads: int,
+    ):
+        """The new running means of the predictions for a role's rows, after `number` of them were averaged;
+        sums.
+        """
 
     def close(
         self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int
@@ -95,9 +126,18 @@ class SamplingPlan:
 
     @property
     def root(self) -> str:
-        """The fit's own folder: see `recspark.engine.plan.Plan.root`; its length says which samples are kept."""
+        """The fit's own folder: see `recspark.engine.plan.Plan.root`; its length says which samples are
+        kept.
+        """
         length = (self.max_iter, self.burn_in, self.samples)
-        identity = (self.relations.digest, type(self.sampler).__name__, asdict(self.sampler), self.blocks, self.features, length)
+        identity = (
+            self.relations.digest,
+            type(self.sampler).__name__,
+            asdict(self.sampler),
+            self.blocks,
+            self.features,
+            length,
+        )
         return f"{self.work}/fit-{fingerprint(*identity)[:16]}"
 
     @property
@@ -115,18 +155,27 @@ class SamplingPlan:
         return [(side, block) for block in range(self.blocks[side])]
 
     def kept(self, iterations: int) -> list[int]:
-        """Which iterations the model's samples are from, if so many were made: spread evenly after the burn-in."""
+        """Which iterations the model's samples are from, if so many were made: spread evenly after the
+        burn-in.
+        """
         first = min(self.burn_in, iterations - 1) + 1
-        return sorted({round(number) for number in np.linspace(first, iterations, min(self.samples, iterations - first + 1))})
+        return sorted(
+            {
+                round(number)
+                for number in np.linspace(first, iterations, min(self.samples, iterations - first + 1))
+            }
+        )
 
 
 def sample(
     spark: SparkSession, plans: list[SamplingPlan], judge: Callable[[dict[str, float]], bool] | None = None
 ) -> tuple[Fit, list[dict[str, Any]]]:
-    """Run or resume chains, plans that differ in the sampler only; what came out, and what all rows share in each kept sample.
+    """Run or resume chains, plans that differ in the sampler only; what came out, and what all rows share in
+    each kept sample.
 
     A chain that one task does whole runs beside the others; else they come one after the other. The model has
-    the samples of all chains; the history is their mean. `judge` is called with the rows of the first; once it is true, all chains end.
+    the samples of all chains; the history is their mean. `judge` is called with the rows of the first; once
+    it is true, all chains end.
 
     Raises
     ------
@@ -136,7 +185,12 @@ def sample(
     stores, runner, first = [Store(plan.root) for plan in plans], SparkRunner(spark), plans[0]
     for store in stores:
         store.delete(STOP)
-    with reporting(partial(read_history, stores[0]), first.max_iter, judge, lambda: [store.write_json(STOP, {}) for store in stores]):
+    with reporting(
+        partial(read_history, stores[0]),
+        first.max_iter,
+        judge,
+        lambda: [store.write_json(STOP, {}) for store in stores],
+    ):
         if first.placement.one_task:
             chains = runner.map(_sample_in_task, plans)
         else:
@@ -150,11 +204,27 @@ def sample(
         for number in numbers
     ]
     for store in stores:
-        for leftover in ("prepared.json", "blocks", "cuts", "states", "priors", "means", "shared", "iterations", STOP):
+        for leftover in (
+            "prepared.json",
+            "blocks",
+            "cuts",
+            "states",
+            "priors",
+            "means",
+            "shared",
+            "iterations",
+            STOP,
+        ):
             store.delete(leftover)
     history = [_mean(rows) for rows in zip(*(chain.history for chain in chains), strict=False)]
     prepared = max(chain.prepare_seconds for chain in chains)
-    return Fit(stores[0].path(first.model), history, len(history), min(chain.resumed_at for chain in chains), prepared), shared
+    return Fit(
+        stores[0].path(first.model),
+        history,
+        len(history),
+        min(chain.resumed_at for chain in chains),
+        prepared,
+    ), shared
 
 
 @dataclass(frozen=True)
@@ -168,7 +238,9 @@ class Chain:
 
 
 def _mean(rows: tuple[dict[str, float], ...]) -> dict[str, float]:
-    return rows[0] | {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "iteration"}
+    return rows[0] | {
+        key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key != "iteration"
+    }
 
 
 def _sample_in_task(plan: SamplingPlan) -> Chain:
@@ -198,7 +270,9 @@ def _sample(runner: TaskRunner | SparkRunner, plan: SamplingPlan) -> Chain:
 
 def _prepare(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store) -> None:
     moments = runner.map(partial(_cut, plan), list(range(len(plan.sides))))
-    shares = dict(zip(plan.sides, variance_shares(*map(np.stack, zip(*moments, strict=True))).tolist(), strict=True))
+    shares = dict(
+        zip(plan.sides, variance_shares(*map(np.stack, zip(*moments, strict=True))).tolist(), strict=True)
+    )
     jobs = [(number, block) for number, side in enumerate(plan.sides) for block in range(plan.blocks[side])]
     runner.map(partial(_build, plan, shares), jobs)
     store.write_json("shared/00000.json", plan.sampler.begin(plan.relations, shares))
@@ -220,7 +294,9 @@ def _build(plan: SamplingPlan, shares: dict[str, float], job: tuple[int, int]) -
     store.save(state_of(side, 0, block), **plan.sampler.start(side, first, rows, shares))
 
 
-def _iterate(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store, iteration: int) -> dict[str, float]:
+def _iterate(
+    runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store, iteration: int
+) -> dict[str, float]:
     """One pass over all sides; commits and returns its metrics."""
     started = time.perf_counter()
     shared = store.read_json(f"shared/{iteration - 1:05d}.json")
@@ -230,7 +306,12 @@ def _iterate(runner: TaskRunner | SparkRunner, plan: SamplingPlan, store: Store,
     watched = runner.map(partial(_watch, plan, shared, iteration), plan.jobs(plan.sides[0]))
     shared, metrics = plan.sampler.close(_added([*drawn, *watched]), shared, plan.relations, iteration)
     seconds = time.perf_counter() - started
-    row = {"iteration": iteration, **metrics, "seconds": seconds, "ratings_per_second": plan.relations.rows / seconds}
+    row = {
+        "iteration": iteration,
+        **metrics,
+        "seconds": seconds,
+        "ratings_per_second": plan.relations.rows / seconds,
+    }
     # newest first is how they are written: an iteration's row comes last
     store.write_json(f"iterations/{iteration:05d}.json", row)
     store.write_json(f"shared/{iteration:05d}.json", shared)
@@ -249,10 +330,16 @@ def _prior(plan: SamplingPlan, iteration: int, side: str) -> None:
     """Worker: the prior of a whole side."""
     store, root = store_at(plan.root), Store(plan.relations.root)
     states = [store.load(state_of(side, iteration - 1, block)) for block in range(plan.blocks[side])]
-    own = {key: np.concatenate([state[key] for state in states]) for key in states[0]} if len(states) > 1 else states[0]
+    own = (
+        {key: np.concatenate([state[key] for state in states]) for key in states[0]}
+        if len(states) > 1
+        else states[0]
+    )
     before = store.load(f"priors/{side}-{iteration - 1:05d}") if iteration > 1 else {}
     features = {group: root.load(f"features/{side}/{group}") for group in plan.features[side]}
-    store.save(f"priors/{side}-{iteration:05d}", **plan.sampler.draw_prior(side, features, own, before, iteration))
+    store.save(
+        f"priors/{side}-{iteration:05d}", **plan.sampler.draw_prior(side, features, own, before, iteration)
+    )
 
 
 def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
@@ -260,7 +347,10 @@ def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple
     side, block = job
     store, entry = store_at(plan.root), f"blocks/{side}-{block:05d}"
     lo, hi = (int(cut) for cut in store.load(f"cuts/{side}")["cuts"][block : block + 2])
-    own, prior = store.load(state_of(side, iteration - 1, block)), store.load(f"priors/{side}-{iteration:05d}")
+    own, prior = (
+        store.load(state_of(side, iteration - 1, block)),
+        store.load(f"priors/{side}-{iteration:05d}"),
+    )
     prior = {key: value[lo:hi] if key in own else value for key, value in prior.items()}
     table = _table(plan, store, entry, iteration, newest=plan.sides.index(side) + 1)
     rows = store.load(f"{entry}/train")
@@ -269,7 +359,9 @@ def _draw(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple
     return sums
 
 
-def _watch(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]) -> dict[str, Any]:
+def _watch(
+    plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tuple[str, int]
+) -> dict[str, Any]:
     """Worker: what the new states say of the rows of one block of the first side."""
     side, block = job
     store, entry = store_at(plan.root), f"blocks/{side}-{block:05d}"
@@ -285,28 +377,39 @@ def _watch(plan: SamplingPlan, shared: dict[str, Any], iteration: int, job: tupl
         mean = before.get(role, np.zeros(len(rows["values"])))
         means[role], part = plan.sampler.watch(role, rows, table, shared, mean, number, plan.threads)
         sums |= part
-    store.save(f"means/{block:05d}-{iteration:05d}", **{role: mean for role, mean in means.items() if role != "train"})
+    store.save(
+        f"means/{block:05d}-{iteration:05d}",
+        **{role: mean for role, mean in means.items() if role != "train"},
+    )
     return sums
 
 
 def _table(plan: SamplingPlan, store: Store, entry: str, iteration: int, newest: int) -> State:
-    """The states of the entities that a block needs, each side's none last; sides from number `newest` on are those of this iteration.
+    """The states of the entities that a block needs, each side's none last; sides from number `newest` on are
+    those of this iteration.
 
-    None of a side is nothing where rows that train have none of it, else, for rows that are watched, what a new entity is: the average. An
-    array without columns, of sides that come last, is left out.
+    None of a side is nothing where rows that train have none of it, else, for rows that are watched, what a
+    new entity is: the average. An array without columns, of sides that come last, is left out.
     """
     needed = store.load(f"{entry}/needed")["needed"]
     pieces, first = [], 0
     for number, side in enumerate(plan.sides):
-        states = [store.load(state_of(side, iteration if number >= newest else iteration - 1, block)) for block in range(plan.blocks[side])]
+        states = [
+            store.load(state_of(side, iteration if number >= newest else iteration - 1, block))
+            for block in range(plan.blocks[side])
+        ]
         for state in states:
             n = len(next(iter(state.values())))
             lo, hi = np.searchsorted(needed, (first, first + n))
             whole = hi - lo == n
-            pieces.append(state if whole else {key: value[needed[lo:hi] - first] for key, value in state.items()})
+            pieces.append(
+                state if whole else {key: value[needed[lo:hi] - first] for key, value in state.items()}
+            )
             first += n
         # watched rows alone, which are scored by newest states, may have none where no row that trains has
-        pieces.append(_average(states) if newest == 0 and not plan.relations.absent[side] else _nothing(states))
+        pieces.append(
+            _average(states) if newest == 0 and not plan.relations.absent[side] else _nothing(states)
+        )
         first += 1
     held = {key: [piece[key] for piece in pieces if piece[key].shape[1:] != (0,)] for key in pieces[0]}
     return {key: np.concatenate(arrays) for key, arrays in held.items()}
@@ -319,13 +422,17 @@ def _nothing(states: list[State]) -> State:
 def _average(states: list[State]) -> State:
     """One row: the mean over a side's entities."""
     return {
-        key: np.concatenate([state[key] for state in states]).mean(axis=0, keepdims=True, dtype=np.float64).astype(value.dtype)
+        key: np.concatenate([state[key] for state in states])
+        .mean(axis=0, keepdims=True, dtype=np.float64)
+        .astype(value.dtype)
         for key, value in states[0].items()
     }
 
 
 def _prune(plan: SamplingPlan, store: Store, last: int) -> None:
-    """Drop what neither a resumed fit nor the model can need: all but the last two iterations, and the states of the samples."""
+    """Drop what neither a resumed fit nor the model can need: all but the last two iterations, and the states
+    of the samples.
+    """
     old = last - 2
     if old < 0:
         return
@@ -339,13 +446,21 @@ def _prune(plan: SamplingPlan, store: Store, last: int) -> None:
 
 
 def _export(chains: list[tuple[SamplingPlan, list[int]]], job: tuple[str, int]) -> None:
-    """Worker: write one block's rows of a side's table as Parquet, from the kept iterations of all chains, the last of which has all kinds
-    of states."""
+    """Worker: write one block's rows of a side's table as Parquet, from the kept iterations of all chains,
+    the last of which has all kinds of states."""
     (side, block), plan = job, chains[0][0]
     store, [by_id] = Store(plan.root), [known.by_id for known in plan.relations.sides if known.name == side]
     lo, hi = store.load(f"cuts/{side}")["cuts"][block : block + 2]
-    states = [Store(chain.root).load(state_of(side, number, block)) for chain, numbers in chains for number in numbers]
-    table = Store(plan.relations.root).load_table(f"ids/{side}").slice(lo, hi - lo) if by_id else pa.table({"id": np.arange(lo, hi)})
+    states = [
+        Store(chain.root).load(state_of(side, number, block))
+        for chain, numbers in chains
+        for number in numbers
+    ]
+    table = (
+        Store(plan.relations.root).load_table(f"ids/{side}").slice(lo, hi - lo)
+        if by_id
+        else pa.table({"id": np.arange(lo, hi)})
+    )
     counts = np.diff(store.load(f"blocks/{side}-{block:05d}/train")["indptr"])
     for key, array in {"count": counts, **chains[-1][0].sampler.export(side, states)}.items():
         table = table.append_column(key, as_arrow(array))

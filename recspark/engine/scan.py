@@ -1,7 +1,9 @@
-"""Parquet files that workers read by themselves: a function on their Arrow batches, a task for an equal share of the rows.
+"""Parquet files that workers read by themselves: a function on their Arrow batches, a task for an equal share
+of the rows.
 
-Spark's own scan makes rows of the columns, and Arrow of the rows, before Python sees them (`make bench-topn` times both
-ways). Here it takes what is on storage as it is: for anything that needs a plan, `recspark.engine.spark.crossing` is the way.
+Spark's own scan makes rows of the columns, and Arrow of the rows, before Python sees them (`make bench-topn`
+times both ways). Here it takes what is on storage as it is: for anything that needs a plan,
+`recspark.engine.spark.crossing` is the way.
 """
 
 from __future__ import annotations
@@ -36,19 +38,32 @@ def parquet_files(place: str) -> ds.Dataset:
 
 
 def map_files(
-    spark: SparkSession, files: Sequence[ds.Dataset], columns: Mapping[str, str], function: Callable[[Batches], Batches], schema: StructType
+    spark: SparkSession,
+    files: Sequence[ds.Dataset],
+    columns: Mapping[str, str],
+    function: Callable[[Batches], Batches],
+    schema: StructType,
 ) -> DataFrame:
-    """`function` on the rows of all `files`, with the columns ``{name: name in the files}``; rows with a null are left out.
+    """`function` on the rows of all `files`, with the columns ``{name: name in the files}``; rows with a null
+    are left out.
 
     Lazy, but for the footers of the files, which are read at once.
     """
-    groups = [group for each in files for fragment in each.get_fragments() for group in fragment.split_by_row_group()]
+    groups = [
+        group
+        for each in files
+        for fragment in each.get_fragments()
+        for group in fragment.split_by_row_group()
+    ]
     shares = _shares([(group, group.row_groups[0].num_rows) for group in groups], parallelism(spark))
-    return spark.range(0, len(shares), 1, len(shares)).mapInArrow(partial(_on_shares, shares, dict(columns), function), schema)
+    return spark.range(0, len(shares), 1, len(shares)).mapInArrow(
+        partial(_on_shares, shares, dict(columns), function), schema
+    )
 
 
 def _shares(pieces: Sequence[tuple[T, int]], count: int) -> list[list[T]]:
-    """Pieces with their rows dealt to at most `count` shares of nearly equal rows: the largest first, each to the share with the fewest.
+    """Pieces with their rows dealt to at most `count` shares of nearly equal rows: the largest first, each to
+    the share with the fewest.
 
     >>> _shares([("b", 3), ("a", 5), ("c", 2)], 2)
     [['a'], ['b', 'c']]
@@ -63,14 +78,21 @@ def _shares(pieces: Sequence[tuple[T, int]], count: int) -> list[list[T]]:
 
 
 def _on_shares(
-    shares: list[list[ds.Fragment]], columns: dict[str, str], function: Callable[[Batches], Batches], numbers: Batches
+    shares: list[list[ds.Fragment]],
+    columns: dict[str, str],
+    function: Callable[[Batches], Batches],
+    numbers: Batches,
 ) -> Batches:
     """Worker: `function` on the rows of the shares with these numbers."""
-    mine = [fragment for batch in numbers for number in batch.column(0).to_pylist() for fragment in shares[number]]
+    mine = [
+        fragment for batch in numbers for number in batch.column(0).to_pylist() for fragment in shares[number]
+    ]
     return function(batch for fragment in mine for batch in _read(fragment, columns))
 
 
 def _read(fragment: ds.Fragment, columns: dict[str, str]) -> Batches:
-    for batch in fragment.to_batches(columns=list(columns.values()), batch_size=BATCH_ROWS, use_threads=False):
+    for batch in fragment.to_batches(
+        columns=list(columns.values()), batch_size=BATCH_ROWS, use_threads=False
+    ):
         whole = batch.drop_null() if any(column.null_count for column in batch.columns) else batch
         yield pa.RecordBatch.from_arrays(whole.columns, names=list(columns))

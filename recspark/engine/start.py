@@ -1,4 +1,6 @@
-"""The state of a block before its first iteration: the solver's own rows, those that are given instead, and what is added to them."""
+"""The state of a block before its first iteration: the solver's own rows, those that are given instead, and
+what is added to them.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,22 @@ from recspark.lake.folder import Folder
 
 
 def starting_state(plan: Plan, side: str, first: int, block: Block, ids: pa.ChunkedArray) -> State:
-    """The state of a block before the first iteration; its positions begin with `first` and have these `ids`."""
+    """The state of a block before the first iteration; its positions begin with `first` and have these
+    `ids`.
+    """
     rank = plan.solver.rank
-    given, added = (_given(folder, side, ids, rank) if folder else None for folder in (plan.initial, plan.added))
+    given, added = (
+        _given(folder, side, ids, rank) if folder else None for folder in (plan.initial, plan.added)
+    )
     return plan.solver.start(side, first, block, given, added)
 
 
 def _given(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:
     """What the tables in `folder` have for `ids`."""
     place = Folder(folder)
-    table = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(columns=["id", "features", "bias"])
+    table = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(
+        columns=["id", "features", "bias"]
+    )
     positions = IdIndex(table["id"]).positions(ids)
     rows = np.flatnonzero(positions >= 0)
     table = table.take(positions[rows])

@@ -1,7 +1,7 @@
 """Arrays and tables as files that workers map into memory: what the steps of a fit exchange.
 
-An entry is a folder of ``.npy`` files (one an array). It is written under another name and renamed, so it is there
-whole or not at all, and writing it twice (a task that Spark runs again) leaves the same bytes.
+An entry is a folder of ``.npy`` files (one an array). It is written under another name and renamed, so it is
+there whole or not at all, and writing it twice (a task that Spark runs again) leaves the same bytes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Store(Folder):
         with tempfile.TemporaryDirectory(dir=self._scratch(name)) as scratch:
             staged = Path(scratch) / "entry"
             staged.mkdir()
-            with pa.OSFile(str(staged / "table.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            with (
+                pa.OSFile(str(staged / "table.arrow"), "wb") as sink,
+                pa.ipc.new_file(sink, table.schema) as writer,
+            ):
                 writer.write_table(table)
             self._publish(staged, name)
 
@@ -59,7 +62,9 @@ class Store(Folder):
             return pa.ipc.open_file(source).read_all()
 
     def _scratch(self, name: str) -> Path | None:
-        """Where an entry is prepared: beside its place, so that a rename can publish it; None (a temporary folder) if remote."""
+        """Where an entry is prepared: beside its place, so that a rename can publish it; None (a temporary
+        folder) if remote.
+        """
         if not self.is_local:
             return None
         parent = Path(self.at(name)).parent
@@ -69,13 +74,19 @@ class Store(Folder):
     def _publish(self, staged: Path, name: str) -> None:
         if not self.is_local:
             self.fs.create_dir(self.at(name), recursive=True)
-            pafs.copy_files(str(staged), self.at(name), source_filesystem=pafs.LocalFileSystem(), destination_filesystem=self.fs)
+            pafs.copy_files(
+                str(staged),
+                self.at(name),
+                source_filesystem=pafs.LocalFileSystem(),
+                destination_filesystem=self.fs,
+            )
             return
         target = Path(self.at(name))
         try:
             staged.rename(target)
         except OSError:
-            # the entry of an earlier attempt: steps are deterministic, either copy will do, the new one is known to be whole
+            # the entry of an earlier attempt: steps are deterministic, either copy will do, the new one is
+            # known to be whole
             shutil.rmtree(target, ignore_errors=True)
             staged.rename(target)
 
@@ -84,14 +95,21 @@ class Store(Folder):
         if self.is_local:
             return Path(self.at(name))
         # an entry that was written again is another one: its files have other times or sizes
-        files = sorted((info.base_name, info.size, info.mtime_ns) for info in self.fs.get_file_info(pafs.FileSelector(self.at(name))))
-        copy = cache_folder() / self.root.replace("://", "/").lstrip("/") / f"{name}-{fingerprint(files)[:12]}"
+        files = sorted(
+            (info.base_name, info.size, info.mtime_ns)
+            for info in self.fs.get_file_info(pafs.FileSelector(self.at(name)))
+        )
+        copy = (
+            cache_folder() / self.root.replace("://", "/").lstrip("/") / f"{name}-{fingerprint(files)[:12]}"
+        )
         with suppress(FileNotFoundError):
             os.utime(copy)
             return copy
         part = copy.with_name(f"{copy.name}.{uuid.uuid4().hex[:8]}.part")
         part.mkdir(parents=True, exist_ok=True)
-        pafs.copy_files(self.at(name), str(part), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem())
+        pafs.copy_files(
+            self.at(name), str(part), source_filesystem=self.fs, destination_filesystem=pafs.LocalFileSystem()
+        )
         try:
             part.rename(copy)
         except OSError:
@@ -101,14 +119,18 @@ class Store(Folder):
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps copies of remote entries: Spark's own folder of the application, which it removes, else a temporary one."""
+    """Where this machine keeps copies of remote entries: Spark's own folder of the application, which it
+    removes, else a temporary one.
+    """
     places = (os.environ.get(name) for name in ("SPARK_EXECUTOR_DIRS", "LOCAL_DIRS", "SPARK_LOCAL_DIRS"))
     first = next((place for place in places if place), tempfile.gettempdir())
     return Path(re.split("[:,]", first)[0]) / f"recspark-{os.getuid()}"
 
 
 def _forget(folder: Path) -> None:
-    """Remove the copies beside a new one that nobody has asked for lately: states of iterations long past. Mapped files live on."""
+    """Remove the copies beside a new one that nobody has asked for lately: states of iterations long past.
+    Mapped files live on.
+    """
     for copy in folder.iterdir():
         with suppress(FileNotFoundError):
             if time.time() - copy.stat().st_mtime > KEEP_SECONDS:
@@ -116,12 +138,14 @@ def _forget(folder: Path) -> None:
 
 
 class HeldStore(Store):
-    """A store of one process that keeps states in memory and writes them now and then: steps may last few milliseconds.
+    """A store of one process that keeps states in memory and writes them now and then: steps may last few
+    milliseconds.
 
-    What it holds are the entries of `folders` and all JSON files. On disk they are those of one moment, the last `flush`: entries first,
-    then the JSON files that tell of them, the newest first, then what was deleted. So a process that dies in the middle leaves a gap
-    between the files of the last time and those of this one. What was loaded must not be changed: it is the one that is held, and what is
-    read of other entries stays mapped, as every new map costs a page fault for each of its pages.
+    What it holds are the entries of `folders` and all JSON files. On disk they are those of one moment, the
+    last `flush`: entries first, then the JSON files that tell of them, the newest first, then what was
+    deleted. So a process that dies in the middle leaves a gap between the files of the last time and those of
+    this one. What was loaded must not be changed: it is the one that is held, and what is read of other
+    entries stays mapped, as every new map costs a page fault for each of its pages.
     """
 
     def __init__(self, root: str, folders: tuple[str, ...]) -> None:
@@ -169,7 +193,9 @@ class HeldStore(Store):
             self._deleted.append(name)
 
     def flush(self, share: float | None = None) -> None:
-        """Write all that was saved since the last time; with a `share`, only if writing takes no more than this share of all time."""
+        """Write all that was saved since the last time; with a `share`, only if writing takes no more than
+        this share of all time.
+        """
         started = time.perf_counter()
         if share is not None and self._took > share * (started - self._written):
             return
@@ -190,7 +216,9 @@ _HELD: dict[str, HeldStore] = {}
 
 @contextmanager
 def holding(root: str, *folders: str) -> Iterator[None]:
-    """While the body runs, the entries of `folders` under `root` stay in this process; then they are on disk."""
+    """While the body runs, the entries of `folders` under `root` stay in this process; then they are on
+    disk.
+    """
     _HELD[root] = HeldStore(root, tuple(f"{folder}/" for folder in folders))
     try:
         yield

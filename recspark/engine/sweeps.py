@@ -1,8 +1,10 @@
-"""What an iteration is made of: stages one after the other, each a list of tasks that may run at the same time.
+"""What an iteration is made of: stages one after the other, each a list of tasks that may run at the same
+time.
 
     alternating    items from users, then users from the new items                                  ALS
-    simultaneous   both sides from the other one as it was before the iteration                     full-batch gradients
-    strata         pairs of a user block and an item block, no two of a stage sharing a block       SGD (Gemulla et al. 2011)
+    simultaneous   both sides from the other one as it was before the iteration                     full-batch
+    gradients strata         pairs of a user block and an item block, no two of a stage sharing a block
+    SGD (Gemulla et al. 2011)
 
 Strata of 3 x 3 blocks; a stage is a diagonal, every pair is met once::
 
@@ -36,7 +38,9 @@ def stages(plan: Plan, iteration: int) -> Iterator[Stage]:
 
 
 def alternating(plan: Plan, iteration: int) -> Iterator[Stage]:
-    """Items, then users: two stages; then how preferences are ranked that are only watched, where there are any."""
+    """Items, then users: two stages; then how preferences are ranked that are only watched, where there are
+    any.
+    """
     # items go first, so users read the items of this iteration and items the users of the last
     yield partial(step, plan, iteration, iteration - 1), plan.side_jobs("items")
     yield partial(step, plan, iteration, iteration), plan.side_jobs("users")
@@ -74,7 +78,9 @@ def pairs_of(blocks: dict[str, int]) -> list[list[tuple[int, int]]]:
 
 
 def entry_before(plan: Plan, side: str, block: int, iteration: int, stage: int) -> str:
-    """The entry of a block's newest state before a stage: of an earlier stage of the iteration, or of the last iteration."""
+    """The entry of a block's newest state before a stage: of an earlier stage of the iteration, or of the
+    last iteration.
+    """
     place = SIDES.index(side)
     for number in range(stage - 1, -1, -1):
         if any(pair[place] == block for pair in pairs_of(plan.blocks)[number]):
@@ -83,10 +89,17 @@ def entry_before(plan: Plan, side: str, block: int, iteration: int, stage: int) 
 
 
 def entry_after(plan: Plan, side: str, block: int, iteration: int, stage: int) -> str:
-    """The entry that a stage writes: the last one that a block takes part in writes its state of the iteration."""
+    """The entry that a stage writes: the last one that a block takes part in writes its state of the
+    iteration.
+    """
     place = SIDES.index(side)
     later = pairs_of(plan.blocks)[stage + 1 :]
-    return factors(side, iteration, block, stage if any(pair[place] == block for pairs in later for pair in pairs) else None)
+    return factors(
+        side,
+        iteration,
+        block,
+        stage if any(pair[place] == block for pairs in later for pair in pairs) else None,
+    )
 
 
 def step(plan: Plan, iteration: int, source_iteration: int, job: tuple[str, int]) -> dict[str, float]:
@@ -95,7 +108,9 @@ def step(plan: Plan, iteration: int, source_iteration: int, job: tuple[str, int]
     store = store_at(plan.root)
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), source_iteration, block.needed)
-    state, sums = plan.solver.step(side, block, source, store.load(factors(side, iteration - 1, number)), plan.threads)
+    state, sums = plan.solver.step(
+        side, block, source, store.load(factors(side, iteration - 1, number)), plan.threads
+    )
     store.save(factors(side, iteration, number), **state)
     return sums
 
@@ -121,7 +136,9 @@ def watch(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
 
 
 def rank(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
-    """Worker: sums for the AUC of the watched preferences of one user block; see `recspark.algorithms.ranks`."""
+    """Worker: sums for the AUC of the watched preferences of one user block; see
+    `recspark.algorithms.ranks`.
+    """
     side, number = job
     store = store_at(plan.root)
     block, cuts = load_block(store, side, number), store.load(f"cuts/{side}")["cuts"]
@@ -140,14 +157,18 @@ def rank(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
         scores[pairs.owner[drawn], column[drawn]] = np.nan
     sums: dict[str, float] = {}
     for role, pairs in watched.items():
-        owner, item = (column[pairs.value > 0] for column in (pairs.owner, np.searchsorted(needed, pairs.item)))
+        owner, item = (
+            column[pairs.value > 0] for column in (pairs.owner, np.searchsorted(needed, pairs.item))
+        )
         own = np.einsum("ij,ij->i", factors_of_users[owner], source["factors"][item]) + source["bias"][item]
         sums[f"{role}_right"], sums[f"{role}_users"] = ranks.auc_sum(scores, owner, own)
     return sums
 
 
 def gather(store: Store, plan: Plan, side: str, iteration: int, needed: np.ndarray) -> State:
-    """Rows `needed` of the row arrays of `side` (empty: all rows), and the sums over blocks of its other arrays."""
+    """Rows `needed` of the row arrays of `side` (empty: all rows), and the sums over blocks of its other
+    arrays.
+    """
     states = [store.load(factors(side, iteration, block)) for block in range(plan.blocks[side])]
     cuts = store.load(f"cuts/{side}")["cuts"]
     bounds = np.searchsorted(needed, cuts)
@@ -157,7 +178,11 @@ def gather(store: Store, plan: Plan, side: str, iteration: int, needed: np.ndarr
             source[key] = np.sum([state[key] for state in states], axis=0)
         elif len(needed):
             pieces = zip(states, cuts, bounds[:-1], bounds[1:], strict=False)
-            source[key] = np.concatenate([state[key][needed[lo:hi] - first] for state, first, lo, hi in pieces])
+            source[key] = np.concatenate(
+                [state[key][needed[lo:hi] - first] for state, first, lo, hi in pieces]
+            )
         else:
-            source[key] = states[0][key] if len(states) == 1 else np.concatenate([state[key] for state in states])
+            source[key] = (
+                states[0][key] if len(states) == 1 else np.concatenate([state[key] for state in states])
+            )
     return source

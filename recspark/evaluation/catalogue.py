@@ -1,7 +1,8 @@
-"""Catalogue metrics: the share of the catalogue that lists show, and how popular and how diverse the listed items are.
+"""Catalogue metrics: the share of the catalogue that lists show, and how popular and how diverse the listed
+items are.
 
-They are computed on the lists of all ranked users (:mod:`recspark.evaluation.ranking`) and on the training rows. Definitions and edge
-cases: docs/metrics.md.
+They are computed on the lists of all ranked users (:mod:`recspark.evaluation.ranking`) and on the training
+rows. Definitions and edge cases: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ SQUARES = StructType([StructField("k", IntegerType()), StructField("squares", Ar
 
 
 def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> dict[str, float]:
-    """``coverage_at_k``, ``gini_at_k``, ``novelty_at_k``, ``popularity_bias_at_k`` and ``diversity_at_k`` for every k of `ks`.
+    """``coverage_at_k``, ``gini_at_k``, ``novelty_at_k``, ``popularity_bias_at_k`` and ``diversity_at_k`` for
+    every k of `ks`.
 
     Parameters
     ----------
     lists : DataFrame
-        ``user_id, list array<item_id>``: the best items of each user, best first, as long as the largest k where there are so many.
+        ``user_id, list array<item_id>``: the best items of each user, best first, as long as the largest k
+        where there are so many.
     train : DataFrame
-        user_id, item_id: the pairs that were known before; a pair that comes twice counts once. The catalogue are their items.
+        user_id, item_id: the pairs that were known before; a pair that comes twice counts once. The catalogue
+        are their items.
     ks : sequence of int
         Lengths of the lists.
 
@@ -50,7 +54,12 @@ def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> 
         known = pairs.groupBy("item_id").agg(F.count(F.lit(1)).alias("users"))
         entries = lists.select("user_id", F.posexplode("list").alias("place", "item_id"))
         shown = [F.count_if(F.col("place") < k).alias(f"shown_{k}") for k in ks]
-        counts = known.join(entries.groupBy("item_id").agg(*shown), "item_id", "full").drop("item_id").na.fill(0).toArrow()
+        counts = (
+            known.join(entries.groupBy("item_id").agg(*shown), "item_id", "full")
+            .drop("item_id")
+            .na.fill(0)
+            .toArrow()
+        )
         n_users = pairs.select("user_id").distinct().count()
         own = pairs.join(lists.select("user_id"), "user_id", "left_semi").withColumn("place", F.lit(0))
         [fame], lifted = _mean_fame(own, known, [1]), _mean_fame(entries, known, ks)
@@ -64,7 +73,8 @@ def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> 
 
 
 def gini(counts: np.ndarray) -> float:
-    """The Gini coefficient of `counts`: 0 if all are equal, near 1 if one has everything, NaN if their sum is 0.
+    """The Gini coefficient of `counts`: 0 if all are equal, near 1 if one has everything, NaN if their sum is
+    0.
 
     ``sum_i (2 i - n - 1) c_i / (n sum_i c_i)`` over the counts in ascending order, i = 1 ... n.
 
@@ -77,7 +87,9 @@ def gini(counts: np.ndarray) -> float:
 
 
 def _of_counts(shown: np.ndarray, users: np.ndarray, n_users: int, k: int) -> dict[str, float]:
-    """Coverage, Gini and novelty, from the number of lists and of earlier users of each item. The catalogue are items with users."""
+    """Coverage, Gini and novelty, from the number of lists and of earlier users of each item. The catalogue
+    are items with users.
+    """
     # an item without training rows counts as one with a single user
     surprise = -np.log2(np.maximum(users, 1) / max(n_users, 1))
     catalogue = shown[users > 0]
@@ -89,31 +101,47 @@ def _of_counts(shown: np.ndarray, users: np.ndarray, n_users: int, k: int) -> di
 
 
 def _mean_fame(entries: DataFrame, known: DataFrame, ks: Sequence[int]) -> list[float]:
-    """For each k the mean over users of the mean number of users that their items at places below k have; NaN where there are none."""
+    """For each k the mean over users of the mean number of users that their items at places below k have; NaN
+    where there are none.
+    """
     with_users = entries.join(known, "item_id", "left").withColumn("users", F.coalesce("users", F.lit(0)))
-    of_user = with_users.groupBy("user_id").agg(*(F.avg(F.when(F.col("place") < k, F.col("users"))).alias(f"fame_{k}") for k in ks))
+    of_user = with_users.groupBy("user_id").agg(
+        *(F.avg(F.when(F.col("place") < k, F.col("users"))).alias(f"fame_{k}") for k in ks)
+    )
     found = of_user.agg(*(F.avg(f"fame_{k}") for k in ks)).first()
     return [math.nan if value is None else value for value in found]
 
 
 def _diversity(lists: DataFrame, pairs: DataFrame, known: DataFrame, ks: Sequence[int]) -> dict[str, float]:
-    """1 - the mean cosine of two items of a list, as sets of the users that had them, averaged over lists of two items or more.
+    """1 - the mean cosine of two items of a list, as sets of the users that had them, averaged over lists of
+    two items or more.
 
-    With ``x_i`` the indicator of these users over its length, the sum over the pairs of a list is ``(|sum_i x_i|^2 - sum_i |x_i|^2) / 2``,
-    so each user of the training rows adds the square of one number to each list.
+    With ``x_i`` the indicator of these users over its length, the sum over the pairs of a list is
+    ``(|sum_i x_i|^2 - sum_i |x_i|^2) / 2``, so each user of the training rows adds the square of one number
+    to each list.
     """
-    chosen = lists.orderBy(F.hash("user_id"), "user_id").limit(DIVERSE_LISTS).select("list").toArrow()["list"].combine_chunks()
+    chosen = (
+        lists.orderBy(F.hash("user_id"), "user_id")
+        .limit(DIVERSE_LISTS)
+        .select("list")
+        .toArrow()["list"]
+        .combine_chunks()
+    )
     items = pc.unique(chosen.flatten())
     if not len(items):
         return {f"diversity_at_{k}": math.nan for k in ks}
     spark = pairs.sparkSession
-    places = spark.createDataFrame(pa.table({"item_id": items, "place": np.arange(len(items), dtype=np.int32)}))
+    places = spark.createDataFrame(
+        pa.table({"item_id": items, "place": np.arange(len(items), dtype=np.int32)})
+    )
     # Spark's type of the ids, which a list of them has lost
     places = places.withColumn("item_id", F.col("item_id").cast(pairs.schema["item_id"].dataType))
     weighted = pairs.join(F.broadcast(places), "item_id").join(known, "item_id")
-    rows = weighted.groupBy("user_id").agg(
-        F.collect_list("place").alias("places"), F.collect_list(1 / F.sqrt("users")).alias("shares")
-    ).select("places", "shares")
+    rows = (
+        weighted.groupBy("user_id")
+        .agg(F.collect_list("place").alias("places"), F.collect_list(1 / F.sqrt("users")).alias("shares"))
+        .select("places", "shares")
+    )
     met = places.join(known, "item_id").select("place").toArrow()["place"].to_numpy()
     matrices = [_indicators(chosen, items, k) for k in ks]
     sums = np.zeros((len(ks), len(chosen)))
@@ -151,4 +179,6 @@ def _squares(matrices: list[csr_matrix], batches: Iterator[pa.RecordBatch]) -> I
             rows = csr_matrix((*flat, indptr), (part.num_rows, matrices[0].shape[1]))
             for total, matrix in zip(sums, matrices, strict=True):
                 total += np.asarray((matrix @ rows.T).power(2).sum(axis=1)).ravel()
-    yield pa.RecordBatch.from_pydict({"k": pa.array(range(len(sums)), pa.int32()), "squares": pa.array([each.tolist() for each in sums])})
+    yield pa.RecordBatch.from_pydict(
+        {"k": pa.array(range(len(sums)), pa.int32()), "squares": pa.array([each.tolist() for each in sums])}
+    )

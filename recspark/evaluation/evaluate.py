@@ -1,4 +1,6 @@
-"""The evaluation stage: rating metrics and slices of a set of predictions, ranking metrics of the model behind them."""
+"""The evaluation stage: rating metrics and slices of a set of predictions, ranking metrics of the model
+behind them.
+"""
 
 from __future__ import annotations
 
@@ -40,28 +42,46 @@ class EvaluationOptions(Section):
         "lengths of the recommendation lists that ranking metrics are computed at",
         Check(_whole_and_distinct, "not empty, of different whole numbers from 1, such as [5, 10]"),
     )
-    relevantThreshold = Option(float, None, "lowest rating of a relevant test item; not set: every test item is relevant")
-    ratings = Option(bool, True, "whether predictions are ratings, so that RMSE, slices and histogram (of labels: log-loss) mean something")
+    relevantThreshold = Option(
+        float, None, "lowest rating of a relevant test item; not set: every test item is relevant"
+    )
+    ratings = Option(
+        bool,
+        True,
+        "whether predictions are ratings, so that RMSE, slices and histogram (of labels: log-loss) mean "
+        "something",
+    )
     ranking = Option(bool, True, "whether ranking metrics are computed where the model can score all items")
     catalogue = Option(
-        bool, False, "whether coverage, Gini, novelty, popularity bias and diversity of the lists are computed beside ranking metrics"
+        bool,
+        False,
+        "whether coverage, Gini, novelty, popularity bias and diversity of the lists are computed beside "
+        "ranking metrics",
     )
-    binsPerUnit = Option(int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1))
+    binsPerUnit = Option(
+        int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1)
+    )
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         if not (self.ratings or self.ranking):
-            raise ConfigError("evaluation.ranking = False is not allowed with evaluation.ratings = False: nothing is left to measure")
+            raise ConfigError(
+                "evaluation.ranking = False is not allowed with evaluation.ratings = False: nothing is left "
+                "to measure"
+            )
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
     """What an evaluation found.
 
-    metrics : flat, by name: ``rmse, mae, r2, bias`` (of labels ``roc_auc, log_loss`` ...), counts of rows and users, ``ndcg_at_10`` ... ;
+    metrics : flat, by name: ``rmse, mae, r2, bias`` (of labels ``roc_auc, log_loss`` ...), counts of rows and
+    users, ``ndcg_at_10`` ... ;
         NaN where undefined
-    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None where predictions are no ratings
-    histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as slices
+    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None where predictions
+    are no ratings
+    histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as
+    slices
     per_user : ranking metrics of every test user, cached; None where no ranking was asked for
     """
 
@@ -86,8 +106,8 @@ def evaluate(
     ----------
     spark : SparkSession
     predictions : DataFrame
-        The test set: user_id, item_id, rating and the model's prediction (null or NaN: counted as unpredicted). Read once,
-        and once more for the ranking (without its predictions).
+        The test set: user_id, item_id, rating and the model's prediction (null or NaN: counted as
+        unpredicted). Read once, and once more for the ranking (without its predictions).
     train : DataFrame
         user_id, item_id of the training rows.
     options : EvaluationOptions
@@ -96,7 +116,8 @@ def evaluate(
     seen : DataFrame, optional
         user_id, item_id of the rows left out of rankings; the training rows where not given.
     labels : bool
-        Ratings are labels 0 and 1: :func:`~recspark.evaluation.labels.label_metrics` take the place of rating metrics and slices.
+        Ratings are labels 0 and 1: :func:`~recspark.evaluation.labels.label_metrics` take the place of rating
+        metrics and slices.
 
     Raises
     ------
@@ -110,7 +131,11 @@ def evaluate(
         metrics = label_metrics(predictions)
     elif options.ratings:
         cube = rating_cube(predictions, train, options.binsPerUnit)
-        metrics, slices, distributions = rating_metrics(cube), slice_table(cube), histogram(cube, options.binsPerUnit)
+        metrics, slices, distributions = (
+            rating_metrics(cube),
+            slice_table(cube),
+            histogram(cube, options.binsPerUnit),
+        )
     if scorer is not None and options.ranking:
         seen = train if seen is None else seen
         _require("seen", seen, "user_id", "item_id")
@@ -119,7 +144,9 @@ def evaluate(
         per_user = per_user_ranking(predictions, seen, scorer, *how).cache()
         metrics |= ranking_metrics(per_user)
         if options.catalogue:
-            metrics |= catalogue_metrics(per_user.where("list is not null").select("user_id", "list"), train, options.ks)
+            metrics |= catalogue_metrics(
+                per_user.where("list is not null").select("user_id", "list"), train, options.ks
+            )
     return EvaluationResult(metrics, slices, distributions, per_user)
 
 
@@ -132,13 +159,16 @@ def _require(name: str, rows: DataFrame, *columns: str) -> None:
 def write(lake: Lake, name: str, result: EvaluationResult, fingerprint: str | None = None) -> None:
     """Write ``metrics/NAME/{slices,histogram,per_user}.parquet`` as one product, then ``metrics/NAME.json``.
 
-    Undefined metrics (NaN) are null in the JSON. `fingerprint` is that of the inputs; of the metrics where not given.
+    Undefined metrics (NaN) are null in the JSON. `fingerprint` is that of the inputs; of the metrics where
+    not given.
     """
     with lake.publish(f"metrics/{name}", fingerprint or digest(result.metrics)) as product:
         for table, rows in (("slices", result.slices), ("histogram", result.histogram)):
             if rows is not None:
                 pq.write_table(
-                    pa.Table.from_pandas(rows, preserve_index=False), lake.at(f"{product.product}/{table}.parquet"), filesystem=lake.fs
+                    pa.Table.from_pandas(rows, preserve_index=False),
+                    lake.at(f"{product.product}/{table}.parquet"),
+                    filesystem=lake.fs,
                 )
         if result.per_user is not None:
             result.per_user.write.parquet(product.path("per_user.parquet"))

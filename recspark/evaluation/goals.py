@@ -32,5 +32,8 @@ def lower_is_better(key: str, metric: str, ks: Sequence[int], labels: bool = Fal
     goals = LABEL_GOALS if labels else RATING_GOALS
     allowed = goals | dict.fromkeys(metric_names(ks), False)
     if metric not in allowed:
-        raise ConfigError(f"{key} = {metric!r} is not allowed: it must be one of {', '.join(allowed)} (evaluation.ks: lengths of lists)")
+        raise ConfigError(
+            f"{key} = {metric!r} is not allowed: it must be one of {', '.join(allowed)} (evaluation.ks: "
+            "lengths of lists)"
+        )
     return allowed[metric]

@@ -1,7 +1,8 @@
-"""Metrics of predicted labels 0 and 1: AUC, log-loss, accuracy, Brier score, from one aggregation over the test rows.
+"""Metrics of predicted labels 0 and 1: AUC, log-loss, accuracy, Brier score, from one aggregation over the
+test rows.
 
-Spark counts the rows of each score, rounded to `DECIMALS`; the size of that table depends on the decimals, not on the number of test rows.
-Definitions: docs/metrics.md.
+Spark counts the rows of each score, rounded to `DECIMALS`; the size of that table depends on the decimals,
+not on the number of test rows. Definitions: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ def label_metrics(predictions: DataFrame) -> dict[str, float]:
     Parameters
     ----------
     predictions : DataFrame
-        ``rating``, which is 0 or 1; ``prediction``; and ``probability``, a vector with the probabilities of 0 and 1, where a classifier
-        has made them. Without, `prediction` is the probability of 1. Row order doesn't matter.
+        ``rating``, which is 0 or 1; ``prediction``; and ``probability``, a vector with the probabilities of 0
+        and 1, where a classifier has made them. Without, `prediction` is the probability of 1. Row order
+        doesn't matter.
 
     Returns
     -------
     dict
-        ``roc_auc, log_loss, brier, accuracy, positive_share, predicted_rows, unpredicted_rows``. Where a score is no probability (one lies
-        outside of 0 to 1) ``log_loss`` and ``brier`` are NaN.
+        ``roc_auc, log_loss, brier, accuracy, positive_share, predicted_rows, unpredicted_rows``. Where a
+        score is no probability (one lies outside of 0 to 1) ``log_loss`` and ``brier`` are NaN.
 
     Raises
     ------
@@ -46,22 +48,32 @@ def label_metrics(predictions: DataFrame) -> dict[str, float]:
     found = counts[counts["score"].notna()]
     unpredicted = counts["rows"].sum() - found["rows"].sum()
     if found.empty:
-        raise RecsparkError(f"there is nothing to evaluate: not one of {unpredicted:g} test rows has a finite prediction")
+        raise RecsparkError(
+            f"there is nothing to evaluate: not one of {unpredicted:g} test rows has a finite prediction"
+        )
     rows = found["rows"].sum()
     metrics = {"roc_auc": roc_auc(found["ones"].to_numpy(), (found["rows"] - found["ones"]).to_numpy())}
     metrics |= {name: found[name].sum() / rows for name in ("log_loss", "brier", "accuracy")}
     if not found["score"].between(0, 1).all():
         metrics |= {"log_loss": math.nan, "brier": math.nan}
-    metrics |= {"positive_share": found["ones"].sum() / rows, "predicted_rows": rows, "unpredicted_rows": unpredicted}
+    metrics |= {
+        "positive_share": found["ones"].sum() / rows,
+        "predicted_rows": rows,
+        "unpredicted_rows": unpredicted,
+    }
     return {name: float(value) for name, value in metrics.items()}
 
 
 def score_counts(predictions: DataFrame) -> pd.DataFrame:
-    """A row a score, ascending: ``score, rows, ones``, and sums ``log_loss, brier, accuracy``; the score is null where there is none."""
+    """A row a score, ascending: ``score, rows, ones``, and sums ``log_loss, brier, accuracy``; the score is
+    null where there is none.
+    """
     label, score = F.col("rating").cast("double"), _score(predictions)
     decided = (F.col("prediction").cast("double") >= 0.5).alias("decided")
     p = F.greatest(F.lit(MARGIN), F.least(F.lit(1 - MARGIN), F.col("score")))
-    rows = predictions.select(label.alias("label"), F.when(F.abs(score) < math.inf, score).alias("score"), decided)
+    rows = predictions.select(
+        label.alias("label"), F.when(F.abs(score) < math.inf, score).alias("score"), decided
+    )
     counts = rows.groupBy(F.round("score", DECIMALS).alias("score")).agg(
         F.count("*").alias("rows"),
         F.sum("label").alias("ones"),
@@ -86,7 +98,8 @@ def _score(predictions: DataFrame) -> Column:
 
 
 def roc_auc(ones: np.ndarray, zeros: np.ndarray) -> float:
-    """The share of pairs (a 1, a 0) with the 1 scored higher, ties one half; from the counts of both at each score, ascending.
+    """The share of pairs (a 1, a 0) with the 1 scored higher, ties one half; from the counts of both at each
+    score, ascending.
 
     NaN where there is no 1 or no 0.
 

@@ -1,4 +1,6 @@
-"""Models side by side on the same test rows: what the paired bootstrap of `recspark.evaluation.significance` takes, from Spark."""
+"""Models side by side on the same test rows: what the paired bootstrap of `recspark.evaluation.significance`
+takes, from Spark.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def pair_rows(predictions: Mapping[str, DataFrame], metric: str) -> PairedUsers:
     Parameters
     ----------
     predictions : mapping
-        By model: user_id, item_id, rating, prediction; pairs unique. All are shuffled once; row order doesn't matter.
+        By model: user_id, item_id, rating, prediction; pairs unique. All are shuffled once; row order doesn't
+        matter.
     metric : str
         One of `ROW_LOSSES`.
 
@@ -68,22 +71,34 @@ def pair_users(per_user: Mapping[str, DataFrame], metric: str) -> PairedUsers:
     Raises
     ------
     RecsparkError
-        Where a model was not measured so, or the models have not the same users with as many relevant items each.
+        Where a model was not measured so, or the models have not the same users with as many relevant items
+        each.
     """
     for name, table in per_user.items():
         if metric not in table.columns:
-            raise RecsparkError(f"{name} was not measured by {metric}: run `recspark evaluate` with evaluation.ks that has its length")
+            raise RecsparkError(
+                f"{name} was not measured by {metric}: run `recspark evaluate` with evaluation.ks that has "
+                "its length"
+            )
     columns = ("user_id", F.col("n_relevant").alias("fact"), F.col(metric).alias("value"))
     tables = {name: table.select(*columns) for name, table in per_user.items()}
     return _paired(_side_by_side(tables, "user_id"), list(tables), "test users")
 
 
 def _side_by_side(tables: Mapping[str, DataFrame], *keys: str) -> DataFrame:
-    """A row a key: ``shared`` (whether all tables have it once, with one fact), ``value0, value1 ...`` (null where it is no number)."""
-    rows = reduce(DataFrame.unionByName, (table.withColumn("model", F.lit(number)) for number, table in enumerate(tables.values())))
+    """A row a key: ``shared`` (whether all tables have it once, with one fact), ``value0, value1 ...`` (null
+    where it is no number).
+    """
+    rows = reduce(
+        DataFrame.unionByName,
+        (table.withColumn("model", F.lit(number)) for number, table in enumerate(tables.values())),
+    )
     once = [F.count_if(F.col("model") == number) == 1 for number in range(len(tables))]
     value = F.when(F.abs("value") < math.inf, F.col("value").cast("double"))
-    values = [F.max(F.when(F.col("model") == number, value)).alias(f"value{number}") for number in range(len(tables))]
+    values = [
+        F.max(F.when(F.col("model") == number, value)).alias(f"value{number}")
+        for number in range(len(tables))
+    ]
     shared = reduce(Column.__and__, once) & F.min("fact").eqNullSafe(F.max("fact"))
     return rows.groupBy(*keys).agg(shared.alias("shared"), *values)
 
@@ -101,7 +116,9 @@ def _paired(keys: DataFrame, names: list[str], what: str) -> PairedUsers:
     table = users.orderBy("user_id").drop("user_id").toPandas()
     if table["strange"].sum():
         strange = table["strange"].sum()
-        raise RecsparkError(f"{' and '.join(names)} were measured on different {what}: {strange} are not those of all of them")
+        raise RecsparkError(
+            f"{' and '.join(names)} were measured on different {what}: {strange} are not those of all of them"
+        )
     missing = {name: int(table[f"{value}_missing"].sum()) for name, value in zip(names, values, strict=True)}
     return _with_values(table[table["weight"] > 0], values, missing, what)
 

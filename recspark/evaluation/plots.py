@@ -1,4 +1,6 @@
-"""The figures of a run: learning curves, predicted against actual ratings, residuals. Made without a display or global state."""
+"""The figures of a run: learning curves, predicted against actual ratings, residuals. Made without a display
+or global state.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from recspark.errors import RecsparkError
 
 #: Okabe and Ito (2008): told apart with any colour vision, and in print by their lightness
-BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#5F5F5F"
+BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#5F5F5F",
+)
 RUN_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
 #: the sets of a curve row, by the line that shows them, and by their colour where there is one run
 LINES = {"train": (0, (4, 2)), "validation": "solid", "test": "solid"}
@@ -31,13 +41,15 @@ MAX_TICKS = 12
 
 
 def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: str = "rating units") -> Figure:
-    """RMSE of each epoch: a line style a set, a colour a run, and a dot at each run's best epoch, its value in the legend.
+    """RMSE of each epoch: a line style a set, a colour a run, and a dot at each run's best epoch, its value
+    in the legend.
 
     Parameters
     ----------
     curve_rows : rows or DataFrame
-        ``epoch`` and any of ``train_rmse, validation_rmse, test_rmse`` (null where not measured), and ``run``, a name, where
-        there are several. The best epoch is that of the validation set, else of the test set, else of the training set.
+        ``epoch`` and any of ``train_rmse, validation_rmse, test_rmse`` (null where not measured), and
+        ``run``, a name, where there are several. The best epoch is that of the validation set, else of the
+        test set, else of the training set.
     unit : str
         That of the RMSE.
 
@@ -49,10 +61,15 @@ def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: st
     rows = pd.DataFrame(curve_rows)
     sets = [name for name in LINES if f"{name}_rmse" in rows and rows[f"{name}_rmse"].notna().any()]
     if "epoch" not in rows or not sets:
-        raise RecsparkError(f"no curve to plot: rows need epoch and one of {', '.join(LINES)}_rmse, and hold {list(rows.columns)}")
+        raise RecsparkError(
+            f"no curve to plot: rows need epoch and one of {', '.join(LINES)}_rmse, and hold "
+            f"{list(rows.columns)}"
+        )
     runs = list(rows.groupby("run", sort=False)) if "run" in rows else [("", rows)]
     if len(runs) > len(RUN_COLOURS):
-        raise RecsparkError(f"{len(runs)} runs can't be told apart in one figure: draw at most {len(RUN_COLOURS)}")
+        raise RecsparkError(
+            f"{len(runs)} runs can't be told apart in one figure: draw at most {len(RUN_COLOURS)}"
+        )
     lines = LINES | ({"test": SECOND_LINE} if "validation" in sets else {})
     judge = next(name for name in ("validation", "test", "train") if name in sets)
     figure, axes = new_figure("RMSE by epoch", "epoch", f"RMSE ({unit})")
@@ -63,12 +80,17 @@ def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: st
             axes.plot(*_points(curve, name).T, color=colours[name], linestyle=lines[name], linewidth=2)
         best = _mark_best(axes, _points(curve, judge), colours[judge])
         if len(runs) == 1:
-            entries = [(colours[name], lines[name], f"{name}{best if name == judge else ''}") for name in sets]
+            entries = [
+                (colours[name], lines[name], f"{name}{best if name == judge else ''}") for name in sets
+            ]
         else:
             entries.append((run_colour, "solid", f"{run}: {judge}{best}"))
     if len(runs) > 1:
         entries += [(GREY, lines[name], name) for name in sets]
-    handles = [Line2D([], [], color=colour, linestyle=line, linewidth=2, label=text) for colour, line, text in entries]
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, linewidth=2, label=text)
+        for colour, line, text in entries
+    ]
     axes.legend(handles=handles, frameon=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return figure
@@ -91,19 +113,31 @@ def _mark_best(axes: Axes, points: np.ndarray, colour: str) -> str:
 def plot_distribution(histogram: pd.DataFrame) -> Figure:
     """How the ratings of the test set and the predictions for them are spread.
 
-    Bars: the share of rows at each rating level, actual beside predicted and rounded to the nearest level. Curve: the raw
-    predictions, as the share a unit of rating. `histogram` is that of :func:`recspark.evaluation.ratings.histogram`.
+    Bars: the share of rows at each rating level, actual beside predicted and rounded to the nearest level.
+    Curve: the raw predictions, as the share a unit of rating. `histogram` is that of
+    :func:`recspark.evaluation.ratings.histogram`.
     """
-    series = {name: rows.set_index("value")["n"] / rows["n"].sum() for name, rows in histogram.groupby("series")}
+    series = {
+        name: rows.set_index("value")["n"] / rows["n"].sum() for name, rows in histogram.groupby("series")
+    }
     levels = series["actual"].index.to_numpy()
     step = np.diff(levels).min() if len(levels) > 1 else 1.0
     figure, axes = new_figure("Predicted and actual ratings", "rating", "share of test rows")
     axes.bar(levels - 0.2 * step, series["actual"], 0.38 * step, color=SKY, label="actual")
-    axes.bar(levels + 0.2 * step, series["rounded"], 0.38 * step, color=ORANGE, label="predicted, nearest level")
+    axes.bar(
+        levels + 0.2 * step, series["rounded"], 0.38 * step, color=ORANGE, label="predicted, nearest level"
+    )
     raw = series["predicted"]
     width = raw.index[1] - raw.index[0]
     # a bin's share is scaled to what a level's width would hold, so that curve and bars have one axis
-    axes.step(raw.index, raw * (step / width), where="mid", color=VERMILION, linewidth=1.6, label="predicted, raw (per level width)")
+    axes.step(
+        raw.index,
+        raw * (step / width),
+        where="mid",
+        color=VERMILION,
+        linewidth=1.6,
+        label="predicted, raw (per level width)",
+    )
     axes.set_xlim(levels[0] - 1, levels[-1] + 1)
     axes.set_xticks(levels[:: math.ceil(len(levels) / MAX_TICKS)])
     axes.yaxis.set_major_formatter(_PERCENT)
@@ -115,8 +149,8 @@ def plot_distribution(histogram: pd.DataFrame) -> Figure:
 def plot_biases(histogram: pd.DataFrame, unit: str = "rating units") -> Figure:
     """How the learned biases of users and items are spread: the share of each side in bins of equal width.
 
-    `histogram` has the columns side (users, items), bias (the middle of a bin) and n (ids in it). A side without biases, all in
-    the bin of 0, is left out. `unit` is that of a score.
+    `histogram` has the columns side (users, items), bias (the middle of a bin) and n (ids in it). A side
+    without biases, all in the bin of 0, is left out. `unit` is that of a score.
     """
     figure, axes = new_figure("Learned biases", f"bias ({unit})", "share of users or items in a bin")
     styles = {"items": (BLUE, "solid"), "users": (VERMILION, (0, (5, 2)))}
@@ -139,13 +173,20 @@ def plot_biases(histogram: pd.DataFrame, unit: str = "rating units") -> Figure:
 
 
 def plot_residuals(slices: pd.DataFrame) -> Figure:
-    """Mean and spread of ``prediction - rating`` by rating level and by item popularity, with each level's share of rows.
+    """Mean and spread of ``prediction - rating`` by rating level and by item popularity, with each level's
+    share of rows.
 
-    `slices` is the table of :func:`recspark.evaluation.ratings.slice_table`. Bands are one standard deviation each way.
+    `slices` is the table of :func:`recspark.evaluation.ratings.slice_table`. Bands are one standard deviation
+    each way.
     """
     figure = Figure(figsize=(10.5, 4.8), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    _residual_panel(left, slices[slices["slice"] == "rating"], "By rating level", "actual rating, over its share of test rows")
+    _residual_panel(
+        left,
+        slices[slices["slice"] == "rating"],
+        "By rating level",
+        "actual rating, over its share of test rows",
+    )
     label = "training ratings of the item (from), over their share of test rows"
     _residual_panel(right, slices[slices["slice"] == "item_popularity"], "By item popularity", label)
     left.set_ylabel("prediction - rating (rating units)")
@@ -168,18 +209,25 @@ def _residual_panel(axes: Axes, rows: pd.DataFrame, title: str, label: str) -> N
 
 
 def _tick(level: str, share: float) -> str:
-    """A level over its share; of a bin such as 100-299 the lower edge says enough, and a row of whole names would not fit."""
+    """A level over its share; of a bin such as 100-299 the lower edge says enough, and a row of whole names
+    would not fit.
+    """
     lower = re.sub(r"(?<=\d)-.*", "", level)
     return f"{lower}\n<1%" if 0 < share < 0.01 else f"{lower}\n{share:.0%}"
 
 
-def plot_differences(table: pd.DataFrame, metric: str, confidence: float, unit: str = "rating units") -> Figure:
+def plot_differences(
+    table: pd.DataFrame, metric: str, confidence: float, unit: str = "rating units"
+) -> Figure:
     """How much models differ from the first one, with intervals: one row per model, the best at the top.
 
-    `table` has the columns model, value, difference, low and high; the last three are null for the first model. Intervals that don't
-    meet the line at 0 are drawn full, others pale.
+    `table` has the columns model, value, difference, low and high; the last three are null for the first
+    model. Intervals that don't meet the line at 0 are drawn full, others pale.
     """
-    first, others = table.iloc[0], table.iloc[1:].sort_values("value", ascending=metric not in ("rmse", "mae"))
+    first, others = (
+        table.iloc[0],
+        table.iloc[1:].sort_values("value", ascending=metric not in ("rmse", "mae")),
+    )
     figure, axes = new_figure(f"{metric} beside that of {first['model']} ({first['value']:.4f})", "", "")
     places = np.arange(len(others))
     certain = (others["low"] * others["high"] > 0).to_numpy()
@@ -187,13 +235,17 @@ def plot_differences(table: pd.DataFrame, metric: str, confidence: float, unit: 
         colour = BLUE if sure else SKY
         axes.plot([row.low, row.high], [place, place], color=colour, linewidth=5, solid_capstyle="butt")
         axes.plot([row.difference], [place], "o", color=colour, markersize=9, markeredgecolor="white")
-        axes.annotate(f"{row.difference:+.4f}", (row.difference, place), (0, 9), textcoords="offset points", ha="center")
+        axes.annotate(
+            f"{row.difference:+.4f}", (row.difference, place), (0, 9), textcoords="offset points", ha="center"
+        )
     axes.axvline(0, color=GREY, linewidth=1.5)
     axes.set_yticks(places, others["model"])
     axes.set_ylim(-0.7, len(others) - 0.3)
     better = "left" if metric in ("rmse", "mae") else "right"
     measured = unit if better == "left" else "mean over users"
-    axes.set_xlabel(f"difference of {metric} ({measured}), with its {100 * confidence:.4g}% interval; {better} is better")
+    axes.set_xlabel(
+        f"difference of {metric} ({measured}), with its {100 * confidence:.4g}% interval; {better} is better"
+    )
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.8)
     axes.grid(visible=False, axis="y")
     return figure

@@ -1,8 +1,10 @@
-"""Ranking metrics of many users on Spark: score all items for blocks of users, rank the relevant ones, average.
+"""Ranking metrics of many users on Spark: score all items for blocks of users, rank the relevant ones,
+average.
 
-Relevant items are the user's test items (rated at least ``threshold``, where one is given). Candidates are all items that
-the model knows and the user has not seen. A relevant item that is no candidate is never retrieved: it has no rank, but it
-counts in ``n_relevant``. The metrics themselves: :mod:`recspark.evaluation.user_metrics`; edge cases: docs/metrics.md.
+Relevant items are the user's test items (rated at least ``threshold``, where one is given). Candidates are
+all items that the model knows and the user has not seen. A relevant item that is no candidate is never
+retrieved: it has no rank, but it counts in ``n_relevant``. The metrics themselves:
+:mod:`recspark.evaluation.user_metrics`; edge cases: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ SCORE_BYTES = 32 << 20
 
 
 class Scorer(Protocol):
-    """What a model offers to be ranked: pickled to the workers, so it should hold a path rather than arrays."""
+    """What a model offers to be ranked: pickled to the workers, so it should hold a path rather than
+    arrays.
+    """
 
     @property
     def user_ids(self) -> np.ndarray:
@@ -37,11 +41,15 @@ class Scorer(Protocol):
         """The id of every item that the model knows, in the order of positions."""
 
     def scores(self, user_positions: np.ndarray) -> np.ndarray:
-        """Scores of all items for these users (int32 positions): float32, (len(user_positions), n_items), higher is better."""
+        """Scores of all items for these users (int32 positions): float32, (len(user_positions), n_items),
+        higher is better.
+        """
 
 
 def metric_names(ks: Sequence[int]) -> list[str]:
-    """The columns of a user's metrics: ``precision_at_10`` ..., and of the whole ranking ``map`` and ``auc``."""
+    """The columns of a user's metrics: ``precision_at_10`` ..., and of the whole ranking ``map`` and
+    ``auc``.
+    """
     return [f"{metric}_at_{k}" for k in ks for metric in METRICS_AT_K] + ["map", "auc"]
 
 
@@ -75,9 +83,9 @@ def per_user_ranking(
     Returns
     -------
     DataFrame
-        ``user_id, known boolean`` (whether the model knows the user), ``n_relevant int``, then ``n_candidates int`` and one double
-        per :func:`metric_names`, all null for users that are not known or have nothing relevant. Both inputs are shuffled
-        once by a hash of user_id; row order doesn't matter.
+        ``user_id, known boolean`` (whether the model knows the user), ``n_relevant int``, then
+        ``n_candidates int`` and one double per :func:`metric_names`, all null for users that are not known or
+        have nothing relevant. Both inputs are shuffled once by a hash of user_id; row order doesn't matter.
     """
     check_workers(test.sparkSession)
     relevant = F.lit(True) if threshold is None else F.coalesce(F.col("rating") >= threshold, F.lit(False))
@@ -87,7 +95,9 @@ def per_user_ranking(
     length = max(ks) if lists else 0
     schema += f", list array<{test.schema['item_id'].dataType.simpleString()}>" if length else ""
     # equal ids must hash alike on both sides, and int and bigint don't
-    seen = seen.select(*(F.col(key).cast(test.schema[key].dataType).alias(key) for key in ("user_id", "item_id")))
+    seen = seen.select(
+        *(F.col(key).cast(test.schema[key].dataType).alias(key) for key in ("user_id", "item_id"))
+    )
 
     def rank(test_rows: pd.DataFrame, seen_rows: pd.DataFrame) -> pd.DataFrame:
         return rank_users(test_rows, seen_rows, scorer, ks, length)
@@ -97,8 +107,11 @@ def per_user_ranking(
     return tests.cogroup(seen.groupBy(block)).applyInPandas(rank, schema)
 
 
-def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int], length: int = 0) -> pd.DataFrame:
-    """What a worker does: the metrics of the users of `test` (user_id, item_id, relevant), given what they have `seen`.
+def rank_users(
+    test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int], length: int = 0
+) -> pd.DataFrame:
+    """What a worker does: the metrics of the users of `test` (user_id, item_id, relevant), given what they
+    have `seen`.
 
     With a `length` a column ``list`` has the ids of the best items.
     """
@@ -111,7 +124,9 @@ def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Seque
     table, lists = np.full((len(users), len(names)), np.nan), np.full(len(users), None)
     if len(ranked):
         left_out, wanted = (_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
-        found = _metric_table(scorer, positions[ranked].astype(np.int32), n_relevant[ranked], left_out, wanted, ks, length)
+        found = _metric_table(
+            scorer, positions[ranked].astype(np.int32), n_relevant[ranked], left_out, wanted, ks, length
+        )
         table[ranked], best = found
         for user, places in zip(ranked, best, strict=True):
             lists[user] = items[places[places >= 0]].tolist()
@@ -121,15 +136,23 @@ def rank_users(test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Seque
 
 
 def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(indptr, indices) of the pairs of these users and items, ascending in a row; pairs of others are left out."""
+    """(indptr, indices) of the pairs of these users and items, ascending in a row; pairs of others are left
+    out.
+    """
     rows, columns = users.get_indexer(pairs["user_id"]), items.get_indexer(pairs["item_id"])
     inside = (rows >= 0) & (columns >= 0)
     cells = np.sort(rows[inside] * len(items) + columns[inside])
-    return np.searchsorted(cells, np.arange(len(users) + 1) * len(items)), (cells % max(1, len(items))).astype(np.int32)
+    return np.searchsorted(cells, np.arange(len(users) + 1) * len(items)), (
+        cells % max(1, len(items))
+    ).astype(np.int32)
 
 
-def _metric_table(scorer, positions, n_relevant, seen_rows, wanted_rows, ks, length) -> tuple[np.ndarray, np.ndarray]:
-    """n_candidates and the metrics, a row per user, and `length` best items of each; scores are made for a few users at a time."""
+def _metric_table(
+    scorer, positions, n_relevant, seen_rows, wanted_rows, ks, length
+) -> tuple[np.ndarray, np.ndarray]:
+    """n_candidates and the metrics, a row per user, and `length` best items of each; scores are made for a
+    few users at a time.
+    """
     height = max(1, SCORE_BYTES // (4 * max(1, len(scorer.item_ids))))
     table, lists = [], []
     for start in range(0, len(positions), height):
@@ -139,10 +162,20 @@ def _metric_table(scorer, positions, n_relevant, seen_rows, wanted_rows, ks, len
         wanted = wanted_rows[1][indptr[0] : indptr[-1]]
         bounds = indptr - indptr[0]
         ranks, midranks, candidates = ranks_of(scores, seen_rows[0][edges], seen_rows[1], bounds, wanted)
-        lists.append(top_n(scores, length, seen_rows[0][edges], seen_rows[1])[0] if length else np.empty((len(scores), 0), np.int32))
+        lists.append(
+            top_n(scores, length, seen_rows[0][edges], seen_rows[1])[0]
+            if length
+            else np.empty((len(scores), 0), np.int32)
+        )
         for user, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
             found = ranks[low:high] > 0
-            values = _user_metrics(ranks[low:high][found], midranks[low:high][found], n_relevant[start + user], candidates[user], ks)
+            values = _user_metrics(
+                ranks[low:high][found],
+                midranks[low:high][found],
+                n_relevant[start + user],
+                candidates[user],
+                ks,
+            )
             table.append([candidates[user], *values])
     return np.array(table), np.concatenate(lists)
 
@@ -152,21 +185,30 @@ def _scores(scorer: Scorer, positions: np.ndarray) -> np.ndarray:
     expected = (len(positions), len(scorer.item_ids))
     if scores.shape != expected:
         # the kernels don't check bounds
-        raise RecsparkError(f"{type(scorer).__name__}.scores gave an array of shape {scores.shape}: it must be {expected}, users x items")
+        raise RecsparkError(
+            f"{type(scorer).__name__}.scores gave an array of shape {scores.shape}: it must be {expected}, "
+            "users x items"
+        )
     return scores
 
 
 def _user_metrics(ranks, midranks, n_relevant, n_candidates, ks) -> list[float]:
     ranks = np.sort(ranks)
     at_k = [metric(ranks, n_relevant, k) for k in ks for metric in METRICS_AT_K.values()]
-    return [*at_k, average_precision(ranks, n_relevant, max(n_relevant, n_candidates)), auc(midranks, n_candidates)]
+    return [
+        *at_k,
+        average_precision(ranks, n_relevant, max(n_relevant, n_candidates)),
+        auc(midranks, n_candidates),
+    ]
 
 
 def ranking_metrics(per_user: DataFrame) -> dict[str, float]:
-    """Means over the users, and how many users stand behind them: one aggregation over :func:`per_user_ranking`.
+    """Means over the users, and how many users stand behind them: one aggregation over
+    :func:`per_user_ranking`.
 
-    ``ranked_users`` carry the means (``auc_users`` that of the AUC); ``users_without_relevant`` and ``unknown_users`` (with relevant
-    items, but not known to the model) are left out of them. A mean over no user is NaN.
+    ``ranked_users`` carry the means (``auc_users`` that of the AUC); ``users_without_relevant`` and
+    ``unknown_users`` (with relevant items, but not known to the model) are left out of them. A mean over no
+    user is NaN.
     """
     ranked = F.col("known") & (F.col("n_relevant") > 0)
     counts = {

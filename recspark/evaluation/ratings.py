@@ -1,8 +1,9 @@
 """Rating metrics (RMSE, MAE, R2, bias), overall and by slices, from one aggregation over the test rows.
 
-Spark turns the test rows into a *cube*: one row per combination of slice keys, with the count and the moments of the
-ratings and errors in it. Its size depends on the rating scale, not on the number of test rows, and everything else - the
-totals, each slice, the histogram - is a sum of its rows, made on the driver in float64. Definitions: docs/metrics.md.
+Spark turns the test rows into a *cube*: one row per combination of slice keys, with the count and the moments
+of the ratings and errors in it. Its size depends on the rating scale, not on the number of test rows, and
+everything else - the totals, each slice, the histogram - is a sum of its rows, made on the driver in float64.
+Definitions: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
 
-#: lower edges of the bins of a user's or an item's number of training ratings: three a decade, the last one open
+#: lower edges of the bins of a user's or an item's number of training ratings: three a decade, the last one
+#: open
 COUNT_EDGES = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 #: columns of :func:`slice_table`
 SLICES = ("slice", "level", "n", "unpredicted", "rmse", "mae", "bias")
 #: columns of :func:`histogram`
 HISTOGRAM = ("series", "value", "n")
 #: what the model had seen of a test row's user and item
-WARMTH = {(False, False): "warm", (True, False): "new user", (False, True): "new item", (True, True): "both new"}
+WARMTH = {
+    (False, False): "warm",
+    (True, False): "new user",
+    (False, True): "new item",
+    (True, True): "both new",
+}
 
 
 def rating_cube(predictions: DataFrame, train: DataFrame, bins_per_unit: int) -> pd.DataFrame:
@@ -34,7 +41,8 @@ def rating_cube(predictions: DataFrame, train: DataFrame, bins_per_unit: int) ->
     Parameters
     ----------
     predictions : DataFrame
-        user_id, item_id, rating, prediction. A prediction that is null, NaN or infinite counts as unpredicted.
+        user_id, item_id, rating, prediction. A prediction that is null, NaN or infinite counts as
+        unpredicted.
     train : DataFrame
         user_id, item_id: the rows that tell how much was known of each user and item. Shuffled once per side.
     bins_per_unit : int
@@ -43,9 +51,10 @@ def rating_cube(predictions: DataFrame, train: DataFrame, bins_per_unit: int) ->
     Returns
     -------
     pandas.DataFrame
-        Keys ``user_count, item_count`` (lower edges of COUNT_EDGES), ``rating`` (on the grid), ``predicted_bin``
-        (``floor(prediction * bins_per_unit)``, null where unpredicted); ``rows``, and over the predicted rows ``n``,
-        ``rating_mean``, ``rating_variance`` (population), sums ``error``, ``absolute_error``, ``squared_error``.
+        Keys ``user_count, item_count`` (lower edges of COUNT_EDGES), ``rating`` (on the grid),
+        ``predicted_bin`` (``floor(prediction * bins_per_unit)``, null where unpredicted); ``rows``, and over
+        the predicted rows ``n``, ``rating_mean``, ``rating_variance`` (population), sums ``error``,
+        ``absolute_error``, ``squared_error``.
 
     Raises
     ------
@@ -55,7 +64,9 @@ def rating_cube(predictions: DataFrame, train: DataFrame, bins_per_unit: int) ->
     value = F.col("prediction").cast("double")
     finite = value.isNotNull() & ~F.isnan(value) & (F.abs(value) != math.inf)
     rows = (
-        predictions.select("user_id", "item_id", F.col("rating").cast("double"), F.when(finite, value).alias("prediction"))
+        predictions.select(
+            "user_id", "item_id", F.col("rating").cast("double"), F.when(finite, value).alias("prediction")
+        )
         .join(_counts(train, "user_id", "user_count"), "user_id", "left")
         .join(_counts(train, "item_id", "item_count"), "item_id", "left")
     )
@@ -83,7 +94,9 @@ def _counts(train: DataFrame, key: str, name: str) -> DataFrame:
 
 
 def _count_bin(count: str) -> Column:
-    """The lower edge of the bin that `count` falls in; an id that the training rows don't hold has a count of 0."""
+    """The lower edge of the bin that `count` falls in; an id that the training rows don't hold has a count of
+    0.
+    """
     known = F.coalesce(F.col(count), F.lit(0))
     return F.greatest(*(F.when(known >= edge, F.lit(edge)) for edge in COUNT_EDGES)).alias(count)
 
@@ -100,14 +113,17 @@ def _checked(cube: pd.DataFrame) -> pd.DataFrame:
 def rating_metrics(cube: pd.DataFrame) -> dict[str, float]:
     """RMSE, MAE, R2 and bias of all predicted rows, with the counts of predicted and unpredicted ones.
 
-    ``rmse = sqrt(mean(e^2))``, ``mae = mean(|e|)``, ``bias = mean(e)`` with ``e = prediction - rating``, in rating units;
-    ``r2 = 1 - sum(e^2) / sum((rating - mean(rating))^2)``, NaN where all ratings are equal.
+    ``rmse = sqrt(mean(e^2))``, ``mae = mean(|e|)``, ``bias = mean(e)`` with ``e = prediction - rating``, in
+    rating units; ``r2 = 1 - sum(e^2) / sum((rating - mean(rating))^2)``, NaN where all ratings are equal.
 
     Raises RecsparkError where not one row has a prediction.
     """
     total = _summary(cube)
     if total["n"] == 0:
-        raise RecsparkError(f"there is nothing to evaluate: not one of {total['unpredicted']} test rows has a finite prediction")
+        raise RecsparkError(
+            f"there is nothing to evaluate: not one of {total['unpredicted']} test rows has a finite "
+            "prediction"
+        )
     n, means = cube["n"], cube["rating_mean"]
     mean = (n * means).sum() / total["n"]
     # the sum of squares within the cells and between them: no difference of two large sums
@@ -121,15 +137,22 @@ def rating_metrics(cube: pd.DataFrame) -> dict[str, float]:
 
 
 def slice_table(cube: pd.DataFrame) -> pd.DataFrame:
-    """Metrics of each level of the slices ``warmth``, ``user_activity``, ``item_popularity`` and ``rating`` (columns SLICES).
+    """Metrics of each level of the slices ``warmth``, ``user_activity``, ``item_popularity`` and ``rating``
+    (columns SLICES).
 
-    Levels without a test row are left out; levels with none predicted have n = 0 and NaN metrics. Levels stand in order.
+    Levels without a test row are left out; levels with none predicted have n = 0 and NaN metrics. Levels
+    stand in order.
     """
     warmth = [WARMTH[key] for key in zip(cube["user_count"] == 0, cube["item_count"] == 0, strict=True)]
     order = list(WARMTH.values())
     return pd.concat(
         [
-            _slice(cube, "warmth", pd.Series([order.index(name) for name in warmth], cube.index), order.__getitem__),
+            _slice(
+                cube,
+                "warmth",
+                pd.Series([order.index(name) for name in warmth], cube.index),
+                order.__getitem__,
+            ),
             _slice(cube, "user_activity", cube["user_count"], _count_label),
             _slice(cube, "item_popularity", cube["item_count"], _count_label),
             _slice(cube, "rating", cube["rating"], "{:g}".format),
@@ -139,15 +162,25 @@ def slice_table(cube: pd.DataFrame) -> pd.DataFrame:
 
 
 def _slice(cube: pd.DataFrame, name: str, keys: pd.Series, label: Callable[[Any], str]) -> pd.DataFrame:
-    rows = [{"slice": name, "level": label(key)} | _summary(cells) for key, cells in cube.groupby(keys, sort=True)]
+    rows = [
+        {"slice": name, "level": label(key)} | _summary(cells) for key, cells in cube.groupby(keys, sort=True)
+    ]
     return pd.DataFrame(rows, columns=list(SLICES))
 
 
 def _summary(cells: pd.DataFrame) -> dict[str, float]:
     """Counts, and the metrics that are means over the predicted rows; NaN where there are none."""
     n = int(cells["n"].sum())
-    squared, absolute, error = (cells[f"{kind}error"].sum() / n if n else math.nan for kind in ("squared_", "absolute_", ""))
-    return {"n": n, "unpredicted": int(cells["rows"].sum()) - n, "rmse": math.sqrt(squared), "mae": absolute, "bias": error}
+    squared, absolute, error = (
+        cells[f"{kind}error"].sum() / n if n else math.nan for kind in ("squared_", "absolute_", "")
+    )
+    return {
+        "n": n,
+        "unpredicted": int(cells["rows"].sum()) - n,
+        "rmse": math.sqrt(squared),
+        "mae": absolute,
+        "bias": error,
+    }
 
 
 def _count_label(edge: int) -> str:
@@ -163,12 +196,14 @@ def _count_label(edge: int) -> str:
 
 
 def histogram(cube: pd.DataFrame, bins_per_unit: int) -> pd.DataFrame:
-    """Distributions of the ratings and the predictions of all predicted rows (columns HISTOGRAM), in three series.
+    """Distributions of the ratings and the predictions of all predicted rows (columns HISTOGRAM), in three
+    series.
 
-    ``actual``: rows per rating level; ``rounded``: predictions per nearest rating level, halves upwards; ``predicted``: a
-    full grid of bins of width ``1 / bins_per_unit`` by their centres, which ends one unit beyond the lowest and the highest
-    level and holds in its outermost bins what lies outside. ``rounded`` is exact where all midpoints of neighbouring levels
-    are multiples of ``1 / bins_per_unit`` (20 serves whole and half stars), else to the nearest bin.
+    ``actual``: rows per rating level; ``rounded``: predictions per nearest rating level, halves upwards;
+    ``predicted``: a full grid of bins of width ``1 / bins_per_unit`` by their centres, which ends one unit
+    beyond the lowest and the highest level and holds in its outermost bins what lies outside. ``rounded`` is
+    exact where all midpoints of neighbouring levels are multiples of ``1 / bins_per_unit`` (20 serves whole
+    and half stars), else to the nearest bin.
     """
     cells = cube[cube["n"] > 0]
     levels = np.sort(cells["rating"].unique())
@@ -179,6 +214,13 @@ def histogram(cube: pd.DataFrame, bins_per_unit: int) -> pd.DataFrame:
     grid = np.arange(math.floor((levels[0] - 1) * bins_per_unit), math.ceil((levels[-1] + 1) * bins_per_unit))
     places = np.clip(cells["predicted_bin"], grid[0], grid[-1]).to_numpy(np.int64) - grid[0]
     predicted = np.bincount(places, cells["n"], len(grid))
-    parts = [("actual", levels, actual), ("rounded", levels, rounded), ("predicted", (grid + 0.5) / bins_per_unit, predicted)]
-    frames = [pd.DataFrame({"series": name, "value": values, "n": np.asarray(n, np.int64)}) for name, values, n in parts]
+    parts = [
+        ("actual", levels, actual),
+        ("rounded", levels, rounded),
+        ("predicted", (grid + 0.5) / bins_per_unit, predicted),
+    ]
+    frames = [
+        pd.DataFrame({"series": name, "value": values, "n": np.asarray(n, np.int64)})
+        for name, values, n in parts
+    ]
     return pd.concat(frames, ignore_index=True)[list(HISTOGRAM)]

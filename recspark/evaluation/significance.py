@@ -1,19 +1,22 @@
 """Whether models differ by more than chance: the paired bootstrap over users, on the same test rows.
 
-A test set is a draw of users with all their rows, so users are what is drawn again: the rows of a user depend on each other (one rates
-high, another is hard to predict), and resampling rows as if they did not would make intervals too narrow. With weights ``w_u`` and totals
-``t_um`` of user u and model m, the metric of model m on a resample that has user u ``c_u`` times is
+A test set is a draw of users with all their rows, so users are what is drawn again: the rows of a user depend
+on each other (one rates high, another is hard to predict), and resampling rows as if they did not would make
+intervals too narrow. With weights ``w_u`` and totals ``t_um`` of user u and model m, the metric of model m on
+a resample that has user u ``c_u`` times is
 
     v_m = f(sum_u c_u t_um / sum_u c_u w_u),    (c_1 .. c_n) ~ Multinomial(n; 1/n .. 1/n),
 
-where RMSE has w = number of rows, t = sum of squared errors and f = the square root, and a ranking metric that is a mean over users has
-w = 1, t = the user's value and f = the identity. All models are measured on the same resamples, so what they share (an unlucky draw of
-users) drops out of the difference ``d_m = v_m - v_0`` to the first.
+where RMSE has w = number of rows, t = sum of squared errors and f = the square root, and a ranking metric
+that is a mean over users has w = 1, t = the user's value and f = the identity. All models are measured on the
+same resamples, so what they share (an unlucky draw of users) drops out of the difference ``d_m = v_m - v_0``
+to the first.
 
-Intervals are percentile intervals, the quantiles of ``d_m`` over resamples (Efron and Tibshirani 1993, "An introduction to the bootstrap",
-chapter 13). The one-sided p value of "model m is better" is the share of resamples in which it is not (Koehn 2004, "Statistical
-significance tests for machine translation evaluation", section 4), the test set itself counted as one of them (Davison and Hinkley 1997,
-section 4.2.5): ``p = (1 + #{d_m on the wrong side of 0, or 0}) / (1 + resamples)``.
+Intervals are percentile intervals, the quantiles of ``d_m`` over resamples (Efron and Tibshirani 1993, "An
+introduction to the bootstrap", chapter 13). The one-sided p value of "model m is better" is the share of
+resamples in which it is not (Koehn 2004, "Statistical significance tests for machine translation evaluation",
+section 4), the test set itself counted as one of them (Davison and Hinkley 1997, section 4.2.5):
+``p = (1 + #{d_m on the wrong side of 0, or 0}) / (1 + resamples)``.
 """
 
 from __future__ import annotations
@@ -47,14 +50,18 @@ class PairedBootstrap:
         return self.values - self.values[0]
 
     def interval(self, confidence: float) -> np.ndarray:
-        """(models, 2): from where to where the difference to the first model is, two-sided, by the percentile method."""
+        """(models, 2): from where to where the difference to the first model is, two-sided, by the percentile
+        method.
+        """
         tail = (1 - confidence) / 2
         return np.quantile(self._drawn, (tail, 1 - tail), axis=0).T
 
     def largest_loss(self, level: float) -> np.ndarray:
-        """(models,): by how much a model is worse than the first at most, at the one-sided confidence 1 - `level`; below 0: it is better.
+        """(models,): by how much a model is worse than the first at most, at the one-sided confidence 1 -
+        `level`; below 0: it is better.
 
-        The upper end of the one-sided interval of the loss, which is the difference where lower is better, else minus the difference.
+        The upper end of the one-sided interval of the loss, which is the difference where lower is better,
+        else minus the difference.
         """
         return np.quantile(self._loss, 1 - level, axis=0)
 
@@ -73,7 +80,13 @@ class PairedBootstrap:
 
 
 def paired_bootstrap(
-    weights: np.ndarray, totals: np.ndarray, *, root: bool, lower_is_better: bool, resamples: int = 2000, seed: int = 42
+    weights: np.ndarray,
+    totals: np.ndarray,
+    *,
+    root: bool,
+    lower_is_better: bool,
+    resamples: int = 2000,
+    seed: int = 42,
 ) -> PairedBootstrap:
     """Measure models on `resamples` draws of the users, with replacement, as many as there are.
 
@@ -96,7 +109,10 @@ def paired_bootstrap(
     """
     users = len(weights)
     if users < 2:
-        raise RecsparkError(f"{users} users can't be resampled: a paired bootstrap needs two users with test rows, better hundreds")
+        raise RecsparkError(
+            f"{users} users can't be resampled: a paired bootstrap needs two users with test rows, better "
+            "hundreds"
+        )
     table = np.column_stack([weights, totals]).astype(np.float64)
     random, chunk = np.random.default_rng(seed), max(1, _DRAWS // users)
     sums = [_draw(random, min(chunk, resamples - done), table) for done in range(0, resamples, chunk)]

@@ -1,8 +1,8 @@
 """The figures of a tuning: how its trials went, and which Params made the difference.
 
-`trials` is a row a trial: number, state (complete, pruned, failed ...), value, and the Params by name. An `axis` is where a Param was
-searched: ``{"log": bool}`` of numbers, ``{"choices": [...]}`` of others. Values far behind the best are drawn at the edge, as triangles:
-near the best they are told apart.
+`trials` is a row a trial: number, state (complete, pruned, failed ...), value, and the Params by name. An
+`axis` is where a Param was searched: ``{"log": bool}`` of numbers, ``{"choices": [...]}`` of others. Values
+far behind the best are drawn at the edge, as triangles: near the best they are told apart.
 """
 
 from __future__ import annotations
@@ -32,15 +32,26 @@ def plot_history(trials: pd.DataFrame, metric: str, minimize: bool) -> Figure:
     figure, axes = new_figure("Trials", "trial", f"{metric} on the validation rows")
     complete, shown = _complete(trials), _Shown(trials, minimize)
     best = complete["value"].cummin() if minimize else complete["value"].cummax()
-    axes.step(complete["number"], best, where="post", color=BLUE, linewidth=2, label=f"best so far: {best.iloc[-1]:.4f}")
+    axes.step(
+        complete["number"],
+        best,
+        where="post",
+        color=BLUE,
+        linewidth=2,
+        label=f"best so far: {best.iloc[-1]:.4f}",
+    )
     shown.scatter(axes, complete["number"], complete["value"], color=BLUE, label="complete")
     pruned = trials[(trials["state"] == "pruned") & trials["value"].notna()]
     if len(pruned):
-        shown.scatter(axes, pruned["number"], pruned["value"], color=ORANGE, label="pruned, where it ended", marker="x")
+        shown.scatter(
+            axes, pruned["number"], pruned["value"], color=ORANGE, label="pruned, where it ended", marker="x"
+        )
     failed = trials[trials["state"] == "failed"]
     if len(failed):
         at_edge = np.full(len(failed), shown.worst)
-        axes.plot(failed["number"], at_edge, "|", color=VERMILION, markersize=14, markeredgewidth=2, label="failed")
+        axes.plot(
+            failed["number"], at_edge, "|", color=VERMILION, markersize=14, markeredgewidth=2, label="failed"
+        )
     if shown.cuts:
         axes.scatter([], [], s=36, marker=shown.beyond, color=GREY, label="further behind")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -60,8 +71,12 @@ def plot_importances(importances: Mapping[str, float]) -> Figure:
     return figure
 
 
-def plot_slices(trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool) -> Figure:
-    """The value of complete trials over each Param by itself, later trials darker, the best one with a ring."""
+def plot_slices(
+    trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool
+) -> Figure:
+    """The value of complete trials over each Param by itself, later trials darker, the best one with a
+    ring.
+    """
     complete, shown = _complete(trials), _Shown(trials, minimize)
     best = complete["value"].astype(float).idxmin() if minimize else complete["value"].astype(float).idxmax()
     columns = min(_COLUMNS, len(axes_of))
@@ -72,9 +87,23 @@ def plot_slices(trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], 
     for panel, (name, axis) in zip(panels.flat, axes_of.items(), strict=False):
         tidy(panel, "", name, "")
         places, ticks = _places(complete[name], axis)
-        style = {"c": complete["number"], "cmap": f"{_COLOURS}_r", "norm": order, "edgecolors": "white", "linewidths": 0.5}
+        style = {
+            "c": complete["number"],
+            "cmap": f"{_COLOURS}_r",
+            "norm": order,
+            "edgecolors": "white",
+            "linewidths": 0.5,
+        }
         shown.scatter(panel, places, complete["value"], **style)
-        panel.plot(places[best], shown.best, "o", color=VERMILION, markersize=13, markerfacecolor="none", markeredgewidth=2)
+        panel.plot(
+            places[best],
+            shown.best,
+            "o",
+            color=VERMILION,
+            markersize=13,
+            markerfacecolor="none",
+            markeredgewidth=2,
+        )
         if ticks:
             panel.set_xticks(range(len(ticks)), ticks)
             panel.margins(x=0.2)
@@ -88,16 +117,27 @@ def plot_slices(trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], 
     for row in panels:
         row[0].set_ylabel(f"{metric} on the validation rows")
     figure.suptitle("Trials by each Param", x=0.01, ha="left", fontweight="bold")
-    figure.colorbar(ScalarMappable(order, f"{_COLOURS}_r"), ax=panels, label="trial", ticks=MaxNLocator(integer=True, nbins=5))
+    figure.colorbar(
+        ScalarMappable(order, f"{_COLOURS}_r"),
+        ax=panels,
+        label="trial",
+        ticks=MaxNLocator(integer=True, nbins=5),
+    )
     return figure
 
 
-def plot_parallel(trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool) -> Figure:
-    """A line a complete trial through its Params to its value; the better, the darker, and the best one in a colour of its own."""
+def plot_parallel(
+    trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool
+) -> Figure:
+    """A line a complete trial through its Params to its value; the better, the darker, and the best one in a
+    colour of its own.
+    """
     complete, shown = _complete(trials), _Shown(trials, minimize)
     figure = Figure(figsize=(2.0 * (len(axes_of) + 1) + 2.0, 4.8), dpi=120, layout="constrained")
     axes = figure.subplots()
-    scales = [_Scale(complete[name], axis) for name, axis in axes_of.items()] + [_Scale(shown.clip(complete["value"]), {})]
+    scales = [_Scale(complete[name], axis) for name, axis in axes_of.items()] + [
+        _Scale(shown.clip(complete["value"]), {})
+    ]
     heights = np.column_stack([scale.heights for scale in scales])
     order = Normalize(*sorted((shown.best, shown.worst)))
     colours = f"{_COLOURS}{'' if minimize else '_r'}"
@@ -112,7 +152,15 @@ def plot_parallel(trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]]
     for place, scale in enumerate(scales):
         axes.axvline(place, color=GREY, linewidth=1)
         for height, text in scale.ticks:
-            axes.annotate(text, (place, height), (4, 0), textcoords="offset points", va="center", fontsize=9, bbox=backed)
+            axes.annotate(
+                text,
+                (place, height),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+                bbox=backed,
+            )
     axes.set_xticks(range(len(scales)), [*axes_of, f"{metric}, validation"])
     axes.set_yticks([])
     axes.grid(visible=False)
@@ -141,18 +189,32 @@ class _Shown:
         """`values`, those beyond the range at its edge."""
         return values.astype(float).clip(*sorted((self.best, self.worst)))
 
-    def scatter(self, axes: Axes, x: pd.Series, values: pd.Series, marker: str = "o", label: str | None = None, **style: Any) -> None:
+    def scatter(
+        self,
+        axes: Axes,
+        x: pd.Series,
+        values: pd.Series,
+        marker: str = "o",
+        label: str | None = None,
+        **style: Any,
+    ) -> None:
         """Points, and triangles at the edge for what lies beyond."""
         clipped = self.clip(values)
         beyond = (clipped != values.astype(float)) & (clipped == self.worst)
         for mask, mark, text in ((~beyond, marker, label), (beyond, self.beyond, None)):
-            points = {key: value[mask] if isinstance(value, pd.Series) else value for key, value in style.items()}
-            axes.scatter(x[mask], clipped[mask], s=36, marker=mark, label=text, zorder=3, **_fitting(points, mark))
+            points = {
+                key: value[mask] if isinstance(value, pd.Series) else value for key, value in style.items()
+            }
+            axes.scatter(
+                x[mask], clipped[mask], s=36, marker=mark, label=text, zorder=3, **_fitting(points, mark)
+            )
 
 
 def _fitting(style: dict[str, Any], marker: str) -> dict[str, Any]:
     """A cross has no edge to colour."""
-    return {key: value for key, value in style.items() if marker != "x" or key not in ("edgecolors", "linewidths")}
+    return {
+        key: value for key, value in style.items() if marker != "x" or key not in ("edgecolors", "linewidths")
+    }
 
 
 def _places(values: pd.Series, axis: Mapping[str, Any]) -> tuple[pd.Series, list[str]]:
@@ -164,7 +226,9 @@ def _places(values: pd.Series, axis: Mapping[str, Any]) -> tuple[pd.Series, list
 
 
 class _Scale:
-    """One axis of the parallel coordinates: values to heights from 0 to 1, and (height, text) of its ticks."""
+    """One axis of the parallel coordinates: values to heights from 0 to 1, and (height, text) of its
+    ticks.
+    """
 
     def __init__(self, values: pd.Series, axis: Mapping[str, Any]) -> None:
         places, names = _places(values, axis)
@@ -176,4 +240,6 @@ class _Scale:
             self.ticks = [(number / span, name) for number, name in enumerate(names)]
         else:
             marks = np.linspace(low, high, 5) if high > low else [low]
-            self.ticks = [((mark - low) / span, f"{np.exp(mark) if axis.get('log') else mark:.3g}") for mark in marks]
+            self.ticks = [
+                ((mark - low) / span, f"{np.exp(mark) if axis.get('log') else mark:.3g}") for mark in marks
+            ]

@@ -1,20 +1,24 @@
-"""The audit: features are made again from perturbed copies of the ratings; what changes although it must not has leaked.
+"""The audit: features are made again from perturbed copies of the ratings; what changes although it must not
+has leaked.
 
-=======================  ===================================================================  ==================================
-perturbation             the copy                                                             must not change
-=======================  ===================================================================  ==================================
-ratings reversed         every rating, of train and test rows, becomes its negative           any feature, level or moment
-ratings drawn            every rating becomes a random number                                 the same
-test removed             no test row is left                                                  the same
-test thinned             a random half of the test rows is left                               the same
+=======================  ===================================================================
+================================== perturbation             the copy
+must not change
+=======================  ===================================================================
+================================== ratings reversed         every rating, of train and test rows, becomes its
+negative           any feature, level or moment ratings drawn            every rating becomes a random number
+the same test removed             no test row is left                                                  the
+same test thinned             a random half of the test rows is left                               the same
 test changed             all test rows have one item, a later time and another rating         the same
-later rows ... removed   no training row of the same user (item) at or after the watched row  groups of scope past
-later rows ... changed   these rows have another item and a later time                        the same
-all rows ... removed     no training row of anyone at or after one moment                     groups of scope past, up to then
-=======================  ===================================================================  ==================================
+later rows ... removed   no training row of the same user (item) at or after the watched row  groups of scope
+past later rows ... changed   these rows have another item and a later time                        the same
+all rows ... removed     no training row of anyone at or after one moment                     groups of scope
+past, up to then
+=======================  ===================================================================
+==================================
 
-The first five fit again: that a level or a mean depends on a test row is a leak as well. The last three keep the fitted layout, which is of
-all training rows whatever the scope, and give it other histories.
+The first five fit again: that a level or a mean depends on a test row is a leak as well. The last three keep
+the fitted layout, which is of all training rows whatever the scope, and give it other histories.
 """
 
 from __future__ import annotations
@@ -44,7 +48,8 @@ _TEN_YEARS = 10 * 365 * 86_400
 
 @dataclass(frozen=True)
 class Finding:
-    """A group that a perturbation changed although it must not: how many of the watched rows, and one of them.
+    """A group that a perturbation changed although it must not: how many of the watched rows, and one of
+    them.
 
     ``rows`` is 0 and ``example`` empty where the group's levels or moments changed.
     """
@@ -58,7 +63,10 @@ class Finding:
         if not self.rows:
             return f"{self.perturbation}: the levels or moments of group {self.group!r} changed"
         row = ", ".join(f"{key} {value}" for key, value in self.example.items())
-        return f"{self.perturbation}: group {self.group!r} changed in {self.rows} of the watched rows, such as {row}"
+        return (
+            f"{self.perturbation}: group {self.group!r} changed in {self.rows} of the watched rows, such as "
+            f"{row}"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,8 @@ def audit(fit: Fit, train: DataFrame, test: DataFrame, rows: int = 200, seed: in
     fit
         Makes the features from training rows and held-out rows. An honest one has no use for the latter.
     train, test : DataFrame
-        user_id, item_id, rating, timestamp and the columns that ``ratings.COLUMN`` groups name; `test` is all that is held out. Both are
-        read about ten times.
+        user_id, item_id, rating, timestamp and the columns that ``ratings.COLUMN`` groups name; `test` is all
+        that is held out. Both are read about ten times.
     rows : int
         Rows of each that are watched, drawn by a hash.
     """
@@ -89,7 +97,9 @@ def audit(fit: Fit, train: DataFrame, test: DataFrame, rows: int = 200, seed: in
     features = fit(train, test)
     before = _snapshot(features, spark.createDataFrame(watched))
     findings, names = [], []
-    for name, new_train, new_test, new_watched in _refitted(train, test, spark.createDataFrame(watched), seed):
+    for name, new_train, new_test, new_watched in _refitted(
+        train, test, spark.createDataFrame(watched), seed
+    ):
         names.append(name)
         again = fit(new_train, new_test)
         moved = _moved_blocks(features.layout, again.layout)
@@ -110,18 +120,32 @@ def _watch(train: DataFrame, test: DataFrame, rows: int, seed: int) -> pa.Table:
     return watched.append_column(_WATCHED, pa.array(np.arange(len(watched), dtype=np.int32)))
 
 
-def _refitted(train: DataFrame, test: DataFrame, watched: DataFrame, seed: int) -> Iterator[tuple[str, DataFrame, DataFrame, DataFrame]]:
+def _refitted(
+    train: DataFrame, test: DataFrame, watched: DataFrame, seed: int
+) -> Iterator[tuple[str, DataFrame, DataFrame, DataFrame]]:
     """Name, training rows, test rows, watched rows of the perturbations that no feature may show."""
     rating, by = F.col("rating"), ("user_id", "item_id")
-    for name, value in (("ratings reversed", -rating), ("ratings drawn", draw(seed, "audit rating", *by).cast("float"))):
+    for name, value in (
+        ("ratings reversed", -rating),
+        ("ratings drawn", draw(seed, "audit rating", *by).cast("float")),
+    ):
         yield name, *(rows.withColumn("rating", value) for rows in (train, test, watched))
     yield "test removed", train, test.limit(0), watched
     yield "test thinned", train, test.where(draw(seed, "audit test", *by) < 0.5), watched
-    yield "test changed", train, _elsewhere(test, F.lit(True), watched.first()["item_id"]).withColumn("rating", -rating), watched
+    yield (
+        "test changed",
+        train,
+        _elsewhere(test, F.lit(True), watched.first()["item_id"]).withColumn("rating", -rating),
+        watched,
+    )
 
 
-def _later(layout: Layout, train: DataFrame, watched: pa.Table) -> Iterator[tuple[str, DataFrame, pa.Table, list[str]]]:
-    """Name, training rows, watched rows and groups of the perturbations that only what looks ahead can show."""
+def _later(
+    layout: Layout, train: DataFrame, watched: pa.Table
+) -> Iterator[tuple[str, DataFrame, pa.Table, list[str]]]:
+    """Name, training rows, watched rows and groups of the perturbations that only what looks ahead can
+    show.
+    """
     past = [block.group for block in layout if block.group.scope == "past"]
     watched = watched.filter(pc.is_valid(watched["timestamp"])) if past else watched.slice(0, 0)
     if not len(watched):
@@ -132,11 +156,26 @@ def _later(layout: Layout, train: DataFrame, watched: pa.Table) -> Iterator[tupl
         cuts = watched.group_by(key).aggregate([("timestamp", "max")]).select([key, "timestamp_max"])
         joined = train.join(F.broadcast(train.sparkSession.createDataFrame(cuts)), key, "left")
         later = F.coalesce(F.col("timestamp") >= F.col("timestamp_max"), F.lit(False))
-        yield f"later rows of the same {key} removed", joined.where(~later).select(train.columns), watched, groups
-        yield f"later rows of the same {key} changed", _elsewhere(joined, later, item).select(train.columns), watched, groups
+        yield (
+            f"later rows of the same {key} removed",
+            joined.where(~later).select(train.columns),
+            watched,
+            groups,
+        )
+        yield (
+            f"later rows of the same {key} changed",
+            _elsewhere(joined, later, item).select(train.columns),
+            watched,
+            groups,
+        )
     moment = sorted(watched["timestamp"].to_pylist())[len(watched) // 2]
     until = watched.filter(pc.less_equal(watched["timestamp"], moment))
-    yield "all rows after a moment removed", train.where(F.col("timestamp") < moment), until, [group.name for group in past]
+    yield (
+        "all rows after a moment removed",
+        train.where(F.col("timestamp") < moment),
+        until,
+        [group.name for group in past],
+    )
 
 
 def _elsewhere(rows: DataFrame, which: Column, item: Any) -> DataFrame:
@@ -149,7 +188,9 @@ def _elsewhere(rows: DataFrame, which: Column, item: Any) -> DataFrame:
 def _snapshot(features: FeatureSet, watched: DataFrame) -> Snapshot:
     table = features.rows(watched).select(_WATCHED, "columns", "values").toArrow()
     found = {}
-    for row, columns, values in zip(*(table[name].to_numpy() for name in (_WATCHED, "columns", "values")), strict=True):
+    for row, columns, values in zip(
+        *(table[name].to_numpy() for name in (_WATCHED, "columns", "values")), strict=True
+    ):
         for block in features.layout:
             first = features.layout.starts[block.group.side] + block.offset
             here = slice(*np.searchsorted(columns, [first, first + block.size]))
@@ -166,7 +207,9 @@ def _moved_blocks(before: Layout, after: Layout) -> list[str]:
     return [one.name for one, other in zip(before, after, strict=True) if not same(one, other)]
 
 
-def _changed(perturbation: str, groups: Iterable[str], before: Snapshot, after: Snapshot, watched: pa.Table) -> Iterator[Finding]:
+def _changed(
+    perturbation: str, groups: Iterable[str], before: Snapshot, after: Snapshot, watched: pa.Table
+) -> Iterator[Finding]:
     rows = sorted({row for row, _ in after})
     for group in groups:
         changed = [row for row in rows if not _same(before[row, group], after[row, group])]

@@ -1,4 +1,6 @@
-"""Columns of the rating rows: levels of time and of the past, numbers, and sets as of each row's own moment."""
+"""Columns of the rating rows: levels of time and of the past, numbers, and sets as of each row's own
+moment.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _LEVEL = "_level"
 
 
 def with_context(df: DataFrame, layout: Layout, tables: Tables) -> DataFrame:
-    """`df` with the columns of each context group; see :meth:`recspark.features.feature_set.FeatureSet.context`."""
+    """`df` with the columns of each context group; see
+    :meth:`recspark.features.feature_set.FeatureSet.context`.
+    """
     blocks = layout.side("context")
     _check_columns(df, blocks)
     frame = rating_rows(df, tables.train, [block.group for block in blocks], layout.first_day)
@@ -28,12 +32,18 @@ def with_context(df: DataFrame, layout: Layout, tables: Tables) -> DataFrame:
             frame = _with_past_set(frame, block, tables.train)
         else:
             frame = _with_level(frame, block)
-    return frame.select(*(f"`{name}`" for name in df.columns), *(name for block in blocks for name in column_names(block)))
+    return frame.select(
+        *(f"`{name}`" for name in df.columns), *(name for block in blocks for name in column_names(block))
+    )
 
 
 def column_names(block: Block) -> tuple[str, ...]:
     """The columns that a context group has in a DataFrame: of a set two, its positions and its values."""
-    return (f"{block.column}_columns", f"{block.column}_values") if block.group.is_history_set else (block.column,)
+    return (
+        (f"{block.column}_columns", f"{block.column}_values")
+        if block.group.is_history_set
+        else (block.column,)
+    )
 
 
 def sparse_part(block: Block, start: int) -> Column:
@@ -50,11 +60,15 @@ def sparse_part(block: Block, start: int) -> Column:
 def _check_columns(df: DataFrame, blocks: tuple[Block, ...]) -> None:
     needed = {"user_id", "item_id", *(column for block in blocks for column in block.group.needs)}
     if missing := sorted(needed - set(df.columns)):
-        raise RecsparkError(f"the rows lack column {missing[0]!r}, which the features need; they have {', '.join(df.columns)}")
+        raise RecsparkError(
+            f"the rows lack column {missing[0]!r}, which the features need; they have {', '.join(df.columns)}"
+        )
     taken = {name.lower() for name in df.columns}
     for name in (name for block in blocks for name in column_names(block)):
         if name.lower() in taken:
-            raise RecsparkError(f"the rows already have a column {name!r}, the name that a group gives to its own: rename it")
+            raise RecsparkError(
+                f"the rows already have a column {name!r}, the name that a group gives to its own: rename it"
+            )
         taken.add(name.lower())
 
 
@@ -65,8 +79,14 @@ def _with_level(frame: DataFrame, block: Block) -> DataFrame:
 
 def _with_position(frame: DataFrame, block: Block, name: str) -> DataFrame:
     """`frame` with the position of the group's level within the group, null for one that has no column."""
-    levels = columns_of(frame.sparkSession, [block]).select(F.col("level").alias(_LEVEL), (F.col("column") - block.offset).alias(name))
-    return frame.withColumn(_LEVEL, F.expr(block.group.expression).cast("string")).join(levels, _LEVEL, "left").drop(_LEVEL)
+    levels = columns_of(frame.sparkSession, [block]).select(
+        F.col("level").alias(_LEVEL), (F.col("column") - block.offset).alias(name)
+    )
+    return (
+        frame.withColumn(_LEVEL, F.expr(block.group.expression).cast("string"))
+        .join(levels, _LEVEL, "left")
+        .drop(_LEVEL)
+    )
 
 
 def _with_number(frame: DataFrame, block: Block) -> DataFrame:
@@ -75,24 +95,34 @@ def _with_number(frame: DataFrame, block: Block) -> DataFrame:
 
 
 def _with_past_set(frame: DataFrame, block: Block, train: DataFrame) -> DataFrame:
-    """The members of a key's first n training rows by time, n of which are strictly earlier: sorted once, cut at each row."""
+    """The members of a key's first n training rows by time, n of which are strictly earlier: sorted once, cut
+    at each row.
+    """
     key, own = block.group.key, block.own
     frame = frame.join(_histories(block, train), key, "left")
     earlier = F.slice(F.col(f"{_HISTORY}.position"), F.lit(1), F.col(N_PAST[key]).cast("int"))
-    members = F.coalesce(F.sort_array(F.array_distinct(F.array_compact(earlier))), F.array().cast("array<int>"))
+    members = F.coalesce(
+        F.sort_array(F.array_distinct(F.array_compact(earlier))), F.array().cast("array<int>")
+    )
     if own is not None:
         members = F.when(F.size(members) > 0, members).otherwise(F.array(F.lit(own - block.offset)))
     columns, values = column_names(block)
     frame = frame.withColumn(columns, members).drop(_HISTORY)
     size = F.size(columns)
-    return frame.withColumn(values, F.array_repeat(F.pow(size, F.lit(-SCALES[block.group.scale])).cast("float"), size))
+    return frame.withColumn(
+        values, F.array_repeat(F.pow(size, F.lit(-SCALES[block.group.scale])).cast("float"), size)
+    )
 
 
 def _histories(block: Block, train: DataFrame) -> DataFrame:
-    """``_history array<struct<timestamp, position>>`` of each key, by time; null positions are members without a column."""
+    """``_history array<struct<timestamp, position>>`` of each key, by time; null positions are members
+    without a column.
+    """
     key = block.group.key
     timed = train.where(F.col("timestamp").isNotNull()).select(*IDS.values(), "timestamp")
     placed = _with_position(timed, block, "position")
     if block.own is not None:
         placed = placed.fillna(block.own - block.offset, ["position"])
-    return placed.groupBy(key).agg(F.sort_array(F.collect_list(F.struct("timestamp", "position"))).alias(_HISTORY))
+    return placed.groupBy(key).agg(
+        F.sort_array(F.collect_list(F.struct("timestamp", "position"))).alias(_HISTORY)
+    )

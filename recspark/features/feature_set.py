@@ -24,12 +24,14 @@ from recspark.features.vocabulary import fit_layout
 class FeatureSet:
     """A layout, and the tables that rows are made from.
 
-    The layout is all that is saved or pickled; a feature set that was loaded is bound to its tables again with :meth:`bind`.
+    The layout is all that is saved or pickled; a feature set that was loaded is bound to its tables again
+    with :meth:`bind`.
 
     Examples
     --------
-    >>> features = FeatureSet.fit(parse_groups(["user", "item", "rated", "day"]), train, users, items)  # doctest: +SKIP
-    >>> features.side("user").columns                                                                   # doctest: +SKIP
+    >>> groups = parse_groups(["user", "item", "rated", "day"])
+    >>> features = FeatureSet.fit(groups, train, users, items)  # doctest: +SKIP
+    >>> features.side("user").columns  # doctest: +SKIP
     ['id', 'columns', 'values']
     """
 
@@ -37,7 +39,13 @@ class FeatureSet:
     tables: Tables | None = None
 
     @classmethod
-    def fit(cls, groups: Iterable[Group], train: DataFrame, users: DataFrame | None = None, items: DataFrame | None = None) -> FeatureSet:
+    def fit(
+        cls,
+        groups: Iterable[Group],
+        train: DataFrame,
+        users: DataFrame | None = None,
+        items: DataFrame | None = None,
+    ) -> FeatureSet:
         """Levels and moments from the training rows.
 
         Parameters
@@ -45,8 +53,9 @@ class FeatureSet:
         groups
             See :func:`~recspark.features.groups.parse_groups`.
         train : DataFrame
-            user_id, item_id, timestamp (seconds UTC; needed for groups of time and of scope past) and the columns that
-            ``ratings.COLUMN`` groups name. Read several times: cache it where it is costly. Test rows have no way in.
+            user_id, item_id, timestamp (seconds UTC; needed for groups of time and of scope past) and the
+            columns that ``ratings.COLUMN`` groups name. Read several times: cache it where it is costly. Test
+            rows have no way in.
         users, items : DataFrame, optional
             One row per id, ``user_id`` or ``item_id`` first among its columns.
 
@@ -58,7 +67,9 @@ class FeatureSet:
         tables = Tables(train, users, items)
         return cls(fit_layout(groups, tables), tables)
 
-    def bind(self, train: DataFrame, users: DataFrame | None = None, items: DataFrame | None = None) -> FeatureSet:
+    def bind(
+        self, train: DataFrame, users: DataFrame | None = None, items: DataFrame | None = None
+    ) -> FeatureSet:
         """The same layout over these tables: histories are theirs, levels and moments stay."""
         tables = Tables(train, users, items)
         for block in self.layout:
@@ -66,19 +77,25 @@ class FeatureSet:
         return replace(self, tables=tables)
 
     def side(self, side: str) -> DataFrame:
-        """``id, columns array<int>, values array<float>`` for each ``user`` or ``item`` of the training rows or of the side's table.
+        """``id, columns array<int>, values array<float>`` for each ``user`` or ``item`` of the training rows
+        or of the side's table.
 
-        Columns ascend and count from the first of the side. An id that is in neither has :meth:`Layout.unseen`.
+        Columns ascend and count from the first of the side. An id that is in neither has
+        :meth:`Layout.unseen`.
         """
         if side not in IDS:
-            raise RecsparkError(f"side {side!r} is not allowed: it must be one of {', '.join(IDS)}; for rows call context(df)")
+            raise RecsparkError(
+                f"side {side!r} is not allowed: it must be one of {', '.join(IDS)}; for rows call context(df)"
+            )
         return side_rows(side, self.layout.side(side), self._bound())
 
     def context(self, df: DataFrame) -> DataFrame:
-        """`df` (user_id, item_id, timestamp, ...) with the columns of its context groups; positions count within the group.
+        """`df` (user_id, item_id, timestamp, ...) with the columns of its context groups; positions count
+        within the group.
 
-        One column per group, named :attr:`Block.column`: a level is an int, -1 for none; a real group a float, standardised, 0 where it
-        is missing; a set the two columns ``NAME_columns array<int>`` and ``NAME_values array<float>``.
+        One column per group, named :attr:`Block.column`: a level is an int, -1 for none; a real group a
+        float, standardised, 0 where it is missing; a set the two columns ``NAME_columns array<int>`` and
+        ``NAME_values array<float>``.
 
         Raises
         ------
@@ -88,21 +105,27 @@ class FeatureSet:
         return with_context(df, self.layout, self._bound())
 
     def rows(self, df: DataFrame) -> DataFrame:
-        """`df` with the sparse row of all sides: ``columns array<int>``, ascending, and ``values array<float>``.
+        """`df` with the sparse row of all sides: ``columns array<int>``, ascending, and
+        ``values array<float>``.
 
         Sides stand one after the other: user, item, context; ``layout.starts`` says where each begins.
         """
         frame, starts = self.context_rows(df), self.layout.starts
         for side, key in IDS.items():
             row = shifted(sparse(F.col("columns"), F.col("values")), starts[side])
-            frame = frame.join(self.side(side).select(F.col("id").alias(key), row.alias(f"_{side}")), key, "left")
-        parts = [F.coalesce(f"_{side}", self._unseen(side)) for side in IDS] + [shifted(F.col("_context"), starts["context"])]
+            frame = frame.join(
+                self.side(side).select(F.col("id").alias(key), row.alias(f"_{side}")), key, "left"
+            )
+        parts = [F.coalesce(f"_{side}", self._unseen(side)) for side in IDS] + [
+            shifted(F.col("_context"), starts["context"])
+        ]
         frame = frame.withColumn("_row", concatenated(parts))
         return frame.select(*(f"`{name}`" for name in df.columns), "_row.*")
 
     def context_rows(self, df: DataFrame) -> DataFrame:
-        """`df` with the sparse row of its context, ``_context struct<columns array<int>, values array<float>>``, counted from the first of
-        the context."""
+        """`df` with the sparse row of its context,
+        ``_context struct<columns array<int>, values array<float>>``, counted from the first of the
+        context."""
         parts = [sparse_part(block, 0) for block in self.layout.side("context")]
         frame = self.context(df).withColumn("_context", concatenated(parts) if parts else sparse([], []))
         return frame.select(*(f"`{name}`" for name in df.columns), "_context")
@@ -128,7 +151,9 @@ class FeatureSet:
 
     def _bound(self) -> Tables:
         if self.tables is None:
-            raise RecsparkError("these features were loaded without tables: call bind(train, users, items) first")
+            raise RecsparkError(
+                "these features were loaded without tables: call bind(train, users, items) first"
+            )
         return self.tables
 
     def _unseen(self, side: str) -> Column:

@@ -1,4 +1,6 @@
-"""The tables that groups are expressions over: one row per entity, or the rating rows with what is known of their past."""
+"""The tables that groups are expressions over: one row per entity, or the rating rows with what is known of
+their past.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _EARLIER = "_earlier"
 
 @dataclass(frozen=True)
 class Tables:
-    """The training rows (user_id, item_id, timestamp) and the tables of what is known of users and items, by id."""
+    """The training rows (user_id, item_id, timestamp) and the tables of what is known of users and items, by
+    id.
+    """
 
     train: DataFrame
     users: DataFrame | None = None
@@ -38,10 +42,15 @@ class Tables:
         for column in group.needs:
             if column not in known:
                 has = ", ".join(known) or "nothing: there is no such table"
-                raise ConfigError(f"group {group.name!r} needs column {column!r}, but the table of the {group.side} side has {has}")
+                raise ConfigError(
+                    f"group {group.name!r} needs column {column!r}, but the table of the {group.side} side "
+                    f"has {has}"
+                )
 
     def entities(self, side: str) -> DataFrame:
-        """The rows of the side's table, and a row of nulls for each id of a training row, which may have a row in the table as well."""
+        """The rows of the side's table, and a row of nulls for each id of a training row, which may have a
+        row in the table as well.
+        """
         key, table = IDS[side], self.attributes(side)
         trained = self.train.select(key).distinct()
         return trained if table is None else table.unionByName(trained, allowMissingColumns=True)
@@ -57,23 +66,31 @@ def require_seconds(df: DataFrame) -> None:
     """RecsparkError where the column timestamp is not a whole number."""
     type_ = df.schema["timestamp"].dataType
     if not isinstance(type_, IntegralType):
-        raise RecsparkError(f"column timestamp is {type_.simpleString()}: it must be seconds since 1970-01-01 UTC, a whole number")
+        raise RecsparkError(
+            f"column timestamp is {type_.simpleString()}: it must be seconds since 1970-01-01 UTC, a whole "
+            "number"
+        )
 
 
 def first_day(train: DataFrame) -> int:
-    """The day of the first training row, in days since 1970-01-01 UTC; RecsparkError where no row has a time."""
+    """The day of the first training row, in days since 1970-01-01 UTC; RecsparkError where no row has a
+    time.
+    """
     require_seconds(train)
     day = train.agg(F.floor(F.min("timestamp") / 86400)).first()[0]
     if day is None:
-        raise RecsparkError("no training row has a timestamp: leave out the groups of time and those of scope past")
+        raise RecsparkError(
+            "no training row has a timestamp: leave out the groups of time and those of scope past"
+        )
     return int(day)
 
 
 def rating_rows(df: DataFrame, train: DataFrame, groups: list[Group], day: int | None) -> DataFrame:
     """Rating rows with the columns that context groups are expressions over.
 
-    Adds ``_first_day``; where a group of scope past asks for it ``_n_user`` and ``_last_item``, or ``_n_item``. Each history shuffles
-    the rows and the training rows once, by its key. Row order does not matter.
+    Adds ``_first_day``; where a group of scope past asks for it ``_n_user`` and ``_last_item``, or
+    ``_n_item``. Each history shuffles the rows and the training rows once, by its key. Row order does not
+    matter.
     """
     if any("timestamp" in group.needs for group in groups):
         require_seconds(df)
@@ -84,11 +101,14 @@ def rating_rows(df: DataFrame, train: DataFrame, groups: list[Group], day: int |
 
 
 def _with_past(rows: DataFrame, train: DataFrame, key: str) -> DataFrame:
-    """Number of training rows of the same `key` with a smaller timestamp, and of a user the last of them (ties: the largest item id).
+    """Number of training rows of the same `key` with a smaller timestamp, and of a user the last of them
+    (ties: the largest item id).
 
     A row without a time has no past, and is in nobody's.
     """
-    known = train.where(F.col("timestamp").isNotNull()).select(key, MEMBER[key], "timestamp", F.lit(True).alias(_EARLIER))
+    known = train.where(F.col("timestamp").isNotNull()).select(
+        key, MEMBER[key], "timestamp", F.lit(True).alias(_EARLIER)
+    )
     both = rows.withColumn(_EARLIER, F.lit(False)).unionByName(known, allowMissingColumns=True)
     before = Window.partitionBy(key).orderBy("timestamp").rangeBetween(Window.unboundedPreceding, -1)
     timed = F.col("timestamp").isNotNull()

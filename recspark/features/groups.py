@@ -1,7 +1,8 @@
-"""Feature groups: what a block of feature columns means, where its levels come from, and how a conf declares it.
+"""Feature groups: what a block of feature columns means, where its levels come from, and how a conf declares
+it.
 
-A group is SQL over the table of its side: users, items, or the rating rows (*context*). Names that start with an underscore are
-columns that :mod:`recspark.features.frames` adds to the rating rows.
+A group is SQL over the table of its side: users, items, or the rating rows (*context*). Names that start with
+an underscore are columns that :mod:`recspark.features.frames` adds to the rating rows.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ class Group:
     expression : str
         SQL of the level, the set or the number; of a history group the column of its members.
     kind : str or None
-        ``level`` one of many, ``set`` an array of levels, ``weights`` a map of levels to numbers, ``real`` a number.
-        None until a fit has seen the type of the column.
+        ``level`` one of many, ``set`` an array of levels, ``weights`` a map of levels to numbers, ``real`` a
+        number. None until a fit has seen the type of the column.
     needs : tuple of str
         Columns that the side's table must have.
     numbers : tuple of str
         Those of them that must hold numbers.
     vocabulary : str or None
-        ``users`` or ``items`` where the levels are ids that training knows; else the levels are the group's own.
+        ``users`` or ``items`` where the levels are ids that training knows; else the levels are the group's
+        own.
     key : str or None
         Of history groups: the id column whose earlier rows, or training rows, are looked at.
     scope : str or None
@@ -56,7 +58,8 @@ class Group:
     scale : str or None
         Of sets: a member of n has the value ``n^-1/2`` (sqrt), ``1 / n`` (linear) or 1 (none).
     unknown : str
-        For a level that training has not seen, a missing value and an empty set: ``ignore`` no feature, ``own`` a bucket of its own.
+        For a level that training has not seen, a missing value and an empty set: ``ignore`` no feature,
+        ``own`` a bucket of its own.
     factors : bool
         Whether a level of the context has factors beside its weight: without, it interacts with nothing.
     """
@@ -95,7 +98,9 @@ NAMED = {
     group.name: group
     for group in (
         Group("user", "user", "user_id", vocabulary="users"),
-        Group("rated", "user", "item_id", "set", vocabulary="items", key="user_id", scope="train", scale="sqrt"),
+        Group(
+            "rated", "user", "item_id", "set", vocabulary="items", key="user_id", scope="train", scale="sqrt"
+        ),
         Group("gender", "user", "gender", needs=("gender",)),
         Group("age", "user", "age", needs=("age",)),
         Group("age_decade", "user", "10 * floor(age / 10)", needs=("age",), numbers=("age",)),
@@ -104,7 +109,9 @@ NAMED = {
         Group("zip1", "user", "substr(zip, 1, 1)", needs=("zip",)),
         Group("zip2", "user", "substr(zip, 1, 2)", needs=("zip",)),
         Group("item", "item", "item_id", vocabulary="items"),
-        Group("raters", "item", "user_id", "set", vocabulary="users", key="item_id", scope="train", scale="sqrt"),
+        Group(
+            "raters", "item", "user_id", "set", vocabulary="users", key="item_id", scope="train", scale="sqrt"
+        ),
         Group("genres", "item", "genres", "set", needs=("genres",), scale="sqrt"),
         Group("year", "item", "year", needs=("year",)),
         Group("tags", "item", "tags", "set", needs=("tags",), scale="sqrt"),
@@ -122,22 +129,43 @@ NAMED = {
 
 
 _ASCENDING = Check(
-    lambda edges: bool(edges) and all(type(edge) in (int, float) and isfinite(edge) for edge in edges) and edges == sorted({*edges}),
+    lambda edges: (
+        bool(edges)
+        and all(type(edge) in (int, float) and isfinite(edge) for edge in edges)
+        and edges == sorted({*edges})
+    ),
     "not empty, of ascending numbers, such as [18, 30, 45, 65]",
 )
 
 
 class GroupEntry(Section):
-    """The options of one entry of ``features.groups``; where one is not set, the group's own default holds."""
+    """The options of one entry of ``features.groups``; where one is not set, the group's own default
+    holds.
+    """
 
     name = "features.groups"
-    group = Option(str, None, "name of the group, users.COLUMN, items.COLUMN, ratings.COLUMN, or a cross such as gender*age")
+    group = Option(
+        str,
+        None,
+        "name of the group, users.COLUMN, items.COLUMN, ratings.COLUMN, or a cross such as gender*age",
+    )
     scope = Option(str, None, "history groups: which training rows count", one_of("train", "past"))
     scale = Option(str, None, "sets: value of a member of n", one_of(*SCALES))
     unknown = Option(str, None, "levels that training has not seen", one_of("ignore", "own"))
-    kind = Option(str, None, "columns by name: what a value is; not set: by its type", one_of("level", "real"))
-    bins = Option(list, None, "columns by name that hold numbers: the edges of bins, each of which is a level", _ASCENDING)
-    factors = Option(bool, None, "groups of the context: whether a level has factors beside its weight; for solvers mcmc and als")
+    kind = Option(
+        str, None, "columns by name: what a value is; not set: by its type", one_of("level", "real")
+    )
+    bins = Option(
+        list,
+        None,
+        "columns by name that hold numbers: the edges of bins, each of which is a level",
+        _ASCENDING,
+    )
+    factors = Option(
+        bool,
+        None,
+        "groups of the context: whether a level has factors beside its weight; for solvers mcmc and als",
+    )
 
 
 def parse_groups(entries: Iterable[str | dict[str, Any]]) -> list[Group]:
@@ -147,13 +175,13 @@ def parse_groups(entries: Iterable[str | dict[str, Any]]) -> list[Group]:
     ----------
     entries
         Names, or tables of the options of :class:`GroupEntry`:
-        ``["user", "item", {"group": "rated", "scope": "past", "scale": "linear"}, "users.city", "gender*age"]``.
+        ``["user", {"group": "rated", "scope": "past", "scale": "linear"}, "users.city", "gender*age"]``.
 
     Raises
     ------
     ConfigError
-        For an unknown group or option, an option that the group has no use for, a group that stands twice, scope ``all``, and the
-        rating itself.
+        For an unknown group or option, an option that the group has no use for, a group that stands twice,
+        scope ``all``, and the rating itself.
     """
     groups = [_parse(entry) for entry in entries]
     for name, times in Counter(group.name for group in groups).items():
@@ -165,10 +193,13 @@ def parse_groups(entries: Iterable[str | dict[str, Any]]) -> list[Group]:
 def _parse(entry: str | dict[str, Any]) -> Group:
     values = {"group": entry} if isinstance(entry, str) else entry
     if not isinstance(values, dict) or "group" not in values:
-        raise ConfigError(f"features.groups: {entry!r} is not allowed: it must be a name, or a table with a key group")
+        raise ConfigError(
+            f"features.groups: {entry!r} is not allowed: it must be a name, or a table with a key group"
+        )
     if values.get("scope") == "all":
         raise ConfigError(
-            f"features.groups: scope 'all' of group {values['group']!r} does not exist: a set over all rows tells the model what is in the "
+            f"features.groups: scope 'all' of group {values['group']!r} does not exist: a set over all rows "
+            "tells the model what is in the "
             "test rows; it must be train (training rows only) or past (strictly earlier training rows only)"
         )
     options = GroupEntry(**values)
@@ -198,7 +229,9 @@ def _column(name: str) -> Group:
 
 
 def _binned(group: Group, edges: list[float]) -> Group:
-    """A group of a column with a level for each bin: how many `edges` are at or below the number; a missing number has none."""
+    """A group of a column with a level for each bin: how many `edges` are at or below the number; a missing
+    number has none.
+    """
     if not group.is_column:
         raise _useless(group, "bins", edges)
     number = f"nullif(double({group.expression}), double('NaN'))"
@@ -212,14 +245,18 @@ def _cross(name: str) -> Group:
         raise ConfigError(f"features.groups: {name!r} is not allowed: a cross has two groups")
     for part in parts:
         if part.kind not in ("level", None):
-            raise ConfigError(f"features.groups: {name!r} is not allowed: {part.name!r} has no levels, its kind is {part.kind}")
+            raise ConfigError(
+                f"features.groups: {name!r} is not allowed: {part.name!r} has no levels, its kind is "
+                f"{part.kind}"
+            )
     side, other = (part.side for part in parts)
     if side != other:
         side = "context"
         for part in parts:
             if part.side != side and part.expression not in IDS.values():
                 raise ConfigError(
-                    f"features.groups: {name!r} is not allowed: the groups of a cross are of one side, or of the context, user and item"
+                    f"features.groups: {name!r} is not allowed: the groups of a cross are of one side, or of "
+                    "the context, user and item"
                 )
     # escaped, so that no two pairs give one text
     first, second = (rf"regexp_replace(string({part.expression}), r'([*\\])', r'\\$1')" for part in parts)
@@ -246,9 +283,14 @@ def _configured(group: Group, options: GroupEntry) -> Group:
     if given.get("scope", group.scope) == group.scope:
         return replace(group, **given)
     if not group.is_history_set:
-        raise ConfigError(f"features.groups: scope = {given['scope']!r} of group {group.name!r} is not allowed: it must be {group.scope}")
+        raise ConfigError(
+            f"features.groups: scope = {given['scope']!r} of group {group.name!r} is not allowed: it must be "
+            f"{group.scope}"
+        )
     return replace(group, name=f"{group.name}_past", side="context", needs=("timestamp",), **given)
 
 
 def _useless(group: Group, option: str, value: Any) -> ConfigError:
-    return ConfigError(f"features.groups: {option} = {value!r} is not allowed for group {group.name!r}: leave it out")
+    return ConfigError(
+        f"features.groups: {option} = {value!r} is not allowed for group {group.name!r}: leave it out"
+    )

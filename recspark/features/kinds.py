@@ -6,7 +6,16 @@ from dataclasses import replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BinaryType, DataType, FractionalType, IntegralType, MapType, NumericType, StructType
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    FractionalType,
+    IntegralType,
+    MapType,
+    NumericType,
+    StructType,
+)
 
 from recspark.errors import ConfigError
 from recspark.features.groups import TABLES, Group
@@ -31,7 +40,8 @@ def typed(group: Group, frame: DataFrame) -> Group:
     Raises
     ------
     ConfigError
-        Where the column's type has no such kind, an option is of no use for the kind, or a rating row has a collection.
+        Where the column's type has no such kind, an option is of no use for the kind, or a rating row has a
+        collection.
     """
     _check_columns(group, frame)
     if group.is_column:
@@ -40,12 +50,16 @@ def typed(group: Group, frame: DataFrame) -> Group:
     for option, value in given.items():
         if value is not None and group.kind not in _USES[option]:
             setting = f"features.groups: {option} = {value!r}"
-            raise ConfigError(f"{setting} is not allowed for group {group.name!r} of kind {group.kind}: leave it out")
+            raise ConfigError(
+                f"{setting} is not allowed for group {group.name!r} of kind {group.kind}: leave it out"
+            )
     return replace(group, scale=group.scale or "sqrt") if group.kind == "set" else group
 
 
 def _check_columns(group: Group, frame: DataFrame) -> None:
-    """ConfigError where a column, which may be one of the user's own, is not of the type that a named group or bins need."""
+    """ConfigError where a column, which may be one of the user's own, is not of the type that a named group
+    or bins need.
+    """
     wanted = dict.fromkeys(group.numbers, (NumericType, "numbers"))
     if group.kind == "set" and not group.key:
         wanted |= dict.fromkeys(group.needs, (ArrayType, "arrays"))
@@ -53,7 +67,10 @@ def _check_columns(group: Group, frame: DataFrame) -> None:
     for column, (kind, holds) in wanted.items():
         if not isinstance(type_ := frame.schema[column].dataType, kind):
             found = f"needs {holds}, but column {column!r} has type {type_.simpleString()}"
-            raise ConfigError(f"features.groups: {group.name!r} {found}: declare {table}.{column} alone, whose kind follows from its type")
+            raise ConfigError(
+                f"features.groups: {group.name!r} {found}: declare {table}.{column} alone, whose kind "
+                "follows from its type"
+            )
 
 
 def type_of(group: Group, frame: DataFrame) -> DataType:
@@ -64,7 +81,13 @@ def type_of(group: Group, frame: DataFrame) -> DataType:
 def has_whole_levels(group: Group, frame: DataFrame) -> bool:
     """Whether the levels are whole numbers, which sort as such; all others are text."""
     type_ = type_of(group, frame)
-    inner = type_.elementType if isinstance(type_, ArrayType) else type_.keyType if isinstance(type_, MapType) else type_
+    inner = (
+        type_.elementType
+        if isinstance(type_, ArrayType)
+        else type_.keyType
+        if isinstance(type_, MapType)
+        else type_
+    )
     return isinstance(inner, IntegralType)
 
 

@@ -1,4 +1,6 @@
-"""The fitted layout: which columns a group has, what each means, and how a number is standardised. Small, readable, saved with a model."""
+"""The fitted layout: which columns a group has, what each means, and how a number is standardised. Small,
+readable, saved with a model.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,9 @@ class Block:
     offset : int
         First column, within the side.
     levels : tuple of int or str
-        Ascending; the level of column ``offset + i`` is ``levels[i]``. Empty for a real group, whose one column holds
-        ``(x - mean) / stdev``; the moments are those of the training rows (of a side: of the entities in them, each counted once).
+        Ascending; the level of column ``offset + i`` is ``levels[i]``. Empty for a real group, whose one
+        column holds ``(x - mean) / stdev``; the moments are those of the training rows (of a side: of the
+        entities in them, each counted once).
     """
 
     group: Group
@@ -77,7 +80,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """All blocks in the order of their declaration. ``first_day`` is the first day with a training row, in days since 1970-01-01 UTC."""
+    """All blocks in the order of their declaration. ``first_day`` is the first day with a training row, in
+    days since 1970-01-01 UTC.
+    """
 
     blocks: tuple[Block, ...]
     first_day: int | None = None
@@ -115,14 +120,22 @@ class Layout:
         return sum(self.widths.values())
 
     def unseen(self, side: str) -> tuple[list[int], list[float]]:
-        """Columns and values of an id that no table has: the buckets of the groups that have one for the unknown."""
+        """Columns and values of an id that no table has: the buckets of the groups that have one for the
+        unknown.
+        """
         columns = [block.own for block in self.side(side) if block.own is not None]
         return columns, [1.0] * len(columns)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the groups first, then the levels, each vocabulary once."""
         blocks = [
-            {**asdict(block.group), "offset": block.offset, "size": block.size, "mean": block.mean, "stdev": block.stdev}
+            {
+                **asdict(block.group),
+                "offset": block.offset,
+                "size": block.size,
+                "mean": block.mean,
+                "stdev": block.stdev,
+            }
             for block in self.blocks
         ]
         levels = {_vocabulary(block.group): list(block.levels) for block in self.blocks if not block.is_real}

@@ -19,8 +19,15 @@ class FeatureOptions(Section):
     """Which feature groups a model has; docs/leakage.md says what each knows."""
 
     name = "features"
-    groups = Option(list, None, "feature groups, by name or as tables {group, scope, scale, unknown, kind, factors}")
-    leak = Option(bool, False, "add users.leak_rated and users.leak_ratings, made from all rows: a demonstration, rejected by the audit")
+    groups = Option(
+        list, None, "feature groups, by name or as tables {group, scope, scale, unknown, kind, factors}"
+    )
+    leak = Option(
+        bool,
+        False,
+        "add users.leak_rated and users.leak_ratings, made from all rows: a demonstration, rejected by the "
+        "audit",
+    )
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -29,17 +36,23 @@ class FeatureOptions(Section):
 
 
 def read_tables(spark: SparkSession, lake: Lake) -> tuple[DataFrame, DataFrame]:
-    """The tables users and items of a lake; items have ``tags array<string>``, the different tags of all users in lower case, if they
-    have no column of that name already."""
-    users, items, tags = (spark.read.parquet(lake.path(f"tables/{table}")) for table in ("users", "items", "tags"))
+    """The tables users and items of a lake; items have ``tags array<string>``, the different tags of all
+    users in lower case, if they have no column of that name already."""
+    users, items, tags = (
+        spark.read.parquet(lake.path(f"tables/{table}")) for table in ("users", "items", "tags")
+    )
     if find_name(items.columns, "tags"):
         return users, items
     of_item = tags.groupBy("item_id").agg(F.collect_set(F.lower(F.trim("tag"))).alias("tags"))
     return users, items.join(of_item, "item_id", "left")
 
 
-def fitter(spark: SparkSession, lake: Lake, options: FeatureOptions) -> Callable[[DataFrame, DataFrame], FeatureSet]:
-    """How the features of a conf are made from training rows and held-out rows; the latter are used for ``features.leak`` alone."""
+def fitter(
+    spark: SparkSession, lake: Lake, options: FeatureOptions
+) -> Callable[[DataFrame, DataFrame], FeatureSet]:
+    """How the features of a conf are made from training rows and held-out rows; the latter are used for
+    ``features.leak`` alone.
+    """
     users, items = read_tables(spark, lake)
 
     def fit(train: DataFrame, held_out: DataFrame) -> FeatureSet:
@@ -50,14 +63,20 @@ def fitter(spark: SparkSession, lake: Lake, options: FeatureOptions) -> Callable
 
 
 def with_leaks(users: DataFrame, ratings: DataFrame) -> DataFrame:
-    """`users` with two maps that no honest feature can have, for a user's n rows in `ratings`, which holds the test rows as well.
+    """`users` with two maps that no honest feature can have, for a user's n rows in `ratings`, which holds
+    the test rows as well.
 
-    ``leak_rated`` gives each item of the user the weight ``1 / n``, ``leak_ratings`` the weight ``rating / n``. A set over all rows tells
-    which items are in the test rows; with ratings for weights it holds the answers.
+    ``leak_rated`` gives each item of the user the weight ``1 / n``, ``leak_ratings`` the weight
+    ``rating / n``. A set over all rows tells which items are in the test rows; with ratings for weights it
+    holds the answers.
     """
     once = ratings.groupBy("user_id", "item_id").agg(F.max("rating").alias("rating"))
-    of_user = once.groupBy("user_id").agg(F.map_from_entries(F.collect_list(F.struct("item_id", "rating"))).alias("ratings"))
+    of_user = once.groupBy("user_id").agg(
+        F.map_from_entries(F.collect_list(F.struct("item_id", "rating"))).alias("ratings")
+    )
     n = F.size("ratings")
     rated = F.transform_values("ratings", lambda item, rating: 1.0 / n)
     rating = F.transform_values("ratings", lambda item, rating: rating / n)
-    return users.join(of_user.select("user_id", rated.alias("leak_rated"), rating.alias("leak_ratings")), "user_id", "left")
+    return users.join(
+        of_user.select("user_id", rated.alias("leak_rated"), rating.alias("leak_ratings")), "user_id", "left"
+    )

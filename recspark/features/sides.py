@@ -1,4 +1,6 @@
-"""The sparse rows of users and items: an entry for each (id, group, level) that is known of an id, looked up, then collected by id."""
+"""The sparse rows of users and items: an entry for each (id, group, level) that is known of an id, looked up,
+then collected by id.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ _ENTRIES = "array<struct<group:int,level:string,value:double>>"
 
 
 def side_rows(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame:
-    """DataFrame SIDE of every id that a training row or the side's table has; one shuffle of the entries, no order matters.
+    """DataFrame SIDE of every id that a training row or the side's table has; one shuffle of the entries, no
+    order matters.
 
     A row without an id is nobody's.
     """
@@ -36,9 +39,15 @@ def side_rows(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame:
 
 
 def _attributes(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame:
-    """Entries (id, group, level, value) of what stands in the side's table; an id of which nothing is known has one of nulls."""
-    lists = [F.coalesce(_entries(place, block), F.array().cast(_ENTRIES)) for place, block in enumerate(blocks)]
-    entries = tables.entities(side).select(F.col(IDS[side]).alias("id"), F.explode_outer(F.concat(*lists)).alias("entry"))
+    """Entries (id, group, level, value) of what stands in the side's table; an id of which nothing is known
+    has one of nulls.
+    """
+    lists = [
+        F.coalesce(_entries(place, block), F.array().cast(_ENTRIES)) for place, block in enumerate(blocks)
+    ]
+    entries = tables.entities(side).select(
+        F.col(IDS[side]).alias("id"), F.explode_outer(F.concat(*lists)).alias("entry")
+    )
     return entries.select("id", "entry.*")
 
 
@@ -46,7 +55,11 @@ def _entries(place: int, block: Block) -> Column:
     """The entries of one group in one row of a table, as an array; null or empty where there are none."""
 
     def entry(level: Column, value: Column) -> Column:
-        return F.struct(F.lit(place).alias("group"), level.cast("string").alias("level"), value.cast("double").alias("value"))
+        return F.struct(
+            F.lit(place).alias("group"),
+            level.cast("string").alias("level"),
+            value.cast("double").alias("value"),
+        )
 
     group, one = block.group, F.lit(1.0)
     if group.is_history_set:
@@ -76,17 +89,24 @@ def _histories(blocks: Sequence[Block], tables: Tables) -> list[DataFrame]:
 
 
 def _looked_up(entries: DataFrame, blocks: Sequence[Block]) -> DataFrame:
-    """Entries (id, group, column, value): levels that training has not seen go to their group's bucket, or have no column."""
+    """Entries (id, group, column, value): levels that training has not seen go to their group's bucket, or
+    have no column.
+    """
     own = F.array(*(F.lit(block.own).cast("int") for block in blocks))[F.col("group")]
     joined = entries.join(columns_of(entries.sparkSession, blocks), ["group", "level"], "left")
     unseen = F.col("level").isNotNull() & F.col("column").isNull()
     # how many members fall into a bucket says nothing that is known: it counts once
-    value, column = F.when(unseen, 1.0).otherwise(F.col("value")), F.when(unseen, own).otherwise(F.col("column"))
+    value, column = (
+        F.when(unseen, 1.0).otherwise(F.col("value")),
+        F.when(unseen, own).otherwise(F.col("column")),
+    )
     return joined.select("id", "group", column.alias("column"), value.alias("value"))
 
 
 def _members(place: int, block: Block) -> Column:
-    """The different members of a group, ``array<struct<column, value>>``, ascending; where there are none its bucket, if it has one."""
+    """The different members of a group, ``array<struct<column, value>>``, ascending; where there are none its
+    bucket, if it has one.
+    """
     # a number that is missing or not finite is no feature
     counts = (F.col("group") == place) & F.col("column").isNotNull() & (F.abs("value") < float("inf"))
     found = F.sort_array(F.collect_set(F.when(counts, F.struct("column", "value"))))

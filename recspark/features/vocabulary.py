@@ -1,4 +1,6 @@
-"""Fitting: levels and moments from the training rows, one Spark job a side; and the way back, from levels to columns."""
+"""Fitting: levels and moments from the training rows, one Spark job a side; and the way back, from levels to
+columns.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,14 @@ _SCHEMA = pa.schema([("group", pa.int32()), ("level", pa.string()), ("column", p
 
 
 def fit_layout(groups: Iterable[Group], tables: Tables) -> Layout:
-    """Lay out `groups`: their levels in ascending order, their moments, all from training rows; at most four small jobs.
+    """Lay out `groups`: their levels in ascending order, their moments, all from training rows; at most four
+    small jobs.
 
     Raises
     ------
     ConfigError
-        Where a table lacks a column, a column is of a type that has no levels, an option does not fit that type, no training row has
-        a value, or there are more than MAX_LEVELS levels.
+        Where a table lacks a column, a column is of a type that has no levels, an option does not fit that
+        type, no training row has a value, or there are more than MAX_LEVELS levels.
     """
     groups = list(groups)
     for group in groups:
@@ -62,8 +65,12 @@ def _collect(groups: list[Group], frames: dict[str, DataFrame]) -> dict[str, Any
     for side, frame in frames.items():
         here = [group for group in sources.values() if group.side == side]
         if here:
-            table = frame.agg(*(_statistic(group).alias(str(number)) for number, group in enumerate(here))).toArrow()
-            found |= {group.name: _tidy(group, frame, table.column(number)) for number, group in enumerate(here)}
+            table = frame.agg(
+                *(_statistic(group).alias(str(number)) for number, group in enumerate(here))
+            ).toArrow()
+            found |= {
+                group.name: _tidy(group, frame, table.column(number)) for number, group in enumerate(here)
+            }
     return found
 
 
@@ -104,7 +111,8 @@ def _block(group: Group, found: Any) -> Block:
 
 
 def columns_of(spark: SparkSession, blocks: Iterable[Block]) -> DataFrame:
-    """The columns of levels: ``group int`` (place in `blocks`), ``level string``, ``column int`` (within the side).
+    """The columns of levels: ``group int`` (place in `blocks`), ``level string``, ``column int`` (within the
+    side).
 
     The one column of a real group has the level ``""``.
     """

@@ -4,10 +4,11 @@ Row u of the side that is written (`dst`) minimises, over its entries j of the s
 
     sum_j w_j (r_j - mean - c_j - b_u - <x_u, y_j>)^2  +  <x_u, G x_u>  +  s_u (reg |x_u|^2 + bias_reg b_u^2),
 
-with y_j, c_j the source's factors and biases and ``s_u = n_u^reg_power``, n_u = sum_j w_j (power 1 is the weighted-lambda
-regularisation of Zhou et al. 2008 that MLlib uses, power 0 plain ridge). G is zero for explicit ratings. Implicit
-feedback (Hu, Koren, Volinsky 2008) is the same problem with ``G = Y'Y``, w = confidence - 1, target ``r = confidence / w``
-and n_u the number of positive targets: expand the squares to see that both objectives differ by a constant.
+with y_j, c_j the source's factors and biases and ``s_u = n_u^reg_power``, n_u = sum_j w_j (power 1 is the
+weighted-lambda regularisation of Zhou et al. 2008 that MLlib uses, power 0 plain ridge). G is zero for
+explicit ratings. Implicit feedback (Hu, Koren, Volinsky 2008) is the same problem with ``G = Y'Y``, w =
+confidence - 1, target ``r = confidence / w`` and n_u the number of positive targets: expand the squares to
+see that both objectives differ by a constant.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from recspark.kernels.linalg import (
     scale_row,
 )
 
-#: source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a core's first-level cache
+#: source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a core's
+#: first-level cache
 PANEL = 128
 
 #: bytes of a line of a processor's cache
@@ -35,7 +37,8 @@ LINE = 64
 #: a ridge below this share of the largest number on a system's diagonal is lost in the rounding of float32
 NEGLIGIBLE = 1e-6
 
-#: a row that leaves no more than this share of the squares of its ratings is as good as float32 predictions can tell: it stays
+#: a row that leaves no more than this share of the squares of its ratings is as good as float32 predictions
+#: can tell: it stays
 EXPLAINED = 1e-10
 
 #: ratings between the request of a source row and its use: a few hundred cycles of memory latency
@@ -44,7 +47,8 @@ AHEAD = 12
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c):
-    """Add one row's normal equations to a (upper), b = Y'Wt and, where `biased`, c = Y'W1; return sum(w), sum(w t), positive values.
+    """Add one row's normal equations to a (upper), b = Y'Wt and, where `biased`, c = Y'W1; return sum(w),
+    sum(w t), positive values.
 
     Sums over a panel are float32; b and c, whose terms cancel, add the panels up in float64.
     """
@@ -72,14 +76,37 @@ def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, bias
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _build(rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c):
-    """Fill one row's system; return its border (sum w, without penalty), right side of the border and penalty scale."""
+def _build(
+    rank,
+    start,
+    stop,
+    indices,
+    values,
+    weights,
+    src,
+    src_bias,
+    gram,
+    mean,
+    reg,
+    reg_power,
+    biased,
+    panel,
+    sums,
+    a,
+    b,
+    c,
+):
+    """Fill one row's system; return its border (sum w, without penalty), right side of the border and penalty
+    scale.
+    """
     # loops, not slices: they compile in a tenth of the time
     for i in range(a.shape[0]):
         b[i] = c[i] = 0
         for j in range(a.shape[1]):
             a[i, j] = gram[i, j] if gram.shape[0] > 0 else np.float32(0)
-    total, target_sum, positive = _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c)
+    total, target_sum, positive = _accumulate(
+        start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c
+    )
     scale = (positive if gram.shape[0] > 0 else total) ** reg_power
     for i in range(rank):
         a[i, i] += np.float32(scale * reg)
@@ -88,7 +115,9 @@ def _build(rank, start, stop, indices, values, weights, src, src_bias, gram, mea
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mirrored(a, rank, n):
-    """The leading (rank, rank) block of a symmetric matrix, from its upper half, in a float64 matrix of order n."""
+    """The leading (rank, rank) block of a symmetric matrix, from its upper half, in a float64 matrix of order
+    n.
+    """
     full = np.zeros((n, n), np.float64)
     for i in range(rank):
         for j in range(i, rank):
@@ -97,8 +126,12 @@ def _mirrored(a, rank, n):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _exact_system(start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, rank, full, right):
-    """Fill ``full @ solution = right``, a row's normal equations, in float64: of `rank` factors, and of a bias if `full` has a row more."""
+def _exact_system(
+    start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, rank, full, right
+):
+    """Fill ``full @ solution = right``, a row's normal equations, in float64: of `rank` factors, and of a
+    bias if `full` has a row more.
+    """
     n, y = len(right), np.ones(len(right))
     full[:], right[:] = 0, 0
     for i in range(rank):
@@ -125,10 +158,12 @@ def _exact_system(start, stop, indices, values, weights, src, src_bias, gram, me
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shortest_solution(full, right):
-    """Of all x that minimise ``x' full x - 2 right' x`` the shortest; `full` is symmetric, positive semidefinite and float64.
+    """Of all x that minimise ``x' full x - 2 right' x`` the shortest; `full` is symmetric, positive
+    semidefinite and float64.
 
-    A small ridge makes the matrix regular. Three steps of refinement take the effect of the ridge out again: of a direction with
-    eigenvalue e the share (ridge / (e + ridge))^4 stays. No step leaves the range of `full`, so x has no part that data says nothing of.
+    A small ridge makes the matrix regular. Three steps of refinement take the effect of the ridge out again:
+    of a direction with eigenvalue e the share (ridge / (e + ridge))^4 stays. No step leaves the range of
+    `full`, so x has no part that data says nothing of.
     """
     n, largest = len(full), 0.0
     for i in range(n):
@@ -184,7 +219,9 @@ def _row_loss(start, stop, indices, values, weights, src, src_bias, gram, mean, 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _eliminate(p, q, c, border, target_sum, x):
-    """From p = A^-1 b and q = A^-1 c, the solution of [[A, c], [c', border]] [x, bias] = [b, target_sum]: x in place, bias returned."""
+    """From p = A^-1 b and q = A^-1 c, the solution of [[A, c], [c', border]] [x, bias] = [b, target_sum]: x
+    in place, bias returned.
+    """
     cp, cq = 0.0, 0.0
     for i in range(len(x)):
         cp += c[i] * p[i]
@@ -198,7 +235,9 @@ def _eliminate(p, q, c, border, target_sum, x):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _nonnegative_solve_inplace(a, b, x, free):
-    """Minimise x'Ax/2 - b'x over x with x[:free] >= 0, by cyclic coordinate descent from `x` (Franc et al. 2005), float64."""
+    """Minimise x'Ax/2 - b'x over x with x[:free] >= 0, by cyclic coordinate descent from `x` (Franc et al.
+    2005), float64.
+    """
     n = len(b)
     slope = -b
     for i in range(n):
@@ -223,7 +262,9 @@ def _nonnegative_solve_inplace(a, b, x, free):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
-    """The bordered system with x >= 0 (the bias is free), from `x` and `bias` on: x in place, the bias returned."""
+    """The bordered system with x >= 0 (the bias is free), from `x` and `bias` on: x in place, the bias
+    returned.
+    """
     rank = len(x)
     n = rank + 1 if biased else rank
     full = _mirrored(a, rank, n)
@@ -243,7 +284,9 @@ def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _not_worse(system, old, old_bias, x, bias, biased, solved, nonnegative):
-    """Make `x` and the bias, which is returned, no worse for a row than its `old` ones; for systems that are singular but for rounding."""
+    """Make `x` and the bias, which is returned, no worse for a row than its `old` ones; for systems that are
+    singular but for rounding.
+    """
     before, squares = _row_loss(*system, old, old_bias), 0.0
     start, stop, _, values, weights = system[:5]
     for t in range(start, stop):
@@ -268,12 +311,28 @@ def _not_worse(system, old, old_bias, x, bias, biased, solved, nonnegative):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def solve_rows(
-    lo, hi, indptr, indices, values, weights, src, src_bias, gram, dst, dst_bias, mean, reg, bias_reg, reg_power, biased, nonnegative
+    lo,
+    hi,
+    indptr,
+    indices,
+    values,
+    weights,
+    src,
+    src_bias,
+    gram,
+    dst,
+    dst_bias,
+    mean,
+    reg,
+    bias_reg,
+    reg_power,
+    biased,
+    nonnegative,
 ):
     """Solve rows lo..hi of `dst` in place, each exactly; return the sum of their penalties (float64).
 
-    Without a penalty a row with fewer entries than factors has many solutions, and gets the shortest. Where rounding makes a new row
-    worse than the one before, that one stays: no iteration raises the objective.
+    Without a penalty a row with fewer entries than factors has many solutions, and gets the shortest. Where
+    rounding makes a new row worse than the one before, that one stays: no iteration raises the objective.
 
     Parameters
     ----------
@@ -300,7 +359,24 @@ def solve_rows(
             dst_bias[row] = 0
             continue
         total, target_sum, scale = _build(
-            rank, start, stop, indices, values, weights, src, src_bias, gram, mean, reg, reg_power, biased, panel, sums, a, b, c
+            rank,
+            start,
+            stop,
+            indices,
+            values,
+            weights,
+            src,
+            src_bias,
+            gram,
+            mean,
+            reg,
+            reg_power,
+            biased,
+            panel,
+            sums,
+            a,
+            b,
+            c,
         )
         border, bias, largest = total + scale * bias_reg, np.float32(0), np.float32(0)
         for i in range(rank):
@@ -320,8 +396,24 @@ def solve_rows(
                     bias = _eliminate(p, q, c, border, target_sum, x)
                 else:
                     x[:] = p
-        if not solved or scale * reg <= NEGLIGIBLE * largest or (biased and scale * bias_reg <= NEGLIGIBLE * border):
-            system = start, stop, indices, values, weights, src, src_bias, gram, mean, scale * reg, scale * bias_reg
+        if (
+            not solved
+            or scale * reg <= NEGLIGIBLE * largest
+            or (biased and scale * bias_reg <= NEGLIGIBLE * border)
+        ):
+            system = (
+                start,
+                stop,
+                indices,
+                values,
+                weights,
+                src,
+                src_bias,
+                gram,
+                mean,
+                scale * reg,
+                scale * bias_reg,
+            )
             bias = _not_worse(system, dst[row], dst_bias[row], x, bias, biased, solved, nonnegative)
         dst[row], dst_bias[row] = x, bias
         squares = 0.0
@@ -333,7 +425,9 @@ def solve_rows(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _gather(start, m, indices, values, weights, src, gathered, b):
-    """Copy the source rows of one row's entries to gathered[:m]; ``b = Y'Wr``; return the number of positive values."""
+    """Copy the source rows of one row's entries to gathered[:m]; ``b = Y'Wr``; return the number of positive
+    values.
+    """
     rank, positive = src.shape[1], 0.0
     b[:] = 0
     for t in range(m):
@@ -373,10 +467,12 @@ def _dot(x, y):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg, reg_power, steps):
-    """Improve rows lo..hi of `dst` by `steps` of conjugate gradient on the system of `solve_rows` without biases.
+    """Improve rows lo..hi of `dst` by `steps` of conjugate gradient on the system of `solve_rows` without
+    biases.
 
-    A step costs O(entries * rank) where the exact solve costs O(entries * rank^2) (Takacs, Pilaszy, Tikk 2011).
-    Here `src` is (n_src, rank), and `gram` has both halves filled and is (rank, rank). Returns the sum of the penalties (float64).
+    A step costs O(entries * rank) where the exact solve costs O(entries * rank^2) (Takacs, Pilaszy, Tikk
+    2011). Here `src` is (n_src, rank), and `gram` has both halves filled and is (rank, rank). Returns the sum
+    of the penalties (float64).
     """
     rank = src.shape[1]
     longest = 0
@@ -419,7 +515,9 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, dst_bias, mean, low, high):
-    """``sum w (r - p)^2`` and ``sum w`` over the entries of rows lo..hi (float64), p = mean + c_j + b_u + <x_u, y_j> cut to [low, high]."""
+    """``sum w (r - p)^2`` and ``sum w`` over the entries of rows lo..hi (float64), p = mean + c_j + b_u +
+    <x_u, y_j> cut to [low, high].
+    """
     rank = src.shape[1]
     error, total = 0.0, 0.0
     for row in range(lo, hi):
@@ -436,8 +534,8 @@ def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, 
 
 
 def padded_rows(factors: np.ndarray, copy: bool = False) -> np.ndarray:
-    """`factors` (float32) with zero columns added up to a multiple of the register tile, from the start of a cache line on: the form that
-    kernels read.
+    """`factors` (float32) with zero columns added up to a multiple of the register tile, from the start of a
+    cache line on: the form that kernels read.
 
     A vector of 16 floats that crosses the border of two lines is read, and written, twice.
     """
@@ -454,7 +552,9 @@ def padded_rows(factors: np.ndarray, copy: bool = False) -> np.ndarray:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def gram(lo, hi, factors):
-    """``F'F`` of rows lo..hi of padded factors (`padded_rows`), float32, filled on and above the diagonal of its 16 x 16 tiles."""
+    """``F'F`` of rows lo..hi of padded factors (`padded_rows`), float32, filled on and above the diagonal of
+    its 16 x 16 tiles.
+    """
     n = factors.shape[1]
     out = np.zeros((n, n), np.float32)
     for first in range(lo, hi, PANEL):

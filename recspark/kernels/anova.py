@@ -1,13 +1,15 @@
-"""Factorization machines of any order on sparse rows, by stochastic gradients (Rendle 2010, section III.C; Blondel, Fujino, Ueda, Ishihata
-2016).
+"""Factorization machines of any order on sparse rows, by stochastic gradients (Rendle 2010, section III.C;
+Blondel, Fujino, Ueda, Ishihata 2016).
 
-    score(x) = w0 + sum_j w_j x_j + sum_{t = 2..d} sum_f A^t(v^t_f * x),       A^t(z) = sum_{j_1 < ... < j_t} z_{j_1} ... z_{j_t}
+    score(x) = w0 + sum_j w_j x_j + sum_{t = 2..d} sum_f A^t(v^t_f * x),       A^t(z) = sum_{j_1 < ... < j_t}
+    z_{j_1} ... z_{j_t}
 
-A^t is the ANOVA kernel. Entry by entry ``A^s += z_j A^{s-1}`` for s = t ... 1 takes O(t) a factor and an entry; without entry j,
-``A^s_{-j} = A^s - z_j A^{s-1}_{-j}``, and ``d A^t / d v_j = x_j A^{t-1}_{-j}``. For d = 2 these are the sum and the difference of libFM.
+A^t is the ANOVA kernel. Entry by entry ``A^s += z_j A^{s-1}`` for s = t ... 1 takes O(t) a factor and an
+entry; without entry j, ``A^s_{-j} = A^s - z_j A^{s-1}_{-j}``, and ``d A^t / d v_j = x_j A^{t-1}_{-j}``. For d
+= 2 these are the sum and the difference of libFM.
 
-A row is a row of the user side, one of the context and one of the item side, one after the other (`Joined`): the sides are kept once,
-however many rows meet them. A table of vectors is the context alone.
+A row is a row of the user side, one of the context and one of the item side, one after the other (`Joined`):
+the sides are kept once, however many rows meet them. A table of vectors is the context alone.
 
 Parameters are float64: w0 (1), w (columns), v (d - 1, columns, rank), a matrix of factors for each t.
 """
@@ -45,8 +47,8 @@ class Sparse(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Rows of three sides: int32 (rows) places in `user` and `item`, whose last row is for those that are not known; `context` has as many
-    rows.
+    """Rows of three sides: int32 (rows) places in `user` and `item`, whose last row is for those that are not
+    known; `context` has as many rows.
 
     Columns of the sides differ, and inside a row. ``width`` is at least the entries of any joined row.
     """
@@ -115,7 +117,9 @@ def _score(m, columns, values, parameters, totals):
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _slopes(m, columns, values, parameters, totals, by_w, by_v):
-    """``by_w[e]`` and ``by_v[d, e, f]``: the derivatives of the score by the parameters of m entries; `totals` as `_score` left them."""
+    """``by_w[e]`` and ``by_v[d, e, f]``: the derivatives of the score by the parameters of m entries;
+    `totals` as `_score` left them.
+    """
     v = parameters.v
     for e in range(m):
         by_w[e] = values[e]
@@ -135,14 +139,18 @@ def _moved(value, gradient, at, first, second, steps, rule):
     if rule.optimizer == _ADAM:
         first[at] += (1 - BETA1) * (gradient - first[at])
         second[at] += (1 - BETA2) * (gradient * gradient - second[at])
-        return value - rule.rate * first[at] / (1 - BETA1**steps) / (math.sqrt(second[at] / (1 - BETA2**steps)) + TINY)
+        return value - rule.rate * first[at] / (1 - BETA1**steps) / (
+            math.sqrt(second[at] / (1 - BETA2**steps)) + TINY
+        )
     second[at] += gradient * gradient
     return value - rule.rate * gradient / math.sqrt(second[at])
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule):
-    """Move the parameters of entries lo ... hi by ``slope`` times their derivatives, and by the penalty ``reg[column]``."""
+    """Move the parameters of entries lo ... hi by ``slope`` times their derivatives, and by the penalty
+    ``reg[column]``.
+    """
     w, v = parameters.w, parameters.v
     for e in range(lo, hi):
         j = columns[e]
@@ -153,7 +161,13 @@ def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, 
             if rule.optimizer == _ADAM:
                 for f in range(v.shape[2]):
                     v[d, j, f] = _moved(
-                        v[d, j, f], slope * by_v[d, e, f] + reg[j] * v[d, j, f], (d, j, f), first.v, second.v, steps[j], rule
+                        v[d, j, f],
+                        slope * by_v[d, e, f] + reg[j] * v[d, j, f],
+                        (d, j, f),
+                        first.v,
+                        second.v,
+                        steps[j],
+                        rule,
                     )
             else:
                 # written out: a row of factors at once
@@ -167,16 +181,23 @@ def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, 
 def _buffers(joined, v):
     """Columns, values, derivatives by w and by v, of one row; totals of `_score`."""
     columns, values, by_w = np.empty(joined.width, np.int32), np.empty(joined.width), np.empty(joined.width)
-    return columns, values, by_w, np.empty((v.shape[0], joined.width, v.shape[2])), np.empty((v.shape[0], v.shape[0] + 2, v.shape[2]))
+    return (
+        columns,
+        values,
+        by_w,
+        np.empty((v.shape[0], joined.width, v.shape[2])),
+        np.empty((v.shape[0], v.shape[0] + 2, v.shape[2])),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def descend(order, joined, labels, weights, reg, rule, parameters, first, second, steps):
-    """One step for each row in `order`: on (y - score)^2 / 2, or logistic on ln(1 + exp(-score)) for labels 1 and its mirror for 0.
+    """One step for each row in `order`: on (y - score)^2 / 2, or logistic on ln(1 + exp(-score)) for labels 1
+    and its mirror for 0.
 
-    reg (columns) is the L2 penalty of what a row meets; `first, second` (`Parameters`; `empty_moments`) and steps (columns + 1, the last
-    one of w0) are the optimizer's. All but `order`, `labels`, `weights`, `reg` are changed in place. Returns the sum of weighted losses,
-    each before its step.
+    reg (columns) is the L2 penalty of what a row meets; `first, second` (`Parameters`; `empty_moments`) and
+    steps (columns + 1, the last one of w0) are the optimizer's. All but `order`, `labels`, `weights`, `reg`
+    are changed in place. Returns the sum of weighted losses, each before its step.
     """
     columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
     loss = 0.0
@@ -198,12 +219,28 @@ def descend(order, joined, labels, weights, reg, rule, parameters, first, second
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_pairs(order, joined, labels, weights, candidates, indptr, indices, key, reg, rule, parameters, first, second, steps):
-    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): a step on ``ln(1 + exp(score of another item - score))`` for rows with
-    labels above 0.
+def descend_pairs(
+    order,
+    joined,
+    labels,
+    weights,
+    candidates,
+    indptr,
+    indices,
+    key,
+    reg,
+    rule,
+    parameters,
+    first,
+    second,
+    steps,
+):
+    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): a step on
+    ``ln(1 + exp(score of another item - score))`` for rows with labels above 0.
 
-    The other item is drawn evenly from those of `candidates` that the row's user has not rated: ``indptr, indices`` is the CSR of all that
-    users have rated, items ascending; draws are a function of (`key`, row). Returns the sums of weighted losses and of weights.
+    The other item is drawn evenly from those of `candidates` that the row's user has not rated:
+    ``indptr, indices`` is the CSR of all that users have rated, items ascending; draws are a function of
+    (`key`, row). Returns the sums of weighted losses and of weights.
     """
     columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
     other_columns, other_values, other_by_w, other_by_v, other_totals = _buffers(joined, parameters.v)
@@ -217,7 +254,9 @@ def descend_pairs(order, joined, labels, weights, candidates, indptr, indices, k
                 continue
             shared, m = _gather(joined, row, joined.items[row], columns, values)
             _, n = _gather(joined, row, other, other_columns, other_values)
-            difference = _score(m, columns, values, parameters, totals) - _score(n, other_columns, other_values, parameters, other_totals)
+            difference = _score(m, columns, values, parameters, totals) - _score(
+                n, other_columns, other_values, parameters, other_totals
+            )
             loss += weights[row] * (max(-difference, 0.0) + math.log1p(math.exp(-abs(difference))))
             total += weights[row]
             slope = -weights[row] / (1 + math.exp(difference))
@@ -227,7 +266,20 @@ def descend_pairs(order, joined, labels, weights, candidates, indptr, indices, k
                 by_w[e] -= other_by_w[e]
                 by_v[:, e] -= other_by_v[:, e]
             _step(0, m, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule)
-            _step(shared, n, other_columns, -slope, other_by_w, other_by_v, parameters, first, second, steps, reg, rule)
+            _step(
+                shared,
+                n,
+                other_columns,
+                -slope,
+                other_by_w,
+                other_by_v,
+                parameters,
+                first,
+                second,
+                steps,
+                reg,
+                rule,
+            )
             break
     return loss, total
 
@@ -243,9 +295,13 @@ def scores(lo, hi, joined, parameters, out):
 
 
 def empty_moments(parameters: Parameters, optimizer: str) -> tuple[Parameters, Parameters]:
-    """First and second moments before any step: adagrad's sums start at 1, so that a first step is no longer than the rate."""
+    """First and second moments before any step: adagrad's sums start at 1, so that a first step is no longer
+    than the rate.
+    """
     start = 1.0 if optimizer == "adagrad" else 0.0
-    return Parameters(*map(np.zeros_like, parameters)), Parameters(*(np.full_like(part, start) for part in parameters))
+    return Parameters(*map(np.zeros_like, parameters)), Parameters(
+        *(np.full_like(part, start) for part in parameters)
+    )
 
 
 def vectors(indptr: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Joined:

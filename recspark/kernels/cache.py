@@ -14,7 +14,8 @@ KERNELS = Path(__file__).parent
 
 
 def choose_folder() -> None:
-    """Set NUMBA_CACHE_DIR to a temporary folder where numba would find none that it can write, and refuse to run.
+    """Set NUMBA_CACHE_DIR to a temporary folder where numba would find none that it can write, and refuse to
+    run.
 
     numba tries NUMBA_CACHE_DIR, ``__pycache__`` beside each module, then the user's cache folder.
     """
@@ -62,11 +63,18 @@ def _is_writable(folder: Path) -> bool:
 
 
 def private_folder(purpose: str) -> str:
-    """A temporary folder that only this user can write, one for all processes; a new one where somebody else holds its name."""
+    """A temporary folder that only this user can write, one for all processes; a new one where somebody else
+    holds its name.
+    """
     folder = Path(tempfile.gettempdir(), f"recspark-{purpose}-{os.geteuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    safe = folder.is_dir() and not folder.is_symlink() and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    safe = (
+        folder.is_dir()
+        and not folder.is_symlink()
+        and found.st_uid == os.geteuid()
+        and not found.st_mode & 0o022
+    )
     return str(folder) if safe else tempfile.mkdtemp(prefix=f"recspark-{purpose}-")
 
 

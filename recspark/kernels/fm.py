@@ -3,9 +3,10 @@
     score(x) = w0 + sum_j w_j x_j + sum_{j < l} <v_j, v_l> x_j x_l
              = w0 + sum_j w_j x_j + sum_f ((sum_j v_jf x_j)^2 - sum_j v_jf^2 x_j^2) / 2
 
-so a row costs O(rank times its entries). `draw_weights` and `draw_factor` take one column after the other, by Gibbs sampling or, without
-noise, to the minimum (libFM's mcmc and als): the score is linear in each parameter, ``score = g + theta h``, with h = x_j for w_j and
-h = x_j (q - v_jf x_j), q = sum_l v_lf x_l, for v_jf. Stochastic gradients are in `recspark.kernels.anova`.
+so a row costs O(rank times its entries). `draw_weights` and `draw_factor` take one column after the other, by
+Gibbs sampling or, without noise, to the minimum (libFM's mcmc and als): the score is linear in each
+parameter, ``score = g + theta h``, with h = x_j for w_j and h = x_j (q - v_jf x_j), q = sum_l v_lf x_l, for
+v_jf. Stochastic gradients are in `recspark.kernels.anova`.
 
 Rows are CSR or CSC, float32 values; parameters float64: w (columns), v (rank, columns).
 """
@@ -46,8 +47,8 @@ def draw_weights(indptr, rows, values, weights, errors, w, alpha, center, precis
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_factor(indptr, rows, values, weights, errors, q, v, alpha, center, precision, noise):
-    """Draw one factor (columns) of each column in turn, as `draw_weights`; `q` (rows), the factor's sums ``sum_j v_j x_j``, is made
-    here."""
+    """Draw one factor (columns) of each column in turn, as `draw_weights`; `q` (rows), the factor's sums
+    ``sum_j v_j x_j``, is made here."""
     q[:] = 0
     for j in range(len(v)):
         for t in range(indptr[j], indptr[j + 1]):
@@ -87,8 +88,8 @@ def scores(lo, hi, indptr, columns, values, w0, w, v, out):
 
 @njit(cache=True, nogil=True)
 def draw_latent(scores, labels, key, noise, out):
-    """``out = z - score`` for labels 0 and 1: z is normal around the score with variance 1, cut to the label's side of 0 (Albert and Chib
-    1993); without `noise` z is its mean."""
+    """``out = z - score`` for labels 0 and 1: z is normal around the score with variance 1, cut to the
+    label's side of 0 (Albert and Chib 1993); without `noise` z is its mean."""
     for row in range(len(scores)):
         low, high = (0.0, np.inf) if labels[row] > 0.5 else (-np.inf, 0.0)
         out[row] = latent(scores[row], low, high, uniform(key, row), noise) - scores[row]

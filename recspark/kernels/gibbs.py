@@ -1,25 +1,29 @@
 """Gibbs sampling, and its mode, of factorization machines whose features belong to entities.
 
-Row r of the data joins one entity of each side (a user, an item, a day ...); entity e has a vector u_e of k factors and a bias b_e:
+Row r of the data joins one entity of each side (a user, an item, a day ...); entity e has a vector u_e of k
+factors and a bias b_e:
 
     score_r = w0 + sum over sides b_e + sum over pairs of sides <u_e, u_f>
     u_e ~ N(mean + sum over its features x v, 1 / precision),   b_e likewise
 
-A feature's vector v so acts through the entities that have it: the factorization machine of Rendle (2010) whose one-hot entity columns
-are the residuals u_e - sum x v (Simm et al. 2017, Macau: side information as a regression). Given the entities' vectors, features need
-no row of the data. Given the other sides, entities of one side are independent: each solves a system of k + 1 unknowns.
+A feature's vector v so acts through the entities that have it: the factorization machine of Rendle (2010)
+whose one-hot entity columns are the residuals u_e - sum x v (Simm et al. 2017, Macau: side information as a
+regression). Given the entities' vectors, features need no row of the data. Given the other sides, entities of
+one side are independent: each solves a system of k + 1 unknowns.
 
-Ratings are normal around the score with precision alpha, or ordered levels: level l where a normal around the score with variance 1 lies
-between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh each time that a row is met; the mode
-takes its mean.
+Ratings are normal around the score with precision alpha, or ordered levels: level l where a normal around the
+score with variance 1 lies between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh
+each time that a row is met; the mode takes its mean.
 
-Users and items may differ in their noise (Lakshminarayanan, Bouchard and Archambeau 2011): entity e then has a spread s_e, which is
-N(0, 1 / precision), and the standard deviation of a row's rating, or latent value, is exp(sum over sides s_e) times that of all.
+Users and items may differ in their noise (Lakshminarayanan, Bouchard and Archambeau 2011): entity e then has
+a spread s_e, which is N(0, 1 / precision), and the standard deviation of a row's rating, or latent value, is
+exp(sum over sides s_e) times that of all.
 
-A side may have biases alone, and then comes after those with vectors: a table of all sides' vectors ends where its entities begin.
+A side may have biases alone, and then comes after those with vectors: a table of all sides' vectors ends
+where its entities begin.
 
-Matrices of factors have `padded` columns (`recspark.kernels.linalg`); column numbers are those of the unpadded factors. Draws are a
-function of (seed, stream, entity or row), never of blocks or threads.
+Matrices of factors have `padded` columns (`recspark.kernels.linalg`); column numbers are those of the
+unpadded factors. Draws are a function of (seed, stream, entity or row), never of blocks or threads.
 """
 
 from __future__ import annotations
@@ -51,7 +55,9 @@ SPREAD_STEPS = 2
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _join(row, places, table, bias, panel, m):
-    """``panel[m] = `` the sum of the row's vectors; returns the sum of their biases and of their products with each other."""
+    """``panel[m] = `` the sum of the row's vectors; returns the sum of their biases and of their products
+    with each other.
+    """
     scale_row(np.float32(1), table, places[row, 0], panel, m)
     total = np.float64(bias[places[row, 0]])
     for c in range(1, places.shape[1]):
@@ -66,20 +72,40 @@ def _join(row, places, table, bias, panel, m):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def draw_entities(
-    lo, hi, indptr, places, values, weights, table, bias, own, own_bias, prior, prior_bias, precision, bias_precision, alpha, offset, noise,
-    keys, first, cuts, rank
+    lo,
+    hi,
+    indptr,
+    places,
+    values,
+    weights,
+    table,
+    bias,
+    own,
+    own_bias,
+    prior,
+    prior_bias,
+    precision,
+    bias_precision,
+    alpha,
+    offset,
+    noise,
+    keys,
+    first,
+    cuts,
+    rank,
 ):
     """Draw the vectors and biases of entities lo..hi of one side, given all other sides; in place.
 
     Parameters
     ----------
     indptr, places, values
-        The rows of each entity: where the other sides' entities stand in `table` (rows, sides - 1), and ratings or, with cuts, levels 0, 1
-        ...
+        The rows of each entity: where the other sides' entities stand in `table` (rows, sides - 1), and
+        ratings or, with cuts, levels 0, 1 ...
     weights
         Of rows, multiples of `alpha`; empty: all 1. With cuts the precision of the latent value.
     table, bias
-        Vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of a row's places has a vector.
+        Vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of a row's
+        places has a vector.
     own, own_bias, prior, prior_bias, precision, bias_precision
         What is drawn, its mean (one row per entity) and precision (one number per column) without data.
     alpha, offset
@@ -95,18 +121,38 @@ def draw_entities(
 
     Returns
     -------
-    Weighted sum and sum of squares of what the scores leave of the ratings (or latent values), after the draw; number of failed systems.
+    Weighted sum and sum of squares of what the scores leave of the ratings (or latent values), after the
+    draw; number of failed systems.
     """
     width = own.shape[1]
     panel, gram = np.empty((PANEL, width), np.float32), np.empty((width, width), np.float32)
     sums = np.empty((2, width), np.float32)
-    a, across, along = np.empty((width, width), np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
+    a, across, along = (
+        np.empty((width, width), np.float32),
+        np.empty(rank, np.float32),
+        np.empty(rank, np.float32),
+    )
     left, left_square, failed = 0.0, 0.0, 0
     normal = np.float32(noise) * normal_rows(keys[0], 0, first + lo, hi - lo, rank + 1)
     for e in range(lo, hi):
         row_key = mix(keys[1] + np.uint64(first + e))
         count, total, square = _sum_rows_inplace(
-            e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, noise, panel, gram, sums
+            e,
+            indptr,
+            places,
+            values,
+            weights,
+            table,
+            bias,
+            own,
+            own_bias,
+            offset,
+            cuts,
+            row_key,
+            noise,
+            panel,
+            gram,
+            sums,
         )
         _system_inplace(gram, sums, alpha, precision, prior[e], a, across, along)
         pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior_bias[e]
@@ -123,9 +169,27 @@ def draw_entities(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def draw_biases(
-    lo, hi, indptr, places, values, weights, table, bias, own_bias, prior_bias, bias_precision, alpha, offset, noise, keys, first, cuts
+    lo,
+    hi,
+    indptr,
+    places,
+    values,
+    weights,
+    table,
+    bias,
+    own_bias,
+    prior_bias,
+    bias_precision,
+    alpha,
+    offset,
+    noise,
+    keys,
+    first,
+    cuts,
 ):
-    """Draw the biases of entities lo..hi of a side without vectors, given all other sides; in place. As `draw_entities`."""
+    """Draw the biases of entities lo..hi of a side without vectors, given all other sides; in place. As
+    `draw_entities`.
+    """
     panel, left, left_square = np.empty((1, table.shape[1]), np.float32), 0.0, 0.0
     normal = noise * normal_rows(keys[0], 0, first + lo, hi - lo, 1)
     for e in range(lo, hi):
@@ -137,7 +201,12 @@ def draw_biases(
             weight = weights[t] if len(weights) > 0 else np.float32(1)
             if len(cuts) > 0:
                 u, root = uniform(row_key, t - indptr[e]), np.sqrt(np.float64(weight))
-                z = latent((rest + own_bias[e]) * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u, noise) / root
+                z = (
+                    latent(
+                        (rest + own_bias[e]) * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u, noise
+                    )
+                    / root
+                )
             z -= rest
             count += weight
             total += weight * z
@@ -152,11 +221,29 @@ def draw_biases(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def draw_spreads(
-    lo, hi, indptr, places, values, weights, table, bias, own, own_bias, spread, own_spread, precision, alpha, offset, key, first, cuts
+    lo,
+    hi,
+    indptr,
+    places,
+    values,
+    weights,
+    table,
+    bias,
+    own,
+    own_bias,
+    spread,
+    own_spread,
+    precision,
+    alpha,
+    offset,
+    key,
+    first,
+    cuts,
 ):
     """Draw the spreads of entities lo..hi of one side, given all else but latent values; in place.
 
-    `SPREAD_STEPS` steps of Metropolis, as long as the curvature of a normal model asks for. Parameters as of `draw_entities`, and
+    `SPREAD_STEPS` steps of Metropolis, as long as the curvature of a normal model asks for. Parameters as of
+    `draw_entities`, and
 
     spread, own_spread
         Spreads of the other sides' entities, and what is drawn.
@@ -177,12 +264,17 @@ def draw_spreads(
             scores[t] += product
             for c in range(places.shape[1]):
                 others += spread[places[row, c]]
-            roots[t] = np.exp(-others) * (np.sqrt(alpha * weights[row]) if len(weights) > 0 else np.sqrt(alpha))
+            roots[t] = np.exp(-others) * (
+                np.sqrt(alpha * weights[row]) if len(weights) > 0 else np.sqrt(alpha)
+            )
         at, step = np.float64(own_spread[e]), 2.4 / np.sqrt(2 * n + precision)
         now = _spread_likelihood(indptr[e], n, values, scores, roots, cuts, at) - 0.5 * precision * at * at
         for attempt in range(SPREAD_STEPS):
             tried = at + step * normal[e - lo, 2 * attempt]
-            then = _spread_likelihood(indptr[e], n, values, scores, roots, cuts, tried) - 0.5 * precision * tried * tried
+            then = (
+                _spread_likelihood(indptr[e], n, values, scores, roots, cuts, tried)
+                - 0.5 * precision * tried * tried
+            )
             if math.log(normal_cdf(normal[e - lo, 2 * attempt + 1])) < then - now:
                 at, now = tried, then
         own_spread[e] = at
@@ -191,7 +283,9 @@ def draw_spreads(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _spread_likelihood(start, n, values, scores, roots, cuts, spread):
-    """The log-likelihood of n rows' values from `start` on where `spread` is added to what the precisions ``roots^2`` say."""
+    """The log-likelihood of n rows' values from `start` on where `spread` is added to what the precisions
+    ``roots^2`` say.
+    """
     scale, total = math.exp(-spread), 0.0
     if len(cuts) == 0:
         for t in range(n):
@@ -217,9 +311,27 @@ def spread_weights(lo, hi, indptr, places, weights, spread, own_spread, out):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_bias, offset, cuts, row_key, noise, panel, gram, sums):
-    """Set ``gram = sum w R R'`` and ``sums = (sum w R, sum w z R)`` over the rows of entity e, where R adds up the other sides' vectors,
-    and z is what they and their products leave of the rating; returns ``sum w, sum w z, sum w z^2``."""
+def _sum_rows_inplace(
+    e,
+    indptr,
+    places,
+    values,
+    weights,
+    table,
+    bias,
+    own,
+    own_bias,
+    offset,
+    cuts,
+    row_key,
+    noise,
+    panel,
+    gram,
+    sums,
+):
+    """Set ``gram = sum w R R'`` and ``sums = (sum w R, sum w z R)`` over the rows of entity e, where R adds
+    up the other sides' vectors, and z is what they and their products leave of the rating; returns
+    ``sum w, sum w z, sum w z^2``."""
     weighted, ordered = len(weights) > 0, len(cuts) > 0
     target = np.empty(PANEL, np.float32)
     gram[:], sums[:] = 0, 0
@@ -251,7 +363,9 @@ def _sum_rows_inplace(e, indptr, places, values, weights, table, bias, own, own_
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _system_inplace(gram, sums, alpha, precision, prior, a, across, along):
-    """The equations of the vector given the bias b, ``a u + across b = along``; of `a` the upper half, columns of padding those of 1."""
+    """The equations of the vector given the bias b, ``a u + across b = along``; of `a` the upper half,
+    columns of padding those of 1.
+    """
     rank, width = len(across), len(a)
     for i in range(rank):
         for j in range(i, width):
@@ -266,8 +380,9 @@ def _system_inplace(gram, sums, alpha, precision, prior, a, across, along):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _draw_inplace(a, across, along, pivot, pull, normal):
-    """Leave a draw of the vector in `along`, with the bias as a last unknown of diagonal `pivot` and right side `pull`; returns whether the
-    system has a solution, and the bias. `normal`: rank + 1 draws, the bias's last; all 0 for the mode. `a` and `across` are used up."""
+    """Leave a draw of the vector in `along`, with the bias as a last unknown of diagonal `pivot` and right
+    side `pull`; returns whether the system has a solution, and the bias. `normal`: rank + 1 draws, the bias's
+    last; all 0 for the mode. `a` and `across` are used up."""
     rank = len(across)
     if not cholesky_inplace(a, len(a)):
         return False, 0.0
@@ -287,8 +402,8 @@ def _draw_inplace(a, across, along, pivot, pull, normal):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _rest(gram, sums, x, b):
-    """What the vector `x` takes of the sum of residuals, and of the sum of their squares, by what was summed already: with
-    d = z - b, ``sum w d - sum w (d - <x, R>)`` and ``sum w d^2 - sum w (d - <x, R>)^2``."""
+    """What the vector `x` takes of the sum of residuals, and of the sum of their squares, by what was summed
+    already: with d = z - b, ``sum w d - sum w (d - <x, R>)`` and ``sum w d^2 - sum w (d - <x, R>)^2``."""
     linear, square = 0.0, 0.0
     for i in range(len(x)):
         x_i = np.float64(x[i])
@@ -301,9 +416,23 @@ def _rest(gram, sums, x, b):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def draw_features(
-    indptr, entities, x, own, own_bias, residual, residual_bias, precision, bias_precision, prior, bias_prior, noise, key, rank
+    indptr,
+    entities,
+    x,
+    own,
+    own_bias,
+    residual,
+    residual_bias,
+    precision,
+    bias_precision,
+    prior,
+    bias_prior,
+    noise,
+    key,
+    rank,
 ):
-    """Draw the vectors of one group's features, given those of their entities, one feature after the other; in place.
+    """Draw the vectors of one group's features, given those of their entities, one feature after the other;
+    in place.
 
     Parameters
     ----------
@@ -329,11 +458,15 @@ def draw_features(
             squares += x[t] * x[t]
         for i in range(rank):
             width = precision[i] * squares + prior[i]
-            new = precision[i] * (pulled[0, i] + squares * own[j, i]) / width + noise * normal[j, i] / np.sqrt(width)
+            new = precision[i] * (pulled[0, i] + squares * own[j, i]) / width + noise * normal[
+                j, i
+            ] / np.sqrt(width)
             change[0, i] = own[j, i] - new
             own[j, i] = new
         width = bias_precision * squares + bias_prior
-        new_bias = bias_precision * (pulled_bias + squares * own_bias[j]) / width + noise * normal[j, rank] / np.sqrt(width)
+        new_bias = bias_precision * (pulled_bias + squares * own_bias[j]) / width + noise * normal[
+            j, rank
+        ] / np.sqrt(width)
         change_bias = np.float32(own_bias[j] - new_bias)
         own_bias[j] = new_bias
         for t in range(indptr[j], indptr[j + 1]):
@@ -343,7 +476,9 @@ def draw_features(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def scores(lo, hi, places, table, bias, offset, out):
-    """``out[lo:hi]``, float64: the scores of rows whose entities, one a side, stand at `places` (rows, sides) of `table`."""
+    """``out[lo:hi]``, float64: the scores of rows whose entities, one a side, stand at `places` (rows, sides)
+    of `table`.
+    """
     panel = np.empty((1, table.shape[1]), np.float32)
     for row in range(lo, hi):
         out[row] = offset + _join(row, places, table, bias, panel, 0)
@@ -352,8 +487,8 @@ def scores(lo, hi, places, table, bias, offset, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def sample_scores(lo, hi, places, table, biases, offsets, rank, out):
-    """``out[row, s]``, float64: scores by each of S samples; table (those with vectors, S * rank), biases (all, S), offsets (S), places
-    (rows, sides)."""
+    """``out[row, s]``, float64: scores by each of S samples; table (those with vectors, S * rank), biases
+    (all, S), offsets (S), places (rows, sides)."""
     sides = places.shape[1]
     for row in range(lo, hi):
         for s in range(len(offsets)):

@@ -1,9 +1,10 @@
 """Dense float32 linear algebra for many small symmetric systems, fast enough to be called once a row.
 
-BLAS and LAPACK pay a call and a packing for every small matrix and compute both triangles. Here one register tile,
-written in LLVM's vector types, does all the work: 8 rows by 16 columns of a Gram matrix stay in registers while the
-rows of a panel stream by. Matrices are C-ordered float32 whose order is a multiple of `TILE_COLUMNS` (pad with zero
-columns: `padded`), and only tiles on or above the diagonal are read and written.
+BLAS and LAPACK pay a call and a packing for every small matrix and compute both triangles. Here one register
+tile, written in LLVM's vector types, does all the work: 8 rows by 16 columns of a Gram matrix stay in
+registers while the rows of a panel stream by. Matrices are C-ordered float32 whose order is a multiple of
+`TILE_COLUMNS` (pad with zero columns: `padded`), and only tiles on or above the diagonal are read and
+written.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def _multiply_add(builder, a, b, c):
 
 
 def _for_blocks(builder, width, emit):
-    """Emit code for the offset of each `TILE_COLUMNS` columns of a row: four of them a turn, as a turn costs as much as they do, then
-    one."""
+    """Emit code for the offset of each `TILE_COLUMNS` columns of a row: four of them a turn, as a turn costs
+    as much as they do, then one."""
     whole = builder.and_(width, ir.Constant(width.type, -4 * TILE_COLUMNS))
     for start, stop, blocks in ((ir.Constant(width.type, 0), whole, 4), (whole, width, 1)):
         step = ir.Constant(width.type, blocks * TILE_COLUMNS)
@@ -67,7 +68,9 @@ def _rows(builder, *places):
 
 
 def _tile_update(rows: int):
-    """Make ``update(panel, m, i, j, gram, alpha)``: ``gram[i:i+rows, j:j+16] += alpha * panel[:m, i:i+rows].T @ panel[:m, j:j+16]``."""
+    """Make ``update(panel, m, i, j, gram, alpha)``:
+    ``gram[i:i+rows, j:j+16] += alpha * panel[:m, i:i+rows].T @ panel[:m, j:j+16]``.
+    """
 
     @intrinsic
     def update(typing_context, panel, m, i, j, gram, alpha):
@@ -83,12 +86,18 @@ def _tile_update(rows: int):
                 right, left = _load(builder, builder.gep(row, [j])), builder.gep(row, [i])
                 for r, total in enumerate(sums):
                     scalar = builder.load(builder.gep(left, [ir.Constant(ir.IntType(64), r)]))
-                    builder.store(_multiply_add(builder, _splat(builder, scalar), right, builder.load(total)), total)
+                    builder.store(
+                        _multiply_add(builder, _splat(builder, scalar), right, builder.load(total)), total
+                    )
             scale = _splat(builder, alpha)
             for r, total in enumerate(sums):
                 row = builder.mul(builder.add(i, ir.Constant(i.type, r)), width)
                 target = builder.gep(gram, [builder.add(row, j)])
-                _store(builder, _multiply_add(builder, scale, builder.load(total), _load(builder, target)), target)
+                _store(
+                    builder,
+                    _multiply_add(builder, scale, builder.load(total), _load(builder, target)),
+                    target,
+                )
             return context.get_dummy_value()
 
         return signature, generate
@@ -97,7 +106,9 @@ def _tile_update(rows: int):
 
 
 def _row_update(accumulate: bool):
-    """Make ``update(alpha, x, i, y, j)``: ``y[j] += alpha * x[i]``, or without `accumulate` ``y[j] = alpha * x[i]``; rows of x's length."""
+    """Make ``update(alpha, x, i, y, j)``: ``y[j] += alpha * x[i]``, or without `accumulate`
+    ``y[j] = alpha * x[i]``; rows of x's length.
+    """
 
     @intrinsic
     def update(typing_context, alpha, x, i, y, j):
@@ -113,7 +124,9 @@ def _row_update(accumulate: bool):
                 value, place = _load(builder, builder.gep(source, [offset])), builder.gep(target, [offset])
                 _store(
                     builder,
-                    _multiply_add(builder, scale, value, _load(builder, place)) if accumulate else builder.fmul(scale, value),
+                    _multiply_add(builder, scale, value, _load(builder, place))
+                    if accumulate
+                    else builder.fmul(scale, value),
                     place,
                 )
 
@@ -148,7 +161,9 @@ def row_products(typing_context, x, i, y, j):
 
         _for_blocks(builder, width, block)
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), VECTOR])
-        add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{TILE_COLUMNS}f32")
+        add = cgutils.get_or_insert_function(
+            builder.module, kind, f"llvm.vector.reduce.fadd.v{TILE_COLUMNS}f32"
+        )
         zero = ir.Constant(ir.FloatType(), 0.0)
         totals = [builder.call(add, [zero, builder.load(total)], fastmath=("reassoc",)) for total in sums]
         return context.make_tuple(builder, signature.return_type, totals)
@@ -158,7 +173,9 @@ def row_products(typing_context, x, i, y, j):
 
 @intrinsic
 def mix_rows(typing_context, x, i, y, j, xx, xy, yx, yy):
-    """At once ``x_i = xx x_i + xy y_j`` and ``y_j = yx x_i + yy y_j``: what a gradient step on a pair does to its two rows."""
+    """At once ``x_i = xx x_i + xy y_j`` and ``y_j = yx x_i + yy y_j``: what a gradient step on a pair does to
+    its two rows.
+    """
     signature = types.void(x, types.intp, y, types.intp, *[types.float32] * 4)
 
     def generate(context, builder, signature, arguments):
@@ -178,6 +195,8 @@ def mix_rows(typing_context, x, i, y, j, xx, xy, yx, yy):
         return context.get_dummy_value()
 
     return signature, generate
+
+
 _update_tile = _tile_update(TILE_ROWS)
 _update_row = _tile_update(1)
 
@@ -198,7 +217,9 @@ def prefetch_row(typing_context, matrix, row):
         # a cache line of 64 bytes holds 16 floats: a block
         def block(offset):
             address = builder.bitcast(builder.gep(row, [offset]), pointer)
-            builder.call(prefetch, [address, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)])
+            builder.call(
+                prefetch, [address, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)]
+            )
 
         _for_blocks(builder, width, block)
         return context.get_dummy_value()
@@ -214,7 +235,9 @@ def padded(rank):
 
 @njit(cache=True, nogil=True)
 def add_gram_inplace(panel, m, gram):
-    """``gram += panel[:m].T @ panel[:m]`` on and above the diagonal; panel (>= m, n), gram (n, n), both float32."""
+    """``gram += panel[:m].T @ panel[:m]`` on and above the diagonal; panel (>= m, n), gram (n, n), both
+    float32.
+    """
     n = gram.shape[1]
     for i in range(0, n, TILE_ROWS):
         for j in range(i // TILE_COLUMNS * TILE_COLUMNS, n, TILE_COLUMNS):
@@ -223,10 +246,11 @@ def add_gram_inplace(panel, m, gram):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def cholesky_inplace(a, order):
-    """Factor ``a[:order, :order] = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False where it is not positive
-    definite.
+    """Factor ``a[:order, :order] = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False
+    where it is not positive definite.
 
-    Blocked right-looking: 16 rows are finished one by one, then the rest of the matrix is updated by register tiles.
+    Blocked right-looking: 16 rows are finished one by one, then the rest of the matrix is updated by register
+    tiles.
     """
     n = a.shape[1]
     for p in range(0, n, TILE_COLUMNS):

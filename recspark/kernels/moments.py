@@ -1,11 +1,14 @@
-"""How much of the variance of values lies between the entities of each side: the method of moments for random effects."""
+"""How much of the variance of values lies between the entities of each side: the method of moments for random
+effects.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import nnls
 
-#: the least share of a side: without any effect in the data it still starts with a spread, which a sampler can shrink
+#: the least share of a side: without any effect in the data it still starts with a spread, which a sampler
+#: can shrink
 LEAST_SHARE = 0.01
 
 #: the share of a side of which no entity has two rows; a sampler finds a smaller one sooner than a larger one
@@ -15,14 +18,18 @@ UNKNOWN_SHARE = 0.1
 LEAST_NOISE = 0.05
 
 
-def pair_moments(entities: np.ndarray, side: int, value: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, np.ndarray]:
-    """The mean product of two values of the same entity of a side, and how often two such rows share an entity of each side.
+def pair_moments(
+    entities: np.ndarray, side: int, value: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
+    """The mean product of two values of the same entity of a side, and how often two such rows share an
+    entity of each side.
 
     With W and Q the sums of an entity's weights and of their squares, both are means over pairs,
 
         sum over entities of ((sum w z)^2 - sum (w z)^2) / (W - Q / W)  /  sum over entities of W,
 
-    where for the second one (sum w z)^2 - sum (w z)^2 is counted over pairs that share the other entity, with z = 1.
+    where for the second one (sum w z)^2 - sum (w z)^2 is counted over pairs that share the other entity, with
+    z = 1.
 
     Parameters
     ----------
@@ -35,7 +42,8 @@ def pair_moments(entities: np.ndarray, side: int, value: np.ndarray, weight: np.
 
     Returns
     -------
-    The mean product, and the shares of pairs, (sides,), of which that of `side` is 1; all 0 where no entity has two rows.
+    The mean product, and the shares of pairs, (sides,), of which that of `side` is 1; all 0 where no entity
+    has two rows.
     """
     entity, w = entities[:, side], np.ones(len(value)) if weight is None else weight.astype(np.float64)
     total, squares = np.bincount(entity, w), np.bincount(entity, w * w)
@@ -51,9 +59,15 @@ def pair_moments(entities: np.ndarray, side: int, value: np.ndarray, weight: np.
         if other == side:
             continue
         rows = np.flatnonzero(entities[:, other] >= 0)
-        key = entity[rows].astype(np.int64) * (int(entities[:, other].max(initial=0)) + 1) + entities[rows, other]
+        key = (
+            entity[rows].astype(np.int64) * (int(entities[:, other].max(initial=0)) + 1)
+            + entities[rows, other]
+        )
         found, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-        both, both_squares = np.bincount(inverse, w[rows], len(found)), np.bincount(inverse, w[rows] ** 2, len(found))
+        both, both_squares = (
+            np.bincount(inverse, w[rows], len(found)),
+            np.bincount(inverse, w[rows] ** 2, len(found)),
+        )
         shares[other] = each[entity[rows[first]]] @ (both**2 - both_squares)
     return float(product), shares
 
@@ -61,8 +75,9 @@ def pair_moments(entities: np.ndarray, side: int, value: np.ndarray, weight: np.
 def variance_shares(products: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """The variance of the effect of each side, where values have the variance 1.
 
-    Rows that share entities of some sides have the sum of these sides' variances as their mean product (a user's effect is in each of
-    the user's days, too): ``pairs @ variances = products``, solved for variances of at least 0.
+    Rows that share entities of some sides have the sum of these sides' variances as their mean product (a
+    user's effect is in each of the user's days, too): ``pairs @ variances = products``, solved for variances
+    of at least 0.
 
     Parameters
     ----------
@@ -71,7 +86,8 @@ def variance_shares(products: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (sides,), each at least `LEAST_SHARE`, `UNKNOWN_SHARE` where a side has no pairs; their sum leaves at least `LEAST_NOISE`.
+    (sides,), each at least `LEAST_SHARE`, `UNKNOWN_SHARE` where a side has no pairs; their sum leaves at
+    least `LEAST_NOISE`.
     """
     found = np.where(np.diagonal(pairs) > 0, np.maximum(nnls(pairs, products)[0], LEAST_SHARE), UNKNOWN_SHARE)
     return found * min(1.0, (1 - LEAST_NOISE) / found.sum())

@@ -1,4 +1,5 @@
-"""Ordered levels: level l is where a normal around the score lies between cuts l and l + 1 (Albert and Chib 1993).
+"""Ordered levels: level l is where a normal around the score lies between cuts l and l + 1 (Albert and Chib
+1993).
 
 The standard deviation of that normal is 1, or exp(spread) of a row that has one.
 """
@@ -22,20 +23,36 @@ def normal_quantile(p):
     if p < 0.02425:
         q = math.sqrt(-2 * math.log(p))
         top = (
-            (((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838) * q - 2.549732539343734) * q + 4.374664141464968
+            (
+                ((-7.784894002430293e-03 * q - 3.223964580411365e-01) * q - 2.400758277161838) * q
+                - 2.549732539343734
+            )
+            * q
+            + 4.374664141464968
         ) * q
-        bottom = (((7.784695709041462e-03 * q + 3.224671290700398e-01) * q + 2.445134137142996) * q + 3.754408661907416) * q + 1
+        bottom = (
+            ((7.784695709041462e-03 * q + 3.224671290700398e-01) * q + 2.445134137142996) * q
+            + 3.754408661907416
+        ) * q + 1
         return (top + 2.938163982698783) / bottom
     if p > 0.97575:
         return -normal_quantile(1 - p)
     q = p - 0.5
     r = q * q
     top = (
-        (((-3.969683028665376e01 * r + 2.209460984245205e02) * r - 2.759285104469687e02) * r + 1.383577518672690e02) * r
+        (
+            ((-3.969683028665376e01 * r + 2.209460984245205e02) * r - 2.759285104469687e02) * r
+            + 1.383577518672690e02
+        )
+        * r
         - 3.066479806614716e01
     ) * r
     bottom = (
-        (((-5.447609879822406e01 * r + 1.615858368580409e02) * r - 1.556989798598866e02) * r + 6.680131188771972e01) * r
+        (
+            ((-5.447609879822406e01 * r + 1.615858368580409e02) * r - 1.556989798598866e02) * r
+            + 6.680131188771972e01
+        )
+        * r
         - 1.328068155288572e01
     ) * r
     return (top + 2.506628277459239) * q / (bottom + 1)
@@ -43,7 +60,9 @@ def normal_quantile(p):
 
 @njit(cache=True, nogil=True)
 def truncated_normal(mean, low, high, u):
-    """The u-quantile of a normal distribution of variance 1 around `mean`, cut to low < x < high; either may be infinite."""
+    """The u-quantile of a normal distribution of variance 1 around `mean`, cut to low < x < high; either may
+    be infinite.
+    """
     a, b = low - mean, high - mean
     # in the lower tail, where probabilities are precise
     flip = a + b > 0
@@ -86,11 +105,13 @@ def level_likelihood(a, b):
 
 @njit(cache=True, nogil=True)
 def expected_levels(lo, hi, scores, spreads, cuts, level_values, out):
-    """``out[lo:hi]``: the mean of `level_values` under the probabilities of the levels, ``sum_l v_l P(l | score, spread)``."""
+    """Write the expected level value of each row to ``out[lo:hi]``: ``sum_l v_l P(l | score, spread)``."""
     for row in range(lo, hi):
         total, root = level_values[-1], math.exp(-spreads[row])
         for cut in range(1, len(cuts) - 1):
-            total -= (level_values[cut] - level_values[cut - 1]) * normal_cdf((cuts[cut] - scores[row]) * root)
+            total -= (level_values[cut] - level_values[cut - 1]) * normal_cdf(
+                (cuts[cut] - scores[row]) * root
+            )
         out[row] = total
     return 0
 
@@ -102,7 +123,9 @@ def _bin(x, edge, bins):
 
 @njit(cache=True, nogil=True)
 def count_scores(lo, hi, scores, spreads, levels, edges, counts):
-    """``counts[level, i, j]``: rows by their spread and their score, each cut to -edge .. edge, in bins of equal width."""
+    """``counts[level, i, j]``: rows by their spread and their score, each cut to -edge .. edge, in bins of
+    equal width.
+    """
     for row in range(lo, hi):
         i, j = _bin(spreads[row], edges[0], counts.shape[1]), _bin(scores[row], edges[1], counts.shape[2])
         counts[int(levels[row]), i, j] += 1
@@ -111,7 +134,7 @@ def count_scores(lo, hi, scores, spreads, levels, edges, counts):
 
 @njit(cache=True, nogil=True)
 def binned_log_likelihood(counts, edges, cuts):
-    """Sum over rows of ln P(level | score, spread, cuts), the rows as counted by `count_scores`, each at the middle of its bin."""
+    """Sum ln P(level | score, spread, cuts) over rows counted by `count_scores`, at the middle of bins."""
     levels, many, bins = counts.shape
     total = 0.0
     for i in range(many):
@@ -120,5 +143,7 @@ def binned_log_likelihood(counts, edges, cuts):
             score = -edges[1] + (j + 0.5) * 2 * edges[1] / bins
             for level in range(levels):
                 if counts[level, i, j] > 0:
-                    total += counts[level, i, j] * level_likelihood((cuts[level] - score) * root, (cuts[level + 1] - score) * root)
+                    total += counts[level, i, j] * level_likelihood(
+                        (cuts[level] - score) * root, (cuts[level + 1] - score) * root
+                    )
     return total

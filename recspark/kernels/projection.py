@@ -1,8 +1,9 @@
 """Rows to start alternating least squares from: the data against random non-negative rows of the other side.
 
-A row points along the right side of its normal equations, ``sum_j w_j (t_j - mean) |omega_j|`` with omega_j standard normal: half a step of
-the randomized range finder (Halko, Martinsson, Tropp 2011). Its length is fixed. Mostly positive ratings, and preferences, have a first
-singular vector without negative entries; random rows of both signs hardly meet it.
+A row points along the right side of its normal equations, ``sum_j w_j (t_j - mean) |omega_j|`` with omega_j
+standard normal: half a step of the randomized range finder (Halko, Martinsson, Tropp 2011). Its length is
+fixed. Mostly positive ratings, and preferences, have a first singular vector without negative entries; random
+rows of both signs hardly meet it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from recspark.kernels.linalg import FAST
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def project_rows(lo, hi, indptr, indices, values, weights, src, mean, length, dst):
-    """Set rows lo..hi of `dst` to `length` times the unit vector along ``sum_j w_j (t_j - mean) src_j``; rows of no length to 0.
+    """Set rows lo..hi of `dst` to `length` times the unit vector along ``sum_j w_j (t_j - mean) src_j``; rows
+    of no length to 0.
 
     Parameters
     ----------

@@ -1,7 +1,9 @@
-"""The scores of 16 users and 8 items at once, in vector registers: where a scan over all pairs spends its time.
+"""The scores of 16 users and 8 items at once, in vector registers: where a scan over all pairs spends its
+time.
 
-A score is ``offset_i + sum_f x_uf y_if``, added up over f in order by fused multiply-adds. So it has the same bits however users
-and items are cut into blocks and whoever is asked for with whom, which BLAS does not promise: equal rows stay tied.
+A score is ``offset_i + sum_f x_uf y_if``, added up over f in order by fused multiply-adds. So it has the same
+bits however users and items are cut into blocks and whoever is asked for with whom, which BLAS does not
+promise: equal rows stay tied.
 """
 
 from __future__ import annotations
@@ -13,7 +15,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recspark.kernels.linalg import TILE_COLUMNS, TILE_ROWS, VECTOR, _load, _matrix, _multiply_add, _splat, _store
+from recspark.kernels.linalg import (
+    TILE_COLUMNS,
+    TILE_ROWS,
+    VECTOR,
+    _load,
+    _matrix,
+    _multiply_add,
+    _splat,
+    _store,
+)
 
 #: users side by side in a vector, and items whose scores are in registers at once
 LANES, ITEMS = TILE_COLUMNS, TILE_ROWS
@@ -21,11 +32,13 @@ LANES, ITEMS = TILE_COLUMNS, TILE_ROWS
 
 @intrinsic
 def score_tile(typing_context, items, first, offsets, users, least, hidden, place, scores, above):
-    """``scores[r, l] = offsets[first + r] + <items[first + r], users[:, l]>`` for ITEMS rows r and LANES lanes l.
+    """``scores[r, l] = offsets[first + r] + <items[first + r], users[:, l]>`` for ITEMS rows r and LANES
+    lanes l.
 
-    items (n, rank), offsets (n), users (rank, LANES), least (LANES), scores (ITEMS, LANES): float32, C order. Bit l of ``above[r]``
-    (uint16, ITEMS) tells that the score is above ``least[l]``, which NaN never is, and that bit l of ``hidden[place + r]`` (uint16) is
-    not set. Returns whether there is such a bit; where there is none, `scores` and `above` are left as they were.
+    items (n, rank), offsets (n), users (rank, LANES), least (LANES), scores (ITEMS, LANES): float32, C order.
+    Bit l of ``above[r]`` (uint16, ITEMS) tells that the score is above ``least[l]``, which NaN never is, and
+    that bit l of ``hidden[place + r]`` (uint16) is not set. Returns whether there is such a bit; where there
+    is none, `scores` and `above` are left as they were.
     """
     signature = types.boolean(items, types.intp, offsets, users, least, hidden, types.intp, scores, above)
 
@@ -34,11 +47,14 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
         items, rank = _matrix(context, builder, kinds[0], arguments[0])
         users, _ = _matrix(context, builder, kinds[3], arguments[3])
         scores, lanes = _matrix(context, builder, kinds[7], arguments[7])
-        offsets, least, hidden, above = (context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5, 8))
+        offsets, least, hidden, above = (
+            context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5, 8)
+        )
         rows = [builder.add(arguments[1], ir.Constant(rank.type, r)) for r in range(ITEMS)]
         sums = _products(builder, [builder.gep(items, [builder.mul(row, rank)]) for row in rows], users, rank)
         sums = [
-            builder.fadd(total, _splat(builder, builder.load(builder.gep(offsets, [row])))) for total, row in zip(sums, rows, strict=True)
+            builder.fadd(total, _splat(builder, builder.load(builder.gep(offsets, [row]))))
+            for total, row in zip(sums, rows, strict=True)
         ]
         bits = _bits_above(builder, sums, _load(builder, least), builder.gep(hidden, [arguments[6]]))
         found = builder.icmp_unsigned("!=", reduce(builder.or_, bits), ir.Constant(bits[0].type, 0))
@@ -52,7 +68,9 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
 
 
 def _products(builder, rows, users, rank):
-    """Inner products of the item rows at the pointers `rows` with all lanes of `users`: one vector per row."""
+    """Inner products of the item rows at the pointers `rows` with all lanes of `users`: one vector per
+    row.
+    """
     sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in rows]
     with cgutils.for_range(builder, rank) as loop:
         factor = _load(builder, builder.gep(users, [builder.mul(loop.index, ir.Constant(rank.type, LANES))]))
@@ -63,9 +81,15 @@ def _products(builder, rows, users, rank):
 
 
 def _bits_above(builder, vectors, least, hidden):
-    """For each vector r the lanes that are above `least`, without those that the bits of ``hidden[r]`` name."""
+    """For each vector r the lanes that are above `least`, without those that the bits of ``hidden[r]``
+    name.
+    """
     bits = []
     for r, vector in enumerate(vectors):
         lanes = builder.bitcast(builder.fcmp_ordered(">", vector, least), ir.IntType(LANES))
-        bits.append(builder.and_(lanes, builder.not_(builder.load(builder.gep(hidden, [ir.Constant(ir.IntType(64), r)])))))
+        bits.append(
+            builder.and_(
+                lanes, builder.not_(builder.load(builder.gep(hidden, [ir.Constant(ir.IntType(64), r)])))
+            )
+        )
     return bits

@@ -1,20 +1,23 @@
 """Stochastic and full-batch gradient descent for matrix factorization.
 
-A pair's score is ``s = mean + b_u + b_i + <x_u, y_i>``, with the rbf kernel ``s = -|x_u - y_i|^2``. Its prediction p is s itself
-(linear), ``low + (high - low) / (1 + exp(-s))`` (sigmoid) or ``low + (high - low) exp(gamma s)`` (rbf): Rendle and Schmidt-Thieme
-2008, section 3. A rating r of weight w costs ``w loss(r, p)``: squared (r - p)^2 / 2, absolute |r - p|, or logistic, where r is 0
-or 1 and p = 1 / (1 + exp(-s)) its probability. Errors count in a unit, (r - p) / unit: a quarter of the range with the kernels
-sigmoid and rbf; with the linear one 1, or the standard deviation of ratings, and then p = unit s. Descent needs only two numbers of a
-rating: g = d cost / d s, and
+A pair's score is ``s = mean + b_u + b_i + <x_u, y_i>``, with the rbf kernel ``s = -|x_u - y_i|^2``. Its
+prediction p is s itself (linear), ``low + (high - low) / (1 + exp(-s))`` (sigmoid) or
+``low + (high - low) exp(gamma s)`` (rbf): Rendle and Schmidt-Thieme 2008, section 3. A rating r of weight w
+costs ``w loss(r, p)``: squared (r - p)^2 / 2, absolute |r - p|, or logistic, where r is 0 or 1 and p = 1 / (1
++ exp(-s)) its probability. Errors count in a unit, (r - p) / unit: a quarter of the range with the kernels
+sigmoid and rbf; with the linear one 1, or the standard deviation of ratings, and then p = unit s. Descent
+needs only two numbers of a rating: g = d cost / d s, and
 
     d s / d x_u = c y_i - d x_u,        c = 1, d = 0 (linear, sigmoid),   c = d = 2 (rbf).
 
-`descend` takes one rating at a time, sums of squares give each row its own step (adagrad, one sum per row: Chin, Zhuang, Juan, Lin
-2015); every update of a row is then a combination of two rows, done in registers. `descend_batches` is the general form: batches
-of any size, Adam, L1 penalties by proximal steps, nonnegativity. `descend_pairs` is BPR (Rendle, Freudenthaler, Gantner,
-Schmidt-Thieme 2009). `full_gradient` takes the gradient over all ratings of each row.
+`descend` takes one rating at a time, sums of squares give each row its own step (adagrad, one sum per row:
+Chin, Zhuang, Juan, Lin 2015); every update of a row is then a combination of two rows, done in registers.
+`descend_batches` is the general form: batches of any size, Adam, L1 penalties by proximal steps,
+nonnegativity. `descend_pairs` is BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009). `full_gradient`
+takes the gradient over all ratings of each row.
 
-A penalty l2 is paid with every rating, ``w l2 scale_u |x_u|^2 / 2``; with the full gradient once, as the weight decay of deep learning.
+A penalty l2 is paid with every rating, ``w l2 scale_u |x_u|^2 / 2``; with the full gradient once, as the
+weight decay of deep learning.
 """
 
 from __future__ import annotations
@@ -72,8 +75,9 @@ class Penalty(NamedTuple):
 class Rows(NamedTuple):
     """One side's parameters, float32, changed in place.
 
-    factors (n, columns), bias (n); scale (n): the L2 penalties of a row count so many times; what the optimizer keeps: squares (n, 2) for
-    adagrad (factors, bias), moments (n, 2, columns + 1) and counts (n) of steps for adam, each empty where it is not used.
+    factors (n, columns), bias (n); scale (n): the L2 penalties of a row count so many times; what the
+    optimizer keeps: squares (n, 2) for adagrad (factors, bias), moments (n, 2, columns + 1) and counts (n) of
+    steps for adam, each empty where it is not used.
     """
 
     factors: np.ndarray
@@ -103,10 +107,16 @@ def _slope(score, rating, rules):
         return prediction, cost, prediction - rating
     if rules.kernel == _SIGMOID:
         unit = 1 / (1 + np.exp(-score))
-        prediction, steepness = rules.low + (rules.high - rules.low) * unit, (rules.high - rules.low) * unit * (1 - unit)
+        prediction, steepness = (
+            rules.low + (rules.high - rules.low) * unit,
+            (rules.high - rules.low) * unit * (1 - unit),
+        )
     elif rules.kernel == _RBF:
         unit = np.exp(rules.gamma * score)
-        prediction, steepness = rules.low + (rules.high - rules.low) * unit, (rules.high - rules.low) * unit * rules.gamma
+        prediction, steepness = (
+            rules.low + (rules.high - rules.low) * unit,
+            (rules.high - rules.low) * unit * rules.gamma,
+        )
     else:
         prediction, steepness = rules.unit * score, rules.unit
     error, steepness = (prediction - rating) / rules.unit, steepness / rules.unit
@@ -117,11 +127,12 @@ def _slope(score, rating, rules):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penalty):
-    """One step for each of the entries of runs lo..hi (`in_runs`), by sgd or adagrad without L1 and signs; rows are padded (`padded_rows`).
+    """One step for each of the entries of runs lo..hi (`in_runs`), by sgd or adagrad without L1 and signs;
+    rows are padded (`padded_rows`).
 
-    As no row occurs twice in a run, to take its entries together is to take them one by one; but a processor need not wait for the
-    roots and quotients of one before it starts with the next, and takes them for the whole run at once. The rows of the next run are asked
-    for meanwhile.
+    As no row occurs twice in a run, to take its entries together is to take them one by one; but a processor
+    need not wait for the roots and quotients of one before it starts with the next, and takes them for the
+    whole run at once. The rows of the next run are asked for meanwhile.
     Returns the sums of w (r - p)^2, of w and of w loss, each before its step.
     """
     squared, total, cost_sum = 0.0, 0.0, 0.0
@@ -131,12 +142,20 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
     entry_users, entry_items, values, weights = entries.users, entries.items, entries.values, entries.weights
     one, two = np.float32(1), np.float32(2)
     c, d = (two, two) if rules.kernel == _RBF else (one, np.float32(0))
-    mean, rate, per_column = np.float32(rules.mean), np.float32(rules.rate), one / np.float32(max(rules.rank, 1))
+    mean, rate, per_column = (
+        np.float32(rules.mean),
+        np.float32(rules.rate),
+        one / np.float32(max(rules.rank, 1)),
+    )
     per_unit, square_unit = one / np.float32(rules.unit), rules.unit * rules.unit
     user_l2, item_l2 = np.float32(user_penalty.l2), np.float32(item_penalty.l2)
     user_bias_l2, item_bias_l2 = np.float32(user_penalty.bias_l2), np.float32(item_penalty.bias_l2)
     last = len(entry_items) - 1
-    adagrad, plain, weighted = rules.optimizer == _ADAGRAD, rules.kernel == 0 and rules.loss == 0, len(weights) > 0
+    adagrad, plain, weighted = (
+        rules.optimizer == _ADAGRAD,
+        rules.kernel == 0 and rules.loss == 0,
+        len(weights) > 0,
+    )
     # one row a quantity, one lane per entry
     lanes = np.zeros((16, RUN), np.float32)
     xx, xy, yy, weight, slope, value = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
@@ -151,7 +170,12 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
             prefetch_row(item_rows, entry_items[ahead])
             xx[k], xy[k], yy[k] = row_products(user_rows, u, item_rows, i)
             value[k], weight[k] = values[start + k], weights[start + k] if weighted else one
-            x_own[k], y_own[k], x_bias[k], y_bias[k] = user_scale[u], item_scale[i], user_bias[u], item_bias[i]
+            x_own[k], y_own[k], x_bias[k], y_bias[k] = (
+                user_scale[u],
+                item_scale[i],
+                user_bias[u],
+                item_bias[i],
+            )
             if adagrad:
                 x_square[k], y_square[k] = user_squares[u, 0], item_squares[i, 0]
         if plain:
@@ -162,7 +186,11 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
                 total += weight[k]
         else:
             for k in range(n):
-                score = 2 * xy[k] - xx[k] - yy[k] if rules.kernel == _RBF else mean + x_bias[k] + y_bias[k] + xy[k]
+                score = (
+                    2 * xy[k] - xx[k] - yy[k]
+                    if rules.kernel == _RBF
+                    else mean + x_bias[k] + y_bias[k] + xy[k]
+                )
                 prediction, cost, steepness = _slope(np.float64(score), value[k], rules)
                 slope[k] = steepness
                 squared += weight[k] * (value[k] - prediction) ** 2
@@ -181,8 +209,12 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
             if adagrad:
                 # the mean square of a row's gradient, across * other row + own * row
                 crossed = two * across * xy[k]
-                x_square[k] += (across * across * yy[k] + own_user * (crossed + own_user * xx[k])) * per_column
-                y_square[k] += (across * across * xx[k] + own_item * (crossed + own_item * yy[k])) * per_column
+                x_square[k] += (
+                    across * across * yy[k] + own_user * (crossed + own_user * xx[k])
+                ) * per_column
+                y_square[k] += (
+                    across * across * xx[k] + own_item * (crossed + own_item * yy[k])
+                ) * per_column
                 user_rate, item_rate = rate / np.sqrt(x_square[k]), rate / np.sqrt(y_square[k])
             x_x[k], x_y[k], y_x[k], y_y[k] = (
                 one - user_rate * own_user,
@@ -209,7 +241,9 @@ def _bias_step(rows, row, slope, l2, rate, adagrad):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shrunk(value, threshold, nonnegative):
-    """The proximal step of an L1 penalty: towards 0, and exactly 0 within the threshold; cut at 0 where asked."""
+    """The proximal step of an L1 penalty: towards 0, and exactly 0 within the threshold; cut at 0 where
+    asked.
+    """
     if threshold > 0:
         value = max(value - threshold, 0.0) if value > 0 else min(value + threshold, 0.0)
     return max(value, 0.0) if nonnegative else value
@@ -217,7 +251,9 @@ def _shrunk(value, threshold, nonnegative):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def apply_gradient(rows, row, gradient, rules, penalty):
-    """Move one row and its bias (last place of `gradient`) by the optimizer; L1 and signs by proximal steps."""
+    """Move one row and its bias (last place of `gradient`) by the optimizer; L1 and signs by proximal
+    steps.
+    """
     rank = rows.factors.shape[1]
     first_bias, second_bias = 1.0, 1.0
     if rules.optimizer == _ADAM:
@@ -234,13 +270,17 @@ def apply_gradient(rows, row, gradient, rules, penalty):
         if rules.optimizer == _ADAM:
             rows.moments[row, 0, l] += (1 - BETA1) * (slope - rows.moments[row, 0, l])
             rows.moments[row, 1, l] += (1 - BETA2) * (slope * slope - rows.moments[row, 1, l])
-            slope = rows.moments[row, 0, l] / first_bias / (np.sqrt(rows.moments[row, 1, l] / second_bias) + TINY)
+            slope = (
+                rows.moments[row, 0, l] / first_bias / (np.sqrt(rows.moments[row, 1, l] / second_bias) + TINY)
+            )
         elif rules.optimizer == _ADAGRAD:
             rate /= np.sqrt(rows.squares[row, 1 if l == rank else 0])
         if l == rank:
             rows.bias[row] = _shrunk(rows.bias[row] - rate * slope, rate * penalty.bias_l1, False)
         else:
-            rows.factors[row, l] = _shrunk(rows.factors[row, l] - rate * slope, rate * penalty.l1, rules.nonnegative)
+            rows.factors[row, l] = _shrunk(
+                rows.factors[row, l] - rate * slope, rate * penalty.l1, rules.nonnegative
+            )
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -287,7 +327,9 @@ def _apply_batch(rows, slots, held, used, gradients, scale, rules, penalty):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def descend_batches(order, batch, entries, rules, users, user_penalty, items, item_penalty):
-    """Steps on the mean gradients of batches of `batch` entries, taken in `order` (int64 positions); returns as `descend`."""
+    """Steps on the mean gradients of batches of `batch` entries, taken in `order` (int64 positions); returns
+    as `descend`.
+    """
     rank = users.factors.shape[1]
     squared, total, cost_sum = 0.0, 0.0, 0.0
     user_slots, item_slots = np.full(len(users.bias), -1, np.int32), np.full(len(items.bias), -1, np.int32)
@@ -315,9 +357,11 @@ def descend_batches(order, batch, entries, rules, users, user_penalty, items, it
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source, own, moved, penalty):
-    """Move rows lo..hi of `moved` (a copy of `own`) by the gradient of ``scale * sum of costs + penalty`` at `own` and `source`.
+    """Move rows lo..hi of `moved` (a copy of `own`) by the gradient of ``scale * sum of costs + penalty`` at
+    `own` and `source`.
 
-    The gradient by one side reads the other side as it was before the step, so both sides may move at the same time.
+    The gradient by one side reads the other side as it was before the step, so both sides may move at the
+    same time.
     """
     gradient = np.empty(own.factors.shape[1] + 1)
     rank = own.factors.shape[1]
@@ -339,7 +383,11 @@ def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source
 def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
     """One BPR step: the user's row, the preferred item's and the other's."""
     x, y, z = users.factors[u], items.factors[i], items.factors[j]
-    user_l2, first_l2, second_l2 = users.scale[u] * user_penalty.l2, items.scale[i] * item_penalty.l2, items.scale[j] * item_penalty.l2
+    user_l2, first_l2, second_l2 = (
+        users.scale[u] * user_penalty.l2,
+        items.scale[i] * item_penalty.l2,
+        items.scale[j] * item_penalty.l2,
+    )
     for l in range(len(x)):
         old = x[l]
         x[l] -= rules.rate * (slope * (y[l] - z[l]) + user_l2 * old)
@@ -351,12 +399,15 @@ def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_pairs(lo, hi, entries, candidates, indptr, indices, key, rules, users, user_penalty, items, item_penalty):
-    """BPR steps for the entries lo..hi: each against an item drawn evenly from `candidates` that its user has not rated.
+def descend_pairs(
+    lo, hi, entries, candidates, indptr, indices, key, rules, users, user_penalty, items, item_penalty
+):
+    """BPR steps for the entries lo..hi: each against an item drawn evenly from `candidates` that its user has
+    not rated.
 
-    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. ``indptr, indices`` is the CSR of all that users have rated; draws are a
-    function of (`key`, entry). Returns the number of pairs that are in the right order, the number of pairs, and the sum of costs,
-    each before its step.
+    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. ``indptr, indices`` is the CSR of all that users
+    have rated; draws are a function of (`key`, entry). Returns the number of pairs that are in the right
+    order, the number of pairs, and the sum of costs, each before its step.
     """
     right, total, cost_sum = 0.0, 0.0, 0.0
     for e in range(lo, hi):
@@ -371,14 +422,18 @@ def descend_pairs(lo, hi, entries, candidates, indptr, indices, key, rules, user
                 right += w * (difference > 0)
                 total += w
                 cost_sum += w * (max(-difference, 0.0) + np.log1p(np.exp(-abs(difference))))
-                _pair_step(users, u, items, i, j, -w / (1 + np.exp(difference)), rules, user_penalty, item_penalty)
+                _pair_step(
+                    users, u, items, i, j, -w / (1 + np.exp(difference)), rules, user_penalty, item_penalty
+                )
                 break
     return right, total, cost_sum
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, low, high):
-    """``sum w (r - p)^2``, ``sum w`` and ``sum w loss`` over the entries of rows lo..hi of `own`; predictions cut to [low, high] first."""
+    """``sum w (r - p)^2``, ``sum w`` and ``sum w loss`` over the entries of rows lo..hi of `own`; predictions
+    cut to [low, high] first.
+    """
     squared, total, cost_sum = 0.0, 0.0, 0.0
     for row in range(lo, hi):
         for t in range(indptr[row], indptr[row + 1]):
@@ -392,7 +447,9 @@ def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def descend_rows(lo, hi, indptr, indices, values, weights, epochs, rules, source, own, penalty):
-    """Epochs of one rating at a time on rows lo..hi of `own` alone, `source` fixed; each row ends where it would end by itself."""
+    """Epochs of one rating at a time on rows lo..hi of `own` alone, `source` fixed; each row ends where it
+    would end by itself.
+    """
     gradient = np.empty(own.factors.shape[1] + 1)
     for row in range(lo, hi):
         for _ in range(epochs):

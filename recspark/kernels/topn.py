@@ -1,10 +1,13 @@
-"""Exact selection from score rows: the n best items of each user, and the rank of given items, seen items left out.
+"""Exact selection from score rows: the n best items of each user, and the rank of given items, seen items
+left out.
 
 Three rules hold everywhere in this module:
 
-* an item is a *candidate* of a user where the user has not seen it and its score is above minus infinity (NaN is not);
+* an item is a *candidate* of a user where the user has not seen it and its score is above minus infinity (NaN
+  is not);
 * a higher score comes first, and of equal scores the lower item;
-* seen (and wanted) items are CSR rows beside the score rows: ``indptr`` (n_users + 1) into ``indices``, ascending in a row.
+* seen (and wanted) items are CSR rows beside the score rows: ``indptr`` (n_users + 1) into ``indices``,
+  ascending in a row.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from recspark.kernels.arrays.frozen import frozen
 from recspark.kernels.score_tile import ITEMS, LANES, score_tile
 from recspark.kernels.threads import in_threads
 
-#: items compared with the worst kept score at once, branch-free; most runs hold nothing better and are skipped whole
+#: items compared with the worst kept score at once, branch-free; most runs hold nothing better and are
+#: skipped whole
 RUN = 64
 #: fills the places of a user with fewer candidates than n, beside a score of minus infinity
 NO_ITEM = -1
-#: users of :func:`top_n_of_factors` that share a pass over the items, and floats of item factors that stay in a core's cache meanwhile
+#: users of :func:`top_n_of_factors` that share a pass over the items, and floats of item factors that stay in
+#: a core's cache meanwhile
 USERS, TILE_FLOATS = 256, 1 << 16
 
 
@@ -29,8 +34,9 @@ USERS, TILE_FLOATS = 256, 1 << 16
 def top_n(scores, n, seen_indptr, seen_indices):
     """The `n` best candidates of each row, best first.
 
-    scores float32 (n_users, n_items), C-contiguous. Returns items int32 and scores float32, both (n_users, n); rows with
-    fewer candidates end in NO_ITEM with a score of minus infinity. O(n_items + n log n log n_items) expected a row.
+    scores float32 (n_users, n_items), C-contiguous. Returns items int32 and scores float32, both (n_users,
+    n); rows with fewer candidates end in NO_ITEM with a score of minus infinity. O(n_items + n log n log
+    n_items) expected a row.
 
     >>> scores = np.array([[1, 3, 2, 3], [4, 9, 9, np.nan]], np.float32)
     >>> items, best = top_n(scores, 2, np.array([0, 0, 2]), np.array([0, 1]))
@@ -50,7 +56,9 @@ def top_n(scores, n, seen_indptr, seen_indices):
 
 @njit(cache=True, nogil=True)
 def _select_inplace(row, seen, best, items, user):
-    """Leave the best candidates of `row` in the user's heap, whose root is the worst one kept: a row of (best, items)."""
+    """Leave the best candidates of `row` in the user's heap, whose root is the worst one kept: a row of
+    (best, items).
+    """
     for start in range(0, len(row), RUN):
         run = row[start : start + RUN]
         if _count(run, best[user, 0])[0] == 0:
@@ -70,14 +78,18 @@ def _replace_inplace(best, items, user, score, item):
 
 @njit(cache=True, nogil=True)
 def _sift_inplace(best, items, user, size):
-    """Let the root of the user's heap of `size` sink to its place; above every child is what is worse: lower score, then higher item."""
+    """Let the root of the user's heap of `size` sink to its place; above every child is what is worse: lower
+    score, then higher item.
+    """
     # by the user's number: with views of the rows lists of ten take 7 % longer
     score, item, place = best[user, 0], items[user, 0], 0
     while True:
         child = 2 * place + 1
         if child >= size:
             break
-        if child + 1 < size and _worse(best[user, child + 1], items[user, child + 1], best[user, child], items[user, child]):
+        if child + 1 < size and _worse(
+            best[user, child + 1], items[user, child + 1], best[user, child], items[user, child]
+        ):
             child += 1
         if not _worse(best[user, child], items[user, child], score, item):
             break
@@ -110,12 +122,14 @@ def _holds(ascending, item):
 def ranks_of(scores, seen_indptr, seen_indices, wanted_indptr, wanted_indices):
     """Where the wanted items of each user stand among all candidates.
 
-    scores float32 (n_users, n_items). Returns, one entry per wanted item, ``ranks`` (int32: 1 = best, ties by lower item,
-    0 = not a candidate) and ``midranks`` (float64: the mean of the ranks over which its ties spread, 0 = not a candidate),
-    and ``candidates`` (int32, n_users): the number of candidates. O(n_items) a wanted item.
+    scores float32 (n_users, n_items). Returns, one entry per wanted item, ``ranks`` (int32: 1 = best, ties by
+    lower item, 0 = not a candidate) and ``midranks`` (float64: the mean of the ranks over which its ties
+    spread, 0 = not a candidate), and ``candidates`` (int32, n_users): the number of candidates. O(n_items) a
+    wanted item.
 
     >>> scores = np.array([[1, 3, 2, 3]], np.float32)
-    >>> ranks, midranks, candidates = ranks_of(scores, np.array([0, 1]), np.array([0]), np.array([0, 3]), np.array([0, 2, 3]))
+    >>> seen, wanted = (np.array([0, 1]), np.array([0])), (np.array([0, 3]), np.array([0, 2, 3]))
+    >>> ranks, midranks, candidates = ranks_of(scores, *seen, *wanted)
     >>> ranks.tolist(), midranks.tolist(), candidates.tolist()
     ([0, 3, 2], [0.0, 3.0, 1.5], [3])
     """
@@ -159,11 +173,12 @@ def top_n_of_factors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """:func:`top_n` of the scores ``users @ items.T + offsets``, of which no more than 8 x 16 ever exist.
 
-    users float32 (n_users, rank), items float32 (n_items, rank), offsets float32 (n_items). A score has the same bits whatever the
-    other users and items and the threads are.
+    users float32 (n_users, rank), items float32 (n_items, rank), offsets float32 (n_items). A score has the
+    same bits whatever the other users and items and the threads are.
 
     >>> users, items = np.array([[1, 0], [0, 2]], np.float32), np.array([[3, 1], [1, 2], [2, 1]], np.float32)
-    >>> found, best = top_n_of_factors(users, items, np.zeros(3, np.float32), 2, np.array([0, 1, 1]), np.array([0], np.int32))
+    >>> bias, seen = np.zeros(3, np.float32), (np.array([0, 1, 1]), np.array([0], np.int32))
+    >>> found, best = top_n_of_factors(users, items, bias, 2, *seen)
     >>> found.tolist(), best.tolist()
     ([[2, 1], [1, 0]], [[2.0, 1.0], [4.0, 2.0]])
     """
@@ -179,7 +194,9 @@ def top_n_of_factors(
 
 @njit(cache=True, nogil=True)
 def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, best, found):
-    """Fill the rows low ... high of (best, found), which are empty heaps. A tile of items serves all users while it is in cache."""
+    """Fill the rows low ... high of (best, found), which are empty heaps. A tile of items serves all users
+    while it is in cache.
+    """
     panels = _panels(users[low:high])
     least = np.full((len(panels), LANES), np.inf, np.float32)
     least.reshape(-1)[: high - low] = -np.inf
@@ -197,9 +214,13 @@ def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, b
             _hide_inplace(hidden, start, stop, cursors[p * LANES :], ends, seen_indices)
             for item in range(start, stop, ITEMS):
                 if item + ITEMS <= len(items):
-                    better = score_tile(items, item, offsets, panel, worst, hidden, item - start, scores, above)
+                    better = score_tile(
+                        items, item, offsets, panel, worst, hidden, item - start, scores, above
+                    )
                 else:
-                    better = score_tile(last_items, 0, last_offsets, panel, worst, hidden, item - start, scores, above)
+                    better = score_tile(
+                        last_items, 0, last_offsets, panel, worst, hidden, item - start, scores, above
+                    )
                 if better:
                     _keep_inplace(above, scores, item, worst, best, found, user)
     for user in range(low, high):
@@ -208,7 +229,9 @@ def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, b
 
 @njit(cache=True, nogil=True)
 def _hide_inplace(hidden, start, stop, cursors, ends, seen_indices):
-    """Bit l of ``hidden[i]``: whether the user of lane l has seen item ``start + i``, up to item `stop`; cursors move there."""
+    """Bit l of ``hidden[i]``: whether the user of lane l has seen item ``start + i``, up to item `stop`;
+    cursors move there.
+    """
     hidden[:] = 0
     for lane in range(min(LANES, len(cursors))):
         cursor, bit = cursors[lane], np.uint16(1 << lane)
@@ -220,7 +243,9 @@ def _hide_inplace(hidden, start, stop, cursors, ends, seen_indices):
 
 @njit(cache=True, nogil=True)
 def _keep_inplace(above, scores, item, least, best, found, user):
-    """Put the scores that the bits of ``above[r]`` name, of ``item + r``, into the heaps of their lanes; lane 0 is `user`."""
+    """Put the scores that the bits of ``above[r]`` name, of ``item + r``, into the heaps of their lanes; lane
+    0 is `user`.
+    """
     for r in range(ITEMS):
         bits = np.uint64(above[r])
         while bits:
@@ -234,7 +259,9 @@ def _keep_inplace(above, scores, item, least, best, found, user):
 
 @njit(cache=True, nogil=True)
 def _panels(users):
-    """Rows of users as columns, LANES at a time: float32 (panels, rank, LANES), zeros where there is no user."""
+    """Rows of users as columns, LANES at a time: float32 (panels, rank, LANES), zeros where there is no
+    user.
+    """
     panels = np.zeros((-(-len(users) // LANES), users.shape[1], LANES), np.float32)
     for user in range(len(users)):
         panels[user // LANES, :, user % LANES] = users[user]

@@ -1,4 +1,6 @@
-"""A folder on any storage that ``pyarrow.fs`` knows: a local path, ``file://``, ``s3://``, ``gs://``, ``hdfs://``."""
+"""A folder on any storage that ``pyarrow.fs`` knows: a local path, ``file://``, ``s3://``, ``gs://``,
+``hdfs://``.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +44,23 @@ def locate(place: str) -> tuple[pafs.FileSystem, str]:
     try:
         fs, path = pafs.FileSystem.from_uri(arrow_uri(place))
     except (pa.ArrowInvalid, NotImplementedError, ValueError) as error:
-        raise ConfigError(f"{shown(redact(place))} is not allowed: it must be {PLACES} ({redact(str(error))})") from None
+        raise ConfigError(
+            f"{shown(redact(place))} is not allowed: it must be {PLACES} ({redact(str(error))})"
+        ) from None
     except OSError as error:
         raise RecsparkError(f"{shown(redact(place))} can't be reached: {redact(str(error))}") from None
     return fs, path.rstrip("/")
 
 
 def check_no_pattern(key: str, place: str) -> None:
-    """Raise ConfigError where Spark would take the path or URI `place` for a pattern of names, and read the folders of others."""
+    """Raise ConfigError where Spark would take the path or URI `place` for a pattern of names, and read the
+    folders of others.
+    """
     if patterns := set(place) & set("*?[]{}\\"):
         found = " ".join(sorted(patterns))
-        raise ConfigError(f"{key} = {shown(place)} is not allowed: Spark takes {found} for a pattern of names")
+        raise ConfigError(
+            f"{key} = {shown(place)} is not allowed: Spark takes {found} for a pattern of names"
+        )
 
 
 def _absolute(path: str) -> str:
@@ -130,7 +138,9 @@ class Folder:
             self.fs.delete_file(self.at(name))
 
     def move(self, name: str, target: str) -> None:
-        """Give a folder the name `target`, where there is nothing yet; file by file where the storage can't rename."""
+        """Give a folder the name `target`, where there is nothing yet; file by file where the storage can't
+        rename.
+        """
         self.fs.create_dir(self.at(target).rpartition("/")[0], recursive=True)
         if self.renames:
             self.fs.move(self.at(name), self.at(target))
@@ -139,7 +149,9 @@ class Folder:
             self.delete(name)
 
     def replace(self, name: str, target: str) -> None:
-        """Give a folder the name `target` in place of what has it: by two renames where the storage has them."""
+        """Give a folder the name `target` in place of what has it: by two renames where the storage has
+        them.
+        """
         old = f"{name}-old"
         if self.exists(target) and self.renames:
             self.fs.move(self.at(target), self.at(old))
@@ -150,7 +162,9 @@ class Folder:
 
     def copy(self, name: str, target: str) -> None:
         """Copy all files of a folder into the folder `target`."""
-        pafs.copy_files(self.at(name), self.at(target), source_filesystem=self.fs, destination_filesystem=self.fs)
+        pafs.copy_files(
+            self.at(name), self.at(target), source_filesystem=self.fs, destination_filesystem=self.fs
+        )
 
     def copy_to(self, name: str, target: Folder) -> None:
         """Copy a file, or a folder with all in it, to `target` under the same name."""
@@ -163,7 +177,9 @@ class Folder:
         """The sorted names of the files and folders directly inside `name`; none where it is missing."""
         try:
             found = self.fs.get_file_info(pafs.FileSelector(self.at(name), allow_not_found=True))
-        except FileNotFoundError:  # it was made while Arrow looked, which thinks then that it should have been able to list it
+        except (
+            FileNotFoundError
+        ):  # it was made while Arrow looked, which thinks then that it should have been able to list it
             return []
         return sorted(info.base_name for info in found)
 
@@ -175,7 +191,9 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, RecursionError) as error:
-            raise RecsparkError(f"{self.path(name)} is damaged, it is not valid JSON: {brief(error)}") from None
+            raise RecsparkError(
+                f"{self.path(name)} is damaged, it is not valid JSON: {brief(error)}"
+            ) from None
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a small JSON file whole: under another name first, then renamed."""

@@ -1,11 +1,13 @@
 """The lake: one root folder or URI that every job reads from and writes to.
 
-A *product* is a folder that appears whole or not at all: it is written under ``.staging`` and renamed into place with
-its ``manifest.json``, which names what it was made from (``fingerprint``). A reader asks for the manifest first. An object store
-renames nothing: there files are copied, the manifest last, so that a product without one does not exist.
+A *product* is a folder that appears whole or not at all: it is written under ``.staging`` and renamed into
+place with its ``manifest.json``, which names what it was made from (``fingerprint``). A reader asks for the
+manifest first. An object store renames nothing: there files are copied, the manifest last, so that a product
+without one does not exist.
 
-In a local lake one run at a time writes a product, and not while others read it (:mod:`recspark.lake.locks`). A store of objects
-has no such locks: there a product is still whole, but of two runs that write it at once the last one stays.
+In a local lake one run at a time writes a product, and not while others read it (:mod:`recspark.lake.locks`).
+A store of objects has no such locks: there a product is still whole, but of two runs that write it at once
+the last one stays.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ _LOCKS = ".locks"
 
 
 class Lake(Folder):
-    """Atomic publication of products under one root; `wait` is how many seconds a run waits for another that uses its output."""
+    """Atomic publication of products under one root; `wait` is how many seconds a run waits for another that
+    uses its output.
+    """
 
     def __init__(self, root: str, wait: float = WAIT_SECONDS) -> None:
         super().__init__(root)
@@ -54,14 +58,20 @@ class Lake(Folder):
             _check_root(root)
 
     def manifest(self, product: str) -> dict[str, Any] | None:
-        """The manifest of `product`, or None where it has not been published; ConfigError where the name leads out of the lake."""
+        """The manifest of `product`, or None where it has not been published; ConfigError where the name
+        leads out of the lake.
+        """
         return self.read_json(f"{_checked(product)}/manifest.json")
 
     def require(self, product: str, made_by: str) -> dict[str, Any]:
-        """The manifest of `product`, which the job `made_by` makes; InputMissing, which names the job to run first, where there is none."""
+        """The manifest of `product`, which the job `made_by` makes; InputMissing, which names the job to run
+        first, where there is none.
+        """
         manifest = self.manifest(product)
         if manifest is None:
-            raise InputMissing(f"{self.path(product)} does not exist: run `recspark {self._first_job(made_by)}` first")
+            raise InputMissing(
+                f"{self.path(product)} does not exist: run `recspark {self._first_job(made_by)}` first"
+            )
         return manifest
 
     def _first_job(self, job: str) -> str:
@@ -71,13 +81,16 @@ class Lake(Folder):
         return next((earlier for earlier in before if not self.exists(_MAKERS[earlier])), job)
 
     def is_current(self, product: str, fingerprint: str) -> bool:
-        """Whether `product` was made from exactly this input, so that making it again would change nothing."""
+        """Whether `product` was made from exactly this input, so that making it again would change
+        nothing.
+        """
         manifest = self.manifest(product)
         return manifest is not None and manifest.get("fingerprint") == fingerprint
 
     @contextmanager
     def writing(self, product: str) -> Iterator[None]:
-        """Keep other runs from `product` while the body runs; what a run that was killed has left of it is put in order first.
+        """Keep other runs from `product` while the body runs; what a run that was killed has left of it is
+        put in order first.
 
         Raises
         ------
@@ -95,7 +108,8 @@ class Lake(Folder):
         with ExitStack() as stack:
             for product in products:
                 if not self.exists(_checked(product)):
-                    # a run that is making it is waited for, one that was killed while it replaced it is mended
+                    # a run that is making it is waited for, one that was killed while it replaced it is
+                    # mended
                     with self.writing(product):
                         pass
                 stack.enter_context(self._held(product, exclusive=False))
@@ -103,7 +117,9 @@ class Lake(Folder):
 
     @contextmanager
     def publish(self, product: str, fingerprint: str) -> Iterator[Publication]:
-        """Collect files in a staging folder; on success write the manifest and rename the folder to `product`."""
+        """Collect files in a staging folder; on success write the manifest and rename the folder to
+        `product`.
+        """
         with self.writing(product), self.staged(product) as folder:
             publication = Publication(self, folder)
             publication.manifest["fingerprint"] = fingerprint
@@ -115,7 +131,9 @@ class Lake(Folder):
 
     @contextmanager
     def staged(self, product: str) -> Iterator[str]:
-        """The name of a new folder, which no reader looks into, for what is on its way to `product`; gone when the body ends."""
+        """The name of a new folder, which no reader looks into, for what is on its way to `product`; gone
+        when the body ends.
+        """
         folder = f"{_STAGING}/{_slug(product)}-{uuid.uuid4().hex[:12]}"
         try:
             yield folder
@@ -132,12 +150,17 @@ class Lake(Folder):
             yield fresh
 
     def _mend(self, product: str) -> None:
-        """Bring back what a killed run had moved away, and delete what it had staged: nobody else works on `product` now."""
+        """Bring back what a killed run had moved away, and delete what it had staged: nobody else works on
+        `product` now.
+        """
         for name in self.names(_STAGING):
             if not re.fullmatch(rf"{re.escape(_slug(product))}-[0-9a-f]{{12}}(-old)?", name):
                 continue
             if name.endswith("-old") and not self.exists(product):
-                log.warning("%s: a run was killed while it replaced it; what was there before is there again", self.path(product))
+                log.warning(
+                    "%s: a run was killed while it replaced it; what was there before is there again",
+                    self.path(product),
+                )
                 self.move(f"{_STAGING}/{name}", product)
             else:
                 log.info("%s: what a killed run had staged is deleted", self.path(product))
@@ -150,7 +173,9 @@ class Lake(Folder):
         self.replace(staged, product)
 
     def _replace(self, staged: str, product: str) -> None:
-        """`_swap` on an object store: what was there stops being a product before its files go, what comes becomes one by its last file."""
+        """`_swap` on an object store: what was there stops being a product before its files go, what comes
+        becomes one by its last file.
+        """
         manifest = f"{product}/manifest.json"
         made = self.read_json(f"{staged}/manifest.json")
         self.delete(f"{staged}/manifest.json")
@@ -174,7 +199,9 @@ class Publication:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A digest of everything that a product is made from: equal inputs and options give equal fingerprints."""
+    """A digest of everything that a product is made from: equal inputs and options give equal
+    fingerprints.
+    """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -182,7 +209,10 @@ def _checked(product: str) -> str:
     """`product`; ConfigError where a part of it is no name, such as ``..``."""
     for part in product.split("/"):
         if not FILE_NAME.holds(part):
-            raise ConfigError(f"{shown(product)} is no name of a product of a lake: {shown(part)} must be {FILE_NAME.allowed}")
+            raise ConfigError(
+                f"{shown(product)} is no name of a product of a lake: {shown(part)} must be "
+                f"{FILE_NAME.allowed}"
+            )
     return product
 
 

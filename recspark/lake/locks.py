@@ -1,7 +1,8 @@
 """Who may write a product of a local lake, and who reads it: ``flock`` on a small file for each product.
 
-The kernel frees a lock when its process ends, however it ends, so no lock outlives its holder. The file itself is a journal, a line
-of JSON for every holder since the last writer, and is there only to say who it is that others wait for.
+The kernel frees a lock when its process ends, however it ends, so no lock outlives its holder. The file
+itself is a journal, a line of JSON for every holder since the last writer, and is there only to say who it is
+that others wait for.
 """
 
 from __future__ import annotations
@@ -37,20 +38,24 @@ class LakeBusy(RecsparkError):
 
 @contextmanager
 def hold(path: Path, what: str, exclusive: bool, wait: float) -> Iterator[bool]:
-    """Hold the lock of `what`, whose file is `path`, while the body runs; yields whether this thread did not hold it already.
+    """Hold the lock of `what`, whose file is `path`, while the body runs; yields whether this thread did not
+    hold it already.
 
-    Any number of readers hold it together, a writer holds it alone. A thread that holds it takes it again at once; for writing only
-    where it holds it for writing.
+    Any number of readers hold it together, a writer holds it alone. A thread that holds it takes it again at
+    once; for writing only where it holds it for writing.
 
     Raises
     ------
     LakeBusy
-        Where another process or thread still holds it after `wait` seconds; it is named with host, process and since when.
+        Where another process or thread still holds it after `wait` seconds; it is named with host, process
+        and since when.
     """
     key = (str(path), threading.get_ident())
     if key in _HELD:
         if exclusive and not _HELD[key]:
-            raise RuntimeError(f"{what} can't be written by a thread that reads it: the lock would wait for itself")
+            raise RuntimeError(
+                f"{what} can't be written by a thread that reads it: the lock would wait for itself"
+            )
         yield False
         return
     with _journal(path, exclusive) as file:
@@ -66,7 +71,9 @@ def hold(path: Path, what: str, exclusive: bool, wait: float) -> Iterator[bool]:
 
 
 def _journal(path: Path, exclusive: bool) -> AbstractContextManager[BinaryIO | None]:
-    """The open file of a lock; None where it can't be written and need not be, because readers of such a lake meet no writer."""
+    """The open file of a lock; None where it can't be written and need not be, because readers of such a lake
+    meet no writer.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab+", buffering=0)
@@ -96,7 +103,9 @@ def _try(file: BinaryIO, exclusive: bool) -> bool:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
         # some mounts know no locks: then it is for the scheduler to start one run at a time
-        log.warning("%s has no locks (%s): nothing keeps another run from the same output", file.name, error.strerror)
+        log.warning(
+            "%s has no locks (%s): nothing keeps another run from the same output", file.name, error.strerror
+        )
     return True
 
 
@@ -106,7 +115,10 @@ def _sign(file: BinaryIO | None, exclusive: bool) -> str:
     if exclusive:
         file.truncate(0)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    _write(file, {"mark": mark, "host": socket.gethostname(), "pid": os.getpid(), "writes": exclusive, "since": since})
+    _write(
+        file,
+        {"mark": mark, "host": socket.gethostname(), "pid": os.getpid(), "writes": exclusive, "since": since},
+    )
     return mark
 
 
@@ -127,7 +139,10 @@ def _holders(file: BinaryIO) -> str:
     done = {entry.get("done") for entry in entries}
     found = [entry for entry in entries if entry.get("mark") not in (None, *done) and _may_live(entry)]
     words = "{} (process {} on {}, since {})"
-    named = [words.format("a writer" if e["writes"] else "a reader", e["pid"], e["host"], e["since"]) for e in found]
+    named = [
+        words.format("a writer" if e["writes"] else "a reader", e["pid"], e["host"], e["since"])
+        for e in found
+    ]
     return ", ".join(named) or "another process"
 
 
@@ -136,7 +151,9 @@ def _parsed(line: bytes) -> dict[str, Any]:
         entry = json.loads(line)
     except ValueError:
         return {}
-    whole = isinstance(entry, dict) and ("done" in entry or entry.keys() >= {"mark", "host", "pid", "writes", "since"})
+    whole = isinstance(entry, dict) and (
+        "done" in entry or entry.keys() >= {"mark", "host", "pid", "writes", "since"}
+    )
     return entry if whole else {}
 
 

@@ -1,4 +1,6 @@
-"""Spark ML estimators and models. Imported on demand, so that `recspark.models.serving` works where there is no Spark."""
+"""Spark ML estimators and models. Imported on demand, so that `recspark.models.serving` works where there is
+no Spark.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A blend: one prediction from those of several models, with weights that ridge regression finds on rows that trained none of them."""
+"""A blend: one prediction from those of several models, with weights that ridge regression finds on rows that
+trained none of them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Weights:
-    """What a blend multiplies predictions by, and adds; ``rmse`` is that of cross-validation over the folds."""
+    """What a blend multiplies predictions by, and adds; ``rmse`` is that of cross-validation over the
+    folds.
+    """
 
     intercept: float
     weights: tuple[float, ...]
@@ -43,13 +47,15 @@ def fold_moments(predictions: DataFrame, columns: list[str], seed: int = 42) -> 
     Parameters
     ----------
     predictions : DataFrame
-        user_id, item_id, rating and `columns`, a prediction of each model. Rows that a model leaves without a finite prediction are not
-        counted. Row order doesn't matter: a row's fold is drawn by a hash of its ids.
+        user_id, item_id, rating and `columns`, a prediction of each model. Rows that a model leaves without a
+        finite prediction are not counted. Row order doesn't matter: a row's fold is drawn by a hash of its
+        ids.
 
     Returns
     -------
     ndarray
-        ``z z^T`` summed, with ``z = (1, predictions, rating)``: float64, (folds, m + 2, m + 2); folds without rows are left out.
+        ``z z^T`` summed, with ``z = (1, predictions, rating)``: float64, (folds, m + 2, m + 2); folds without
+        rows are left out.
 
     Raises
     ------
@@ -59,10 +65,18 @@ def fold_moments(predictions: DataFrame, columns: list[str], seed: int = 42) -> 
     z = [F.lit(1.0), *(F.col(f"`{name}`").cast("double") for name in (*columns, "rating"))]
     fold = F.floor(draw(seed, "blend", "user_id", "item_id") * FOLDS).alias("fold")
     upper = [(i, j) for i in range(len(z)) for j in range(i, len(z))]
-    rows = predictions.where(_all_finite(z)).groupBy(fold).agg(*(F.sum(z[i] * z[j]) for i, j in upper)).orderBy("fold").collect()
+    rows = (
+        predictions.where(_all_finite(z))
+        .groupBy(fold)
+        .agg(*(F.sum(z[i] * z[j]) for i, j in upper))
+        .orderBy("fold")
+        .collect()
+    )
     if len(rows) < 2:
         found = f"they fill {len(rows)} of {FOLDS} folds"
-        raise RecsparkError(f"the rows that all of {', '.join(columns)} predict are too few to fit weights on: {found}")
+        raise RecsparkError(
+            f"the rows that all of {', '.join(columns)} predict are too few to fit weights on: {found}"
+        )
     moments = np.zeros((len(rows), len(z), len(z)))
     for fold_sums, row in zip(moments, rows, strict=True):
         for (i, j), value in zip(upper, row[1:], strict=True):
@@ -84,11 +98,13 @@ def fit_weights(moments: np.ndarray, penalty: float | None = None) -> Weights:
 
         mean((rating - b - <w, predictions>)^2) + penalty |w - 1/m|^2,
 
-    so few rows, or a high penalty, give the plain mean of the models. Where `penalty` is None it is that of `PENALTIES` with the lowest
-    squared error over the folds, each predicted by the weights of the others.
+    so few rows, or a high penalty, give the plain mean of the models. Where `penalty` is None it is that of
+    `PENALTIES` with the lowest squared error over the folds, each predicted by the weights of the others.
     """
     total = moments.sum(axis=0)
-    errors = {each: _held_out_error(moments, total, each) for each in (PENALTIES if penalty is None else [penalty])}
+    errors = {
+        each: _held_out_error(moments, total, each) for each in (PENALTIES if penalty is None else [penalty])
+    }
     best = min(errors, key=errors.__getitem__)
     intercept, weights = ridge(total, best)
     return Weights(intercept, tuple(weights.tolist()), float(best), float(np.sqrt(errors[best])))
@@ -123,14 +139,17 @@ def model_rmse(moments: np.ndarray) -> list[float]:
 
 
 class BlendModel(Model, Configurable, Saved):
-    """``intercept + sum of weight x prediction`` over the models that it holds; it predicts rows, and makes no lists.
+    """``intercept + sum of weight x prediction`` over the models that it holds; it predicts rows, and makes
+    no lists.
 
     A row has no prediction (NaN) where one of the models has none.
     """
 
     predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
 
-    def __init__(self, models: Mapping[str, FactorModel] | None = None, fitted: Weights | None = None, **values: Any) -> None:
+    def __init__(
+        self, models: Mapping[str, FactorModel] | None = None, fitted: Weights | None = None, **values: Any
+    ) -> None:
         super().__init__(**values)
         self.models = dict(models or {})
         self.fitted = fitted
@@ -159,7 +178,9 @@ class BlendModel(Model, Configurable, Saved):
         """The weights as facts, the models as they save themselves."""
         for number, model in enumerate(self.models.values()):
             model.write().save(blend_part(path, number))
-        write_facts(path, BlendFacts(kind="blend", can=self.can, models=tuple(self.models), **asdict(self.fitted)))
+        write_facts(
+            path, BlendFacts(kind="blend", can=self.can, models=tuple(self.models), **asdict(self.fitted))
+        )
 
     @classmethod
     def read_parts(cls, path: str) -> BlendModel:
@@ -174,5 +195,7 @@ def with_predictions(dataset: DataFrame, models: Mapping[str, FactorModel]) -> D
     for name, model in models.items():
         # of what else a model would add nothing is asked for
         others = (model.getParam(other) for other in OTHER_OUTPUTS if model.hasParam(other))
-        dataset = model.transform(dataset, {model.getParam("predictionCol"): name, **dict.fromkeys(others, "")})
+        dataset = model.transform(
+            dataset, {model.getParam("predictionCol"): name, **dict.fromkeys(others, "")}
+        )
     return dataset

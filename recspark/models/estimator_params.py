@@ -1,4 +1,6 @@
-"""What every model keeps of the fit: the Params of its estimator, and the estimator itself as MLlib's code asks for it."""
+"""What every model keeps of the fit: the Params of its estimator, and the estimator itself as MLlib's code
+asks for it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from recspark.redaction import redacted
 
 
 class FitsModel:
-    """An estimator that declares the class of its models as `model_class`, which then has the Params of the estimator."""
+    """An estimator that declares the class of its models as `model_class`, which then has the Params of the
+    estimator.
+    """
 
     model_class: Any
 
@@ -27,7 +31,9 @@ class EstimatorParams(Configurable):
 
     @classmethod
     def fitted_by(cls, estimator: type[Configurable]) -> None:
-        """Declare `estimator` as the class whose fits give this model, and its Params as Params of the model."""
+        """Declare `estimator` as the class whose fits give this model, and its Params as Params of the
+        model.
+        """
         cls.estimator_class = estimator
         for name, param in estimator.hyperparameters().items():
             if name in cls.declared():
@@ -52,7 +58,9 @@ class EstimatorParams(Configurable):
 
     @property
     def parent(self) -> Configurable | None:
-        """The estimator of the fit: a new one with the model's Params and uid, also of a model that was loaded."""
+        """The estimator of the fit: a new one with the model's Params and uid, also of a model that was
+        loaded.
+        """
         if self.estimator_class is None:
             return None
         estimator = self.estimator_class()
@@ -70,12 +78,17 @@ class EstimatorParams(Configurable):
 
     def __repr__(self) -> str:
         facts = {"uid": self.uid} | self._facts_in_words()
-        shown = (f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in facts.items())
+        shown = (
+            f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in facts.items()
+        )
         return f"{type(self).__name__}: {', '.join(shown)}"
 
 
 class JavaView:
-    """Answers as the Java object behind a model of MLlib, for programs that ask it: ``model._java_obj.parent().getRegParam()``."""
+    """Answers as the Java object behind a model of MLlib, for programs that ask it:
+    ``model._java_obj.parent().getRegParam()``.
+    """
 
     def __init__(self, stage: Any) -> None:
         self._stage = stage

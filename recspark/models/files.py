@@ -1,11 +1,12 @@
 """The files of a fitted model: which model they are of, and how long temporary ones stay.
 
-    ModelFiles     folder and stamp: a model object answers with its own numbers, or says that its files are gone
-    Lease          holds temporary files as long as a Python object, or a plan of Spark, needs them
+    ModelFiles     folder and stamp: a model object answers with its own numbers, or says that its files are
+    gone Lease          holds temporary files as long as a Python object, or a plan of Spark, needs them
 
-A fit without ``workDir`` leaves its files in a folder of the Spark session, which Spark deletes when it stops. They go earlier with the
-model object, but not before the DataFrames that it gave out: these are lazy, and read the files when an action runs. Python does not see
-which plans are left, so a broadcast variable travels with each plan: once the JVM has collected it, no plan can read the files.
+A fit without ``workDir`` leaves its files in a folder of the Spark session, which Spark deletes when it
+stops. They go earlier with the model object, but not before the DataFrames that it gave out: these are lazy,
+and read the files when an action runs. Python does not see which plans are left, so a broadcast variable
+travels with each plan: once the JVM has collected it, no plan can read the files.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Any
 from recspark.errors import RecsparkError
 from recspark.models.folder import read_facts, stamp_of
 
-#: seconds between looks at plans that may be gone: the first, which is later than py4j lets go of what Python has collected; the longest
+#: seconds between looks at plans that may be gone: the first, which is later than py4j lets go of what Python
+#: has collected; the longest
 FIRST_LOOK, LONGEST_PAUSE = 1.2, 10.0
 #: seconds between collections of the JVM that are asked for
 COLLECTION_PAUSE = 5.0
@@ -31,7 +33,9 @@ COLLECTION_PAUSE = 5.0
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model's folder (path or URI) and the stamp in its facts, which no other model has. Small enough to go with every task."""
+    """A model's folder (path or URI) and the stamp in its facts, which no other model has. Small enough to go
+    with every task.
+    """
 
     folder: str
     stamp: str
@@ -39,7 +43,9 @@ class ModelFiles:
 
     @classmethod
     def read(cls, folder: str, lease: Lease | None = None) -> tuple[ModelFiles, Any]:
-        """The files in `folder`, and the facts that lie there. Raise RecsparkError where there is no model."""
+        """The files in `folder`, and the facts that lie there. Raise RecsparkError where there is no
+        model.
+        """
         facts = read_facts(folder)
         return cls(folder, facts.stamp, lease), facts
 
@@ -62,14 +68,19 @@ class ModelFiles:
         stamp = stamp_of(self.folder)
         if stamp is None:
             raise RecsparkError(
-                f"the files of this model are gone: {self.folder} was deleted; a model that is not saved lives as long as its Spark session"
+                f"the files of this model are gone: {self.folder} was deleted; a model that is not saved "
+                "lives as long as its Spark session"
             )
         if stamp != self.stamp:
-            raise RecsparkError(f"{self.folder} was overwritten by another model after this one was loaded: load it again")
+            raise RecsparkError(
+                f"{self.folder} was overwritten by another model after this one was loaded: load it again"
+            )
 
 
 class Lease:
-    """A temporary folder. It is deleted when the lease is collected and no plan of Spark that it was pickled with is left."""
+    """A temporary folder. It is deleted when the lease is collected and no plan of Spark that it was pickled
+    with is left.
+    """
 
     def __init__(self, folder: str) -> None:
         self._mark: Any = None
@@ -97,7 +108,8 @@ def _arrived(mark: Any) -> None:
     return None
 
 
-#: folders without a lease, and weak references to parts of their plans. A finalizer may put: `SimpleQueue` is reentrant
+#: folders without a lease, and weak references to parts of their plans. A finalizer may put: `SimpleQueue` is
+#: reentrant
 _ENDED: SimpleQueue[tuple[str, list[Any]]] = SimpleQueue()
 _sweeping = threading.Lock()
 

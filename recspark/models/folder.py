@@ -1,8 +1,8 @@
 """The folder of a fitted model: its facts and its tables. No other code knows what they are called.
 
     model.json       `Facts`: what the model is and can do, and what its predictions need beside the tables
-    users, items     `ModelTable` as Parquet, of models of factors; a sampled machine has one such table per side of a row
-    parameters ...   arrays, of machines on vectors and on rows
+    users, items     `ModelTable` as Parquet, of models of factors; a sampled machine has one such table per
+    side of a row parameters ...   arrays, of machines on vectors and on rows
     models/0 ...     the parts of a blend, a folder each
 
 No Spark is imported here: a served model reads the same files.
@@ -49,9 +49,11 @@ ABILITIES = {
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
-    """The facts of any model. `kind` is a key of `recspark.models.registry.KINDS`, `can` holds some keys of `ABILITIES`.
+    """The facts of any model. `kind` is a key of `recspark.models.registry.KINDS`, `can` holds some keys of
+    `ABILITIES`.
 
-    Every model gets a new stamp. A process that keeps a model in memory compares stamps to see that the folder holds another one.
+    Every model gets a new stamp. A process that keeps a model in memory compares stamps to see that the
+    folder holds another one.
     """
 
     kind: str
@@ -79,10 +81,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
 
 
 class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
-    """A model of factors: a score is ``mean + bias_u + bias_i + <features_u, features_i>``, a rating the `response` to it, cut to `clip`.
+    """A model of factors: a score is ``mean + bias_u + bias_i + <features_u, features_i>``, a rating the
+    `response` to it, cut to `clip`.
 
     level
-        The score of a pair of which neither id is known; deviations are added to it. Where the model is not `biased`, it is a rating.
+        The score of a pair of which neither id is known; deviations are added to it. Where the model is not
+        `biased`, it is a rating.
     cold
         What a pair with an unknown id gets (`recspark.models.serving.scorer.COLD_START`).
     id_kinds
@@ -113,7 +117,9 @@ class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
 
 
 class SideFacts(msgspec.Struct, frozen=True):
-    """A side of a sampled machine: its table, whether rows give its ids (or positions), and whether it was missing in a training row."""
+    """A side of a sampled machine: its table, whether rows give its ids (or positions), and whether it was
+    missing in a training row.
+    """
 
     name: str
     by_id: bool
@@ -129,7 +135,9 @@ class SampleFacts(msgspec.Struct, frozen=True):
 
 
 class SampledFacts(FactorFacts, tag="samples", frozen=True, kw_only=True):
-    """A factorization machine on feature groups: samples whose predictions are averaged; its mean score is a model of factors."""
+    """A factorization machine on feature groups: samples whose predictions are averaged; its mean score is a
+    model of factors.
+    """
 
     samples: tuple[SampleFacts, ...]
     link: str
@@ -143,7 +151,9 @@ class SampledFacts(FactorFacts, tag="samples", frozen=True, kw_only=True):
 
 
 class RowFacts(SampledFacts, tag="rows", frozen=True, kw_only=True):
-    """A machine that scores each row from the parameters of its features; it has no vectors of users and items."""
+    """A machine that scores each row from the parameters of its features; it has no vectors of users and
+    items.
+    """
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -191,16 +201,24 @@ def read_facts(folder: str, layout: type[Facts] = Facts) -> Any:
     raw = place.read_json(FACTS)
     if raw is None:
         if any(place.exists(name) for name in _EARLIER):
-            raise RecsparkError(f"{folder} holds a model of an earlier recspark, of a format that is not read any more: train it again")
+            raise RecsparkError(
+                f"{folder} holds a model of an earlier recspark, of a format that is not read any more: "
+                "train it again"
+            )
         raise RecsparkError(f"{folder} holds no model: there is no {FACTS}")
     if isinstance(raw, dict) and raw.get("format") != FORMAT:
-        raise RecsparkError(f"{folder} holds a model of format {raw.get('format')}, this recspark reads format {FORMAT}: train it again")
+        raise RecsparkError(
+            f"{folder} holds a model of format {raw.get('format')}, this recspark reads format {FORMAT}: "
+            "train it again"
+        )
     try:
         facts = msgspec.convert(raw, _layouts(raw))
     except msgspec.ValidationError as error:
         raise RecsparkError(f"{place.path(FACTS)} is damaged: {error}") from None
     if not isinstance(facts, layout):
-        raise RecsparkError(f"{folder} holds a model of kind {facts.kind}, which has another layout than is asked for")
+        raise RecsparkError(
+            f"{folder} holds a model of kind {facts.kind}, which has another layout than is asked for"
+        )
     return facts
 
 
@@ -241,10 +259,12 @@ def blend_part(folder: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class ModelTable:
-    """One side in position order: ids (n), counts of the ratings that trained int64 (n), features (n, rank), bias and deviation (n).
+    """One side in position order: ids (n), counts of the ratings that trained int64 (n), features (n, rank),
+    bias and deviation (n).
 
-    The bias is a part of scores, 0 where the model fits none. The deviation is what is known of an id when the other one is cold:
-    its bias, else how far its ratings lie from `FactorFacts.level`, damped. These three are float32.
+    The bias is a part of scores, 0 where the model fits none. The deviation is what is known of an id when
+    the other one is cold: its bias, else how far its ratings lie from `FactorFacts.level`, damped. These
+    three are float32.
     """
 
     ids: pa.Array
@@ -258,10 +278,19 @@ class ModelTable:
 
     @classmethod
     def read(cls, folder: str, side: str) -> ModelTable:
-        """The table `side` of the model in a folder or URI; a machine's has more columns, which are not read."""
+        """The table `side` of the model in a folder or URI; a machine's has more columns, which are not
+        read.
+        """
         place, columns = Folder(folder), ["id", "count", "features", "bias", "deviation"]
-        table = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(columns=columns).combine_chunks()
-        ids, features = (table[name].chunk(0) if len(table) else table[name].combine_chunks() for name in ("id", "features"))
+        table = (
+            ds.dataset(place.at(side), filesystem=place.fs, format="parquet")
+            .to_table(columns=columns)
+            .combine_chunks()
+        )
+        ids, features = (
+            table[name].chunk(0) if len(table) else table[name].combine_chunks()
+            for name in ("id", "features")
+        )
         matrix = features.flatten().to_numpy().reshape(len(table), len(features[0]) if len(table) else 0)
         counts, *numbers = (table[name].to_numpy() for name in ("count", "bias", "deviation"))
         return cls(ids, counts, np.ascontiguousarray(matrix), *numbers)
@@ -270,7 +299,12 @@ class ModelTable:
         """Put the table `side` of the model in a folder or URI in place of what is there."""
         place = Folder(folder)
         place.delete(side)
-        arrays = {"count": self.counts, "features": self.features, "bias": self.bias, "deviation": self.deviation}
+        arrays = {
+            "count": self.counts,
+            "features": self.features,
+            "bias": self.bias,
+            "deviation": self.deviation,
+        }
         for number, first in enumerate(range(0, max(len(self), 1), FILE_ROWS)):
             rows = slice(first, first + FILE_ROWS)
             part = {"id": self.ids[rows]} | {name: as_arrow(array[rows]) for name, array in arrays.items()}

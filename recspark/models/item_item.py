@@ -1,4 +1,6 @@
-"""Items by items: a user's score of an item is a weighted sum over the items that the user has. Estimators and their model."""
+"""Items by items: a user's score of an item is a weighted sum over the items that the user has. Estimators
+and their model.
+"""
 
 from __future__ import annotations
 
@@ -70,10 +72,17 @@ class ItemItemScorer:
         users, items = (_side(ModelTable.read(folder, side)) for side in SIDES)
         n = len(items.ids)
         history, weights = store.load("history"), store.load("weights")
-        return cls(users, items, _matrix(history, (len(users.ids), n)), weights["whole"] if facts.dense else _matrix(weights, (n, n)))
+        return cls(
+            users,
+            items,
+            _matrix(history, (len(users.ids), n)),
+            weights["whole"] if facts.dense else _matrix(weights, (n, n)),
+        )
 
     def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
-        """float32 scores of pairs of ids. Of an id that is not known: 0, where `cold` is ``mean``, else NaN."""
+        """float32 scores of pairs of ids. Of an id that is not known: 0, where `cold` is ``mean``, else
+        NaN.
+        """
         user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
         known = (user >= 0) & (item >= 0)
         found = np.full(len(user), 0.0 if (cold or "mean") == "mean" else np.nan, np.float32)
@@ -98,12 +107,21 @@ class ItemItemScorer:
     def best(self, side: str, ranked: str, chosen: np.ndarray) -> Best:
         """See `recspark.models.serving.scorer.Scorer.best`; of items by items their weights."""
 
-        def best(positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        def best(
+            positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int
+        ) -> tuple[np.ndarray, np.ndarray]:
             parts = [
-                top_n(self._rows(side, positions[low : low + USERS_AT_ONCE])[:, chosen], n, indptr[low:], indices)
+                top_n(
+                    self._rows(side, positions[low : low + USERS_AT_ONCE])[:, chosen],
+                    n,
+                    indptr[low:],
+                    indices,
+                )
                 for low in range(0, len(positions), USERS_AT_ONCE)
             ]
-            return np.concatenate([items for items, _ in parts]), np.concatenate([scores for _, scores in parts])
+            return np.concatenate([items for items, _ in parts]), np.concatenate(
+                [scores for _, scores in parts]
+            )
 
         return best
 
@@ -114,7 +132,9 @@ class ItemItemScorer:
         weights = _dense(self.weights[:, positions]).T
         return np.where(weights == 0, np.float32(-np.inf), weights)
 
-    def list_values(self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def list_values(
+        self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
+    ) -> np.ndarray:
         """What lists show: the scores."""
         return scores
 
@@ -132,26 +152,34 @@ def _matrix(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> csr_mat
 
 
 class ItemItemModel(FactorModel):
-    """Weights of items by items, and the history of each user. It recommends items to users and finds similar items.
+    """Weights of items by items, and the history of each user. It recommends items to users and finds similar
+    items.
 
     A score is a sum of weights, not a rating. `similarItems` ranks by the weights themselves.
     """
 
     def recommendForAllItems(self, *_: Any, **__: Any) -> DataFrame:
         """Not supported: the model ranks items only. Raise RecsparkError."""
-        raise RecsparkError(f"{type(self).__name__} ranks items, not users: use recommendForAllUsers or recommendForUserSubset")
+        raise RecsparkError(
+            f"{type(self).__name__} ranks items, not users: use recommendForAllUsers or "
+            "recommendForUserSubset"
+        )
 
     recommendForItemSubset = recommendForAllItems
     similarUsers = recommendForAllItems
 
 
 class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
-    """Base of `EASE` and `ItemKNN`: reads the rows, lays them out by blocks of items, and writes the model."""
+    """Base of `EASE` and `ItemKNN`: reads the rows, lays them out by blocks of items, and writes the
+    model.
+    """
 
     dense = False
 
     binary = Hyperparameter(bool, True, "every row counts 1, whatever its rating; false: its rating")
-    itemBlocks = Hyperparameter(int, None, "blocks that the Gram matrix is made by, a task each; not set: one a core", at_least(1))
+    itemBlocks = Hyperparameter(
+        int, None, "blocks that the Gram matrix is made by, a task each; not set: one a core", at_least(1)
+    )
     workDir = Hyperparameter(str, None, "folder or URI that all workers reach, for blocks and the model")
 
     #: there is no iteration to watch
@@ -178,14 +206,23 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
                 parts = encode(self._rows(dataset), Store(staged), False, False)
             sizes = index_and_scatter(runner, store, parts, {"users": 1, "items": blocks})
             self._check_items(sizes["items"])
-            runner.map(partial(_build, store, parts), [("users", 0), *(("items", block) for block in range(blocks))])
+            runner.map(
+                partial(_build, store, parts), [("users", 0), *(("items", block) for block in range(blocks))]
+            )
             runner.map(partial(_write_side, store, folder, self.getBinary()), SIDES)
             self._solve(runner, store, folder, range(blocks))
         finally:
             for place in (staged, store):
                 Store(place).delete("")
         facts = ItemItemFacts(
-            kind=kind_of(type(self)), can=("lists",), dense=self.dense, rank=0, mean=0.0, level=0.0, biased=False, id_kinds=parts.id_kinds
+            kind=kind_of(type(self)),
+            can=("lists",),
+            dense=self.dense,
+            rank=0,
+            mean=0.0,
+            level=0.0,
+            biased=False,
+            id_kinds=parts.id_kinds,
         )
         write_facts(folder, facts)
         model = self.model_class(folder=folder, lease=work.lease)
@@ -214,7 +251,8 @@ class EASEModel(ItemItemModel):
 class EASE(ItemItem):
     """Ridge regression of each item on all others, in closed form; `recspark.algorithms.item_gram.ease`.
 
-    It is exact, so it holds a matrix of all items by all items in one task: 12 bytes an entry, 20,000 items in 4.8 GB.
+    It is exact, so it holds a matrix of all items by all items in one task: 12 bytes an entry, 20,000 items
+    in 4.8 GB.
 
     Sources
     -------
@@ -224,15 +262,23 @@ class EASE(ItemItem):
     model_class = EASEModel
     dense = True
 
-    regParam = Hyperparameter(float, 500.0, "penalty of the weights, in users: larger ones for more ratings", above(0))
-    maxItems = Hyperparameter(int, None, "more items are refused; not set: as many as the free memory of this machine holds", at_least(1))
+    regParam = Hyperparameter(
+        float, 500.0, "penalty of the weights, in users: larger ones for more ratings", above(0)
+    )
+    maxItems = Hyperparameter(
+        int,
+        None,
+        "more items are refused; not set: as many as the free memory of this machine holds",
+        at_least(1),
+    )
 
     def _check_items(self, n_items: int) -> None:
         most = self.getMaxItems() or most_items(free_bytes())
         if n_items > most:
             set_by = "maxItems" if self.getMaxItems() else "the memory that is free here"
             raise RecsparkError(
-                f"EASE on {n_items} items is refused: {set_by} allows {most} at {12 * n_items**2 / 1e9:.1f} GB for these; "
+                f"EASE on {n_items} items is refused: {set_by} allows {most} at {12 * n_items**2 / 1e9:.1f} "
+                "GB for these; "
                 "leave items with few ratings out, or use ItemKNN, which takes any number"
             )
 
@@ -248,7 +294,8 @@ class ItemKNNModel(ItemItemModel):
 class ItemKNN(ItemItem):
     """The nearest neighbours of each item by shrunken cosine; `recspark.algorithms.item_gram.nearest`.
 
-    A user's score of an item sums the similarities of the item's neighbours that the user has (times their ratings unless `binary`).
+    A user's score of an item sums the similarities of the item's neighbours that the user has (times their
+    ratings unless `binary`).
 
     Sources
     -------
@@ -258,7 +305,12 @@ class ItemKNN(ItemItem):
     model_class = ItemKNNModel
 
     k = Hyperparameter(int, 100, "neighbours of an item", at_least(1))
-    shrinkage = Hyperparameter(float, 10.0, "added to the denominator of a cosine: items that few users share are less alike", at_least(0))
+    shrinkage = Hyperparameter(
+        float,
+        10.0,
+        "added to the denominator of a cosine: items that few users share are less alike",
+        at_least(0),
+    )
 
     def _solve(self, runner: SparkRunner, store: str, folder: str, blocks: range) -> None:
         nearest_of = partial(_write_nearest, store, self.getBinary(), self.getK(), self.getShrinkage())
@@ -277,19 +329,25 @@ def _write_side(root: str, folder: str, binary: bool, side: str) -> None:
     counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
     # cold users get the items that most users have
     share = nothing if side == "users" else (counts / store.load("cuts/users")["cuts"][-1]).astype(np.float32)
-    ModelTable(index["id"].combine_chunks(), counts, np.empty((len(index), 0), np.float32), nothing, share).write(folder, side)
+    ModelTable(
+        index["id"].combine_chunks(), counts, np.empty((len(index), 0), np.float32), nothing, share
+    ).write(folder, side)
     if side == "users":
         _save(Store(folder), "history", _ratings(root, "users", 0, binary))
 
 
 def _ratings(root: str, side: str, block: int, binary: bool) -> csr_matrix:
-    """A block's rows of ratings, by positions of the other side: a pair that comes again counts once, or with the sum of its ratings."""
+    """A block's rows of ratings, by positions of the other side: a pair that comes again counts once, or with
+    the sum of its ratings.
+    """
     store = Store(root)
     loaded = load_block(store, side, block)
     n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     csr = loaded.train
     indices = loaded.needed[csr.indices] if len(loaded.needed) else csr.indices
-    found = csr_matrix((np.array(csr.values), np.array(indices), np.array(csr.indptr)), (len(csr.indptr) - 1, n_other))
+    found = csr_matrix(
+        (np.array(csr.values), np.array(indices), np.array(csr.indptr)), (len(csr.indptr) - 1, n_other)
+    )
     found.sum_duplicates()
     if binary:
         found.data[:] = 1
@@ -297,7 +355,12 @@ def _ratings(root: str, side: str, block: int, binary: bool) -> csr_matrix:
 
 
 def _save(store: Store, name: str, matrix: csr_matrix) -> None:
-    store.save(name, indptr=matrix.indptr.astype(np.int64), indices=matrix.indices.astype(np.int32), values=matrix.data.astype(np.float32))
+    store.save(
+        name,
+        indptr=matrix.indptr.astype(np.int64),
+        indices=matrix.indices.astype(np.int32),
+        values=matrix.data.astype(np.float32),
+    )
 
 
 def _write_gram(root: str, binary: bool, block: int) -> None:
@@ -326,6 +389,9 @@ def _write_nearest(root: str, binary: bool, k: int, shrinkage: float, block: int
 def _join_nearest(root: str, folder: str, blocks: range) -> None:
     store = Store(root)
     cuts = store.load("cuts/items")["cuts"]
-    parts = [_matrix(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1]))) for block in blocks]
+    parts = [
+        _matrix(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1])))
+        for block in blocks
+    ]
     # row j has the neighbours of item j: scores are sums over these
     _save(Store(folder), "weights", csr_matrix(vstack(parts).T))

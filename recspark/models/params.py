@@ -1,4 +1,6 @@
-"""Spark ML Params from options: a hyper-parameter is one class attribute, its getter, setter, default and check follow."""
+"""Spark ML Params from options: a hyper-parameter is one class attribute, its getter, setter, default and
+check follow.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class ParamError(ConfigError, IllegalArgumentException):
 
 
 class ParamTypeError(ParamError, TypeError):
-    """A value of a type that a Param does not take, or a name that is not a Param: TypeError in Spark's own estimators."""
+    """A value of a type that a Param does not take, or a name that is not a Param: TypeError in Spark's own
+    estimators.
+    """
 
 
 def plain(value: Any) -> Any:
@@ -56,7 +60,12 @@ class Hyperparameter(Param):
     name: str
 
     def __init__(
-        self, type: type, default: Any, doc: str, check: Check | None = None, canonical: Callable[[str], str] | None = None
+        self,
+        type: type,
+        default: Any,
+        doc: str,
+        check: Check | None = None,
+        canonical: Callable[[str], str] | None = None,
     ) -> None:
         self.option, self.canonical = Option(type, default, doc, check), canonical
         super().__init__(Params._dummy(), "unnamed", f"{doc} ({self.option.allowed})", self._convert)
@@ -92,11 +101,15 @@ class Configurable(Params):
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
             if isinstance(value, Hyperparameter):
-                for method, made in ((getter_name(name), getter(value.name)), (f"set{_title(name)}", _setter(value.name))):
+                for method, made in (
+                    (getter_name(name), getter(value.name)),
+                    (f"set{_title(name)}", _setter(value.name)),
+                ):
                     if method not in vars(cls):
                         setattr(cls, method, made)
         keywords = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=p.option.default) for name, p in cls.hyperparameters().items()
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=p.option.default)
+            for name, p in cls.hyperparameters().items()
         ]
         cls.__signature__ = inspect.Signature(keywords)
 
@@ -108,7 +121,9 @@ class Configurable(Params):
 
     @classmethod
     def hyperparameters(cls) -> dict[str, Hyperparameter]:
-        """All Hyperparameters that the class itself reads, by name, in the order in which they are written."""
+        """All Hyperparameters that the class itself reads, by name, in the order in which they are
+        written.
+        """
         return {name: param for name, param in cls.declared().items() if name not in cls._carried}
 
     @classmethod
@@ -142,7 +157,8 @@ class Configurable(Params):
             raise TypeError("hasParam(): paramName must be a string")
         return any(param.name == paramName for param in self.params)
 
-    # as Spark's, but for the errors, which stay what they are, and for Params whose attribute is not called like them
+    # as Spark's, but for the errors, which stay what they are, and for Params whose attribute is not called
+    # like them
     def set(self, param: Param, value: Any) -> None:
         """Set `param`."""
         self._shouldOwn(param)

@@ -1,4 +1,6 @@
-"""The kinds of models by the value of ``model.type``, with their classes and modules. All other lists of kinds are made from this one."""
+"""The kinds of models by the value of ``model.type``, with their classes and modules. All other lists of
+kinds are made from this one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """An estimator and the models that it gives, by name; `home` is the module of both under ``recspark.models``."""
+    """An estimator and the models that it gives, by name; `home` is the module of both under
+    ``recspark.models``.
+    """
 
     home: str
     estimator: str

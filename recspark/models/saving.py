@@ -1,6 +1,8 @@
-"""Models and estimators as folders: Spark ML's own file ``metadata/part-00000`` with the Params, and beside it what each kind consists of.
+"""Models and estimators as folders: Spark ML's own file ``metadata/part-00000`` with the Params, and beside
+it what each kind consists of.
 
-Spark ML writes and reads that file by a job, so on storage that Spark has a client of; models lie where pyarrow can put them.
+Spark ML writes and reads that file by a job, so on storage that Spark has a client of; models lie where
+pyarrow can put them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,14 @@ import uuid
 from typing import Any
 
 from pyspark.ml.param import Params
-from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.ml.util import (
+    DefaultParamsReader,
+    DefaultParamsWriter,
+    MLReadable,
+    MLReader,
+    MLWritable,
+    MLWriter,
+)
 from pyspark.sql import SparkSession
 
 from recspark.errors import ConfigError, RecsparkError
@@ -25,7 +34,9 @@ class PathExists(RecsparkError, FileExistsError):
 
 
 class Saved(MLWritable, MLReadable):
-    """What `write` and `read` ask of a model or an estimator: to write all but its Params, and to be made from that."""
+    """What `write` and `read` ask of a model or an estimator: to write all but its Params, and to be made
+    from that.
+    """
 
     #: MLlib's class of the same content, whose folders `import_parts` reads
     mllib_class: str | None = None
@@ -60,7 +71,8 @@ class Saved(MLWritable, MLReadable):
 class FittedModel(Saved):
     """A model that answers from files in a folder: those that its fit left, or those that it was loaded from.
 
-    Temporary files of a fit go with the model and the DataFrames that it gave out, or with the Spark session: `save` the model to keep it.
+    Temporary files of a fit go with the model and the DataFrames that it gave out, or with the Spark session:
+    `save` the model to keep it.
     """
 
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
@@ -97,7 +109,9 @@ class _Writer(MLWriter):
         self.saved = saved
 
     def save(self, path: str) -> None:
-        """Write to `path`: all of it or nothing. Raise PathExists where something is there, unless `overwrite` was called."""
+        """Write to `path`: all of it or nothing. Raise PathExists where something is there, unless
+        `overwrite` was called.
+        """
         if not isinstance(path, str):
             raise ConfigError(f"path = {path!r} is not allowed: it must be a string")
         check_no_pattern("path", path)
@@ -129,7 +143,9 @@ class _Reader(MLReader):
         self.cls = cls
 
     def load(self, path: str) -> Any:
-        """Read an object of the class, or of one derived from it. Raise RecsparkError where the folder holds another."""
+        """Read an object of the class, or of one derived from it. Raise RecsparkError where the folder holds
+        another.
+        """
         check_no_pattern("path", path)
         metadata = read_metadata(path)
         if metadata["class"] == self.cls.mllib_class:
@@ -142,24 +158,35 @@ class _Reader(MLReader):
 
 
 def _with_params(saved: Any, metadata: dict[str, Any]) -> Any:
-    """`saved` with the uid and the Params of the metadata; Params that its class does not have are left out."""
+    """`saved` with the uid and the Params of the metadata; Params that its class does not have are left
+    out.
+    """
     saved._resetUid(metadata["uid"])
     maps = {key: metadata.get(key, {}) for key in ("paramMap", "defaultParamMap")}
-    known = {key: {name: value for name, value in values.items() if saved.hasParam(name)} for key, values in maps.items()}
+    known = {
+        key: {name: value for name, value in values.items() if saved.hasParam(name)}
+        for key, values in maps.items()
+    }
     DefaultParamsReader.getAndSetParams(saved, metadata | known)
     return saved
 
 
 def write_metadata(saved: Params, path: str, spark: SparkSession) -> None:
-    """Write class, uid and Params of `saved` as ``DefaultParamsWriter.saveMetadata`` does; the class by its public name."""
+    """Write class, uid and Params of `saved` as ``DefaultParamsWriter.saveMetadata`` does; the class by its
+    public name.
+    """
     folder, name = Folder(path), type(saved).__name__
-    metadata = json.loads(DefaultParamsWriter._get_metadata_to_save(saved, spark)) | {"class": f"recspark.models.{name}"}
+    metadata = json.loads(DefaultParamsWriter._get_metadata_to_save(saved, spark)) | {
+        "class": f"recspark.models.{name}"
+    }
     folder.write_bytes("metadata/part-00000", f"{json.dumps(metadata)}\n".encode())
     folder.write_bytes("metadata/_SUCCESS", b"")
 
 
 def read_metadata(path: str) -> dict[str, Any]:
-    """What `write_metadata` or Spark has written for the object in `path`; RecsparkError where there is none."""
+    """What `write_metadata` or Spark has written for the object in `path`; RecsparkError where there is
+    none.
+    """
     folder = Folder(path)
     for name in folder.names("metadata"):
         if name.startswith("part-"):

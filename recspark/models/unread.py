@@ -1,4 +1,6 @@
-"""Params that a fit does not read in some setting: declared by the estimators, and told to a user who has set one."""
+"""Params that a fit does not read in some setting: declared by the estimators, and told to a user who has set
+one.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ log = logging.getLogger("recspark.fit")
 
 @dataclass(frozen=True)
 class Unread:
-    """The Params named in `params` are not read if `holds` is true of the estimator and the form of its data; `setting` says when in words.
+    """The Params named in `params` are not read if `holds` is true of the estimator and the form of its data;
+    `setting` says when in words.
 
-    Forms are ``ratings``, and of factorization machines ``vectors``, ``entities`` and ``rows``. Values of Params may stand in braces in
-    `setting`.
+    Forms are ``ratings``, and of factorization machines ``vectors``, ``entities`` and ``rows``. Values of
+    Params may stand in braces in `setting`.
     """
 
     params: str
@@ -24,10 +27,17 @@ class Unread:
 
 
 def unread(estimator: Any, form: str) -> dict[str, str]:
-    """The Params that a fit of the estimator on such data does not read, set or not, each with the setting in words."""
+    """The Params that a fit of the estimator on such data does not read, set or not, each with the setting in
+    words.
+    """
     rules = [rule for kind in reversed(type(estimator).__mro__) for rule in vars(kind).get("unread", ())]
     held = [rule for rule in rules if rule.holds(estimator, form)]
-    return {name: rule.setting.format(**estimator.values()) for rule in held for name in rule.params.split() if estimator.hasParam(name)}
+    return {
+        name: rule.setting.format(**estimator.values())
+        for rule in held
+        for name in rule.params.split()
+        if estimator.hasParam(name)
+    }
 
 
 def warn_of_unread(estimator: Any, form: str) -> None:

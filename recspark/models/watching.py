@@ -1,6 +1,8 @@
-"""What estimators whose fits are iterations share: data that is followed beside the training rows, and a judge of the curve.
+"""What estimators whose fits are iterations share: data that is followed beside the training rows, and a
+judge of the curve.
 
-`watch` and the like take DataFrames, which are no Params: they are saved with the estimator as Parquet, under ``data/NAME``.
+`watch` and the like take DataFrames, which are no Params: they are saved with the estimator as Parquet, under
+``data/NAME``.
 """
 
 from __future__ import annotations
@@ -28,21 +30,25 @@ class Watching(Configurable, Saved):
     _loaded: tuple[str, frozenset[str]] = ("", frozenset())
 
     def watch(self, **data: DataFrame) -> Watching:
-        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation can stop the fit.
+        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation
+        can stop the fit.
 
         Of preferences (ALS with implicitPrefs, loss bpr) it is the AUC: see `recspark.algorithms.ranks`.
         """
         for role in data:
             if role not in ROLES[1:]:
-                raise ConfigError(f"watch({role}=...) is not allowed: it must be one of {', '.join(ROLES[1:])}")
+                raise ConfigError(
+                    f"watch({role}=...) is not allowed: it must be one of {', '.join(ROLES[1:])}"
+                )
         self._watched = data
         return self
 
     def stop_when(self, judge: Callable[[dict[str, float]], bool] | None) -> Watching:
         """End the fit soon after an iteration for which `judge` is true.
 
-        `judge` is called in this process with the rows of ``summary.history``, each once and in order, while the fit goes on; after it has
-        been true it is not called again. A fit that is quicker than the look at its files may have more iterations. None: no judge.
+        `judge` is called in this process with the rows of ``summary.history``, each once and in order, while
+        the fit goes on; after it has been true it is not called again. A fit that is quicker than the look at
+        its files may have more iterations. None: no judge.
         """
         self._judge = judge
         return self
@@ -53,12 +59,19 @@ class Watching(Configurable, Saved):
 
     def _take_data(self, data: Mapping[str, DataFrame]) -> None:
         """Take back what `_data` gave."""
-        self._watched = {name.removeprefix("watch-"): df for name, df in data.items() if name.startswith("watch-")}
+        self._watched = {
+            name.removeprefix("watch-"): df for name, df in data.items() if name.startswith("watch-")
+        }
 
     def write_parts(self, path: str) -> None:
-        """The data that the estimator was given. Raise ConfigError where there is a judge, which no file can hold."""
+        """The data that the estimator was given. Raise ConfigError where there is a judge, which no file can
+        hold.
+        """
         if self._judge is not None:
-            raise ConfigError("stop_when has a function, which can't be saved: call stop_when(None) first, and again after loading")
+            raise ConfigError(
+                "stop_when has a function, which can't be saved: call stop_when(None) first, and again after "
+                "loading"
+            )
         self._require_data()
         for name, df in self._data().items():
             df.write.parquet(f"{path}/data/{name}")
@@ -81,10 +94,15 @@ class Watching(Configurable, Saved):
         self._loaded = path, _files(path)
 
     def _require_data(self) -> None:
-        """Raise RecsparkError where the files that the estimator was loaded from are gone, or are those of another one."""
+        """Raise RecsparkError where the files that the estimator was loaded from are gone, or are those of
+        another one.
+        """
         path, files = self._loaded
         if files and self._data() and not files <= _files(path):
-            raise RecsparkError(f"{path}, where data of this estimator lies, was deleted or overwritten after it was loaded: load it again")
+            raise RecsparkError(
+                f"{path}, where data of this estimator lies, was deleted or overwritten after it was loaded: "
+                "load it again"
+            )
 
     @classmethod
     def import_parts(cls, path: str) -> Watching:
@@ -94,4 +112,6 @@ class Watching(Configurable, Saved):
 
 def _files(path: str) -> frozenset[str]:
     folder = Folder(path)
-    return frozenset(f"{name}/{file}" for name in folder.names("data") for file in folder.names(f"data/{name}"))
+    return frozenset(
+        f"{name}/{file}" for name in folder.names("data") for file in folder.names(f"data/{name}")
+    )

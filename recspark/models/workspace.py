@@ -1,4 +1,6 @@
-"""Where a fit keeps its files: a folder that the user names, which stays, or a temporary one of the Spark session."""
+"""Where a fit keeps its files: a folder that the user names, which stays, or a temporary one of the Spark
+session.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +24,27 @@ class Workspace:
 
 
 def workspace(spark: SparkSession, chosen: str | None) -> Workspace:
-    """The folder for a fit: `chosen`, or on a one-machine master a new one, which Spark deletes when it stops.
+    """The folder for a fit: `chosen`, or on a one-machine master a new one, which Spark deletes when it
+    stops.
 
     Raises
     ------
     ConfigError
-        On a cluster, or over Spark Connect, without `chosen`: its workers would not see each other's files, or this process theirs.
+        On a cluster, or over Spark Connect, without `chosen`: its workers would not see each other's files,
+        or this process theirs.
     """
     check_workers(spark)
     if chosen:
         return Workspace(chosen)
     if is_remote(spark):
-        raise ConfigError("workDir is not set, and Spark Connect's workers need a folder or URI which they and this process can reach")
+        raise ConfigError(
+            "workDir is not set, and Spark Connect's workers need a folder or URI which they and this "
+            "process can reach"
+        )
     if not master_of(spark).startswith("local"):
         raise ConfigError(
-            f"workDir is not set, and master {master_of(spark)} has workers that need a folder or URI which all of them can reach"
+            f"workDir is not set, and master {master_of(spark)} has workers that need a folder or URI which "
+            "all of them can reach"
         )
     folder = tempfile.mkdtemp(prefix="recspark-", dir=SparkFiles.getRootDirectory())
     return Workspace(folder, Lease(folder))

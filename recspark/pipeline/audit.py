@@ -1,4 +1,6 @@
-"""The job `audit`: the features of a conf are made again from perturbed copies of its split; nothing that must not change may."""
+"""The job `audit`: the features of a conf are made again from perturbed copies of its split; nothing that
+must not change may.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +33,21 @@ class AuditOptions(Section):
 
 
 def audit(job: Context) -> dict[str, Any]:
-    """Features of ``[features]`` on splits/NAME -> a report; GateNotPassed (exit code 4) where a group leaks."""
+    """Features of ``[features]`` on splits/NAME -> a report; GateNotPassed (exit code 4) where a group
+    leaks.
+    """
     options, product = job["features"], f"splits/{job['split'].name}"
     if not options.declared:
-        raise ConfigError("features.groups is not set: there is nothing to audit; it must be a list of feature groups")
+        raise ConfigError(
+            "features.groups is not set: there is nothing to audit; it must be a list of feature groups"
+        )
     counts = job.lake.require(product, "split")["counts"]
     with job.running("audit", "features", "audit") as run:
         started = time.perf_counter()
         train = job.read(f"{product}/train").cache()
-        held_out = reduce(DataFrame.unionByName, (job.read(f"{product}/{part}") for part in counts if part != "train")).cache()
+        held_out = reduce(
+            DataFrame.unionByName, (job.read(f"{product}/{part}") for part in counts if part != "train")
+        ).cache()
         try:
             fit = fitter(job.spark, job.lake, options)
             report = look_for_leaks(fit, train, held_out, job["audit"].rows, job["audit"].seed)

@@ -1,4 +1,6 @@
-"""The job `blend`: several models of one split as one, with weights from the validation rows; docs/recipes.md says by which protocol."""
+"""The job `blend`: several models of one split as one, with weights from the validation rows; docs/recipes.md
+says by which protocol.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,13 @@ log = logging.getLogger("recspark")
 
 
 def blend(job: Context) -> dict[str, Any]:
-    """models/A, models/B ... -> models/NAME, predictions/NAME, metrics/NAME.json; A, B ... are fitted again on the validation rows, too.
+    """models/A, models/B ... -> models/NAME, predictions/NAME, metrics/NAME.json; A, B ... are fitted again
+    on the validation rows, too.
 
-    The weights come from the predictions for the validation rows of models that train rows alone have trained. Then each model is
-    trained again on train and validation rows, as models/A-full on splits/SPLIT-full, unless the lake has it; those are blended. The
-    test rows are read after that: they have no way into the weights.
+    The weights come from the predictions for the validation rows of models that train rows alone have
+    trained. Then each model is trained again on train and validation rows, as models/A-full on
+    splits/SPLIT-full, unless the lake has it; those are blended. The test rows are read after that: they have
+    no way into the weights.
     """
     options = job["blend"]
     manifests = _manifests(job)
@@ -37,7 +41,12 @@ def blend(job: Context) -> dict[str, Any]:
     with job.running("blend", "blend") as run:
         with job.lake.reading(product, *(f"models/{name}" for name in manifests)):
             validated, fitted = _weights(job, product, options.models)
-        log.info("weights: %s", ", ".join(f"{name} {weight:.3f}" for name, weight in zip(options.models, fitted.weights, strict=True)))
+        log.info(
+            "weights: %s",
+            ", ".join(
+                f"{name} {weight:.3f}" for name, weight in zip(options.models, fitted.weights, strict=True)
+            ),
+        )
         full = full_split(job, product)
         refitted = {name: _refit(job, full, name, manifest) for name, manifest in manifests.items()}
         with job.lake.reading(*(f"models/{name}{FULL}" for name in manifests)):
@@ -47,8 +56,18 @@ def blend(job: Context) -> dict[str, Any]:
         _report(run, table, fitted)
         log_model(job, run, options.name, job.read(f"predictions/{options.name}/test"))
         best = table["test_rmse"].iloc[:-1].min()
-        facts = {"split": full.name, "models": options.models, "weights": list(fitted.weights), "intercept": fitted.intercept}
-        facts |= {"penalty": fitted.penalty, "validation_rmse": fitted.rmse, "best_model_rmse": best, "gain": best - blended["rmse"]}
+        facts = {
+            "split": full.name,
+            "models": options.models,
+            "weights": list(fitted.weights),
+            "intercept": fitted.intercept,
+        }
+        facts |= {
+            "penalty": fitted.penalty,
+            "validation_rmse": fitted.rmse,
+            "best_model_rmse": best,
+            "gain": best - blended["rmse"],
+        }
         summary = blended | facts
         run.metrics({key: value for key, value in summary.items() if isinstance(value, float)})
         return summary
@@ -60,24 +79,42 @@ def _manifests(job: Context) -> dict[str, dict[str, Any]]:
     if options.models is None:
         raise ConfigError("blend.models is not set: name the models, as in `recspark blend als mf`")
     if not job["evaluation"].ratings:
-        raise ConfigError("evaluation.ratings = False is not allowed with blend: a blend predicts ratings, and is judged by their RMSE")
+        raise ConfigError(
+            "evaluation.ratings = False is not allowed with blend: a blend predicts ratings, and is judged "
+            "by their RMSE"
+        )
     if taken := {options.name, options.name.removesuffix(FULL)} & set(options.models):
-        raise ConfigError(f"blend.name = {options.name!r} is not allowed: it would replace models/{taken.pop()}, which is to be blended")
+        raise ConfigError(
+            f"blend.name = {options.name!r} is not allowed: it would replace models/{taken.pop()}, which is "
+            "to be blended"
+        )
     manifests = {name: job.lake.require(f"models/{name}", "train") for name in options.models}
     for name, manifest in manifests.items():
-        if "best_iteration" not in manifest or manifest.get("updates") or manifest["params"].get("positiveFrom") is not None:
-            raise ConfigError(f"models/{name} is not allowed in a blend: train one of ratings, which no update has changed, again")
+        if (
+            "best_iteration" not in manifest
+            or manifest.get("updates")
+            or manifest["params"].get("positiveFrom") is not None
+        ):
+            raise ConfigError(
+                f"models/{name} is not allowed in a blend: train one of ratings, which no update has "
+                "changed, again"
+            )
     splits = {name: manifest["split"] for name, manifest in manifests.items()}
     if len(set(splits.values())) > 1:
         found = ", ".join(f"{name} is of {split}" for name, split in splits.items())
         raise ConfigError(f"models of different splits can't be blended: {found}")
     split = job.lake.require(next(iter(splits.values())), "split")
-    stale = [name for name, manifest in manifests.items() if manifest["split_fingerprint"] != split["fingerprint"]]
+    stale = [
+        name for name, manifest in manifests.items() if manifest["split_fingerprint"] != split["fingerprint"]
+    ]
     if stale:
-        raise RecsparkError(f"models/{stale[0]} was trained on other rows than {splits[stale[0]]} has now: train it again")
+        raise RecsparkError(
+            f"models/{stale[0]} was trained on other rows than {splits[stale[0]]} has now: train it again"
+        )
     if not split["counts"]["validation"]:
         raise ConfigError(
-            f"{splits[options.models[0]]} has no validation rows, which the weights of a blend come from: split again with "
+            f"{splits[options.models[0]]} has no validation rows, which the weights of a blend come from: "
+            "split again with "
             "split.validationFraction, such as 0.1, and train the models on that"
         )
     return manifests
@@ -86,12 +123,16 @@ def _manifests(job: Context) -> dict[str, dict[str, Any]]:
 def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float], Weights]:
     """RMSE of each model on the validation rows, and the weights that they give."""
     models = {name: stages.trained_model(job, name, product) for name in names}
-    moments = fold_moments(with_predictions(job.read(f"{product}/validation"), models), names, job["blend"].seed)
+    moments = fold_moments(
+        with_predictions(job.read(f"{product}/validation"), models), names, job["blend"].seed
+    )
     return model_rmse(moments), fit_weights(moments, job["blend"].regParam)
 
 
 def _refit(job: Context, full: SplitOptions, name: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    """models/NAME once more on train and validation rows, with as many iterations as were best; its test metrics."""
+    """models/NAME once more on train and validation rows, with as many iterations as were best; its test
+    metrics.
+    """
     params = manifest["params"] | {"name": name + FULL}
     if "maxIter" in ModelSection(**params).estimator.hyperparameters():
         params["maxIter"] = manifest["best_iteration"]
@@ -111,13 +152,28 @@ def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights
     parts = {name: job.lake.require(f"models/{name}", "train")["fingerprint"] for name in models}
     with job.lake.publish(product, fingerprint("blend", parts, asdict(fitted))) as publication:
         BlendModel(models, fitted).write().save(publication.path("").rstrip("/"))
-        publication.manifest.update(split=f"splits/{full.name}", blend={"models": list(models), **asdict(fitted)}, history=[])
+        publication.manifest.update(
+            split=f"splits/{full.name}", blend={"models": list(models), **asdict(fitted)}, history=[]
+        )
 
 
-def _table(names: list[str], validated: list[float], refitted: dict[str, dict], fitted: Weights, rmse: float, name: str) -> pd.DataFrame:
-    """One row per model, the blend last: model, weight, validation_rmse (without those rows), test_rmse (fitted with them)."""
+def _table(
+    names: list[str],
+    validated: list[float],
+    refitted: dict[str, dict],
+    fitted: Weights,
+    rmse: float,
+    name: str,
+) -> pd.DataFrame:
+    """One row per model, the blend last: model, weight, validation_rmse (without those rows), test_rmse
+    (fitted with them).
+    """
     tested = [refitted[model]["rmse"] for model in names]
-    columns = {"weight": [*fitted.weights, None], "validation_rmse": [*validated, fitted.rmse], "test_rmse": [*tested, rmse]}
+    columns = {
+        "weight": [*fitted.weights, None],
+        "validation_rmse": [*validated, fitted.rmse],
+        "test_rmse": [*tested, rmse],
+    }
     return pd.DataFrame({"model": [*names, name], **columns})
 
 

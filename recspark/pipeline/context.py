@@ -33,7 +33,12 @@ class PathOptions(Section):
 
     name = "paths"
     lake = Option(str, "lake", "root folder or URI of the lake")
-    waitSeconds = Option(int, WAIT_SECONDS, "longest wait for another run that uses the same output of a local lake; 0: none", at_least(0))
+    waitSeconds = Option(
+        int,
+        WAIT_SECONDS,
+        "longest wait for another run that uses the same output of a local lake; 0: none",
+        at_least(0),
+    )
 
 
 class CrossvalidationOptions(Section):
@@ -44,7 +49,10 @@ class CrossvalidationOptions(Section):
         list,
         None,
         "folds to run; not set: 1 to split.folds",
-        Check(lambda folds: bool(folds) and len(set(map(str, folds))) == len(folds), 'not empty, of different names, such as ["u1", "u2"]'),
+        Check(
+            lambda folds: bool(folds) and len(set(map(str, folds))) == len(folds),
+            'not empty, of different names, such as ["u1", "u2"]',
+        ),
     )
 
 
@@ -55,11 +63,19 @@ class BlendOptions(Section):
     models = Option(
         list,
         None,
-        "names of models in the lake, of one split with validation rows; same as the words after `recspark blend`",
+        "names of models in the lake, of one split with validation rows; same as the words after `recspark "
+        "blend`",
         SEVERAL_NAMES,
     )
-    regParam = Option(float, None, "ridge penalty of what weights differ from the plain mean by; not set: by cross-validation", at_least(0))
-    seed = Option(int, 42, "seed of the folds of that cross-validation, which are parts of the validation rows")
+    regParam = Option(
+        float,
+        None,
+        "ridge penalty of what weights differ from the plain mean by; not set: by cross-validation",
+        at_least(0),
+    )
+    seed = Option(
+        int, 42, "seed of the folds of that cross-validation, which are parts of the validation rows"
+    )
 
 
 # an option called `name` can't be a class attribute, which names the section itself
@@ -113,12 +129,17 @@ class Context:
     def running(self, stage: str, *sections: str, about: str | None = None) -> Iterator[Run]:
         """An MLflow run for a stage, nested where a pipeline runs; `sections` are its params.
 
-        An outermost run is called by its stage and what it is `about`: not given, the model where that section is among its params.
+        An outermost run is called by its stage and what it is `about`: not given, the model where that
+        section is among its params.
         """
         params = {name: self[name].as_dict() for name in sections}
         outer = self.run
         about = about or (self["model"].product if "model" in sections else None)
-        opened = outer.child(stage, params) if outer else self.tracker.run(stage, params, conf_file=self.conf_file, about=about)
+        opened = (
+            outer.child(stage, params)
+            if outer
+            else self.tracker.run(stage, params, conf_file=self.conf_file, about=about)
+        )
         with opened as run:
             self.run, self.run_id = run, self.run_id or run.id
             try:

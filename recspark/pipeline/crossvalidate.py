@@ -23,8 +23,8 @@ SHOWN = ("rmse", "mae", "auc", "map")
 def crossvalidate(job: Context) -> dict[str, Any]:
     """Every fold of the split -> models/NAME-FOLD, metrics/NAME-FOLD.json; a run with a nested run a fold.
 
-    The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the standard deviation
-    of a fold, ``sqrt(sum (x - mean)^2 / (folds - 1))``.
+    The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the
+    standard deviation of a fold, ``sqrt(sum (x - mean)^2 / (folds - 1))``.
     """
     splits = fold_splits(job)
     with job.running("crossvalidate", "split", "model", "crossvalidation") as run:
@@ -32,7 +32,9 @@ def crossvalidate(job: Context) -> dict[str, Any]:
         stages.index(job)
         measured = pd.DataFrame({split.fold: _fold(job, split) for split in splits}).T
         # what a fold leaves undefined has no mean
-        summary = measured.mean(skipna=False).to_dict() | measured.std(skipna=False).add_suffix("_std").to_dict()
+        summary = (
+            measured.mean(skipna=False).to_dict() | measured.std(skipna=False).add_suffix("_std").to_dict()
+        )
         run.text(measured.to_csv(index_label="fold"), "folds.csv")
         run.metrics(summary)
         facts = {key: data[key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
@@ -43,9 +45,15 @@ def fold_splits(job: Context) -> list[SplitOptions]:
     """The split of each fold: of those that are asked for, else of 1 to split.folds."""
     chosen, split = job["crossvalidation"].folds, job["split"]
     if chosen is None and split.folds is None:
-        raise ConfigError('there are no folds to cross-validate over: set split.folds, or crossvalidation.folds, such as ["u1", "u2"]')
+        raise ConfigError(
+            "there are no folds to cross-validate over: set split.folds, or crossvalidation.folds, such as "
+            '["u1", "u2"]'
+        )
     names = [str(fold) for fold in chosen or range(1, split.folds + 1)]
-    return [SplitOptions(**split.as_dict() | {"fold": name, "name": name_of(split.name, split.fold or "", name)}) for name in names]
+    return [
+        SplitOptions(**split.as_dict() | {"fold": name, "name": name_of(split.name, split.fold or "", name)})
+        for name in names
+    ]
 
 
 def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
@@ -59,7 +67,9 @@ def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
         results = stages.evaluate(one) | trained
         measured = {key: value for key, value in results.items() if isinstance(value, (int, float))}
         run.metrics(measured)
-    log.info("fold %s: %s", split.fold, ", ".join(f"{key} {results[key]:.4f}" for key in SHOWN if key in results))
+    log.info(
+        "fold %s: %s", split.fold, ", ".join(f"{key} {results[key]:.4f}" for key in SHOWN if key in results)
+    )
     return measured
 
 

@@ -25,7 +25,10 @@ class CurveOptions(Section):
         None,
         "names of models in the lake; same as the words after `recspark curves`",
         Check(
-            lambda names: all(isinstance(name, str) for name in names) and 1 <= len(set(names)) == len(names) <= len(RUN_COLOURS),
+            lambda names: (
+                all(isinstance(name, str) for name in names)
+                and 1 <= len(set(names)) == len(names) <= len(RUN_COLOURS)
+            ),
             f'of different names, at most {len(RUN_COLOURS)}, such as ["als", "mf"]',
         ),
     )
@@ -40,9 +43,16 @@ def curves(job: Context) -> dict[str, Any]:
     with job.running("curves", "curves") as run:
         histories = {name: job.lake.require(f"models/{name}", "train")["history"] for name in options.models}
         rows = pd.concat([pd.DataFrame(history).assign(run=name) for name, history in histories.items()])
-        figure, place = plot_curves(rows.rename(columns={"iteration": "epoch"})), f"metrics/{options.figure}.png"
+        figure, place = (
+            plot_curves(rows.rename(columns={"iteration": "epoch"})),
+            f"metrics/{options.figure}.png",
+        )
         image = io.BytesIO()
         figure.savefig(image, format="png")
         job.lake.write_bytes(place, image.getvalue())
         run.figure(figure, f"figures/{options.figure}.png")
-        return {"models": options.models, "figure": job.lake.path(place), "epochs": {name: len(rows) for name, rows in histories.items()}}
+        return {
+            "models": options.models,
+            "figure": job.lake.path(place),
+            "epochs": {name: len(rows) for name, rows in histories.items()},
+        }

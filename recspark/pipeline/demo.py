@@ -21,8 +21,16 @@ log = logging.getLogger("recspark")
 
 #: name of a model in the table -> its [model] section
 MODELS = {
-    # factors that cost so much stay at zero: what is left is mean and biases, the yardstick of every factor model
-    "bias-only": {"rank": 1, "regParam": 1e6, "biasRegParam": 0.02, "center": True, "biases": True, "maxIter": 10},
+    # factors that cost so much stay at zero: what is left is mean and biases, the yardstick of every factor
+    # model
+    "bias-only": {
+        "rank": 1,
+        "regParam": 1e6,
+        "biasRegParam": 0.02,
+        "center": True,
+        "biases": True,
+        "maxIter": 10,
+    },
     "als-mllib": {"rank": 16, "regParam": 0.1, "maxIter": 15},
     "als-biased": {"rank": 16, "regParam": 0.08, "center": True, "biases": True, "clip": True, "maxIter": 15},
     "als-implicit": {"rank": 16, "implicitPrefs": True, "alpha": 2.0, "regParam": 0.05, "maxIter": 10},
@@ -71,14 +79,19 @@ def _model(job: Context, name: str, values: dict[str, Any]) -> dict[str, float]:
 
 
 def columns(options: EvaluationOptions) -> dict[str, str]:
-    """The table's columns, as far as `options` have them measured: a metric of `evaluate` or `train`, and its title.
+    """The table's columns, as far as `options` have them measured: a metric of `evaluate` or `train`, and its
+    title.
 
     >>> columns(EvaluationOptions(ks=[5], ratings=False))
     {'ndcg_at_5': 'NDCG@5', 'recall_at_5': 'recall@5', 'auc': 'AUC', 'fit_seconds': 'fit s'}
     """
     k = options.ks[0]
     rating = {"rmse": "RMSE", "mae": "MAE"} if options.ratings else {}
-    ranking = {f"ndcg_at_{k}": f"NDCG@{k}", f"recall_at_{k}": f"recall@{k}", "auc": "AUC"} if options.ranking else {}
+    ranking = (
+        {f"ndcg_at_{k}": f"NDCG@{k}", f"recall_at_{k}": f"recall@{k}", "auc": "AUC"}
+        if options.ranking
+        else {}
+    )
     return rating | ranking | {"fit_seconds": "fit s"}
 
 
@@ -95,7 +108,10 @@ def table(results: dict[str, dict[str, float]], titles: dict[str, str], floor: f
     lines = ["model        " + " ".join(f"{titles[key]:>{width}}" for key, width in widths.items())]
     for name, row in results.items():
         cells = ("-" if row[key] is None else f"{row[key]:.4f}" for key in widths)
-        lines.append(f"{name:<13}" + " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths.values(), strict=True)))
+        lines.append(
+            f"{name:<13}"
+            + " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths.values(), strict=True))
+        )
     if floor is not None and "rmse" in titles:
         lines.append(f"{'noise floor':<13}{floor:>8.4f}")
     return "\n".join(lines)
@@ -110,10 +126,15 @@ def _what_next(job: Context) -> str:
 
 
 def _where_runs_are(job: Context) -> str:
-    """How to compare the models in MLflow. It compares by the first metric that all have: so only those that have an RMSE are shown."""
+    """How to compare the models in MLflow. It compares by the first metric that all have: so only those that
+    have an RMSE are shown.
+    """
     page = job.tracker.runs_page(f"metrics.rmse > 0 and tags.mlflow.parentRunId = '{job.run_id}'", "rmse")
     if page is None:
         return "Runs are not in MLflow: see the warning above, or tracking.enabled"
     if job.tracker.is_server:
         return f"The models by RMSE, in MLflow: {redact(job.tracker.uri).rstrip('/')}{page}"
-    return f"The models by RMSE, in MLflow: make ui LAKE={job.lake.root}   then open\nhttp://127.0.0.1:5000{page}"
+    return (
+        f"The models by RMSE, in MLflow: make ui LAKE={job.lake.root}   then "
+        f"open\nhttp://127.0.0.1:5000{page}"
+    )

@@ -47,23 +47,43 @@ JOBS = {
     "ingest": Job("read MovieLens or other ratings into the lake's tables", _DATA, "stages", True, "data"),
     "index": Job("give users and items dense positions", (), "stages"),
     "split": Job("cut the ratings into train, validation and test", ("split",), "stages"),
-    "audit": Job("prove that the features of a conf know nothing of the test rows", ("split", "features", "audit")),
+    "audit": Job(
+        "prove that the features of a conf know nothing of the test rows", ("split", "features", "audit")
+    ),
     "train": Job("fit a model on a split's train rows", _MODEL, "stages"),
-    "evaluate": Job("measure a model on a split's test rows", ("split", "model", "evaluation"), "stages", names="model.name"),
+    "evaluate": Job(
+        "measure a model on a split's test rows",
+        ("split", "model", "evaluation"),
+        "stages",
+        names="model.name",
+    ),
     "update": Job(
-        "take new ratings into a model without training it again", ("model", "update", *_DATA), source="update", names="model.name"
+        "take new ratings into a model without training it again",
+        ("model", "update", *_DATA),
+        source="update",
+        names="model.name",
     ),
     "recommend": Job(
-        "write the best items of users, or show those of one", ("model", "recommend"), names="model.name", module="lists.recommend"
+        "write the best items of users, or show those of one",
+        ("model", "recommend"),
+        names="model.name",
+        module="lists.recommend",
     ),
-    "pipeline": Job("ingest, index, split, train and evaluate", (*_DATA, *_MODEL, "evaluation"), "stages", True, "data"),
+    "pipeline": Job(
+        "ingest, index, split, train and evaluate", (*_DATA, *_MODEL, "evaluation"), "stages", True, "data"
+    ),
     "crossvalidate": Job(
         "pipeline, for every fold of a split: means and deviations",
         (*_DATA, *_MODEL, "evaluation", "crossvalidation"),
         begins=True,
         source="data",
     ),
-    "blend": Job("weigh several models into one, by their validation rows", ("blend", "evaluation"), names="blend.models", several=True),
+    "blend": Job(
+        "weigh several models into one, by their validation rows",
+        ("blend", "evaluation"),
+        names="blend.models",
+        several=True,
+    ),
     "tune": Job(
         "search the Params of a model by trials on the validation rows",
         (*_DATA, *_MODEL, "evaluation", "tune"),
@@ -84,10 +104,22 @@ JOBS = {
         names="promote.candidate",
         module="gate.promote",
     ),
-    "rollback": Job("let the champion before serve again, with its lists", ("promote", "recommend"), module="gate.rollback"),
-    "curves": Job("draw the RMSE by epoch of several models in one figure", ("curves",), names="curves.models", several=True),
+    "rollback": Job(
+        "let the champion before serve again, with its lists",
+        ("promote", "recommend"),
+        module="gate.rollback",
+    ),
+    "curves": Job(
+        "draw the RMSE by epoch of several models in one figure",
+        ("curves",),
+        names="curves.models",
+        several=True,
+    ),
     "demo": Job(
-        "the pipeline on generated data, several models side by side", ("synthetic", *_DATA, "evaluation"), begins=True, source="data"
+        "the pipeline on generated data, several models side by side",
+        ("synthetic", *_DATA, "evaluation"),
+        begins=True,
+        source="data",
     ),
     "warm": Job("compile all kernels once, so that later calls need not wait"),
     "sync": Job("send the runs that were kept while MLflow could not be reached", begins=True),

@@ -1,4 +1,6 @@
-"""What a trained model looks like, for its MLflow run: its curve, its biases, and what it holds to be alike."""
+"""What a trained model looks like, for its MLflow run: its curve, its biases, and what it holds to be
+alike.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ from recspark.models.factors.model import FactorModel, Summary
 from recspark.pipeline.context import Context
 from recspark.tracking import Run
 
-#: popular items whose neighbours are shown, and how many of them, of how many that are looked at, with how many ratings at least
+#: popular items whose neighbours are shown, and how many of them, of how many that are looked at, with how
+#: many ratings at least
 SHOWN_ITEMS, NEIGHBOURS, LOOKED_AT, LEAST_RATINGS = 10, 5, 100, 20
 
 
 def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) -> None:
-    """Log ``figures/rmse_by_epoch.png``, ``figures/biases.png`` and ``similar_items.csv``, each where the model has what it shows."""
+    """Log ``figures/rmse_by_epoch.png``, ``figures/biases.png`` and ``similar_items.csv``, each where the
+    model has what it shows.
+    """
     curve = summary.curve.rename(columns={"iteration": "epoch"})
     has_rmse = any(column.endswith("_rmse") for column in curve)
     if has_rmse:
@@ -26,24 +31,35 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
         return
     # what was counted, in no iteration, was not learned
     if model.is_biased and summary.history:
-        run.figure(plots.plot_biases(bias_histogram(model), "rating units" if has_rmse else "score units"), "figures/biases.png")
+        run.figure(
+            plots.plot_biases(bias_histogram(model), "rating units" if has_rmse else "score units"),
+            "figures/biases.png",
+        )
     if model.rank:
         run.text(similar_items(job, model).to_csv(index=False), "similar_items.csv")
 
 
 def bias_histogram(model: FactorModel) -> pd.DataFrame:
-    """How many users and items have which bias: side, bias (the middle of a bin of a tenth), n; with an empty bin at both ends."""
+    """How many users and items have which bias: side, bias (the middle of a bin of a tenth), n; with an empty
+    bin at both ends.
+    """
     number = F.count(F.lit(1)).alias("n")
     sides = []
     for side, table in (("items", model.itemBiases), ("users", model.userBiases)):
-        counts = table.groupBy(F.round(F.col("bias") * 10).cast("int").alias("bin")).agg(number).toPandas().set_index("bin")["n"]
+        counts = (
+            table.groupBy(F.round(F.col("bias") * 10).cast("int").alias("bin"))
+            .agg(number)
+            .toPandas()
+            .set_index("bin")["n"]
+        )
         counts = counts.reindex(range(counts.index.min() - 1, counts.index.max() + 2), fill_value=0)
         sides.append(pd.DataFrame({"side": side, "bias": counts.index / 10, "n": counts.to_numpy()}))
     return pd.concat(sides, ignore_index=True)
 
 
 def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
-    """The items most like the most rated ones by cosine, one row per pair: item_id, like_id, similarity; titles where the lake has them.
+    """The items most like the most rated ones by cosine, one row per pair: item_id, like_id, similarity;
+    titles where the lake has them.
 
     Items with fewer than `LEAST_RATINGS` ratings, which are alike by chance, are left out.
     """
@@ -57,7 +73,9 @@ def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
     rows = rows.sort_values("item_id", key=lambda ids: ids.map(popular.index), kind="stable")
     titles = _titles(job, {*rows["item_id"], *rows["like_id"]}) if job.lake.exists("tables/items") else {}
     columns = {"item_id": rows["item_id"], "title": rows["item_id"].map(titles), "like_id": rows["like_id"]}
-    return pd.DataFrame(columns | {"like_title": rows["like_id"].map(titles), "similarity": rows["similarity"].round(3)})
+    return pd.DataFrame(
+        columns | {"like_title": rows["like_id"].map(titles), "similarity": rows["similarity"].round(3)}
+    )
 
 
 def _titles(job: Context, items: set) -> dict:

@@ -10,8 +10,18 @@ from recspark.lake.lake import FILE_NAME
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.registry import KINDS, find
 
-#: set by the jobs: the lake has one name for each column, work goes to the lake, and groups have a section of their own
-_FIXED: tuple[str, ...] = ("userCol", "itemCol", "ratingCol", "labelCol", "featuresCol", "predictionCol", "weightCol", "validationCol")
+#: set by the jobs: the lake has one name for each column, work goes to the lake, and groups have a section of
+#: their own
+_FIXED: tuple[str, ...] = (
+    "userCol",
+    "itemCol",
+    "ratingCol",
+    "labelCol",
+    "featuresCol",
+    "predictionCol",
+    "weightCol",
+    "validationCol",
+)
 _FIXED += ("probabilityCol", "rawPredictionCol", "workDir", "groups")
 
 
@@ -21,7 +31,9 @@ class ModelSection:
     name = "model"
     type = Option(str, "als", "estimator", one_of(*KINDS))
     model_name = Option(str, None, "the model is kept as models/NAME", FILE_NAME)
-    positive = Option(float, None, "ratings of so much or more are label 1, lower ones 0, in training and evaluation")
+    positive = Option(
+        float, None, "ratings of so much or more are label 1, lower ones 0, in training and evaluation"
+    )
 
     def __init__(self, **values: Any) -> None:
         self.kind = self.type.parse("model.type", values.pop("type", self.type.default))
@@ -30,7 +42,10 @@ class ModelSection:
         known = self.known
         for key in values:
             if key not in known:
-                raise unknown_key(f"model.{key}", ("model.type", "model.name", "model.positiveFrom", *(f"model.{name}" for name in known)))
+                raise unknown_key(
+                    f"model.{key}",
+                    ("model.type", "model.name", "model.positiveFrom", *(f"model.{name}" for name in known)),
+                )
         self.params = {key: known[key].option.parse(f"model.{key}", value) for key, value in values.items()}
 
     @property

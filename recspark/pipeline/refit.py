@@ -1,4 +1,6 @@
-"""The last step of whatever was chosen on validation rows: train on them as well, and only then look at the test rows."""
+"""The last step of whatever was chosen on validation rows: train on them as well, and only then look at the
+test rows.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,29 @@ FULL = "-full"
 
 
 def full_split(job: Context, product: str) -> SplitOptions:
-    """Publish the split with the same test rows as `product`, whose train rows are its train and validation rows."""
+    """Publish the split with the same test rows as `product`, whose train rows are its train and validation
+    rows.
+    """
     manifest = job.lake.require(product, "split")
-    options = SplitOptions(**manifest["options"] | {"validationFraction": 0.0, "name": manifest["options"]["name"] + FULL})
-    counts, before = stages.split(replace(job, sections=job.sections | {"split": options}))["counts"], manifest["counts"]
+    options = SplitOptions(
+        **manifest["options"] | {"validationFraction": 0.0, "name": manifest["options"]["name"] + FULL}
+    )
+    counts, before = (
+        stages.split(replace(job, sections=job.sections | {"split": options}))["counts"],
+        manifest["counts"],
+    )
     expected = before | {"train": before["train"] + before["validation"], "validation": 0}
     source = job.lake.require(f"splits/{options.name}", "split")["source"]
     if counts != expected or source != manifest["source"]:
-        raise RecsparkError(f"the tables have changed since {product} was made ({counts} rows, not {expected}): split and train again")
+        raise RecsparkError(
+            f"the tables have changed since {product} was made ({counts} rows, not {expected}): split and "
+            "train again"
+        )
     return options
 
 
 def on(job: Context, split: SplitOptions, *sections: Any) -> Context:
     """`job` on another split, and with other `sections`."""
-    return replace(job, sections=job.sections | {"split": split} | {section.name: section for section in sections})
+    return replace(
+        job, sections=job.sections | {"split": split} | {section.name: section for section in sections}
+    )

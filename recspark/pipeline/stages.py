@@ -40,10 +40,16 @@ def ingest(job: Context) -> dict[str, Any]:
     outer = job.run
     with job.running("ingest", "data", "quality") as run:
         summary = ingest_tables(job.spark, job.lake, job["data"], job["quality"])
-        run.metrics({key: summary[key] for key in ("ratings", "users", "items", "tags", "read", "merged", "quarantined")})
+        run.metrics(
+            {
+                key: summary[key]
+                for key in ("ratings", "users", "items", "tags", "read", "merged", "quarantined")
+            }
+        )
         read = summary["dataset"], summary["source"], summary["digest"], summary["ratings"]
         run.dataset(*read, "ingest")
-        if outer:  # the run that goes on with the tables has all options of [data] here, and there what tells it from others
+        # this run has all options of [data]; the one that goes on with the tables has only those that matter
+        if outer:
             outer.dataset(*read)
             outer.params({"data": {key: summary[key] for key in ("dataset", "source")}})
         return summary
@@ -61,7 +67,10 @@ def split(job: Context) -> dict[str, Any]:
     """tables -> splits/NAME/{train,validation,test}."""
     with job.running("split", "split") as run:
         summary = split_stage(job.spark, job.lake, job["split"])
-        run.metrics({f"rows_{part}": rows for part, rows in summary["counts"].items()} | {"cold_share": summary["cold"]["share"]})
+        run.metrics(
+            {f"rows_{part}": rows for part, rows in summary["counts"].items()}
+            | {"cold_share": summary["cold"]["share"]}
+        )
         return summary
 
 
@@ -83,12 +92,18 @@ def _train(job: Context) -> dict[str, Any]:
         kept = keep_updated(job.lake, options.product)
         with job.lake.publish(f"models/{options.product}", _identity(job.lake, job.sections)) as publication:
             model.write().save(publication.path("").rstrip("/"))
-            publication.manifest.update(split=product, split_fingerprint=manifest["fingerprint"], params=options.as_dict())
+            publication.manifest.update(
+                split=product, split_fingerprint=manifest["fingerprint"], params=options.as_dict()
+            )
             publication.manifest.update(features=job["features"].as_dict(), history=model.summary.history)
-            publication.manifest.update(best_iteration=model.summary.best_iteration, fit_seconds=model.summary.fit_seconds)
+            publication.manifest.update(
+                best_iteration=model.summary.best_iteration, fit_seconds=model.summary.fit_seconds
+            )
         job.lake.delete(f"work/{options.product}")
         summary = _training_summary(model, options.product) | ({"kept": kept} if kept else {})
-        run.dataset(product, job.lake.path(product), manifest["fingerprint"], manifest["counts"]["train"], "training")
+        run.dataset(
+            product, job.lake.path(product), manifest["fingerprint"], manifest["counts"]["train"], "training"
+        )
         run.params({"estimator": estimator.values()})
         run.curve(model.summary.history)
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
@@ -109,21 +124,33 @@ def is_trained(lake: Lake, sections: Mapping[str, Any]) -> bool:
 
 
 def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
-    """`ratings`; where `positive_from` is given with 1 for a rating of so much or more, and 0 for a lower one."""
-    return ratings if positive_from is None else ratings.withColumn("rating", (F.col("rating") >= positive_from).cast("float"))
+    """`ratings`; where `positive_from` is given with 1 for a rating of so much or more, and 0 for a lower
+    one.
+    """
+    return (
+        ratings
+        if positive_from is None
+        else ratings.withColumn("rating", (F.col("rating") >= positive_from).cast("float"))
+    )
 
 
 def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     """The estimator of the conf on the columns of a lake, with its features where it takes groups."""
     options = job["model"]
-    lake = {"userCol": "user_id", "itemCol": "item_id", "labelCol": "rating", "workDir": job.lake.path(f"work/{options.product}")}
+    lake = {
+        "userCol": "user_id",
+        "itemCol": "item_id",
+        "labelCol": "rating",
+        "workDir": job.lake.path(f"work/{options.product}"),
+    }
     known = options.estimator.hyperparameters()
     params = {name: value for name, value in lake.items() if name in known} | options.params
     if "groups" not in known:
         return options.estimator(**params)
     if not job["features"].groups:
         raise ConfigError(
-            f'features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such as ["user", "item"]'
+            f"features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such "
+            'as ["user", "item"]'
         )
     users, items = read_tables(job.spark, job.lake)
     if job["features"].leak:
@@ -134,7 +161,12 @@ def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
 def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
     fit = model.summary
     last = fit.history[fit.best_iteration - 1] if fit.history else {}
-    facts = {"model": name, "iterations": len(fit.history), "best_iteration": fit.best_iteration, "resumed_at": fit.resumed_at}
+    facts = {
+        "model": name,
+        "iterations": len(fit.history),
+        "best_iteration": fit.best_iteration,
+        "resumed_at": fit.resumed_at,
+    }
     metrics = {key: last[key] for key in last if key.endswith(("_rmse", "_auc")) or key == "objective"}
     return facts | metrics | {"fit_seconds": fit.fit_seconds, "prepare_seconds": fit.prepare_seconds}
 
@@ -156,14 +188,18 @@ def _evaluate(job: Context) -> dict[str, Any]:
         positive_from = manifest.get("params", {}).get("positiveFrom")
         identity = fingerprint(manifest["fingerprint"], product)
         with job.lake.publish(f"predictions/{name}", identity) as publication:
-            model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(publication.path("test"))
+            model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(
+                publication.path("test")
+            )
             publication.manifest.update(model=manifest["fingerprint"], split=product, split_fingerprint=rows)
         known = rated_pairs(job, manifest, f"{product}/train")
         seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
         predictions = job.read(f"predictions/{name}/test")
         labels = positive_from is not None
         scorer = model.scorer if "lists" in model.can else None
-        result = evaluate_predictions(job.spark, predictions, known, job["evaluation"], scorer, seen, labels=labels)
+        result = evaluate_predictions(
+            job.spark, predictions, known, job["evaluation"], scorer, seen, labels=labels
+        )
         write_evaluation(job.lake, name, result, identity)
         if result.per_user is not None:
             result.per_user.unpersist()
@@ -191,11 +227,16 @@ def pipeline(job: Context) -> dict[str, Any]:
             log.info("%s ...", stage.__name__)
             results[stage.__name__] = stage(job)
             log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
-        data = {key: results["ingest"][key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
+        data = {
+            key: results["ingest"][key]
+            for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")
+        }
         rows = {f"rows_{part}": count for part, count in results["split"]["counts"].items()}
         # the metric that is written first is the one that MLflow's compare page draws
         measured = results["evaluate"] | results["train"]
-        run.metrics({key: value for key, value in (measured | rows).items() if isinstance(value, (int, float))})
+        run.metrics(
+            {key: value for key, value in (measured | rows).items() if isinstance(value, (int, float))}
+        )
         run.describe(_in_a_sentence(job, data, measured))
         return data | rows | measured
 
@@ -203,5 +244,10 @@ def pipeline(job: Context) -> dict[str, Any]:
 def _in_a_sentence(job: Context, data: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     """What was done and what came of it, in Markdown."""
     model, split = job["model"], job["split"].name
-    found = ", ".join(f"{name} {measured[name]:.4f}" for name in _TOLD if isinstance(measured.get(name), float))
-    return f"`{model.product}` ({model.kind}) on {data['dataset']}, {data['ratings']} ratings, split `{split}`: **{found}**"
+    found = ", ".join(
+        f"{name} {measured[name]:.4f}" for name in _TOLD if isinstance(measured.get(name), float)
+    )
+    return (
+        f"`{model.product}` ({model.kind}) on {data['dataset']}, {data['ratings']} ratings, split `{split}`: "
+        f"**{found}**"
+    )

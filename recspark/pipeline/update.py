@@ -35,15 +35,24 @@ class UpdateOptions(Section):
     """New ratings, and what is solved again."""
 
     name = "update"
-    source = Option(str, None, "new ratings: a file, folder or URI, read as [data] says; not set: the update part of the model's split")
+    source = Option(
+        str,
+        None,
+        "new ratings: a file, folder or URI, read as [data] says; not set: the update part of the model's "
+        "split",
+    )
     refreshItems = Option(bool, False, "solve again the items of the new ratings that training has seen, too")
     sweeps = Option(int, 3, "times that items and users alternate where both are solved", at_least(1))
     maxIter = Option(int, 20, "epochs over the ratings of a row, for models of gradient descent", at_least(1))
-    stepSize = Option(float, None, "learning rate of these epochs; not set: that of the first epoch of training", above(0))
+    stepSize = Option(
+        float, None, "learning rate of these epochs; not set: that of the first epoch of training", above(0)
+    )
 
 
 def update(job: Context) -> dict[str, Any]:
-    """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same ratings again: nothing."""
+    """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same
+    ratings again: nothing.
+    """
     with job.lake.writing(f"models/{job['model'].product}"):
         return _update(job)
 
@@ -63,8 +72,18 @@ def _update(job: Context) -> dict[str, Any]:
         else:
             made = _apply(job, name, manifest, batch)
         counts = dict.fromkeys(made["update"], 0) if unchanged else made["update"]
-        summary = {"model": name, "batch": batch, "unchanged": unchanged, "version": made["version"], **counts}
-        summary |= {"read": facts["read"], "quarantined": facts["quarantined"], "seconds": time.perf_counter() - started}
+        summary = {
+            "model": name,
+            "batch": batch,
+            "unchanged": unchanged,
+            "version": made["version"],
+            **counts,
+        }
+        summary |= {
+            "read": facts["read"],
+            "quarantined": facts["quarantined"],
+            "seconds": time.perf_counter() - started,
+        }
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
         if not unchanged:
             log_model(job, run, name, job.read(f"{batch}/ratings"))
@@ -76,7 +95,9 @@ def _source(job: Context, manifest: dict[str, Any]) -> DataOptions:
     given, source = job["data"].as_dict(), job["update"].source
     if source:
         # an edition of MovieLens says how the archive is read, not the new ratings
-        return DataOptions(**given | {"source": source, "dataset": given["dataset"] if given["dataset"] in GENERIC else None})
+        return DataOptions(
+            **given | {"source": source, "dataset": given["dataset"] if given["dataset"] in GENERIC else None}
+        )
     part = f"{manifest['split']}/update"
     if not job.lake.exists(part):
         missing = f"update.source is not set, and {job.lake.path(part)} does not exist"
@@ -85,29 +106,50 @@ def _source(job: Context, manifest: dict[str, Any]) -> DataOptions:
 
 
 def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dict[str, Any]:
-    """Fold the ratings of `batch` into models/NAME; each product is whole before the next one names it, the model comes last."""
+    """Fold the ratings of `batch` into models/NAME; each product is whole before the next one names it, the
+    model comes last.
+    """
     lake, options = job.lake, job["update"]
     ratings, history = _ratings(job, manifest, batch)
     model = FactorTables.read(lake.path(f"models/{name}"))
     started = time.perf_counter()
     threads = default_threads(job.spark)
-    folded, counts = fold_in(model, ratings, history, options.refreshItems, options.sweeps, threads, options.maxIter, options.stepSize)
+    folded, counts = fold_in(
+        model,
+        ratings,
+        history,
+        options.refreshItems,
+        options.sweeps,
+        threads,
+        options.maxIter,
+        options.stepSize,
+    )
     solved = counts | {"solve_seconds": time.perf_counter() - started}
     version = keep_version(lake, name, manifest)
     grow_index(job.spark, lake, batch)
     with lake.publish(f"models/{name}", fingerprint(manifest["fingerprint"], batch)) as publication:
         copy_product(lake, f"models/{name}", publication.product)
         folded.write(publication.path("").rstrip("/"))
-        lineage = {"version": version + 1, "previous": f"models/{name}-v{version}", "updates": [*manifest.get("updates", []), batch]}
-        publication.manifest.update({**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": solved})
+        lineage = {
+            "version": version + 1,
+            "previous": f"models/{name}-v{version}",
+            "updates": [*manifest.get("updates", []), batch],
+        }
+        publication.manifest.update(
+            {**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": solved}
+        )
     return publication.manifest
 
 
 def _ratings(job: Context, manifest: dict[str, Any], batch: str) -> tuple[pa.Table, list[pa.Table]]:
-    """The ratings of `batch`; and of those that the model has seen, table by table, all that their users and items need."""
+    """The ratings of `batch`; and of those that the model has seen, table by table, all that their users and
+    items need.
+    """
     new = job.read(f"{batch}/ratings").select(*_COLUMNS)
     seen = [f"{manifest['split']}/train", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
-    tables = [job.read(table).select(*_COLUMNS, F.lit(number).alias("table")) for number, table in enumerate(seen)]
+    tables = [
+        job.read(table).select(*_COLUMNS, F.lit(number).alias("table")) for number, table in enumerate(seen)
+    ]
     # an item that is added has no rating that trained
     item = F.col("item") if job["update"].refreshItems else F.col("item") & (F.col("table") > 0)
     rows = _marked(_marked(reduce(DataFrame.unionByName, tables), new, "user"), new, "item")

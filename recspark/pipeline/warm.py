@@ -1,4 +1,6 @@
-"""Compile everything once: small fits of every kind of model, and what models do, so that later calls do not wait for numba."""
+"""Compile everything once: small fits of every kind of model, and what models do, so that later calls do not
+wait for numba.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from recspark.kernels.cache import writable_folder
 log = logging.getLogger("recspark")
 
 _IDS = {"userCol": "user_id", "itemCol": "item_id"}
+_BIASED = {"rank": 4, "maxIter": 2, "biases": True, **_IDS}
 _ON_GROUPS = {"groups": ["user", "item", "rated"], "factorSize": 4, "maxIter": 4, "regParam": 0.1}
 #: estimators and Params that together run every kernel
 FITS: list[tuple[str, dict[str, Any]]] = [
@@ -25,7 +28,7 @@ FITS: list[tuple[str, dict[str, Any]]] = [
     ("ALS", {"rank": 4, "maxIter": 2, "implicitPrefs": True, "solver": "cg", **_IDS}),
     ("ALS", {"rank": 4, "maxIter": 2, "nonnegative": True, **_IDS}),
     *(
-        ("MatrixFactorization", {"rank": 4, "maxIter": 2, "biases": True, "loss": loss, "optimizer": optimizer, **_IDS})
+        ("MatrixFactorization", {**_BIASED, "loss": loss, "optimizer": optimizer})
         for loss, optimizer in (("squared", "adagrad"), ("squared", "adam"), ("bpr", "sgd"))
     ),
     ("MatrixFactorization", {"rank": 4, "maxIter": 2, "batchSize": 0, **_IDS}),
@@ -43,13 +46,18 @@ FITS: list[tuple[str, dict[str, Any]]] = [
     ("FMRegressor", {"factorSize": 4, "maxIter": 2, "order": 3, "solver": "sgd"}),
     ("FMClassifier", {"factorSize": 4, "maxIter": 2, "solver": "mcmc"}),
     ("FMRanker", {**_ON_GROUPS, "solver": "sgd"}),
-]  # fmt: skip
+]
 
 
 def warm(options: SparkOptions) -> dict[str, Any]:
-    """Run every kind of model on a few ratings. One task at a time unless a master is set, because two compile the same side by side."""
+    """Run every kind of model on a few ratings. One task at a time unless a master is set, because two
+    compile the same side by side.
+    """
     started = time.perf_counter()
-    for part in ("fit", "engine.session"):  # how these fits go, and that something is compiled, is no news here
+    for part in (
+        "fit",
+        "engine.session",
+    ):  # how these fits go, and that something is compiled, is no news here
         logging.getLogger(f"recspark.{part}").setLevel(logging.ERROR)
     options = SparkOptions(**options.as_dict() | {"master": options.master or "local[1]"})
     with session("recspark warm", options) as spark:
@@ -74,7 +82,13 @@ def _ratings(spark: SparkSession) -> DataFrame:
     """Some hundred ratings with what every estimator asks for: ids, labels of 0 and 1, vectors."""
     pairs = [(user, item) for user in range(30) for item in range(20) if (user * 7 + item * 3) % 4]
     rows = [
-        (user, item, float(user * item % 5 + 1), float(user * item % 2), Vectors.sparse(50, [user, 30 + item], [1.0, 1.0]))
+        (
+            user,
+            item,
+            float(user * item % 5 + 1),
+            float(user * item % 2),
+            Vectors.sparse(50, [user, 30 + item], [1.0, 1.0]),
+        )
         for user, item in pairs
     ]
     return spark.createDataFrame(rows, ["user_id", "item_id", "rating", "label", "features"])

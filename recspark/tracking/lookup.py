@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def measured_by(tracker: Tracker, run_id: str) -> tuple[str, dict[str, float]]:
-    """The name in the lake of the model that a run, or a run nested in it, has trained or evaluated; and the metrics of the run.
+    """The name in the lake of the model that a run, or a run nested in it, has trained or evaluated; and the
+    metrics of the run.
 
     Raises
     ------
@@ -30,5 +31,7 @@ def measured_by(tracker: Tracker, run_id: str) -> tuple[str, dict[str, float]]:
     names = {each.data.params["model.name"] for each in (run, *nested) if "model.name" in each.data.params}
     if len(names) != 1:
         found = f"several models ({', '.join(sorted(names))})" if names else "no model"
-        raise RecsparkError(f"run {run_id} leads to {found}: name a model of the lake, or a run that has trained one")
+        raise RecsparkError(
+            f"run {run_id} leads to {found}: name a model of the lake, or a run that has trained one"
+        )
     return names.pop(), dict(run.data.metrics)

@@ -1,4 +1,6 @@
-"""An MLflow model's folder: the scorer's files, the code that reads them, its signature and what it needs installed."""
+"""An MLflow model's folder: the scorer's files, the code that reads them, its signature and what it needs
+installed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _PACKAGE = str(Path(recspark.__file__).parent)
 
 
 class Scorer(Protocol):
-    """What a logged model calls: a class that any Python with :data:`REQUIREMENTS` can import from the logged code."""
+    """What a logged model calls: a class that any Python with :data:`REQUIREMENTS` can import from the logged
+    code.
+    """
 
     @classmethod
     def load(cls, folder: str) -> Scorer:
@@ -30,7 +34,9 @@ class Scorer(Protocol):
         """Predicted ratings of pairs of ids."""
 
 
-def write_model(scorer: type[Scorer], folder: str, example: pd.DataFrame, code_paths: Sequence[str] | None, scratch: str) -> str:
+def write_model(
+    scorer: type[Scorer], folder: str, example: pd.DataFrame, code_paths: Sequence[str] | None, scratch: str
+) -> str:
     """Write an MLflow model under `scratch` and return its folder. Call it inside ``quiet_mlflow``.
 
     `folder` (path or URI) holds what ``scorer.load`` reads; `example` is a few rows of user_id and item_id.
@@ -41,7 +47,8 @@ def write_model(scorer: type[Scorer], folder: str, example: pd.DataFrame, code_p
     from mlflow.types.schema import AnyType
 
     example = example[["user_id", "item_id"]]
-    # any type: whole numbers of which one is missing reach MLflow as floats, which it refuses to take for longs
+    # any type: whole numbers of which one is missing reach MLflow as floats, which it refuses to take for
+    # longs
     inputs = Schema([ColSpec(AnyType(), name) for name in example])
     target = f"{scratch}/mlflow-model"
     pyfunc.save_model(

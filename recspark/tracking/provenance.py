@@ -19,7 +19,9 @@ _CODE = Path(recspark.__file__).parent
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """``(name, text)`` of every value that is set, secrets hidden: ``{"als": {"rank": 8}}`` gives ``("als.rank", "8")``."""
+    """``(name, text)`` of every value that is set, secrets hidden: ``{"als": {"rank": 8}}`` gives
+    ``("als.rank", "8")``.
+    """
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -46,7 +48,8 @@ def provenance() -> dict[str, str]:
 
 
 def _commit() -> dict[str, str]:
-    # an installed package may lie inside the checkout of another project: only a tracked file tells that the commit is ours
+    # an installed package may lie inside the checkout of another project: only a tracked file tells that the
+    # commit is ours
     commit = _git("rev-parse", "HEAD") if _git("ls-files", "--error-unmatch", "__init__.py") else None
     if not commit:
         return {}

@@ -1,4 +1,6 @@
-"""The registry of a tracking store: versions of what runs have logged, and aliases that name one of them, such as ``champion``."""
+"""The registry of a tracking store: versions of what runs have logged, and aliases that name one of them,
+such as ``champion``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _LINK = "mlflow.modelVersions"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a registered model: what a run has logged, under a name and a number that stay; `source` is where its files are."""
+    """One version of a registered model: what a run has logged, under a name and a number that stay; `source`
+    is where its files are.
+    """
 
     name: str
     version: int
@@ -39,13 +43,16 @@ class ModelVersion:
 
 
 class Registry:
-    """Registered models of a store. Unlike runs, they are asked for an answer, so a store that is away is an error here."""
+    """Registered models of a store. Unlike runs, they are asked for an answer, so a store that is away is an
+    error here.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def register(self, name: str, run_id: str, tags: Mapping[str, Any] | None = None) -> ModelVersion:
-        """The model that a run, or one nested in it, has logged as a version of `name` with `tags`; the same model again: the same version.
+        """The model that a run, or one nested in it, has logged as a version of `name` with `tags`; the same
+        model again: the same version.
 
         Raises
         ------
@@ -92,11 +99,17 @@ class Registry:
         except RecsparkError:
             raise
         except Exception as error:
-            raise RecsparkError(f"the registry of {self._store.where} can't be used: {one_line(error)}") from None
+            raise RecsparkError(
+                f"the registry of {self._store.where} can't be used: {one_line(error)}"
+            ) from None
 
 
-def add_version(client: MlflowClient, name: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> ModelVersion:
-    """The logged model `model_id` as a version of the registered model `name`, both made where they are not there yet."""
+def add_version(
+    client: MlflowClient, name: str, run_id: str, model_id: str, tags: Mapping[str, str]
+) -> ModelVersion:
+    """The logged model `model_id` as a version of the registered model `name`, both made where they are not
+    there yet.
+    """
     from mlflow import MlflowException
 
     try:
@@ -111,7 +124,9 @@ def add_version(client: MlflowClient, name: str, run_id: str, model_id: str, tag
         for key, value in tags.items():
             client.set_model_version_tag(name, str(known.version), key, value)
         return replace(known, tags={**known.tags, **tags})
-    made = _version(client.create_model_version(name, source, run_id, dict(tags), await_creation_for=0, model_id=model_id))
+    made = _version(
+        client.create_model_version(name, source, run_id, dict(tags), await_creation_for=0, model_id=model_id)
+    )
     _link(client, model_id, made)
     return made
 
@@ -128,11 +143,19 @@ def _logged_model(client: MlflowClient, run_id: str) -> tuple[str, str]:
     waiting, found = [client.get_run(run_id)], []
     while waiting:
         run = waiting.pop()
-        found += [(run.info.run_id, output.model_id) for output in (run.outputs.model_outputs if run.outputs else [])]
-        waiting += client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+        found += [
+            (run.info.run_id, output.model_id)
+            for output in (run.outputs.model_outputs if run.outputs else [])
+        ]
+        waiting += client.search_runs(
+            [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+        )
     if len(found) != 1:
         several = ", ".join(sorted(run for run, _ in found))
-        raise RecsparkError(f"run {run_id} has logged " + (f"{len(found)} models: name one of the runs {several}" if found else "no model"))
+        raise RecsparkError(
+            f"run {run_id} has logged "
+            + (f"{len(found)} models: name one of the runs {several}" if found else "no model")
+        )
     return found[0]
 
 

@@ -30,7 +30,9 @@ _NOT_IN_NAMES = re.compile(r"[^\w.\-/ :]")
 
 
 class Run:
-    """One run: every method reports something, and none fails because of the store. ``id`` is None where nothing is tracked."""
+    """One run: every method reports something, and none fails because of the store. ``id`` is None where
+    nothing is tracked.
+    """
 
     def __init__(self, tracker: Tracker, run_id: str | None) -> None:
         self._tracker = tracker
@@ -48,7 +50,9 @@ class Run:
         return self._tracker.run(name, params, tags, parent=self)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Settings, each written once; nested tables become ``section.key``, None is left out, secrets are hidden."""
+        """Settings, each written once; nested tables become ``section.key``, None is left out, secrets are
+        hidden.
+        """
         if values:
             self._send("params", values={_valid(name): text for name, text in flatten(values)})
 
@@ -58,19 +62,32 @@ class Run:
             self._send("tags", values={_valid(name): text for name, text in flatten(values)})
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Numbers of one step; None is left out. MLflow knows no ``@``: ``ndcg@10`` becomes ``ndcg_at_10``."""
+        """Numbers of one step; None is left out. MLflow knows no ``@``: ``ndcg@10`` becomes
+        ``ndcg_at_10``.
+        """
         self._metrics([(step, values)])
 
     def curve(self, rows: Iterable[Mapping[str, float | None]]) -> None:
-        """Metrics by iteration: each row has ``iteration`` (the step) and any number of metrics. Give each row once."""
-        self._metrics([(int(row["iteration"]), {name: row[name] for name in row if name != "iteration"}) for row in rows])
+        """Metrics by iteration: each row has ``iteration`` (the step) and any number of metrics. Give each
+        row once.
+        """
+        self._metrics(
+            [
+                (int(row["iteration"]), {name: row[name] for name in row if name != "iteration"})
+                for row in rows
+            ]
+        )
 
-    def dataset(self, name: str, source: str, digest: str, rows: int | None = None, context: str = "training") -> None:
+    def dataset(
+        self, name: str, source: str, digest: str, rows: int | None = None, context: str = "training"
+    ) -> None:
         """The data that the run read: path or URI, digest (MLflow keeps 36 characters) and number of rows."""
         self._send("dataset", name=name, source=redact(source), digest=digest, rows=rows, context=context)
 
     def figure(self, figure: Figure, path: str) -> None:
-        """A matplotlib figure as the artifact `path`, whose ending names the format: ``figures/curve.png``."""
+        """A matplotlib figure as the artifact `path`, whose ending names the format:
+        ``figures/curve.png``.
+        """
         self._write(path, lambda target: figure.savefig(target, dpi=120, bbox_inches="tight"))
 
     def text(self, text: str, path: str) -> None:
@@ -99,12 +116,14 @@ class Run:
         name: str = "model",
         code_paths: Sequence[str] | None = None,
     ) -> None:
-        """The model as an ``mlflow.pyfunc`` that answers (user_id, item_id) pairs without Spark, and registered where the options say so.
+        """The model as an ``mlflow.pyfunc`` that answers (user_id, item_id) pairs without Spark, and
+        registered where the options say so.
 
         Parameters
         ----------
         scorer
-            class with ``load(folder)`` and ``predict(user_ids, item_ids)``, importable by its name from `code_paths`
+            class with ``load(folder)`` and ``predict(user_ids, item_ids)``, importable by its name from
+            `code_paths`
         folder
             path or URI of the files that ``scorer.load`` reads; they are copied
         example
@@ -118,14 +137,21 @@ class Run:
             try:
                 with quiet_mlflow(self._tracker.options.timeoutSeconds):
                     written = write_model(scorer, folder, example, code_paths, scratch)
-            except Exception as error:  # the training is over and its model is in the lake: don't fail the job for a copy
+            except (
+                Exception
+            ) as error:  # the training is over and its model is in the lake: don't fail the job for a copy
                 log.warning("model %s is not logged: %s", name, one_line(error))
             else:
                 self._send("model", path=written, name=name, registered=self._tracker.options.registeredModel)
 
     def _metrics(self, steps: Iterable[tuple[int, Mapping[str, float | None]]]) -> None:
         at = now()
-        points = [(_valid(key), float(value), at, step) for step, values in steps for key, value in values.items() if value is not None]
+        points = [
+            (_valid(key), float(value), at, step)
+            for step, values in steps
+            for key, value in values.items()
+            if value is not None
+        ]
         if points:
             self._send("metrics", points=points)
 

@@ -1,8 +1,8 @@
 """Records that the store did not take, kept in the lake until they are sent: nothing is lost.
 
-``tracking-spool/<run id>/000007-metrics.json`` holds ``{"op": "metrics", "args": {...}}``, the arguments of one operation of
-:class:`recspark.tracking.store.Store`, numbered in their order. Files and folders of an operation lie beside it, under ``000007/``.
-One small file a record, because an object store can't append.
+``tracking-spool/<run id>/000007-metrics.json`` holds ``{"op": "metrics", "args": {...}}``, the arguments of
+one operation of :class:`recspark.tracking.store.Store`, numbered in their order. Files and folders of an
+operation lie beside it, under ``000007/``. One small file a record, because an object store can't append.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Spool:
         return records[0].removesuffix(".json").partition("-")[2] if records else None
 
     def drain(self, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each record in its order, its path a local one; a record is deleted once the next one is asked for."""
+        """Each record in its order, its path a local one; a record is deleted once the next one is asked
+        for.
+        """
         place = f"{FOLDER}/{run_id}"
         for name in self._names(run_id):
             if not name.endswith(".json"):
@@ -84,7 +86,9 @@ def new_key() -> str:
 
 
 def fetch(filesystem: pafs.FileSystem, path: str, scratch: str) -> str:
-    """A local path to the file or folder `path`: itself where `filesystem` is the local one, else a copy under `scratch`."""
+    """A local path to the file or folder `path`: itself where `filesystem` is the local one, else a copy
+    under `scratch`.
+    """
     if isinstance(filesystem, pafs.LocalFileSystem):
         return path
     target = f"{scratch}/{path.rpartition('/')[2]}"

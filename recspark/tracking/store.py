@@ -1,6 +1,8 @@
-"""The MLflow store: one method an operation, each with plain JSON arguments so that a spooled one can be sent later.
+"""The MLflow store: one method an operation, each with plain JSON arguments so that a spooled one can be sent
+later.
 
-Only ``MlflowClient`` is used, never the fluent API: it has no "active run", so several runs at once don't mix.
+Only ``MlflowClient`` is used, never the fluent API: it has no "active run", so several runs at once don't
+mix.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as MlflowRun
 
-#: os.environ and the levels of loggers belong to the whole process: one call at a time changes them, and puts them back
+#: os.environ and the levels of loggers belong to the whole process: one call at a time changes them, and puts
+#: them back
 _PROCESS = threading.RLock()
 _NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")
 _METRICS_PER_BATCH = 1000
@@ -35,7 +38,9 @@ _KEY = "recspark.key"
 
 @contextmanager
 def quiet_mlflow(timeout: int) -> Iterator[None]:
-    """Call MLflow without its log lines, warnings, progress bars and telemetry, and with short waits; what the user has set stays."""
+    """Call MLflow without its log lines, warnings, progress bars and telemetry, and with short waits; what
+    the user has set stays.
+    """
     settings = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -105,9 +110,14 @@ class Store:
             return self._experiment_id
 
     def find(self, key: str) -> str | None:
-        """The id of the run that was started with `key`, if there is one; others, of a start that was sent twice, are deleted."""
+        """The id of the run that was started with `key`, if there is one; others, of a start that was sent
+        twice, are deleted.
+        """
         with self.connected() as client:
-            found = [run.info.run_id for run in client.search_runs([self._experiment_id], f"tags.`{_KEY}` = '{key}'")]
+            found = [
+                run.info.run_id
+                for run in client.search_runs([self._experiment_id], f"tags.`{_KEY}` = '{key}'")
+            ]
             for twin in found[1:]:
                 client.delete_run(twin)
         return found[0] if found else None
@@ -152,11 +162,15 @@ class Store:
                     raise
         return known.experiment_id
 
-    def _start(self, run_id: str | None, name: str, tags: dict[str, str], parent: str | None, at: int, key: str) -> str:
+    def _start(
+        self, run_id: str | None, name: str, tags: dict[str, str], parent: str | None, at: int, key: str
+    ) -> str:
         tags = {name: _shorten(value, "tag") for name, value in tags.items()} | {_KEY: key}
         if parent:
             tags["mlflow.parentRunId"] = parent
-        return self._client.create_run(self._experiment_id, start_time=at, tags=tags, run_name=name).info.run_id
+        return self._client.create_run(
+            self._experiment_id, start_time=at, tags=tags, run_name=name
+        ).info.run_id
 
     def _end(self, run_id: str, status: str, at: int) -> None:
         self._client.set_terminated(run_id, status, end_time=at)
@@ -182,7 +196,9 @@ class Store:
         for chunk in _chunks([Metric(*point) for point in points], _METRICS_PER_BATCH):
             self._client.log_batch(run_id, metrics=chunk, synchronous=True)
 
-    def _dataset(self, run_id: str, name: str, source: str, digest: str, rows: int | None, context: str) -> None:
+    def _dataset(
+        self, run_id: str, name: str, source: str, digest: str, rows: int | None, context: str
+    ) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(
@@ -192,13 +208,17 @@ class Store:
             source=json.dumps({"uri": source}),
             profile=None if rows is None else json.dumps({"num_rows": rows}),
         )
-        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+        self._client.log_inputs(
+            run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])]
+        )
 
     def _artifact(self, run_id: str, path: str, folder: str) -> None:
         self._client.log_artifact(run_id, path, folder or None)
 
     def _model(self, run_id: str, path: str, name: str, registered: str | None = None) -> None:
-        """Make a logged model of the MLflow model in the folder `path`, as ``pyfunc.log_model`` would; done twice, it is there once."""
+        """Make a logged model of the MLflow model in the folder `path`, as ``pyfunc.log_model`` would; done
+        twice, it is there once.
+        """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
 
@@ -218,11 +238,15 @@ class Store:
 
     def _logged_model(self, run: MlflowRun, name: str) -> LoggedModel:
         """The run's logged model of that name, made where an earlier try has not made it."""
-        known = self._client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        known = self._client.search_logged_models(
+            [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
+        )
         for logged in known:
             if logged.name == name:
                 return logged
-        return self._client.create_logged_model(run.info.experiment_id, name, source_run_id=run.info.run_id, params=run.data.params)
+        return self._client.create_logged_model(
+            run.info.experiment_id, name, source_run_id=run.info.run_id, params=run.data.params
+        )
 
 
 def _connect_once(uri: str) -> None:

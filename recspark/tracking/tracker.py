@@ -31,19 +31,26 @@ class TrackingOptions(Section):
     name = "tracking"
     enabled = Option(bool, True, "whether jobs are tracked")
     uri = Option(str, None, "MLflow tracking URI; unset: MLFLOW_TRACKING_URI, else mlflow.db in the lake")
-    experiment = Option(str, "recspark", "MLflow experiment of the runs", Check(lambda name: bool(name.strip()), "not empty"))
+    experiment = Option(
+        str, "recspark", "MLflow experiment of the runs", Check(lambda name: bool(name.strip()), "not empty")
+    )
     runName = Option(str, None, "name of the outermost run; unset: the job, and the model that it works on")
-    parentRunId = Option(str, None, "run that the outermost run is nested in, where a scheduler starts each job by itself")
+    parentRunId = Option(
+        str, None, "run that the outermost run is nested in, where a scheduler starts each job by itself"
+    )
     timeoutSeconds = Option(int, 10, "longest wait for one answer of the store, in seconds", at_least(1))
     logModel = Option(bool, True, "whether the model's files are copied to the store")
-    registeredModel = Option(str, None, "registered model that the job's model becomes a new version of; unset: none", FILE_NAME)
+    registeredModel = Option(
+        str, None, "registered model that the job's model becomes a new version of; unset: none", FILE_NAME
+    )
 
 
 class Tracker:
     """Starts runs, and sends what they report to the store; once that fails, to the spool in the lake.
 
-    The store is ``options.uri``, else the environment's MLFLOW_TRACKING_URI, else ``mlflow.db`` and ``mlartifacts/`` in a local
-    lake. A remote lake can hold no database: without a URI its runs go to the spool.
+    The store is ``options.uri``, else the environment's MLFLOW_TRACKING_URI, else ``mlflow.db`` and
+    ``mlartifacts/`` in a local lake. A remote lake can hold no database: without a URI its runs go to the
+    spool.
     """
 
     def __init__(self, lake: Lake, options: TrackingOptions | None = None) -> None:
@@ -52,8 +59,12 @@ class Tracker:
         # MLflow keeps this location: it has credentials of its own
         artifacts = without_user(lake.path("mlartifacts"))
         self._spool = Spool(lake)
-        self._store = self.uri and Store(self.uri, self.options.experiment, artifacts, self.options.timeoutSeconds)
-        self._places = [place for place in (self._store, self._spool) if place] if self.options.enabled else []
+        self._store = self.uri and Store(
+            self.uri, self.options.experiment, artifacts, self.options.timeoutSeconds
+        )
+        self._places = (
+            [place for place in (self._store, self._spool) if place] if self.options.enabled else []
+        )
         self._turn = threading.RLock()
         if self._places and not self._store:
             log.warning("%s can hold no MLflow database: set tracking.uri; %s", redact(lake.root), self._kept)
@@ -69,9 +80,11 @@ class Tracker:
         return str(self.uri).startswith(("http://", "https://"))
 
     def runs_page(self, found_by: str, first: str) -> str | None:
-        """The address in MLflow, after its host, of the runs that a search finds, the lowest of a metric first.
+        """The address in MLflow, after its host, of the runs that a search finds, the lowest of a metric
+        first.
 
-        None where runs do not go to the store. Without ``workflowType`` MLflow 3 may open its pages for agents.
+        None where runs do not go to the store. Without ``workflowType`` MLflow 3 may open its pages for
+        agents.
         """
         if not self._places or self._places[0] is not self._store:
             return None
@@ -107,8 +120,8 @@ class Tracker:
     ) -> Iterator[Run]:
         """A run that ends FINISHED, FAILED by an exception (its message a tag), or KILLED by an interrupt.
 
-        `name` is the job's; it is also the tag ``recspark.job``. An outermost run is called by that and what it is `about`, such as
-        a model. A conf file becomes an artifact, without its secrets.
+        `name` is the job's; it is also the tag ``recspark.job``. An outermost run is called by that and what
+        it is `about`, such as a model. A conf file becomes an artifact, without its secrets.
         """
         title = name if parent else self.options.runName or " ".join(filter(None, (name, about)))
         run = Run(self, self._start(name, title, tags or {}, parent))
@@ -131,8 +144,9 @@ class Tracker:
     def sync(self) -> int:
         """Send what waits in the spool, and return the number of runs.
 
-        A record is deleted once it is sent, so that a sync that stops halfway goes on where it was. What a job keeps meanwhile stays for
-        the next one, and so does what belongs to a run that this store does not know.
+        A record is deleted once it is sent, so that a sync that stops halfway goes on where it was. What a
+        job keeps meanwhile stays for the next one, and so does what belongs to a run that this store does not
+        know.
 
         Raises
         ------
@@ -140,18 +154,27 @@ class Tracker:
             The store can't be reached; what was not sent stays in the spool.
         """
         if not self._store:
-            raise ConfigError("tracking.uri is not set: name the tracking store that the spooled runs are sent to")
+            raise ConfigError(
+                "tracking.uri is not set: name the tracking store that the spooled runs are sent to"
+            )
         try:
             return sum(self._sync_run(self._store, spooled) for spooled in self._spool.runs())
         except Exception as error:
-            raise RecsparkError(f"{self._store.where} can't be used ({one_line(error)}): {self._kept}") from None
+            raise RecsparkError(
+                f"{self._store.where} can't be used ({one_line(error)}): {self._kept}"
+            ) from None
 
     def _sync_run(self, store: Store, spooled: str) -> bool:
         """Whether the records of one run could be sent."""
         begun = store.find(spooled)
         run_id = begun or spooled
         if not begun and self._spool.first(spooled) != "start" and not store.has(run_id):
-            log.warning("%s has no run %s: what was kept of it stays in %s", redact(store.where), run_id, redact(self._spool.where))
+            log.warning(
+                "%s has no run %s: what was kept of it stays in %s",
+                redact(store.where),
+                run_id,
+                redact(self._spool.where),
+            )
             return False
         for op, args in self._spool.drain(spooled):
             if op == "start" and begun:  # sent before, or the store took it and its answer was lost
@@ -169,8 +192,11 @@ class Tracker:
         return self.send(None, "start", name=title, tags=facts, parent=outer, at=now(), key=new_key())
 
     def send(self, run_id: str | None, op: str, **args: Any) -> str | None:
-        """Hand one record to the first place that takes it; "start" returns the id of the run. Never raises."""
-        # one at a time: threads that wait while the store does not answer need not find that out for themselves
+        """Hand one record to the first place that takes it; "start" returns the id of the run. Never
+        raises.
+        """
+        # one at a time: threads that wait while the store does not answer need not find that out for
+        # themselves
         with self._turn:
             while self._places:
                 try:

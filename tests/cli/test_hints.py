@@ -44,7 +44,10 @@ def test_hints_of_a_conf(key, hint):
     assert str(error.value).startswith(f"unknown key {key}: {hint}")
 
 
-@pytest.mark.parametrize(("section", "meant"), [("mlflow", "tracking"), ("eval", "evaluation"), ("dataset", "data"), ("modle", "model")])
+@pytest.mark.parametrize(
+    ("section", "meant"),
+    [("mlflow", "tracking"), ("eval", "evaluation"), ("dataset", "data"), ("modle", "model")],
+)
 def test_hints_of_a_section(section, meant):
     with pytest.raises(ConfigError, match=rf"^unknown key {section}: did you mean {meant}\?$"):
         validated({section: {}})

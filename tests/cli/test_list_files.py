@@ -21,12 +21,22 @@ ROWS = [
 
 def test_text_comes_back_as_it_was(spark, tmp_path):
     lake = Lake(str(tmp_path))
-    lists = spark.createDataFrame(ROWS, "user_id string, rank int, item_id string, rating float, cold boolean").repartition(3)
-    with lake.publish("recommendations/als", "x") as publication, writing(lists, publication, "csv", COLUMNS) as written:
-        assert sorted(map(tuple, written.drop("rating").collect())) == sorted((*row[:3], row[4]) for row in ROWS)
+    lists = spark.createDataFrame(
+        ROWS, "user_id string, rank int, item_id string, rating float, cold boolean"
+    ).repartition(3)
+    with (
+        lake.publish("recommendations/als", "x") as publication,
+        writing(lists, publication, "csv", COLUMNS) as written,
+    ):
+        assert sorted(map(tuple, written.drop("rating").collect())) == sorted(
+            (*row[:3], row[4]) for row in ROWS
+        )
         # Spark warns of a folder that begins so: "All paths were ignored"
         assert {path.split("/")[-2][0] for path in written.inputFiles()}.isdisjoint("._")
-    assert sorted(path.name for path in (tmp_path / "recommendations/als").iterdir()) == ["lists.csv", "manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "recommendations/als").iterdir()) == [
+        "lists.csv",
+        "manifest.json",
+    ]
     with open(tmp_path / "recommendations/als/lists.csv", newline="", encoding="utf-8") as file:
         found = list(csv.reader(file))
     assert found[0] == COLUMNS
@@ -44,15 +54,22 @@ def test_the_source_s_own_names(spark, tmp_path, form):
     with lake.publish("tables", "x") as publication:
         publication.manifest.update(dataset="csv", options=options)
     names = list_names(lake, COLUMNS)
-    lists = spark.createDataFrame(ROWS, "user_id string, rank int, item_id string, rating float, cold boolean")
-    with lake.publish("recommendations/als", "x") as publication, writing(lists, publication, form, names) as written:
+    lists = spark.createDataFrame(
+        ROWS, "user_id string, rank int, item_id string, rating float, cold boolean"
+    )
+    with (
+        lake.publish("recommendations/als", "x") as publication,
+        writing(lists, publication, form, names) as written,
+    ):
         assert written.columns == COLUMNS and written.count() == 3
     read = pd.read_csv if form == "csv" else pd.read_parquet
     assert list(read(tmp_path / "recommendations/als" / ("lists.csv" if form == "csv" else "lists"))) == names
     assert names == ["customer", "rank", "sku", "stars", "cold"]
     with lake.publish("tables", "x") as publication:
         publication.manifest.update(dataset="csv", options=options | {"itemColumn": "Rank"})
-    with pytest.raises(ConfigError, match="lists would have the columns customer, rank, Rank, stars, cold, two of one name"):
+    with pytest.raises(
+        ConfigError, match="lists would have the columns customer, rank, Rank, stars, cold, two of one name"
+    ):
         list_names(lake, COLUMNS)
 
 

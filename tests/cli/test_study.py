@@ -32,7 +32,16 @@ def unsynchronized():
 
 
 def settings(**changed):
-    usual = {"space": SPACE, "trials": 13, "minimize": True, "sampler": "tpe", "pruner": "none", "seed": 42, "steps": 6, "warmup": 2}
+    usual = {
+        "space": SPACE,
+        "trials": 13,
+        "minimize": True,
+        "sampler": "tpe",
+        "pruner": "none",
+        "seed": 42,
+        "steps": 6,
+        "warmup": 2,
+    }
     return usual | changed
 
 
@@ -44,7 +53,9 @@ def opened(folder, made_from=None, wait=0.0, **changed):
 
 def value(params):
     """Best at regParam .1 and rank 32."""
-    return abs(params.get("regParam", 0.1) - 0.1) + abs(params["rank"] - 32) / 100 + (params["kernel"] == "rbf")
+    return (
+        abs(params.get("regParam", 0.1) - 0.1) + abs(params["rank"] - 32) / 100 + (params["kernel"] == "rbf")
+    )
 
 
 def run(study, most=1000):
@@ -65,7 +76,9 @@ def drawn(study):
 def test_the_same_seed_gives_the_same_trials_and_another_one_others(tmp_path, sampler):
     found = []
     for place, seed in (("a", 1), ("b", 1), ("c", 2)):
-        with opened(tmp_path / place, sampler=sampler, seed=seed, space=GRID if sampler == "grid" else SPACE, trials=6) as study:
+        with opened(
+            tmp_path / place, sampler=sampler, seed=seed, space=GRID if sampler == "grid" else SPACE, trials=6
+        ) as study:
             run(study)
             found.append(drawn(study))
     assert len(found[0]) == 6 and found[0] == found[1] != found[2]
@@ -118,7 +131,9 @@ def test_a_grid_takes_each_combination_once_also_in_two_goes(tmp_path):
     with opened(tmp_path, sampler="grid", space=GRID, trials=100) as study:
         run(study)
         points = drawn(study)
-    assert len(points) == 6 and {(p["rank"], p["kernel"]) for p in points} == {(r, k) for r in (4, 8, 12) for k in ("linear", "rbf")}
+    assert len(points) == 6 and {(p["rank"], p["kernel"]) for p in points} == {
+        (r, k) for r in (4, 8, 12) for k in ("linear", "rbf")
+    }
     refusal = "tune.space.regParam is not allowed with tune.sampler = 'grid': set its step, or its choices"
     with pytest.raises(ConfigError, match=refusal), opened(tmp_path / "endless", sampler="grid"):
         pass
@@ -146,7 +161,11 @@ def test_outcomes_and_facts_are_in_the_table(tmp_path):
         table = study.table
         assert study.best()["number"] == 3
     assert table["state"].tolist() == ["failed", "pruned", "complete", "complete", "complete"]
-    assert table.loc[0, "reason"] == "the fit diverged" and table.loc[1, "value"] == 3.0 and table.loc[4, "iterations"] == 9
+    assert (
+        table.loc[0, "reason"] == "the fit diverged"
+        and table.loc[1, "value"] == 3.0
+        and table.loc[4, "iterations"] == 9
+    )
     assert [*table.columns[:6]] == ["number", "state", "value", *SPACE]
 
 

@@ -1,4 +1,6 @@
-"""What test_connect.py tries on a Spark Connect server: ``python connect_client.py sc://HOST:PORT WORK``; a JSON report on stdout."""
+"""What test_connect.py tries on a Spark Connect server: ``python connect_client.py sc://HOST:PORT WORK``; a
+JSON report on stdout.
+"""
 
 import json
 import sys
@@ -17,7 +19,10 @@ from recspark.models.saving import load_model
 def ratings_on(spark):
     rng = np.random.default_rng(1)
     cells = rng.choice(80 * 60, 2000, replace=False)
-    rows = [(int(c // 60), f"i{c % 60}", float(r)) for c, r in zip(cells, rng.integers(1, 6, len(cells)), strict=True)]
+    rows = [
+        (int(c // 60), f"i{c % 60}", float(r))
+        for c, r in zip(cells, rng.integers(1, 6, len(cells)), strict=True)
+    ]
     return spark.createDataFrame(rows, "user int, item string, rating float")
 
 
@@ -66,10 +71,18 @@ def main(url, work):
     report = {
         "cores": parallelism(spark),
         "als": attempt(fitted, ALS(rank=4, maxIter=3, center=True, biases=True, **folder), ratings),
-        "als-2x2": attempt(fitted, ALS(rank=4, maxIter=3, userBlocks=2, itemBlocks=2, tasks="blocks", center=True, **folder), ratings),
+        "als-2x2": attempt(
+            fitted,
+            ALS(rank=4, maxIter=3, userBlocks=2, itemBlocks=2, tasks="blocks", center=True, **folder),
+            ratings,
+        ),
         "mf": attempt(fitted, MatrixFactorization(rank=4, maxIter=5, **folder), ratings),
         "baseline": attempt(fitted, Baseline(**folder), ratings),
-        "fm": attempt(fitted, FMRegressor(groups=["user", "item"], labelCol="rating", solver="mcmc", maxIter=10, **folder), renamed),
+        "fm": attempt(
+            fitted,
+            FMRegressor(groups=["user", "item"], labelCol="rating", solver="mcmc", maxIter=10, **folder),
+            renamed,
+        ),
         "popularity": attempt(fitted, Popularity(**folder), ratings),
         "saved": attempt(saved, ratings, work),
         "overwritten": attempt(overwritten, ratings, work),

@@ -30,10 +30,31 @@ def server(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", "local[2]", "--driver-memory", "1g"]
-    command += ["--conf", f"spark.connect.grpc.binding.port={port}", "--conf", "spark.connect.grpc.binding.address=127.0.0.1"]
-    command += ["--conf", "spark.ui.enabled=false", "--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
-    variables = os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    command = [
+        str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
+        "--master",
+        "local[2]",
+        "--driver-memory",
+        "1g",
+    ]
+    command += [
+        "--conf",
+        f"spark.connect.grpc.binding.port={port}",
+        "--conf",
+        "spark.connect.grpc.binding.address=127.0.0.1",
+    ]
+    command += [
+        "--conf",
+        "spark.ui.enabled=false",
+        "--class",
+        "org.apache.spark.sql.connect.service.SparkConnectServer",
+        "spark-internal",
+    ]
+    variables = os.environ | {
+        "PYSPARK_PYTHON": sys.executable,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYTHONPATH": str(ROOT),
+    }
     log = tmp_path_factory.mktemp("server") / "log"
     with log.open("wb") as words:
         process = subprocess.Popen(command, env=variables, stdout=words, stderr=words, cwd=log.parent)
@@ -52,8 +73,17 @@ def server(tmp_path_factory):
 def report(server, tmp_path_factory):
     """What the client did: a result, or the error, by the name of what was tried."""
     work = tmp_path_factory.mktemp("work")
-    variables = {key: value for key, value in os.environ.items() if not key.startswith(("SPARK_", "PYSPARK_"))} | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, CLIENT, server, work], env=variables, capture_output=True, text=True, timeout=300, cwd=work)
+    variables = {
+        key: value for key, value in os.environ.items() if not key.startswith(("SPARK_", "PYSPARK_"))
+    } | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, CLIENT, server, work],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=work,
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
 
@@ -79,7 +109,9 @@ def test_stages_are_overwritten(report):
 
 
 def test_a_fit_without_a_work_folder_says_what_is_missing(report):
-    assert report["no work folder"].startswith("ConfigError: workDir is not set, and Spark Connect's workers need")
+    assert report["no work folder"].startswith(
+        "ConfigError: workDir is not set, and Spark Connect's workers need"
+    )
 
 
 def test_cores_of_the_server_are_known(report):

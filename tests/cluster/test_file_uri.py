@@ -12,7 +12,11 @@ from recspark.lake.lake import Lake
 @pytest.mark.long
 def test_jobs_on_a_file_uri(spark, tmp_path, capsys):
     write_movielens(generate(SyntheticOptions(users=60, items=50, ratings=1500)), tmp_path / "source")
-    settings = [f"paths.lake=file://{tmp_path}/lake", f"data.source=file://{tmp_path}/source", "split.testFraction=0.2"]
+    settings = [
+        f"paths.lake=file://{tmp_path}/lake",
+        f"data.source=file://{tmp_path}/source",
+        "split.testFraction=0.2",
+    ]
     settings += ["split.name=one", "model.rank=4", "model.maxIter=3", "tracking.logModel=false"]
     words = [word for setting in settings for word in ("--set", setting)]
     for job in ("pipeline", "evaluate", "recommend"):

@@ -1,4 +1,6 @@
-"""What works on S3 without Spark's own client: folders, products of a lake, fits, models; against moto's server on loopback."""
+"""What works on S3 without Spark's own client: folders, products of a lake, fits, models; against moto's
+server on loopback.
+"""
 
 import os
 import socket
@@ -38,7 +40,12 @@ def server():
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/moto-api/")
-        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+        keys = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
         yield keys | {"AWS_ENDPOINT_URL": address, "AWS_EC2_METADATA_DISABLED": "true"}
     finally:
         process.terminate()
@@ -62,7 +69,9 @@ def bucket(server, spark, tmp_path, monkeypatch):
     for name, value in (server | {"SPARK_LOCAL_DIRS": str(tmp_path / "cache")}).items():
         monkeypatch.setenv(name, value)
         monkeypatch.setitem(spark.sparkContext.environment, name, value)
-    pafs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True).create_dir("bucket")
+    pafs.S3FileSystem(
+        endpoint_override=os.environ["AWS_ENDPOINT_URL"], allow_bucket_creation=True
+    ).create_dir("bucket")
     return f"s3://bucket/{tmp_path.name}"
 
 
@@ -127,14 +136,25 @@ def test_entries_of_a_store_are_read_through_copies(bucket, monkeypatch):
 def ratings(spark):
     rng = np.random.default_rng(5)
     cells = rng.choice(60 * 40, 1200, replace=False)
-    rows = [(f"u{c // 40}", int(c % 40), float(r)) for c, r in zip(cells, rng.integers(1, 6, len(cells)), strict=True)]
+    rows = [
+        (f"u{c // 40}", int(c % 40), float(r))
+        for c, r in zip(cells, rng.integers(1, 6, len(cells)), strict=True)
+    ]
     return spark.createDataFrame(rows, "user string, item int, rating float").coalesce(2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_fit_on_s3_gives_the_same_bits(bucket, ratings, tmp_path, blocks):
-    params = {"rank": 4, "maxIter": 3, "center": True, "biases": True, "userBlocks": blocks, "itemBlocks": blocks, "tasks": "blocks"}
+    params = {
+        "rank": 4,
+        "maxIter": 3,
+        "center": True,
+        "biases": True,
+        "userBlocks": blocks,
+        "itemBlocks": blocks,
+        "tasks": "blocks",
+    }
     near = ALS(**params, workDir=str(tmp_path / "work")).fit(ratings)
     far = ALS(**params, workDir=f"{bucket}/work").fit(ratings)
     far.write().save(f"{bucket}/model")
@@ -151,12 +171,18 @@ def test_a_model_on_s3_predicts_recommends_and_is_updated(bucket, ratings, tmp_p
     model = load_model(f"{bucket}/model")
     assert isinstance(model, FactorModel)
     columns = ["user", "item", "prediction"]
-    assert sorted(model.transform(ratings).select(columns).collect()) == sorted(near.transform(ratings).select(columns).collect())
+    assert sorted(model.transform(ratings).select(columns).collect()) == sorted(
+        near.transform(ratings).select(columns).collect()
+    )
     best = {row.user: row.recommendations for row in model.recommendForAllUsers(3, seen=ratings).collect()}
-    assert best == {row.user: row.recommendations for row in near.recommendForAllUsers(3, seen=ratings).collect()}
+    assert best == {
+        row.user: row.recommendations for row in near.recommendForAllUsers(3, seen=ratings).collect()
+    }
     tables = FactorTables.read(f"{bucket}/model")
     tables.write(f"{bucket}/model")
-    np.testing.assert_array_equal(Scorer.load(f"{bucket}/model").users.factors, Scorer.load(near.folder).users.factors)
+    np.testing.assert_array_equal(
+        Scorer.load(f"{bucket}/model").users.factors, Scorer.load(near.folder).users.factors
+    )
 
 
 @pytest.mark.parametrize("root", ["ftp://host/lake", "s3://bucket/lake?region=eu"])

@@ -1,5 +1,5 @@
-"""The pipeline on a standalone cluster whose Python has no recspark: from the archive of `make dist`, with a worker that dies, and across
-network namespaces; always the same bits as undisturbed."""
+"""The pipeline on a standalone cluster whose Python has no recspark: from the archive of `make dist`, with a
+worker that dies, and across network namespaces; always the same bits as undisturbed."""
 
 import json
 import os
@@ -34,8 +34,17 @@ def dist(tmp_path_factory):
     if made := os.environ.get("RECSPARK_DIST"):
         return Path(made)
     folder = tmp_path_factory.mktemp("dist")
-    variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYSPARK_"))}
-    done = subprocess.run(["make", "dist", f"DIST={folder}"], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=900)
+    variables = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYSPARK_"))
+    }
+    done = subprocess.run(
+        ["make", "dist", f"DIST={folder}"],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -58,19 +67,48 @@ def source(tmp_path_factory):
 
 def pipeline_settings(lake):
     """The same ones for all runs."""
-    words = [f"paths.lake={lake}", "split.testFraction=0.2", "evaluation.ranking=false", "tracking.logModel=false"]
+    words = [
+        f"paths.lake={lake}",
+        "split.testFraction=0.2",
+        "evaluation.ranking=false",
+        "tracking.logModel=false",
+    ]
     return [*words, *(f"model.{word}" for word in MODEL + LAYOUT)]
 
 
 def submit(master, job, lake, dist, environment, *settings, address="127.0.0.1", options=()):
     """spark-submit of a job that finds recspark in the archive and nowhere else."""
-    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-submit"), "--master", master, "--driver-memory", "1g"]
-    command += ["--conf", "spark.executor.memory=1g", "--conf", "spark.pyspark.python=./environment/bin/python"]
-    command += ["--conf", f"spark.pyspark.driver.python={environment}/bin/python", "--conf", f"spark.driver.host={address}"]
-    command += ["--conf", "spark.log.level=ERROR", "--archives", f"{dist}/environment.tar.gz#environment", *options]
+    command = [
+        str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
+        "--master",
+        master,
+        "--driver-memory",
+        "1g",
+    ]
+    command += [
+        "--conf",
+        "spark.executor.memory=1g",
+        "--conf",
+        "spark.pyspark.python=./environment/bin/python",
+    ]
+    command += [
+        "--conf",
+        f"spark.pyspark.driver.python={environment}/bin/python",
+        "--conf",
+        f"spark.driver.host={address}",
+    ]
+    command += [
+        "--conf",
+        "spark.log.level=ERROR",
+        "--archives",
+        f"{dist}/environment.tar.gz#environment",
+        *options,
+    ]
     command.append(str(ROOT / "jobs" / f"{job}.py"))
     command += [word for each in (*pipeline_settings(lake), *settings) for word in ("--set", each)]
-    variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYSPARK_"))}
+    variables = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYSPARK_"))
+    }
     variables |= {"SPARK_LOCAL_IP": address, "SPARK_HOME": str(Path(pyspark.__file__).parent)}
     # away from the repository, whose folder would be on the path
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -91,8 +129,12 @@ def finish(process):
 
 def factors(lake):
     """The tables of the model, by id."""
-    tables = {side: pq.read_table(lake / "models" / "als" / side).sort_by("id") for side in ("users", "items")}
-    return {side: np.stack(table["features"].to_numpy(zero_copy_only=False)) for side, table in tables.items()}
+    tables = {
+        side: pq.read_table(lake / "models" / "als" / side).sort_by("id") for side in ("users", "items")
+    }
+    return {
+        side: np.stack(table["features"].to_numpy(zero_copy_only=False)) for side, table in tables.items()
+    }
 
 
 def assert_same_bits(found, expected):
@@ -102,8 +144,14 @@ def assert_same_bits(found, expected):
 
 @pytest.mark.slow
 def test_the_python_of_this_test_has_no_recspark(environment):
-    home = next(line.partition("=")[2].strip() for line in (environment / "pyvenv.cfg").read_text().splitlines() if line.startswith("home"))
-    done = subprocess.run([f"{home}/python3", "-I", "-c", "import recspark"], capture_output=True, text=True, cwd="/")
+    home = next(
+        line.partition("=")[2].strip()
+        for line in (environment / "pyvenv.cfg").read_text().splitlines()
+        if line.startswith("home")
+    )
+    done = subprocess.run(
+        [f"{home}/python3", "-I", "-c", "import recspark"], capture_output=True, text=True, cwd="/"
+    )
     assert "No module named 'recspark'" in done.stderr
 
 
@@ -120,7 +168,15 @@ def undisturbed(spark, source, tmp_path_factory):
 def test_a_worker_that_is_killed_in_training_changes_no_bit(undisturbed, dist, environment, source, tmp_path):
     lake = tmp_path / "lake"
     with cluster(workers=2, cores=1, memory="2g") as running:
-        job = submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}", "tracking.enabled=false")
+        job = submit(
+            running.master,
+            "pipeline",
+            lake,
+            dist,
+            environment,
+            f"data.source={source}",
+            "tracking.enabled=false",
+        )
         killed = threading.Thread(target=kill_in_training, args=(running, lake, job))
         killed.start()
         summary = finish(job)
@@ -148,8 +204,15 @@ def test_newer_code_goes_over_the_archive(undisturbed, dist, environment, source
     lake = tmp_path / "lake"
     with cluster(workers=1, cores=2, memory="2g") as running:
         options = ("--py-files", str(tmp_path / "newer.zip"))
-        finish(submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}", options=options))
-        assert finish(submit(running.master, "recommend", lake, dist, environment, options=options))["users"] == 300
+        finish(
+            submit(
+                running.master, "pipeline", lake, dist, environment, f"data.source={source}", options=options
+            )
+        )
+        assert (
+            finish(submit(running.master, "recommend", lake, dist, environment, options=options))["users"]
+            == 300
+        )
     assert_same_bits(factors(lake), factors(undisturbed))
     with sqlite3.connect(lake / "mlflow.db") as runs:
         assert set(runs.execute("select value from tags where key = 'recspark.version'")) == {("9.9",)}
@@ -157,11 +220,17 @@ def test_newer_code_goes_over_the_archive(undisturbed, dist, environment, source
 
 @pytest.fixture
 def two_hosts():
-    """Two network namespaces that see this machine and each other by a bridge, as hosts on a network would."""
+    """Two network namespaces that see this machine and each other by a bridge, as hosts on a network
+    would.
+    """
     ip = shutil.which("ip")
     if ip is None or os.geteuid() != 0:
         pytest.skip("network namespaces need the command ip and root")
-    names, bridge, net = [f"recspark{number}-{os.getpid()}" for number in (1, 2)], f"rs{os.getpid()}"[:15], "10.213.77"
+    names, bridge, net = (
+        [f"recspark{number}-{os.getpid()}" for number in (1, 2)],
+        f"rs{os.getpid()}"[:15],
+        "10.213.77",
+    )
 
     def run(*words):
         return subprocess.run([ip, *words], capture_output=True, text=True)
@@ -173,14 +242,26 @@ def two_hosts():
     ]
     for number, name in enumerate(names, start=2):
         inside, outside = f"rsi{number}-{os.getpid()}"[:15], f"rso{number}-{os.getpid()}"[:15]
-        made += [run("netns", "add", name), run("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)]
-        made += [run("link", "set", outside, "master", bridge, "up"), run("-n", name, "addr", "add", f"{net}.{number}/24", "dev", inside)]
+        made += [
+            run("netns", "add", name),
+            run("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name),
+        ]
+        made += [
+            run("link", "set", outside, "master", bridge, "up"),
+            run("-n", name, "addr", "add", f"{net}.{number}/24", "dev", inside),
+        ]
         made += [run("-n", name, "link", "set", inside, "up"), run("-n", name, "link", "set", "lo", "up")]
     try:
         if failed := [step for step in made if step.returncode]:
             pytest.skip(f"network namespaces are not permitted here: {failed[0].stderr.strip()}")
         first = Host(f"{net}.1")
-        yield first, *(Host(f"{net}.{number}", (ip, "netns", "exec", name)) for number, name in enumerate(names, start=2))
+        yield (
+            first,
+            *(
+                Host(f"{net}.{number}", (ip, "netns", "exec", name))
+                for number, name in enumerate(names, start=2)
+            ),
+        )
     finally:
         for name in names:
             run("netns", "delete", name)
@@ -191,7 +272,15 @@ def two_hosts():
 def test_hosts_with_networks_of_their_own(undisturbed, two_hosts, dist, environment, source, tmp_path):
     lake = tmp_path / "lake"
     with cluster(workers=2, cores=1, memory="2g", hosts=two_hosts) as running:
-        job = submit(running.master, "pipeline", lake, dist, environment, f"data.source={source}", address=two_hosts[0].address)
+        job = submit(
+            running.master,
+            "pipeline",
+            lake,
+            dist,
+            environment,
+            f"data.source={source}",
+            address=two_hosts[0].address,
+        )
         summary = finish(job)
     assert summary["iterations"] == 12
     assert_same_bits(factors(lake), factors(undisturbed))

@@ -64,23 +64,32 @@ def test_an_unsafe_member_refuses_the_archive(member, problem):
 
 
 def test_ordinary_members_are_allowed():
-    check_members("a.zip", [info("ml/", size=0), info("ml/..data"), info("b", stat.S_IFREG), info("ml/b", stat.S_IFREG)])
+    check_members(
+        "a.zip", [info("ml/", size=0), info("ml/..data"), info("b", stat.S_IFREG), info("ml/b", stat.S_IFREG)]
+    )
 
 
 def test_the_limits_of_expansion(monkeypatch):
     check_expansion("a.zip", 1, LIMIT, LIMITS)
-    with pytest.raises(DataRejected, match=f"expands to {LIMIT + 1} bytes or more, more than quality.maxExpandedBytes = {LIMIT} allows"):
+    with pytest.raises(
+        DataRejected,
+        match=f"expands to {LIMIT + 1} bytes or more, more than quality.maxExpandedBytes = {LIMIT} allows",
+    ):
         check_expansion("a.zip", 1, LIMIT + 1, LIMITS)
     monkeypatch.setattr(safety, "_HARMLESS", 500)
     limits = QualityOptions(maxExpansionRatio=10.0)
     for packed, expanded in ((1, 500), (100, 1000)):
         check_expansion("a.zip", packed, expanded, limits)
-    with pytest.raises(DataRejected, match="from 100 to 1001 bytes or more, more than quality.maxExpansionRatio = 10 allows"):
+    with pytest.raises(
+        DataRejected, match="from 100 to 1001 bytes or more, more than quality.maxExpansionRatio = 10 allows"
+    ):
         check_expansion("a.zip", 100, 1001, limits)
 
 
 def test_members_that_share_their_bytes_are_no_way_around_the_limits(lake, tmp_path):
-    """As a bomb without nesting does: many names in the directory of the archive for the same packed bytes."""
+    """As a bomb without nesting does: many names in the directory of the archive for the same packed
+    bytes.
+    """
     path = make_zip(tmp_path / "a.zip", [("a.csv", bytes(4000))])
     with zipfile.ZipFile(path, "a") as archive:
         first = archive.infolist()[0]
@@ -102,7 +111,9 @@ def test_links_must_lead_to_files_of_the_same_folder(tmp_path, target):
     (tmp_path / "in" / "b.csv").symlink_to("a.csv")
     (tmp_path / "in" / ".hidden").symlink_to("/etc")
     check_links("in", tmp_path / "in")
-    (tmp_path / "in" / "folder" / "c.csv").symlink_to(target if target != "folder" else tmp_path / "in" / "folder")
+    (tmp_path / "in" / "folder" / "c.csv").symlink_to(
+        target if target != "folder" else tmp_path / "in" / "folder"
+    )
     with pytest.raises(DataRejected, match="in: folder/c.csv is a link to "):
         check_links("in", tmp_path / "in")
 
@@ -115,7 +126,10 @@ def test_a_refused_archive_writes_nothing(lake, tmp_path):
 
 
 def test_members_are_unpacked_into_the_lake_and_gone_afterwards(lake, tmp_path):
-    path = make_zip(tmp_path / "a.zip", [("ml/ratings.csv", "a,b\r\n"), ("ml/README", "x"), ("__MACOSX/._ratings.csv", "junk")])
+    path = make_zip(
+        tmp_path / "a.zip",
+        [("ml/ratings.csv", "a,b\r\n"), ("ml/README", "x"), ("__MACOSX/._ratings.csv", "junk")],
+    )
     with open_source(None, lake, path, LIMITS) as source:
         assert source.members == ["ml/README", "ml/ratings.csv"]
         fs, files = source.files(["ml/ratings.csv"])
@@ -131,7 +145,10 @@ def test_a_damaged_archive_is_rejected(lake, tmp_path):
     make_zip(path, [("ratings.csv", "1,2,3\n" * 500)])
     whole = path.read_bytes()
     path.write_bytes(whole[:40] + bytes([whole[40] ^ 0xFF]) + whole[41:])
-    with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMITS) as source:
+    with (
+        pytest.raises(DataRejected, match="not a readable zip"),
+        open_source(None, lake, str(path), LIMITS) as source,
+    ):
         source.files(source.members)
     path.write_bytes(whole[:-30])
     with pytest.raises(DataRejected, match="not a readable zip"), open_source(None, lake, str(path), LIMITS):
@@ -147,10 +164,16 @@ def test_a_compressed_file_is_one_member_and_has_a_limit(lake, tmp_path, suffix,
         fs, files = source.files(source.members)
         assert fs.get_file_info(files["ratings.csv"]).size == 6000
     less = QualityOptions(maxExpandedBytes=5999)
-    with pytest.raises(DataRejected, match="maxExpandedBytes"), open_source(None, lake, str(path), less) as source:
+    with (
+        pytest.raises(DataRejected, match="maxExpandedBytes"),
+        open_source(None, lake, str(path), less) as source,
+    ):
         source.files(source.members)
     path.write_bytes(pack(b"1,2,3\n" * 1000)[:-8])
-    with pytest.raises(DataRejected, match="not a readable"), open_source(None, lake, str(path), LIMITS) as source:
+    with (
+        pytest.raises(DataRejected, match="not a readable"),
+        open_source(None, lake, str(path), LIMITS) as source,
+    ):
         source.files(source.members)
 
 
@@ -172,7 +195,10 @@ def test_the_digest_of_a_folder_is_of_names_and_contents(lake, tmp_path):
 
 
 def test_a_source_that_is_not_there_is_named(lake, tmp_path):
-    with pytest.raises(InputMissing, match="nowhere.zip' does not exist"), open_source(None, lake, str(tmp_path / "nowhere.zip"), LIMITS):
+    with (
+        pytest.raises(InputMissing, match="nowhere.zip' does not exist"),
+        open_source(None, lake, str(tmp_path / "nowhere.zip"), LIMITS),
+    ):
         pass
 
 
@@ -191,7 +217,10 @@ def test_an_archive_that_is_still_being_written_is_not_there_yet(lake, tmp_path)
     writer = threading.Thread(target=upload)
     writer.start()
     try:
-        with pytest.raises(InputMissing, match="is still being written: a.zip has changed"), open_source(None, lake, str(path), LIMITS):
+        with (
+            pytest.raises(InputMissing, match="is still being written: a.zip has changed"),
+            open_source(None, lake, str(path), LIMITS),
+        ):
             pass
     finally:
         done.set()
@@ -204,7 +233,9 @@ def test_a_file_that_grows_while_it_is_read_is_not_there_yet(lake, tmp_path):
         source.listing.require_unchanged()
         with (tmp_path / "a.csv").open("a") as file:
             file.write("1,3,4\n")
-        with pytest.raises(InputMissing, match="a.csv is still being written: a.csv has changed while it was read"):
+        with pytest.raises(
+            InputMissing, match="a.csv is still being written: a.csv has changed while it was read"
+        ):
             source.listing.require_unchanged()
 
 
@@ -217,13 +248,21 @@ def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):
         def log_message(self, *_):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(content))) as server:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(content))
+    ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         root = f"http://127.0.0.1:{server.server_address[1]}"
         with open_source(spark, lake, f"{root}/a.zip", LIMITS) as source:
             assert (source.name, source.members) == (f"{root}/a.zip", ["ratings.csv"])
-        with pytest.raises(InputMissing, match="can't be read"), open_source(spark, lake, f"{root}/b.zip", LIMITS):
+        with (
+            pytest.raises(InputMissing, match="can't be read"),
+            open_source(spark, lake, f"{root}/b.zip", LIMITS),
+        ):
             pass
-        with pytest.raises(RecsparkError, match="can't be read"), open_source(spark, lake, "nothing://x/b.zip", LIMITS):
+        with (
+            pytest.raises(RecsparkError, match="can't be read"),
+            open_source(spark, lake, "nothing://x/b.zip", LIMITS),
+        ):
             pass
         server.shutdown()

@@ -100,5 +100,7 @@ def test_a_missing_file_is_reported(publisher, tmp_path):
 
 
 def test_only_what_the_publisher_has_can_be_downloaded(tmp_path):
-    with pytest.raises(ConfigError, match="data.dataset = 'csv' can't be downloaded: it must be one of ml-100k, ml-1m"):
+    with pytest.raises(
+        ConfigError, match="data.dataset = 'csv' can't be downloaded: it must be one of ml-100k, ml-1m"
+    ):
         download("csv", str(tmp_path))

@@ -1,4 +1,6 @@
-"""Duplicates across chunks: the same answer as over the whole table, for any cut, any number of buckets, and any hash."""
+"""Duplicates across chunks: the same answer as over the whole table, for any cut, any number of buckets, and
+any hash.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +19,18 @@ ROW = st.tuples(st.integers(0, 3), st.sampled_from(["a", "b"]), st.none() | st.i
 
 def table_of(rows):
     columns = [list(column) for column in zip(*rows, strict=False)] or [[], [], []]
-    return pa.table(columns, schema=pa.schema([("user_id", pa.int64()), ("item_id", pa.string()), ("timestamp", pa.int64())]))
+    return pa.table(
+        columns,
+        schema=pa.schema([("user_id", pa.int64()), ("item_id", pa.string()), ("timestamp", pa.int64())]),
+    )
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(chunks=st.lists(st.lists(ROW, max_size=6), min_size=1, max_size=5), n_buckets=st.integers(1, 9), collide=st.booleans())
+@given(
+    chunks=st.lists(st.lists(ROW, max_size=6), min_size=1, max_size=5),
+    n_buckets=st.integers(1, 9),
+    collide=st.booleans(),
+)
 def test_chunks_give_what_the_whole_table_gives(tmp_path_factory, chunks, n_buckets, collide):
     folder = str(tmp_path_factory.mktemp("parts"))
     numbers = [3 * i for i in range(len(chunks))]
@@ -31,8 +40,15 @@ def test_chunks_give_what_the_whole_table_gives(tmp_path_factory, chunks, n_buck
         hashes = row_hashes(table.select(key_of("ratings")))
         write_keys(LOCAL, f"{folder}/{number}", np.zeros_like(hashes) if collide else hashes, n_buckets)
     finder = DuplicateFinder({"ratings": numbers}, {"ratings": folder}, folder, n_buckets, LOCAL)
-    found = {(number, row) for bucket in range(n_buckets) for number, rows in finder.find("ratings", bucket) for row in rows}
-    places = [(number, row) for number, rows in zip(numbers, chunks, strict=False) for row in range(len(rows))]
+    found = {
+        (number, row)
+        for bucket in range(n_buckets)
+        for number, rows in finder.find("ratings", bucket)
+        for row in rows
+    }
+    places = [
+        (number, row) for number, rows in zip(numbers, chunks, strict=False) for row in range(len(rows))
+    ]
     whole = table_of([row for rows in chunks for row in rows])
     assert found == {places[row] for row in repeated_rows(whole, key_of("ratings")).tolist()}
 
@@ -48,7 +64,16 @@ def test_buckets_hold_every_hash_once_with_its_position(tmp_path, n_buckets):
 
 
 def test_equal_rows_have_equal_hashes_and_others_do_not():
-    rows = [(1, "a", None), (1, "b", None), (2, "a", None), (None, "a", None), (1, None, None), (1, "", None), (1, "a", 0), (0, "a", 1)]
+    rows = [
+        (1, "a", None),
+        (1, "b", None),
+        (2, "a", None),
+        (None, "a", None),
+        (1, None, None),
+        (1, "", None),
+        (1, "a", 0),
+        (0, "a", 1),
+    ]
     hashes = row_hashes(table_of(rows))
     assert len(set(hashes.tolist())) == len(rows)
     # a null elsewhere in the column must not change the hash of a row

@@ -21,9 +21,14 @@ def types(tmp_path, files, **options):
     return found(tmp_path, tmp_path / "in", **options)[1]
 
 
-@pytest.mark.parametrize("first", [HEADER, HEADER + "\n\n", HEADER + ",7,3\nNULL,8,3\n", NUMBERS.replace("1,", " ,")])
+@pytest.mark.parametrize(
+    "first", [HEADER, HEADER + "\n\n", HEADER + ",7,3\nNULL,8,3\n", NUMBERS.replace("1,", " ,")]
+)
 def test_a_file_without_ids_decides_nothing(tmp_path, first):
-    assert types(tmp_path, {"a.csv": first, "b.csv": first, "c.csv": TEXT, "d.csv": NUMBERS}) == ("string", "bigint")
+    assert types(tmp_path, {"a.csv": first, "b.csv": first, "c.csv": TEXT, "d.csv": NUMBERS}) == (
+        "string",
+        "bigint",
+    )
 
 
 def test_a_first_part_without_ids_decides_nothing(tmp_path):
@@ -35,9 +40,14 @@ def test_the_first_file_with_ids_decides(tmp_path):
     assert types(tmp_path / "in", {"a.csv": HEADER, "b.csv": HEADER}) == ("bigint", "bigint")
 
 
-@pytest.mark.parametrize("empty", [{"user_id": pa.array([], pa.int64())}, {"user_id": pa.nulls(2)}, {"user_id": pa.nulls(2, pa.int64())}])
+@pytest.mark.parametrize(
+    "empty",
+    [{"user_id": pa.array([], pa.int64())}, {"user_id": pa.nulls(2)}, {"user_id": pa.nulls(2, pa.int64())}],
+)
 def test_a_parquet_file_without_ids_decides_nothing(tmp_path, empty):
     n_rows = len(empty["user_id"])
-    first = pa.table(empty | {"item_id": pa.array([7] * n_rows, pa.int64()), "rating": pa.array([3.0] * n_rows)})
+    first = pa.table(
+        empty | {"item_id": pa.array([7] * n_rows, pa.int64()), "rating": pa.array([3.0] * n_rows)}
+    )
     second = pa.table({"user_id": ["u0"], "item_id": [7], "rating": [3.0]})
     assert types(tmp_path, {"a.parquet": first, "b.parquet": second}) == ("string", "bigint")

@@ -11,7 +11,12 @@ from recspark.data.index import add_positions, append_index, build_index, index_
 from recspark.errors import RecsparkError
 from recspark.lake.lake import Lake
 
-few = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(
+    max_examples=3,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 IDS = {
     "int": st.integers(-(2**31), 2**31 - 1),
     "bigint": st.integers(-(2**63), 2**63 - 1) | st.integers(0, 9),
@@ -24,7 +29,9 @@ def frame(spark, ids, kind="bigint", partitions=3):
 
 
 def expected(ids):
-    """Slow twin: (id, rank, count) in ascending order; Python orders text by code point, which is the order of its UTF-8 bytes."""
+    """Slow twin: (id, rank, count) in ascending order; Python orders text by code point, which is the order
+    of its UTF-8 bytes.
+    """
     counts = Counter(ids)
     return [(value, position, counts[value]) for position, value in enumerate(sorted(counts))]
 
@@ -48,7 +55,11 @@ def test_many_ranges_are_dense_and_in_order(spark, kind):
     """More ids than the sample that the borders come from, unevenly spread."""
     ids = spark.range(20_000).selectExpr(f"cast(id * id * id as {kind}) as user_id")
     index = build_index(ids, "user_id").toPandas().sort_values("position")
-    assert (index.position == np.arange(20_000)).all() and index["id"].is_monotonic_increasing and (index["count"] == 1).all()
+    assert (
+        (index.position == np.arange(20_000)).all()
+        and index["id"].is_monotonic_increasing
+        and (index["count"] == 1).all()
+    )
 
 
 def test_append_keeps_positions_and_numbers_new_ids_after_them(spark):
@@ -59,10 +70,15 @@ def test_append_keeps_positions_and_numbers_new_ids_after_them(spark):
 
 
 def test_append_to_an_empty_index_is_a_build(spark):
-    assert rows(append_index(build_index(frame(spark, []), "user_id"), frame(spark, [7, 5]), "user_id")) == [(5, 0, 1), (7, 1, 1)]
+    assert rows(append_index(build_index(frame(spark, []), "user_id"), frame(spark, [7, 5]), "user_id")) == [
+        (5, 0, 1),
+        (7, 1, 1),
+    ]
 
 
-@pytest.mark.parametrize(("kind", "ids", "unknown"), [("bigint", [9, 4, 9, 7], 8), ("string", ["b", "007", "b", "ä"], "zz")])
+@pytest.mark.parametrize(
+    ("kind", "ids", "unknown"), [("bigint", [9, 4, 9, 7], 8), ("string", ["b", "007", "b", "ä"], "zz")]
+)
 def test_ids_are_restored(spark, kind, ids, unknown):
     df = frame(spark, ids, kind)
     index = build_index(df, "user_id")
@@ -95,7 +111,9 @@ def test_stage_publishes_both_sides_once(spark, tmp_path):
     lake = Lake(str(tmp_path))
     with pytest.raises(RecsparkError, match="run `recspark ingest` first"):
         index_stage(spark, lake)
-    ratings = spark.createDataFrame([(1, "b", 3.0), (1, "a", 4.0), (5, "a", 2.0)], "user_id bigint, item_id string, rating float")
+    ratings = spark.createDataFrame(
+        [(1, "b", 3.0), (1, "a", 4.0), (5, "a", 2.0)], "user_id bigint, item_id string, rating float"
+    )
     with lake.publish("tables", "abc") as tables:
         ratings.write.parquet(tables.path("ratings"))
     summary = index_stage(spark, lake)

@@ -16,7 +16,11 @@ from recspark.errors import ConfigError, DataRejected, InputMissing
 from recspark.lake.lake import Lake
 
 ANYTHING = QualityOptions(maxBadFraction=1.0)
-GOOD = [f"{user},{item},{1 + (user + item) % 9 / 2},{900_000_000 + user * 100 + item}" for user in range(1, 9) for item in range(1, 6)]
+GOOD = [
+    f"{user},{item},{1 + (user + item) % 9 / 2},{900_000_000 + user * 100 + item}"
+    for user in range(1, 9)
+    for item in range(1, 6)
+]
 #: one row of each kind that is bad: its line and its reason
 BAD = [
     ("1,2", "field_count"),
@@ -53,13 +57,17 @@ def small_chunks(monkeypatch):
 def folder(path, **files):
     path.mkdir(parents=True)
     for name, lines in files.items():
-        (path / name.replace("__", ".")).write_bytes("".join(f"{line}\r\n" for line in lines).encode("latin-1"))
+        (path / name.replace("__", ".")).write_bytes(
+            "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+        )
     return str(path)
 
 
 def csv_edition(path, ratings, **more):
     movies = ["movieId,title,genres", *(f"{item},Title {item} (1999),Drama" for item in range(1, 6))]
-    return folder(path, ratings__csv=["userId,movieId,rating,timestamp", *ratings], movies__csv=movies, **more)
+    return folder(
+        path, ratings__csv=["userId,movieId,rating,timestamp", *ratings], movies__csv=movies, **more
+    )
 
 
 def rows(spark, lake, table):
@@ -143,11 +151,20 @@ def test_one_bad_row_of_each_kind_is_quarantined_and_no_other(spark, lake, tmp_p
     source = csv_edition(tmp_path / "in", mixed)
     summary = ingest(spark, lake, DataOptions(source=source), ANYTHING)
     # line 1 is the header
-    expected = [("ratings", "ratings.csv", line, reason, text.replace("\xff", "\ufffd")) for line, (text, reason) in enumerate(BAD, 22)]
+    expected = [
+        ("ratings", "ratings.csv", line, reason, text.replace("\xff", "\ufffd"))
+        for line, (text, reason) in enumerate(BAD, 22)
+    ]
     assert rows(spark, lake, "quarantine") == sorted(expected, key=str)
     kept = [line.split(",") for line in GOOD]
-    assert rows(spark, lake, "ratings") == sorted(((int(u), int(i), float(r), int(t)) for u, i, r, t in kept), key=str)
-    assert summary["read"] == len(GOOD) + len(BAD) + 5 == summary["ratings"] + summary["quarantined"] + summary["items"]
+    assert rows(spark, lake, "ratings") == sorted(
+        ((int(u), int(i), float(r), int(t)) for u, i, r, t in kept), key=str
+    )
+    assert (
+        summary["read"]
+        == len(GOOD) + len(BAD) + 5
+        == summary["ratings"] + summary["quarantined"] + summary["items"]
+    )
     table = lake.manifest("tables")["tables"]["ratings"]
     assert (table["read"], table["kept"], table["quarantined"]) == (len(mixed), len(GOOD), len(BAD))
     assert summary["reasons"] == {reason: [r for _, r in BAD].count(reason) for _, reason in BAD}
@@ -171,7 +188,10 @@ def test_row_order_and_chunks_do_not_change_the_tables(spark, tmp_path, request)
     ingest(spark, first, DataOptions(source=csv_edition(tmp_path / "in-a", GOOD)), QualityOptions())
     request.getfixturevalue("small_chunks")
     ingest(spark, second, DataOptions(source=csv_edition(tmp_path / "in-b", shuffled)), QualityOptions())
-    digests = [{name: facts["digest"] for name, facts in lake.manifest("tables")["tables"].items()} for lake in (first, second)]
+    digests = [
+        {name: facts["digest"] for name, facts in lake.manifest("tables")["tables"].items()}
+        for lake in (first, second)
+    ]
     assert digests[0] == digests[1]
     assert len(list((tmp_path / "b/tables/ratings").glob("*.parquet"))) > 1
     assert digests[0]["ratings"] not in (digests[0]["users"], f"{0:016x}")
@@ -193,7 +213,10 @@ def test_a_second_run_changes_nothing_and_a_changed_file_or_option_does(spark, l
 
 def test_too_many_bad_rows_publish_nothing(spark, lake, tmp_path):
     source = csv_edition(tmp_path / "in", [*GOOD, "1,77,9,900000000"])
-    with pytest.raises(DataRejected, match=r"ratings: 1 of 41 rows are bad.*1 rating_range.*ratings.csv line 42, .*'1,77,9,900000000'"):
+    with pytest.raises(
+        DataRejected,
+        match=r"ratings: 1 of 41 rows are bad.*1 rating_range.*ratings.csv line 42, .*'1,77,9,900000000'",
+    ):
         ingest(spark, lake, DataOptions(source=source), QualityOptions())
     assert lake.manifest("tables") is None
     assert not lake.exists("tables")
@@ -218,11 +241,16 @@ def test_a_failure_halfway_leaves_the_old_tables(spark, lake, tmp_path, monkeypa
 def test_other_csv_with_ids_of_text_and_no_header(spark, lake, tmp_path):
     source = folder(tmp_path / "in", events__csv=["2|B-01|ann|7.5", "3|B-02|bob|-1", "4|B-01|ann|8"])
     mapping = {"userColumn": "_c2", "itemColumn": "_c1", "ratingColumn": "_c3"}
-    data = DataOptions(source=f"file://{source}/events.csv", separator="|", header=False, ratingMin=0.0, **mapping)
+    data = DataOptions(
+        source=f"file://{source}/events.csv", separator="|", header=False, ratingMin=0.0, **mapping
+    )
     summary = ingest(spark, lake, data, ANYTHING)
     assert summary["dataset"] == "csv"
     assert rows(spark, lake, "ratings") == [("ann", "B-01", 8.0, None)]
-    assert [(row[2], row[3]) for row in rows(spark, lake, "quarantine")] == [(1, "duplicate"), (2, "rating_range")]
+    assert [(row[2], row[3]) for row in rows(spark, lake, "quarantine")] == [
+        (1, "duplicate"),
+        (2, "rating_range"),
+    ]
     assert rows(spark, lake, "users") == [("ann", None, None, None, None)]
     assert spark.read.parquet(lake.path("tables/tags")).schema["user_id"].dataType.simpleString() == "string"
 
@@ -245,14 +273,25 @@ def test_the_type_of_ids_is_that_of_most_or_as_set(spark, lake, tmp_path, ids, i
 def test_other_parquet_with_a_mapping(spark, lake, tmp_path):
     (tmp_path / "in").mkdir()
     when = pd.to_datetime([1, 2, 1, 3], unit="s")
-    frame = pd.DataFrame({"who": [5, 6, 6, 7], "what": ["a", "b", "b", "c"], "stars": [1.0, 2.0, 3.0, None], "when": when})
+    frame = pd.DataFrame(
+        {"who": [5, 6, 6, 7], "what": ["a", "b", "b", "c"], "stars": [1.0, 2.0, 3.0, None], "when": when}
+    )
     frame.to_parquet(tmp_path / "in/part-0.parquet", row_group_size=2)
-    data = DataOptions(source=str(tmp_path / "in"), userColumn="who", itemColumn="what", ratingColumn="stars", timestampColumn="when")
+    data = DataOptions(
+        source=str(tmp_path / "in"),
+        userColumn="who",
+        itemColumn="what",
+        ratingColumn="stars",
+        timestampColumn="when",
+    )
     summary = ingest(spark, lake, data, ANYTHING)
     assert summary["dataset"] == "parquet"
     assert rows(spark, lake, "ratings") == [(5, "a", 1.0, 1), (6, "b", 2.0, 2)]
     bad = rows(spark, lake, "quarantine")
-    assert [row[1:4] for row in bad] == [("part-0.parquet", 3, "duplicate"), ("part-0.parquet", 4, "unparsable")]
+    assert [row[1:4] for row in bad] == [
+        ("part-0.parquet", 3, "duplicate"),
+        ("part-0.parquet", 4, "unparsable"),
+    ]
     assert bad[1][4] == '{"who": 7, "what": "c", "stars": null, "when": "1970-01-01 00:00:03"}'
 
 
@@ -260,14 +299,27 @@ def test_a_spreadsheet_export_in_partitions_some_of_them_compressed(spark, lake,
     header, null = "customer; sku ;stars;when", "NULL;A1;3;2024-05-01"
     german = [header, "ann;A1;3,5;2024-05-01 12:00:00", null, " bob ;A2;4;1714564800,75", "ann;A3;5;N/A"]
     folder(tmp_path / "in/country=DE", a__csv=german)
-    folder(tmp_path / "in/country=S%C3%A3o%20Tom%C3%A9", b__csv=[header, "eve;A1;1,5;2024-05-01T14:00:00+02:00"])
+    folder(
+        tmp_path / "in/country=S%C3%A3o%20Tom%C3%A9", b__csv=[header, "eve;A1;1,5;2024-05-01T14:00:00+02:00"]
+    )
     packed = tmp_path / "in/country=S%C3%A3o%20Tom%C3%A9/b.csv"
     (packed.with_suffix(".csv.gz")).write_bytes(gzip.compress(packed.read_bytes()))
     packed.unlink()
-    mapping = {"itemColumn": "sku", "ratingColumn": "stars", "timestampColumn": "when", "separator": ";", "decimal": ","}
+    mapping = {
+        "itemColumn": "sku",
+        "ratingColumn": "stars",
+        "timestampColumn": "when",
+        "separator": ";",
+        "decimal": ",",
+    }
     ingest(spark, lake, DataOptions(source=str(tmp_path / "in"), userColumn="customer", **mapping), ANYTHING)
     noon = 1_714_564_800
-    kept = [("ann", "A1", 3.5, noon), ("ann", "A3", 5.0, None), ("bob", "A2", 4.0, noon), ("eve", "A1", 1.5, noon)]
+    kept = [
+        ("ann", "A1", 3.5, noon),
+        ("ann", "A3", 5.0, None),
+        ("bob", "A2", 4.0, noon),
+        ("eve", "A1", 1.5, noon),
+    ]
     assert rows(spark, lake, "ratings") == kept
     assert rows(spark, lake, "quarantine") == [("ratings", "country=DE/a.csv", 3, "null_id", null)]
     ingest(spark, lake, DataOptions(source=str(tmp_path / "in"), userColumn="country", **mapping), ANYTHING)
@@ -285,9 +337,14 @@ def test_a_refusal_names_the_column_and_the_option_that_would_read_it(spark, lak
     lines = [f"{user},{user},3,{1_714_564_800_000 + user}" for user in range(3)]
     source = folder(tmp_path / "in", a__csv=["user_id,item_id,rating,when", *lines])
     data = {"source": source, "timestampColumn": "when"}
-    with pytest.raises(DataRejected, match="3 of 3 rows are bad.* column when looks like milliseconds: data.timestampUnit=ms"):
+    with pytest.raises(
+        DataRejected, match="3 of 3 rows are bad.* column when looks like milliseconds: data.timestampUnit=ms"
+    ):
         ingest(spark, lake, DataOptions(**data), QualityOptions())
-    with pytest.raises(DataRejected, match="column when holds '1714564800000', which is not of the form data.timestampFormat = '%d/%m/%Y'"):
+    with pytest.raises(
+        DataRejected,
+        match="column when holds '1714564800000', which is not of the form data.timestampFormat = '%d/%m/%Y'",
+    ):
         ingest(spark, lake, DataOptions(**data, timestampFormat="%d/%m/%Y"), QualityOptions())
     assert ingest(spark, lake, DataOptions(**data, timestampUnit="ms"), QualityOptions())["ratings"] == 3
 
@@ -301,7 +358,9 @@ def test_sources_that_cannot_be_read_say_why(spark, lake, tmp_path):
     source = folder(tmp_path / "in", readme__md=["x"], a__csv=["user,item_id,rating", "1,2,3"])
     assert "data.source is not set" in error()
     assert "has no column user_id, it has user, item_id, rating" in error(source=source)
-    assert "has no parquet file (it has a.csv, readme.md)" in error(InputMissing, source=source, dataset="parquet")
+    assert "has no parquet file (it has a.csv, readme.md)" in error(
+        InputMissing, source=source, dataset="parquet"
+    )
     assert "needs u.data, u.item, u.user" in error(InputMissing, source=source, dataset="ml-100k")
     assert "data.dataset = 'ml-2m' is not allowed" in error(dataset="ml-2m")
     assert not lake.exists("tables")
@@ -318,7 +377,12 @@ def test_sources_that_cannot_be_read_say_why(spark, lake, tmp_path):
 def test_the_real_editions_have_exact_counts(spark, lake, movielens, dataset, ratings, users, items, tags):
     summary = ingest(spark, lake, DataOptions(source=str(movielens / f"{dataset}.zip")), QualityOptions())
     assert summary["dataset"] == dataset
-    assert (summary["ratings"], summary["users"], summary["items"], summary["tags"]) == (ratings, users, items, tags)
+    assert (summary["ratings"], summary["users"], summary["items"], summary["tags"]) == (
+        ratings,
+        users,
+        items,
+        tags,
+    )
     assert summary["quarantined"] == 0
     table = spark.read.parquet(lake.path("tables/items")).toPandas()
     without = int((table["genres"].str.len() == 0).sum())
@@ -326,5 +390,7 @@ def test_the_real_editions_have_exact_counts(spark, lake, movielens, dataset, ra
     assert table["year"].isna().sum() == {"ml-100k": 1, "ml-1m": 0, "ml-latest-small": 12}[dataset]
     if dataset == "ml-100k":
         given = lake.manifest("tables")["tables"]
-        assert [(given[f"given/u{i}/train"]["rows"], given[f"given/u{i}/test"]["rows"]) for i in range(1, 6)] == [(80_000, 20_000)] * 5
+        assert [
+            (given[f"given/u{i}/train"]["rows"], given[f"given/u{i}/test"]["rows"]) for i in range(1, 6)
+        ] == [(80_000, 20_000)] * 5
         assert [given[f"given/u{s}/test"]["rows"] for s in "ab"] == [9_430, 9_430]

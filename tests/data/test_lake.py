@@ -49,7 +49,9 @@ def holder(lake):
 
     def start(mode):
         variables = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen([sys.executable, "-c", HOLDER, lake.root, mode], stdout=subprocess.PIPE, env=variables)
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, lake.root, mode], stdout=subprocess.PIPE, env=variables
+        )
         started.append(process)
         assert process.stdout.readline() == b"held\n"
         return process
@@ -85,7 +87,10 @@ def test_a_second_writer_is_refused_and_told_who_writes(lake, holder):
     process = holder("writing")
     with pytest.raises(LakeBusy) as refused:
         publish(lake)
-    assert f"{lake.root}/models/als is in use by a writer (process {process.pid} on {socket.gethostname()}, since 20" in str(refused.value)
+    assert (
+        f"{lake.root}/models/als is in use by a writer (process {process.pid} on {socket.gethostname()}, "
+        "since 20" in str(refused.value)
+    )
     assert "paths.waitSeconds" in str(refused.value) and refused.value.exit_code == 1
     with pytest.raises(LakeBusy), lake.reading("models/als"):
         pass
@@ -151,7 +156,12 @@ def test_what_killed_runs_staged_is_deleted_by_the_next_of_that_product_only(lak
     publish(lake)
     staged(lake, "models-als-0123456789ab", half=1)
     staged(lake, "models-als-0123456789ab-old", half=1)
-    others = ["models-als-2-0123456789ab", "models-als-0123456789ab-fedcba987654", "models-als-0123456789a", "tables-0123456789ab"]
+    others = [
+        "models-als-2-0123456789ab",
+        "models-als-0123456789ab-fedcba987654",
+        "models-als-0123456789a",
+        "tables-0123456789ab",
+    ]
     for name in others:
         staged(lake, name, half=1)
     publish(lake, content="newer")
@@ -210,7 +220,17 @@ def test_a_store_without_locks_has_none(lake, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "product", ["models/../../x", "models/..", "../x", "models/", "/etc", "models/a\0b", "models/.hidden", "models/" + "x" * 200]
+    "product",
+    [
+        "models/../../x",
+        "models/..",
+        "../x",
+        "models/",
+        "/etc",
+        "models/a\0b",
+        "models/.hidden",
+        "models/" + "x" * 200,
+    ],
 )
 def test_names_that_lead_out_of_the_lake_are_refused(lake, product):
     uses = (

@@ -1,4 +1,6 @@
-"""Compressed files, copies and leftovers in a folder or zip: each row is read once, and each file that is not read is named."""
+"""Compressed files, copies and leftovers in a folder or zip: each row is read once, and each file that is not
+read is named.
+"""
 
 import bz2
 import gzip
@@ -45,7 +47,10 @@ def make(request, tmp_path):
 
 def users(tmp_path, source, **options):
     """The users of each file that is read."""
-    return {member: [row["user_id"] for row in rows] for member, rows in found(tmp_path, source, **options)[0].items()}
+    return {
+        member: [row["user_id"] for row in rows]
+        for member, rows in found(tmp_path, source, **options)[0].items()
+    }
 
 
 def test_compressed_files_beside_others_are_read(make, tmp_path, caplog):
@@ -57,14 +62,23 @@ def test_compressed_files_beside_others_are_read(make, tmp_path, caplog):
         "f.csv.zst": pa.compress(csv(6), "zstd", asbytes=True),
         "G.CSV": csv(7),
     }
-    read = {"E.CSV.GZ": [5], "G.CSV": [7], "a.csv": [1], "b.csv.gz": [2, 3], "c/d.tsv.bz2": [4], "f.csv.zst": [6]}
+    read = {
+        "E.CSV.GZ": [5],
+        "G.CSV": [7],
+        "a.csv": [1],
+        "b.csv.gz": [2, 3],
+        "c/d.tsv.bz2": [4],
+        "f.csv.zst": [6],
+    }
     assert users(tmp_path, make(files)) == read
     assert caplog.messages == []
 
 
 def test_compressed_parquet_and_editions_are_found(make, tmp_path):
     pq.write_table(pa.table({"user_id": [1], "item_id": [2], "rating": [3.0]}), tmp_path / "a.parquet")
-    assert users(tmp_path, make({"a.parquet.gz": gzip.compress((tmp_path / "a.parquet").read_bytes())})) == {"a.parquet.gz": [1]}
+    assert users(tmp_path, make({"a.parquet.gz": gzip.compress((tmp_path / "a.parquet").read_bytes())})) == {
+        "a.parquet.gz": [1]
+    }
     name, layouts = find_edition(["ml/movies.csv.gz", "ml/ratings.csv.gz", "ml/ratings.csv"], "x")
     assert (name, sorted(layouts)) == ("ml-latest", ["ml/movies.csv.gz", "ml/ratings.csv"])
 
@@ -74,10 +88,15 @@ def test_files_of_another_storage_go_where_the_unpacked_ones_are(tmp_path):
     (tmp_path / "in/x/a.csv").write_bytes(csv(1))
     (tmp_path / "in/b.csv.gz").write_bytes(gzip.compress(csv(2)))
     other = pafs.SubTreeFileSystem(str(tmp_path / "in"), pafs.LocalFileSystem())
-    files = {info.path: info for info in other.get_file_info(pafs.FileSelector("", recursive=True)) if info.is_file}
+    files = {
+        info.path: info for info in other.get_file_info(pafs.FileSelector("", recursive=True)) if info.is_file
+    }
     source = archive.Source(Listing("in", other, files), str(tmp_path / "scratch"), QualityOptions())
     fs, paths = source.files(["x/a.csv", "b.csv.gz"])
-    assert {member: fs.open_input_file(path).read() for member, path in paths.items()} == {"x/a.csv": csv(1), "b.csv.gz": csv(2)}
+    assert {member: fs.open_input_file(path).read() for member, path in paths.items()} == {
+        "x/a.csv": csv(1),
+        "b.csv.gz": csv(2),
+    }
     assert all(path.startswith(str(tmp_path / "scratch")) for path in paths.values())
     assert source.files(["x/a.csv"]) == (other, {"x/a.csv": "x/a.csv"})
 
@@ -91,7 +110,9 @@ def test_a_damaged_file_among_others_is_named(make, tmp_path, content):
 def test_compressed_files_in_a_folder_expand_within_the_limits(make, tmp_path, monkeypatch):
     monkeypatch.setattr("recspark.data.sources.safety._HARMLESS", 0)
     source = make({f"{name}.csv.gz": gzip.compress(csv(*[7] * 5000)) for name in "ab"})
-    with archive.open_source(None, Lake(str(tmp_path / "lake")), str(source), QualityOptions(maxExpansionRatio=2.0)) as opened:
+    with archive.open_source(
+        None, Lake(str(tmp_path / "lake")), str(source), QualityOptions(maxExpansionRatio=2.0)
+    ) as opened:
         with pytest.raises(DataRejected, match="quality.maxExpansionRatio = 2 allows"):
             opened.files(opened.members)
         if not isinstance(opened, archive.Zip):
@@ -99,7 +120,10 @@ def test_compressed_files_in_a_folder_expand_within_the_limits(make, tmp_path, m
                 opened.content("a.csv.gz")
 
 
-LEFTOVERS = "~$a.csv a.csv~ a.csv.bak Thumbs.db desktop.ini #a.csv# .~lock.a.csv# __MACOSX/._a.csv .DS_Store a.csv.tmp".split()
+LEFTOVERS = (
+    "~$a.csv a.csv~ a.csv.bak Thumbs.db desktop.ini #a.csv# .~lock.a.csv# "
+    "__MACOSX/._a.csv .DS_Store a.csv.tmp"
+).split()
 
 
 @pytest.mark.parametrize("options", [{}, {"dataset": "csv"}])
@@ -107,7 +131,10 @@ def test_leftovers_are_named_and_not_read(make, tmp_path, caplog, options):
     source = make({"a.csv": csv(1), **dict.fromkeys(LEFTOVERS, csv(2)), "_SUCCESS": b"", ".a.csv.crc": b"x"})
     assert users(tmp_path, source, **options) == {"a.csv": [1]}
     [line] = caplog.messages
-    assert f"not read, as hidden or leftovers by their names: {', '.join(sorted(LEFTOVERS))}; to read one, rename it" in line
+    assert (
+        f"not read, as hidden or leftovers by their names: {', '.join(sorted(LEFTOVERS))}; to read one, "
+        "rename it" in line
+    )
 
 
 def test_a_leftover_that_is_the_source_is_read(tmp_path):
@@ -138,7 +165,12 @@ def test_copies_are_named_and_not_read_twice(make, tmp_path, caplog):
 
 def test_a_compressed_file_beside_itself_unpacked_is_a_copy(tmp_path):
     (tmp_path / "in").mkdir()
-    for name, content in {"a.csv": csv(1), "a.csv.gz": gzip.compress(csv(1)), "b.csv": csv(2), "b.csv.gz": gzip.compress(csv(3))}.items():
+    for name, content in {
+        "a.csv": csv(1),
+        "a.csv.gz": gzip.compress(csv(1)),
+        "b.csv": csv(2),
+        "b.csv.gz": gzip.compress(csv(3)),
+    }.items():
         (tmp_path / "in" / name).write_bytes(content)
     assert users(tmp_path, tmp_path / "in") == {"a.csv": [1], "b.csv": [2], "b.csv.gz": [3]}
 
@@ -146,14 +178,30 @@ def test_a_compressed_file_beside_itself_unpacked_is_a_copy(tmp_path):
 def test_files_of_no_known_format_are_named(make, tmp_path, caplog):
     with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
         inner.writestr("b.csv", csv(2))
-    source = make({"a.csv": csv(1), "README.md": b"x", "b.zip": (tmp_path / "inner.zip").read_bytes(), "c.json.gz": b"x"})
+    source = make(
+        {
+            "a.csv": csv(1),
+            "README.md": b"x",
+            "b.zip": (tmp_path / "inner.zip").read_bytes(),
+            "c.json.gz": b"x",
+        }
+    )
     with caplog.at_level(logging.WARNING):
         assert users(tmp_path, source) == {"a.csv": [1]}
     [line] = caplog.messages
-    assert "not read, as not part of csv: README.md, b.zip, c.json.gz; to read one, set data.source to it" in line
+    assert (
+        "not read, as not part of csv: README.md, b.zip, c.json.gz; to read one, set data.source to it"
+        in line
+    )
 
 
-EMPTY = {"no bytes": b"", "empty lines": b"\n\r\n\n", "blanks": b" \n", "mark": b"\xef\xbb\xbf", "mark and line": b"\xef\xbb\xbf\r\n"}
+EMPTY = {
+    "no bytes": b"",
+    "empty lines": b"\n\r\n\n",
+    "blanks": b" \n",
+    "mark": b"\xef\xbb\xbf",
+    "mark and line": b"\xef\xbb\xbf\r\n",
+}
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -168,9 +216,13 @@ def test_an_empty_file_beside_others_is_named_and_skipped(make, tmp_path, caplog
 @pytest.mark.parametrize("content", EMPTY.values(), ids=EMPTY)
 def test_a_source_of_empty_files_is_not_there_yet(make, tmp_path, content):
     source = make({"a.csv.gz": gzip.compress(content), "b.csv": b"\n\n"})
-    with pytest.raises(InputMissing, match="data.source = .* has nothing to read: .* is an empty file, as are the other 1"):
+    with pytest.raises(
+        InputMissing, match="data.source = .* has nothing to read: .* is an empty file, as are the other 1"
+    ):
         users(tmp_path, source)
-    with pytest.raises(InputMissing, match=r"data.source = .*a.csv.gz' has nothing to read: a.csv is an empty file$"):
+    with pytest.raises(
+        InputMissing, match=r"data.source = .*a.csv.gz' has nothing to read: a.csv is an empty file$"
+    ):
         users(tmp_path, tmp_path / "in/a.csv.gz")
 
 

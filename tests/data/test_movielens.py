@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 
 from recspark.data.formats.layout import arrow_schema
-from recspark.data.formats.movielens import EDITIONS, ML_1M_OCCUPATIONS, ML_100K_GENRES, find_edition, split_year, tidy
+from recspark.data.formats.movielens import (
+    EDITIONS,
+    ML_1M_OCCUPATIONS,
+    ML_100K_GENRES,
+    find_edition,
+    split_year,
+    tidy,
+)
 from recspark.data.formats.rows import read_exact
 from recspark.errors import ConfigError
 
@@ -19,7 +26,9 @@ def published(dataset, file, *lines):
     """The rows of the published table that some lines of one file of an edition give."""
     layout = EDITIONS[dataset].files[file]
     encoding = "latin-1" if layout.encoding == "auto" else layout.encoding
-    layout = replace(layout, names=layout.names or tuple(name for _, name in layout.rename), encoding=encoding)
+    layout = replace(
+        layout, names=layout.names or tuple(name for _, name in layout.rename), encoding=encoding
+    )
     body = "\r\n".join(lines).encode(layout.encoding)
     rows = read_exact(body, layout)
     assert not rows.broken and not rows.unparsable.any()
@@ -65,7 +74,10 @@ def test_ml_1m_users_have_the_names_of_their_occupations():
 
 
 def test_ml_1m_movies_are_latin_1_and_ml_10m_movies_utf_8_with_literal_quotes():
-    assert published("ml-1m", "movies.dat", "73::Misérables, Les (1995)::Drama|Musical")[0]["title"] == "Misérables, Les"
+    assert (
+        published("ml-1m", "movies.dat", "73::Misérables, Les (1995)::Drama|Musical")[0]["title"]
+        == "Misérables, Les"
+    )
     cats = published("ml-10m", "movies.dat", '51372::"Great Performances" Cats (1998)::Musical')[0]
     assert (cats["title"], cats["year"], cats["genres"]) == ('"Great Performances" Cats', 1998, ["Musical"])
 
@@ -110,7 +122,9 @@ def test_the_year_leaves_the_title(title, name, year):
     assert (names.to_pylist(), years.to_pylist()) == ([name], [year])
 
 
-@pytest.mark.parametrize("title", [" " * 10**6, "(1999" + " " * 10**6, "(1999)" + " " * 10**6 + "x", "(" * 10**6, "(1999-" * 10**5])
+@pytest.mark.parametrize(
+    "title", [" " * 10**6, "(1999" + " " * 10**6, "(1999)" + " " * 10**6 + "x", "(" * 10**6, "(1999-" * 10**5]
+)
 def test_a_title_of_a_million_characters_takes_no_longer_than_others(title):
     started = time.perf_counter()
     split_year([title])

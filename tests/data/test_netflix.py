@@ -19,7 +19,9 @@ from recspark.lake.lake import Lake
 [RATINGS] = [layout for layout in EDITIONS["netflix"].files.values() if layout.table == "ratings"]
 LOCAL = pafs.LocalFileSystem()
 DAY = 1_125_964_800  # 2005-09-06
-TITLES = "1,2003,Dinosaur Planet\n2,1999,Isle of Man, TT 2004 Review\n3,NULL,None of the above\n".encode("latin-1")
+TITLES = "1,2003,Dinosaur Planet\n2,1999,Isle of Man, TT 2004 Review\n3,NULL,None of the above\n".encode(
+    "latin-1"
+)
 GOOD = b"1:\n1488844,3,2005-09-06\n822109,5,2005-05-13\n2:\r\n885013,4,2005-10-19\r\n"
 
 
@@ -30,7 +32,11 @@ def rows_of(rows):
 
 def test_a_heading_gives_the_item_of_the_rows_below_it():
     rows = read_headed(GOOD, RATINGS)
-    assert rows_of(rows) == [(1488844, 1, 3.0, DAY), (822109, 1, 5.0, 1_115_942_400), (885013, 2, 4.0, 1_129_680_000)]
+    assert rows_of(rows) == [
+        (1488844, 1, 3.0, DAY),
+        (822109, 1, 5.0, 1_115_942_400),
+        (885013, 2, 4.0, 1_129_680_000),
+    ]
     assert rows.line.tolist() == [2, 3, 5] and not rows.unparsable.any()
     assert rows.texts([2, 5]) == ["1488844,3,2005-09-06", "885013,4,2005-10-19"]
     assert rows_of(read_headed(b"", RATINGS)) == rows_of(read_headed(b"7:\n", RATINGS)) == []
@@ -41,8 +47,13 @@ def test_what_is_no_row():
     body = b"5,3,2005-09-06\nx1:\n6,3,2005-09-06\n3:\n" + under_3 + b":\n11,3,2005-09-06"
     rows = read_headed(body, RATINGS)
     assert rows_of(rows) == [
-        (5, None, 3.0, DAY), (6, None, 3.0, DAY), (8, 3, None, DAY), (9, 3, 3.0, None), (10, 3, 3.0, DAY), (11, None, 3.0, DAY)
-    ]  # fmt: skip
+        (5, None, 3.0, DAY),
+        (6, None, 3.0, DAY),
+        (8, 3, None, DAY),
+        (9, 3, 3.0, None),
+        (10, 3, 3.0, DAY),
+        (11, None, 3.0, DAY),
+    ]
     assert rows.line.tolist() == [1, 3, 6, 7, 9, 11]
     assert rows.unparsable.tolist() == [False, True, True, True, False, False]
     assert rows.broken == [(5, "field_count"), (8, "encoding")]
@@ -58,7 +69,9 @@ def test_chunks_know_the_heading_before_them(tmp_path, chunk_bytes):
     found = [row for chunk in chunks for row in rows_of(read(LOCAL, chunk))]
     assert found == rows_of(read_headed("\n".join(lines).encode(), RATINGS))
     assert {item for _, item, *_ in found} == set(range(0, 200, 9)) and len(found) == 200 - 23
-    assert [line for chunk in chunks for line in read(LOCAL, chunk).line.tolist()] == [n + 1 for n in range(200) if n % 9]
+    assert [line for chunk in chunks for line in read(LOCAL, chunk).line.tolist()] == [
+        n + 1 for n in range(200) if n % 9
+    ]
 
 
 def test_a_colon_inside_a_line_is_no_heading():
@@ -72,7 +85,9 @@ def test_the_files_are_known_by_their_names():
         assert name == "netflix" and sorted(layouts) == [member for member in names if member != "README"]
     with pytest.raises(ConfigError, match="needs combined_data_\\*.txt|mv_\\*.txt in one folder"):
         find_edition(["a.csv"], "somewhere", "netflix")
-    with pytest.raises(ConfigError, match="data.dataset = 'netflix' can't be downloaded: it must be one of ml-100k"):
+    with pytest.raises(
+        ConfigError, match="data.dataset = 'netflix' can't be downloaded: it must be one of ml-100k"
+    ):
         download("netflix")
 
 
@@ -90,12 +105,26 @@ def test_ingest(spark, tmp_path, monkeypatch, form):
         for name, content in files.items():
             archive.writestr(f"nf/{name}", content)
     lake = Lake(str(tmp_path / "lake"))
-    found = ingest(spark, lake, DataOptions(source=str(tmp_path / "nf.zip")), QualityOptions(maxBadFraction=0.9))
+    found = ingest(
+        spark, lake, DataOptions(source=str(tmp_path / "nf.zip")), QualityOptions(maxBadFraction=0.9)
+    )
     assert (found["dataset"], found["ratings"], found["items"], found["users"]) == ("netflix", 3, 3, 3)
-    assert found["reasons"] == {"duplicate": 1, "rating_range": 1, "null_id": 1, "field_count": 1, "timestamp": 1}
+    assert found["reasons"] == {
+        "duplicate": 1,
+        "rating_range": 1,
+        "null_id": 1,
+        "field_count": 1,
+        "timestamp": 1,
+    }
     ratings = spark.read.parquet(lake.path("tables/ratings")).orderBy("item_id", "user_id").collect()
-    assert [tuple(row) for row in ratings] == [(822109, 1, 5.0, 1_115_942_400), (1488844, 1, 3.0, DAY), (885013, 2, 1.0, 1_129_766_400)]
+    assert [tuple(row) for row in ratings] == [
+        (822109, 1, 5.0, 1_115_942_400),
+        (1488844, 1, 3.0, DAY),
+        (885013, 2, 1.0, 1_129_766_400),
+    ]
     items = spark.read.parquet(lake.path("tables/items")).orderBy("item_id").collect()
     assert [(row.title, row.year) for row in items] == [
-        ("Dinosaur Planet", 2003), ("Isle of Man, TT 2004 Review", 1999), ("None of the above", None)
-    ]  # fmt: skip
+        ("Dinosaur Planet", 2003),
+        ("Isle of Man, TT 2004 Review", 1999),
+        ("None of the above", None),
+    ]

@@ -14,7 +14,9 @@ from recspark.data.formats.rows import read_exact, read_mixed, read_plain
 NAMES = ("user_id", "item_id", "rating", "timestamp")
 
 
-def layout(separator=",", schema="user_id string, item_id bigint, rating float, timestamp bigint", **notation):
+def layout(
+    separator=",", schema="user_id string, item_id bigint, rating float, timestamp bigint", **notation
+):
     return Layout("ratings", schema, NAMES, separator=separator, quoted=True, notation=Notation(**notation))
 
 
@@ -24,7 +26,10 @@ def rows_of(readers, line, of):
     ordinary = of.separator.join(["ann", "1", number, "3"]).encode()
     body = b"\n".join([ordinary, line.encode(), ordinary]) + b"\n"
     found = [reader(body, of) for reader in readers]
-    assert all(rows.table.to_pylist()[::2] == [dict(zip(NAMES, ("ann", 1, 2.5, 3), strict=True))] * 2 for rows in found)
+    assert all(
+        rows.table.to_pylist()[::2] == [dict(zip(NAMES, ("ann", 1, 2.5, 3), strict=True))] * 2
+        for rows in found
+    )
     return [(*rows.table.to_pylist()[1].values(), bool(rows.unparsable[1])) for rows in found]
 
 
@@ -42,7 +47,10 @@ def test_the_fast_reader_knows_them_too(null):
 
 def test_other_words_for_missing_values():
     mine = layout(nulls=("-", "?"))
-    assert rows_of([read_mixed, read_exact, read_plain], "?,-,?,-", mine) == [(None, None, None, None, False)] * 3
+    assert (
+        rows_of([read_mixed, read_exact, read_plain], "?,-,?,-", mine)
+        == [(None, None, None, None, False)] * 3
+    )
     assert rows_of([read_mixed, read_exact], "NULL,5,4,3", mine) == [("NULL", 5, 4.0, 3, False)] * 2
     with pytest.raises(ConfigError, match="data.nullValues = .* must be a list, of strings"):
         DataOptions(nullValues=[1])
@@ -57,14 +65,21 @@ def test_blanks_around_fields_are_no_part_of_them():
 def test_blanks_around_the_names_of_a_header_are_no_part_of_them(tmp_path):
     (tmp_path / "a.csv").write_text('user_id , item_id, "rating","a, b"\n')
     of = Layout("ratings", schemas.RATINGS, header=True, quoted=True, notation=Notation())
-    assert field_names(pafs.LocalFileSystem(), "a.csv", str(tmp_path / "a.csv"), of) == ["user_id", "item_id", "rating", "a, b"]
+    assert field_names(pafs.LocalFileSystem(), "a.csv", str(tmp_path / "a.csv"), of) == [
+        "user_id",
+        "item_id",
+        "rating",
+        "a, b",
+    ]
 
 
 def test_a_decimal_comma():
     comma = layout(";", decimal=",")
     readers = (read_plain, read_mixed, read_exact)
     assert rows_of(readers, "bob;7;-3,25;3", comma) == [("bob", 7, -3.25, 3, False)] * 3
-    assert rows_of(readers[1:], "bob;7,0;3,5e0;1714564800,5", comma) == [("bob", 7, 3.5, 1714564800, False)] * 2
+    assert (
+        rows_of(readers[1:], "bob;7,0;3,5e0;1714564800,5", comma) == [("bob", 7, 3.5, 1714564800, False)] * 2
+    )
     assert rows_of(readers[1:], "bob;7;3.5;3", comma) == [("bob", 7, None, 3, True)] * 2
     assert rows_of(readers[1:], "bob;7;1.234,5;3", comma) == [("bob", 7, None, 3, True)] * 2
 
@@ -72,12 +87,14 @@ def test_a_decimal_comma():
 def test_a_decimal_comma_in_quotes_where_commas_separate_fields():
     comma = layout(",", decimal=",")
     assert rows_of((read_mixed, read_exact), 'bob,7,"3,5",3', comma) == [("bob", 7, 3.5, 3, False)] * 2
-    (_, read), = generic_files(DataOptions(decimal=","), ["a.csv"])[1].items()
+    ((_, read),) = generic_files(DataOptions(decimal=","), ["a.csv"])[1].items()
     assert read.notation.decimal == read.separator == ","
 
 
 def test_a_decimal_mark_that_also_separates_fields_is_refused_without_a_header():
-    with pytest.raises(ConfigError, match="data.decimal and data.separator are both ',' and data.header is false"):
+    with pytest.raises(
+        ConfigError, match="data.decimal and data.separator are both ',' and data.header is false"
+    ):
         generic_files(DataOptions(decimal=",", header=False), ["a.csv"])
 
 
@@ -86,4 +103,7 @@ def test_editions_of_movielens_keep_their_own_rules():
     body = b"1,None, NULL \n2,nan,N/A\n"
     for reader in (read_plain, read_mixed, read_exact):
         rows = reader(body, Layout("items", schemas.ITEMS, names, quoted=True))
-        assert rows.table["title"].to_pylist() == ["None", "nan"] and rows.table["genres"].to_pylist() == [" NULL ", "N/A"]
+        assert rows.table["title"].to_pylist() == ["None", "nan"] and rows.table["genres"].to_pylist() == [
+            " NULL ",
+            "N/A",
+        ]

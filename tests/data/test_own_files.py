@@ -1,4 +1,6 @@
-"""Files of users and items of one's own are read by the rules for files of ratings: notation, copies, compression, partitions."""
+"""Files of users and items of one's own are read by the rules for files of ratings: notation, copies,
+compression, partitions.
+"""
 
 import gzip
 import time
@@ -44,14 +46,22 @@ def write(path, content):
 def test_numbers_and_missing_values_have_the_notation_of_the_ratings(read, tmp_path):
     lines = ["item_id;price;stock;size;point", '10;"1,5";NULL; L ;1.5', "11;-2;7;n/a;2.5", " 12 ;nan;;XL;NA"]
     types, rows = read(write(tmp_path / "items.csv", "\n".join(lines)))
-    assert types == {"item_id": "bigint", "price": "double", "stock": "bigint", "size": "string", "point": "string"}
+    assert types == {
+        "item_id": "bigint",
+        "price": "double",
+        "stock": "bigint",
+        "size": "string",
+        "point": "string",
+    }
     assert rows == [(10, 1.5, None, "L", "1.5"), (11, -2.0, 7, None, "2.5"), (12, None, None, "XL", None)]
     types, _ = read(write(tmp_path / "items.csv", "\n".join(lines)), nullValues=["n/a"])
     assert types["stock"] == "string" and types["price"] == "string"
 
 
 def test_a_column_called_timestamp_is_kept_as_it_is(read, tmp_path):
-    types, rows = read(write(tmp_path / "items.csv", "item_id;timestamp\n10;2024-05-01\n11;noon\n"), timestampUnit="ms")
+    types, rows = read(
+        write(tmp_path / "items.csv", "item_id;timestamp\n10;2024-05-01\n11;noon\n"), timestampUnit="ms"
+    )
     assert types["timestamp"] == "string" and [row[1] for row in rows] == ["2024-05-01", "noon"]
 
 
@@ -63,13 +73,18 @@ def test_files_are_unpacked_decoded_and_read_once(read, tmp_path, caplog):
     write(folder / "~$b.csv", "item_id;name\n11;lock\n")
     write(folder / "README.md", "no data")
     assert read(folder)[1] == [(10, "Amélie"), (11, "Café")]
-    assert "not read, as copies: b (1).csv (of b.csv)" in caplog.text and "leftovers by their names: ~$b.csv" in caplog.text
+    assert (
+        "not read, as copies: b (1).csv (of b.csv)" in caplog.text
+        and "leftovers by their names: ~$b.csv" in caplog.text
+    )
     assert "not part of csv: README.md; to read one, set data.items to it" in caplog.text
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_partitions_in_the_path_are_columns(read, tmp_path, ending):
-    for item, (year, brand) in enumerate([("2023", "A%20B"), ("2024", "7"), ("__HIVE_DEFAULT_PARTITION__", "x")], 10):
+    for item, (year, brand) in enumerate(
+        [("2023", "A%20B"), ("2024", "7"), ("__HIVE_DEFAULT_PARTITION__", "x")], 10
+    ):
         path = tmp_path / f"items/year={year}/brand={brand}/part.{ending}"
         if ending == "csv":
             write(path, f"item_id;price\n{item};1,5\n")

@@ -45,7 +45,9 @@ def write(tmp_path):
 
 def read(spark, lake, table):
     frame = spark.read.parquet(lake.path(f"tables/{table}"))
-    return frame, sorted((row.asDict() for row in frame.collect()), key=lambda row: str(row[frame.columns[0]]))
+    return frame, sorted(
+        (row.asDict() for row in frame.collect()), key=lambda row: str(row[frame.columns[0]])
+    )
 
 
 def types_of(frame):
@@ -53,17 +55,31 @@ def types_of(frame):
 
 
 def test_a_schema_holds_any_name():
-    types = {"user_id": "bigint", "home, sweet `home`": "array<string>", "Größe": "double", "weights": "map<string,double>", "1": "string"}
+    types = {
+        "user_id": "bigint",
+        "home, sweet `home`": "array<string>",
+        "Größe": "double",
+        "weights": "map<string,double>",
+        "1": "string",
+    }
     assert schemas.columns(schemas.ddl(types)) == types
     assert arrow_schema(schemas.ddl(types)).names == list(types)
-    for table in (schemas.RATINGS, schemas.USERS, schemas.ITEMS, schemas.TAGS, schemas.QUARANTINE, schemas.INDEX):
+    for table in (
+        schemas.RATINGS,
+        schemas.USERS,
+        schemas.ITEMS,
+        schemas.TAGS,
+        schemas.QUARANTINE,
+        schemas.INDEX,
+    ):
         assert schemas.ddl(schemas.columns(table)) == table
 
 
 def test_columns_of_csv_have_the_types_of_their_values_whatever_their_names(spark, lake, write, monkeypatch):
     monkeypatch.setattr(work, "plan", functools.partial(work.plan, chunk_bytes=60))
     ratings = write("ratings.csv", "customer;sku;stars", "7;A;3", "8;B;4", "9;A;5")
-    # titles with years, a rating and a timestamp that are none, a column of the other side's name: all stay what they are
+    # titles with years, a rating and a timestamp that are none, a column of the other side's name: all stay
+    # what they are
     lines = [
         "sku;title;year;genres;rating;timestamp;user_id;net. price",
         "A;Heat (1995);1995;Action|Crime;PG-13;noon;x;1.5",
@@ -72,7 +88,12 @@ def test_columns_of_csv_have_the_types_of_their_values_whatever_their_names(spar
         "D;;;;;;;",
     ]
     options = {"separator": ";", "userColumn": "customer", "itemColumn": "sku", "ratingColumn": "stars"}
-    summary = ingest(spark, lake, DataOptions(source=ratings, items=write("items.csv", *lines), **options), QualityOptions())
+    summary = ingest(
+        spark,
+        lake,
+        DataOptions(source=ratings, items=write("items.csv", *lines), **options),
+        QualityOptions(),
+    )
     frame, rows = read(spark, lake, "items")
     assert types_of(frame) == {
         "item_id": "string",
@@ -85,7 +106,16 @@ def test_columns_of_csv_have_the_types_of_their_values_whatever_their_names(spar
         "net. price": "double",
     }
     first = ("A", "Heat (1995)", 1995, "Action|Crime", "PG-13", "noon", "x", 1.5)
-    assert tuple(rows[0].values()) == first and tuple(rows[1].values()) == ("B", "Brand", 1996, None, None, None, None, 2.0)
+    assert tuple(rows[0].values()) == first and tuple(rows[1].values()) == (
+        "B",
+        "Brand",
+        1996,
+        None,
+        None,
+        None,
+        None,
+        2.0,
+    )
     assert tuple(rows[3].values()) == ("D", *[None] * 7)
     assert (summary["items"], summary["users"], summary["read"], summary["quarantined"]) == (4, 3, 7, 0)
     assert len(frame.inputFiles()) > 1  # many chunks
@@ -93,25 +123,47 @@ def test_columns_of_csv_have_the_types_of_their_values_whatever_their_names(spar
 
 def test_notation_and_paths_are_those_of_other_data(spark, lake, write, tmp_path):
     ratings = write("ratings.csv", "user_id;item_id;rating", "1;10;3,5")
-    write("people/year=2024/a.csv", "user_id;height;city;timestamp", "1;1,75;N/A;2024-05-01", "2;2;Ulm;2024-05-02T10:00Z")
+    write(
+        "people/year=2024/a.csv",
+        "user_id;height;city;timestamp",
+        "1;1,75;N/A;2024-05-01",
+        "2;2;Ulm;2024-05-02T10:00Z",
+    )
     write("people/year=2023/b.csv", "user_id;height;city;timestamp", "3;NULL; Bonn ;")
     data = DataOptions(source=ratings, users=str(tmp_path / "people"), separator=";", decimal=",")
     ingest(spark, lake, data, QualityOptions())
     frame, rows = read(spark, lake, "users")
-    found = {"user_id": "bigint", "year": "bigint", "height": "double", "city": "string", "timestamp": "string"}
+    found = {
+        "user_id": "bigint",
+        "year": "bigint",
+        "height": "double",
+        "city": "string",
+        "timestamp": "string",
+    }
     assert types_of(frame) == found
     rows = [tuple(row[name] for name in found) for row in rows]
-    assert rows == [(1, 2024, 1.75, None, "2024-05-01"), (2, 2024, 2.0, "Ulm", "2024-05-02T10:00Z"), (3, 2023, None, "Bonn", None)]
+    assert rows == [
+        (1, 2024, 1.75, None, "2024-05-01"),
+        (2, 2024, 2.0, "Ulm", "2024-05-02T10:00Z"),
+        (3, 2023, None, "Bonn", None),
+    ]
 
 
 @pytest.mark.parametrize("cut", [60, 1 << 20])
-def test_bad_rows_are_quarantined_ids_of_ratings_are_added_and_others_stay(spark, lake, write, monkeypatch, cut):
+def test_bad_rows_are_quarantined_ids_of_ratings_are_added_and_others_stay(
+    spark, lake, write, monkeypatch, cut
+):
     monkeypatch.setattr(work, "plan", functools.partial(work.plan, chunk_bytes=cut))
     ratings = write("ratings.csv", "user_id,item_id,rating", "1,10,3", "2,10,4", "3,11,5")
     lines = ["user_id,age,city", "1,30,Ulm", "1,31,Bonn", ",50,Köln", "2,40", '9,60,"Bad, Ems"', "1,32,Jena"]
     summary = ingest(spark, lake, DataOptions(source=ratings, users=write("people.csv", *lines)), ANYTHING)
     _, rows = read(spark, lake, "users")
-    assert [tuple(row.values()) for row in rows] == [(1, 32, "Jena"), (2, None, None), (3, None, None), (9, 60, "Bad, Ems")]
+    assert [tuple(row.values()) for row in rows] == [
+        (1, 32, "Jena"),
+        (2, None, None),
+        (3, None, None),
+        (9, 60, "Bad, Ems"),
+    ]
     _, bad = read(spark, lake, "quarantine")
     found = sorted((row["table"], row["file"], row["line"], row["reason"]) for row in bad)
     reasons = [(2, "duplicate"), (3, "duplicate"), (4, "null_id"), (5, "field_count")]
@@ -181,13 +233,20 @@ def test_ids_have_one_type_in_all_tables(spark, lake, write, tmp_path, rated, kn
     else:
         people = write("people.csv", "user_id,age", *(f"{user},1" for user in known))
     ingest(spark, lake, DataOptions(source=ratings, users=people), ANYTHING)
-    assert {types_of(read(spark, lake, table)[0])["user_id"] for table in ("ratings", "users", "tags")} == {found}
+    assert {types_of(read(spark, lake, table)[0])["user_id"] for table in ("ratings", "users", "tags")} == {
+        found
+    }
     assert lake.manifest("tables")["tables"]["users"]["added"] == added
 
 
 def test_a_table_without_any_id_of_the_ratings_is_told(spark, lake, write, caplog):
     ratings = write("ratings.csv", "user_id,item_id,rating", "1,10,3", "2,10,4")
-    ingest(spark, lake, DataOptions(source=ratings, users=write("people.csv", "user_id,age", "001,30")), QualityOptions())
+    ingest(
+        spark,
+        lake,
+        DataOptions(source=ratings, users=write("people.csv", "user_id,age", "001,30")),
+        QualityOptions(),
+    )
     assert "no user_id of the ratings is in their own table" in caplog.text
     assert len(read(spark, lake, "users")[1]) == 3
 
@@ -196,10 +255,20 @@ def test_a_batch_has_the_types_of_ids_of_the_tables_and_no_table_of_its_own(spar
     ratings = write("ratings.csv", "user_id,item_id,rating", "1,10,3", "2,10,4")
     data = DataOptions(source=ratings, users=write("people.csv", "user_id,age", "A,30", "B,50", "1,40"))
     ingest(spark, lake, data, QualityOptions())
-    more = DataOptions(**data.as_dict() | {"source": write("more.csv", "user_id,item_id,rating", "3,11,5"), "users": "gone.csv"})
+    more = DataOptions(
+        **data.as_dict()
+        | {"source": write("more.csv", "user_id,item_id,rating", "3,11,5"), "users": "gone.csv"}
+    )
     batch = publish_batch(spark, lake, more, QualityOptions())
-    assert types_of(spark.read.parquet(lake.path(f"{batch}/ratings"))) == types_of(read(spark, lake, "ratings")[0])
-    assert types_of(read(spark, lake, "ratings")[0]) == {"user_id": "string", "item_id": "bigint", "rating": "float", "timestamp": "bigint"}
+    assert types_of(spark.read.parquet(lake.path(f"{batch}/ratings"))) == types_of(
+        read(spark, lake, "ratings")[0]
+    )
+    assert types_of(read(spark, lake, "ratings")[0]) == {
+        "user_id": "string",
+        "item_id": "bigint",
+        "rating": "float",
+        "timestamp": "bigint",
+    }
 
 
 def test_readers_of_items_take_any_columns(spark, lake, write):
@@ -236,24 +305,38 @@ def test_mistakes_name_the_file_or_the_option(spark, lake, write, tmp_path):
 
     def error(kind=ConfigError, **options):
         with pytest.raises(kind) as raised:
-            ingest(spark, lake, DataOptions(source=ratings, userColumn="customer", **options), QualityOptions())
+            ingest(
+                spark, lake, DataOptions(source=ratings, userColumn="customer", **options), QualityOptions()
+            )
         return str(raised.value)
 
     assert "data.users = 'nowhere.csv' does not exist" in error(InputMissing, users="nowhere.csv")
-    assert "people.csv has no column customer, it has id, age" in error(users=write("people.csv", "id,age", "1,2"))
+    assert "people.csv has no column customer, it has id, age" in error(
+        users=write("people.csv", "id,age", "1,2")
+    )
     both = write("both.csv", "customer,User_ID,age", "1,2,3")
-    assert "both.csv has the columns customer and User_ID: the first becomes user_id, so drop or rename the second" in error(users=both)
+    assert (
+        "both.csv has the columns customer and User_ID: the first becomes user_id, so drop or rename the "
+        "second" in error(users=both)
+    )
     assert "has the columns age and Age, which differ by case alone: drop or rename one" in error(
         users=write("case.csv", "customer,age,Age", "1,2,3")
     )
     (tmp_path / "empty").mkdir()
     for name in ("read.me", "too.md"):
         (tmp_path / "empty" / name).write_text("x")
-    assert "data.items = " in (said := error(InputMissing, items=str(tmp_path / "empty"))) and "it must have CSV or Parquet files" in said
+    assert (
+        "data.items = " in (said := error(InputMissing, items=str(tmp_path / "empty")))
+        and "it must have CSV or Parquet files" in said
+    )
     for part, values in (("a", [1]), ("b", ["x"])):
         pd.DataFrame({"customer": [1], "city": values}).to_parquet(tmp_path / f"empty/{part}.parquet")
-    assert "b.parquet: column city is string, in other files of the same table it is bigint" in error(users=str(tmp_path / "empty"))
-    assert "users: 1 of 2 rows are bad" in error(DataRejected, users=write("bad.csv", "customer,age", "1,2", ",3"))
+    assert "b.parquet: column city is string, in other files of the same table it is bigint" in error(
+        users=str(tmp_path / "empty")
+    )
+    assert "users: 1 of 2 rows are bad" in error(
+        DataRejected, users=write("bad.csv", "customer,age", "1,2", ",3")
+    )
     assert not lake.exists("tables")
 
 
@@ -268,11 +351,14 @@ def test_an_id_in_another_case_is_missing(write, tmp_path):
 def test_files_of_another_format_are_named_with_their_option(write, tmp_path, caplog, option):
     write("in/a.csv", "user_id,item_id,age", "1,1,2")
     pd.DataFrame({"user_id": [1], "item_id": [1], "age": [2]}).to_parquet(tmp_path / "in/b.parquet")
-    data = DataOptions(source=write("ratings.csv", "user_id,item_id,rating", "1,1,3"), **{option: str(tmp_path / "in")})
+    data = DataOptions(
+        source=write("ratings.csv", "user_id,item_id,rating", "1,1,3"), **{option: str(tmp_path / "in")}
+    )
     with ExitStack() as stack:
         places = {"source": data.source, option: str(tmp_path / "in")}
         opened = (
-            stack.enter_context(open_source(None, Lake(str(tmp_path / "lake")), place, ANYTHING, name)) for name, place in places.items()
+            stack.enter_context(open_source(None, Lake(str(tmp_path / "lake")), place, ANYTHING, name))
+            for name, place in places.items()
         )
         _, layouts = work.formats(data, dict(zip(places, opened, strict=True)))
     assert list(layouts[option]) == ["b.parquet"]
@@ -301,5 +387,11 @@ def test_the_type_of_text_is_that_of_all_values(texts, found):
 
 
 def test_types_that_no_table_holds_are_known():
-    for type_ in (pa.struct([("a", pa.int8())]), pa.binary(), pa.list_(pa.bool_()), pa.map_(pa.int8(), pa.float32()), pa.time32("s")):
+    for type_ in (
+        pa.struct([("a", pa.int8())]),
+        pa.binary(),
+        pa.list_(pa.bool_()),
+        pa.map_(pa.int8(), pa.float32()),
+        pa.time32("s"),
+    ):
         assert published_type(type_) is None

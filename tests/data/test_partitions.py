@@ -43,14 +43,23 @@ def test_a_mapped_column_may_come_from_the_path(tmp_path, ending):
     mapping = {"userColumn": "user", "itemColumn": "item", "ratingColumn": "stars"}
     rows, ids = found(tmp_path, tmp_path / "in", **mapping, timestampColumn="date", idType="string")
     assert ids == ("string", "string")
-    assert [row["timestamp"] for found_rows in rows.values() for row in found_rows] == [MAY, MAY, MAY + 86_400, MAY + 86_400, None, None]
+    assert [row["timestamp"] for found_rows in rows.values() for row in found_rows] == [
+        MAY,
+        MAY,
+        MAY + 86_400,
+        MAY + 86_400,
+        None,
+        None,
+    ]
     rows, ids = found(tmp_path, tmp_path / "in", **mapping)
     assert ids == ("string", "bigint"), "most of the paths have no number as user"
     assert "timestamp" not in rows[f"date=2024-05-01/user=7/part.{ending}"][0]
 
 
 def test_numbers_in_the_path_are_numbers_and_the_usual_timestamp_is_found(tmp_path):
-    write(tmp_path / "in/user_id=7/timestamp=2024-05-01 00%3A00%3A00/part.parquet", 1, item_id=["a"], rating=[1])
+    write(
+        tmp_path / "in/user_id=7/timestamp=2024-05-01 00%3A00%3A00/part.parquet", 1, item_id=["a"], rating=[1]
+    )
     rows, ids = found(tmp_path, tmp_path / "in")
     assert ids == ("bigint", "string")
     assert [*rows.values()] == [[{"user_id": 7, "item_id": "a", "rating": 1.0, "timestamp": MAY}]]
@@ -58,7 +67,9 @@ def test_numbers_in_the_path_are_numbers_and_the_usual_timestamp_is_found(tmp_pa
 
 def test_a_column_of_the_file_comes_first(tmp_path):
     write(tmp_path / "in/user_id=7/a.csv", 1, user_id=[1], item_id=[2], rating=[3])
-    assert found(tmp_path, tmp_path / "in")[0] == {"user_id=7/a.csv": [{"user_id": 1, "item_id": 2, "rating": 3.0}]}
+    assert found(tmp_path, tmp_path / "in")[0] == {
+        "user_id=7/a.csv": [{"user_id": 1, "item_id": 2, "rating": 3.0}]
+    }
 
 
 def test_a_source_that_is_one_partition(tmp_path):
@@ -69,9 +80,16 @@ def test_a_source_that_is_one_partition(tmp_path):
 
 def test_a_column_that_neither_has_is_missing(tmp_path):
     write(tmp_path / "in/day=1/a.csv", 1, user_id=[1], item_id=[2], rating=[3])
-    with pytest.raises(ConfigError, match="day=1/a.csv has no column date, it has user_id, item_id, rating, day: set"):
+    with pytest.raises(
+        ConfigError, match="day=1/a.csv has no column date, it has user_id, item_id, rating, day: set"
+    ):
         found(tmp_path, tmp_path / "in", timestampColumn="date")
 
 
 def test_a_partition_may_start_with_an_underscore():
-    assert is_data("_date=2024/a.csv") and not is_data("_tmp/a.csv") and not is_data("a/_SUCCESS") and not is_data(".x=1/a.csv")
+    assert (
+        is_data("_date=2024/a.csv")
+        and not is_data("_tmp/a.csv")
+        and not is_data("a/_SUCCESS")
+        and not is_data(".x=1/a.csv")
+    )

@@ -6,12 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recspark.data.quality import YEAR_1990, YEAR_2100, QualityOptions, Rules, judge, key_of, reason_of, repeated_rows, require_quality
+from recspark.data.quality import (
+    YEAR_1990,
+    YEAR_2100,
+    QualityOptions,
+    Rules,
+    judge,
+    key_of,
+    reason_of,
+    repeated_rows,
+    require_quality,
+)
 from recspark.errors import ConfigError, DataRejected
 
 HALF_STARS = Rules(0.5, 5, 0.5, time_min=YEAR_1990, required=("rating", "timestamp"))
 GOOD = {"user_id": 1, "item_id": 2, "rating": 3.5, "timestamp": 900_000_000}
-TYPES = pa.schema([("user_id", pa.int64()), ("item_id", pa.int64()), ("rating", pa.float64()), ("timestamp", pa.int64())])
+TYPES = pa.schema(
+    [("user_id", pa.int64()), ("item_id", pa.int64()), ("rating", pa.float64()), ("timestamp", pa.int64())]
+)
 
 
 def reasons(rows, rules=HALF_STARS, unparsable=None, schema=TYPES):
@@ -61,17 +73,30 @@ def test_limits_that_are_not_set_allow_any_finite_rating_and_no_moment():
 
 def test_an_id_of_blanks_is_null():
     schema = TYPES.set(0, pa.field("user_id", pa.string()))
-    assert reasons([GOOD | {"user_id": text} for text in ("a", "", " ", None)], schema=schema) == [None, "null_id", "null_id", "null_id"]
+    assert reasons([GOOD | {"user_id": text} for text in ("a", "", " ", None)], schema=schema) == [
+        None,
+        "null_id",
+        "null_id",
+        "null_id",
+    ]
 
 
 def test_steps_count_from_the_lowest_rating():
     tens = Rules(-10, 10, 2.5, required=())
-    assert reasons([GOOD | {"rating": rating} for rating in (-10, -7.5, 0, 1, 10)], tens) == [None, None, None, "rating_step", None]
+    assert reasons([GOOD | {"rating": rating} for rating in (-10, -7.5, 0, 1, 10)], tens) == [
+        None,
+        None,
+        None,
+        "rating_step",
+        None,
+    ]
 
 
 def test_the_last_of_equal_keys_stays_by_time_then_by_position():
     keys = [(1, 1, 50), (1, 2, 9), (1, 1, 90), (1, 1, 90), (1, 1, 70), (2, 1, None), (2, 1, 5)]
-    table = pa.table(dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*keys, strict=False)), strict=False)))
+    table = pa.table(
+        dict(zip(("user_id", "item_id", "timestamp"), map(list, zip(*keys, strict=False)), strict=False))
+    )
     assert repeated_rows(table, ["user_id", "item_id"]).tolist() == [0, 2, 4, 5]
     assert repeated_rows(table.drop(["timestamp"]), ["user_id"]).tolist() == [0, 1, 2, 3, 5]
     assert repeated_rows(table, key_of("tags")).tolist() == []
@@ -84,8 +109,12 @@ def test_duplicates_equal_a_plain_loop(rows):
     for position, (user, item, moment) in enumerate(rows):
         best[user, item] = max(best.get((user, item), (-1, -1)), (moment, position))
     kept = {position for _, position in best.values()}
-    table = pa.table({name: [row[i] for row in rows] for i, name in enumerate(("user_id", "item_id", "timestamp"))})
-    assert repeated_rows(table, ["user_id", "item_id"]).tolist() == [i for i in range(len(rows)) if i not in kept]
+    table = pa.table(
+        {name: [row[i] for row in rows] for i, name in enumerate(("user_id", "item_id", "timestamp"))}
+    )
+    assert repeated_rows(table, ["user_id", "item_id"]).tolist() == [
+        i for i in range(len(rows)) if i not in kept
+    ]
 
 
 def counts(quarantined, read=100):
@@ -102,7 +131,10 @@ def counts(quarantined, read=100):
 
 def test_a_share_of_bad_rows_up_to_the_limit_is_allowed_and_more_is_rejected():
     require_quality(counts(1), QualityOptions())
-    with pytest.raises(DataRejected, match=r"ratings: 2 of 100 rows are bad.*maxBadFraction = 0.01.*2 duplicate.*u.data line 7"):
+    with pytest.raises(
+        DataRejected,
+        match=r"ratings: 2 of 100 rows are bad.*maxBadFraction = 0.01.*2 duplicate.*u.data line 7",
+    ):
         require_quality(counts(2), QualityOptions())
     require_quality(counts(99), QualityOptions(maxBadFraction=1.0))
 

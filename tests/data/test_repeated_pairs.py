@@ -40,12 +40,17 @@ def counts(lake):
 
 def test_events_without_a_rating_count_one_each(spark, lake, tmp_path):
     lines = ["a,x,30", "b,x,10", "a,x,20", "a,y,", "a,x,", ",x,1", "a,y,", "c"]
-    data = DataOptions(source=csv(tmp_path / "clicks.csv", "user_id,item_id,timestamp", lines), ratingColumn="")
+    data = DataOptions(
+        source=csv(tmp_path / "clicks.csv", "user_id,item_id,timestamp", lines), ratingColumn=""
+    )
     summary = ingest(spark, lake, data, ANYTHING)
     assert rows(spark, lake) == [("a", "x", 3.0, 30), ("a", "y", 2.0, None), ("b", "x", 1.0, 10)]
     assert (summary["read"], summary["ratings"], summary["merged"], summary["quarantined"]) == (8, 3, 3, 2)
     assert counts(lake) == (8, 3, 3, 2) and summary["reasons"] == {"field_count": 1, "null_id": 1}
-    assert lake.manifest("tables")["tables"]["ratings"]["schema"] == "user_id string, item_id string, rating float, timestamp bigint"
+    assert (
+        lake.manifest("tables")["tables"]["ratings"]["schema"]
+        == "user_id string, item_id string, rating float, timestamp bigint"
+    )
 
 
 @pytest.mark.parametrize("rule", ["last", "first"])
@@ -58,7 +63,12 @@ def test_events_may_stay_single(spark, lake, tmp_path, rule):
 
 @pytest.mark.parametrize("rule", ["sum", "mean"])
 def test_a_merged_pair_is_the_same_in_any_order_and_any_cut(spark, tmp_path, monkeypatch, rule):
-    lines = [f"{user},{item},{value},{n}" for n, value in enumerate(VALUES) for user in range(6) for item in range(user % 3 + 1)]
+    lines = [
+        f"{user},{item},{value},{n}"
+        for n, value in enumerate(VALUES)
+        for user in range(6)
+        for item in range(user % 3 + 1)
+    ]
     expected = defaultdict(list)
     for line in lines:
         user, item, value, _ = line.split(",")
@@ -83,7 +93,11 @@ def test_a_merged_pair_is_the_same_in_any_order_and_any_cut(spark, tmp_path, mon
 
 
 def test_sums_keep_the_digits_that_a_table_has_not(spark, lake, tmp_path):
-    source = csv(tmp_path / "a.csv", "user_id,item_id,rating", [f"1,1,{16777216 + n}" for n in range(3)] + ["1,1,-33554433"])
+    source = csv(
+        tmp_path / "a.csv",
+        "user_id,item_id,rating",
+        [f"1,1,{16777216 + n}" for n in range(3)] + ["1,1,-33554433"],
+    )
     ingest(spark, lake, DataOptions(source=source, duplicates="sum"), QualityOptions())
     assert rows(spark, lake) == [(1, 1, float(3 * 16777216 + 3 - 33554433), None)]
 
@@ -107,7 +121,10 @@ def test_the_first_stays_across_chunks(spark, lake, tmp_path, monkeypatch, size)
 
 def test_a_missing_rating_column_names_the_option(spark, lake, tmp_path):
     source = csv(tmp_path / "clicks.csv", "user_id,item_id", ["1,1"])
-    with pytest.raises(ConfigError, match=r'has no column rating, .* or data.ratingColumn = "" where rows are events without a rating'):
+    with pytest.raises(
+        ConfigError,
+        match=r'has no column rating, .* or data.ratingColumn = "" where rows are events without a rating',
+    ):
         ingest(spark, lake, DataOptions(source=source), QualityOptions())
     with pytest.raises(ConfigError) as raised:
         ingest(spark, lake, DataOptions(source=source, userColumn="who"), QualityOptions())

@@ -1,4 +1,6 @@
-"""Reading rows: the fast reader against the slow one, chunks against the whole file, and bytes that are no rows."""
+"""Reading rows: the fast reader against the slow one, chunks against the whole file, and bytes that are no
+rows.
+"""
 
 import datetime
 import decimal
@@ -32,20 +34,45 @@ LAYOUTS = [TABS, COLONS, COMMAS, TITLES, TAGS, EVENTS]
 
 def seen(rows):
     """All that a reader says of its rows, line by line."""
-    return list(zip(rows.line.tolist(), rows.unparsable.tolist(), rows.table.to_pylist(), strict=False)), rows.broken
+    return list(
+        zip(rows.line.tolist(), rows.unparsable.tolist(), rows.table.to_pylist(), strict=False)
+    ), rows.broken
 
 
 FIELDS = st.one_of(
     st.integers(-3, 10**20).map(str),
     st.decimals(-9, 9, places=2).map(str),
     st.sampled_from(["NULL", " nan ", "2,5", "2024-05-01", "2024-05-01T12:00:00.5Z", "0.5", "1_5"]),
-    st.sampled_from(["", " ", " 7 ", "+5", "0x1F", "007", "1e3", "nan", "inf", ".5", "5.", "1.0", "abc", 'a "quote"', "a: b", "Amélie"]),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            " 7 ",
+            "+5",
+            "0x1F",
+            "007",
+            "1e3",
+            "nan",
+            "inf",
+            ".5",
+            "5.",
+            "1.0",
+            "abc",
+            'a "quote"',
+            "a: b",
+            "Amélie",
+        ]
+    ),
     st.text(st.characters(max_codepoint=0x24F, exclude_characters="\n"), max_size=4),
 )
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.sampled_from(LAYOUTS), st.lists(st.lists(FIELDS, max_size=5), max_size=5), st.sampled_from(["\n", "\r\n"]))
+@given(
+    st.sampled_from(LAYOUTS),
+    st.lists(st.lists(FIELDS, max_size=5), max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+)
 def test_the_fast_readers_give_the_rows_of_the_slow_one(layout, lines, end):
     body = "".join(layout.separator.join(fields) + end for fields in lines).encode(layout.encoding, "replace")
     # as text, where NaN equals NaN
@@ -66,7 +93,9 @@ def test_the_fast_reader_takes_ordinary_lines(layout):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    lines=st.lists(st.sampled_from(["1,2,3.5,900000000", "", "1,2", '"4",5,1,900000001', "é,1,1,1"]), max_size=12),
+    lines=st.lists(
+        st.sampled_from(["1,2,3.5,900000000", "", "1,2", '"4",5,1,900000001', "é,1,1,1"]), max_size=12
+    ),
     end=st.sampled_from(["\n", "\r\n"]),
     closed=st.booleans(),
     size=st.integers(1, 60),
@@ -83,7 +112,9 @@ def test_chunks_of_any_size_give_the_rows_and_lines_of_the_file(tmp_path_factory
     expected = [(number, line) for number, line in enumerate(lines, 2) if line]
     assert [line for line, _, _ in rows] == [number for number, line in expected if line != "1,2"]
     assert broken == [(number, "field_count") for number, line in expected if line == "1,2"]
-    assert [unparsable for _, unparsable, _ in rows] == [line == "é,1,1,1" for _, line in expected if line != "1,2"]
+    assert [unparsable for _, unparsable, _ in rows] == [
+        line == "é,1,1,1" for _, line in expected if line != "1,2"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +140,13 @@ def test_a_line_that_is_no_row_is_named_with_its_reason_and_text(line, reason):
 def test_most_lines_are_ordinary_and_odd_ones_are_not():
     match = ordinary_line(COMMAS).fullmatch
     assert all(match(line) for line in (b"1,2,3.5,900000000", b"1,2,5,-1\r"))
-    assert not any(match(line) for line in (b"", b"1,2,3.5", b"1,2,3.5,4,5", b"x,2,3.5,4", b'"1",2,3.5,4', b" 1,2,3,4", b"0x1,2,3,4"))
-    assert ordinary_line(COLONS).fullmatch(b"1::2::3::4") and not ordinary_line(COLONS).fullmatch(b"1:2::3::4")
+    assert not any(
+        match(line)
+        for line in (b"", b"1,2,3.5", b"1,2,3.5,4,5", b"x,2,3.5,4", b'"1",2,3.5,4', b" 1,2,3,4", b"0x1,2,3,4")
+    )
+    assert ordinary_line(COLONS).fullmatch(b"1::2::3::4") and not ordinary_line(COLONS).fullmatch(
+        b"1:2::3::4"
+    )
     assert ordinary_line(TITLES).fullmatch('7|a: "b" é||Drama'.encode("latin-1"))
 
 
@@ -127,7 +163,10 @@ def test_quoted_fields_hold_commas_and_doubled_quotes():
 
 
 def test_integers_may_be_large_signed_or_written_by_a_float_column():
-    body = b"9223372036854775807\t-1\t3\t0\n9223372036854775808\t1\t3\t0\n12.0\t+7\t3\t 900000000 \n1.5\t1\t3\t0\n"
+    body = (
+        b"9223372036854775807\t-1\t3\t0\n9223372036854775808\t1\t3\t0\n12.0\t+7\t3\t 900000000 "
+        b"\n1.5\t1\t3\t0\n"
+    )
     rows = read_exact(body, TABS)
     assert rows.table["user_id"].to_pylist() == [2**63 - 1, None, 12, None]
     assert rows.table["item_id"].to_pylist() == [-1, 1, 7, 1]
@@ -149,7 +188,12 @@ def test_parquet_columns_of_many_types_and_their_row_numbers(tmp_path):
     rename = (("u", "user_id"), ("i", "item_id"), ("r", "rating"), ("t", "timestamp"))
     layout = bind(LOCAL, path, "a.parquet", Layout("ratings", schemas.RATINGS, rename=rename, parquet=True))
     first, second = (read(LOCAL, chunk) for chunk in plan(LOCAL, "a.parquet", path, layout))
-    assert first.table.to_pylist()[0] == {"user_id": 1, "item_id": 7, "rating": 3.5, "timestamp": 1_000_000_000}
+    assert first.table.to_pylist()[0] == {
+        "user_id": 1,
+        "item_id": 7,
+        "rating": 3.5,
+        "timestamp": 1_000_000_000,
+    }
     assert first.unparsable.tolist() == [False, True, True]
     assert first.table["user_id"].to_pylist() == [1, None, None]
     assert second.line.tolist() == [4]
@@ -166,18 +210,35 @@ def test_fields_are_found_by_name_whatever_their_order(tmp_path):
     path = tmp_path / "ratings.csv"
     path.write_bytes(b"\xef\xbb\xbftimestamp,rating,extra,movieId,userId\r\n1,2,3,4,5\r\n")
     rename = (("userId", "user_id"), ("movieId", "item_id"), ("rating", "rating"))
-    layout = bind(LOCAL, str(path), "ratings.csv", Layout("ratings", schemas.RATINGS, rename=rename, header=True))
+    layout = bind(
+        LOCAL, str(path), "ratings.csv", Layout("ratings", schemas.RATINGS, rename=rename, header=True)
+    )
     assert layout.names == ("", "rating", "", "item_id", "user_id")
     with pytest.raises(ConfigError, match="ratings.csv has no column stars, it has timestamp, rating"):
-        bind(LOCAL, str(path), "ratings.csv", Layout("ratings", schemas.RATINGS, rename=(("stars", "rating"),), header=True))
-    assert field_names(LOCAL, "ratings.csv", str(path), Layout("ratings", schemas.RATINGS)) == ["_c0", "_c1", "_c2", "_c3", "_c4"]
+        bind(
+            LOCAL,
+            str(path),
+            "ratings.csv",
+            Layout("ratings", schemas.RATINGS, rename=(("stars", "rating"),), header=True),
+        )
+    assert field_names(LOCAL, "ratings.csv", str(path), Layout("ratings", schemas.RATINGS)) == [
+        "_c0",
+        "_c1",
+        "_c2",
+        "_c3",
+        "_c4",
+    ]
 
 
 def parquet(path, **columns):
     """The layout and the chunks of a file of three ratings, some of whose columns are given."""
-    pq.write_table(pa.table({"user_id": [1, 2, 3], "item_id": [4, 5, 6], "rating": [1.0, 2.0, 3.0]} | columns), path)
+    pq.write_table(
+        pa.table({"user_id": [1, 2, 3], "item_id": [4, 5, 6], "rating": [1.0, 2.0, 3.0]} | columns), path
+    )
     rename = tuple((name, name) for name in ("user_id", "item_id", "rating"))
-    layout = bind(LOCAL, str(path), path.name, Layout("ratings", schemas.RATINGS, rename=rename, parquet=True))
+    layout = bind(
+        LOCAL, str(path), path.name, Layout("ratings", schemas.RATINGS, rename=rename, parquet=True)
+    )
     return layout, list(plan(LOCAL, path.name, str(path), layout))
 
 
@@ -186,7 +247,9 @@ def test_text_in_parquet_that_is_none_goes_to_quarantine_with_its_row(tmp_path):
     _, [chunk] = parquet(tmp_path / "a.parquet", item_id=ids)
     rows = read(LOCAL, chunk)
     assert rows.broken == [(1, "encoding"), (3, "encoding")]
-    assert rows.table.to_pylist() == [{"user_id": 2, "item_id": 7, "rating": 2.0}] and rows.line.tolist() == [2]
+    assert rows.table.to_pylist() == [{"user_id": 2, "item_id": 7, "rating": 2.0}] and rows.line.tolist() == [
+        2
+    ]
     assert rows.texts([1]) == ['{"user_id": 1, "item_id": "\ufffd", "rating": 1.0}']
 
 
@@ -223,7 +286,9 @@ def test_an_id_that_could_be_another_is_none(tmp_path, ids, expected, unparsable
 
 @pytest.mark.parametrize("column", [[[1]] * 3, [{"a": 1}] * 3, [datetime.time(1)] * 3])
 def test_columns_that_hold_neither_numbers_nor_text_are_refused(tmp_path, column):
-    with pytest.raises(ConfigError, match="a.parquet: column user_id is .*, it must hold numbers, text or timestamps"):
+    with pytest.raises(
+        ConfigError, match="a.parquet: column user_id is .*, it must hold numbers, text or timestamps"
+    ):
         parquet(tmp_path / "a.parquet", user_id=column)
 
 
@@ -232,7 +297,9 @@ def test_a_parquet_file_that_is_damaged_is_named_where_it_is_read(tmp_path):
     table = pa.table({"user_id": range(1000), "item_id": range(1000), "rating": [1.0] * 1000})
     pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
     rename = tuple((name, name) for name in table.column_names)
-    layout = bind(LOCAL, str(path), "a.parquet", Layout("ratings", schemas.RATINGS, rename=rename, parquet=True))
+    layout = bind(
+        LOCAL, str(path), "a.parquet", Layout("ratings", schemas.RATINGS, rename=rename, parquet=True)
+    )
     [chunk] = plan(LOCAL, "a.parquet", str(path), layout)
     whole = path.read_bytes()
     path.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
@@ -268,7 +335,9 @@ def test_a_file_that_becomes_shorter_is_noticed(tmp_path):
         read(LOCAL, chunk)
 
 
-@pytest.mark.parametrize("field", [b"9" * 10**6 + b"x", b"1e" + b"9" * 10**6, b" " * 10**6, b"-" * 10**6, b"0" * 10**6 + b".0."])
+@pytest.mark.parametrize(
+    "field", [b"9" * 10**6 + b"x", b"1e" + b"9" * 10**6, b" " * 10**6, b"-" * 10**6, b"0" * 10**6 + b".0."]
+)
 def test_a_field_of_a_million_characters_takes_no_longer_than_others(field):
     started = time.perf_counter()
     rows = read_mixed(b"1\t2\t" + field + b"\t900000000\n5\t6\t3\t900000000\n", TABS)

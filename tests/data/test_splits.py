@@ -18,7 +18,12 @@ from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.lake.lake import Lake
 
 SCHEMA = "user_id bigint, item_id bigint, rating float, timestamp bigint"
-few = settings(max_examples=3, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(
+    max_examples=3,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def ratings(n_users=40, n_items=60, share=0.4, seed=0, span=10_000_000):
@@ -28,16 +33,31 @@ def ratings(n_users=40, n_items=60, share=0.4, seed=0, span=10_000_000):
     order = rng.permutation(user.size)
     time = 1_000_000_000 + rng.integers(0, span, user.size) // 1000 * 1000
     return pd.DataFrame(
-        {"user_id": user[order] + 1, "item_id": item[order] + 1, "rating": rng.integers(1, 6, user.size) * 1.0, "timestamp": time}
+        {
+            "user_id": user[order] + 1,
+            "item_id": item[order] + 1,
+            "rating": rng.integers(1, 6, user.size) * 1.0,
+            "timestamp": time,
+        }
     )
 
 
 def parts_of(spark, frame, schema=SCHEMA, partitions=3, **options):
     """The pairs of each part, after checking that every row is in exactly one."""
-    df = spark.createDataFrame(frame.astype(object).where(frame.notna(), None), schema).repartition(partitions)
-    labelled = RULES[options.get("kind", "random")](df, SplitOptions(**options)).select("user_id", "item_id", PART).toPandas()
-    assert Counter(zip(labelled.user_id, labelled.item_id, strict=False)) == Counter(zip(frame.user_id, frame.item_id, strict=False))
-    parts = {part: set(zip(rows.user_id, rows.item_id, strict=False)) for part, rows in labelled.groupby(PART)}
+    df = spark.createDataFrame(frame.astype(object).where(frame.notna(), None), schema).repartition(
+        partitions
+    )
+    labelled = (
+        RULES[options.get("kind", "random")](df, SplitOptions(**options))
+        .select("user_id", "item_id", PART)
+        .toPandas()
+    )
+    assert Counter(zip(labelled.user_id, labelled.item_id, strict=False)) == Counter(
+        zip(frame.user_id, frame.item_id, strict=False)
+    )
+    parts = {
+        part: set(zip(rows.user_id, rows.item_id, strict=False)) for part, rows in labelled.groupby(PART)
+    }
     assert sum(map(len, parts.values())) == len(frame)
     return {part: parts.get(part, set()) for part in part_names(SplitOptions(**options))}
 
@@ -48,7 +68,11 @@ def folds_of(kind):
 
 @pytest.mark.parametrize("kind", RULES)
 @few
-@given(seed=st.integers(0, 1000), partitions=st.integers(1, 7), as_type=st.sampled_from(["int", "bigint", "string"]))
+@given(
+    seed=st.integers(0, 1000),
+    partitions=st.integers(1, 7),
+    as_type=st.sampled_from(["int", "bigint", "string"]),
+)
 def test_parts_ignore_order_partitions_and_id_type(spark, kind, seed, partitions, as_type):
     frame = ratings(12, 15, seed=seed)
     options = {"kind": kind, "validationFraction": 0.2, "testFraction": 0.3, "seed": seed, **folds_of(kind)}
@@ -56,8 +80,13 @@ def test_parts_ignore_order_partitions_and_id_type(spark, kind, seed, partitions
     shuffled = frame.sample(frac=1, random_state=seed)
     if as_type == "string":
         shuffled = shuffled.astype({"user_id": str, "item_id": str})
-        expected = {part: {(str(user), str(item)) for user, item in pairs} for part, pairs in expected.items()}
-    assert parts_of(spark, shuffled, SCHEMA.replace("_id bigint", f"_id {as_type}"), partitions, **options) == expected
+        expected = {
+            part: {(str(user), str(item)) for user, item in pairs} for part, pairs in expected.items()
+        }
+    assert (
+        parts_of(spark, shuffled, SCHEMA.replace("_id bigint", f"_id {as_type}"), partitions, **options)
+        == expected
+    )
 
 
 @pytest.mark.parametrize("kind", RULES)
@@ -104,7 +133,9 @@ def test_folds_partition_the_rows(spark, kind):
 
 @pytest.mark.parametrize("cut", [{"folds": 5, "fold": "2"}, {"testFraction": 0.2}])
 def test_stratified_takes_its_share_of_every_item_that_has_enough_rows(spark, cut):
-    frame = pd.concat([ratings(60, 30), ratings(200, 5, share=0.015).assign(item_id=lambda rows: rows.item_id + 100)])
+    frame = pd.concat(
+        [ratings(60, 30), ratings(200, 5, share=0.015).assign(item_id=lambda rows: rows.item_id + 100)]
+    )
     test = Counter(item for _, item in parts_of(spark, frame, kind="stratified", **cut)["test"])
     counts = Counter(frame.item_id.tolist())
     assert min(counts.values()) < 5 < max(counts.values())
@@ -120,8 +151,15 @@ def test_temporal_cuts_are_exact_and_keep_equal_times_together(spark):
     before = times[times <= test_from]
     validation_from = before[len(before) - round(0.25 * len(before)) - 1]
     time = frame.timestamp
-    expected = {"test": time > test_from, "validation": (time > validation_from) & (time <= test_from), "train": time <= validation_from}
-    assert parts == {part: set(zip(frame.user_id[rows], frame.item_id[rows], strict=False)) for part, rows in expected.items()}
+    expected = {
+        "test": time > test_from,
+        "validation": (time > validation_from) & (time <= test_from),
+        "train": time <= validation_from,
+    }
+    assert parts == {
+        part: set(zip(frame.user_id[rows], frame.item_id[rows], strict=False))
+        for part, rows in expected.items()
+    }
     assert len(parts["test"]) <= 0.2 * len(frame) + 1
 
 
@@ -162,7 +200,9 @@ def test_last_fraction_of_each_user(spark):
 
 
 def test_every_user_keeps_a_training_row(spark):
-    frame = pd.DataFrame([(1, 1, 3.0, 5), (2, 1, 3.0, 5), (2, 2, 3.0, 6), (3, 1, 3.0, 1), (3, 2, 3.0, 2), (3, 3, 3.0, 3)])
+    frame = pd.DataFrame(
+        [(1, 1, 3.0, 5), (2, 1, 3.0, 5), (2, 2, 3.0, 6), (3, 1, 3.0, 1), (3, 2, 3.0, 2), (3, 3, 3.0, 3)]
+    )
     frame.columns = ["user_id", "item_id", "rating", "timestamp"]
     parts = parts_of(spark, frame, kind="last", n=2, validationFraction=0.5)
     assert parts == {"train": {(1, 1), (2, 1), (3, 1)}, "validation": set(), "test": {(2, 2), (3, 2), (3, 3)}}
@@ -189,7 +229,9 @@ def test_new_users_are_held_out_whole_and_halved_by_time(spark):
     assert parts["validation"]
     times = dict(zip(zip(frame.user_id, frame.item_id, strict=False), frame.timestamp, strict=False))
     for user in users["test"]:
-        older, newer = ([times[pair] for pair in parts[part] if pair[0] == user] for part in ("update", "test"))
+        older, newer = (
+            [times[pair] for pair in parts[part] if pair[0] == user] for part in ("update", "test")
+        )
         assert max(older) < min(newer) and len(older) - len(newer) in (0, 1)
 
 
@@ -209,7 +251,10 @@ def test_temporal_needs_times(spark):
         ({"name": "../r90"}, r"split.name = '../r90' .* letters, digits"),
         ({"kind": "given"}, "split.fold = None .* needs the name"),
         ({"kind": "given", "fold": "../tables"}, "split.fold = '../tables'"),
-        ({"kind": "temporal", "folds": 5, "fold": "1"}, "split.folds = 5 .* kind random or stratified or new_users"),
+        (
+            {"kind": "temporal", "folds": 5, "fold": "1"},
+            "split.folds = 5 .* kind random or stratified or new_users",
+        ),
         ({"folds": 5, "fold": "6"}, "split.fold = '6' .* must be 1 to 5"),
         ({"folds": 5}, "split.fold = None .* must be 1 to 5"),
         ({"fold": "1"}, "split.fold = '1' .* set split.folds"),
@@ -277,11 +322,19 @@ def test_stage_is_a_no_op_where_current_and_follows_its_options(spark, lake):
 
 
 def test_stage_takes_given_rows_and_reports_cold_ones(spark, lake):
-    summary = split_stage(spark, lake, SplitOptions(kind="given", fold="u1", name="u1", validationFraction=0.2))
+    summary = split_stage(
+        spark, lake, SplitOptions(kind="given", fold="u1", name="u1", validationFraction=0.2)
+    )
     frame = ratings()
     item, user = frame.item_id == 60, frame.user_id == 40
     assert summary["counts"]["test"] == (item | user).sum() == summary["cold"]["rows"]
-    expected = {"rows": (item | user).sum(), "user": user.sum(), "item": item.sum(), "both": (item & user).sum(), "share": 1.0}
+    expected = {
+        "rows": (item | user).sum(),
+        "user": user.sum(),
+        "item": item.sum(),
+        "both": (item & user).sum(),
+        "share": 1.0,
+    }
     assert summary["cold"] == expected
     assert 0.1 < summary["counts"]["validation"] / (len(frame) - summary["counts"]["test"]) < 0.3
 
@@ -302,7 +355,9 @@ def test_ml_1m(spark, movielens, tmp_path):
         archive.extract("ml-1m/ratings.dat", tmp_path)
     lake = Lake(str(tmp_path))
     with lake.publish("tables", "ml-1m") as tables:
-        spark.read.csv(str(tmp_path / "ml-1m/ratings.dat"), SCHEMA, sep="::").write.parquet(tables.path("ratings"))
+        spark.read.csv(str(tmp_path / "ml-1m/ratings.dat"), SCHEMA, sep="::").write.parquet(
+            tables.path("ratings")
+        )
     random = split_stage(spark, lake, SplitOptions(name="r90"))
     assert sum(random["counts"].values()) == 1_000_209
     assert abs(random["counts"]["test"] - 100_021) < 4 * np.sqrt(1_000_209 * 0.09)

@@ -32,8 +32,19 @@ def test_tables_are_consistent(data):
 
 def test_tables_have_the_schemas_of_the_lake(data):
     types = {table: data[table].dtypes.astype(str).to_dict() for table in TABLES}
-    assert types["ratings"] == {"user_id": "int64", "item_id": "int64", "rating": "float32", "timestamp": "int64"}
-    assert types["users"] == {"user_id": "int64", "gender": "object", "age": "int32", "occupation": "object", "zip": "object"}
+    assert types["ratings"] == {
+        "user_id": "int64",
+        "item_id": "int64",
+        "rating": "float32",
+        "timestamp": "int64",
+    }
+    assert types["users"] == {
+        "user_id": "int64",
+        "gender": "object",
+        "age": "int32",
+        "occupation": "object",
+        "zip": "object",
+    }
     assert types["items"] == {"item_id": "int64", "title": "object", "year": "int32", "genres": "object"}
 
 
@@ -55,9 +66,13 @@ def test_times_run_in_sessions_and_popularity_drifts(data):
 
 
 def change_of_popularity(ratings):
-    """One minus the correlation of the items' counts among the earliest and among the latest three tenths of the ratings."""
+    """One minus the correlation of the items' counts among the earliest and among the latest three tenths of
+    the ratings.
+    """
     early, late = ratings.timestamp.quantile([0.3, 0.7])
-    counts = [ratings[rows].item_id.value_counts() for rows in (ratings.timestamp < early, ratings.timestamp > late)]
+    counts = [
+        ratings[rows].item_id.value_counts() for rows in (ratings.timestamp < early, ratings.timestamp > late)
+    ]
     return 1 - counts[0].corr(counts[1])
 
 
@@ -82,7 +97,9 @@ def test_same_seed_same_tables_other_seed_others():
 def test_expected_rating_is_the_mean_of_many_draws(levels):
     score = np.array([-1.0, 0.7, 2.5, 3.3, 4.75, 6.0])
     drawn = to_levels(score + 0.8 * np.random.default_rng(0).standard_normal((200_000, 1)), levels)
-    np.testing.assert_allclose(expected_rating(score, 0.8, levels), drawn.mean(axis=0), atol=4 * 0.8 / np.sqrt(200_000))
+    np.testing.assert_allclose(
+        expected_rating(score, 0.8, levels), drawn.mean(axis=0), atol=4 * 0.8 / np.sqrt(200_000)
+    )
 
 
 def test_levels_are_rounded_and_clipped():
@@ -104,11 +121,15 @@ def test_floor_lies_under_what_biases_reach(data):
     """Alternating means, fitted on the very ratings that they are measured on, stay above the floor."""
     rows, left = data["ratings"], data["ratings"].rating - data["ratings"].rating.mean()
     for column in ("item_id", "user_id") * 5:
-        left = left - left.groupby(rows[column]).transform("sum") / (5 + left.groupby(rows[column]).transform("size"))
+        left = left - left.groupby(rows[column]).transform("sum") / (
+            5 + left.groupby(rows[column]).transform("size")
+        )
     assert data["noise_floor"] + 0.04 < np.sqrt((left**2).mean()) < 1.0
 
 
-@pytest.mark.parametrize(("levels", "files"), [("integer", "movies ratings users"), ("half", "movies ratings tags")])
+@pytest.mark.parametrize(
+    ("levels", "files"), [("integer", "movies ratings users"), ("half", "movies ratings tags")]
+)
 def test_files_follow_the_edition(tmp_path, levels, files):
     tables = generate(SyntheticOptions(users=30, items=400, ratings=1000, levels=levels))
     write_movielens(tables, tmp_path / "ml")
@@ -141,7 +162,9 @@ def test_arrays_have_the_shape_of_ml_10m_at_a_tenth():
 
 
 def test_planted_rank_is_in_the_arrays():
-    """Without noise, the left-over of user and item means is the product of the planted factors, blurred by rounding only."""
+    """Without noise, the left-over of user and item means is the product of the planted factors, blurred by
+    rounding only.
+    """
     user, item, rating = ratings_arrays(300, 100, 15_000, seed=1, rank=2, noise=0.0)
     dense = np.full((300, 100), np.nan)
     dense[user, item] = rating
@@ -160,10 +183,14 @@ def test_counts_sum_exactly_and_keep_their_bounds(nnz):
 
 
 def test_both_ways_to_draw_follow_one_law():
-    """The 26 items of a user who takes 26 of 100 are raced, of one who takes 25 rejected: each item comes as often."""
+    """The 26 items of a user who takes 26 of 100 are raced, of one who takes 25 rejected: each item comes as
+    often.
+    """
     weights = np.random.default_rng(0).gamma(0.5, size=(1, 100)) + 0.01
     epoch, n = np.zeros(4000, int), 4000
-    raced, rejected = (draw_items(np.full(n, size), weights, epoch, seed=5).reshape(n, size)[200:, :25] for size in (26, 25))
+    raced, rejected = (
+        draw_items(np.full(n, size), weights, epoch, seed=5).reshape(n, size)[200:, :25] for size in (26, 25)
+    )
     shares = [np.bincount(items.ravel(), minlength=100) / len(items) for items in (raced, rejected)]
     np.testing.assert_allclose(*shares, atol=5 * np.sqrt(0.5 / len(raced)))
 
@@ -173,10 +200,15 @@ def test_interaction_is_chunked_without_effect(monkeypatch):
     user, item = rng.integers(0, 5, (2, 100))
     p, q = rng.standard_normal((2, 5, 3)).astype(np.float32)
     monkeypatch.setattr("recspark.data.generated.planted._CHUNK", 7)
-    np.testing.assert_allclose(interaction(user, item, p, q), (p[user] * q[item]).sum(axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        interaction(user, item, p, q), (p[user] * q[item]).sum(axis=1), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("ratings", [999, 50 * 66 + 1])
 def test_impossible_sizes_are_refused(ratings):
-    with pytest.raises(ConfigError, match=f"{ratings} ratings of 100 items by 50 users are not possible: each user gives 20 to 66"):
+    with pytest.raises(
+        ConfigError,
+        match=f"{ratings} ratings of 100 items by 50 users are not possible: each user gives 20 to 66",
+    ):
         generate(SyntheticOptions(users=50, items=100, ratings=ratings))

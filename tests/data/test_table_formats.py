@@ -27,7 +27,10 @@ def table(request, tmp_path):
 
 
 def refused(tmp_path, source, option="source"):
-    with pytest.raises(ConfigError) as raised, open_source(None, Lake(str(tmp_path / "lake")), str(source), QualityOptions(), option):
+    with (
+        pytest.raises(ConfigError) as raised,
+        open_source(None, Lake(str(tmp_path / "lake")), str(source), QualityOptions(), option),
+    ):
         pass
     return str(raised.value)
 
@@ -37,16 +40,29 @@ def test_a_table_is_refused_wherever_it_is(table, tmp_path):
     shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "in")
     part = next(path for path in folder.rglob("*.parquet"))
     for option in ("users", "items"):
-        assert f"data.{option} = " in refused(tmp_path, tmp_path / "packed.zip", option) and f"data.{option} = " in refused(
-            tmp_path, folder, option
-        )
-    for source in (folder, f"file://{folder}", folder.parent, tmp_path / "packed.zip", part, part.parent, f"file://{part.parent}/"):
+        assert f"data.{option} = " in refused(
+            tmp_path, tmp_path / "packed.zip", option
+        ) and f"data.{option} = " in refused(tmp_path, folder, option)
+    for source in (
+        folder,
+        f"file://{folder}",
+        folder.parent,
+        tmp_path / "packed.zip",
+        part,
+        part.parent,
+        f"file://{part.parent}/",
+    ):
         message = refused(tmp_path, source)
         assert f"data.source = {str(source)!r} is {kind} table (it has " in message, source
-        assert "rows that were deleted or overwritten: write its current rows to a folder of Parquet files" in message
+        assert (
+            "rows that were deleted or overwritten: write its current rows to a folder of Parquet files"
+            in message
+        )
 
 
-@pytest.mark.parametrize("names", [["metadata/notes.json", "a.csv"], ["x_delta_log/a.csv"], ["data/a.csv", "metadata.json"]])
+@pytest.mark.parametrize(
+    "names", [["metadata/notes.json", "a.csv"], ["x_delta_log/a.csv"], ["data/a.csv", "metadata.json"]]
+)
 def test_other_folders_are_no_tables(tmp_path, names):
     for name in names:
         path = tmp_path / "in" / name

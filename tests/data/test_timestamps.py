@@ -25,7 +25,10 @@ def read(values, type_=None, **notation):
 
 
 @pytest.mark.parametrize("unit", TICKS)
-@pytest.mark.parametrize("type_", [pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("ms", "Europe/Berlin"), pa.timestamp("s")])
+@pytest.mark.parametrize(
+    "type_",
+    [pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("ms", "Europe/Berlin"), pa.timestamp("s")],
+)
 def test_the_type_of_a_column_wins_over_the_unit(unit, type_):
     values = pa.array([AT_NOON.replace(tzinfo=UTC), None], pa.timestamp("us", "UTC")).cast(type_)
     assert read(values, None, unit=unit, time_format="%Y") == [(NOON, False), (None, False)]
@@ -58,22 +61,47 @@ def test_a_date_by_type_is_its_midnight(type_):
     ],
 )
 def test_iso_8601_is_read_and_utc_where_it_names_no_zone(text):
-    assert read([text, "2024-05-01", "1969-12-31T23:59:59.5"]) == [(NOON, False), (NOON - 43_200, False), (-1, False)]
+    assert read([text, "2024-05-01", "1969-12-31T23:59:59.5"]) == [
+        (NOON, False),
+        (NOON - 43_200, False),
+        (-1, False),
+    ]
 
 
 @pytest.mark.parametrize("zone", ["", "Z", "+00:00", " UTC"])
 def test_columns_of_one_form_are_read_like_mixed_ones(zone):
-    texts = [f"{day}{zone}" for day in ("2024-05-01T12:00:00.25", "1969-12-31T23:59:59.5", "2024-05-01 12:00")]
+    texts = [
+        f"{day}{zone}" for day in ("2024-05-01T12:00:00.25", "1969-12-31T23:59:59.5", "2024-05-01 12:00")
+    ]
     expected = [(NOON, False), (-1, False), (NOON, False)]
     assert read(texts) == expected
     assert read([*texts, "2024-02-30", None]) == [*expected, (None, True), (None, False)]
 
 
 @pytest.mark.parametrize(
-    "text", ["yesterday", "now", "today", "2024-02-30", "01/05/2024", "2024-05", "12:00:00", "2024-05-01T25:00:00", "0x1F", "1_000", "nan"]
+    "text",
+    [
+        "yesterday",
+        "now",
+        "today",
+        "2024-02-30",
+        "01/05/2024",
+        "2024-05",
+        "12:00:00",
+        "2024-05-01T25:00:00",
+        "0x1F",
+        "1_000",
+        "nan",
+    ],
 )
 def test_other_text_is_no_timestamp(text):
-    assert read([text, "2024-05-01T12:00:00", "5", "", None]) == [(None, True), (NOON, False), (5, False), (None, False), (None, False)]
+    assert read([text, "2024-05-01T12:00:00", "5", "", None]) == [
+        (None, True),
+        (NOON, False),
+        (5, False),
+        (None, False),
+        (None, False),
+    ]
 
 
 @pytest.mark.parametrize("unit", TICKS)
@@ -96,7 +124,12 @@ def test_a_written_day_is_no_count_of_seconds(value):
     """As seconds it would be in August 1970, and nobody would be told."""
     assert read([value]) == [(None, True)]
     assert read([str(value).partition(".")[0]], time_format="%Y%m%d") != [(None, True)]
-    assert read([20241301, 20240532, 900_000_000, 5]) == [(20241301, False), (20240532, False), (900_000_000, False), (5, False)]
+    assert read([20241301, 20240532, 900_000_000, 5]) == [
+        (20241301, False),
+        (20240532, False),
+        (900_000_000, False),
+        (5, False),
+    ]
 
 
 @pytest.mark.parametrize("unit", TICKS)
@@ -123,7 +156,12 @@ def test_small_numbers_may_count_rows_and_types_may_hold_1970():
 
 
 def test_floats_that_are_missing_and_those_that_are_none():
-    assert read([float("nan"), float("inf"), 1e300, 2.0]) == [(None, False), (None, True), (None, True), (2, False)]
+    assert read([float("nan"), float("inf"), 1e300, 2.0]) == [
+        (None, False),
+        (None, True),
+        (None, True),
+        (2, False),
+    ]
     assert read([2**63, 2], pa.uint64()) == [(None, True), (2, False)]
 
 
@@ -143,19 +181,29 @@ def test_a_format_of_ones_own(time_format, value):
     assert read(["2024-13-01", "12"], time_format=time_format) == [(None, True)] * 2
 
 
-@pytest.mark.parametrize("beside", [[], ["2024-05-01T12:00:00Z"], ["2024-05-01T12:00:00.123456789+00:00", "2024-02-30"]])
 @pytest.mark.parametrize(
-    ("day", "expected"), [("9999-12-31", 253_402_214_400), ("0001-01-01", -62_135_596_800), ("1500-01-01", -14_831_769_600)]
+    "beside", [[], ["2024-05-01T12:00:00Z"], ["2024-05-01T12:00:00.123456789+00:00", "2024-02-30"]]
+)
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [("9999-12-31", 253_402_214_400), ("0001-01-01", -62_135_596_800), ("1500-01-01", -14_831_769_600)],
 )
 def test_a_day_far_away_is_a_timestamp(day, expected, beside):
     """It is before or after any allowed, and not unparsable."""
     found = [(expected, False), *[(NOON, False), (None, True)][: len(beside)]]
     assert read([day, *beside]) == found
     assert read([f"{day}T00:00:00.5", *beside])[0] == (expected, False)
-    assert read([day, "2024-05-01", "x"], time_format="%Y-%m-%d") == [(expected, False), (NOON - 43_200, False), (None, True)]
+    assert read([day, "2024-05-01", "x"], time_format="%Y-%m-%d") == [
+        (expected, False),
+        (NOON - 43_200, False),
+        (None, True),
+    ]
 
 
 @pytest.mark.parametrize("value", ["%Q", "mixed", "ISO8601", "", "dd/mm/yyyy"])
 def test_what_is_no_format_is_refused(value):
-    with pytest.raises(ConfigError, match="data.timestampFormat = .* is not allowed: it must be a string, a format of Python's strptime"):
+    with pytest.raises(
+        ConfigError,
+        match="data.timestampFormat = .* is not allowed: it must be a string, a format of Python's strptime",
+    ):
         DataOptions(timestampFormat=value)

@@ -42,8 +42,16 @@ def test_it_has_every_job_option_estimator_and_param(reference):
 def test_it_has_every_public_name_of_the_packages_that_users_import(make_api, reference):
     for package in make_api.LISTED:
         for path in (ROOT / "recspark" / package).glob("*.py"):
-            names = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
-            missing = [name for name in names if not name.startswith("_") and not re.search(rf"#### `(class )?{name}\b", reference)]
+            names = [
+                node.name
+                for node in ast.parse(path.read_text("utf-8")).body
+                if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+            ]
+            missing = [
+                name
+                for name in names
+                if not name.startswith("_") and not re.search(rf"#### `(class )?{name}\b", reference)
+            ]
             assert missing == [], path
 
 
@@ -57,8 +65,10 @@ def test_no_entry_is_without_words(reference):
 
 def test_numpydoc_becomes_markdown(make_api):
     docstring = (
-        "Fit :class:`~a.B`.\n\nParameters\n----------\nrank : int\n    How many\n    factors.\nseed\n\nRaises\n------\nE\n    Never."
+        "Fit :class:`~a.B`.\n\nParameters\n----------\nrank : int\n    How many\n    "
+        "factors.\nseed\n\nRaises\n------\nE\n    Never."
     )
     assert make_api.markdown(docstring) == (
-        "Fit `a.B`.\n\n**Parameters**\n\n- `rank : int`: How many factors.\n- `seed`\n\n**Raises**\n\n- `E`: Never."
+        "Fit `a.B`.\n\n**Parameters**\n\n- `rank : int`: How many factors.\n- `seed`\n\n**Raises**\n\n- `E`: "
+        "Never."
     )

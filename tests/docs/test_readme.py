@@ -1,4 +1,6 @@
-"""The README's examples, run as they are written, by a user who has just installed recspark and set nothing."""
+"""The README's examples, run as they are written, by a user who has just installed recspark and set
+nothing.
+"""
 
 import os
 import re
@@ -17,7 +19,9 @@ PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
 def clean_shell(command, folder, **variables):
-    """Run `command` as ``env -i PATH=/usr/bin:/bin HOME=EMPTY`` in `folder`, the virtual environment not activated."""
+    """Run `command` as ``env -i PATH=/usr/bin:/bin HOME=EMPTY`` in `folder`, the virtual environment not
+    activated.
+    """
     home = folder / "home"
     home.mkdir(exist_ok=True)
     java = os.path.dirname(shutil.which("java") or "/usr/bin/java")
@@ -26,13 +30,23 @@ def clean_shell(command, folder, **variables):
         environment["JAVA_HOME"] = os.environ["JAVA_HOME"]
     if not _is_installed():
         environment["PYTHONPATH"] = str(ROOT)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def _is_installed():
     """Whether this Python finds this checkout by itself, and not another or none."""
     find = "import recspark; print(recspark.__file__)"
-    found = subprocess.run([sys.executable, "-c", find], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", find], cwd="/", env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )
     return found.stdout.strip() == str(Path(recspark.__file__))
 
 
@@ -68,7 +82,9 @@ def test_a_session_that_was_there_first_ends_in_one_sentence(tmp_path):
     assert last.endswith(f"stop this session, set PYSPARK_PYTHON={sys.executable}, and start another")
 
 
-@pytest.mark.parametrize("words", ["3.11, 3.12, 3.13", "4.1 to 4.x", "17 or newer", "pip install path/to/recspark"])
+@pytest.mark.parametrize(
+    "words", ["3.11, 3.12, 3.13", "4.1 to 4.x", "17 or newer", "pip install path/to/recspark"]
+)
 def test_the_readme_says_what_is_supported(words):
     assert words in README
 
@@ -82,7 +98,9 @@ def commands():
     """The jobs that blocks of shell start, each as its words after ``recspark`` or ``jobs/JOB.py``."""
     blocks = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     for line in "".join(blocks).splitlines():
-        found = re.match(r"(?:\S*/)?recspark (.*)|\S*/spark-submit jobs/(\w+)\.py (.*)", line.partition(" #")[0].strip())
+        found = re.match(
+            r"(?:\S*/)?recspark (.*)|\S*/spark-submit jobs/(\w+)\.py (.*)", line.partition(" #")[0].strip()
+        )
         if found:
             yield found[1] or f"{found[2]} {found[3]}"
 

@@ -1,4 +1,6 @@
-"""The classes of MLlib and of recspark under the same names, some data, and the fits that many tests look at."""
+"""The classes of MLlib and of recspark under the same names, some data, and the fits that many tests look
+at.
+"""
 
 from types import SimpleNamespace
 
@@ -10,7 +12,12 @@ from pyspark.ml.linalg import Vectors
 from recspark import models
 
 NAMES = ("ALS", "ALSModel", "FMRegressor", "FMRegressionModel", "FMClassifier", "FMClassificationModel")
-MLLIB = {name: getattr(module, name) for module in (recommendation, regression, classification) for name in NAMES if hasattr(module, name)}
+MLLIB = {
+    name: getattr(module, name)
+    for module in (recommendation, regression, classification)
+    for name in NAMES
+    if hasattr(module, name)
+}
 RECSPARK = {name: getattr(models, name) for name in NAMES}
 
 
@@ -35,7 +42,8 @@ def vectors(spark):
     draw = np.random.default_rng(2)
     pairs = [(int(draw.integers(4)), int(draw.integers(3))) for _ in range(80)]
     rows = [
-        (float((u + i) % 2), float(u * i + 1), 1.0 + k % 3, Vectors.sparse(7, [u, 4 + i], [1.0, 1.0])) for k, (u, i) in enumerate(pairs)
+        (float((u + i) % 2), float(u * i + 1), 1.0 + k % 3, Vectors.sparse(7, [u, 4 + i], [1.0, 1.0]))
+        for k, (u, i) in enumerate(pairs)
     ]
     return spark.createDataFrame(rows, ["label", "y", "w", "features"]).coalesce(1).cache()
 
@@ -49,7 +57,9 @@ def als(library, ratings):
 @pytest.fixture(scope="session")
 def regression_model(library, vectors):
     """A fitted FMRegressionModel."""
-    return library.FMRegressor(labelCol="y", solver="adamW", factorSize=2, maxIter=60, stepSize=0.1, seed=3).fit(vectors)
+    return library.FMRegressor(
+        labelCol="y", solver="adamW", factorSize=2, maxIter=60, stepSize=0.1, seed=3
+    ).fit(vectors)
 
 
 @pytest.fixture(scope="session")

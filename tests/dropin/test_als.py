@@ -18,7 +18,9 @@ def test_it_fits(library, als, ratings):
 
 
 def test_predictions_are_products_of_factors(als, ratings):
-    users, items = ({row.id: row.features for row in each.collect()} for each in (als.userFactors, als.itemFactors))
+    users, items = (
+        {row.id: row.features for row in each.collect()} for each in (als.userFactors, als.itemFactors)
+    )
     rows = als.transform(ratings).collect()
     expected = [np.dot(users[row.user], items[row.item]) for row in rows]
     np.testing.assert_allclose([row.prediction for row in rows], expected, rtol=1e-4)
@@ -28,7 +30,9 @@ def test_predictions_are_products_of_factors(als, ratings):
 def test_ids_of_every_numeric_type(als, ratings, kind):
     known = als.transform(ratings).orderBy("user", "item").toPandas().prediction
     cast = ratings.withColumns({name: F.col(name).cast(kind) for name in ("user", "item")})
-    np.testing.assert_allclose(als.transform(cast).orderBy("user", "item").toPandas().prediction, known, rtol=1e-6)
+    np.testing.assert_allclose(
+        als.transform(cast).orderBy("user", "item").toPandas().prediction, known, rtol=1e-6
+    )
 
 
 def test_ids_and_ratings_that_are_refused(library, als, ratings):
@@ -66,8 +70,11 @@ def test_cold_ids(als, spark):
 
 def test_schemas(als, ratings):
     assert _types(als.transform(ratings)) == {
-        "user": ("integer", True), "item": ("integer", True), "rating": ("double", True), "prediction": ("float", False)
-    }  # fmt: skip
+        "user": ("integer", True),
+        "item": ("integer", True),
+        "rating": ("double", True),
+        "prediction": ("float", False),
+    }
     for factors in (als.userFactors, als.itemFactors):
         assert factors.columns == ["id", "features"]
         (id, features) = factors.schema.fields
@@ -79,7 +86,10 @@ def test_schemas(als, ratings):
         (als.recommendForUserSubset(ratings, 3), "user", "item"),
         (als.recommendForItemSubset(ratings, 3), "item", "user"),
     ):
-        assert lists.schema.simpleString() == f"struct<{of}:int,recommendations:array<struct<{ranked}:int,rating:float>>>"
+        assert (
+            lists.schema.simpleString()
+            == f"struct<{of}:int,recommendations:array<struct<{ranked}:int,rating:float>>>"
+        )
         assert [field.nullable for field in lists.schema] == [False, True]
         assert lists.schema["recommendations"].dataType.containsNull
 
@@ -93,7 +103,9 @@ def test_other_estimators_take_the_factors(als):
 
 
 def test_lists_are_the_best_scores(als):
-    users, items = ({row.id: row.features for row in each.collect()} for each in (als.userFactors, als.itemFactors))
+    users, items = (
+        {row.id: row.features for row in each.collect()} for each in (als.userFactors, als.itemFactors)
+    )
     for row in als.recommendForAllUsers(4).collect():
         scores = sorted((np.dot(users[row.user], factors) for factors in items.values()), reverse=True)[:4]
         np.testing.assert_allclose([each.rating for each in row.recommendations], scores, rtol=1e-4)
@@ -119,13 +131,22 @@ def test_no_iteration_leaves_the_start(library, ratings):
 
 def test_a_pair_may_come_twice(library, ratings):
     twice = ratings.union(ratings)
-    once, model = (library.ALS(rank=1, maxIter=6, regParam=0.0, seed=1).setNumBlocks(1).fit(rows) for rows in (ratings, twice))
-    np.testing.assert_allclose(*([row.prediction for row in each.transform(ratings).collect()] for each in (once, model)), atol=1e-2)
+    once, model = (
+        library.ALS(rank=1, maxIter=6, regParam=0.0, seed=1).setNumBlocks(1).fit(rows)
+        for rows in (ratings, twice)
+    )
+    np.testing.assert_allclose(
+        *([row.prediction for row in each.transform(ratings).collect()] for each in (once, model)), atol=1e-2
+    )
 
 
 def test_implicit_and_nonnegative(library, ratings):
     counts = ratings.withColumn("rating", F.floor(F.abs("rating")))
-    model = library.ALS(rank=2, maxIter=3, implicitPrefs=True, alpha=5.0, nonnegative=True, seed=1).setNumBlocks(1).fit(counts)
+    model = (
+        library.ALS(rank=2, maxIter=3, implicitPrefs=True, alpha=5.0, nonnegative=True, seed=1)
+        .setNumBlocks(1)
+        .fit(counts)
+    )
     assert min(min(row.features) for row in model.userFactors.collect()) >= 0
     assert model.transform(counts).agg(F.avg("prediction")).first()[0] > 0.4
 

@@ -1,4 +1,6 @@
-"""Output columns and names: what is there is refused, what is "" is left out, and a name may consist of anything."""
+"""Output columns and names: what is there is refused, what is "" is left out, and a name may consist of
+anything.
+"""
 
 import pytest
 from pyspark.errors import IllegalArgumentException
@@ -38,7 +40,9 @@ def test_an_empty_name_is_no_column(regression_model, classification_model, vect
         shown = [name for bit, name in enumerate(outputs) if mask >> bit & 1]
         hidden = {classification_model.getParam(f"{name}Col"): "" for name in outputs if name not in shown}
         assert classification_model.transform(vectors, hidden).columns == [*vectors.columns, *shown]
-    assert regression_model.transform(vectors, {regression_model.predictionCol: ""}).columns == vectors.columns
+    assert (
+        regression_model.transform(vectors, {regression_model.predictionCol: ""}).columns == vectors.columns
+    )
 
 
 @pytest.mark.parametrize("name", ["a.b", "a`b", "a b", "ß", "`x`"])
@@ -50,7 +54,9 @@ def test_outputs_of_any_name(library, als, classification_model, ratings, vector
     for param in ("predictionCol", "probabilityCol", "rawPredictionCol"):
         found = classification_model.transform(vectors, {classification_model.getParam(param): name})
         assert name in found.columns and found.count() == 80
-    assert als.transform(ratings, {als.predictionCol: name, als.coldStartStrategy: "drop"}).columns[-1] == name
+    assert (
+        als.transform(ratings, {als.predictionCol: name, als.coldStartStrategy: "drop"}).columns[-1] == name
+    )
 
 
 def test_names_in_another_case(als, regression_model, ratings, vectors, library):
@@ -58,4 +64,9 @@ def test_names_in_another_case(als, regression_model, ratings, vectors, library)
     capitals = vectors.withColumnRenamed("features", "FEATURES")
     assert regression_model.transform(capitals).columns[-1] == "prediction"
     if library.name == "recspark":
-        assert als.transform(ratings.toDF("USER", "Item", "rating")).columns == ["USER", "Item", "rating", "prediction"]
+        assert als.transform(ratings.toDF("USER", "Item", "rating")).columns == [
+            "USER",
+            "Item",
+            "rating",
+            "prediction",
+        ]

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from pyspark.errors import IllegalArgumentException, SparkRuntimeException
 from pyspark.ml.classification import FMClassificationSummary, FMClassificationTrainingSummary
-from pyspark.ml.evaluation import BinaryClassificationEvaluator, MulticlassClassificationEvaluator, RegressionEvaluator
+from pyspark.ml.evaluation import (
+    BinaryClassificationEvaluator,
+    MulticlassClassificationEvaluator,
+    RegressionEvaluator,
+)
 from pyspark.ml.linalg import DenseVector, Vectors
 from pyspark.sql import functions as F
 
@@ -15,7 +19,11 @@ from recspark.errors import RecsparkError
 def score(model, vector):
     """MLlib's formula."""
     x, v = vector.toArray(), model.factors.toArray()
-    return model.intercept + model.linear.toArray() @ x + 0.5 * (np.square(x @ v).sum() - np.square(x[:, None] * v).sum())
+    return (
+        model.intercept
+        + model.linear.toArray() @ x
+        + 0.5 * (np.square(x @ v).sum() - np.square(x[:, None] * v).sum())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,11 @@ def test_regression(regression_model, vectors, some):
     np.testing.assert_allclose([score(regression_model, each) for each in some], found, rtol=1e-6)
     assert type(regression_model.predict(some[0])) is float
     assert regression_model.predict(Vectors.dense(some[0].toArray())) == pytest.approx(found[0])
-    assert (regression_model.factors.numRows, regression_model.factors.numCols, regression_model.linear.size) == (7, 2, 7)
+    assert (
+        regression_model.factors.numRows,
+        regression_model.factors.numCols,
+        regression_model.linear.size,
+    ) == (7, 2, 7)
 
 
 def test_classification(classification_model, vectors, some):
@@ -40,11 +52,18 @@ def test_classification(classification_model, vectors, some):
     for vector, row in zip(some, rows.limit(6).collect(), strict=True):
         raw = score(classification_model, vector)
         np.testing.assert_allclose(row.rawPrediction, [-raw, raw], rtol=1e-5)
-        np.testing.assert_allclose(row.probability, [1 / (1 + np.exp(raw)), 1 / (1 + np.exp(-raw))], rtol=1e-5)
+        np.testing.assert_allclose(
+            row.probability, [1 / (1 + np.exp(raw)), 1 / (1 + np.exp(-raw))], rtol=1e-5
+        )
         np.testing.assert_allclose(classification_model.predictRaw(vector), row.rawPrediction, rtol=1e-6)
-        np.testing.assert_allclose(classification_model.predictProbability(vector), row.probability, rtol=1e-6)
+        np.testing.assert_allclose(
+            classification_model.predictProbability(vector), row.probability, rtol=1e-6
+        )
         assert classification_model.predict(vector) == row.prediction == float(raw > 0)
-    assert isinstance(classification_model.predictRaw(some[0]), DenseVector) and classification_model.numClasses == 2
+    assert (
+        isinstance(classification_model.predictRaw(some[0]), DenseVector)
+        and classification_model.numClasses == 2
+    )
 
 
 def test_schemas(regression_model, classification_model, vectors):
@@ -121,10 +140,17 @@ def test_a_summary_of_both_kinds(vectors):
 @pytest.mark.parametrize("solver", ["sgd", "als", "mcmc"])
 def test_the_parameters_are_a_machine(vectors, some, solver):
     """Of sgd and als the one that predicts; of mcmc a sample, whose predictions are near the mean."""
-    model = models.FMRegressor(labelCol="y", solver=solver, factorSize=2, maxIter=80, regParam=0.01, seed=1).fit(vectors)
-    assert model.V_samples.shape == (len(model.w0_samples), 7, 2) and model.w_samples.shape == model.V_samples.shape[:2]
+    model = models.FMRegressor(
+        labelCol="y", solver=solver, factorSize=2, maxIter=80, regParam=0.01, seed=1
+    ).fit(vectors)
+    assert (
+        model.V_samples.shape == (len(model.w0_samples), 7, 2)
+        and model.w_samples.shape == model.V_samples.shape[:2]
+    )
     np.testing.assert_allclose(
-        [score(model, each) for each in some], [model.predict(each) for each in some], atol=0.5 if solver == "mcmc" else 1e-9
+        [score(model, each) for each in some],
+        [model.predict(each) for each in some],
+        atol=0.5 if solver == "mcmc" else 1e-9,
     )
     assert (len(model.w0_samples) > 1) == (solver == "mcmc")
     np.testing.assert_array_equal(model.factors.toArray(), model.V_samples[-1])
@@ -136,13 +162,20 @@ def test_vectors_of_another_size(library, regression_model, classification_model
     for model in (regression_model, classification_model):
         with pytest.raises(IllegalArgumentException):
             model.predict(Vectors.dense(vector))
-        with pytest.raises(Exception, match=None if library.name == "mllib" else f"a vector has {len(vector)} columns, .* trained on 7"):
+        with pytest.raises(
+            Exception,
+            match=None if library.name == "mllib" else f"a vector has {len(vector)} columns, .* trained on 7",
+        ):
             model.transform(rows).collect()
 
 
 def test_features_and_labels_that_are_refused(library, regression_model, classification_model, vectors):
     regressor, classifier = library.FMRegressor(labelCol="y", maxIter=1), library.FMClassifier(maxIter=1)
-    for frame in (vectors.drop("features"), vectors.drop("y"), vectors.withColumn("features", F.array(F.lit(1.0)))):
+    for frame in (
+        vectors.drop("features"),
+        vectors.drop("y"),
+        vectors.withColumn("features", F.array(F.lit(1.0))),
+    ):
         with pytest.raises(IllegalArgumentException):
             regressor.fit(frame)
     for frame in (vectors.drop("features"), vectors.withColumn("features", F.array(F.lit(1.0)))):
@@ -164,11 +197,18 @@ def test_features_and_labels_that_are_refused(library, regression_model, classif
 
 
 def test_labels_of_whole_numbers_weights_and_one_column(library, vectors, spark):
-    assert library.FMClassifier(maxIter=1).fit(vectors.withColumn("label", F.col("label").cast("int"))).numClasses == 2
+    assert (
+        library.FMClassifier(maxIter=1)
+        .fit(vectors.withColumn("label", F.col("label").cast("int")))
+        .numClasses
+        == 2
+    )
     estimator = library.FMRegressor(labelCol="y", maxIter=2)
     assert not estimator.isDefined("weightCol")
     assert estimator.copy({estimator.weightCol: "w"}).fit(vectors).numFeatures == 7
-    single = spark.createDataFrame([(1.0, Vectors.dense(1.0)), (0.0, Vectors.sparse(1, [], []))], ["label", "features"])
+    single = spark.createDataFrame(
+        [(1.0, Vectors.dense(1.0)), (0.0, Vectors.sparse(1, [], []))], ["label", "features"]
+    )
     model = library.FMRegressor(maxIter=5).fit(single)
     assert model.numFeatures == 1 and model.linear.size == 1
 
@@ -178,12 +218,16 @@ def test_no_iteration_leaves_the_start(library, vectors, solver):
     if library.name == "mllib" and solver in ("als", "mcmc"):
         pytest.skip("MLlib has no such solver")
     for estimator in (library.FMRegressor(labelCol="y"), library.FMClassifier()):
-        model = estimator.copy({estimator.maxIter: 0, estimator.solver: solver, estimator.factorSize: 3}).fit(vectors)
+        model = estimator.copy({estimator.maxIter: 0, estimator.solver: solver, estimator.factorSize: 3}).fit(
+            vectors
+        )
         assert not model.linear.toArray().any() and model.factors.toArray().any()
         assert model.transform(vectors).count() == 80
 
 
 def test_labels_that_are_all_the_same(library, vectors):
     for label in (0.0, 1.0):
-        model = library.FMClassifier(solver="adamW", maxIter=20, stepSize=0.1).fit(vectors.withColumn("label", F.lit(label)))
+        model = library.FMClassifier(solver="adamW", maxIter=20, stepSize=0.1).fit(
+            vectors.withColumn("label", F.lit(label))
+        )
         assert {row.prediction for row in model.transform(vectors).collect()} == {label}

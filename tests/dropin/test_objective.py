@@ -10,7 +10,11 @@ from pyspark.ml import recommendation
 from recspark import models
 from tests.reference import explicit_objective, implicit_objective
 
-PROBLEMS = {"explicit": {}, "nonnegative": {"nonnegative": True}, "implicit": {"implicitPrefs": True, "alpha": 1.0}}
+PROBLEMS = {
+    "explicit": {},
+    "nonnegative": {"nonnegative": True},
+    "implicit": {"implicitPrefs": True, "alpha": 1.0},
+}
 REG = 0.1
 
 
@@ -21,8 +25,16 @@ def ratings(spark, movielens, tmp_path_factory):
     with zipfile.ZipFile(movielens / "ml-latest-small.zip") as archive:
         frame = pd.read_csv(archive.open("ml-latest-small/ratings.csv"))
     users, items = (frame[name].astype("category").cat.codes for name in ("userId", "movieId"))
-    frame = pd.DataFrame({"user": users.astype("int32"), "item": items.astype("int32"), "rating": frame["rating"].astype("float32")})
-    return spark.createDataFrame(frame).coalesce(2).cache(), tuple(column.to_numpy() for _, column in frame.items())
+    frame = pd.DataFrame(
+        {
+            "user": users.astype("int32"),
+            "item": items.astype("int32"),
+            "rating": frame["rating"].astype("float32"),
+        }
+    )
+    return spark.createDataFrame(frame).coalesce(2).cache(), tuple(
+        column.to_numpy() for _, column in frame.items()
+    )
 
 
 def objective(model, kind, entries):

@@ -33,7 +33,14 @@ def test_als_refuses_values(library, ratings, name, values):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[("factorSize", 0), ("maxIter", -1), ("stepSize", 0.0), ("regParam", -1.0), ("miniBatchFraction", 0.0), ("initStd", 0.0)],
+        *[
+            ("factorSize", 0),
+            ("maxIter", -1),
+            ("stepSize", 0.0),
+            ("regParam", -1.0),
+            ("miniBatchFraction", 0.0),
+            ("initStd", 0.0),
+        ],
         *[("tol", -1.0), ("solver", "x"), ("solver", "ADAMW")],
     ],
 )
@@ -45,7 +52,15 @@ def test_fm_refuses_values(library, vectors, name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("rank", "x"), ("rank", 2.5), ("rank", True), ("implicitPrefs", 1), ("userCol", 3), ("regParam", "a"), ("bogus", 1)],
+    [
+        ("rank", "x"),
+        ("rank", 2.5),
+        ("rank", True),
+        ("implicitPrefs", 1),
+        ("userCol", 3),
+        ("regParam", "a"),
+        ("bogus", 1),
+    ],
 )
 def test_als_refuses_types(library, ratings, name, value):
     with pytest.raises(TypeError):
@@ -83,13 +98,18 @@ def test_whole_numbers_as_floats_and_numpy_s_whole_numbers(library):
 def test_numbers_of_numpy(name):
     kinds = {int: np.int32, float: np.float32, bool: np.bool_, str: np.str_}
     cls = getattr(models, name)
-    given = {key: p.option.default for key, p in cls.hyperparameters().items() if type(p.option.default) in kinds}
+    given = {
+        key: p.option.default for key, p in cls.hyperparameters().items() if type(p.option.default) in kinds
+    }
     made = cls(**{key: kinds[type(value)](value) for key, value in given.items()})
     for key, value in given.items():
         found = made.getOrDefault(key)
         assert type(found) is type(value) and found == pytest.approx(value)
     grid = (
-        ParamGridBuilder().addGrid(made.maxIter, np.arange(1, 3)).addGrid(made.regParam, np.linspace(0.1, 0.2, 2)).build()
+        ParamGridBuilder()
+        .addGrid(made.maxIter, np.arange(1, 3))
+        .addGrid(made.regParam, np.linspace(0.1, 0.2, 2))
+        .build()
         if name != "FMRanker"
         else []
     )
@@ -103,9 +123,13 @@ def test_lists_of_numpy_tuples_and_vectors(spark):
 
 
 def test_errors_are_recspark_s_as_well():
-    with pytest.raises(ConfigError, match="rank = 0 is not allowed: it must be a whole number, at least 1") as caught:
+    with pytest.raises(
+        ConfigError, match="rank = 0 is not allowed: it must be a whole number, at least 1"
+    ) as caught:
         models.ALS(rank=0)
-    assert isinstance(caught.value, (IllegalArgumentException, ValueError)) and not isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, (IllegalArgumentException, ValueError)) and not isinstance(
+        caught.value, TypeError
+    )
     assert str(caught.value) in caught.value.getMessage()
     with pytest.raises(ConfigError, match="did you mean rank") as caught:
         models.ALS(rnk=1)

@@ -4,7 +4,13 @@ import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.evaluation import RegressionEvaluator
 from pyspark.ml.feature import VectorAssembler
-from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder, TrainValidationSplit, TrainValidationSplitModel
+from pyspark.ml.tuning import (
+    CrossValidator,
+    CrossValidatorModel,
+    ParamGridBuilder,
+    TrainValidationSplit,
+    TrainValidationSplitModel,
+)
 from pyspark.sql import functions as F
 
 
@@ -33,12 +39,17 @@ def test_models_are_saved_and_loaded(library, als, ratings, tmp_path):
 
 
 def test_estimators_are_saved_and_loaded(library, tmp_path):
-    for estimator in (library.ALS(rank=7, userCol="u"), library.FMClassifier(factorSize=3, thresholds=[0.4, 0.6])):
+    for estimator in (
+        library.ALS(rank=7, userCol="u"),
+        library.FMClassifier(factorSize=3, thresholds=[0.4, 0.6]),
+    ):
         path = str(tmp_path / type(estimator).__name__)
         estimator.save(path)
         loaded = type(estimator).load(path)
         assert loaded.uid == estimator.uid
-        assert {p.name: v for p, v in loaded.extractParamMap().items()} == {p.name: v for p, v in estimator.extractParamMap().items()}
+        assert {p.name: v for p, v in loaded.extractParamMap().items()} == {
+            p.name: v for p, v in estimator.extractParamMap().items()
+        }
         with pytest.raises(Exception, match="already exists"):
             estimator.save(path)
         estimator.write().overwrite().save(path)
@@ -46,7 +57,10 @@ def test_estimators_are_saved_and_loaded(library, tmp_path):
 
 def test_pipelines(library, ratings, tmp_path):
     pipeline = Pipeline(
-        stages=[VectorAssembler(inputCols=["user", "item"], outputCol="features"), library.ALS(rank=1, maxIter=1, seed=1).setNumBlocks(1)]
+        stages=[
+            VectorAssembler(inputCols=["user", "item"], outputCol="features"),
+            library.ALS(rank=1, maxIter=1, seed=1).setNumBlocks(1),
+        ]
     )
     pipeline.write().overwrite().save(str(tmp_path / "pipeline"))
     model = Pipeline.load(str(tmp_path / "pipeline")).fit(ratings)
@@ -64,13 +78,17 @@ def test_cross_validation(library, ratings, tmp_path):
     als = library.ALS(maxIter=2, seed=1, coldStartStrategy="drop").setNumBlocks(1)
     grid = ParamGridBuilder().addGrid(als.regParam, [0.1, 10.0]).build()
     evaluator = RegressionEvaluator(labelCol="rating")
-    model = CrossValidator(estimator=als, estimatorParamMaps=grid, evaluator=evaluator, numFolds=2, seed=1).fit(ratings)
+    model = CrossValidator(
+        estimator=als, estimatorParamMaps=grid, evaluator=evaluator, numFolds=2, seed=1
+    ).fit(ratings)
     best = model.bestModel
     parent = best._java_obj.parent()
     assert (parent.getRegParam(), parent.getRank(), parent.getMaxIter()) == (0.1, best.rank, 2)
     model.write().overwrite().save(str(tmp_path / "cv"))
     loaded = CrossValidatorModel.load(str(tmp_path / "cv"))
-    assert loaded.avgMetrics == model.avgMetrics and predictions(loaded.bestModel, ratings) == predictions(best, ratings)
+    assert loaded.avgMetrics == model.avgMetrics and predictions(loaded.bestModel, ratings) == predictions(
+        best, ratings
+    )
 
 
 # pyspark's TrainValidationSplit leaves its thread pool open
@@ -78,7 +96,9 @@ def test_cross_validation(library, ratings, tmp_path):
 def test_train_validation_split(library, vectors, tmp_path):
     fm = library.FMRegressor(labelCol="y", maxIter=3, solver="adamW", seed=1)
     grid = ParamGridBuilder().addGrid(fm.factorSize, [1, 2]).build()
-    split = TrainValidationSplit(estimator=fm, estimatorParamMaps=grid, evaluator=RegressionEvaluator(labelCol="y"), seed=1)
+    split = TrainValidationSplit(
+        estimator=fm, estimatorParamMaps=grid, evaluator=RegressionEvaluator(labelCol="y"), seed=1
+    )
     model = split.fit(vectors)
     assert model.bestModel.getFactorSize() == model.bestModel._java_obj.parent().getFactorSize()
     model.write().overwrite().save(str(tmp_path / "tvs"))
@@ -88,7 +108,9 @@ def test_train_validation_split(library, vectors, tmp_path):
 
 def test_a_stage_reads_what_another_adds(library, ratings):
     """Two models in one pipeline need two names."""
-    stages = [library.ALS(rank=1, maxIter=1).setPredictionCol(name).setNumBlocks(1) for name in ("first", "second")]
+    stages = [
+        library.ALS(rank=1, maxIter=1).setPredictionCol(name).setNumBlocks(1) for name in ("first", "second")
+    ]
     assert Pipeline(stages=stages).fit(ratings).transform(ratings).columns[-2:] == ["first", "second"]
     same = [library.ALS(rank=1, maxIter=1).setNumBlocks(1) for _ in range(2)]
     with pytest.raises(Exception, match="prediction already exists|'prediction' already exists"):

@@ -1,4 +1,6 @@
-"""Every public method, property and Param of MLlib's classes: here as well, with results of the same types, or in the list."""
+"""Every public method, property and Param of MLlib's classes: here as well, with results of the same types,
+or in the list.
+"""
 
 import inspect
 
@@ -33,14 +35,20 @@ def test_every_method_takes_what_mllib_s_takes(name):
         # keywords of setParams are looked at below; a summary is an object that can be called
         if not inspect.isfunction(theirs) or member in ("setParams", "summary"):
             continue
-        wanted = [each for each in inspect.signature(theirs).parameters if each not in ("self", "args", "kwargs")]
+        wanted = [
+            each for each in inspect.signature(theirs).parameters if each not in ("self", "args", "kwargs")
+        ]
         taken = inspect.signature(ours).parameters
-        assert list(taken)[1 : len(wanted) + 1] == wanted or any(each.kind == each.VAR_KEYWORD for each in taken.values()), member
+        assert list(taken)[1 : len(wanted) + 1] == wanted or any(
+            each.kind == each.VAR_KEYWORD for each in taken.values()
+        ), member
 
 
 @pytest.mark.parametrize("name", ["ALS", "FMRegressor", "FMClassifier"])
 def test_every_keyword_is_taken_and_shown(spark, name):
-    keywords = [each for each in inspect.signature(MLLIB[name].__init__.__wrapped__).parameters if each != "self"]
+    keywords = [
+        each for each in inspect.signature(MLLIB[name].__init__.__wrapped__).parameters if each != "self"
+    ]
     assert set(keywords) <= set(inspect.signature(RECSPARK[name]).parameters)
     theirs = MLLIB[name]()
     given = {keyword: theirs.getOrDefault(keyword) for keyword in keywords if theirs.isDefined(keyword)}
@@ -70,8 +78,19 @@ def test_results_have_mllib_s_types(fitted, request, library, spark):
     """Run for both libraries: the types that are written here are those of the control."""
     model = request.getfixturevalue(fitted)
     expected = {
-        "als": {"rank": "int", "userFactors": "DataFrame", "itemFactors": "DataFrame", "getBlockSize": "int", "getUserCol": "str"},
-        "regression_model": {"intercept": "float", "linear": "DenseVector", "factors": "DenseMatrix", "numFeatures": "int"},
+        "als": {
+            "rank": "int",
+            "userFactors": "DataFrame",
+            "itemFactors": "DataFrame",
+            "getBlockSize": "int",
+            "getUserCol": "str",
+        },
+        "regression_model": {
+            "intercept": "float",
+            "linear": "DenseVector",
+            "factors": "DenseMatrix",
+            "numFeatures": "int",
+        },
         "classification_model": {
             "intercept": "float",
             "linear": "DenseVector",
@@ -84,9 +103,22 @@ def test_results_have_mllib_s_types(fitted, request, library, spark):
         },
     }[fitted]
     if fitted != "als":
-        getters = ["FactorSize", "FitIntercept", "FitLinear", "InitStd", "MaxIter", "MiniBatchFraction", "RegParam", "Seed", "Solver"]
+        getters = [
+            "FactorSize",
+            "FitIntercept",
+            "FitLinear",
+            "InitStd",
+            "MaxIter",
+            "MiniBatchFraction",
+            "RegParam",
+            "Seed",
+            "Solver",
+        ]
         types = ["int", "bool", "bool", "float", "int", "float", "float", "int", "str"]
-        expected |= {f"get{name}": type for name, type in zip(getters, types, strict=True)} | {"getStepSize": "float", "getTol": "float"}
+        expected |= {f"get{name}": type for name, type in zip(getters, types, strict=True)} | {
+            "getStepSize": "float",
+            "getTol": "float",
+        }
     found = {}
     for name in expected:
         value = getattr(model, name)
@@ -96,8 +128,17 @@ def test_results_have_mllib_s_types(fitted, request, library, spark):
 
 def test_models_have_the_estimator_s_values(regression_model, classification_model):
     for model in (regression_model, classification_model):
-        assert (model.getFactorSize(), model.getMaxIter(), model.getStepSize(), model.getSeed()) == (2, 60, 0.1, 3)
-        assert (model.getOrDefault("maxIter"), model.getSolver(), model.isSet(model.stepSize)) == (60, "adamW", True)
+        assert (model.getFactorSize(), model.getMaxIter(), model.getStepSize(), model.getSeed()) == (
+            2,
+            60,
+            0.1,
+            3,
+        )
+        assert (model.getOrDefault("maxIter"), model.getSolver(), model.isSet(model.stepSize)) == (
+            60,
+            "adamW",
+            True,
+        )
         assert "maxIter: " in model.explainParams() and "current: 60" in model.explainParams()
 
 
@@ -106,7 +147,10 @@ def test_names(library, als, regression_model, classification_model):
     assert str(als) == repr(als) == f"ALSModel: uid={als.uid}, rank=2" and als.uid.startswith("ALS_")
     facts = "numFeatures=7, factorSize=2, fitLinear=true, fitIntercept=true"
     assert str(regression_model) == f"FMRegressionModel: uid={regression_model.uid}, {facts}"
-    assert str(classification_model) == f"FMClassificationModel: uid={classification_model.uid}, numClasses=2, {facts}"
+    assert (
+        str(classification_model)
+        == f"FMClassificationModel: uid={classification_model.uid}, numClasses=2, {facts}"
+    )
 
 
 def test_the_estimator_is_known_to_java_s_names(als, library):

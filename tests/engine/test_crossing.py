@@ -30,7 +30,9 @@ def rejected(batches):
 
 def doubled(batches):
     for batch in batches:
-        yield pa.RecordBatch.from_arrays([pc.multiply(batch["id"], 2), pc.utf8_upper(batch["text"])], ["twice", "text"])
+        yield pa.RecordBatch.from_arrays(
+            [pc.multiply(batch["id"], 2), pc.utf8_upper(batch["text"])], ["twice", "text"]
+        )
 
 
 @pytest.fixture(params=["false", "true"], ids=["small", "large"])
@@ -44,7 +46,11 @@ def types(spark, request):
 
 @pytest.fixture
 def df(spark):
-    numbers = ["if(id % 7 = 0, null, cast(id as float)) as value", "cast(id % 3 as tinyint) as role", "id % 2 = 0 as flag"]
+    numbers = [
+        "if(id % 7 = 0, null, cast(id as float)) as value",
+        "cast(id % 3 as tinyint) as role",
+        "id % 2 = 0 as flag",
+    ]
     return spark.range(0, 1000, 1, 3).selectExpr("id", "cast(id as string) as text", *numbers)
 
 
@@ -57,7 +63,9 @@ def test_both_ways_bring_the_same_rows_in_the_order_of_the_partitions(df, types)
 
 def test_both_ways_give_the_same_dataframe(df, types):
     text = df.selectExpr("id", "concat('ä', text) as text")
-    fast, public = (map_partitions(each, doubled, "twice long, text string") for each in (text, Connected(text)))
+    fast, public = (
+        map_partitions(each, doubled, "twice long, text string") for each in (text, Connected(text))
+    )
     assert_df_equality(fast, public)
     assert fast.first().asDict() == {"twice": 0, "text": "Ä0"} and fast.count() == 1000
 
@@ -70,7 +78,9 @@ def test_it_is_lazy(spark):
 
 
 def test_partitions_of_many_batches_and_of_none(spark):
-    assert on_partitions(spark.range(0, 25_000, 1, 1), lambda batches: [batch.num_rows for batch in batches]) == [[10_000, 10_000, 5_000]]
+    assert on_partitions(
+        spark.range(0, 25_000, 1, 1), lambda batches: [batch.num_rows for batch in batches]
+    ) == [[10_000, 10_000, 5_000]]
     assert on_partitions(spark.range(0, 2, 1, 4).filter("id > 0"), count) == [0, 0, 0, 1]
 
 
@@ -82,14 +92,18 @@ def test_behind_a_shuffle(spark):
 @pytest.mark.parametrize("small", [-1, crossing.SMALL], ids=["one task", "here"])
 def test_the_rows_of_all_partitions_meet_in_one_process(df, types, small, monkeypatch):
     monkeypatch.setattr(crossing, "SMALL", small)
-    fast, public = (sorted(in_one_process(each, rows_of), key=lambda row: row["id"]) for each in (df, Connected(df)))
+    fast, public = (
+        sorted(in_one_process(each, rows_of), key=lambda row: row["id"]) for each in (df, Connected(df))
+    )
     assert fast == public == [row.asDict() for row in df.collect()]
 
 
 @pytest.mark.parametrize("small", [-1, crossing.SMALL], ids=["one task", "here"])
 def test_one_process_works_without_rows_too(spark, small, monkeypatch):
     monkeypatch.setattr(crossing, "SMALL", small)
-    assert in_one_process(spark.range(0), count) == in_one_process(spark.range(4).filter("id > 4"), count) == 0
+    assert (
+        in_one_process(spark.range(0), count) == in_one_process(spark.range(4).filter("id > 4"), count) == 0
+    )
 
 
 @pytest.mark.parametrize("small", [-1, crossing.SMALL], ids=["one task", "here"])

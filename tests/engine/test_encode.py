@@ -58,7 +58,14 @@ def test_large_partitions_become_several_parts(spark, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "row", [(None, 1, 1.0, 1.0, 0), (1, None, 1.0, 1.0, 0), (1, 1, None, 1.0, 0), (1, 1, float("nan"), 1.0, 0), (1, 1, 1.0, -1.0, 0)]
+    "row",
+    [
+        (None, 1, 1.0, 1.0, 0),
+        (1, None, 1.0, 1.0, 0),
+        (1, 1, None, 1.0, 0),
+        (1, 1, float("nan"), 1.0, 0),
+        (1, 1, 1.0, -1.0, 0),
+    ],
 )
 def test_rows_that_cannot_train_are_an_error_that_counts_them(spark, tmp_path, row):
     with pytest.raises(RecsparkError, match="1 rows cannot be trained on"):
@@ -70,7 +77,10 @@ def test_nothing_to_train_on_is_an_error(spark, tmp_path):
         encode(frame(spark, ROWS).filter("role = 1"), Store(str(tmp_path)), weighted=True, watched=True)
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("tinyint", "tinyint"), ("int", "int"), ("double", "bigint"), ("decimal(12,0)", "bigint")])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("tinyint", "tinyint"), ("int", "int"), ("double", "bigint"), ("decimal(12,0)", "bigint")],
+)
 def test_ids_keep_their_type_or_become_long(spark, kind, expected):
     df = spark.range(3).select(F.col("id").cast(kind).alias("id"))
     assert [type_ for _, type_ in df.select(id_column(df.schema, "id")).dtypes] == [expected]
@@ -101,7 +111,11 @@ def test_a_number_that_is_no_id_is_an_error(spark, ansi, type_, bad, why):
 
 def test_what_is_missing_is_null(spark):
     df = spark.createDataFrame([(2.0**53, 7), (None, None), (float("nan"), 1)], "id double, other int")
-    assert [row.id for row in df.select(id_column(df.schema, "id").alias("id")).collect()] == [2**53, None, None]
+    assert [row.id for row in df.select(id_column(df.schema, "id").alias("id")).collect()] == [
+        2**53,
+        None,
+        None,
+    ]
 
 
 def test_other_types_and_missing_columns_are_errors(spark):

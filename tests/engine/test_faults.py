@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 
 def start(*arguments):
     # its own process group, so that a kill takes the whole driver and nothing else
-    return subprocess.Popen([sys.executable, str(SCRIPT), *map(str, arguments)], start_new_session=True, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *map(str, arguments)], start_new_session=True, stderr=subprocess.PIPE
+    )
 
 
 def finish(tmp_path, master, work, blocks, max_iter, *sabotage):
@@ -42,7 +44,9 @@ def wait_for(pattern, folder, process, seconds=120):
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize(("blocks", "max_iter", "killed_at"), [pytest.param(1, 700, 20, marks=pytest.mark.long), (2, 6, 2)])
+@pytest.mark.parametrize(
+    ("blocks", "max_iter", "killed_at"), [pytest.param(1, 700, 20, marks=pytest.mark.long), (2, 6, 2)]
+)
 def test_a_fit_whose_driver_is_killed_goes_on_to_the_same_bits(spark, tmp_path, blocks, max_iter, killed_at):
     process = start("local[2]", tmp_path / "work", tmp_path / "out.npz", blocks, max_iter)
     wait_for(f"fit-*/iterations/{killed_at:05d}.json", tmp_path / "work", process)

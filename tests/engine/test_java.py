@@ -74,7 +74,9 @@ def test_a_version_managers_script_is_asked_for_the_real_home(monkeypatch, tmp_p
     assert java.find_java() == tmp_path / "versions" / "17"
 
 
-@pytest.mark.parametrize("unfit", [{"version": JAVA_8}, {"version": 'openjdk version "16.0.2"'}, {"exit_code": 1}])
+@pytest.mark.parametrize(
+    "unfit", [{"version": JAVA_8}, {"version": 'openjdk version "16.0.2"'}, {"exit_code": 1}]
+)
 def test_an_unfit_java_home_falls_through_to_the_cache(monkeypatch, tmp_path, unfit):
     make_java(tmp_path / "unfit", **unfit)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "unfit"))
@@ -84,7 +86,9 @@ def test_an_unfit_java_home_falls_through_to_the_cache(monkeypatch, tmp_path, un
 
 
 def test_without_install_one_sentence_says_what_to_type():
-    with pytest.raises(RecsparkError, match=r"^Spark needs Java 17 or newer .* type `sudo apt-get install .*JAVA_HOME[^.]*$"):
+    with pytest.raises(
+        RecsparkError, match=r"^Spark needs Java 17 or newer .* type `sudo apt-get install .*JAVA_HOME[^.]*$"
+    ):
         java.ensure_java(install=False)
 
 
@@ -139,5 +143,7 @@ def test_a_failed_download_ends_in_the_sentence(monkeypatch, capsys):
 def test_the_command_prints_nothing_but_java_home(monkeypatch, tmp_path):
     make_java(tmp_path / ".jdk" / "17")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / ".jdk" / "17"))
-    done = subprocess.run([sys.executable, "-m", "recspark.engine.spark.java"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "recspark.engine.spark.java"], capture_output=True, text=True
+    )
     assert (done.stdout, done.stderr, done.returncode) == (f"{tmp_path}/.jdk/17\n", "", 0)

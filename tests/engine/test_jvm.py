@@ -11,7 +11,13 @@ from recspark.errors import RecsparkError
 
 @pytest.mark.parametrize(
     ("master", "local"),
-    [("local", True), ("local[*]", True), ("local[4,2]", True), ("local-cluster[2,1,1024]", False), ("spark://h:7077", False)],
+    [
+        ("local", True),
+        ("local[*]", True),
+        ("local[4,2]", True),
+        ("local-cluster[2,1,1024]", False),
+        ("spark://h:7077", False),
+    ],
 )
 def test_local_masters(master, local):
     assert jvm.is_local(master) is local
@@ -19,7 +25,13 @@ def test_local_masters(master, local):
 
 @pytest.fixture
 def bare_environment(monkeypatch, tmp_path):
-    for key in ("MASTER", "SPARK_DRIVER_MEMORY", "SPARK_SUBMIT_OPTS", "SPARK_LOCAL_IP", "PYSPARK_SUBMIT_ARGS"):
+    for key in (
+        "MASTER",
+        "SPARK_DRIVER_MEMORY",
+        "SPARK_SUBMIT_OPTS",
+        "SPARK_LOCAL_IP",
+        "PYSPARK_SUBMIT_ARGS",
+    ):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
 
@@ -29,7 +41,11 @@ def test_launch_variables_yield_to_the_users(monkeypatch):
     variables = jvm._launch_variables({})
     assert variables["MASTER"] == "local[*,4]"
     assert variables["SPARK_LOCAL_IP"] == "127.0.0.1"
-    for key, value in {"MASTER": "local[7]", "SPARK_DRIVER_MEMORY": "5g", "SPARK_LOCAL_IP": "10.0.0.1"}.items():
+    for key, value in {
+        "MASTER": "local[7]",
+        "SPARK_DRIVER_MEMORY": "5g",
+        "SPARK_LOCAL_IP": "10.0.0.1",
+    }.items():
         monkeypatch.setenv(key, value)
         assert jvm._launch_variables({"spark.driver.memory": "1g"})[key] == value
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dmine=1")

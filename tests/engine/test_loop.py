@@ -36,6 +36,9 @@ def test_the_model_is_the_best_validated_iteration_else_the_last():
 
 
 def test_test_rows_are_watched_but_decide_nothing():
-    rows = [{"iteration": i + 1, "objective": 1 / (i + 1), "test_rmse": value} for i, value in enumerate([0.5, 0.9, 0.9, 0.9, 0.9])]
+    rows = [
+        {"iteration": i + 1, "objective": 1 / (i + 1), "test_rmse": value}
+        for i, value in enumerate([0.5, 0.9, 0.9, 0.9, 0.9])
+    ]
     assert best_iteration(rows) == 5 and not should_stop(rows, 0.0, 1)
     assert np.isfinite(rows[-1]["objective"])

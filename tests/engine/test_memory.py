@@ -20,7 +20,10 @@ def session(**settings):
     return SimpleNamespace(conf=SimpleNamespace(get=lambda key, default: values.get(key, default)))
 
 
-@pytest.mark.parametrize("settings", [{}, {"pyspark_memory": "3g"}, {"pyspark_memory": "2560"}, {"pyspark_memory": "12gb", "cores": "4"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"pyspark_memory": "3g"}, {"pyspark_memory": "2560"}, {"pyspark_memory": "12gb", "cores": "4"}],
+)
 def test_enough(settings):
     memory.require_worker_memory(session(**settings))
 
@@ -35,7 +38,9 @@ def test_enough(settings):
     ],
 )
 def test_too_little_is_refused_in_one_sentence(settings, given, needed):
-    message = rf"spark.executor.pyspark.memory = .* {given} MiB .* needs 2560 MiB .* set it to {needed} or more"
+    message = (
+        rf"spark.executor.pyspark.memory = .* {given} MiB .* needs 2560 MiB .* set it to {needed} or more"
+    )
     with pytest.raises(ConfigError, match=message):
         memory.require_worker_memory(session(**settings))
 
@@ -54,7 +59,9 @@ def test_memory_that_ends_under_a_limit_names_the_setting(monkeypatch):
 def test_threads_that_have_no_room_are_not_started(monkeypatch):
     assert threads.affordable(64) == 64 or resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
     for used, wanted, number in ((1, 8, 4), (1.9, 8, 1), (2.5, 8, 1), (1, 2, 2)):
-        monkeypatch.setattr(threads, "address_space", lambda used=used: threads.AddressSpace(2 * GIB, int(used * GIB)))
+        monkeypatch.setattr(
+            threads, "address_space", lambda used=used: threads.AddressSpace(2 * GIB, int(used * GIB))
+        )
         assert threads.affordable(wanted) == number
         assert threads.in_threads(lambda n: n * n, range(9), wanted) == [n * n for n in range(9)]
 
@@ -74,9 +81,12 @@ import sys
 from pyspark.sql import SparkSession
 from recspark.errors import RecsparkError
 from recspark.models import ALS, MatrixFactorization
-spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").config("spark.executor.pyspark.memory", sys.argv[1])
-spark = spark.config("spark.sql.shuffle.partitions", "2").config("spark.python.worker.reuse", sys.argv[2]).getOrCreate()
-rows = spark.createDataFrame([(n % 40, n * 7 % 31, float(n % 5)) for n in range(800)], "user int, item int, rating double")
+spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+spark = spark.config("spark.executor.pyspark.memory", sys.argv[1])
+spark = spark.config("spark.sql.shuffle.partitions", "2")
+spark = spark.config("spark.python.worker.reuse", sys.argv[2]).getOrCreate()
+rows = [(n % 40, n * 7 % 31, float(n % 5)) for n in range(800)]
+rows = spark.createDataFrame(rows, "user int, item int, rating double")
 try:
     model = ALS(rank=4, maxIter=2).fit(rows)
     print("predicted", model.transform(rows).count(), model.recommendForAllUsers(2).count())
@@ -97,6 +107,11 @@ spark.stop()
 )
 def test_a_fit_under_a_limit_ends(limit, reuse, outcome):
     done = subprocess.run(
-        [sys.executable, "-c", FIT, limit, reuse], capture_output=True, text=True, timeout=300, check=False, env=os.environ
+        [sys.executable, "-c", FIT, limit, reuse],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ,
     )
     assert outcome in done.stdout, done.stderr[-2000:]

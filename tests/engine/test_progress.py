@@ -33,7 +33,9 @@ def test_a_judge_sees_each_row_once_in_order_and_ends_the_fit():
 
 def test_a_judge_also_sees_what_was_over_before_it_looked():
     seen, ended = [], []
-    with reporting(lambda: [row(1), row(2)], 2, lambda found: seen.append(found["iteration"]), lambda: ended.append(1)):
+    with reporting(
+        lambda: [row(1), row(2)], 2, lambda found: seen.append(found["iteration"]), lambda: ended.append(1)
+    ):
         pass
     assert seen == [1, 2] and not ended
 

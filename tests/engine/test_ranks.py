@@ -28,7 +28,12 @@ def test_many_pairs_are_compared_in_parts(monkeypatch):
 
 
 def test_pairs_of_some_rows():
-    csr = CSR(np.array([0, 2, 2, 5]), np.int32([0, 2, 1, 2, 3]), np.float32([1, 2, 3, 4, 5]), np.empty(0, np.float32))
+    csr = CSR(
+        np.array([0, 2, 2, 5]),
+        np.int32([0, 2, 1, 2, 3]),
+        np.float32([1, 2, 3, 4, 5]),
+        np.empty(0, np.float32),
+    )
     found = ranks.pairs_of(csr, np.array([2, 0]), np.array([10, 11, 12, 13]))
     assert [column.tolist() for column in found] == [[0, 0, 0, 1, 1], [11, 12, 13, 10, 12], [3, 4, 5, 1, 2]]
     assert [len(column) for column in ranks.pairs_of(csr, np.array([], int), np.array([]))] == [0, 0, 0]
@@ -42,12 +47,24 @@ def test_examples():
 def clicks(spark):
     """Users like the items of one of four groups; one click in six is held back."""
     draw = np.random.default_rng(3)
-    cells = [(user, item) for user in range(120) for item in range(60) if draw.random() < (0.4 if user % 4 == item % 4 else 0.06)]
+    cells = [
+        (user, item)
+        for user in range(120)
+        for item in range(60)
+        if draw.random() < (0.4 if user % 4 == item % 4 else 0.06)
+    ]
     rows = [(*cell, 1.0, bool(draw.random() < 1 / 6)) for cell in cells]
     return spark.createDataFrame(rows, "user int, item int, rating float, held boolean")
 
 
-ALS_OF_CLICKS = {"rank": 8, "alpha": 5.0, "implicitPrefs": True, "maxIter": 3, "patience": 2, "validationCol": "held"}
+ALS_OF_CLICKS = {
+    "rank": 8,
+    "alpha": 5.0,
+    "implicitPrefs": True,
+    "maxIter": 3,
+    "patience": 2,
+    "validationCol": "held",
+}
 
 
 def curve(clicks, blocks=1):
@@ -57,22 +74,32 @@ def curve(clicks, blocks=1):
 
 @pytest.mark.parametrize("blocks", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 8))])
 def test_blocks_do_not_change_the_auc(clicks, blocks):
-    # factors differ in their last digits, so two items of nearly equal scores may change places: 1 pair of a user is about .0002
+    # factors differ in their last digits, so two items of nearly equal scores may change places: 1 pair of a
+    # user is about .0002
     assert curve(clicks, blocks) == pytest.approx(curve(clicks), abs=1e-3)
 
 
 def test_the_log_says_what_stops_the_fit(clicks, caplog):
     caplog.set_level("INFO", "recspark.fit")
     model = ALS(**ALS_OF_CLICKS).fit(clicks)
-    assert "ALS: the fit stops by the AUC of the validation rows" in caplog.text and "iteration 1: validation_auc 0." in caplog.text
+    assert (
+        "ALS: the fit stops by the AUC of the validation rows" in caplog.text
+        and "iteration 1: validation_auc 0." in caplog.text
+    )
     assert not any(key.endswith("_rmse") for key in model.summary.history[0])
 
 
 def test_the_auc_is_that_of_the_samples(spark):
     """With more users and items than the samples have."""
     n_users, n_items, draw = ranks.USERS + 100, ranks.ITEMS + 100, np.random.default_rng(1)
-    rows = [(user, int(item), place == 3) for user in range(n_users) for place, item in enumerate(draw.integers(0, n_items, 4))]
-    frame = spark.createDataFrame([(*row[:2], 1.0, row[2]) for row in rows], "user int, item int, rating float, held boolean")
+    rows = [
+        (user, int(item), place == 3)
+        for user in range(n_users)
+        for place, item in enumerate(draw.integers(0, n_items, 4))
+    ]
+    frame = spark.createDataFrame(
+        [(*row[:2], 1.0, row[2]) for row in rows], "user int, item int, rating float, held boolean"
+    )
     model = ALS(rank=4, implicitPrefs=True, maxIter=1, validationCol="held").fit(frame)
     users, items = list(model.scorer.user_ids), list(model.scorer.item_ids)
     scores, found, own = model.scorer.scores(np.arange(len(users))), [], {}
@@ -89,7 +116,9 @@ def test_the_auc_is_that_of_the_samples(spark):
 
 
 def test_the_best_iteration_has_the_highest_auc(clicks):
-    als = ALS(rank=20, alpha=40.0, regParam=0.001, implicitPrefs=True, maxIter=20, patience=2, validationCol="held")
+    als = ALS(
+        rank=20, alpha=40.0, regParam=0.001, implicitPrefs=True, maxIter=20, patience=2, validationCol="held"
+    )
     summary = als.fit(clicks).summary
     curve = [row["validation_auc"] for row in summary.history]
     assert summary.best_iteration == 1 + int(np.argmax(curve)) and len(curve) < 20

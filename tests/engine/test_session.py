@@ -24,7 +24,8 @@ OPTIONS = SparkOptions(master="local[2]", driverMemory="700m", shufflePartitions
 with session("a-job", OPTIONS) as spark:
     print("progress", file=sys.stderr)
     context = spark.sparkContext
-    worker = context.parallelize([0], 1).map(lambda _: [sys.executable, os.environ["OPENBLAS_NUM_THREADS"]]).first()
+    seen = lambda _: [sys.executable, os.environ["OPENBLAS_NUM_THREADS"]]
+    worker = context.parallelize([0], 1).map(seen).first()
     report = {
         "name": context.appName,
         "master": context.master,
@@ -45,7 +46,9 @@ def run_report(tmp_path, *command):
     script = tmp_path / "report.py"
     script.write_text(REPORT)
     environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("SPARK_", "PYSPARK_")) and key != "MASTER"
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("SPARK_", "PYSPARK_")) and key != "MASTER"
     }
     environment["PYTHONPATH"] = str(Path(jvm.__file__).parents[3])
     done = subprocess.run(
@@ -78,7 +81,9 @@ def test_spark_submit_has_the_last_word(tmp_path):
     environment = ["env", f"PYSPARK_DRIVER_PYTHON={sys.executable}"]
     settings = {"spark.sql.shuffle.partitions": 3, "spark.sql.session.timeZone": "Europe/Amsterdam"}
     conf = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
-    report, stderr = run_report(tmp_path, *environment, SPARK_SUBMIT, "--master", "local[1]", "--name", "nightly", *conf)
+    report, stderr = run_report(
+        tmp_path, *environment, SPARK_SUBMIT, "--master", "local[1]", "--name", "nightly", *conf
+    )
     assert report["name"] == "nightly"
     assert report["master"] == "local[1]"
     assert report["partitions"] == "3"
@@ -93,19 +98,32 @@ def test_spark_submit_has_the_last_word(tmp_path):
 def test_a_running_session_is_used_and_left_running(spark):
     with session("another") as found:
         assert found.sparkContext is spark.sparkContext
-        assert build_session("a third", {"spark.sql.shuffle.partitions": "99"}).conf.get("spark.sql.shuffle.partitions") == "4"
+        assert (
+            build_session("a third", {"spark.sql.shuffle.partitions": "99"}).conf.get(
+                "spark.sql.shuffle.partitions"
+            )
+            == "4"
+        )
     assert is_running()
     assert spark.range(3).count() == 3
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("SPARK_REMOTE", "sc://host"), ("SPARK_REMOTE", "local[2]"), ("SPARK_API_MODE", "connect"), ("MASTER", "sc://host")],
+    [
+        ("SPARK_REMOTE", "sc://host"),
+        ("SPARK_REMOTE", "local[2]"),
+        ("SPARK_API_MODE", "connect"),
+        ("MASTER", "sc://host"),
+    ],
 )
 def test_connect_is_refused(monkeypatch, variable, value):
     monkeypatch.setattr("recspark.engine.spark.session.is_running", lambda: False)
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ConfigError, match=rf"^{variable} = '{re.escape(value)}' is not allowed: the jobs do not run on Spark Connect"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^{variable} = '{re.escape(value)}' is not allowed: the jobs do not run on Spark Connect",
+    ):
         build_session("a job")
 
 
@@ -120,11 +138,15 @@ def test_threads_of_a_local_master(spark):
 
 
 def test_options_become_sparks_settings():
-    conf = build_sections({"spark": {"driverMemory": "3g", "shufflePartitions": 8}}, [SparkOptions])["spark"].as_conf()
+    conf = build_sections({"spark": {"driverMemory": "3g", "shufflePartitions": 8}}, [SparkOptions])[
+        "spark"
+    ].as_conf()
     assert conf == {"spark.driver.memory": "3g", "spark.sql.shuffle.partitions": "8"}
 
 
-@pytest.mark.parametrize(("key", "value"), [("driverMemory", "4"), ("driverMemory", "0g"), ("shufflePartitions", 0)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("driverMemory", "4"), ("driverMemory", "0g"), ("shufflePartitions", 0)]
+)
 def test_options_out_of_range(key, value):
     with pytest.raises(ConfigError, match=rf"spark\.{key} = .* is not allowed: it must be "):
         SparkOptions(**{key: value})

@@ -20,7 +20,11 @@ def store(request, tmp_path, monkeypatch):
 
 
 def test_arrays_come_back_with_type_and_shape(store):
-    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([], np.int32), "c": np.array([2**40])}
+    arrays = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.array([], np.int32),
+        "c": np.array([2**40]),
+    }
     store.save("some/entry", **arrays)
     loaded = store.load("some/entry")
     assert loaded.keys() == arrays.keys()

@@ -1,4 +1,6 @@
-"""The Python of Spark's workers: chosen by an import, checked once per session, complained about in one sentence."""
+"""The Python of Spark's workers: chosen by an import, checked once per session, complained about in one
+sentence.
+"""
 
 import json
 import logging
@@ -32,23 +34,32 @@ def variables_after(code, **environment):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("code", ["import recspark.models", "from recspark.models.serving import scorer", "import recspark"])
+@pytest.mark.parametrize(
+    "code", ["import recspark.models", "from recspark.models.serving import scorer", "import recspark"]
+)
 def test_an_import_names_this_python(code):
     assert variables_after(code)["PYSPARK_PYTHON"] == sys.executable
 
 
 def test_the_package_alone_imports_neither_spark_nor_numba():
-    check = "import sys, recspark.models; assert not {'pyspark', 'numba', 'numpy', 'pandas'} & set(sys.modules)"
+    check = (
+        "import sys, recspark.models; assert not {'pyspark', 'numba', 'numpy', 'pandas'} & set(sys.modules)"
+    )
     assert variables_after(check)
 
 
 def test_the_users_choice_stays():
-    assert variables_after("import recspark.models", PYSPARK_PYTHON="/other/python")["PYSPARK_PYTHON"] == "/other/python"
+    assert (
+        variables_after("import recspark.models", PYSPARK_PYTHON="/other/python")["PYSPARK_PYTHON"]
+        == "/other/python"
+    )
 
 
 def test_a_user_id_without_a_name_gets_one(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "user_has_name", lambda: False)
-    monkeypatch.setattr(workers.os, "environ", environment := {"HOME": str(tmp_path), "SPARK_SUBMIT_OPTS": "-Da=b"})
+    monkeypatch.setattr(
+        workers.os, "environ", environment := {"HOME": str(tmp_path), "SPARK_SUBMIT_OPTS": "-Da=b"}
+    )
     workers.prepare_environment()
     assert environment["SPARK_USER"] == f"uid{os.geteuid()}"
     assert environment["USER"] == f"uid{os.geteuid()}" and environment["HOME"] == str(tmp_path)
@@ -58,7 +69,9 @@ def test_a_user_id_without_a_name_gets_one(monkeypatch, tmp_path):
 def test_a_user_id_without_a_name_and_a_home_gets_both(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "user_has_name", lambda: False)
     monkeypatch.setattr(workers.os, "environ", environment := {})
-    monkeypatch.setattr(workers.os.path, "expanduser", lambda path: path)  # what it does where it knows no home
+    monkeypatch.setattr(
+        workers.os.path, "expanduser", lambda path: path
+    )  # what it does where it knows no home
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     workers.prepare_environment()
     assert environment["HOME"] == str(tmp_path / f"recspark-home-{os.geteuid()}")
@@ -85,7 +98,10 @@ sys.modules["recspark"] = None  # to import it fails
 from pyspark import cloudpickle
 print(cloudpickle.loads({cloudpickle.dumps(workers.look)!r})()["version"])
 """
-    assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60).stdout == "None\n"
+    assert (
+        subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60).stdout
+        == "None\n"
+    )
     assert workers.look()["version"] == recspark.__version__
 
 
@@ -123,20 +139,29 @@ def python(spark, unchecked, monkeypatch, tmp_path):
 
 def test_workers_without_packages(spark, python):
     script = python(f'exec {sys.executable} -S "$@"')  # without site-packages
-    with pytest.raises(RecsparkError, match=f"Spark's workers run .*: stop this session, set PYSPARK_PYTHON={sys.executable}, and"):
+    with pytest.raises(
+        RecsparkError,
+        match=f"Spark's workers run .*: stop this session, set PYSPARK_PYTHON={sys.executable}, and",
+    ):
         check_workers(spark)
     assert script.exists()
 
 
 def test_workers_of_another_python(spark, python):
     script = python("echo 3.8")
-    with pytest.raises(RecsparkError, match=f"^the Python of Spark's workers, {script}, is Python 3.8, and this is .*: stop this session"):
+    with pytest.raises(
+        RecsparkError,
+        match=f"^the Python of Spark's workers, {script}, is Python 3.8, and this is .*: stop this session",
+    ):
         check_workers(spark)
 
 
 def test_workers_whose_python_is_not_there(spark, unchecked, monkeypatch):
     monkeypatch.setattr(spark.sparkContext, "pythonExec", "no-such-python")
-    with pytest.raises(RecsparkError, match=r"^the Python of Spark's workers, no-such-python, does not run: stop this session"):
+    with pytest.raises(
+        RecsparkError,
+        match=r"^the Python of Spark's workers, no-such-python, does not run: stop this session",
+    ):
         check_workers(spark)
 
 
@@ -165,19 +190,32 @@ def test_a_session_is_looked_at_once(spark, unchecked, monkeypatch):
 
 
 def test_compiling_is_announced_once(spark, unchecked, monkeypatch, caplog):
-    monkeypatch.setattr(session, "_look", lambda spark: GOOD | {"version": recspark.__version__, "cold": True})
+    monkeypatch.setattr(
+        session, "_look", lambda spark: GOOD | {"version": recspark.__version__, "cold": True}
+    )
     with caplog.at_level(logging.WARNING):
         check_workers(spark)
         check_workers(spark)
-    assert [record.message.partition(":")[0] for record in caplog.records] == ["compiling for the first time after an install"]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "compiling for the first time after an install"
+    ]
 
 
 @pytest.mark.parametrize(
     ("trace", "reason"),
     [
-        ("An error\n at x\nCaused by: Cannot run program \"/p\": error=2\n at", 'Cannot run program "/p": error=2'),
-        ("x\nException: [PYTHON_VERSION_MISMATCH] Python in worker differs.\n", "[PYTHON_VERSION_MISMATCH] Python in worker differs."),
-        ("x\nModuleNotFoundError: No module named 'pyspark'\n\tat", "ModuleNotFoundError: No module named 'pyspark'"),
+        (
+            'An error\n at x\nCaused by: Cannot run program "/p": error=2\n at',
+            'Cannot run program "/p": error=2',
+        ),
+        (
+            "x\nException: [PYTHON_VERSION_MISMATCH] Python in worker differs.\n",
+            "[PYTHON_VERSION_MISMATCH] Python in worker differs.",
+        ),
+        (
+            "x\nModuleNotFoundError: No module named 'pyspark'\n\tat",
+            "ModuleNotFoundError: No module named 'pyspark'",
+        ),
         ("only this\nline", "only this"),
     ],
 )

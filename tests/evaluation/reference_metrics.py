@@ -25,7 +25,10 @@ def ranked_list(scores, seen):
 def top_n(scores, n, seen):
     chosen = [ranked_list(row, seen_items)[:n] for row, seen_items in zip(scores, seen, strict=True)]
     items = [(found + [-1] * n)[:n] for found in chosen]
-    best = [[row[item] if item >= 0 else -math.inf for item in found] for row, found in zip(scores, items, strict=True)]
+    best = [
+        [row[item] if item >= 0 else -math.inf for item in found]
+        for row, found in zip(scores, items, strict=True)
+    ]
     return items, best
 
 
@@ -46,5 +49,11 @@ def ranking_metrics(scores, seen, relevant, k):
 
 def auc(scores, seen, relevant):
     ranking = ranked_list(scores, seen)
-    pairs = [(scores[good], scores[bad]) for good in ranking if good in relevant for bad in ranking if bad not in relevant]
+    pairs = [
+        (scores[good], scores[bad])
+        for good in ranking
+        if good in relevant
+        for bad in ranking
+        if bad not in relevant
+    ]
     return sum((good > bad) + (good == bad) / 2 for good, bad in pairs) / len(pairs) if pairs else math.nan

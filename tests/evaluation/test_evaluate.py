@@ -18,7 +18,9 @@ RATINGS = "user_id bigint, item_id bigint, rating float, timestamp bigint"
 @pytest.fixture(scope="module")
 def rows(spark):
     train = spark.createDataFrame([(1, 1, 5.0, 0), (1, 2, 3.0, 0), (2, 1, 4.0, 0)], RATINGS)
-    predictions = spark.createDataFrame([(1, 3, 5.0, 1, 4.5), (1, 4, 2.0, 1, 3.0), (2, 3, 4.0, 1, None)], f"{RATINGS}, prediction float")
+    predictions = spark.createDataFrame(
+        [(1, 3, 5.0, 1, 4.5), (1, 4, 2.0, 1, 3.0), (2, 3, 4.0, 1, None)], f"{RATINGS}, prediction float"
+    )
     scorer = ArrayScorer([1, 2], [1, 2, 3, 4], [[9, 8, 7, 6], [1, 4, 3, 2]])
     return predictions, train, scorer
 
@@ -36,7 +38,8 @@ def test_all_metrics_are_flat_floats(result):
     assert all(type(value) is float for value in result.metrics.values())
     assert result.metrics["rmse"] == pytest.approx(np.sqrt((0.25 + 1) / 2))
     assert result.metrics["unpredicted_rows"] == 1
-    # user 1 has seen items 1 and 2 and likes 3, which comes first; user 2 has seen item 1 and likes 3, which follows 2
+    # user 1 has seen items 1 and 2 and likes 3, which comes first; user 2 has seen item 1 and likes 3, which
+    # follows 2
     assert result.metrics["mrr_at_2"] == (1 + 1 / 2) / 2
     assert result.metrics["hit_rate_at_1"] == 0.5
     assert result.metrics["auc"] == (1 + 1 / 2) / 2
@@ -45,7 +48,9 @@ def test_all_metrics_are_flat_floats(result):
 def test_seen_rows_other_than_the_training_rows(spark, rows):
     predictions, train, scorer = rows
     seen = spark.createDataFrame([(2, 2)], "user_id bigint, item_id bigint")
-    found = evaluate(spark, predictions, train, EvaluationOptions(ks=[1]), scorer, train.select(*seen.columns).union(seen))
+    found = evaluate(
+        spark, predictions, train, EvaluationOptions(ks=[1]), scorer, train.select(*seen.columns).union(seen)
+    )
     per_user = {row["user_id"]: row["mrr_at_1"] for row in found.per_user.collect()}
     assert per_user == {1: 1.0, 2: 1.0}
 
@@ -62,11 +67,16 @@ def test_predictions_that_are_no_ratings_are_only_ranked(spark, tmp_path, rows):
     found = evaluate(spark, predictions, train, EvaluationOptions(ratings=False, ks=[1]), scorer)
     assert "rmse" not in found.metrics and found.metrics["hit_rate_at_1"] == 0.5
     write(Lake(str(tmp_path)), "ranks", found)
-    assert {path.name for path in (tmp_path / "metrics/ranks").iterdir()} == {"per_user.parquet", "manifest.json"}
+    assert {path.name for path in (tmp_path / "metrics/ranks").iterdir()} == {
+        "per_user.parquet",
+        "manifest.json",
+    }
 
 
 def test_an_evaluation_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match="evaluation.ranking = False is not allowed with evaluation.ratings = False"):
+    with pytest.raises(
+        ConfigError, match="evaluation.ranking = False is not allowed with evaluation.ratings = False"
+    ):
         EvaluationOptions(ratings=False, ranking=False)
 
 
@@ -75,8 +85,12 @@ def test_write(spark, tmp_path, result):
     write(lake, "als", result, "f00d")
     stored = json.loads((tmp_path / "lake/metrics/als.json").read_text())
     assert stored == pytest.approx(result.metrics)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "lake/metrics/als/slices.parquet"), result.slices)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "lake/metrics/als/histogram.parquet"), result.histogram)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "lake/metrics/als/slices.parquet"), result.slices
+    )
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "lake/metrics/als/histogram.parquet"), result.histogram
+    )
     assert spark.read.parquet(lake.path("metrics/als/per_user.parquet")).count() == 2
     assert lake.is_current("metrics/als", "f00d")
 
@@ -91,11 +105,16 @@ def test_undefined_metrics_are_null_in_json(spark, tmp_path, rows):
 
 @pytest.mark.parametrize("ks", [[], [0], [5, 5], [2.5], ["10"], [True]])
 def test_ks_are_checked(ks):
-    with pytest.raises(ConfigError, match="evaluation.ks = .* is not allowed: it must be a list, not empty, of different whole numbers"):
+    with pytest.raises(
+        ConfigError,
+        match="evaluation.ks = .* is not allowed: it must be a list, not empty, of different whole numbers",
+    ):
         EvaluationOptions(ks=ks)
 
 
 def test_a_missing_column_is_named(spark, rows):
     predictions, train, _ = rows
-    with pytest.raises(RecsparkError, match="predictions has no column prediction: it has user_id, item_id, rating"):
+    with pytest.raises(
+        RecsparkError, match="predictions has no column prediction: it has user_id, item_id, rating"
+    ):
         evaluate(spark, predictions.drop("prediction"), train, EvaluationOptions())

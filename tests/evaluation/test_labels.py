@@ -21,7 +21,9 @@ def test_the_example_of_the_docs(spark):
     rows = spark.createDataFrame([(1.0, 0.9), (1.0, 0.6), (0.0, 0.6), (0.0, 0.2), (1.0, None)], ROWS)
     found = label_metrics(rows)
     assert found["roc_auc"] == pytest.approx((1 + 1 + 0.5 + 1) / 4) == 0.875
-    assert found["log_loss"] == pytest.approx(-(math.log(0.9) + math.log(0.6) + math.log(0.4) + math.log(0.8)) / 4)
+    assert found["log_loss"] == pytest.approx(
+        -(math.log(0.9) + math.log(0.6) + math.log(0.4) + math.log(0.8)) / 4
+    )
     assert found["brier"] == pytest.approx((0.01 + 0.16 + 0.36 + 0.04) / 4)
     assert found["accuracy"] == 3 / 4 and found["positive_share"] == 1 / 2
     assert (found["predicted_rows"], found["unpredicted_rows"]) == (4, 1)
@@ -45,16 +47,29 @@ def test_the_same_as_scikit_learn_in_any_order(spark):
 
 def test_a_classifiers_probability_ranks_and_its_prediction_decides(spark):
     schema = StructType(
-        [StructField("rating", DoubleType()), StructField("prediction", DoubleType()), StructField("probability", VectorUDT())]
+        [
+            StructField("rating", DoubleType()),
+            StructField("prediction", DoubleType()),
+            StructField("probability", VectorUDT()),
+        ]
     )
     rows = [(1.0, 0.0, Vectors.dense(0.4, 0.6)), (0.0, 0.0, Vectors.dense(0.7, 0.3))]
     found = label_metrics(spark.createDataFrame(rows, schema))
-    assert found["roc_auc"] == 1 and found["accuracy"] == 1 / 2 and found["log_loss"] == pytest.approx(-(math.log(0.6) + math.log(0.7)) / 2)
+    assert (
+        found["roc_auc"] == 1
+        and found["accuracy"] == 1 / 2
+        and found["log_loss"] == pytest.approx(-(math.log(0.6) + math.log(0.7)) / 2)
+    )
 
 
 def test_scores_beyond_0_and_1_only_rank(spark):
     found = label_metrics(spark.createDataFrame([(1.0, 3.0), (0.0, -1.0)], ROWS))
-    assert found["roc_auc"] == 1 and found["accuracy"] == 1 and math.isnan(found["log_loss"]) and math.isnan(found["brier"])
+    assert (
+        found["roc_auc"] == 1
+        and found["accuracy"] == 1
+        and math.isnan(found["log_loss"])
+        and math.isnan(found["brier"])
+    )
 
 
 def test_certainty_that_is_wrong_costs_much_but_not_everything(spark):
@@ -83,4 +98,9 @@ def test_what_is_refused(spark, rows, words):
 def test_evaluate_takes_them_in_place_of_rating_metrics(spark):
     rows = spark.createDataFrame([(1, 1, 1.0, 0.7), (1, 2, 0.0, 0.2)], f"user_id int, item_id int, {ROWS}")
     found = evaluate(spark, rows, rows, EvaluationOptions(), labels=True)
-    assert found.metrics["roc_auc"] == 1 and "rmse" not in found.metrics and found.slices is None and found.histogram is None
+    assert (
+        found.metrics["roc_auc"] == 1
+        and "rmse" not in found.metrics
+        and found.slices is None
+        and found.histogram is None
+    )

@@ -22,7 +22,10 @@ def legend(axes):
 
 
 def test_curves_of_one_run():
-    rows = [{"epoch": epoch, "train_rmse": 1 / epoch, "validation_rmse": 0.9 + 0.01 * abs(epoch - 3)} for epoch in range(1, 6)]
+    rows = [
+        {"epoch": epoch, "train_rmse": 1 / epoch, "validation_rmse": 0.9 + 0.01 * abs(epoch - 3)}
+        for epoch in range(1, 6)
+    ]
     (axes,) = rendered(plot_curves(rows))
     assert legend(axes) == ["train", "validation, best 0.9000 at 3"]
     assert axes.get_xlabel() == "epoch" and axes.get_ylabel() == "RMSE (rating units)"
@@ -34,7 +37,14 @@ def test_curves_of_one_run():
 
 
 def test_curves_of_several_runs_differ_by_colour_and_sets_by_line():
-    rows = pd.DataFrame({"run": ["a", "a", "b"], "epoch": [1, 2, 1], "train_rmse": [1.0, 0.9, 0.8], "test_rmse": [1.0, None, 0.7]})
+    rows = pd.DataFrame(
+        {
+            "run": ["a", "a", "b"],
+            "epoch": [1, 2, 1],
+            "train_rmse": [1.0, 0.9, 0.8],
+            "test_rmse": [1.0, None, 0.7],
+        }
+    )
     (axes,) = rendered(plot_curves(rows))
     assert legend(axes) == ["a: test, best 1.0000 at 1", "b: test, best 0.7000 at 1", "train", "test"]
     (a_train, a_test, _, b_train, b_test, _) = axes.lines
@@ -43,7 +53,9 @@ def test_curves_of_several_runs_differ_by_colour_and_sets_by_line():
 
 
 def test_a_run_without_the_set_that_judges_says_so():
-    rows = pd.DataFrame({"run": ["a", "b"], "epoch": [1, 1], "train_rmse": [1.0, 0.8], "test_rmse": [1.0, None]})
+    rows = pd.DataFrame(
+        {"run": ["a", "b"], "epoch": [1, 1], "train_rmse": [1.0, 0.8], "test_rmse": [1.0, None]}
+    )
     (axes,) = rendered(plot_curves(rows))
     assert legend(axes)[1] == "b: test, not measured"
 
@@ -53,7 +65,9 @@ def test_more_runs_than_colours_are_refused():
         plot_curves([{"run": run, "epoch": 1, "test_rmse": 1.0} for run in "abcdefgh"])
 
 
-@pytest.mark.parametrize("rows", [[], [{"epoch": 1}], [{"train_rmse": 1.0}], [{"epoch": 1, "train_rmse": None}]])
+@pytest.mark.parametrize(
+    "rows", [[], [{"epoch": 1}], [{"train_rmse": 1.0}], [{"epoch": 1, "train_rmse": None}]]
+)
 def test_curves_without_points_are_refused(rows):
     with pytest.raises(RecsparkError, match="no curve to plot"):
         plot_curves(rows)
@@ -62,7 +76,9 @@ def test_curves_without_points_are_refused(rows):
 def test_distribution():
     grid = np.arange(0.025, 4, 0.05)
     raw = pd.DataFrame({"series": "predicted", "value": grid, "n": (np.abs(grid - 2) < 0.5).astype(int)})
-    bars = pd.DataFrame({"series": ["actual"] * 3 + ["rounded"] * 3, "value": [1.0, 2.0, 3.0] * 2, "n": [5, 10, 5, 0, 20, 0]})
+    bars = pd.DataFrame(
+        {"series": ["actual"] * 3 + ["rounded"] * 3, "value": [1.0, 2.0, 3.0] * 2, "n": [5, 10, 5, 0, 20, 0]}
+    )
     (axes,) = rendered(plot_distribution(pd.concat([bars, raw])))
     assert [bar.get_height() for bar in axes.patches] == pytest.approx([0.25, 0.5, 0.25, 0, 1, 0])
     assert len(legend(axes)) == 3
@@ -83,17 +99,29 @@ def test_residuals():
     assert [text.get_text() for text in left.get_xticklabels()] == ["1\n25%", "5\n75%"]
     assert [text.get_text() for text in right.get_xticklabels()] == ["100\n100%"]
     (bars,) = left.collections
-    np.testing.assert_allclose([segment[:, 1] for segment in bars.get_segments()], [[0.25, 1.75], [-0.5, -0.5]])
+    np.testing.assert_allclose(
+        [segment[:, 1] for segment in bars.get_segments()], [[0.25, 1.75], [-0.5, -0.5]]
+    )
 
 
 def test_long_rating_scales_name_a_few_levels():
-    rows = pd.DataFrame({"slice": "rating", "level": [str(level) for level in range(1, 101)], "n": 1, "rmse": 1.0, "bias": 0.0})
+    rows = pd.DataFrame(
+        {
+            "slice": "rating",
+            "level": [str(level) for level in range(1, 101)],
+            "n": 1,
+            "rmse": 1.0,
+            "bias": 0.0,
+        }
+    )
     left, _ = rendered(plot_residuals(rows))
     assert len(left.get_xticklabels()) <= 12
 
 
 def test_biases_name_both_sides_with_mean_and_deviation():
-    rows = pd.DataFrame({"side": ["items", "items", "users", "users"], "bias": [-0.5, 0.5, 0.0, 0.2], "n": [1, 1, 3, 1]})
+    rows = pd.DataFrame(
+        {"side": ["items", "items", "users", "users"], "bias": [-0.5, 0.5, 0.0, 0.2], "n": [1, 1, 3, 1]}
+    )
     [axes] = rendered(plot_biases(rows))
     assert legend(axes) == ["items: mean 0.00, deviation 0.50", "users: mean 0.05, deviation 0.09"]
     assert axes.get_xlabel() == "bias (rating units)"
@@ -106,5 +134,7 @@ def test_a_side_without_biases_is_left_out():
 
 
 def test_no_biases_at_all_are_said_to_be_0():
-    [axes] = rendered(plot_biases(pd.DataFrame({"side": ["items", "users"], "bias": [0.0, 0.0], "n": [2, 3]})))
+    [axes] = rendered(
+        plot_biases(pd.DataFrame({"side": ["items", "users"], "bias": [0.0, 0.0], "n": [2, 3]}))
+    )
     assert axes.get_legend() is None and axes.get_title("right") == "all are 0"

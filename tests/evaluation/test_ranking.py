@@ -17,13 +17,27 @@ N_USERS, N_ITEMS, KS = 30, 40, [3, 10]
 
 @pytest.fixture(scope="module")
 def world():
-    """Users 100.., items 1000..; tied scores; user 131 and item 1040 are unknown to the model; user 105 likes nothing."""
+    """Users 100.., items 1000..; tied scores; user 131 and item 1040 are unknown to the model; user 105 likes
+    nothing.
+    """
     rng = np.random.default_rng(5)
-    scorer = ArrayScorer(np.arange(100, 100 + N_USERS), np.arange(1000, 1000 + N_ITEMS), rng.integers(0, 12, (N_USERS, N_ITEMS)))
-    pairs = [(user, item) for user in [*range(100, 100 + N_USERS), 131] for item in range(1000, 1000 + N_ITEMS + 1)]
+    scorer = ArrayScorer(
+        np.arange(100, 100 + N_USERS),
+        np.arange(1000, 1000 + N_ITEMS),
+        rng.integers(0, 12, (N_USERS, N_ITEMS)),
+    )
+    pairs = [
+        (user, item) for user in [*range(100, 100 + N_USERS), 131] for item in range(1000, 1000 + N_ITEMS + 1)
+    ]
     fate = rng.choice(["seen", "test", "none"], len(pairs), p=[0.2, 0.15, 0.65])
-    seen = pd.DataFrame([pair for pair, what in zip(pairs, fate, strict=True) if what == "seen"], columns=["user_id", "item_id"])
-    test = pd.DataFrame([pair for pair, what in zip(pairs, fate, strict=True) if what == "test"], columns=["user_id", "item_id"])
+    seen = pd.DataFrame(
+        [pair for pair, what in zip(pairs, fate, strict=True) if what == "seen"],
+        columns=["user_id", "item_id"],
+    )
+    test = pd.DataFrame(
+        [pair for pair, what in zip(pairs, fate, strict=True) if what == "test"],
+        columns=["user_id", "item_id"],
+    )
     test["rating"] = np.where(test["user_id"] == 105, 1.0, rng.integers(1, 6, len(test)).astype(float))
     return scorer, test, seen
 
@@ -32,7 +46,9 @@ def expected_rows(scorer, test, seen, threshold):
     rows = {}
     positions = {item: position for position, item in enumerate(scorer.item_ids.tolist())}
     for user, ratings in test.groupby("user_id"):
-        relevant = {positions.get(item, -item) for item in ratings.loc[ratings["rating"] >= threshold, "item_id"]}
+        relevant = {
+            positions.get(item, -item) for item in ratings.loc[ratings["rating"] >= threshold, "item_id"]
+        }
         known = user in scorer.user_ids
         rows[user] = {"known": known, "n_relevant": len(relevant)}
         if known and relevant:
@@ -56,7 +72,9 @@ def test_the_worker_function_equals_the_slow_twin(world):
     expected = expected_rows(scorer, test, seen, 3.0)
     assert set(table.index) == set(expected) and 131 in table.index
     for user, row in expected.items():
-        assert table.loc[user, list(row)].tolist() == pytest.approx(list(row.values()), abs=1e-12, nan_ok=True)
+        assert table.loc[user, list(row)].tolist() == pytest.approx(
+            list(row.values()), abs=1e-12, nan_ok=True
+        )
     for user in (105, 131):
         assert table.loc[user, ["n_candidates", *metric_names(KS)]].isna().all()
 
@@ -75,7 +93,9 @@ def test_scores_are_made_for_a_few_users_at_a_time(world, monkeypatch, users_a_t
             assert user_positions.dtype == np.int32
             return super().scores(user_positions)
 
-    found = rank_users(as_relevant(test, 3.0), seen, Watched(scorer.user_ids, scorer.item_ids, scorer.matrix), KS)
+    found = rank_users(
+        as_relevant(test, 3.0), seen, Watched(scorer.user_ids, scorer.item_ids, scorer.matrix), KS
+    )
     assert largest == users_a_time
     pd.testing.assert_frame_equal(found, expected)
 
@@ -85,9 +105,13 @@ def test_spark_equals_the_worker_function(spark, world, blocks):
     scorer, test, seen = world
     expected = rank_users(as_relevant(test, 3.0), seen, scorer, KS).sort_values("user_id", ignore_index=True)
     # int on one side and bigint on the other: equal ids must meet
-    seen_rows = spark.createDataFrame(seen).selectExpr("cast(user_id as int) user_id", "item_id").repartition(3)
+    seen_rows = (
+        spark.createDataFrame(seen).selectExpr("cast(user_id as int) user_id", "item_id").repartition(3)
+    )
     per_user = per_user_ranking(spark.createDataFrame(test), seen_rows, scorer, KS, 3.0, blocks)
-    assert per_user.schema.simpleString().startswith("struct<user_id:bigint,known:boolean,n_relevant:int,n_candidates:int,precision_at_3:")
+    assert per_user.schema.simpleString().startswith(
+        "struct<user_id:bigint,known:boolean,n_relevant:int,n_candidates:int,precision_at_3:"
+    )
     found = per_user.toPandas().sort_values("user_id", ignore_index=True)
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
@@ -145,14 +169,19 @@ def test_a_test_item_counts_once_however_often_it_is_listed():
 
 
 def test_scores_of_the_wrong_shape_are_refused():
-    with pytest.raises(RecsparkError, match=r"ArrayScorer.scores gave an array of shape \(1, 2\): it must be \(1, 3\), users x items"):
+    with pytest.raises(
+        RecsparkError,
+        match=r"ArrayScorer.scores gave an array of shape \(1, 2\): it must be \(1, 3\), users x items",
+    ):
         test = pd.DataFrame({"user_id": [7], "item_id": [1], "relevant": [True]})
         rank_users(test, test[:0], ArrayScorer([7], [1, 2, 3], [[1, 2]]), [1])
 
 
 def test_string_ids(spark):
     scorer = ArrayScorer(["ann", "bob"], ["x", "y", "z"], [[3, 2, 1], [1, 2, 3]])
-    test = spark.createDataFrame([("ann", "z", 5.0), ("bob", "z", 5.0)], "user_id string, item_id string, rating float")
+    test = spark.createDataFrame(
+        [("ann", "z", 5.0), ("bob", "z", 5.0)], "user_id string, item_id string, rating float"
+    )
     seen = spark.createDataFrame([("ann", "x")], "user_id string, item_id string")
     found = {row["user_id"]: row["mrr_at_5"] for row in per_user_ranking(test, seen, scorer, [5]).collect()}
     assert found == {"ann": 0.5, "bob": 1.0}
@@ -168,7 +197,9 @@ def test_nobody_to_rank(spark):
 
 
 def test_controls():
-    """Random scores: AUC one half, hits by chance; true scores: the best there is; popularity stands between."""
+    """Random scores: AUC one half, hits by chance; true scores: the best there is; popularity stands
+    between.
+    """
     rng = np.random.default_rng(9)
     users, items = np.arange(400), np.arange(300)
     popularity = 1 / (1 + items)
@@ -177,7 +208,9 @@ def test_controls():
     test = pd.DataFrame(rows, columns=["user_id", "item_id"]).assign(relevant=True)
     seen = pd.DataFrame({"user_id": [], "item_id": []}, dtype=np.int64)
     scores = {"random": rng.random((400, 300)), "popular": np.tile(popularity, (400, 1)), "true": taste}
-    found = {name: rank_users(test, seen, ArrayScorer(users, items, s), [10]).mean() for name, s in scores.items()}
+    found = {
+        name: rank_users(test, seen, ArrayScorer(users, items, s), [10]).mean() for name, s in scores.items()
+    }
     # 3,200 relevant places: the standard error of a random AUC is 0.29 / sqrt(3200) = 0.005
     assert found["random"]["auc"] == pytest.approx(0.5, abs=0.02)
     assert found["random"]["precision_at_10"] == pytest.approx(8 / 300, abs=0.008)

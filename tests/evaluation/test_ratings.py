@@ -22,7 +22,9 @@ def frame(spark, rows, schema=SCHEMA):
 @pytest.fixture(scope="module")
 def train(spark):
     """User 1 has 12 ratings, users 2 and 3 one each; item 1 has 3, items 2-12 one each."""
-    return frame(spark, [(1, item) for item in range(1, 13)] + [(2, 1), (3, 1)], "user_id bigint, item_id bigint")
+    return frame(
+        spark, [(1, item) for item in range(1, 13)] + [(2, 1), (3, 1)], "user_id bigint, item_id bigint"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,16 @@ def many():
     rating = rng.integers(1, 11, 500) / 2
     prediction = rating + rng.normal(0.2, 0.8, 500)
     prediction[:5] = [math.nan, math.inf, -math.inf, 7.0, -3.0]
-    columns = {"user_id": rng.integers(1, 8, 500), "item_id": rng.integers(1, 20, 500), "rating": rating, "prediction": prediction}
-    return [(*row[:3], None if i == 9 else row[3]) for i, row in enumerate(zip(*(c.tolist() for c in columns.values()), strict=True))]
+    columns = {
+        "user_id": rng.integers(1, 8, 500),
+        "item_id": rng.integers(1, 20, 500),
+        "rating": rating,
+        "prediction": prediction,
+    }
+    return [
+        (*row[:3], None if i == 9 else row[3])
+        for i, row in enumerate(zip(*(c.tolist() for c in columns.values()), strict=True))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +64,20 @@ def test_worked_examples(spark, train):
     """The figures of docs/metrics.md, sections Rating metrics and Histogram."""
     rows = [(1, 1, 5.0, 4.5), (1, 2, 3.0, 3.5), (1, 3, 4.0, 4.0), (1, 4, 2.0, None)]
     metrics = rating_metrics(rating_cube(frame(spark, rows), train, 20))
-    expected = {"rmse": math.sqrt((0.25 + 0.25 + 0) / 3), "mae": 1 / 3, "bias": 0, "r2": 1 - 0.5 / (1 + 1 + 0)}
+    expected = {
+        "rmse": math.sqrt((0.25 + 0.25 + 0) / 3),
+        "mae": 1 / 3,
+        "bias": 0,
+        "r2": 1 - 0.5 / (1 + 1 + 0),
+    }
     assert metrics == pytest.approx(expected | {"predicted_rows": 3, "unpredicted_rows": 1})
-    cells = pd.DataFrame({"rating": [1.0, 2.0, 3.0, 3.0], "predicted_bin": np.floor(np.array([1.49, 1.5, 2.5, 9]) * 20), "n": 1})
+    cells = pd.DataFrame(
+        {
+            "rating": [1.0, 2.0, 3.0, 3.0],
+            "predicted_bin": np.floor(np.array([1.49, 1.5, 2.5, 9]) * 20),
+            "n": 1,
+        }
+    )
     table = histogram(cells, 20)
     assert table.loc[table["series"] == "rounded", "n"].tolist() == [1, 1, 2]
 
@@ -67,7 +88,10 @@ def test_partitioning_and_row_order_do_not_matter(spark, many, train, cube):
 
 
 def test_r2_is_exact_for_ratings_far_from_zero(spark, train):
-    rows = [(1, 1, 1e6 + level, 1e6 + level + error) for level, error in ((0, 0.25), (1, -0.25), (2, 0.5), (3, 0.0))]
+    rows = [
+        (1, 1, 1e6 + level, 1e6 + level + error)
+        for level, error in ((0, 0.25), (1, -0.25), (2, 0.5), (3, 0.0))
+    ]
     metrics = rating_metrics(rating_cube(frame(spark, rows, SCHEMA.replace("float", "double")), train, 20))
     assert metrics["r2"] == pytest.approx(1 - 0.375 / 5, abs=1e-12)
 
@@ -76,7 +100,12 @@ def test_slices_equal_their_slow_twin(many, cube):
     table = slice_table(cube)
     user_count, item_count = {1: 12, 2: 1, 3: 1}, dict.fromkeys(range(2, 13), 1) | {1: 3}
     bins = {0: "0", 1: "1-2", 3: "3-9", 12: "10-29"}
-    warm = {(True, True): "warm", (False, True): "new user", (True, False): "new item", (False, False): "both new"}
+    warm = {
+        (True, True): "warm",
+        (False, True): "new user",
+        (True, False): "new item",
+        (False, False): "both new",
+    }
     of_row = {
         "warmth": lambda row: warm[row[0] in user_count, row[1] in item_count],
         "user_activity": lambda row: bins[user_count.get(row[0], 0)],
@@ -99,8 +128,24 @@ def test_slices_equal_their_slow_twin(many, cube):
 
 def test_levels_stand_in_order(cube):
     table = slice_table(cube)
-    assert table.loc[table["slice"] == "rating", "level"].tolist() == ["0.5", "1", "1.5", "2", "2.5", "3", "3.5", "4", "4.5", "5"]
-    assert table.loc[table["slice"] == "warmth", "level"].tolist() == ["warm", "new user", "new item", "both new"]
+    assert table.loc[table["slice"] == "rating", "level"].tolist() == [
+        "0.5",
+        "1",
+        "1.5",
+        "2",
+        "2.5",
+        "3",
+        "3.5",
+        "4",
+        "4.5",
+        "5",
+    ]
+    assert table.loc[table["slice"] == "warmth", "level"].tolist() == [
+        "warm",
+        "new user",
+        "new item",
+        "both new",
+    ]
     assert table.loc[table["slice"] == "user_activity", "level"].tolist() == ["0", "1-2", "10-29"]
 
 
@@ -136,13 +181,22 @@ def test_nothing_is_passed_over_in_silence(spark, train, rows, message):
 
 def test_histogram_counts_levels_and_bins(spark, train):
     predictions = [0.2, 1.49, 1.5, 2.25, 2.5, 2.74, 2.999, 3.0, 9.0, math.nan]
-    rows = [(1, item, rating, p) for item, (p, rating) in enumerate(zip(predictions, [1, 1, 2, 2, 2, 3, 3, 3, 3, 3], strict=True))]
+    rows = [
+        (1, item, rating, p)
+        for item, (p, rating) in enumerate(zip(predictions, [1, 1, 2, 2, 2, 3, 3, 3, 3, 3], strict=True))
+    ]
     table = histogram(rating_cube(frame(spark, [(u, i, float(r), p) for u, i, r, p in rows]), train, 20), 20)
     levels = {name: rows.set_index("value")["n"].to_dict() for name, rows in table.groupby("series")}
     assert levels["actual"] == {1.0: 2, 2.0: 3, 3.0: 4}
-    assert levels["rounded"] == {1.0: 2, 2.0: 2, 3.0: 5}  # halves upwards; what lies outside goes to the outermost level
+    assert levels["rounded"] == {
+        1.0: 2,
+        2.0: 2,
+        3.0: 5,
+    }  # halves upwards; what lies outside goes to the outermost level
     raw = pd.Series(levels["predicted"])
-    assert raw.index.tolist() == pytest.approx([0.025 + 0.05 * i for i in range(80)])  # 0 to 4: a unit on both sides
+    assert raw.index.tolist() == pytest.approx(
+        [0.025 + 0.05 * i for i in range(80)]
+    )  # 0 to 4: a unit on both sides
     assert raw.sum() == 9
     assert raw.iloc[-1] == 1  # 9.0
     assert raw.loc[raw.index.to_series().between(2.95, 3.0)].tolist() == [1]
@@ -151,7 +205,9 @@ def test_histogram_counts_levels_and_bins(spark, train):
 def test_half_stars_are_rounded_exactly(many, cube):
     table = histogram(cube, 20)
     finite = [row[3] for row in many if row[3] is not None and math.isfinite(row[3])]
-    expected = pd.Series(np.clip(np.floor(np.array(finite) * 2 + 0.5) / 2, 0.5, 5)).value_counts().sort_index()
+    expected = (
+        pd.Series(np.clip(np.floor(np.array(finite) * 2 + 0.5) / 2, 0.5, 5)).value_counts().sort_index()
+    )
     found = table[table["series"] == "rounded"].set_index("value")["n"]
     assert found[found > 0].to_dict() == expected.to_dict()
 

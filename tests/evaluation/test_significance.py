@@ -25,13 +25,17 @@ def rows(n_users=200, per_user=20, spread=0.5, seed=0):
 def test_it_is_the_formula():
     users, errors, draw = rows(5, 3)
     other = draw.normal(0, 1, len(users))
-    found = paired_bootstrap(*rmse_totals(users, errors, other), root=True, lower_is_better=True, resamples=50, seed=7)
+    found = paired_bootstrap(
+        *rmse_totals(users, errors, other), root=True, lower_is_better=True, resamples=50, seed=7
+    )
     again = np.random.default_rng(7).integers(0, 5, (50, 5))
     for chosen, (one, two) in zip(again, found.resampled, strict=True):
         picked = np.concatenate([np.flatnonzero(users == user) for user in chosen])
         assert one == pytest.approx(math.sqrt(np.mean(errors[picked] ** 2)), rel=1e-12)
         assert two == pytest.approx(math.sqrt(np.mean(other[picked] ** 2)), rel=1e-12)
-    assert found.values == pytest.approx([math.sqrt(np.mean(errors**2)), math.sqrt(np.mean(other**2))], rel=1e-12)
+    assert found.values == pytest.approx(
+        [math.sqrt(np.mean(errors**2)), math.sqrt(np.mean(other**2))], rel=1e-12
+    )
     worse = found.resampled[:, 1] >= found.resampled[:, 0]
     assert found.p_better[1] == (1 + worse.sum()) / 51
 
@@ -67,15 +71,20 @@ def test_a_mean_over_users():
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 def test_intervals_hold_the_truth_as_often_as_they_say(spread):
-    """Users differ in how much better the second model is for them: rows alone would give too narrow intervals."""
+    """Users differ in how much better the second model is for them: rows alone would give too narrow
+    intervals.
+    """
     draw, held, passed, sets = np.random.default_rng(11), 0, 0, 400
     for number in range(sets):
         losses = draw.gamma(2.0, 1.0, (150, 2)) + spread * draw.normal(0, 1, (150, 1)) ** 2
-        found = paired_bootstrap(np.full(150, 10.0), 10 * losses, root=False, lower_is_better=True, resamples=200, seed=number)
+        found = paired_bootstrap(
+            np.full(150, 10.0), 10 * losses, root=False, lower_is_better=True, resamples=200, seed=number
+        )
         low, high = found.interval(0.9)[1]
         held += low <= 0 <= high
         passed += found.largest_loss(0.05)[1] <= 0
-    # the true difference is 0; a binomial of 400 sets has a deviation of 1.5 %, percentile intervals are 1 % short at 150 users
+    # the true difference is 0; a binomial of 400 sets has a deviation of 1.5 %, percentile intervals are 1 %
+    # short at 150 users
     assert 0.85 < held / sets < 0.94
     assert 0.02 < passed / sets < 0.09
 
@@ -85,7 +94,11 @@ def test_rows_of_a_user_count_together():
     users, errors, draw = rows(100, 5)
     other = errors + 0.2 * draw.normal(0, 1, len(users))
     once = paired_bootstrap(*rmse_totals(users, errors, other), root=True, lower_is_better=True)
-    often = paired_bootstrap(*rmse_totals(*(np.repeat(each, 10) for each in (users, errors, other))), root=True, lower_is_better=True)
+    often = paired_bootstrap(
+        *rmse_totals(*(np.repeat(each, 10) for each in (users, errors, other))),
+        root=True,
+        lower_is_better=True,
+    )
     assert often.interval(0.95) == pytest.approx(once.interval(0.95), rel=1e-9)
 
 

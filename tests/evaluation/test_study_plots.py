@@ -12,7 +12,11 @@ AXES = {"regParam": {"log": True}, "rank": {"log": False}, "kernel": {"choices":
 def study(n=20, seed=0):
     draw = np.random.default_rng(seed)
     table = pd.DataFrame({"number": range(n), "state": "complete", "value": 0.9 + draw.gamma(2, 0.01, n)})
-    params = {"regParam": 10 ** draw.uniform(-2, 0, n), "rank": draw.integers(4, 64, n), "kernel": draw.choice(["linear", "rbf"], n)}
+    params = {
+        "regParam": 10 ** draw.uniform(-2, 0, n),
+        "rank": draw.integers(4, 64, n),
+        "kernel": draw.choice(["linear", "rbf"], n),
+    }
     return table.assign(**params)
 
 
@@ -30,7 +34,12 @@ def test_history_shows_the_best_so_far_and_what_ended_early():
     assert step.get_xdata().tolist() == complete["number"].tolist()
     assert step.get_ydata().tolist() == complete["value"].cummin().tolist()
     texts = [text.get_text() for text in axes.get_legend().get_texts() if text.get_text() != "further behind"]
-    assert texts == [f"best so far: {complete['value'].min():.4f}", "complete", "pruned, where it ended", "failed"]
+    assert texts == [
+        f"best so far: {complete['value'].min():.4f}",
+        "complete",
+        "pruned, where it ended",
+        "failed",
+    ]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("trial", "rmse on the validation rows")
 
 
@@ -71,5 +80,9 @@ def test_importances_are_in_their_order():
 def test_short_studies_can_be_drawn(n):
     table, axes = study(n), {"rank": {"log": False}}
     table["value"] = 0.9
-    for figure in (plot_history(table, "auc", False), plot_slices(table, axes, "auc", False), plot_parallel(table, axes, "auc", False)):
+    for figure in (
+        plot_history(table, "auc", False),
+        plot_slices(table, axes, "auc", False),
+        plot_parallel(table, axes, "auc", False),
+    ):
         drawn(figure)

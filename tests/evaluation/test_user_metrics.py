@@ -1,4 +1,6 @@
-"""The metrics of one user: worked examples of docs/metrics.md, slow twins, bounds, and Spark's own RankingMetrics."""
+"""The metrics of one user: worked examples of docs/metrics.md, slow twins, bounds, and Spark's own
+RankingMetrics.
+"""
 
 import doctest
 import math
@@ -17,11 +19,17 @@ from tests.evaluation import reference_metrics as reference
 @pytest.mark.parametrize(
     ("name", "k", "expected"),
     [
-        # the running example of docs/metrics.md: ranks 1, 3 and 7, and a fourth relevant item that the model does not know
+        # the running example of docs/metrics.md: ranks 1, 3 and 7, and a fourth relevant item that the model
+        # does not know
         ("precision", 5, 2 / 5),
         ("precision", 10, 3 / 10),
         ("recall", 5, 2 / 4),
-        ("ndcg", 5, (1 / math.log2(2) + 1 / math.log2(4)) / (1 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4) + 1 / math.log2(5))),
+        (
+            "ndcg",
+            5,
+            (1 / math.log2(2) + 1 / math.log2(4))
+            / (1 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4) + 1 / math.log2(5)),
+        ),
         ("ndcg", 2, 1 / (1 + 1 / math.log2(3))),
         ("map", 5, (1 / 1 + 2 / 3) / 4),
         ("map", 2, (1 / 1) / 2),
@@ -70,14 +78,33 @@ def test_spark_agrees_where_it_defines_the_same(spark, k):
     """Spark's precision, recall, NDCG and MAP at k have our denominators; it has no MRR and no AUC."""
     from pyspark.ml.evaluation import RankingEvaluator
 
-    cases = [([1.0, 6, 2, 7, 8, 3, 9, 4, 5], [1.0, 2, 3, 4, 5]), ([4.0, 1, 5, 6, 2, 7, 3], [1.0, 2, 3]), ([9.0, 8, 7, 6, 5], [1.0, 5])]
-    cases = [([float(item) for item in found], [float(item) for item in relevant]) for found, relevant in cases]
+    cases = [
+        ([1.0, 6, 2, 7, 8, 3, 9, 4, 5], [1.0, 2, 3, 4, 5]),
+        ([4.0, 1, 5, 6, 2, 7, 3], [1.0, 2, 3]),
+        ([9.0, 8, 7, 6, 5], [1.0, 5]),
+    ]
+    cases = [
+        ([float(item) for item in found], [float(item) for item in relevant]) for found, relevant in cases
+    ]
     lists = spark.createDataFrame(cases, "prediction array<double>, label array<double>").coalesce(1)
-    theirs = {"precision": "precisionAtK", "recall": "recallAtK", "ndcg": "ndcgAtK", "map": "meanAveragePrecisionAtK"}
+    theirs = {
+        "precision": "precisionAtK",
+        "recall": "recallAtK",
+        "ndcg": "ndcgAtK",
+        "map": "meanAveragePrecisionAtK",
+    }
     for name, metric in theirs.items():
-        ranks = [np.array([found.index(item) + 1 for item in relevant if item in found], np.int64) for found, relevant in cases]
-        ours = [METRICS_AT_K[name](np.sort(r), len(relevant), k) for r, (_, relevant) in zip(ranks, cases, strict=True)]
-        assert np.mean(ours) == pytest.approx(RankingEvaluator(metricName=metric, k=k).evaluate(lists), abs=1e-12)
+        ranks = [
+            np.array([found.index(item) + 1 for item in relevant if item in found], np.int64)
+            for found, relevant in cases
+        ]
+        ours = [
+            METRICS_AT_K[name](np.sort(r), len(relevant), k)
+            for r, (_, relevant) in zip(ranks, cases, strict=True)
+        ]
+        assert np.mean(ours) == pytest.approx(
+            RankingEvaluator(metricName=metric, k=k).evaluate(lists), abs=1e-12
+        )
 
 
 def test_docstrings():

@@ -1,4 +1,5 @@
-"""The DAG in a real Airflow with a spark-submit that only ends with an exit code: what is started, and what each code makes of a run.
+"""The DAG in a real Airflow with a spark-submit that only ends with an exit code: what is started, and what
+each code makes of a run.
 
 `make airflow` runs the same DAG with real jobs.
 """
@@ -13,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "examples" / "airflow"
 PYTHON = ROOT / ".venv-airflow" / "bin" / "python"
-#: writes the metrics that `best` reads, notes what it was asked for, and ends with the code that CODES has for the job: of several
-#: ("ingest=5,0") with the first, then the second
+#: writes the metrics that `best` reads, notes what it was asked for, and ends with the code that CODES has
+#: for the job: of several ("ingest=5,0") with the first, then the second
 STUB = """#!/bin/bash
 for word; do case $word in --set=paths.lake=*) lake=${word#*lake=} ;; --set=model.name=*) model=${word#*name=} ;; */jobs/*.py) job=$(basename "$word" .py) ;; esac; done
 mkdir -p "$lake/metrics"
@@ -24,7 +25,10 @@ codes=$(grep -oP "(?<=$job=)[\\d,]+" <<< "$CODES" || echo 0)
 exit "$(cut -s -d, -f"$(grep -c "^$job " "$CALLS")" <<< "$codes," | grep . || echo "$codes")"
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON.exists(), reason="`make airflow` makes the environment .venv-airflow")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.exists(), reason="`make airflow` makes the environment .venv-airflow"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +39,22 @@ def airflow(tmp_path_factory):
     stub.parent.mkdir()
     stub.write_text(STUB)
     stub.chmod(0o755)
-    settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS), "AIRFLOW__CORE__LOAD_EXAMPLES": "false"}
+    settings = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+    }
     settings |= {"RECSPARK_WINDOW": "60", "RECSPARK_PAUSE": "2"}
-    settings |= {"AIRFLOW_CONN_SPARK_DEFAULT": '{"conn_type": "spark", "host": "local[2]"}', "PATH": f"{stub.parent}:{os.environ['PATH']}"}
+    settings |= {
+        "AIRFLOW_CONN_SPARK_DEFAULT": '{"conn_type": "spark", "host": "local[2]"}',
+        "PATH": f"{stub.parent}:{os.environ['PATH']}",
+    }
 
     def call(*words, **variables):
         command = [str(PYTHON), "-m", "airflow", *words]
-        return subprocess.run(command, env=os.environ | settings | variables, capture_output=True, text=True, timeout=1200)
+        return subprocess.run(
+            command, env=os.environ | settings | variables, capture_output=True, text=True, timeout=1200
+        )
 
     for words in (("db", "migrate"), ("dags", "reserialize")):
         done = call(*words)
@@ -51,7 +64,9 @@ def airflow(tmp_path_factory):
 
 @pytest.fixture
 def night(airflow, tmp_path):
-    """Run the DAG once, jobs ending with `codes`; gives the exit code of the run and the jobs that were started, with their words."""
+    """Run the DAG once, jobs ending with `codes`; gives the exit code of the run and the jobs that were
+    started, with their words.
+    """
 
     def run(codes="", **variables):
         (tmp_path / "2026-11-22.zip").touch()
@@ -72,7 +87,9 @@ def test_all_jobs_run_in_their_order_for_the_date(night, tmp_path):
     assert sorted(jobs[3:-2]) == ["evaluate"] * 3 + ["train"] * 3
     assert all(f"--set=data.source={tmp_path}/2026-11-22.zip" in words for _, words in calls)
     # the lowest RMSE of the stub is that of the shortest name
-    assert "--set=promote.candidate=mf" in calls[-2][1] and "--set=model.name=recspark-champion" in calls[-1][1]
+    assert (
+        "--set=promote.candidate=mf" in calls[-2][1] and "--set=model.name=recspark-champion" in calls[-1][1]
+    )
 
 
 def test_a_gate_that_is_not_passed_skips_the_lists_and_is_no_failure(night):

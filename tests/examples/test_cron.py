@@ -1,4 +1,6 @@
-"""The nightly script: what it starts, what it makes of exit codes, that it runs once at a time; and the whole of it on a small lake."""
+"""The nightly script: what it starts, what it makes of exit codes, that it runs once at a time; and the whole
+of it on a small lake.
+"""
 
 import fcntl
 import json
@@ -28,7 +30,9 @@ exit "${code:-0}"
 
 @pytest.fixture
 def night(tmp_path):
-    """Run the script with a spark-submit that ends with the given codes; gives its exit code, its stderr and the calls."""
+    """Run the script with a spark-submit that ends with the given codes; gives its exit code, its stderr and
+    the calls.
+    """
     stub = tmp_path / "spark-submit"
     stub.write_text(STUB)
     stub.chmod(0o755)
@@ -37,8 +41,19 @@ def night(tmp_path):
     def run(*given, **variables):
         calls.write_text("")
         codes.write_text("".join(f"{code}\n" for code in given))
-        settings = {"LAKE": "/lake", "SOURCE": "/in/{day}.csv", "CONF": "mine.toml", "DAY": "2026-11-22", "LOGS": str(tmp_path / "logs")}
-        settings |= {"SPARK_SUBMIT": f"{stub} --master local[2]", "PAUSE": "0", "CALLS": str(calls), "CODES": str(codes)} | variables
+        settings = {
+            "LAKE": "/lake",
+            "SOURCE": "/in/{day}.csv",
+            "CONF": "mine.toml",
+            "DAY": "2026-11-22",
+            "LOGS": str(tmp_path / "logs"),
+        }
+        settings |= {
+            "SPARK_SUBMIT": f"{stub} --master local[2]",
+            "PAUSE": "0",
+            "CALLS": str(calls),
+            "CODES": str(codes),
+        } | variables
         done = subprocess.run([SCRIPT], env=os.environ | settings, capture_output=True, text=True, timeout=60)
         assert done.stdout == ""
         return done.returncode, done.stderr, calls.read_text().splitlines()
@@ -50,13 +65,21 @@ def test_a_good_night_runs_every_step_and_says_nothing(night, tmp_path):
     code, err, calls = night()
     assert (code, err) == (0, "")
     settings = "--conf-file mine.toml --set paths.lake=/lake --set data.source=/in/2026-11-22.csv --set"
-    jobs = {"pipeline": "model.name=nightly", "promote": "promote.candidate=nightly", "recommend": "model.name=recspark-champion"}
-    assert calls == [f"--master local[2] {ROOT}/jobs/{job}.py {settings} {setting}" for job, setting in jobs.items()]
+    jobs = {
+        "pipeline": "model.name=nightly",
+        "promote": "promote.candidate=nightly",
+        "recommend": "model.name=recspark-champion",
+    }
+    assert calls == [
+        f"--master local[2] {ROOT}/jobs/{job}.py {settings} {setting}" for job, setting in jobs.items()
+    ]
     log = (tmp_path / "logs" / "nightly-2026-11-22.log").read_text()
     assert log.count("ended with exit code 0") == 3 and "the job's own words" in log
 
 
-@pytest.mark.parametrize(("code", "words"), [(2, "the conf"), (3, "data were rejected"), (4, "gate was not passed")])
+@pytest.mark.parametrize(
+    ("code", "words"), [(2, "the conf"), (3, "data were rejected"), (4, "gate was not passed")]
+)
 def test_a_failure_that_no_try_would_change_ends_the_night_with_its_code(night, code, words):
     found, err, calls = night(0, code)
     assert found == code and len(calls) == 2
@@ -77,7 +100,9 @@ def test_input_that_is_not_there_yet_is_waited_for(night):
     assert jobs == ["pipeline"] * 4 + ["promote", "recommend"]
 
 
-@pytest.mark.parametrize(("window", "codes", "job", "n_calls"), [("0", [5], "pipeline", 1), ("60", [0, 5], "promote", 2)])
+@pytest.mark.parametrize(
+    ("window", "codes", "job", "n_calls"), [("0", [5], "pipeline", 1), ("60", [0, 5], "promote", 2)]
+)
 def test_input_that_does_not_come_ends_the_night(night, window, codes, job, n_calls):
     """Only the first step waits: what later ones read, nobody else makes."""
     code, err, calls = night(*codes, WINDOW=window)
@@ -126,22 +151,48 @@ format = "csv"
 type = "als"
 maxIter = 5
 """
-GOOD, BETTER, BAD = "rank = 4\nbiases = true\ncenter = true", "rank = 8\nbiases = true\ncenter = true", "regParam = 1000.0"
+GOOD, BETTER, BAD = (
+    "rank = 4\nbiases = true\ncenter = true",
+    "rank = 8\nbiases = true\ncenter = true",
+    "regParam = 1000.0",
+)
 
 
 @pytest.fixture
 def lived(tmp_path):
-    """Run the script for a day, with a model, on real jobs; gives its exit code, its stderr and the summaries of the jobs."""
+    """Run the script for a day, with a model, on real jobs; gives its exit code, its stderr and the summaries
+    of the jobs.
+    """
     spark_submit = f"{Path(sys.executable).with_name('spark-submit')} --master local[2] --driver-memory 1g"
-    settings = {"LAKE": str(tmp_path / "lake"), "SOURCE": str(tmp_path / "in"), "LOGS": str(tmp_path / "logs"), "WINDOW": "400"}
-    settings |= {"SPARK_SUBMIT": spark_submit, "PYSPARK_PYTHON": sys.executable, "PAUSE": "1", "CONF": str(tmp_path / "mine.toml")}
+    settings = {
+        "LAKE": str(tmp_path / "lake"),
+        "SOURCE": str(tmp_path / "in"),
+        "LOGS": str(tmp_path / "logs"),
+        "WINDOW": "400",
+    }
+    settings |= {
+        "SPARK_SUBMIT": spark_submit,
+        "PYSPARK_PYTHON": sys.executable,
+        "PAUSE": "1",
+        "CONF": str(tmp_path / "mine.toml"),
+    }
 
     def run(day, model, **variables):
         (tmp_path / "mine.toml").write_text(CONF + model)
-        done = subprocess.run([SCRIPT], env=os.environ | settings | {"DAY": day} | variables, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(
+            [SCRIPT],
+            env=os.environ | settings | {"DAY": day} | variables,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.stdout == ""
         log = (tmp_path / "logs" / f"nightly-{day}.log").read_text()
-        return done.returncode, done.stderr, [json.loads(line) for line in log.splitlines() if line.startswith('{"job"')]
+        return (
+            done.returncode,
+            done.stderr,
+            [json.loads(line) for line in log.splitlines() if line.startswith('{"job"')],
+        )
 
     return run
 
@@ -149,24 +200,38 @@ def lived(tmp_path):
 @pytest.mark.slow
 def test_three_nights_and_a_rollback(lived, tmp_path):
     """Late input, a bad model, a good one; then the model of the first night serves again."""
-    lake, lists = Lake(str(tmp_path / "lake")), tmp_path / "lake" / "recommendations" / "recspark-champion" / "lists.csv"
+    lake, lists = (
+        Lake(str(tmp_path / "lake")),
+        tmp_path / "lake" / "recommendations" / "recspark-champion" / "lists.csv",
+    )
     upload = threading.Thread(target=late, args=(tmp_path,))
     upload.start()
     code, err, summaries = lived("2026-11-22", GOOD)
     upload.join()
-    assert (code, err, [summary["job"] for summary in summaries]) == (0, "", ["pipeline", "promote", "recommend"])
+    assert (code, err, [summary["job"] for summary in summaries]) == (
+        0,
+        "",
+        ["pipeline", "promote", "recommend"],
+    )
     assert lake.manifest("recommendations/recspark-champion")["counts"]["users"] == 80
     first = lists.read_bytes()
 
     code, err, summaries = lived("2026-11-23", BAD)
-    assert code == 4 and "the gate was not passed: the champion and its lists stay" in err and " worse is allowed: refused" in err
+    assert (
+        code == 4
+        and "the gate was not passed: the champion and its lists stay" in err
+        and " worse is allowed: refused" in err
+    )
     assert [summary["job"] for summary in summaries] == ["pipeline"] and lists.read_bytes() == first
 
     code, err, summaries = lived("2026-11-24", BETTER)
     assert (code, err) == (0, "") and summaries[1]["version"] == 2 and lists.read_bytes() != first
 
     code, err, summaries = lived("2026-11-25", BETTER, STEPS="rollback")
-    assert (code, err) == (0, "") and (summaries[0]["version"], summaries[0]["withdrawn"]) == (1, "recspark-withdrawn")
+    assert (code, err) == (0, "") and (summaries[0]["version"], summaries[0]["withdrawn"]) == (
+        1,
+        "recspark-withdrawn",
+    )
     assert lists.read_bytes() == first
     assert lake.manifest("models/recspark-champion")["params"]["rank"] == 4
 

@@ -36,7 +36,9 @@ def test_pairs_of_a_row_are_the_polynomial_kernel(example):
 
 def test_moods_show_in_the_errors_of_their_moments(example):
     moments = example("moments")
-    rows = pd.DataFrame({"user_id": [1, 1, 1, 2, 2], "timestamp": [0, 5, 100, 0, 0], "error": [1.0, 2.0, -1.0, 1.0, -1.0]})
+    rows = pd.DataFrame(
+        {"user_id": [1, 1, 1, 2, 2], "timestamp": [0, 5, 100, 0, 0], "error": [1.0, 2.0, -1.0, 1.0, -1.0]}
+    )
     found = dict(zip(moments.ENDS, moments.correlations(rows), strict=True))
     assert found["< 1 s"] == (1, -1.0)  # user 2's two
     assert found["1 to 10 s"] == (1, 2 / 2.5)
@@ -46,9 +48,13 @@ def test_moods_show_in_the_errors_of_their_moments(example):
 
 def test_pairs_that_training_lacks_have_no_column(example):
     svm_table = example("svm_table")
-    train, test = csr_matrix(np.eye(4)[[0, 1]] + np.eye(4)[[2, 2]]), csr_matrix(np.eye(4)[[0, 0]] + np.eye(4)[[2, 3]])
+    train, test = (
+        csr_matrix(np.eye(4)[[0, 1]] + np.eye(4)[[2, 2]]),
+        csr_matrix(np.eye(4)[[0, 0]] + np.eye(4)[[2, 3]]),
+    )
     wide, wide_test = svm_table.with_pairs(train, test)
-    # 4 columns, x_i^2 of 3 of them, and the pairs (0, 2) and (1, 2); test rows have the pairs (0, 2), which is known, and (0, 3)
+    # 4 columns, x_i^2 of 3 of them, and the pairs (0, 2) and (1, 2); test rows have the pairs (0, 2), which
+    # is known, and (0, 3)
     assert wide.shape == (2, 9) and wide_test.shape == (2, 9)
     assert svm_table.seen_share(train, test) == 0.5
 
@@ -57,9 +63,15 @@ def test_the_svm_finds_a_product(example):
     svm_table = example("svm_table")
     draw = np.random.default_rng(1)
     x, test = (csr_matrix((draw.random((600, 5)) < 0.5).astype(float)) for _ in range(2))
-    ratings, answers = (3 + each[:, [0]].multiply(each[:, [1]]).toarray().ravel() - each[:, [2]].toarray().ravel() for each in (x, test))
+    ratings, answers = (
+        3 + each[:, [0]].multiply(each[:, [1]]).toarray().ravel() - each[:, [2]].toarray().ravel()
+        for each in (x, test)
+    )
     wide, wide_test = svm_table.with_pairs(x, test)
-    linear, polynomial = svm_table.svm_rmse(x, ratings, test, answers), svm_table.svm_rmse(wide, ratings, wide_test, answers)
+    linear, polynomial = (
+        svm_table.svm_rmse(x, ratings, test, answers),
+        svm_table.svm_rmse(wide, ratings, wide_test, answers),
+    )
     assert polynomial < 0.15 < linear - 0.05
 
 
@@ -67,20 +79,33 @@ def test_the_svm_finds_a_product(example):
 def test_rungs_are_valid_and_the_conf_is_one_of_them(example, dataset):
     ladder = example("fm_ladder")
     conf = str(ladder.CONFS / f"{dataset}.toml")
-    rungs = {name: validated(read_conf(conf, ladder.settings(rung, dataset))) for name, rung in ladder.RUNGS.items()}
+    rungs = {
+        name: validated(read_conf(conf, ladder.settings(rung, dataset)))
+        for name, rung in ladder.RUNGS.items()
+    }
     groups = [[group.name for group in sections["features"].declared] for sections in rungs.values()]
     assert len(set(map(tuple, groups[:5]))) == 5 and groups[4] == groups[5] < groups[6]
     shipped = validated(read_conf(conf))
-    assert [group.name for group in shipped["features"].declared] == groups[4] and shipped["model"].product == "flipped"
+    assert [group.name for group in shipped["features"].declared] == groups[4] and shipped[
+        "model"
+    ].product == "flipped"
     assert set(ladder.ELSEWHERE[dataset]) <= set(rungs)
 
 
 def test_the_sweeps_table_and_figure(example):
     sweep = example("factor_sweep")
-    rows = pd.DataFrame([{"features": name, "factors": k, "rmse": 0.9 + k / 1000} for name in sweep.SETS for k in sweep.FACTORS])
+    rows = pd.DataFrame(
+        [
+            {"features": name, "factors": k, "rmse": 0.9 + k / 1000}
+            for name in sweep.SETS
+            for k in sweep.FACTORS
+        ]
+    )
     assert sweep.table(rows).splitlines()[2] == "| 2 | 0.9020 | 0.9020 |"
     [axes] = sweep.figure(rows).axes
-    assert [line.get_label() for line in axes.lines] == list(sweep.SETS) and axes.get_ylabel() == "test RMSE (rating units)"
+    assert [line.get_label() for line in axes.lines] == list(
+        sweep.SETS
+    ) and axes.get_ylabel() == "test RMSE (rating units)"
 
 
 @pytest.mark.slow
@@ -89,15 +114,24 @@ def test_what_the_lake_has_is_not_trained_again(spark, example, tmp_path, capsys
     made = generate(SyntheticOptions(users=40, items=60, ratings=1000))["ratings"]
     made[["user_id", "item_id", "rating", "timestamp"]].to_csv(tmp_path / "ratings.csv", index=False)
     conf = tmp_path / "conf.toml"
-    conf.write_text('[model]\ntype = "baseline"\nmaxIter = 3\n[tracking]\nenabled = false\n[evaluation]\nranking = false\n')
+    conf.write_text(
+        '[model]\ntype = "baseline"\nmaxIter = 3\n[tracking]\nenabled = false\n[evaluation]\nranking = '
+        "false\n"
+    )
     runs = runs_module.LakeRuns(conf, str(tmp_path / "lake"))
     runs.prepare(str(tmp_path / "ratings.csv"))
     first = runs.measure("one")
     assert 0.5 < first["rmse"] < 2 and first["fit_seconds"] > 0
-    created = Lake(runs.lake).manifest("models/one")["created"], Lake(runs.lake).manifest("metrics/one")["created"]
+    created = (
+        Lake(runs.lake).manifest("models/one")["created"],
+        Lake(runs.lake).manifest("metrics/one")["created"],
+    )
     capsys.readouterr()
     assert runs.measure("one") == first and capsys.readouterr().out == ""
-    assert (Lake(runs.lake).manifest("models/one")["created"], Lake(runs.lake).manifest("metrics/one")["created"]) == created
+    assert (
+        Lake(runs.lake).manifest("models/one")["created"],
+        Lake(runs.lake).manifest("metrics/one")["created"],
+    ) == created
     assert runs.measure("one", "model.maxIter=1")["rmse"] != first["rmse"]
     with pytest.raises(SystemExit):
         runs.job("train", "model.maxIter=-1")
@@ -112,7 +146,16 @@ def test_toml_is_what_a_conf_reads(example):
 
 @pytest.mark.long
 def test_the_ladder_of_ml_100k(spark, movielens, tmp_path, monkeypatch, capsys, example):
-    words = ["fm_ladder.py", "ml-100k", "--source", str(movielens / "ml-100k.zip"), "--lake", str(tmp_path), "--set", "model.maxIter=20"]
+    words = [
+        "fm_ladder.py",
+        "ml-100k",
+        "--source",
+        str(movielens / "ml-100k.zip"),
+        "--lake",
+        str(tmp_path),
+        "--set",
+        "model.maxIter=20",
+    ]
     monkeypatch.setattr(sys, "argv", [*words, "--set", "tracking.enabled=false"])
     runpy.run_path(str(EXAMPLES / "fm_ladder.py"))["main"]()
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]

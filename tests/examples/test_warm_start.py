@@ -1,4 +1,6 @@
-"""The example of a start from another trainer's embeddings: its gradient, what it learns, and that the start helps."""
+"""The example of a start from another trainer's embeddings: its gradient, what it learns, and that the start
+helps.
+"""
 
 import runpy
 import sys
@@ -40,7 +42,9 @@ def test_the_gradient_is_that_of_the_loss(lightgcn, likes):
         return np.mean(np.log1p(np.exp(-np.einsum("ij,ij->i", final[user], difference))))
 
     final = lightgcn.propagate(adjacency, embeddings)
-    gradient = lightgcn.propagate(adjacency, lightgcn.bpr_gradient(final, user, n_users + item, n_users + other))
+    gradient = lightgcn.propagate(
+        adjacency, lightgcn.bpr_gradient(final, user, n_users + item, n_users + other)
+    )
     step = 1e-4
     slope = (loss(embeddings + step * direction) - loss(embeddings - step * direction)) / (2 * step)
     assert np.sum(gradient * direction) == pytest.approx(slope, rel=1e-3)
@@ -55,7 +59,9 @@ def test_it_learns_who_likes_what(lightgcn, likes):
 
 
 @pytest.mark.slow
-def test_a_start_from_lightgcn_is_ahead_in_the_first_epochs_on_ml_100k(spark, movielens, tmp_path, monkeypatch, capsys, lightgcn):
+def test_a_start_from_lightgcn_is_ahead_in_the_first_epochs_on_ml_100k(
+    spark, movielens, tmp_path, monkeypatch, capsys, lightgcn
+):
     lake = tmp_path / "lake"
     arguments = ["warm_start.py", "--source", str(movielens / "ml-100k.zip"), "--lake", str(lake)]
     monkeypatch.setattr(sys, "argv", arguments)
@@ -65,4 +71,6 @@ def test_a_start_from_lightgcn_is_ahead_in_the_first_epochs_on_ml_100k(spark, mo
     cold, warm = (rows[rows["run"] == run].set_index("epoch")["test_rmse"] for run in ("cold", "warm"))
     assert (warm[1:6] < cold[1:6]).all()
     assert warm.min() < cold.min() + 0.003
-    assert (lake / "warm_start.png").stat().st_size > 10_000 and "| epoch | cold | from LightGCN |" in capsys.readouterr().out
+    assert (
+        lake / "warm_start.png"
+    ).stat().st_size > 10_000 and "| epoch | cold | from LightGCN |" in capsys.readouterr().out

@@ -1,6 +1,8 @@
-"""A process that runs commands one after the other in one Spark session, until it is killed: ``python -m tests.faults.host MASTER``.
+"""A process that runs commands one after the other in one Spark session, until it is killed:
+``python -m tests.faults.host MASTER``.
 
-Each line of stdin is ``{"arguments": [...], "code": path}``; when the command has ended, its exit code stands in that file.
+Each line of stdin is ``{"arguments": [...], "code": path}``; when the command has ended, its exit code stands
+in that file.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Pipelines that are killed at random moments, and run again: ``python -m tests.faults.kills --kills 30 --seed 1``.
+"""Pipelines that are killed at random moments, and run again:
+``python -m tests.faults.kills --kills 30 --seed 1``.
 
-Each try runs ``recspark pipeline`` on a new lake, kills one process of it with SIGKILL in the middle of a phase, waits for what becomes of
-the run, and where that failed runs the same command again. Then the lake must be whole and hold what an undisturbed run made.
-Where the driver is killed the run has a process and a JVM of its own; runs whose workers or executors are killed share a session.
-Prints a table in Markdown; the exit code is 1 where a try ended otherwise.
+Each try runs ``recspark pipeline`` on a new lake, kills one process of it with SIGKILL in the middle of a
+phase, waits for what becomes of the run, and where that failed runs the same command again. Then the lake
+must be whole and hold what an undisturbed run made. Where the driver is killed the run has a process and a
+JVM of its own; runs whose workers or executors are killed share a session. Prints a table in Markdown; the
+exit code is 1 where a try ended otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ import pandas as pd
 from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 from tests.faults.processes import Host, descendants
 
-#: what a run is at, by the last of these patterns that its lake has a file for; the first is there before there is any
+#: what a run is at, by the last of these patterns that its lake has a file for; the first is there before
+#: there is any
 PHASES = {
     "start": "",
     "ingest": ".staging/tables-*",
@@ -39,15 +42,22 @@ PHASES = {
     "writing": ".staging/models-*",
     "evaluation": ".staging/predictions-*",
 }
-#: what is killed, and the master that the run has for it: an executor is a process of its own only where there is a cluster
-VICTIMS = {"driver": "local[2]", "python worker": "local-cluster[2,1,1024]", "executor": "local-cluster[2,1,1024]"}
+#: what is killed, and the master that the run has for it: an executor is a process of its own only where
+#: there is a cluster
+VICTIMS = {
+    "driver": "local[2]",
+    "python worker": "local-cluster[2,1,1024]",
+    "executor": "local-cluster[2,1,1024]",
+}
 #: what a process of that kind has in its command line
 MARKS = {"python worker": "pyspark.daemon", "executor": "CoarseGrainedExecutorBackend"}
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What is killed when: `share` of the time that an undisturbed run takes for `phase` after it has begun."""
+    """What is killed when: `share` of the time that an undisturbed run takes for `phase` after it has
+    begun.
+    """
 
     seed: int
     victim: str
@@ -57,7 +67,9 @@ class Kill:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a try: `survived` (the run ended well all the same), or it was run again; `reached`: the phase that it was killed in."""
+    """What came of a try: `survived` (the run ended well all the same), or it was run again; `reached`: the
+    phase that it was killed in.
+    """
 
     kill: Kill
     reached: str
@@ -102,10 +114,15 @@ class Pipelines:
             "tracking.enabled": "false",
         }
         code = lake.with_suffix(f".{time.monotonic_ns()}.code")
-        host.begin(["pipeline", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))], code)
+        host.begin(
+            ["pipeline", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))],
+            code,
+        )
 
     def undisturbed(self, master: str) -> Path:
-        """The lake of a run that nothing disturbs; the first run on a host and a later one, whose phases are timed."""
+        """The lake of a run that nothing disturbs; the first run on a host and a later one, whose phases are
+        timed.
+        """
         for kind in ("cold", "warm"):
             lake, host, begun = self.folder / f"{kind}-{master.partition('[')[0]}", self.host(master), {}
             self.begin(host, lake)
@@ -114,12 +131,16 @@ class Pipelines:
                 time.sleep(0.02)
             assert host.result() == 0, host.tail()
             ends = [*list(begun.values())[1:], time.monotonic()]
-            self.durations[f"{kind} {master}"] = {phase: end - begin for (phase, begin), end in zip(begun.items(), ends, strict=True)}
+            self.durations[f"{kind} {master}"] = {
+                phase: end - begin for (phase, begin), end in zip(begun.items(), ends, strict=True)
+            }
         compare(lake, self.folder / f"cold-{master.partition('[')[0]}")
         return lake
 
     def attempt(self, kill: Kill, expected: Path) -> Result:
-        """Run, kill, run again where that was needed; AssertionError where the lake is not what `expected` is."""
+        """Run, kill, run again where that was needed; AssertionError where the lake is not what `expected`
+        is.
+        """
         started = time.monotonic()
         lake, master = self.folder / f"lake-{kill.seed}", VICTIMS[kill.victim]
         alone = kill.victim == "driver"
@@ -156,7 +177,11 @@ def strike(host: Host, lake: Path, kill: Kill, duration: float) -> str:
         time.sleep(0.01)
     time.sleep(kill.share * duration)
     while not host.ended:
-        victims = [host.process.pid] if kill.victim == "driver" else descendants(host.process.pid, MARKS[kill.victim])
+        victims = (
+            [host.process.pid]
+            if kill.victim == "driver"
+            else descendants(host.process.pid, MARKS[kill.victim])
+        )
         if victims:
             reached = phase_of(lake)
             os.kill(random.Random(kill.seed).choice(victims), signal.SIGKILL)
@@ -167,20 +192,31 @@ def strike(host: Host, lake: Path, kill: Kill, duration: float) -> str:
 
 
 def compare(lake: Path, expected: Path) -> None:
-    """The same tables, index, split, factors to the bit, predictions and metrics; and nothing that was half done is left."""
+    """The same tables, index, split, factors to the bit, predictions and metrics; and nothing that was half
+    done is left.
+    """
     for product in ("tables", "index", "splits/default", "models/als"):
-        found, wanted = (json.loads((root / product / "manifest.json").read_text()) for root in (lake, expected))
+        found, wanted = (
+            json.loads((root / product / "manifest.json").read_text()) for root in (lake, expected)
+        )
         assert found["fingerprint"] == wanted["fingerprint"], product
-    facts = [json.loads((root / "tables" / "manifest.json").read_text())["tables"] for root in (lake, expected)]
+    facts = [
+        json.loads((root / "tables" / "manifest.json").read_text())["tables"] for root in (lake, expected)
+    ]
     assert facts[0] == facts[1]
     for table, key in TABLES.items():
         pd.testing.assert_frame_equal(rows(lake / table, key), rows(expected / table, key), obj=table)
     for side in ("users", "items"):
-        factors = [np.stack(rows(root / "models" / "als" / side, ["id"])["features"]).view(np.uint32) for root in (lake, expected)]
+        factors = [
+            np.stack(rows(root / "models" / "als" / side, ["id"])["features"]).view(np.uint32)
+            for root in (lake, expected)
+        ]
         np.testing.assert_array_equal(*factors)
     metrics = [json.loads((root / "metrics" / "als.json").read_text()) for root in (lake, expected)]
     assert metrics[0].keys() == metrics[1].keys()
-    np.testing.assert_allclose(*([value for value in found.values() if value is not None] for found in metrics), rtol=1e-9)
+    np.testing.assert_allclose(
+        *([value for value in found.values() if value is not None] for found in metrics), rtol=1e-9
+    )
     left = [path.name for path in (lake / ".staging").iterdir()]
     assert not left and not (lake / "work" / "als").exists(), left
 
@@ -227,18 +263,26 @@ def main() -> int:
                 results.append(result)
                 what = "went on" if result.survived else "was run again"
                 print(
-                    f"seed {result.kill.seed}: {result.kill.victim} killed in {result.reached}, {what}: equal, {result.seconds:.0f} s",
+                    f"seed {result.kill.seed}: {result.kill.victim} killed in {result.reached}, {what}: "
+                    f"equal, {result.seconds:.0f} s",
                     file=sys.stderr,
                 )
             else:
                 failed += 1
                 print(f"seed {result[0].seed}: {result[0]} FAILED: {result[1]}", file=sys.stderr)
-    print("| killed | in | times | went on by itself | run again | whole and equal |\n|---|---|---|---|---|---|")
+    print(
+        "| killed | in | times | went on by itself | run again | whole and equal |\n|---|---|---|---|---|---|"
+    )
     groups = Counter((result.kill.victim, result.reached) for result in results)
     for (victim, phase), times in sorted(groups.items()):
-        survived = sum(result.survived for result in results if (result.kill.victim, result.reached) == (victim, phase))
+        survived = sum(
+            result.survived for result in results if (result.kill.victim, result.reached) == (victim, phase)
+        )
         print(f"| {victim} | {phase} | {times} | {survived} | {times - survived} | {times} |")
-    print(f"\n{len(results)} of {options.kills} whole and equal, {failed} not; seeds {options.seed} to {options.seed + options.kills - 1}.")
+    print(
+        f"\n{len(results)} of {options.kills} whole and equal, {failed} not; seeds {options.seed} to "
+        f"{options.seed + options.kills - 1}."
+    )
     return min(failed, 1)
 
 

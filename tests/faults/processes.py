@@ -20,14 +20,20 @@ class Host:
     """A process that runs commands in a Spark session of its own (`tests.faults.host`)."""
 
     def __init__(self, master: str, log: Path) -> None:
-        variables = os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+        variables = os.environ | {
+            "PYSPARK_PYTHON": sys.executable,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYTHONPATH": str(ROOT),
+        }
         # many small queries run once: to compile them well takes longer than to run them
         variables |= {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
         command = [sys.executable, "-m", "tests.faults.host", master]
         self.log, self._code = log, log
         with log.open("ab") as out:
             # a session of its own, so that whatever is left of it can be found and ended
-            self.process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, env=variables, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+            )
 
     def begin(self, arguments: list[str], code: Path) -> None:
         """Start a command, whose exit code will stand in the file `code`."""
@@ -83,7 +89,9 @@ def descendants(pid: int, mark: str) -> list[int]:
         if grown == family:
             break
         family = grown
-    return sorted(child for child, _, _, command in found if child in family and child != pid and mark in command)
+    return sorted(
+        child for child, _, _, command in found if child in family and child != pid and mark in command
+    )
 
 
 def end_session(leader: int) -> None:

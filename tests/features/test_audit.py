@@ -1,4 +1,6 @@
-"""The audit passes honest features, and finds each kind of leak: held-out rows, rating values, what comes later."""
+"""The audit passes honest features, and finds each kind of leak: held-out rows, rating values, what comes
+later.
+"""
 
 from pathlib import Path
 
@@ -24,7 +26,9 @@ REFITS = {"ratings reversed", "ratings drawn", "test removed", "test thinned", "
 def tables(spark):
     """Train, test, users; many ratings share their second."""
     made = generate(SyntheticOptions(users=20, items=40, ratings=450))
-    ratings = spark.createDataFrame(made["ratings"]).withColumn("timestamp", F.col("timestamp") - F.col("timestamp") % 60)
+    ratings = spark.createDataFrame(made["ratings"]).withColumn(
+        "timestamp", F.col("timestamp") - F.col("timestamp") % 60
+    )
     in_test = F.pmod(F.xxhash64("user_id", "item_id"), F.lit(5)) == 0
     users = spark.createDataFrame(made["users"])
     return [table.cache() for table in (ratings.where(~in_test), ratings.where(in_test), users)]
@@ -50,12 +54,25 @@ def test_what_is_made_from_all_rows_is_found(tables):
         return FeatureSet.fit(groups, rows, with_leaks(users, both).join(means, "user_id"))
 
     findings = audit(fit, train, test, rows=20).findings
-    found = {group: {finding.perturbation for finding in findings if finding.group == group} for group in (group.name for group in groups)}
+    found = {
+        group: {finding.perturbation for finding in findings if finding.group == group}
+        for group in (group.name for group in groups)
+    }
     of_test = {name for name in REFITS if name.startswith("test")}
-    assert found == {"user": set(), "users.leak_rated": of_test, "users.leak_ratings": REFITS, "users.mean": REFITS}
+    assert found == {
+        "user": set(),
+        "users.leak_rated": of_test,
+        "users.leak_ratings": REFITS,
+        "users.mean": REFITS,
+    }
     said = [str(finding) for finding in findings]
     assert "ratings reversed: the levels or moments of group 'users.mean' changed" in said
-    assert any(text.startswith("ratings reversed: group 'users.leak_ratings' changed in 40 of the watched rows, such as ") for text in said)
+    assert any(
+        text.startswith(
+            "ratings reversed: group 'users.leak_ratings' changed in 40 of the watched rows, such as "
+        )
+        for text in said
+    )
 
 
 class Peeking(FeatureSet):
@@ -92,14 +109,20 @@ def lake(spark, tables, tmp_path):
 
 @pytest.fixture
 def call(command, lake):
-    return lambda *settings: command("audit", f"paths.lake={lake.root}", "tracking.enabled=false", "audit.rows=20", *settings)
+    return lambda *settings: command(
+        "audit", f"paths.lake={lake.root}", "tracking.enabled=false", "audit.rows=20", *settings
+    )
 
 
 @pytest.mark.slow
 def test_the_job_passes_honest_features(call):
     code, summary, err = call('features.groups=["user", "rated", "genres", "tags"]')
     assert code == 0, err
-    assert summary["findings"] == 0 and summary["groups"] == ["user", "rated", "genres", "tags"] and summary["rows"] == 40
+    assert (
+        summary["findings"] == 0
+        and summary["groups"] == ["user", "rated", "genres", "tags"]
+        and summary["rows"] == 40
+    )
 
 
 @pytest.mark.slow

@@ -13,15 +13,27 @@ def test_every_named_group_parses_to_itself():
 
 
 def test_a_set_of_the_past_belongs_to_the_row():
-    train, past = parse_groups(["rated", {"group": "rated", "scope": "past", "scale": "linear", "unknown": "own"}])
+    train, past = parse_groups(
+        ["rated", {"group": "rated", "scope": "past", "scale": "linear", "unknown": "own"}]
+    )
     assert (train.name, train.side, train.scope, train.scale) == ("rated", "user", "train", "sqrt")
     assert (past.name, past.side, past.scope, past.scale) == ("rated_past", "context", "past", "linear")
     assert past.unknown == "own" and past.needs == ("timestamp",)
 
 
 def test_sides_of_columns_and_crosses():
-    groups = parse_groups(["users.city", "items.price", "ratings.device", "gender*age", "weekday*hour", "user*day", "user*item"])
-    assert [group.side for group in groups] == ["user", "item", "context", "user", "context", "context", "context"]
+    groups = parse_groups(
+        ["users.city", "items.price", "ratings.device", "gender*age", "weekday*hour", "user*day", "user*item"]
+    )
+    assert [group.side for group in groups] == [
+        "user",
+        "item",
+        "context",
+        "user",
+        "context",
+        "context",
+        "context",
+    ]
     assert groups[3].needs == ("gender", "age")
 
 
@@ -29,19 +41,43 @@ def test_sides_of_columns_and_crosses():
     ("entry", "words"),
     [
         ("gendr", "unknown key features.groups.gendr: did you mean features.groups.gender?"),
-        ({"group": "rated", "scope": "all"}, "scope 'all' of group 'rated' does not exist: a set over all rows tells the model"),
-        ({"group": "rated", "scope": "future"}, "features.groups.scope = 'future' is not allowed: it must be a string, one of train, past"),
-        ({"group": "rated", "scales": "sqrt"}, "unknown key features.groups.scales: did you mean features.groups.scale?"),
-        ({"group": "rated", "scale": "log"}, "scale = 'log' is not allowed: it must be a string, one of sqrt, linear, none"),
+        (
+            {"group": "rated", "scope": "all"},
+            "scope 'all' of group 'rated' does not exist: a set over all rows tells the model",
+        ),
+        (
+            {"group": "rated", "scope": "future"},
+            "features.groups.scope = 'future' is not allowed: it must be a string, one of train, past",
+        ),
+        (
+            {"group": "rated", "scales": "sqrt"},
+            "unknown key features.groups.scales: did you mean features.groups.scale?",
+        ),
+        (
+            {"group": "rated", "scale": "log"},
+            "scale = 'log' is not allowed: it must be a string, one of sqrt, linear, none",
+        ),
         ({"group": "age", "scope": "past"}, "scope = 'past' is not allowed for group 'age'"),
         ({"group": "age", "scale": "sqrt"}, "scale = 'sqrt' is not allowed for group 'age'"),
         ({"group": "age_value", "unknown": "own"}, "unknown = 'own' is not allowed for group 'age_value'"),
         ({"group": "age", "kind": "real"}, "kind = 'real' is not allowed for group 'age'"),
-        ({"group": "rated", "factors": False}, "factors = False is not allowed for group 'rated': leave it out"),
-        ({"group": "last", "scope": "train"}, "scope = 'train' of group 'last' is not allowed: it must be past"),
+        (
+            {"group": "rated", "factors": False},
+            "factors = False is not allowed for group 'rated': leave it out",
+        ),
+        (
+            {"group": "last", "scope": "train"},
+            "scope = 'train' of group 'last' is not allowed: it must be past",
+        ),
         ({"group": "age", "bins": [18, 30]}, "bins = [18, 30] is not allowed for group 'age': leave it out"),
-        ({"group": "users.age", "bins": [30, 18]}, "bins = [30, 18] is not allowed: it must be a list, not empty, of ascending numbers"),
-        ({"group": "users.age", "bins": [18], "kind": "real"}, "kind = 'real' is not allowed for group 'users.age': leave it out"),
+        (
+            {"group": "users.age", "bins": [30, 18]},
+            "bins = [30, 18] is not allowed: it must be a list, not empty, of ascending numbers",
+        ),
+        (
+            {"group": "users.age", "bins": [18], "kind": "real"},
+            "kind = 'real' is not allowed for group 'users.age': leave it out",
+        ),
         ({"scope": "past"}, "it must be a name, or a table with a key group"),
         (3, "3 is not allowed: it must be a name, or a table"),
         ("ratings.rating", "the rating is what is predicted"),

@@ -10,13 +10,23 @@ EXPONENT = {"sqrt": 0.5, "linear": 1.0, "none": 0.0}
 DAY = 86_400
 
 
-def named_row(row: Any, train: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame) -> dict[str, dict[Any, float]]:
+def named_row(
+    row: Any, train: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame
+) -> dict[str, dict[Any, float]]:
     """``{group: {level: value}}`` of one rating row, every group ignoring the unknown."""
-    user, item = (attributes(table, f"{side}_id", row[f"{side}_id"]) for table, side in ((users, "user"), (items, "item")))
+    user, item = (
+        attributes(table, f"{side}_id", row[f"{side}_id"])
+        for table, side in ((users, "user"), (items, "item"))
+    )
     known_users, known_items = (set(train[f"{side}_id"]) for side in ("user", "item"))
-    trained_users, trained_items = users[users.user_id.isin(known_users)], items[items.item_id.isin(known_items)]
+    trained_users, trained_items = (
+        users[users.user_id.isin(known_users)],
+        items[items.item_id.isin(known_items)],
+    )
     first = int(train.timestamp.min()) // DAY
-    past = train[(train.user_id == row.user_id) & (train.timestamp < row.timestamp)].sort_values(["timestamp", "item_id"])
+    past = train[(train.user_id == row.user_id) & (train.timestamp < row.timestamp)].sort_values(
+        ["timestamp", "item_id"]
+    )
     seen = known_rows(row, train, first)
     one = {
         "user": (row.user_id, known_users),
@@ -28,30 +38,54 @@ def named_row(row: Any, train: pd.DataFrame, users: pd.DataFrame, items: pd.Data
         "year": (item.get("year"), set(trained_items.year)),
         "last": (past.item_id.iloc[-1] if len(past) else None, known_items),
         "count": (bucket(len(past)), {bucket(count) for count in seen["count"]}),
-        **{name: (moment(row.timestamp, first)[name], seen[name]) for name in ("day", "week", "month", "hour", "weekday")},
+        **{
+            name: (moment(row.timestamp, first)[name], seen[name])
+            for name in ("day", "week", "month", "hour", "weekday")
+        },
     }
     sets = {
         "rated": (train[train.user_id == row.user_id].item_id, known_items, "sqrt"),
         "raters": (train[train.item_id == row.item_id].user_id, known_users, "linear"),
         "rated_past": (past.item_id, known_items, "linear"),
-        "genres": (item.get("genres") or (), {genre for genres in trained_items.genres for genre in genres or ()}, "sqrt"),
+        "genres": (
+            item.get("genres") or (),
+            {genre for genres in trained_items.genres for genre in genres or ()},
+            "sqrt",
+        ),
     }
-    features = {name: {level: 1.0} if level is not None and level in known else {} for name, (level, known) in one.items()}
-    features |= {name: scaled(set(members) & known, EXPONENT[scale]) for name, (members, known, scale) in sets.items()}
+    features = {
+        name: {level: 1.0} if level is not None and level in known else {}
+        for name, (level, known) in one.items()
+    }
+    features |= {
+        name: scaled(set(members) & known, EXPONENT[scale]) for name, (members, known, scale) in sets.items()
+    }
     ages = trained_users.age.dropna().astype(float)
     age = user.get("age")
-    return features | {"age_value": {"age_value": (age - ages.mean()) / (ages.std(ddof=0) or 1)} if age is not None else {}}
+    return features | {
+        "age_value": {"age_value": (age - ages.mean()) / (ages.std(ddof=0) or 1)} if age is not None else {}
+    }
 
 
 def attributes(table: pd.DataFrame, key: str, id: Any) -> dict[str, Any]:
     found = table[table[key] == id].to_dict("records")
-    return {name: value for name, value in found[0].items() if value is not None and value is not pd.NA} if found else {}
+    return (
+        {name: value for name, value in found[0].items() if value is not None and value is not pd.NA}
+        if found
+        else {}
+    )
 
 
 def known_rows(row: Any, train: pd.DataFrame, first: int) -> dict[str, set[int]]:
     """The levels of the training rows in the groups of time and count."""
-    seen = {name: {moment(time, first)[name] for time in train.timestamp} for name in ("day", "week", "month", "hour", "weekday")}
-    counts = {((train.user_id == other.user_id) & (train.timestamp < other.timestamp)).sum() for other in train.itertuples()}
+    seen = {
+        name: {moment(time, first)[name] for time in train.timestamp}
+        for name in ("day", "week", "month", "hour", "weekday")
+    }
+    counts = {
+        ((train.user_id == other.user_id) & (train.timestamp < other.timestamp)).sum()
+        for other in train.itertuples()
+    }
     return seen | {"count": counts}
 
 

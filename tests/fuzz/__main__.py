@@ -1,6 +1,8 @@
-"""How many tries, and what came of them: ``python -m tests.fuzz --tries 300 --seed 1``; with RECSPARK_DATA also on real files.
+"""How many tries, and what came of them: ``python -m tests.fuzz --tries 300 --seed 1``; with RECSPARK_DATA
+also on real files.
 
-Prints a table in Markdown; a try that ends otherwise than it may is printed with its seed, and the exit code is 1.
+Prints a table in Markdown; a try that ends otherwise than it may is printed with its seed, and the exit code
+is 1.
 """
 
 from __future__ import annotations
@@ -58,8 +60,10 @@ def main() -> int:
     data = os.environ.get("RECSPARK_DATA")
     failed = 0
     print(
-        f"| reader (seeds {options.seed} to {options.seed + options.tries - 1}) | tries | all rows kept | some in quarantine | "
-        "rejected (3) | refused (2) | anything else | rows | slowest try, s |\n|---|---|---|---|---|---|---|---|---|"
+        f"| reader (seeds {options.seed} to {options.seed + options.tries - 1}) | tries | all rows kept | "
+        "some in quarantine | "
+        "rejected (3) | refused (2) | anything else | rows | slowest try, s "
+        "|\n|---|---|---|---|---|---|---|---|---|"
     )
     for name, reader in readers(Path(data) if data else None).items():
         if options.only not in name:
@@ -73,12 +77,18 @@ def main() -> int:
                     errors += 1
                     print(f"{name}:\n{traceback.format_exc(limit=-4)}", file=sys.stderr)
         counts = Counter(outcome.kind for outcome in outcomes)
-        rows, slowest = sum(outcome.rows for outcome in outcomes), max((outcome.seconds for outcome in outcomes), default=0)
+        rows, slowest = (
+            sum(outcome.rows for outcome in outcomes),
+            max((outcome.seconds for outcome in outcomes), default=0),
+        )
         print(
-            f"| {name} | {options.tries} | {' | '.join(str(counts[kind]) for kind in KINDS)} | {errors} | {rows} | {slowest:.1f} |",
+            f"| {name} | {options.tries} | {' | '.join(str(counts[kind]) for kind in KINDS)} | {errors} | "
+            f"{rows} | {slowest:.1f} |",
             flush=True,
         )
-        for message in sorted({outcome.detail for outcome in outcomes if outcome.detail}, key=len)[-options.examples or len(outcomes) :]:
+        for message in sorted({outcome.detail for outcome in outcomes if outcome.detail}, key=len)[
+            -options.examples or len(outcomes) :
+        ]:
             print(f"    {message[:300]}", file=sys.stderr)
         failed += errors
     return min(failed, 1)

@@ -1,7 +1,8 @@
 """One try: a damaged source is read as ingest reads it, but without Spark, and what came of it is checked.
 
-Whatever the damage, a source is either refused in one sentence (exit code 2, 3 or 5), or every row that it has is in a table or in
-quarantine, with its line, its text and a reason; rows that the damage did not touch are in the table.
+Whatever the damage, a source is either refused in one sentence (exit code 2, 3 or 5), or every row that it
+has is in a table or in quarantine, with its line, its text and a reason; rows that the damage did not touch
+are in the table.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ PATIENCE = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a try: "kept", "quarantined" (some rows), "rejected" (exit code 3) or "refused" (2; of an empty source 5)."""
+    """What came of a try: "kept", "quarantined" (some rows), "rejected" (exit code 3) or "refused" (2; of an
+    empty source 5).
+    """
 
     kind: str
     damage: str
@@ -53,13 +56,17 @@ class Outcome:
 
 
 def judged(damage: str, read: Callable[[], tuple[int, int]]) -> Outcome:
-    """The outcome of `read`, which returns how many rows were kept and quarantined; an unforeseen exception is passed on."""
+    """The outcome of `read`, which returns how many rows were kept and quarantined; an unforeseen exception
+    is passed on.
+    """
     started = time.perf_counter()
     try:
         kept, bad = read()
     except (ConfigError, DataRejected, InputMissing) as error:
         message = str(error)
-        assert 10 < len(message) < SENTENCE and "\0" not in message and "Traceback" not in message, message[:3000]
+        assert 10 < len(message) < SENTENCE and "\0" not in message and "Traceback" not in message, message[
+            :3000
+        ]
         outcome = Outcome("rejected" if isinstance(error, DataRejected) else "refused", damage, message)
     else:
         outcome = Outcome("quarantined" if bad else "kept", damage, rows=kept + bad)
@@ -97,8 +104,12 @@ def write(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def check_rows(folder: Path, files: Mapping[str, bytes], sample: Sample, damaged: str, chunk_bytes: int) -> tuple[int, int]:
-    """Load the source in `folder`; rows of every file in = rows kept + rows in quarantine, and no good row is among the latter."""
+def check_rows(
+    folder: Path, files: Mapping[str, bytes], sample: Sample, damaged: str, chunk_bytes: int
+) -> tuple[int, int]:
+    """Load the source in `folder`; rows of every file in = rows kept + rows in quarantine, and no good row is
+    among the latter.
+    """
     work, reports, tables = load(folder, sample.options, chunk_bytes)
     read = Counter()
     for chunk, report in zip(work.chunks, reports, strict=True):
@@ -110,15 +121,21 @@ def check_rows(folder: Path, files: Mapping[str, bytes], sample: Sample, damaged
     quarantine = tables("quarantine")
     assert len(quarantine) == sum(report["quarantined"] for report in reports)
     for row in quarantine:
-        assert row["reason"] in REASONS and row["text"] == line_of(files[row["file"]], row["line"], layouts[row["file"]].encoding)
+        assert row["reason"] in REASONS and row["text"] == line_of(
+            files[row["file"]], row["line"], layouts[row["file"]].encoding
+        )
     assert len({(row["file"], row["line"]) for row in quarantine}) == len(quarantine)
     if damaged in layouts:
-        check_untouched(sample.files[damaged], files[damaged], layouts[damaged], sample.separators[damaged], tables)
+        check_untouched(
+            sample.files[damaged], files[damaged], layouts[damaged], sample.separators[damaged], tables
+        )
     return sum(report["kept"] for report in reports), len(quarantine)
 
 
 def load(folder: Path, options: Mapping[str, object], chunk_bytes: int):
-    """What the driver and the workers of an ingest do; gives the plan, the reports of the chunks and a reader of tables."""
+    """What the driver and the workers of an ingest do; gives the plan, the reports of the chunks and a reader
+    of tables.
+    """
     data = DataOptions(source=str(folder / "in"), **options)
     cut = mock.patch.object(planned, "plan", functools.partial(planned.plan, chunk_bytes=chunk_bytes))
     with cut, open_source(None, Lake(str(folder / "lake")), data.source, LIMITS) as source:
@@ -164,11 +181,18 @@ def rows_of(body: bytes, header: bool) -> list[bytes]:
 
 
 def line_of(body: bytes, number: int, encoding: str) -> str:
-    return body.removeprefix(b"\xef\xbb\xbf").split(b"\n")[number - 1].removesuffix(b"\r").decode(encoding, "replace")
+    return (
+        body.removeprefix(b"\xef\xbb\xbf")
+        .split(b"\n")[number - 1]
+        .removesuffix(b"\r")
+        .decode(encoding, "replace")
+    )
 
 
 def decodes(line: bytes, encoding: str) -> bool:
-    """Damage with letters of UTF-8 may decide the encoding of a file: then lines of another one are in quarantine."""
+    """Damage with letters of UTF-8 may decide the encoding of a file: then lines of another one are in
+    quarantine.
+    """
     try:
         line.decode(encoding)
     except UnicodeDecodeError:
@@ -176,7 +200,9 @@ def decodes(line: bytes, encoding: str) -> bool:
     return True
 
 
-def check_untouched(before: bytes, after: bytes, layout, separator: bytes, tables: Callable[[str], list[dict]]) -> None:
+def check_untouched(
+    before: bytes, after: bytes, layout, separator: bytes, tables: Callable[[str], list[dict]]
+) -> None:
     """The key of every line that the damage has left as it was is in the table."""
     key, same_first = (
         key_of(layout.table),

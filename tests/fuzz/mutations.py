@@ -1,4 +1,6 @@
-"""Ways to damage files: every one is a function of random numbers and what it damages, so a seed repeats it."""
+"""Ways to damage files: every one is a function of random numbers and what it damages, so a seed repeats
+it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,34 @@ from collections.abc import Callable
 
 #: what stands where a number, an id or a title should
 ODD = (
-    *("", " ", "\t", "nan", "NaN", "inf", "-inf", "Infinity", "null", "None", "true", "0x1F", "1_000", "1e5", "1e300", "1e999", "1e-400"),
+    *(
+        "",
+        " ",
+        "\t",
+        "nan",
+        "NaN",
+        "inf",
+        "-inf",
+        "Infinity",
+        "null",
+        "None",
+        "true",
+        "0x1F",
+        "1_000",
+        "1e5",
+        "1e300",
+        "1e999",
+        "1e-400",
+    ),
     *("-1", "+1", "-0", "00", "007", "1.0", "1.", ".5", "3.3", "5.5", "1,5", "0", "6", "-0.5"),
-    *("2147483648", "9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775809", "18446744073709551616"),
+    *(
+        "2147483648",
+        "9007199254740993",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551616",
+    ),
     *("-62135596800", "631151999", "4102444800", "978300760000", "99999999999999999999", "9" * 5000),
     *(
         "\u0661\u0662",
@@ -40,7 +67,9 @@ def _some(rng: random.Random, lines: list[bytes]) -> list[int]:
     return [rng.randrange(len(lines)) for _ in range(rng.randint(1, 5))]
 
 
-def _on_lines(change: Callable[[random.Random, bytes, bytes], bytes]) -> Callable[[random.Random, bytes, bytes], bytes]:
+def _on_lines(
+    change: Callable[[random.Random, bytes, bytes], bytes],
+) -> Callable[[random.Random, bytes, bytes], bytes]:
     def mutate(rng: random.Random, body: bytes, separator: bytes) -> bytes:
         lines = _lines(body)
         for place in _some(rng, lines):
@@ -50,7 +79,9 @@ def _on_lines(change: Callable[[random.Random, bytes, bytes], bytes]) -> Callabl
     return mutate
 
 
-def _fields(change: Callable[[random.Random, list[bytes]], None]) -> Callable[[random.Random, bytes, bytes], bytes]:
+def _fields(
+    change: Callable[[random.Random, list[bytes]], None],
+) -> Callable[[random.Random, bytes, bytes], bytes]:
     def mutate(rng: random.Random, line: bytes, separator: bytes) -> bytes:
         fields = line.split(separator)
         change(rng, fields)
@@ -125,7 +156,9 @@ def _repeated(rng, body, separator):
 
 
 def _recoded(rng, body, separator):
-    return body.decode("latin-1").encode(rng.choice(("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037")))
+    return body.decode("latin-1").encode(
+        rng.choice(("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"))
+    )
 
 
 #: damage to files of lines, by its name: (random numbers, content, separator) -> content
@@ -133,12 +166,16 @@ TEXT: dict[str, Callable[[random.Random, bytes, bytes], bytes]] = {
     "nothing": lambda rng, body, separator: body,
     "truncated": lambda rng, body, separator: body[: rng.randint(0, len(body))],
     "hole": _without_slice,
-    "empty": lambda rng, body, separator: rng.choice((b"", b"\n", b"\r\n", b"\n\n\n", b" ", b"\0", b"\xef\xbb\xbf")),
+    "empty": lambda rng, body, separator: rng.choice(
+        (b"", b"\n", b"\r\n", b"\n\n\n", b" ", b"\0", b"\xef\xbb\xbf")
+    ),
     "first line only": lambda rng, body, separator: body.partition(b"\n")[0] + rng.choice((b"", b"\n")),
     "other separator": lambda rng, body, separator: body.replace(
         separator, rng.choice((b";", b"\t", b"|", b",", b" ", b"::", b"\x01", b""))
     ),
-    "other separator on lines": _on_lines(lambda rng, line, separator: line.replace(separator, rng.choice((b";", b" ", b"\t")))),
+    "other separator on lines": _on_lines(
+        lambda rng, line, separator: line.replace(separator, rng.choice((b";", b" ", b"\t")))
+    ),
     "NUL": _on_lines(_nul),
     "bytes overwritten": _overwrite,
     "odd field": _fields(_odd),
@@ -147,8 +184,12 @@ TEXT: dict[str, Callable[[random.Random, bytes, bytes], bytes]] = {
     "field too many": _fields(lambda rng, fields: fields.insert(rng.randint(0, len(fields)), b"1")),
     "fields reordered": _fields(lambda rng, fields: rng.shuffle(fields)),
     "quotes": _on_lines(_insert(b'"', b'""', b"'", b'","')),
-    "line ends": _on_lines(_insert(b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r\n", b"\x0b", b"\x0c", "\u2028".encode())),
-    "not UTF-8": _on_lines(_insert(b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe9", b"\xc0\xaf")),
+    "line ends": _on_lines(
+        _insert(b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r\n", b"\x0b", b"\x0c", "\u2028".encode())
+    ),
+    "not UTF-8": _on_lines(
+        _insert(b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe9", b"\xc0\xaf")
+    ),
     "CRLF": lambda rng, body, separator: re.sub(rb"\r?\n", b"\r\n", body),
     "CR": lambda rng, body, separator: re.sub(rb"\r?\n", b"\r", body),
     "BOM": lambda rng, body, separator: b"\xef\xbb\xbf" + body,
@@ -176,7 +217,9 @@ BINARY: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "bytes overwritten": _flip,
     "tail overwritten": lambda rng, body: body[:-200] + _flip(rng, body[-200:]),
     "head overwritten": lambda rng, body: _flip(rng, body[:64]) + body[64:],
-    "bytes inserted": lambda rng, body: body[: (place := rng.randint(0, len(body)))] + rng.randbytes(rng.randint(1, 50)) + body[place:],
+    "bytes inserted": lambda rng, body: (
+        body[: (place := rng.randint(0, len(body)))] + rng.randbytes(rng.randint(1, 50)) + body[place:]
+    ),
     "empty": lambda rng, body: b"",
     "text": lambda rng, body: b"user_id,item_id,rating\n1,2,3\n",
     "twice": lambda rng, body: body + body,

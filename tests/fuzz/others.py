@@ -27,7 +27,9 @@ from tests.fuzz.sources import Sample
 
 
 def archive(sample: Sample, rng: random.Random, scratch: Path) -> Outcome:
-    """A zip or compressed file whose bytes are damaged: its members are refused, or those that were packed."""
+    """A zip or compressed file whose bytes are damaged: its members are refused, or those that were
+    packed.
+    """
     folder = fresh(scratch)
     kind = rng.choice(("zip", "zip", "stored zip", "bz2 zip", "lzma zip", "gz", "bz2"))
     path, originals = packed(folder, kind, sample.files)
@@ -39,7 +41,9 @@ def archive(sample: Sample, rng: random.Random, scratch: Path) -> Outcome:
             _, files = source.files(source.members)
             contents = [Path(file).read_bytes() for file in files.values()]
         allowed = originals | {content + content for content in originals if damage == "twice"}
-        assert all(content in allowed or damage == "text" for content in contents), f"{kind}: other content than was packed"
+        assert all(content in allowed or damage == "text" for content in contents), (
+            f"{kind}: other content than was packed"
+        )
         assert not list((folder / "lake").rglob("*.csv"))
         return len(contents), 0
 
@@ -73,7 +77,9 @@ def embeddings(rng: random.Random, scratch: Path) -> Outcome:
     def read() -> tuple[int, int]:
         tables = read_embeddings(str(path))
         ranks = {len(row) for table in tables for row in table["features"].to_pylist()}
-        assert len(ranks) == 1 and all(np.isfinite(table["features"].combine_chunks().flatten()).all() for table in tables)
+        assert len(ranks) == 1 and all(
+            np.isfinite(table["features"].combine_chunks().flatten()).all() for table in tables
+        )
         return sum(map(len, tables)), 0
 
     try:
@@ -83,7 +89,9 @@ def embeddings(rng: random.Random, scratch: Path) -> Outcome:
 
 
 def written(folder: Path, kind: str, rng: random.Random) -> tuple[Path, Path]:
-    """Embeddings of five users and four items, one array in two odd; the path, and the file that is to be damaged."""
+    """Embeddings of five users and four items, one array in two odd; the path, and the file that is to be
+    damaged.
+    """
     arrays = {
         "users_emb": np.ones((5, 3), np.float32),
         "items_emb": np.ones((4, 3), np.float32),
@@ -98,12 +106,17 @@ def written(folder: Path, kind: str, rng: random.Random) -> tuple[Path, Path]:
     if kind == "safetensors":
         from safetensors.numpy import save_file
 
-        save_file({name: array for name, array in arrays.items() if array.dtype.kind in "fiub"}, folder / "emb.safetensors")
+        save_file(
+            {name: array for name, array in arrays.items() if array.dtype.kind in "fiub"},
+            folder / "emb.safetensors",
+        )
         return folder / "emb.safetensors", folder / "emb.safetensors"
     for side in ("users", "items"):
         columns = {"features": in_arrow(arrays[f"{side}_emb"]), "id": in_arrow(arrays[f"{side}_id"])}
         length = min(map(len, columns.values()))
-        pq.write_table(pa.table({name: column[:length] for name, column in columns.items()}), folder / f"{side}.parquet")
+        pq.write_table(
+            pa.table({name: column[:length] for name, column in columns.items()}), folder / f"{side}.parquet"
+        )
     return folder, folder / "users.parquet"
 
 
@@ -133,7 +146,16 @@ def conf(files: list[bytes], rng: random.Random, scratch: Path) -> Outcome:
     path = scratch / f"{uuid.uuid4().hex[:8]}.toml"
     damage = rng.choice(list(TEXT))
     path.write_bytes(TEXT[damage](rng, rng.choice(files), b"="))
-    keys = ("model.rank", "model.name", "split.name", "split.fold", "data.source", "paths.lake", "quality.maxBadFraction", "data.separator")
+    keys = (
+        "model.rank",
+        "model.name",
+        "split.name",
+        "split.fold",
+        "data.source",
+        "paths.lake",
+        "quality.maxBadFraction",
+        "data.separator",
+    )
     values = (
         *ODD,
         "[" * 3000,

@@ -39,16 +39,31 @@ def made() -> list[Sample]:
         _dat("ml-1m", rows, movies, users=people),
         _dat("ml-10m", rows, movies, tags=[(u, i, f"tag {t % 7}", t) for u, i, _, t in rows[:40]]),
         _latest(rows, movies),
-        Sample("csv", {"events.csv": _csv([("user_id", "item_id", "rating", "timestamp"), *rows])}, {"events.csv": b","}),
+        Sample(
+            "csv",
+            {"events.csv": _csv([("user_id", "item_id", "rating", "timestamp"), *rows])},
+            {"events.csv": b","},
+        ),
         Sample(
             "tsv without header, text ids",
             {"events.tsv": _joined("\t", [(f"u{u:03}", f"i-{i}", r, t) for u, i, r, t in rows])},
             {"events.tsv": b"\t"},
-            {"separator": "\t", "header": False, "userColumn": "_c0", "itemColumn": "_c1", "ratingColumn": "_c2", "timestampColumn": "_c3"},
+            {
+                "separator": "\t",
+                "header": False,
+                "userColumn": "_c0",
+                "itemColumn": "_c1",
+                "ratingColumn": "_c2",
+                "timestampColumn": "_c3",
+            },
         ),
         Sample(
             "csv of a spreadsheet",
-            {"events.csv": _joined(";", [("user_id", "item_id", "rating", "timestamp"), *_as_a_spreadsheet_writes(rows)])},
+            {
+                "events.csv": _joined(
+                    ";", [("user_id", "item_id", "rating", "timestamp"), *_as_a_spreadsheet_writes(rows)]
+                )
+            },
             {"events.csv": b";"},
             {"separator": ";", "decimal": ","},
         ),
@@ -58,7 +73,12 @@ def made() -> list[Sample]:
 def _as_a_spreadsheet_writes(rows) -> Iterator[tuple]:
     """Decimal commas and ISO 8601."""
     for user, item, rating, timestamp in rows:
-        yield f"K{user}", item, f"{rating},5", datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(" ")
+        yield (
+            f"K{user}",
+            item,
+            f"{rating},5",
+            datetime.datetime.fromtimestamp(timestamp, datetime.UTC).isoformat(" "),
+        )
 
 
 def real(folder: Path) -> Iterator[Sample]:
@@ -71,17 +91,24 @@ def real(folder: Path) -> Iterator[Sample]:
     for name, separators in kinds.items():
         if (folder / f"{name}.zip").exists():
             with zipfile.ZipFile(folder / f"{name}.zip") as archive:
-                files = {file: b"".join(archive.open(f"{name}/{file}").readlines()[:_LINES]) for file in separators}
+                files = {
+                    file: b"".join(archive.open(f"{name}/{file}").readlines()[:_LINES]) for file in separators
+                }
             yield Sample(f"real {name}", files, separators)
 
 
 def _ml_100k(rows, people, movies) -> Sample:
     flags = [["1" if genre in genres else "0" for genre in ML_100K_GENRES] for _, _, genres in movies]
-    items = [(i, title, "01-Jan-1995", "", "http://x", *flag) for (i, title, _), flag in zip(movies, flags, strict=True)]
+    items = [
+        (i, title, "01-Jan-1995", "", "http://x", *flag)
+        for (i, title, _), flag in zip(movies, flags, strict=True)
+    ]
     files = {
         "u.data": _joined("\t", rows),
         "u.item": _joined("|", items, "latin-1"),
-        "u.user": _joined("|", [(user, age, gender, occupation, zip_) for user, gender, age, occupation, zip_ in people]),
+        "u.user": _joined(
+            "|", [(user, age, gender, occupation, zip_) for user, gender, age, occupation, zip_ in people]
+        ),
     }
     return Sample("ml-100k", files, {"u.data": b"\t", "u.item": b"|", "u.user": b"|"})
 
@@ -89,7 +116,11 @@ def _ml_100k(rows, people, movies) -> Sample:
 def _dat(name, rows, movies, users=(), tags=()) -> Sample:
     files = {
         "ratings.dat": _joined("::", rows),
-        "movies.dat": _joined("::", [(i, title, "|".join(genres)) for i, title, genres in movies], "latin-1" if users else "utf-8"),
+        "movies.dat": _joined(
+            "::",
+            [(i, title, "|".join(genres)) for i, title, genres in movies],
+            "latin-1" if users else "utf-8",
+        ),
     }
     files |= {"users.dat": _joined("::", users)} if users else {}
     files |= {"tags.dat": _joined("::", tags)} if tags else {}
@@ -99,9 +130,21 @@ def _dat(name, rows, movies, users=(), tags=()) -> Sample:
 def _latest(rows, movies) -> Sample:
     files = {
         "ratings.csv": _csv([("userId", "movieId", "rating", "timestamp"), *rows]),
-        "movies.csv": _csv([("movieId", "title", "genres"), *((i, f"{title}, the", "|".join(genres)) for i, title, genres in movies)]),
-        "tags.csv": _csv([("userId", "movieId", "tag", "timestamp"), *((u, i, 'a "b", c', t) for u, i, _, t in rows[:30])]),
-        "links.csv": _csv([("movieId", "imdbId", "tmdbId"), *((i, f"{i:07}", 100 + i if i % 5 else "") for i, _, _ in movies)]),
+        "movies.csv": _csv(
+            [
+                ("movieId", "title", "genres"),
+                *((i, f"{title}, the", "|".join(genres)) for i, title, genres in movies),
+            ]
+        ),
+        "tags.csv": _csv(
+            [("userId", "movieId", "tag", "timestamp"), *((u, i, 'a "b", c', t) for u, i, _, t in rows[:30])]
+        ),
+        "links.csv": _csv(
+            [
+                ("movieId", "imdbId", "tmdbId"),
+                *((i, f"{i:07}", 100 + i if i % 5 else "") for i, _, _ in movies),
+            ]
+        ),
     }
     return Sample("ml-latest", files, dict.fromkeys(files, b","))
 

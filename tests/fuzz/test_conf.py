@@ -13,7 +13,9 @@ from recspark.pipeline.context import SECTIONS, validated
 from recspark.pipeline.model_section import ModelSection
 
 KEYS = sorted(
-    f"{section.name}.{key}" for section in SECTIONS for key in getattr(section, "options", ("type", "name", "rank", "regParam", "seed"))
+    f"{section.name}.{key}"
+    for section in SECTIONS
+    for key in getattr(section, "options", ("type", "name", "rank", "regParam", "seed"))
 )
 SCALARS = (
     st.none()
@@ -24,13 +26,17 @@ SCALARS = (
     | st.sampled_from([2**63, -(2**63) - 1, 10**400, "\0", "\udcff", "../x"])
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
 )
 
 
 def holds_text(value):
     if isinstance(value, (list, dict)):
-        return all(map(holds_text, value)) and (isinstance(value, list) or all(map(holds_text, value.values())))
+        return all(map(holds_text, value)) and (
+            isinstance(value, list) or all(map(holds_text, value.values()))
+        )
     return not isinstance(value, str) or ("\0" not in value and value.encode("utf-8") is not None)
 
 
@@ -59,7 +65,9 @@ def test_any_value_of_any_key(pairs):
 @settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
-        st.sampled_from([section.name for section in SECTIONS]) | st.text(), st.dictionaries(st.text(), VALUES, max_size=2), max_size=3
+        st.sampled_from([section.name for section in SECTIONS]) | st.text(),
+        st.dictionaries(st.text(), VALUES, max_size=2),
+        max_size=3,
     )
 )
 def test_any_keys(conf):
@@ -67,7 +75,11 @@ def test_any_keys(conf):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.text() | st.builds("{}={}".format, st.sampled_from(KEYS), st.text() | VALUES.map(repr)), max_size=3))
+@given(
+    st.lists(
+        st.text() | st.builds("{}={}".format, st.sampled_from(KEYS), st.text() | VALUES.map(repr)), max_size=3
+    )
+)
 def test_any_overrides(overrides):
     try:
         conf = read_conf(None, overrides)
@@ -96,7 +108,9 @@ def test_paths_of_conf_files(path):
         read_conf(path)
 
 
-@pytest.mark.parametrize("text", ["2020-01-01", "12:30:00", "1\nrank = 7", "[" * 10_000, "9" * 10_000, "5 # five\n[x]"])
+@pytest.mark.parametrize(
+    "text", ["2020-01-01", "12:30:00", "1\nrank = 7", "[" * 10_000, "9" * 10_000, "5 # five\n[x]"]
+)
 def test_what_is_no_value_of_an_option_is_text(text):
     assert read_conf(None, [f"data.source={text}"]) == {"data": {"source": text}}
 

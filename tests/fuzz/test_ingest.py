@@ -25,7 +25,8 @@ HEADER = b"user_id,item_id,rating,timestamp\n"
 ROWS = [
     name
     for name in TEXT
-    if "first line" not in name and name not in ("empty", "other encoding", "rows shuffled", "truncated", "hole", "CR")
+    if "first line" not in name
+    and name not in ("empty", "other encoding", "rows shuffled", "truncated", "hole", "CR")
 ]
 ANYTHING = QualityOptions(maxBadFraction=1.0)
 
@@ -35,7 +36,9 @@ def damaged_folder(path, n_files, seed):
     rng, files = random.Random(seed), {}
     path.mkdir(parents=True)
     for number in range(n_files):
-        rows = b"".join(b"%d,%d,%d,%d\n" % (1000 * number + i % 7, i, 1 + i % 5, 900_000_000 + i) for i in range(40))
+        rows = b"".join(
+            b"%d,%d,%d,%d\n" % (1000 * number + i % 7, i, 1 + i % 5, 900_000_000 + i) for i in range(40)
+        )
         damaged = TEXT[ROWS[number % len(ROWS)]](rng, rows, b",")
         files[f"part-{number:03}.csv"] = (HEADER + rows, HEADER + damaged)
         (path / f"part-{number:03}.csv").write_bytes(HEADER + damaged)
@@ -49,9 +52,16 @@ def check(spark, lake, product, files):
     bad = spark.read.parquet(lake.path(f"{product}/quarantine")).collect()
     assert len(bad) == facts["ratings"]["quarantined"] > 0
     for row in bad:
-        assert row.text == line_of(files[row.file][1], row.line, Vote([files[row.file][1]]).encoding), row.file
-    kept = {(str(row.user_id), str(row.item_id)) for row in spark.read.parquet(lake.path(f"{product}/ratings")).collect()}
-    untouched = set().union(*(set(rows_of(before, True)) & set(rows_of(after, True)) for before, after in files.values()))
+        assert row.text == line_of(files[row.file][1], row.line, Vote([files[row.file][1]]).encoding), (
+            row.file
+        )
+    kept = {
+        (str(row.user_id), str(row.item_id))
+        for row in spark.read.parquet(lake.path(f"{product}/ratings")).collect()
+    }
+    untouched = set().union(
+        *(set(rows_of(before, True)) & set(rows_of(after, True)) for before, after in files.values())
+    )
     wanted = {tuple(line.decode().split(",")[:2]) for line in untouched}
     assert len(wanted) > 500 and wanted <= kept, sorted(wanted - kept)[:5]
 
@@ -71,7 +81,12 @@ def test_a_damaged_batch_of_updates(spark, tmp_path):
     lake = Lake(str(tmp_path / "lake"))
     ingest(spark, lake, DataOptions(source=str(tmp_path / "first")), ANYTHING)
     files = damaged_folder(tmp_path / "in", len(ROWS), seed=4)
-    check(spark, lake, publish_batch(spark, lake, DataOptions(source=str(tmp_path / "in"), dataset="csv"), ANYTHING), files)
+    check(
+        spark,
+        lake,
+        publish_batch(spark, lake, DataOptions(source=str(tmp_path / "in"), dataset="csv"), ANYTHING),
+        files,
+    )
     assert lake.names(".staging") == []
 
 
@@ -125,16 +140,48 @@ GOOD = HEADER + b"1,2,3,900000000\n"
 #: what is given as data.source, made in a folder; the exit code; words of the message
 SOURCES = {
     "nothing": (lambda f: make(f, "a.csv", b""), 5, "a.csv' is an empty file"),
-    "an upload that goes on": (lambda f: make(f, "a.csv.part", GOOD).parent, 5, "has no csv file (it has no file)"),
-    "a folder without data": (lambda f: make(f / "in" / "_SUCCESS", "x", b"").parent.parent, 5, "has no csv file (it has no file)"),
-    "a folder with one other file": (lambda f: make(f, "readme.txt", b"x").parent, 2, "readme.txt has no column"),
+    "an upload that goes on": (
+        lambda f: make(f, "a.csv.part", GOOD).parent,
+        5,
+        "has no csv file (it has no file)",
+    ),
+    "a folder without data": (
+        lambda f: make(f / "in" / "_SUCCESS", "x", b"").parent.parent,
+        5,
+        "has no csv file (it has no file)",
+    ),
+    "a folder with one other file": (
+        lambda f: make(f, "readme.txt", b"x").parent,
+        2,
+        "readme.txt has no column",
+    ),
     "a header only": (lambda f: make(f, "a.csv", HEADER), 3, "no rating that can be kept"),
-    "a column twice": (lambda f: make(f, "a.csv", b"user_id,item_id,rating,rating\n1,2,3,4\n"), 2, "has the column rating more than once"),
-    "a column missing": (lambda f: make(f, "a.csv", b"user_id,item_id\n1,2\n"), 2, "a.csv has no column rating"),
-    "UTF-16": (lambda f: make(f, "a.csv", GOOD.decode().encode("utf-16")), 3, "a.csv is UTF-16, it starts with that byte-order mark"),
-    "quotes in the header": (lambda f: make(f, "a.csv", b'user_id,"item_id,rating\n1,2,3\n'), 3, "a.csv line 1 can't be read as utf-8"),
+    "a column twice": (
+        lambda f: make(f, "a.csv", b"user_id,item_id,rating,rating\n1,2,3,4\n"),
+        2,
+        "has the column rating more than once",
+    ),
+    "a column missing": (
+        lambda f: make(f, "a.csv", b"user_id,item_id\n1,2\n"),
+        2,
+        "a.csv has no column rating",
+    ),
+    "UTF-16": (
+        lambda f: make(f, "a.csv", GOOD.decode().encode("utf-16")),
+        3,
+        "a.csv is UTF-16, it starts with that byte-order mark",
+    ),
+    "quotes in the header": (
+        lambda f: make(f, "a.csv", b'user_id,"item_id,rating\n1,2,3\n'),
+        3,
+        "a.csv line 1 can't be read as utf-8",
+    ),
     "an endless header": (lambda f: make(f, "a.csv", b"x" * (1 << 21)), 3, "a.csv line 1 is longer than"),
-    "a folder in place of a file": (lambda f: make(f / "ml" / "ratings.csv", "x", b"").parent.parent, 5, "ratings.csv/x is an empty file"),
+    "a folder in place of a file": (
+        lambda f: make(f / "ml" / "ratings.csv", "x", b"").parent.parent,
+        5,
+        "ratings.csv/x is an empty file",
+    ),
     "no Parquet": (lambda f: make(f, "a.parquet", GOOD), 3, "a.parquet is not a readable Parquet file"),
     "a list as rating": (
         lambda f: bad_parquet(f / "a.parquet", rating=[[1.0]]),
@@ -143,15 +190,27 @@ SOURCES = {
     ),
     "no zip": (lambda f: make(f, "a.zip", GOOD), 3, "a.zip is not a readable zip archive"),
     "no gzip": (lambda f: make(f, "a.csv.gz", GOOD), 3, "a.csv.gz is not a readable compressed file"),
-    "zip with ..": (lambda f: zip_of(f / "a.zip", [("../../ratings.csv", GOOD)]), 3, "leads out of its folder"),
-    "zip with an absolute name": (lambda f: zip_of(f / "a.zip", [("/tmp/ratings.csv", GOOD)]), 3, "absolute path"),
+    "zip with ..": (
+        lambda f: zip_of(f / "a.zip", [("../../ratings.csv", GOOD)]),
+        3,
+        "leads out of its folder",
+    ),
+    "zip with an absolute name": (
+        lambda f: zip_of(f / "a.zip", [("/tmp/ratings.csv", GOOD)]),
+        3,
+        "absolute path",
+    ),
     "zip with a link": (lambda f: zip_of(f / "a.zip", [link("ratings.csv", "/etc/passwd")]), 3, "is a link"),
     "a zip bomb": (
         lambda f: zip_of(f / "a.zip", [("ratings.csv", bytes(70 << 20))]),
         3,
         "more than quality.maxExpansionRatio = 200 allows",
     ),
-    "a link out of the folder": (lambda f: linked(f / "in", "/etc/hostname"), 3, "ratings.csv is a link to /etc/hostname"),
+    "a link out of the folder": (
+        lambda f: linked(f / "in", "/etc/hostname"),
+        3,
+        "ratings.csv is a link to /etc/hostname",
+    ),
     "a link to its own folder": (lambda f: looped(f / "in"), 3, "in is a link to"),
     "a device": (lambda f: "/dev/zero", 2, "'/dev/zero' is neither a file nor a folder"),
     "a path with NUL": (lambda f: "a\0b", 2, "without NUL"),
@@ -182,7 +241,10 @@ def test_hostile_sources_are_refused_in_one_sentence(call, tmp_path, name):
 @pytest.mark.parametrize("setting", ["maxExpandedBytes=1000", "maxExpansionRatio=2.0"])
 def test_the_limits_of_archives_can_be_set(call, tmp_path, monkeypatch, setting):
     monkeypatch.setattr("recspark.data.sources.safety._HARMLESS", 0)
-    path = zip_of(tmp_path / "a.zip", [("ratings.csv", HEADER + b"".join(b"%d,2,3,900000000\n" % i for i in range(300)))])
+    path = zip_of(
+        tmp_path / "a.zip",
+        [("ratings.csv", HEADER + b"".join(b"%d,2,3,900000000\n" % i for i in range(300)))],
+    )
     code, err = call("ingest", f"paths.lake={tmp_path / 'lake'}", f"data.source={path}", f"quality.{setting}")
     assert code == 3 and f"more than quality.{setting.partition('=')[0]} = " in err
     assert call("ingest", f"paths.lake={tmp_path / 'lake'}", f"data.source={path}")[0] == 0
@@ -208,10 +270,18 @@ def test_the_limits_of_archives_can_be_set(call, tmp_path, monkeypatch, setting)
     ],
 )
 def test_settings_that_would_reach_elsewhere_are_refused(call, tmp_path, job, setting, words):
-    source = make(tmp_path / "in", "a.csv", HEADER + b"".join(b"%d,%d,3,900000000\n" % (i, i % 5) for i in range(40)))
+    source = make(
+        tmp_path / "in", "a.csv", HEADER + b"".join(b"%d,%d,3,900000000\n" % (i, i % 5) for i in range(40))
+    )
     before = sorted(path.name for path in tmp_path.iterdir())
     (tmp_path / "lake").mkdir()
-    settings = [f"paths.lake={tmp_path / 'lake'}", f"data.source={source}", "split.kind=random", "split.folds=2", "split.fold=1"]
+    settings = [
+        f"paths.lake={tmp_path / 'lake'}",
+        f"data.source={source}",
+        "split.kind=random",
+        "split.folds=2",
+        "split.fold=1",
+    ]
     code, err = call(job, *settings, setting)
     assert code == 2 and words in err, err
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lake") == before
@@ -219,7 +289,11 @@ def test_settings_that_would_reach_elsewhere_are_refused(call, tmp_path, job, se
 
 @pytest.mark.parametrize("name", ["start.pt", "start.npz"])
 def test_a_pickle_to_start_from_is_refused(call, tmp_path, name):
-    source = make(tmp_path / "in", "a.csv", HEADER + b"".join(b"%d,%d,3,%d\n" % (i % 9, i, 900_000_000 + i) for i in range(60)))
+    source = make(
+        tmp_path / "in",
+        "a.csv",
+        HEADER + b"".join(b"%d,%d,3,%d\n" % (i % 9, i, 900_000_000 + i) for i in range(60)),
+    )
     settings = [f"paths.lake={tmp_path / 'lake'}", f"data.source={source}", "model.rank=2", "model.maxIter=1"]
     assert call("ingest", *settings)[0] == call("split", *settings)[0] == 0
     trap, start = tmp_path / "trapped", tmp_path / name

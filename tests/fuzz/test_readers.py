@@ -1,4 +1,6 @@
-"""A few dozen damaged files for every reader; ``python -m tests.fuzz --tries 500`` makes many, docs/robustness.md has the figures."""
+"""A few dozen damaged files for every reader; ``python -m tests.fuzz --tries 500`` makes many,
+docs/robustness.md has the figures.
+"""
 
 from collections import Counter
 

@@ -50,7 +50,17 @@ def test_types_are_shipped():
 
 @pytest.mark.slow
 def test_a_wheel_is_whole(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(_copy(tmp_path))]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(_copy(tmp_path)),
+    ]
     subprocess.run(command, check=True, timeout=300)
     [wheel] = tmp_path.glob("*.whl")
     assert wheel.name == f"recspark-{recspark.__version__}-py3-none-any.whl"
@@ -65,9 +75,20 @@ def test_an_editable_install_works_from_the_folder_that_holds_the_clone(tmp_path
     clone = _copy(tmp_path)
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=300)
     python = str(tmp_path / "venv" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", str(clone)], check=True, timeout=300)
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", str(clone)],
+        check=True,
+        timeout=300,
+    )
     find = "import recspark, recspark.engine; print(recspark.__file__)"
-    found = subprocess.run([python, "-c", find], cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(
+        [python, "-c", find],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert found.stdout.strip() == str(clone / "recspark" / "__init__.py"), found.stderr
 
 

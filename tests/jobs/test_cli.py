@@ -25,15 +25,25 @@ def source(tmp_path_factory):
 
 
 def test_pipeline_prints_one_line_and_leaves_the_lake(command, source, tmp_path):
-    settings = [f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=3", "model.rank=4", "split.validationFraction=0.1"]
+    settings = [
+        f"paths.lake={tmp_path}",
+        f"data.source={source}",
+        "model.maxIter=3",
+        "model.rank=4",
+        "split.validationFraction=0.1",
+    ]
     code, summary, err = command("pipeline", *settings)
     assert code == 0 and summary["job"] == "pipeline"
     assert {"rmse", "mae", "fit_seconds", "iterations", "model", "run_id", "ndcg_at_10"} <= summary.keys()
     assert 0.5 < summary["rmse"] < 2 and summary["iterations"] == 3
-    assert summary["ratings"] == 6000 == sum(summary[f"rows_{part}"] for part in ("train", "validation", "test"))
+    assert (
+        summary["ratings"] == 6000 == sum(summary[f"rows_{part}"] for part in ("train", "validation", "test"))
+    )
     for product in ("tables", "index", "splits/default", "models/als", "predictions/als", "metrics/als"):
         assert (tmp_path / product / "manifest.json").exists(), product
-    assert json.loads((tmp_path / "metrics" / "als.json").read_text())["rmse"] == pytest.approx(summary["rmse"])
+    assert json.loads((tmp_path / "metrics" / "als.json").read_text())["rmse"] == pytest.approx(
+        summary["rmse"]
+    )
     assert not (tmp_path / "work" / "als").exists()
     assert "iteration 3: " in err and "validation_rmse" in err
 
@@ -48,11 +58,15 @@ def test_pipeline_is_one_mlflow_run_with_its_stages_nested(command, source, tmp_
     from mlflow import pyfunc
     from mlflow.tracking import MlflowClient
 
-    _, summary, _ = command("pipeline", f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=2", "model.rank=4")
+    _, summary, _ = command(
+        "pipeline", f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=2", "model.rank=4"
+    )
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     parent = client.get_run(summary["run_id"])
     runs = client.search_runs([parent.info.experiment_id])
-    nested = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == summary["run_id"]}
+    nested = {
+        run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == summary["run_id"]
+    }
     assert nested.keys() == {"ingest", "index", "split", "train", "evaluate"}
     assert all(run.info.status == "FINISHED" for run in runs)
     train = nested["train"]
@@ -60,18 +74,31 @@ def test_pipeline_is_one_mlflow_run_with_its_stages_nested(command, source, tmp_
     assert [point.step for point in client.get_metric_history(train.info.run_id, "train_rmse")][:2] == [1, 2]
     assert train.inputs.dataset_inputs[0].dataset.name == "splits/default"
     assert parent.data.metrics["rmse"] == pytest.approx(summary["rmse"])
-    figures = {file.path for name in ("train", "evaluate") for file in client.list_artifacts(nested[name].info.run_id, "figures")}
-    assert figures == {"figures/rmse_by_epoch.png", "figures/predicted_vs_actual.png", "figures/residuals.png"}
+    figures = {
+        file.path
+        for name in ("train", "evaluate")
+        for file in client.list_artifacts(nested[name].info.run_id, "figures")
+    }
+    assert figures == {
+        "figures/rmse_by_epoch.png",
+        "figures/predicted_vs_actual.png",
+        "figures/residuals.png",
+    }
 
     similar = pd.read_csv(f"{train.info.artifact_uri}/similar_items.csv")
     assert similar.columns.tolist() == ["item_id", "title", "like_id", "like_title", "similarity"]
-    assert similar.groupby("item_id").size().tolist() == [5] * 10 and (similar["item_id"] != similar["like_id"]).all()
+    assert (
+        similar.groupby("item_id").size().tolist() == [5] * 10
+        and (similar["item_id"] != similar["like_id"]).all()
+    )
     assert similar["title"].str.contains(r" \(\d{4}\)$").all() and similar["similarity"].between(-1, 1).all()
 
     predicted = pd.read_parquet(tmp_path / "predictions" / "als" / "test").head(50)
     [model] = client.search_logged_models([parent.info.experiment_id])
     answered = pyfunc.load_model(model.artifact_location).predict(predicted[["user_id", "item_id"]])
-    pd.testing.assert_series_equal(answered["prediction"], predicted["prediction"], check_exact=False, rtol=1e-5)
+    pd.testing.assert_series_equal(
+        answered["prediction"], predicted["prediction"], check_exact=False, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,17 +120,28 @@ def test_mistakes_end_with_exit_code_2_and_one_clear_line(command, tmp_path, set
 WORDS = {"compare": ["als", "mf"], "blend": ["als", "mf"], "curves": ["als"]}
 
 
-@pytest.mark.parametrize("job", sorted(name for name, job in JOBS.items() if not job.begins and name != "warm"))
+@pytest.mark.parametrize(
+    "job", sorted(name for name, job in JOBS.items() if not job.begins and name != "warm")
+)
 def test_a_job_before_ingest_names_that_and_leaves_no_lake(command, tmp_path, job):
     code, summary, err = command(job, *WORDS.get(job, []), f"paths.lake={tmp_path / 'lake'}")
-    assert (code, summary) == (5, None) and "the input is not there (yet): " in err and "run `recspark ingest` first" in err, err
+    assert (
+        (code, summary) == (5, None)
+        and "the input is not there (yet): " in err
+        and "run `recspark ingest` first" in err
+    ), err
     assert not (tmp_path / "lake").exists()
 
 
 def test_the_first_job_that_is_missing_is_named(command, tmp_path):
     (tmp_path / "mlflow.db").touch()  # a lake in which nothing was made yet
     settings = [f"paths.lake={tmp_path}", "tracking.enabled=false"]
-    for made, job in ((None, "ingest"), ("tables", "split"), ("splits/other", "train"), ("models/other", "evaluate")):
+    for made, job in (
+        (None, "ingest"),
+        ("tables", "split"),
+        ("splits/other", "train"),
+        ("models/other", "evaluate"),
+    ):
         if made:
             (tmp_path / made).mkdir(parents=True)
         code, _, err = command("compare", "als", "mf", *settings)
@@ -119,15 +157,25 @@ def test_a_source_that_is_not_there_leaves_no_lake(command, tmp_path, job, sourc
     section = "update" if job == "update" else "data"
     if job == "update":
         (tmp_path / "lake").mkdir()
-    code, summary, err = command(job, f"paths.lake={tmp_path / 'lake'}", f"{section}.source={place}", "split.folds=2")
-    assert (code, summary) == (5, None) and "the input is not there (yet): data.source = " in err and source.split("/")[-1] in err
+    code, summary, err = command(
+        job, f"paths.lake={tmp_path / 'lake'}", f"{section}.source={place}", "split.folds=2"
+    )
+    assert (
+        (code, summary) == (5, None)
+        and "the input is not there (yet): data.source = " in err
+        and source.split("/")[-1] in err
+    )
     assert not any((tmp_path / "lake").glob("*"))
 
 
 @pytest.mark.parametrize("option", ["users", "items"])
 def test_a_table_of_ones_own_that_is_not_there_leaves_no_lake(command, tmp_path, option):
     (tmp_path / "ratings.csv").write_text("user_id,item_id,rating\n1,1,3\n")
-    settings = [f"paths.lake={tmp_path / 'lake'}", f"data.source={tmp_path / 'ratings.csv'}", f"data.{option}={tmp_path / 'late.csv'}"]
+    settings = [
+        f"paths.lake={tmp_path / 'lake'}",
+        f"data.source={tmp_path / 'ratings.csv'}",
+        f"data.{option}={tmp_path / 'late.csv'}",
+    ]
     code, summary, err = command("ingest", *settings)
     assert (code, summary) == (5, None) and f"the input is not there (yet): data.{option} = " in err
     assert not any((tmp_path / "lake").glob("*"))
@@ -140,13 +188,25 @@ def test_a_conf_file_that_is_not_there_is_a_mistake(capsys):
 
 def test_bad_data_end_with_exit_code_3(command, tmp_path):
     (tmp_path / "ratings.csv").write_text("user_id,item_id,rating,timestamp\n1,1,nothing,1\n")
-    code, _, err = command("ingest", f"paths.lake={tmp_path / 'lake'}", f"data.source={tmp_path / 'ratings.csv'}", "tracking.enabled=false")
+    code, _, err = command(
+        "ingest",
+        f"paths.lake={tmp_path / 'lake'}",
+        f"data.source={tmp_path / 'ratings.csv'}",
+        "tracking.enabled=false",
+    )
     assert code == 3 and not (tmp_path / "lake" / "tables").exists(), err
 
 
 @pytest.mark.parametrize("job", ["demo", "train"])
 def test_spark_connect_ends_with_exit_code_2_and_one_line(tmp_path, job):
-    words = [sys.executable, "-c", "import sys; from recspark.cli import main; sys.exit(main())", job, "--set", f"paths.lake={tmp_path}"]
+    words = [
+        sys.executable,
+        "-c",
+        "import sys; from recspark.cli import main; sys.exit(main())",
+        job,
+        "--set",
+        f"paths.lake={tmp_path}",
+    ]
     variables = os.environ | {"SPARK_REMOTE": "sc://nobody:15002", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, env=variables)
     assert (done.returncode, done.stdout) == (2, "")
@@ -180,7 +240,12 @@ def test_conf_files_are_valid():
 
 @pytest.mark.slow
 def test_spark_submit_prints_the_same_line(source, tmp_path):
-    command = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]", str(ROOT / "jobs" / "ingest.py")]
+    command = [
+        str(Path(sys.executable).with_name("spark-submit")),
+        "--master",
+        "local[2]",
+        str(ROOT / "jobs" / "ingest.py"),
+    ]
     command += ["--set", f"paths.lake={tmp_path}", "--set", f"data.source={source}"]
     variables = os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=variables)
@@ -193,6 +258,10 @@ def test_demo_compares_models_with_the_noise_floor(command, tmp_path):
     settings = ["synthetic.users=150", "synthetic.items=100", "synthetic.ratings=6000"]
     code, summary, err = command("demo", f"paths.lake={tmp_path}", *settings)
     assert code == 0
-    assert summary["noise_floor"] < summary["models"]["als-biased"]["rmse"] < summary["models"]["als-mllib"]["rmse"]
+    assert (
+        summary["noise_floor"]
+        < summary["models"]["als-biased"]["rmse"]
+        < summary["models"]["als-mllib"]["rmse"]
+    )
     assert "noise floor" in err and "make ui" in err
     assert f"parentRunId%20%3D%20%27{summary['run_id']}%27" in err

@@ -15,7 +15,12 @@ def place(tmp_path_factory):
     """A source of ratings, and a lake."""
     folder = tmp_path_factory.mktemp("crossvalidation")
     write_movielens(generate(SyntheticOptions(users=60, items=40, ratings=1500)), folder / "ml-1m")
-    return [f"data.source={folder / 'ml-1m'}", f"paths.lake={folder / 'lake'}", "split.folds=2", "split.name=fold"]
+    return [
+        f"data.source={folder / 'ml-1m'}",
+        f"paths.lake={folder / 'lake'}",
+        "split.folds=2",
+        "split.name=fold",
+    ]
 
 
 @pytest.mark.slow
@@ -47,7 +52,11 @@ def check_runs(summary):
     nested = [run for run in runs.values() if run.data.tags.get("mlflow.parentRunId") == summary["run_id"]]
     assert {run.info.run_name for run in nested} == {"ingest", "index", "fold 1", "fold 2"}
     [second] = [run for run in nested if run.info.run_name == "fold 2"]
-    stages = {run.info.run_name for run in runs.values() if run.data.tags.get("mlflow.parentRunId") == second.info.run_id}
+    stages = {
+        run.info.run_name
+        for run in runs.values()
+        if run.data.tags.get("mlflow.parentRunId") == second.info.run_id
+    }
     assert stages == {"split", "train", "evaluate"} and second.data.params["split.name"] == "fold-2"
     table = pd.read_csv(f"{parent.info.artifact_uri}/folds.csv", index_col="fold")
     assert table.index.tolist() == [1, 2] and table["rmse"].mean() == pytest.approx(summary["rmse"])
@@ -64,13 +73,37 @@ def check_the_folds_figure(command, place):
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
-        (["crossvalidate"], ["split.kind=random"], "there are no folds to cross-validate over: set split.folds"),
-        (["crossvalidate"], ["split.folds=2", 'crossvalidation.folds=["3"]'], "split.fold = '3' is not allowed: with split.folds = 2"),
-        (["pipeline"], ["split.folds=2"], "split.fold = None is not allowed: with split.folds = 2 it must be 1 to 2"),
-        (["split"], ["split.kind=given"], "split.fold = None is not allowed: split.kind = 'given' needs the name of a split"),
-        (["crossvalidate"], ['crossvalidation.folds=["u1", "u1"]'], "crossvalidation.folds = ['u1', 'u1'] is not allowed"),
+        (
+            ["crossvalidate"],
+            ["split.kind=random"],
+            "there are no folds to cross-validate over: set split.folds",
+        ),
+        (
+            ["crossvalidate"],
+            ["split.folds=2", 'crossvalidation.folds=["3"]'],
+            "split.fold = '3' is not allowed: with split.folds = 2",
+        ),
+        (
+            ["pipeline"],
+            ["split.folds=2"],
+            "split.fold = None is not allowed: with split.folds = 2 it must be 1 to 2",
+        ),
+        (
+            ["split"],
+            ["split.kind=given"],
+            "split.fold = None is not allowed: split.kind = 'given' needs the name of a split",
+        ),
+        (
+            ["crossvalidate"],
+            ['crossvalidation.folds=["u1", "u1"]'],
+            "crossvalidation.folds = ['u1', 'u1'] is not allowed",
+        ),
         (["curves"], [], "curves.models is not set: name the models, as in `recspark curves als mf`"),
-        (["curves", "a", "a"], [], "curves.models = ['a', 'a'] is not allowed: it must be a list, of different names, at most 7"),
+        (
+            ["curves", "a", "a"],
+            [],
+            "curves.models = ['a', 'a'] is not allowed: it must be a list, of different names, at most 7",
+        ),
     ],
 )
 def test_mistakes(command, place, words, settings, message):

@@ -1,4 +1,6 @@
-"""Every job with every switch of ``[evaluation]``: it ends well, or is refused in one sentence before any work."""
+"""Every job with every switch of ``[evaluation]``: it ends well, or is refused in one sentence before any
+work.
+"""
 
 import pandas as pd
 import pytest
@@ -43,11 +45,22 @@ def place(spark, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("switches")
     write_movielens(generate(SyntheticOptions(users=60, items=40, ratings=1500)), folder / "ml-1m")
-    pd.DataFrame({"user_id": [1, 2], "item_id": [3, 4], "rating": [5.0, 1.0]}).to_csv(folder / "new.csv", index=False)
-    words = [f"data.source={folder / 'ml-1m'}", f"paths.lake={folder / 'lake'}", f"update.source={folder / 'new.csv'}"]
+    pd.DataFrame({"user_id": [1, 2], "item_id": [3, 4], "rating": [5.0, 1.0]}).to_csv(
+        folder / "new.csv", index=False
+    )
+    words = [
+        f"data.source={folder / 'ml-1m'}",
+        f"paths.lake={folder / 'lake'}",
+        f"update.source={folder / 'new.csv'}",
+    ]
     words += ["tracking.enabled=false", "tracking.logModel=false", "split.validationFraction=0.2"]
     words += ["model.rank=2", "model.maxIter=2", "model.name=a"]
-    for job, *more in (["ingest"], ["index"], ["split"], *([job, f"model.name={name}"] for name in "abc" for job in ("train", "evaluate"))):
+    for job, *more in (
+        ["ingest"],
+        ["index"],
+        ["split"],
+        *([job, f"model.name={name}"] for name in "abc" for job in ("train", "evaluate")),
+    ):
         assert main([job, "--quiet", *(part for word in [*words, *more] for part in ("--set", word))]) == 0
     return words
 
@@ -60,10 +73,26 @@ def test_all_jobs_are_here():
 @pytest.mark.parametrize(
     ("job", "settings", "message"),
     [
-        ("blend", ["blend.models=['a','b']", "evaluation.ratings=false"], "evaluation.ratings = False is not allowed with blend"),
-        ("tune", ["tune.space={rank={choices=[1,2]}}", "evaluation.ratings=false"], "tune.metric = 'rmse' is not allowed with"),
-        ("tune", ["tune.space={rank={choices=[1,2]}}", "tune.metric=auc", "evaluation.ranking=false"], "tune.metric = 'auc' is not"),
-        ("promote", ["promote.candidate=a", "promote.metric=auc", "evaluation.ranking=false"], "promote.metric = 'auc' is not allowed"),
+        (
+            "blend",
+            ["blend.models=['a','b']", "evaluation.ratings=false"],
+            "evaluation.ratings = False is not allowed with blend",
+        ),
+        (
+            "tune",
+            ["tune.space={rank={choices=[1,2]}}", "evaluation.ratings=false"],
+            "tune.metric = 'rmse' is not allowed with",
+        ),
+        (
+            "tune",
+            ["tune.space={rank={choices=[1,2]}}", "tune.metric=auc", "evaluation.ranking=false"],
+            "tune.metric = 'auc' is not",
+        ),
+        (
+            "promote",
+            ["promote.candidate=a", "promote.metric=auc", "evaluation.ranking=false"],
+            "promote.metric = 'auc' is not allowed",
+        ),
         ("evaluate", ["evaluation.ranking=false", "evaluation.ratings=false"], "nothing is left to measure"),
     ],
 )
@@ -81,13 +110,17 @@ def test_what_a_job_needs_is_refused_before_any_work(command, tmp_path, job, set
 def test_every_job_ends_well(command, place, job, switch):
     if (job, switch) == ("blend", "no ratings"):
         return  # refused, see above
-    words, settings = [[word for word in WORDS[job] if ("=" in word) == with_value] for with_value in (False, True)]
+    words, settings = [
+        [word for word in WORDS[job] if ("=" in word) == with_value] for with_value in (False, True)
+    ]
     settings += [*RANKED.get((job, switch), []), *SWITCHES[switch], f"tune.study={switch.replace(' ', '-')}"]
     code, summary, err = command(job, *words, *place, *settings)
     assert code == 0 and "Traceback" not in err, err
     measured = summary["models"]["als-mllib"] if job == "demo" else summary
     if job in ("evaluate", "pipeline", "crossvalidate", "demo"):
         assert ("rmse" in measured) == (switch != "no ratings")
-        assert ("ndcg_at_5" in measured) == (switch == "other lists") and ("auc" in measured) == (switch != "no ranking")
+        assert ("ndcg_at_5" in measured) == (switch == "other lists") and ("auc" in measured) == (
+            switch != "no ranking"
+        )
     if job == "crossvalidate":
         assert summary["folds"] == ["1", "2"] and summary["users"] == 60

@@ -1,4 +1,6 @@
-"""Factorization machines through the jobs: of entities, which make lists, and of rows, which have no vectors of users and items."""
+"""Factorization machines through the jobs: of entities, which make lists, and of rows, which have no vectors
+of users and items.
+"""
 
 import json
 
@@ -17,7 +19,13 @@ def source(tmp_path_factory):
 
 @pytest.fixture
 def settings(tmp_path):
-    return [f"paths.lake={tmp_path}", "model.type=fm", "model.factorSize=2", "model.maxIter=3", "evaluation.ranking=false"]
+    return [
+        f"paths.lake={tmp_path}",
+        "model.type=fm",
+        "model.factorSize=2",
+        "model.maxIter=3",
+        "evaluation.ranking=false",
+    ]
 
 
 @pytest.mark.slow
@@ -44,8 +52,13 @@ def test_a_model_of_rows_is_none_for_lists_or_for_mlflow(command, source, settin
     assert json.loads((tmp_path / "models/fm/model.json").read_text())["layout"] == "rows"
     assert "models/fm is not kept in MLflow" in err
     code, _, err = command("promote", settings[0], "promote.candidate=fm")
-    refusal = "promote.candidate = 'fm' is not allowed: models/fm (kind fm) can't be served by MLflow: its answers need Spark"
+    refusal = (
+        "promote.candidate = 'fm' is not allowed: models/fm (kind fm) can't be served by MLflow: its answers "
+        "need Spark"
+    )
     assert code == 2 and refusal in err
     for job in ("recommend", "update"):
         code, _, err = command(job, *settings)
-        assert code == 2 and "models/fm (kind fm) can't make lists: it has no vectors of users and items" in err
+        assert (
+            code == 2 and "models/fm (kind fm) can't make lists: it has no vectors of users and items" in err
+        )

@@ -1,5 +1,6 @@
-"""The jobs one after the other on ids that are text: ingest, index, split, train, update, evaluate, recommend, train again."""
-
+"""The jobs one after the other on ids that are text: ingest, index, split, train, update, evaluate,
+recommend, train again.
+"""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ ITEMS = [f"{letter}{number}" for letter in ("é", "0", "Ω ") for number in rang
 @pytest.fixture
 def call(command, tmp_path):
     def run(job, *settings):
-        code, summary, err = command(job, f"paths.lake={tmp_path / 'lake'}", "tracking.enabled=false", *settings)
+        code, summary, err = command(
+            job, f"paths.lake={tmp_path / 'lake'}", "tracking.enabled=false", *settings
+        )
         assert code == 0, err
         return summary
 
@@ -52,6 +55,8 @@ def test_ids_that_are_text(call, tmp_path, kind):
     assert pairs(lists) == {(user, item) for user in users for item in items} - known
     assert np.isfinite(lists["rating"]).all() and {"новый", "新"} <= set(lists["user_id"])
     shown = call("recommend", *model, "recommend.user=новый", "recommend.n=2")["recommendations"]
-    assert [row["item_id"] for row in shown] == lists.query("user_id == 'новый' and rank <= 2").sort_values("rank")["item_id"].tolist()
+    assert [row["item_id"] for row in shown] == lists.query("user_id == 'новый' and rank <= 2").sort_values(
+        "rank"
+    )["item_id"].tolist()
     call("train", *model)
     assert not {"новый", "新"} & set(pd.read_parquet(lake / "models" / kind / "users")["id"])

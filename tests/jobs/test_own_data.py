@@ -1,4 +1,6 @@
-"""Data of one's own through the jobs, by the confs of conf/examples: ratings with a table of customers, and clicks without a rating."""
+"""Data of one's own through the jobs, by the confs of conf/examples: ratings with a table of customers, and
+clicks without a rating.
+"""
 
 import json
 from pathlib import Path
@@ -19,11 +21,21 @@ def files(tmp_path_factory):
     """ratings.csv, customers.csv and clicks.csv; what a customer gives follows from country and age."""
     folder, rng = tmp_path_factory.mktemp("own"), np.random.default_rng(7)
     ids = [f"C{number:03d}" for number in range(N_CUSTOMERS)]
-    customers = pd.DataFrame({"customer": ids, "age": rng.integers(18, 80, N_CUSTOMERS), "country": rng.choice(COUNTRIES, N_CUSTOMERS)})
+    customers = pd.DataFrame(
+        {
+            "customer": ids,
+            "age": rng.integers(18, 80, N_CUSTOMERS),
+            "country": rng.choice(COUNTRIES, N_CUSTOMERS),
+        }
+    )
     customers.to_csv(folder / "customers.csv", sep=";", index=False)
-    rows = customers.iloc[rng.integers(0, N_CUSTOMERS - 1, N_ROWS)].reset_index(drop=True)  # the last customer is new
+    rows = customers.iloc[rng.integers(0, N_CUSTOMERS - 1, N_ROWS)].reset_index(
+        drop=True
+    )  # the last customer is new
     rows["sku"] = [f"S-{number}" for number in rng.integers(0, N_ITEMS, N_ROWS)]
-    rows["stars"] = 2.5 + (rows["country"] == "FR") + (rows["age"] >= 50) + rng.normal(0, 0.2, N_ROWS).round(2)
+    rows["stars"] = (
+        2.5 + (rows["country"] == "FR") + (rows["age"] >= 50) + rng.normal(0, 0.2, N_ROWS).round(2)
+    )
     rows["when"] = pd.Timestamp("2024-05-01") + pd.to_timedelta(rng.permutation(N_ROWS) * 3600, unit="s")
     rows["when"] = rows["when"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     rows[["customer", "sku", "when"]].to_csv(folder / "clicks.csv", sep=";", index=False)
@@ -63,7 +75,9 @@ def test_ratings_with_a_table_of_customers(by_conf, files, lake):
     assert layout["levels"]["users.age"] == [1, 2, 3, 4, 5]
     train, test = (pd.read_parquet(lake / "splits/default" / part) for part in ("train", "test"))
     assert train["timestamp"].max() < test["timestamp"].min()
-    assert pd.to_datetime(test["timestamp"].max(), unit="s") == pd.to_datetime(ratings["when"]).max().tz_localize(None)
+    assert pd.to_datetime(test["timestamp"].max(), unit="s") == pd.to_datetime(
+        ratings["when"]
+    ).max().tz_localize(None)
 
     summary = by_conf("recommend", "examples/own-csv.toml", "recommend.n=3", "model.maxIter=10")
     lists = pd.read_csv(lake / "recommendations/fm/lists.csv")
@@ -72,7 +86,10 @@ def test_ratings_with_a_table_of_customers(by_conf, files, lake):
     assert set(lists["user_id"]) == set(customers["customer"])
 
     summary = by_conf("train", "examples/own-csv.toml", "model.type=als", "model.rank=4", "model.maxIter=5")
-    assert summary["model"] == "als" and by_conf("evaluate", "examples/own-csv.toml", "model.type=als")["rmse"] < 2
+    assert (
+        summary["model"] == "als"
+        and by_conf("evaluate", "examples/own-csv.toml", "model.type=als")["rmse"] < 2
+    )
 
 
 def test_clicks_without_a_rating(by_conf, files, lake):
@@ -86,9 +103,20 @@ def test_clicks_without_a_rating(by_conf, files, lake):
     facts = json.loads((lake / "tables/manifest.json").read_text())["tables"]["ratings"]
     assert facts["read"] == len(clicks) == facts["kept"] + facts["merged"] and facts["quarantined"] == 0
     by_conf("recommend", "examples/own-clicks.toml")
-    assert len(pd.read_csv(lake / "recommendations/als/lists.csv")["user_id"].unique()) == clicks["customer"].nunique()
+    assert (
+        len(pd.read_csv(lake / "recommendations/als/lists.csv")["user_id"].unique())
+        == clicks["customer"].nunique()
+    )
     # BPR, by the conf of another data set
-    columns = {"dataset": "csv", "userColumn": "customer", "itemColumn": "sku", "ratingColumn": "", "timestampColumn": "when"}
+    columns = {
+        "dataset": "csv",
+        "userColumn": "customer",
+        "itemColumn": "sku",
+        "ratingColumn": "",
+        "timestampColumn": "when",
+    }
     own = [f"data.{key}={value}" for key, value in columns.items()]
-    summary = by_conf("pipeline", "ml-100k-bpr.toml", source, *own, "data.separator=;", "model.maxIter=3", "model.rank=4")
+    summary = by_conf(
+        "pipeline", "ml-100k-bpr.toml", source, *own, "data.separator=;", "model.maxIter=3", "model.rank=4"
+    )
     assert summary["ratings"] == len(pairs) and summary["iterations"] == 3 and summary["ndcg_at_10"] > 0

@@ -14,7 +14,9 @@ from recspark.data.generated.synthetic import SyntheticOptions, generate, write_
 
 @pytest.fixture(scope="module")
 def lake(spark, tmp_path_factory):
-    """A lake with evaluated models: ``good``, its twins ``same`` and ``close``, ``bad``, and ``elsewhere``, which is of another split."""
+    """A lake with evaluated models: ``good``, its twins ``same`` and ``close``, ``bad``, and ``elsewhere``,
+    which is of another split.
+    """
     folder = tmp_path_factory.mktemp("gate")
     write_movielens(generate(SyntheticOptions(users=120, items=80, ratings=4000)), folder / "ml-1m")
     lake = folder / "lake"
@@ -25,7 +27,10 @@ def lake(spark, tmp_path_factory):
     # biases, and biases that are damped away
     for name, damping in (("good", 5.0), ("bad", 500.0)):
         for job in ("train", "evaluate"):
-            assert start(job, *usual, "model.type=baseline", f"model.regParam={damping}", f"model.name={name}") == 0
+            assert (
+                start(job, *usual, "model.type=baseline", f"model.regParam={damping}", f"model.name={name}")
+                == 0
+            )
     for twin in ("same", "close", "elsewhere"):
         copy(lake, "good", twin)
     assert start("evaluate", *usual, "model.name=elsewhere", "split.name=other") == 0
@@ -67,8 +72,19 @@ def test_compare_prints_a_table_and_keeps_it(call, lake):
     rmse = {name: json.loads((lake / f"metrics/{name}.json").read_text())["rmse"] for name in ("good", "bad")}
     found = summary["models"]
     assert {name: found[name]["value"] for name in rmse} == pytest.approx(rmse)
-    assert found["good"] == {"value": found["good"]["value"], "difference": None, "low": None, "high": None, "p": None}
-    assert (found["same"]["difference"], found["same"]["low"], found["same"]["high"], found["same"]["p"]) == (0, 0, 0, 1)
+    assert found["good"] == {
+        "value": found["good"]["value"],
+        "difference": None,
+        "low": None,
+        "high": None,
+        "p": None,
+    }
+    assert (found["same"]["difference"], found["same"]["low"], found["same"]["high"], found["same"]["p"]) == (
+        0,
+        0,
+        0,
+        1,
+    )
     assert 0 < found["bad"]["low"] < found["bad"]["difference"] < found["bad"]["high"]
     assert found["bad"]["difference"] == pytest.approx(rmse["bad"] - rmse["good"])
     assert f"same   {rmse['good']:>12.4f}     +0.0000    +0.0000 .. +0.0000    1.0000" in err
@@ -81,12 +97,19 @@ def test_compare_prints_a_table_and_keeps_it(call, lake):
 @pytest.mark.slow
 def test_compare_by_a_ranking_metric(call):
     code, summary, _ = call("compare", "bad", "good", settings=["compare.metric=ndcg_at_10"])
-    assert code == 0 and summary["models"]["good"]["low"] < summary["models"]["good"]["difference"] < summary["models"]["good"]["high"]
+    assert (
+        code == 0
+        and summary["models"]["good"]["low"]
+        < summary["models"]["good"]["difference"]
+        < summary["models"]["good"]["high"]
+    )
 
 
 @pytest.mark.slow
 def test_compare_takes_runs_that_lead_to_models(call, lake):
-    found = client(lake).search_runs(["1"], "tags.`recspark.job` = 'evaluate' and params.`model.name` = 'good'")
+    found = client(lake).search_runs(
+        ["1"], "tags.`recspark.job` = 'evaluate' and params.`model.name` = 'good'"
+    )
     code, summary, _ = call("compare", found[0].info.run_id, "bad")
     assert code == 0 and summary["reference"] == "good"
     code, _, err = call("compare", "0" * 32, "bad")
@@ -110,14 +133,26 @@ def test_promotion(call, lake):
     assert (code, summary) == (4, None) and "models/bad: rmse" in err
     assert " worse (confidence 0.95), and 0.005 worse is allowed: refused" in err
     report = json.loads((lake / "metrics/promotion-bad.json").read_text())
-    assert report["passed"] is False and report["largest_loss"] > report["margin"] == 0.005 and report["reason"] in err
-    assert report["interval"][0] < report["difference"] < report["interval"][1] == pytest.approx(report["largest_loss"])
+    assert (
+        report["passed"] is False
+        and report["largest_loss"] > report["margin"] == 0.005
+        and report["reason"] in err
+    )
+    assert (
+        report["interval"][0]
+        < report["difference"]
+        < report["interval"][1]
+        == pytest.approx(report["largest_loss"])
+    )
     assert aliases(lake) == {"champion": 1}
 
     code, summary, err = call("promote", settings=["promote.candidate=good", "promote.margin=0.1"])
     assert code == 0 and (summary["version"], summary["previous"]) == (2, 1), err
     assert aliases(lake) == {"champion": 2, "previous": 1}
-    kept = {alias: json.loads((lake / f"models/recspark-{alias}/manifest.json").read_text()) for alias in ("champion", "previous")}
+    kept = {
+        alias: json.loads((lake / f"models/recspark-{alias}/manifest.json").read_text())
+        for alias in ("champion", "previous")
+    }
     assert kept["champion"]["params"]["name"] == "good" and kept["previous"]["params"]["name"] == "close"
     assert kept["champion"]["registered"]["version"] == 2
     check_the_champion_answers(lake)
@@ -125,7 +160,10 @@ def test_promotion(call, lake):
 
 
 def aliases(lake):
-    return {alias: int(version) for alias, version in client(lake).get_registered_model("recspark").aliases.items()}
+    return {
+        alias: int(version)
+        for alias, version in client(lake).get_registered_model("recspark").aliases.items()
+    }
 
 
 def check_the_champion_answers(lake):
@@ -133,7 +171,9 @@ def check_the_champion_answers(lake):
 
     # not set_tracking_uri, which is for the whole process
     version = client(lake).get_model_version_by_alias("recspark", "champion")
-    champion = mlflow.pyfunc.load_model(client(lake).get_model_version_download_uri("recspark", version.version))
+    champion = mlflow.pyfunc.load_model(
+        client(lake).get_model_version_download_uri("recspark", version.version)
+    )
     rows = pd.read_parquet(lake / "predictions/good/test").head(20)
     answered = champion.predict(rows[["user_id", "item_id"]])["prediction"]
     assert answered.tolist() == pytest.approx(rows["prediction"].tolist(), rel=1e-5)
@@ -146,7 +186,9 @@ def check_the_way_back(call, lake):
     client(lake).set_registered_model_alias("recspark", "champion", "1")
     code, summary, _ = call("promote", settings=["promote.candidate=recspark-previous"])
     assert code == 0 and summary["unchanged"] and summary["version"] == 1
-    assert json.loads((lake / "models/recspark-champion/manifest.json").read_text())["params"]["name"] == "close"
+    assert (
+        json.loads((lake / "models/recspark-champion/manifest.json").read_text())["params"]["name"] == "close"
+    )
 
 
 @pytest.mark.slow
@@ -196,14 +238,39 @@ def test_a_champion_of_another_lake_is_refused(call, lake):
     [
         (["compare"], [], 2, "compare.models is not set: name the models, as in `recspark compare als mf`"),
         (["compare", "good"], [], 2, "compare.models = ['good'] is not allowed"),
-        (["compare", "good", "nothing"], [], 5, "predictions/nothing does not exist: run `recspark evaluate` first"),
+        (
+            ["compare", "good", "nothing"],
+            [],
+            5,
+            "predictions/nothing does not exist: run `recspark evaluate` first",
+        ),
         (["compare", "good", "elsewhere"], [], 1, "(good on splits/default, elsewhere on splits/other)"),
-        (["compare", "good", "bad"], ["compare.metric=ndcg_at_7"], 2, "compare.metric = 'ndcg_at_7' is not allowed"),
+        (
+            ["compare", "good", "bad"],
+            ["compare.metric=ndcg_at_7"],
+            2,
+            "compare.metric = 'ndcg_at_7' is not allowed",
+        ),
         (["compare", "good", "bad"], ["compare.metric=r2"], 2, "it orders models as rmse does"),
         (["promote"], [], 2, "promote.candidate is not set"),
-        (["promote"], ["promote.candidate=nothing"], 5, "models/nothing does not exist: run `recspark train` first"),
-        (["promote"], ["promote.candidate=good", "tracking.enabled=false"], 2, "tracking.enabled = False is not allowed with promote"),
-        (["promote"], ["promote.candidate=good", "promote.level=0.7"], 2, "promote.level = 0.7 is not allowed"),
+        (
+            ["promote"],
+            ["promote.candidate=nothing"],
+            5,
+            "models/nothing does not exist: run `recspark train` first",
+        ),
+        (
+            ["promote"],
+            ["promote.candidate=good", "tracking.enabled=false"],
+            2,
+            "tracking.enabled = False is not allowed with promote",
+        ),
+        (
+            ["promote"],
+            ["promote.candidate=good", "promote.level=0.7"],
+            2,
+            "promote.level = 0.7 is not allowed",
+        ),
     ],
 )
 @pytest.mark.slow
@@ -217,4 +284,7 @@ def test_a_candidate_that_changed_since_its_evaluation_is_refused(call, lake):
     copy(lake, "good", "changed")
     change(lake / "predictions/changed/manifest.json", model="another")
     code, _, err = call("promote", settings=["promote.candidate=changed"])
-    assert code == 1 and "models/changed has changed since it was evaluated: run `recspark evaluate` first" in err
+    assert (
+        code == 1
+        and "models/changed has changed since it was evaluated: run `recspark evaluate` first" in err
+    )

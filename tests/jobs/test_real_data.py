@@ -30,7 +30,15 @@ def test_ml_1m_with_one_and_with_three_blocks(spark, command, movielens, tmp_pat
     # random 90/10: MLlib's ALS .854, tuned SVD .8425
     assert 0.83 < one["rmse"] < 0.850
     assert (one["ratings"], one["users"], one["items"]) == (1_000_209, 6040, 3883)
-    three = run(command, movielens, tmp_path, "ml-1m-als", "model.userBlocks=3", "model.itemBlocks=3", "model.tasks=blocks")
+    three = run(
+        command,
+        movielens,
+        tmp_path,
+        "ml-1m-als",
+        "model.userBlocks=3",
+        "model.itemBlocks=3",
+        "model.tasks=blocks",
+    )
     assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-4)
     genres = spark.read.parquet(f"{tmp_path}/tables/items").filter("size(genres) > 0")
     assert genres.count() == 3883
@@ -44,7 +52,8 @@ def test_ml_latest_small(command, movielens, tmp_path):
     assert (summary["ratings"], summary["users"], summary["items"]) == (100_836, 610, 9742)
 
 
-#: conf: AUC, precision at 5 and MAP that MyMediaLite published for 5 folds, of its most popular, WRMF and BPRMF
+#: conf: AUC, precision at 5 and MAP that MyMediaLite published for 5 folds, of its most popular, WRMF and
+#: BPRMF
 TOP_N = {
     "ml-100k-popularity": (0.865, 0.215, 0.136),
     "ml-100k-als-implicit": (0.936, 0.416, 0.287),
@@ -56,8 +65,12 @@ TOP_N = {
 @pytest.mark.parametrize("name", TOP_N)
 def test_top_n_of_ml_100k(command, movielens, tmp_path, name):
     summary = run(command, movielens, tmp_path, name)
-    gains = [summary[metric] - published for metric, published in zip(("auc", "precision_at_5", "map"), TOP_N[name], strict=True)]
-    # a fold deviates by .001, .005 and .003: the control is the same within that, the models are better by more
+    gains = [
+        summary[metric] - published
+        for metric, published in zip(("auc", "precision_at_5", "map"), TOP_N[name], strict=True)
+    ]
+    # a fold deviates by .001, .005 and .003: the control is the same within that, the models are better by
+    # more
     least, most = (-0.01, 0.01) if name == "ml-100k-popularity" else (0.002, 0.06)
     assert all(least < gain < most for gain in gains), gains
     assert "rmse" not in summary and summary["ranked_users"] > 930
@@ -74,5 +87,14 @@ def test_a_factorization_machine_on_ml_100k_u1(command, movielens, tmp_path):
 def test_a_factorization_machine_with_one_and_with_three_blocks(command, movielens, tmp_path):
     short = ("evaluation.ranking=false", "model.maxIter=20", "model.chains=2", "model.noisyChains=1")
     one = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short)
-    three = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short, "model.userBlocks=3", "model.itemBlocks=3", "model.tasks=blocks")
+    three = run(
+        command,
+        movielens,
+        tmp_path,
+        "ml-100k-fm-mcmc",
+        *short,
+        "model.userBlocks=3",
+        "model.itemBlocks=3",
+        "model.tasks=blocks",
+    )
     assert three["rmse"] == pytest.approx(one["rmse"], abs=1e-3)

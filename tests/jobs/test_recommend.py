@@ -21,14 +21,24 @@ def lake(spark, tmp_path_factory):
     """A lake with tables, a split and a model."""
     root = tmp_path_factory.mktemp("recommend")
     write_movielens(generate(SyntheticOptions(users=90, items=80, ratings=3000)), root / "ml-1m")
-    settings = [f"data.source={root / 'ml-1m'}", "split.validationFraction=0.1", "model.rank=4", "model.maxIter=2", "model.biases=true"]
+    settings = [
+        f"data.source={root / 'ml-1m'}",
+        "split.validationFraction=0.1",
+        "model.rank=4",
+        "model.maxIter=2",
+        "model.biases=true",
+    ]
     for job in ("ingest", "split", "train"):
         assert main([job, *words(root / "lake", *settings)]) == 0
     return root / "lake"
 
 
 def words(lake, *settings):
-    return [word for each in (f"paths.lake={lake}", "tracking.enabled=false", *settings) for word in ("--set", each)]
+    return [
+        word
+        for each in (f"paths.lake={lake}", "tracking.enabled=false", *settings)
+        for word in ("--set", each)
+    ]
 
 
 @pytest.fixture
@@ -59,18 +69,26 @@ def test_every_user_gets_a_list_of_what_is_new(call, lake, written):
     assert summary["items"] == table["item_id"].nunique()
     types = {"user_id": "int64", "rank": "int32", "item_id": "int64", "rating": "float32", "cold": "bool"}
     assert table.dtypes.astype(str).to_dict() == types
-    assert (table.groupby("user_id")["rank"].agg(list).map(lambda ranks: sorted(ranks) == list(range(1, 11)))).all()
+    assert (
+        table.groupby("user_id")["rank"].agg(list).map(lambda ranks: sorted(ranks) == list(range(1, 11)))
+    ).all()
     pairs = set(table[["user_id", "item_id"]].itertuples(index=False, name=None))
     assert not pairs & rated(lake, "train", "validation")
     # the test rows are what is to be found
     assert pairs & rated(lake, "test")
     scorer = Scorer.load(str(lake / "models" / "als"))
-    np.testing.assert_allclose(table["rating"], scorer.predict(table["user_id"].to_numpy(), table["item_id"].to_numpy()), rtol=1e-5)
+    np.testing.assert_allclose(
+        table["rating"], scorer.predict(table["user_id"].to_numpy(), table["item_id"].to_numpy()), rtol=1e-5
+    )
 
     again = call()[1]
-    assert {key: again[key] for key in ("rows", "users", "items")} == {key: summary[key] for key in ("rows", "users", "items")}
+    assert {key: again[key] for key in ("rows", "users", "items")} == {
+        key: summary[key] for key in ("rows", "users", "items")
+    }
     keys = ["user_id", "rank"]
-    pd.testing.assert_frame_equal(written().sort_values(keys, ignore_index=True), table.sort_values(keys, ignore_index=True))
+    pd.testing.assert_frame_equal(
+        written().sort_values(keys, ignore_index=True), table.sort_values(keys, ignore_index=True)
+    )
 
 
 def test_one_user_on_the_screen_is_the_user_s_rows_of_the_table(call, lake, written):
@@ -109,12 +127,20 @@ def test_filters_and_lists_of_ids(call, lake, written, tmp_path):
     pd.DataFrame({"user_id": [1, 2, 3]}).to_parquet(tmp_path / "users.parquet")
     blocked = int(fits["item_id"].iloc[0])
     filters = [f"recommend.genre={genre}", f"recommend.minYear={low}", f"recommend.maxYear={high}"]
-    settings = [*filters, f"recommend.users={tmp_path}/users.parquet", f"recommend.blocked=[{blocked}]", "recommend.n=200"]
+    settings = [
+        *filters,
+        f"recommend.users={tmp_path}/users.parquet",
+        f"recommend.blocked=[{blocked}]",
+        "recommend.n=200",
+    ]
     assert call(*settings, "recommend.excludeSeen=false")[0] == 0
     found = written().groupby("user_id")["item_id"].agg(set)
     known = set(Scorer.load(str(lake / "models" / "als")).items.ids.tolist())
     assert found.to_dict() == dict.fromkeys((1, 2, 3), (set(fits["item_id"]) & known) - {blocked})
-    some = [*fits["item_id"].tolist()[1:4], items.loc[~items["item_id"].isin(fits["item_id"]), "item_id"].iloc[0].item()]
+    some = [
+        *fits["item_id"].tolist()[1:4],
+        items.loc[~items["item_id"].isin(fits["item_id"]), "item_id"].iloc[0].item(),
+    ]
     assert call(*settings, "recommend.excludeSeen=false", f"recommend.candidates={some}")[0] == 0
     assert set(written()["item_id"]) <= set(some[:3])
 
@@ -174,11 +200,20 @@ def test_a_csv_file_is_there_whole_or_not_at_all(call, lake, monkeypatch):
     ("settings", "text"),
     [
         (["recommend.n=0"], "recommend.n = 0 is not allowed: it must be a whole number, at least 1"),
-        (["recommend.users=3"], "recommend.users = 3 is not allowed: it must be a list, not empty, of whole numbers"),
+        (
+            ["recommend.users=3"],
+            "recommend.users = 3 is not allowed: it must be a list, not empty, of whole numbers",
+        ),
         (["recommend.users=[]"], "recommend.users = [] is not allowed"),
         (["recommend.users=['a']"], "ids of this model are whole numbers"),
-        (["recommend.user='two'"], "recommend.user = 'two' is not allowed: ids of this model are whole numbers"),
-        (["recommend.genre=Commedy"], "recommend.genre = 'Commedy' is not allowed: it must leave an item of tables/items, whose"),
+        (
+            ["recommend.user='two'"],
+            "recommend.user = 'two' is not allowed: ids of this model are whole numbers",
+        ),
+        (
+            ["recommend.genre=Commedy"],
+            "recommend.genre = 'Commedy' is not allowed: it must leave an item of tables/items, whose",
+        ),
         (["recommend.format=xml"], "recommend.format = 'xml' is not allowed"),
     ],
 )
@@ -191,7 +226,10 @@ def test_mistakes_are_one_clear_line(call, settings, text):
 @pytest.mark.parametrize("option", ["users", "candidates", "blocked"])
 def test_ids_that_are_not_there_yet(call, option):
     code, _, err = call(f"recommend.{option}=/does/not/exist")
-    assert code == 5 and f"the input is not there (yet): recommend.{option} = '/does/not/exist' does not exist" in err
+    assert (
+        code == 5
+        and f"the input is not there (yet): recommend.{option} = '/does/not/exist' does not exist" in err
+    )
 
 
 def test_nothing_left_to_recommend_is_said(call, lake):

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def lake(command, tmp_path):
-    """A lake whose model ``first`` was the champion yesterday, and ``second`` is today; each with its lists."""
+    """A lake whose model ``first`` was the champion yesterday, and ``second`` is today; each with its
+    lists.
+    """
     write_movielens(generate(SyntheticOptions(users=60, items=40, ratings=1500)), tmp_path / "ml-1m")
     lake = f"paths.lake={tmp_path / 'lake'}"
     call = lambda *words: command(*words, lake, "evaluation.ranking=false", "promote.margin=9.0")  # noqa: E731
@@ -39,7 +41,10 @@ def served(lake):
     found = Lake(str(lake))
     model = found.manifest("models/recspark-champion")
     lists = pd.read_csv(lake / "recommendations/recspark-champion/lists.csv")
-    assert lists.columns.tolist() == ["user_id", "rank", "item_id", "rating", "cold"] and lists["rank"].max() == 3
+    assert (
+        lists.columns.tolist() == ["user_id", "rank", "item_id", "rating", "cold"]
+        and lists["rank"].max() == 3
+    )
     names = {found.manifest(f"models/{name}")["fingerprint"]: name for name in ("first", "second")}
     of_lists = [name for name in names.values() if ratings_of(found, name, lists)]
     return aliases(lake)["champion"], names[model["fingerprint"]], *of_lists
@@ -49,7 +54,10 @@ def ratings_of(lake, name, lists):
     from recspark.models.serving.scorer import Scorer
 
     scorer = Scorer.load(lake.path(f"models/{name}"))
-    return abs(scorer.predict(lists["user_id"].to_numpy(), lists["item_id"].to_numpy()) - lists["rating"]).max() < 1e-4
+    return (
+        abs(scorer.predict(lists["user_id"].to_numpy(), lists["item_id"].to_numpy()) - lists["rating"]).max()
+        < 1e-4
+    )
 
 
 def aliases(lake):
@@ -61,8 +69,15 @@ def test_the_model_of_yesterday_serves_again(lake, roll, command):
     assert served(lake) == (2, "second", "second")
     code, summary, err = roll()
     assert code == 0, err
-    named = {"champion": "recspark-champion", "version": 1, "withdrawn": "recspark-withdrawn", "withdrawn_version": 2}
-    assert named | {"lists": "recommendations/recspark-champion"} == {key: summary[key] for key in (*named, "lists")}
+    named = {
+        "champion": "recspark-champion",
+        "version": 1,
+        "withdrawn": "recspark-withdrawn",
+        "withdrawn_version": 2,
+    }
+    assert named | {"lists": "recommendations/recspark-champion"} == {
+        key: summary[key] for key in (*named, "lists")
+    }
     assert served(lake) == (1, "first", "first") and aliases(lake) == {"champion": 1, "withdrawn": 2}
     kept = json.loads((lake / "models/recspark-withdrawn/manifest.json").read_text())
     assert kept["params"]["name"] == "second" and kept["registered"]["version"] == 2
@@ -120,4 +135,7 @@ def test_a_killed_rollback_is_finished_by_the_next(lake, roll, monkeypatch, step
     code, summary, err = roll()
     assert code == 0 and (summary["version"], summary["withdrawn_version"]) == (1, 2), err
     assert served(lake) == (1, "first", "first") and aliases(lake) == {"champion": 1, "withdrawn": 2}
-    assert json.loads((lake / "models/recspark-withdrawn/manifest.json").read_text())["params"]["name"] == "second"
+    assert (
+        json.loads((lake / "models/recspark-withdrawn/manifest.json").read_text())["params"]["name"]
+        == "second"
+    )

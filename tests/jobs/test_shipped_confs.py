@@ -1,4 +1,6 @@
-"""Every conf that is shipped is valid, and the audit finds no leak in any that declares features, but in the one that leaks."""
+"""Every conf that is shipped is valid, and the audit finds no leak in any that declares features, but in the
+one that leaks.
+"""
 
 import re
 from pathlib import Path
@@ -11,7 +13,9 @@ from recspark.pipeline.context import validated
 
 CONF = Path(__file__).parents[2] / "conf"
 CONFS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.toml"))
-FEATURED = [name for name in CONFS if re.search(r"^\[features\]", (CONF / name).read_text("utf-8"), re.MULTILINE)]
+FEATURED = [
+    name for name in CONFS if re.search(r"^\[features\]", (CONF / name).read_text("utf-8"), re.MULTILINE)
+]
 
 
 @pytest.mark.parametrize("name", CONFS)
@@ -21,7 +25,12 @@ def test_it_is_valid_and_says_its_command(name):
 
 
 def test_there_are_confs_with_features():
-    assert {"ml-100k-fm-mcmc.toml", "ml-1m-fm-mcmc.toml", "recipes/users-500.toml", "recipes/leaking.toml"} <= set(FEATURED)
+    assert {
+        "ml-100k-fm-mcmc.toml",
+        "ml-1m-fm-mcmc.toml",
+        "recipes/users-500.toml",
+        "recipes/leaking.toml",
+    } <= set(FEATURED)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +43,22 @@ IN_CI = {"ml-100k-fm-mcmc.toml", "recipes/users-500.toml", "recipes/leaking.toml
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in IN_CI else pytest.mark.long) for name in FEATURED]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in IN_CI else pytest.mark.long) for name in FEATURED],
 )
 def test_no_feature_leaks(spark, movielens, lakes, capsys, name):
     dataset = read_conf(str(CONF / name))["data"]["dataset"]
     archive = movielens / f"{dataset}.zip"
     if not archive.exists():
         pytest.skip(f"{archive.name} is not in RECSPARK_DATA")
-    words = ["--conf-file", str(CONF / name), "--set", f"paths.lake={lakes / dataset}", "--set", "tracking.enabled=false"]
+    words = [
+        "--conf-file",
+        str(CONF / name),
+        "--set",
+        f"paths.lake={lakes / dataset}",
+        "--set",
+        "tracking.enabled=false",
+    ]
     for job in ("ingest", "index", "split"):
         assert main([job, *words, "--set", f"data.source={archive}"]) == 0
     code = main(["audit", *words])

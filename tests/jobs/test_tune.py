@@ -30,8 +30,19 @@ def tune(command, lake):
     """Tune a model; exit code, summary, and what stderr got."""
 
     def run(model, *settings, job="tune"):
-        usual = [f"paths.lake={lake}", f"data.source={lake.parent / 'ml-1m'}", "split.validationFraction=0.2", "tracking.logModel=false"]
-        usual += [f"model.name={model}", "model.maxIter=3", SPACE, "tune.trials=3", "evaluation.ranking=false"]
+        usual = [
+            f"paths.lake={lake}",
+            f"data.source={lake.parent / 'ml-1m'}",
+            "split.validationFraction=0.2",
+            "tracking.logModel=false",
+        ]
+        usual += [
+            f"model.name={model}",
+            "model.maxIter=3",
+            SPACE,
+            "tune.trials=3",
+            "evaluation.ranking=false",
+        ]
         return command(job, *usual, *settings)
 
     return run
@@ -76,16 +87,29 @@ def check_runs(parent, table, summary):
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{summary['lake']}/mlflow.db")
-    nested = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    nested = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
     by_name = {run.info.run_name: run for run in nested}
-    assert by_name.keys() == {"ingest", "index", "split", "winner", *(f"trial {number}" for number in range(3))}
+    assert by_name.keys() == {
+        "ingest",
+        "index",
+        "split",
+        "winner",
+        *(f"trial {number}" for number in range(3)),
+    }
     for row in table.itertuples():
         trial = by_name[f"trial {row.number}"]
         assert trial.info.run_id == row.run_id and trial.info.status == "FINISHED"
         assert float(trial.data.params["model.regParam"]) == pytest.approx(row.regParam)
         assert trial.data.metrics["rmse"] == pytest.approx(row.value)
     figures = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
-    assert {"figures/history.png", "figures/slices.png", "figures/parallel_coordinates.png", "figures/importances.png"} == figures
+    assert {
+        "figures/history.png",
+        "figures/slices.png",
+        "figures/parallel_coordinates.png",
+        "figures/importances.png",
+    } == figures
     assert parent.data.metrics["rmse"] == pytest.approx(summary["rmse"])
     [toml] = [Path(f"{parent.info.artifact_uri}/best.toml")]
     assert read_conf(str(toml))["model"]["rank"] == summary["best"]["rank"]
@@ -150,7 +174,11 @@ def test_failed_trials_are_recorded_and_others_go_on(tune, lake, monkeypatch):
     assert trials_of(summary)[0]["state"].tolist() == ["complete", "failed", "complete"]
     failures = set(range(100))
     code, _, err = tune("none", "tune.trials=2")
-    assert code == 1 and "none of 2 trials was completed" in err and "the first that failed: no numbers left" in err
+    assert (
+        code == 1
+        and "none of 2 trials was completed" in err
+        and "the first that failed: no numbers left" in err
+    )
     assert not (lake / "models/none").exists()
 
 
@@ -160,7 +188,10 @@ def test_a_diverging_fit_is_a_failed_trial(tune):
     code, summary, err = tune("diverging", space, "model.type=mf", "model.rank=2", "tune.sampler=grid")
     assert code == 0, err
     table, _ = trials_of(summary)
-    assert sorted(table["state"]) == ["complete", "failed"] and "diverged" in table.loc[table["state"] == "failed", "reason"].iloc[0]
+    assert (
+        sorted(table["state"]) == ["complete", "failed"]
+        and "diverged" in table.loc[table["state"] == "failed", "reason"].iloc[0]
+    )
     assert summary["best"] == {"stepSize": 0.01}
 
 
@@ -168,7 +199,15 @@ def test_a_diverging_fit_is_a_failed_trial(tune):
 def test_pruned_trials_end_by_their_curve(tune):
     space = "tune.space={seed = {choices = [1, 2, 3, 4, 5, 6, 7]}, stepSize = {choices = [0.05, 0.0001]}}"
     model = ["model.type=mf", "model.rank=2", "model.maxIter=8"]
-    code, summary, err = tune("pruned", space, *model, "tune.pruner=median", "tune.warmup=2", "tune.trials=10", "tune.sampler=random")
+    code, summary, err = tune(
+        "pruned",
+        space,
+        *model,
+        "tune.pruner=median",
+        "tune.warmup=2",
+        "tune.trials=10",
+        "tune.sampler=random",
+    )
     assert code == 0, err
     table, _ = trials_of(summary)
     pruned = table[table["state"] == "pruned"]
@@ -178,7 +217,9 @@ def test_pruned_trials_end_by_their_curve(tune):
 
 @pytest.mark.slow
 def test_several_trials_at_once_and_a_ranking_metric(tune):
-    code, summary, err = tune("ranked", "tune.concurrent=2", "tune.metric=ndcg_at_5", "evaluation.ks=[5]", "evaluation.ranking=true")
+    code, summary, err = tune(
+        "ranked", "tune.concurrent=2", "tune.metric=ndcg_at_5", "evaluation.ks=[5]", "evaluation.ranking=true"
+    )
     assert code == 0, err
     table, _ = trials_of(summary)
     assert (table["state"] == "complete").all() and len(table) == 3
@@ -188,13 +229,28 @@ def test_several_trials_at_once_and_a_ranking_metric(tune):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["split.validationFraction=0", "split.name=bare"], "splits/bare has no validation rows, which trials are judged by: set split."),
-        (["tune.space={rnak = {low = 1, high = 2}}"], "unknown key tune.space.rnak: did you mean tune.space.rank?"),
+        (
+            ["split.validationFraction=0", "split.name=bare"],
+            "splits/bare has no validation rows, which trials are judged by: set split.",
+        ),
+        (
+            ["tune.space={rnak = {low = 1, high = 2}}"],
+            "unknown key tune.space.rnak: did you mean tune.space.rank?",
+        ),
         (["tune.metric=ndcg_at_7"], "tune.metric = 'ndcg_at_7' is not allowed"),
-        (["tune.metric=auc", "evaluation.ranking=true", "tune.pruner=median"], "tune.pruner = 'median' is not allowed here"),
-        (["evaluation.ratings=false", "evaluation.ranking=true"], "tune.metric = 'rmse' is not allowed with evaluation.ratings = false"),
+        (
+            ["tune.metric=auc", "evaluation.ranking=true", "tune.pruner=median"],
+            "tune.pruner = 'median' is not allowed here",
+        ),
+        (
+            ["evaluation.ratings=false", "evaluation.ranking=true"],
+            "tune.metric = 'rmse' is not allowed with evaluation.ratings = false",
+        ),
         (["tune.trials=0"], "tune.trials = 0 is not allowed"),
-        (["tune.space={alpha = {low = 1, high = 2}}"], "tune.space.alpha is not allowed: model.type = 'als' does not read it"),
+        (
+            ["tune.space={alpha = {low = 1, high = 2}}"],
+            "tune.space.alpha is not allowed: model.type = 'als' does not read it",
+        ),
     ],
 )
 def test_mistakes_end_before_any_trial(tune, lake, settings, words):
@@ -211,8 +267,16 @@ def test_mistakes_end_before_any_trial(tune, lake, settings, words):
         ({"type": "fm"}, {"regParam": {"choices": [0.1, 1.0]}, "solver": {"choices": ["mcmc", "als"]}}, None),
         ({"type": "fm", "solver": "sgd"}, {"samples": {"low": 1, "high": 4}}, "samples"),
         ({"type": "mf"}, {"decay": {"low": 0.1, "high": 0.2}}, "decay"),
-        ({"type": "mf"}, {"decay": {"low": 0.1, "high": 0.2}, "schedule": {"choices": ["constant", "inverse"]}}, None),
-        ({"type": "als"}, {name: {"low": 0.1, "high": 1.0} for name in ("regParam", "userRegParam", "itemRegParam")}, "regParam"),
+        (
+            {"type": "mf"},
+            {"decay": {"low": 0.1, "high": 0.2}, "schedule": {"choices": ["constant", "inverse"]}},
+            None,
+        ),
+        (
+            {"type": "als"},
+            {name: {"low": 0.1, "high": 1.0} for name in ("regParam", "userRegParam", "itemRegParam")},
+            "regParam",
+        ),
         ({"type": "als"}, {"patience": {"low": 1, "high": 3}}, None),
         ({"type": "baseline"}, {"stepSize": {"low": 0.1, "high": 0.2}}, "stepSize"),
     ],
@@ -221,7 +285,9 @@ def test_a_param_that_no_trial_reads_is_refused(model, space, unread):
     from recspark.pipeline.model_section import ModelSection
     from recspark.pipeline.tuning.tune import searched
 
-    refused = pytest.raises(ConfigError, match=f"tune.space.{unread} is not allowed: model.type = .* does not read it")
+    refused = pytest.raises(
+        ConfigError, match=f"tune.space.{unread} is not allowed: model.type = .* does not read it"
+    )
     with refused if unread else nullcontext():
         searched(ModelSection(**model), space)
 

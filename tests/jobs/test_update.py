@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def call(command):
-    return lambda job, lake, *settings: command(job, f"paths.lake={lake}", "tracking.enabled=false", *settings)
+    return lambda job, lake, *settings: command(
+        job, f"paths.lake={lake}", "tracking.enabled=false", *settings
+    )
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,19 @@ def trained(spark, tmp_path_factory):
     """A lake with a model that was trained without a fifth of the users."""
     folder = tmp_path_factory.mktemp("update")
     write_movielens(generate(SyntheticOptions(users=150, items=80, ratings=5000)), folder / "ml-1m")
-    settings = [f"paths.lake={folder / 'lake'}", "tracking.enabled=false", f"data.source={folder / 'ml-1m'}", "split.kind=new_users"]
-    settings += ["split.testFraction=0.2", "model.rank=3", "model.maxIter=8", "model.center=true", "model.biases=true"]
+    settings = [
+        f"paths.lake={folder / 'lake'}",
+        "tracking.enabled=false",
+        f"data.source={folder / 'ml-1m'}",
+        "split.kind=new_users",
+    ]
+    settings += [
+        "split.testFraction=0.2",
+        "model.rank=3",
+        "model.maxIter=8",
+        "model.center=true",
+        "model.biases=true",
+    ]
     for job in ("ingest", "index", "split", "train"):
         assert main([job, *(word for setting in settings for word in ("--set", setting))]) == 0
     return folder / "lake"
@@ -58,8 +71,17 @@ def test_new_users_of_the_split(call, lake):
     code, summary, _ = call("update", lake.root)
     assert code == 0
     split = table(lake, "splits/default/update")
-    assert (summary["ratings"], summary["new_users"], summary["updated_users"]) == (len(split), split.user_id.nunique(), 0)
-    assert summary["version"] == 2 and summary["seconds"] > 0 and summary["quarantined"] == 0 and not summary["unchanged"]
+    assert (summary["ratings"], summary["new_users"], summary["updated_users"]) == (
+        len(split),
+        split.user_id.nunique(),
+        0,
+    )
+    assert (
+        summary["version"] == 2
+        and summary["seconds"] > 0
+        and summary["quarantined"] == 0
+        and not summary["unchanged"]
+    )
     # old rows stay where and what they are, new ones follow in ascending order
     after = table(lake, "models/als/users")
     kept = after[: len(before)]
@@ -71,10 +93,18 @@ def test_new_users_of_the_split(call, lake):
     assert rmse(lake) < cold - 0.01
     assert lake.manifest("models/als-v1")["fingerprint"] == old["fingerprint"]
     assert table(lake, "models/als-v1/users").shape == before.shape
-    assert lake.manifest("models/als")["previous"] == "models/als-v1" and lake.manifest("models/als")["history"] == old["history"]
+    assert (
+        lake.manifest("models/als")["previous"] == "models/als-v1"
+        and lake.manifest("models/als")["history"] == old["history"]
+    )
 
     code, again, err = call("update", lake.root)
-    assert (code, again["unchanged"], again["version"], again["new_users"]) == (0, True, 2, 0) and "nothing to do" in err
+    assert (code, again["unchanged"], again["version"], again["new_users"]) == (
+        0,
+        True,
+        2,
+        0,
+    ) and "nothing to do" in err
     assert table(lake, "models/als/users").shape == after.shape and lake.names("models") == ["als", "als-v1"]
 
 
@@ -88,12 +118,29 @@ def test_a_file_with_new_and_known_users_and_items_and_bad_rows(call, lake, tmp_
     bad = [(9003, item, 7, 978300760), (9003, item, "x", 978300760), ("", item, 3, 978300760)]
     source = write_csv(tmp_path / "new.csv", rows + bad)
     code, _, err = call("update", lake.root, source)
-    assert code == 3 and "more than quality.maxBadFraction = 0.01 allows" in err and lake.names("models") == ["als"]
+    assert (
+        code == 3
+        and "more than quality.maxBadFraction = 0.01 allows" in err
+        and lake.names("models") == ["als"]
+    )
     code, summary, _ = call("update", lake.root, source, "quality.maxBadFraction=0.5")
     assert code == 0
-    assert {key: summary[key] for key in ("ratings", "read", "quarantined")} == {"ratings": 5, "read": 8, "quarantined": 3}
-    assert [summary[f"{what}_{side}"] for side in ("users", "items") for what in ("new", "updated")] == [2, 1, 1, 0]
-    assert sorted(table(lake, f"{summary['batch']}/quarantine").reason) == ["null_id", "rating_range", "unparsable"]
+    assert {key: summary[key] for key in ("ratings", "read", "quarantined")} == {
+        "ratings": 5,
+        "read": 8,
+        "quarantined": 3,
+    }
+    assert [summary[f"{what}_{side}"] for side in ("users", "items") for what in ("new", "updated")] == [
+        2,
+        1,
+        1,
+        0,
+    ]
+    assert sorted(table(lake, f"{summary['batch']}/quarantine").reason) == [
+        "null_id",
+        "rating_range",
+        "unparsable",
+    ]
     ids = {side: table(lake, f"models/als/{side}")["id"].tolist() for side in ("users", "items")}
     assert ids["items"][-1] == 9001 and ids["users"][-2:] == [9001, 9002]
     # one pair is new for the known user, the other replaces a rating
@@ -101,7 +148,9 @@ def test_a_file_with_new_and_known_users_and_items_and_bad_rows(call, lake, tmp_
     assert counts[known] == (train.user_id == known).sum() + 1
     for side, new in (("users", [9001, 9002]), ("items", [9001])):
         grown = table(lake, f"index/{side}").sort_values("position")
-        assert grown["id"].tolist() == [*index[side]["id"], *new] and grown.position.tolist() == list(range(len(grown)))
+        assert grown["id"].tolist() == [*index[side]["id"], *new] and grown.position.tolist() == list(
+            range(len(grown))
+        )
         assert grown["count"].sum() == index[side]["count"].sum() + 4
     _, unmoved, _ = call("index", lake.root)
     assert unmoved["unchanged"] and unmoved["users"] == len(index["users"]) + 2
@@ -118,7 +167,11 @@ def test_versions_follow_each_other_and_never_replace_a_model(call, lake, tmp_pa
     items = table(lake, "models/als/items")["id"].tolist()
     versions, models = [], {}
     for number in range(2):
-        _, summary, _ = call("update", lake.root, write_csv(tmp_path / "new.csv", [(9001, items[number], 4, 978300760 + number)]))
+        _, summary, _ = call(
+            "update",
+            lake.root,
+            write_csv(tmp_path / "new.csv", [(9001, items[number], 4, 978300760 + number)]),
+        )
         versions.append(summary["version"])
         models[summary["version"]] = table(lake, "models/als/users")
         assert summary["updated_users"] == number
@@ -151,7 +204,10 @@ def test_what_was_cut_off_is_taken_up_again(call, lake, monkeypatch):
         code, _, _ = call("update", lake.root)
         assert code == 1 and "version" not in lake.manifest("models/als")
     code, summary, _ = call("update", lake.root)
-    assert (code, summary["version"], summary["unchanged"]) == (0, 2, False) and lake.names("models") == ["als", "als-v1"]
+    assert (code, summary["version"], summary["unchanged"]) == (0, 2, False) and lake.names("models") == [
+        "als",
+        "als-v1",
+    ]
     assert lake.names(".staging") == []
 
 
@@ -183,7 +239,9 @@ def test_evaluate_takes_the_ratings_of_updates_as_seen(call, lake, monkeypatch):
         return set(map(tuple, df.select("user_id", "item_id").collect()))
 
     monkeypatch.setattr(stages, "evaluate_predictions", watched)
-    added = set(table(lake, "splits/default/update")[["user_id", "item_id"]].itertuples(index=False, name=None))
+    added = set(
+        table(lake, "splits/default/update")[["user_id", "item_id"]].itertuples(index=False, name=None)
+    )
     code, before, _ = call("evaluate", lake.root)
     assert code == 0 and not given["known"] & added and not given["seen"] & added
     call("update", lake.root)
@@ -201,7 +259,9 @@ def test_it_is_an_mlflow_run_with_the_model(call, lake):
     client = MlflowClient(f"sqlite:///{lake.path('mlflow.db')}")
     run = client.get_run(summary["run_id"])
     assert run.data.metrics["new_users"] == summary["new_users"] and run.data.metrics["version"] == 2
-    assert run.data.params["model.rank"] == "3" and run.inputs.dataset_inputs[0].dataset.name == summary["batch"]
+    assert (
+        run.data.params["model.rank"] == "3" and run.inputs.dataset_inputs[0].dataset.name == summary["batch"]
+    )
     [model] = client.search_logged_models([run.info.experiment_id])
     new = table(lake, "splits/default/update")[["user_id", "item_id"]].head(5)
     answers = pyfunc.load_model(model.artifact_location).predict(new)["prediction"]

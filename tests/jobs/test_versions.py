@@ -29,7 +29,8 @@ def test_only_what_updates_have_changed_is_kept_before_training(lake, caplog):
     publish(lake, "updated", "with a batch", version=2, updates=["updates/1", "updates/2"])
     assert keep_updated(lake, "als") == "models/als-v2"
     assert caplog.messages == [
-        "models/als is trained anew, without the updates that it had taken in (updates/1, updates/2): it is kept as models/als-v2"
+        "models/als is trained anew, without the updates that it had taken in (updates/1, updates/2): it is "
+        "kept as models/als-v2"
     ]
     assert stamps(lake) == {"als": "updated", "als-v2": "updated"}
     assert lake.manifest("models/als-v2")["updates"] == ["updates/1", "updates/2"]

@@ -16,14 +16,42 @@ def problem(n_dst=30, n_src=20, nnz=300, rank=5, seed=0, weighted=False):
     values = rng.integers(1, 6, nnz).astype(np.float32)
     weights = rng.uniform(0.1, 3, nnz).astype(np.float32) if weighted else NO_WEIGHTS
     src = rng.standard_normal((n_src, rank)).astype(np.float32)
-    return csr.csr_from_coo(rows, columns, values, weights, n_dst, n_src), src, rng.standard_normal(n_src).astype(np.float32)
+    return (
+        csr.csr_from_coo(rows, columns, values, weights, n_dst, n_src),
+        src,
+        rng.standard_normal(n_src).astype(np.float32),
+    )
 
 
-def solve(entries, src, src_bias, reg=0.1, bias_reg=0.2, power=1.0, biased=False, nonnegative=False, gram=NO_GRAM, mean=0.0):
+def solve(
+    entries,
+    src,
+    src_bias,
+    reg=0.1,
+    bias_reg=0.2,
+    power=1.0,
+    biased=False,
+    nonnegative=False,
+    gram=NO_GRAM,
+    mean=0.0,
+):
     n = len(entries[0]) - 1
     dst, bias = np.zeros((n, src.shape[1]), np.float32), np.zeros(n, np.float32)
     penalty = als.solve_rows(
-        0, n, *entries, als.padded_rows(src), src_bias, gram, dst, bias, np.float32(mean), reg, bias_reg, power, biased, nonnegative
+        0,
+        n,
+        *entries,
+        als.padded_rows(src),
+        src_bias,
+        gram,
+        dst,
+        bias,
+        np.float32(mean),
+        reg,
+        bias_reg,
+        power,
+        biased,
+        nonnegative,
     )
     return dst, bias, penalty
 
@@ -44,7 +72,9 @@ def test_rows_are_the_least_squares_solutions(rank, biased, weighted, power):
     dst, bias, penalty = solve(entries, src, src_bias, power=power, biased=biased, mean=3.0)
     expected_penalty = 0.0
     for row, indices, values, weights in rows_of(entries):
-        x, b = reference.als_row(src[indices], src_bias[indices], values, weights, 3.0, 0.1, 0.2, power, biased)
+        x, b = reference.als_row(
+            src[indices], src_bias[indices], values, weights, 3.0, 0.1, 0.2, power, biased
+        )
         np.testing.assert_allclose(dst[row], x, rtol=1e-3, atol=1e-3)
         assert bias[row] == pytest.approx(b, abs=1e-3)
         expected_penalty += weights.sum() ** power * (0.1 * (x**2).sum() + 0.2 * b**2)
@@ -57,7 +87,9 @@ def test_gram_enters_every_row():
     gram[:5, :5] = src.T @ src
     dst, _, _ = solve(entries, src, np.zeros(20, np.float32), power=0.0, gram=gram)
     for row, indices, values, weights in rows_of(entries):
-        x, _ = reference.als_row(src[indices], 0 * values, values, weights, 0, 0.1, 0, 0.0, False, src.T @ src)
+        x, _ = reference.als_row(
+            src[indices], 0 * values, values, weights, 0, 0.1, 0, 0.0, False, src.T @ src
+        )
         np.testing.assert_allclose(dst[row], x, rtol=1e-3, atol=1e-3)
 
 
@@ -67,7 +99,9 @@ def test_nonnegative_rows_are_the_nnls_solutions(weighted):
     dst, _, _ = solve(entries, src, np.zeros(20, np.float32), nonnegative=True)
     assert (dst >= 0).all() and (dst == 0).any()
     for row, indices, values, weights in rows_of(entries):
-        np.testing.assert_allclose(dst[row], reference.nonnegative_row(src[indices], values, weights, 0.1), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(
+            dst[row], reference.nonnegative_row(src[indices], values, weights, 0.1), rtol=1e-3, atol=1e-3
+        )
 
 
 def test_conjugate_gradient_converges_to_the_exact_solution():
@@ -84,16 +118,23 @@ def test_gram_kernel():
     factors = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
     out = als.gram(100, 300, als.padded_rows(factors))
     assert out.shape == (padded(20), padded(20))
-    np.testing.assert_allclose(np.triu(out[:20, :20]), np.triu(factors[100:].T @ factors[100:]), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        np.triu(out[:20, :20]), np.triu(factors[100:].T @ factors[100:]), rtol=1e-4, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_squared_error(weighted):
     entries, src, src_bias = problem(weighted=weighted)
     dst, bias, _ = solve(entries, src, src_bias, biased=True, mean=3.0)
-    error, total = als.squared_error(0, 30, *entries, src, src_bias, dst, bias, np.float32(3), np.float32(1), np.float32(5))
+    error, total = als.squared_error(
+        0, 30, *entries, src, src_bias, dst, bias, np.float32(3), np.float32(1), np.float32(5)
+    )
     expected = sum(
-        (weights * (values - np.clip(3 + bias[row] + src_bias[indices] + src[indices] @ dst[row], 1, 5)) ** 2).sum()
+        (
+            weights
+            * (values - np.clip(3 + bias[row] + src_bias[indices] + src[indices] @ dst[row], 1, 5)) ** 2
+        ).sum()
         for row, indices, values, weights in rows_of(entries)
     )
     assert error == pytest.approx(expected, rel=1e-5)
@@ -102,7 +143,12 @@ def test_squared_error(weighted):
 
 def one_row(values, src, weights=NO_WEIGHTS, **options):
     n = len(values)
-    entries = (np.array([0, n]), np.arange(n, dtype=np.int32) % len(src), np.asarray(values, np.float32), weights)
+    entries = (
+        np.array([0, n]),
+        np.arange(n, dtype=np.int32) % len(src),
+        np.asarray(values, np.float32),
+        weights,
+    )
     return solve(entries, src, np.zeros(len(src), np.float32), **options)
 
 
@@ -160,6 +206,8 @@ def test_a_row_stays_where_a_new_one_is_no_better():
     dst, bias, _ = solve(entries, src, src_bias, reg=0.0, bias_reg=0.0)
     again, bias_again = dst.copy(), bias.copy()
     arguments = np.float32(0), 0.0, 0.0, 1.0, False, False
-    als.solve_rows(0, len(dst), *entries, als.padded_rows(src), src_bias, NO_GRAM, again, bias_again, *arguments)
+    als.solve_rows(
+        0, len(dst), *entries, als.padded_rows(src), src_bias, NO_GRAM, again, bias_again, *arguments
+    )
     explained = [row for row, indices, *_ in rows_of(entries) if 0 < len(indices) < 9]
     np.testing.assert_array_equal(again[explained], dst[explained])

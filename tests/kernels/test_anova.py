@@ -1,4 +1,6 @@
-"""The ANOVA kernel against the explicit sum, its steps against differences; joined rows against plain ones."""
+"""The ANOVA kernel against the explicit sum, its steps against differences; joined rows against plain
+ones.
+"""
 
 from itertools import combinations
 
@@ -18,27 +20,38 @@ def sides(seed=0):
     """A joined table, and the same rows as one matrix."""
     rng = np.random.default_rng(seed)
     user, item, context = (
-        random_sparse(n, c, 0.6, "csr", random_state=rng, data_rvs=rng.standard_normal) for n,
-        c in zip((N_USERS, N_ITEMS, ROWS), COLUMNS, strict=True)
+        random_sparse(n, c, 0.6, "csr", random_state=rng, data_rvs=rng.standard_normal)
+        for n, c in zip((N_USERS, N_ITEMS, ROWS), COLUMNS, strict=True)
     )
-    users, items = rng.integers(0, N_USERS - 1, ROWS).astype(np.int32), rng.integers(0, N_ITEMS - 1, ROWS).astype(np.int32)
+    users, items = (
+        rng.integers(0, N_USERS - 1, ROWS).astype(np.int32),
+        rng.integers(0, N_ITEMS - 1, ROWS).astype(np.int32),
+    )
     shifted = [
         Sparse(x.indptr.astype(np.int64), (x.indices + start).astype(np.int32), x.data)
         for x, start in zip((user, item, context), (0, 5, 9), strict=True)
     ]
-    return anova.joined(users, items, *shifted), csr_matrix(hstack([user[users], item[items], context])), (user, item, context)
+    return (
+        anova.joined(users, items, *shifted),
+        csr_matrix(hstack([user[users], item[items], context])),
+        (user, item, context),
+    )
 
 
 def parameters(order, seed=1):
     rng = np.random.default_rng(seed)
-    return Parameters(rng.normal(size=1), rng.normal(size=sum(COLUMNS)), rng.normal(size=(order - 1, sum(COLUMNS), RANK)))
+    return Parameters(
+        rng.normal(size=1), rng.normal(size=sum(COLUMNS)), rng.normal(size=(order - 1, sum(COLUMNS), RANK))
+    )
 
 
 def explicit(x, parts):
     """The sum over all sets of 2, 3 ... columns."""
     score = parts.w0[0] + x @ parts.w
     for t, v in enumerate(parts.v, start=2):
-        score += sum(np.prod([v[j] * x[j] for j in chosen], axis=0).sum() for chosen in combinations(range(len(x)), t))
+        score += sum(
+            np.prod([v[j] * x[j] for j in chosen], axis=0).sum() for chosen in combinations(range(len(x)), t)
+        )
     return score
 
 
@@ -54,7 +67,9 @@ def test_scores_are_the_sums_over_sets_of_columns(order):
     parts = parameters(order)
     expected = [explicit(row, parts) for row in x.toarray()]
     np.testing.assert_allclose(scores(joined, parts), expected, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(scores(anova.vectors(x.indptr, x.indices, x.data), parts), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        scores(anova.vectors(x.indptr, x.indices, x.data), parts), expected, rtol=1e-9, atol=1e-9
+    )
 
 
 def moved(function, order, rule, row, reg, *arguments):
@@ -96,7 +111,9 @@ def test_a_step_goes_down_the_gradient(order, loss):
 
     def cost(parts):
         score = explicit(x[row].toarray()[0], parts)
-        return 0.3 * (np.log1p(np.exp(-score)) if loss else 0.5 * (score - 0.4) ** 2) + penalty(reg, parts, met)
+        return 0.3 * (np.log1p(np.exp(-score)) if loss else 0.5 * (score - 0.4) ** 2) + penalty(
+            reg, parts, met
+        )
 
     for gradient, expected in zip(gradients, differences(cost, before), strict=True):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
@@ -109,11 +126,20 @@ def test_a_pair_s_step_goes_down_its_gradient(order):
     chosen = joined.items[row]
     other = (chosen + 1) % 3
     rated = (np.arange(N_USERS + 1, dtype=np.int64), np.full(N_USERS, chosen, np.int32))
-    arguments = (joined, np.ones(ROWS), np.full(ROWS, 0.05), np.array([other], np.int32), *rated, np.uint64(7))
+    arguments = (
+        joined,
+        np.ones(ROWS),
+        np.full(ROWS, 0.05),
+        np.array([other], np.int32),
+        *rated,
+        np.uint64(7),
+    )
     before, gradients = moved(anova.descend_pairs, order, Rule(2, 0, 1e-3, False, True), row, reg, *arguments)
 
     def whole(number):
-        return np.concatenate([user[joined.users[row]].toarray()[0], item[number].toarray()[0], context[row].toarray()[0]])
+        return np.concatenate(
+            [user[joined.users[row]].toarray()[0], item[number].toarray()[0], context[row].toarray()[0]]
+        )
 
     met = np.flatnonzero((whole(chosen) != 0) | (whole(other) != 0))
 
@@ -135,7 +161,18 @@ def test_adam_takes_a_first_step_of_the_rate():
     first, second = anova.empty_moments(parts, "adam")
     steps = np.zeros(sum(COLUMNS) + 1, np.int64)
     rule = Rule(0, 1, 0.01, True, True)
-    anova.descend(np.array([0]), joined, np.full(ROWS, 9.0), np.ones(ROWS), np.zeros(sum(COLUMNS)), rule, parts, first, second, steps)
+    anova.descend(
+        np.array([0]),
+        joined,
+        np.full(ROWS, 9.0),
+        np.ones(ROWS),
+        np.zeros(sum(COLUMNS)),
+        rule,
+        parts,
+        first,
+        second,
+        steps,
+    )
     met = np.flatnonzero(x[0].toarray()[0])
     np.testing.assert_allclose(np.abs(parts.w - before.w)[met], 0.01, rtol=1e-5)
     assert steps[:-1].tolist() == [int(j in met) for j in range(sum(COLUMNS))]
@@ -146,7 +183,17 @@ def test_parts_that_are_not_fitted_stay(rule):
     joined, _, _ = sides()
     before, parts = parameters(2), parameters(2)
     moments, steps = anova.empty_moments(parts, "adagrad"), np.zeros(sum(COLUMNS) + 1, np.int64)
-    anova.descend(np.arange(ROWS), joined, np.ones(ROWS), np.ones(ROWS), np.zeros(sum(COLUMNS)), rule, parts, *moments, steps)
+    anova.descend(
+        np.arange(ROWS),
+        joined,
+        np.ones(ROWS),
+        np.ones(ROWS),
+        np.zeros(sum(COLUMNS)),
+        rule,
+        parts,
+        *moments,
+        steps,
+    )
     assert (parts.w0 == before.w0).all() == (not rule.intercept)
     assert (parts.w == before.w).all() == (not rule.linear)
 
@@ -178,15 +225,19 @@ def test_user_item_and_rated_items_are_svd_plus_plus():
     def plus_plus(i):
         return parts.w0[0] + w[u] + w[i] + v[i] @ (v[u] + value * v[rated].sum(axis=0))
 
-    left = [fm_score(one_hot(12, (u, 1), (i, 1), *((j, value) for j in rated)), parts) - plus_plus(i) for i in (6, 7, 8)]
+    left = [
+        fm_score(one_hot(12, (u, 1), (i, 1), *((j, value) for j in rated)), parts) - plus_plus(i)
+        for i in (6, 7, 8)
+    ]
     own = value * w[rated].sum() + value * v[u] @ v[rated].sum(axis=0) + value**2 * v[3] @ v[4]
     np.testing.assert_allclose(left, own)
 
 
 @pytest.mark.parametrize("context", [9, 11])
 def test_user_item_and_a_level_rank_as_pitf_and_fpmc(context):
-    """PITF (Rendle and Schmidt-Thieme 2010, tags i for a user and an item) and FPMC (Rendle et al. 2010, the next item i after another):
-    differences between items are those of <v_u, v_i> + <v_i, v_c>, and of the items' own weights."""
+    """PITF (Rendle and Schmidt-Thieme 2010, tags i for a user and an item) and FPMC (Rendle et al. 2010, the
+    next item i after another): differences between items are those of <v_u, v_i> + <v_i, v_c>, and of the
+    items' own weights."""
     parts, u = parameters(2), 0
     v = parts.v[0]
 

@@ -39,9 +39,15 @@ def installed(tmp_path, monkeypatch):
 
 
 def refuse(monkeypatch, *parts):
-    """No folder with one of `parts` in its path can be written: we may be root, whom permissions don't stop."""
+    """No folder with one of `parts` in its path can be written: we may be root, whom permissions don't
+    stop.
+    """
     access = os.access
-    monkeypatch.setattr(cache.os, "access", lambda path, mode: access(path, mode) and not any(part in str(path) for part in parts))
+    monkeypatch.setattr(
+        cache.os,
+        "access",
+        lambda path, mode: access(path, mode) and not any(part in str(path) for part in parts),
+    )
 
 
 def test_beside_the_modules(installed):
@@ -101,11 +107,15 @@ def test_cold_until_something_was_compiled_since_the_install(installed):
 def test_this_folder_is_numbas(monkeypatch, tmp_path):
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", COMPILE], env=environment, check=True, stdout=subprocess.DEVNULL, timeout=100)
+    subprocess.run(
+        [sys.executable, "-c", COMPILE], env=environment, check=True, stdout=subprocess.DEVNULL, timeout=100
+    )
     assert list(cache.writable_folder().glob("topn._worse-*.nbi"))
 
 
-@pytest.mark.skipif(not (shutil.which("setpriv") and os.geteuid() == 0), reason="needs root, to give its rights away")
+@pytest.mark.skipif(
+    not (shutil.which("setpriv") and os.geteuid() == 0), reason="needs root, to give its rights away"
+)
 def test_kernels_run_where_nothing_can_be_written(tmp_path):
     """An install that is read only, no home, and none of root's rights."""
     shutil.copytree(ROOT / "recspark", tmp_path / "recspark", ignore=shutil.ignore_patterns("__pycache__"))
@@ -113,7 +123,12 @@ def test_kernels_run_where_nothing_can_be_written(tmp_path):
         folder.chmod(0o555)
     (tmp_path / "tmp").mkdir()
     command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-c", COMPILE]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path / "tmp"), "HOME": "/proc/none"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(tmp_path),
+        "TMPDIR": str(tmp_path / "tmp"),
+        "HOME": "/proc/none",
+    }
     done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     folder = str(tmp_path / "tmp" / "recspark-numba-0")

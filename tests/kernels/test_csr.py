@@ -12,7 +12,9 @@ from tests import reference
 def test_csr_holds_every_entry_in_order(cells, weighted):
     rows, columns = (np.array([cell[i] for cell in cells], np.int32) for i in (0, 1))
     values = np.arange(len(cells), dtype=np.float32)
-    indptr, indices, ordered, weights = csr_from_coo(rows, columns, values, values * 2 if weighted else values[:0], 7, 5)
+    indptr, indices, ordered, weights = csr_from_coo(
+        rows, columns, values, values * 2 if weighted else values[:0], 7, 5
+    )
     for row, (expected_columns, expected_values) in enumerate(reference.csr(rows, columns, values, 7)):
         span = slice(indptr[row], indptr[row + 1])
         assert indices[span].tolist() == expected_columns.tolist()

@@ -11,7 +11,13 @@ ROWS, COLUMNS, RANK = 40, 12, 3
 def problem(seed=0):
     rng = np.random.default_rng(seed)
     x = random_sparse(ROWS, COLUMNS, 0.3, "csr", random_state=rng, data_rvs=rng.standard_normal)
-    return x, rng.normal(size=ROWS), rng.normal(size=COLUMNS), rng.normal(size=(RANK, COLUMNS)), rng.uniform(0.2, 2, ROWS)
+    return (
+        x,
+        rng.normal(size=ROWS),
+        rng.normal(size=COLUMNS),
+        rng.normal(size=(RANK, COLUMNS)),
+        rng.uniform(0.2, 2, ROWS),
+    )
 
 
 def scores(x, w0, w, v):
@@ -44,7 +50,9 @@ def test_without_noise_each_parameter_is_at_its_own_minimum():
     for _ in range(1500):
         fm.draw_weights(csc.indptr, csc.indices, csc.data, weights, errors, w, 1.3, 0.1, 2.0, nothing)
         for factor in v:
-            fm.draw_factor(csc.indptr, csc.indices, csc.data, weights, errors, q, factor, 1.3, -0.2, 3.0, nothing)
+            fm.draw_factor(
+                csc.indptr, csc.indices, csc.data, weights, errors, q, factor, 1.3, -0.2, 3.0, nothing
+            )
 
     def cost(w, v):
         loss = 1.3 * weights @ (labels - scores(x, 0.7, w, v)) ** 2

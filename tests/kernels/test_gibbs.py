@@ -17,26 +17,60 @@ NO_WEIGHTS = np.empty(0, np.float32)
 
 
 def problem(seed=0, others=2, rows=60):
-    """Rows of one side's N entities that join entities of `others` sides of 6, the last place standing for none."""
+    """Rows of one side's N entities that join entities of `others` sides of 6, the last place standing for
+    none.
+    """
     rng = np.random.default_rng(seed)
-    places = np.stack([rng.integers(0, 6, rows) + 6 * side for side in range(others)], axis=1).astype(np.int32)
+    places = np.stack([rng.integers(0, 6, rows) + 6 * side for side in range(others)], axis=1).astype(
+        np.int32
+    )
     places[rng.random(rows) < 0.1, -1] = 6 * others
-    table, bias = rng.normal(0, 0.5, (6 * others + 1, RANK)).astype(np.float32), rng.normal(0, 0.3, 6 * others + 1).astype(np.float32)
+    table, bias = (
+        rng.normal(0, 0.5, (6 * others + 1, RANK)).astype(np.float32),
+        rng.normal(0, 0.3, 6 * others + 1).astype(np.float32),
+    )
     table[-1], bias[-1] = 0, 0
     entities = np.sort(rng.integers(0, N - 1, rows))  # the last entity has no row
     own, own_bias = rng.normal(0, 0.5, (N, RANK)).astype(np.float32), rng.normal(0, 0.3, N).astype(np.float32)
-    prior, prior_bias = rng.normal(0, 0.5, (N, RANK)).astype(np.float32), rng.normal(0, 0.3, N).astype(np.float32)
+    prior, prior_bias = (
+        rng.normal(0, 0.5, (N, RANK)).astype(np.float32),
+        rng.normal(0, 0.3, N).astype(np.float32),
+    )
     values = rng.normal(3.5, 1, rows).astype(np.float32)
-    return np.searchsorted(entities, np.arange(N + 1)), places, values, table, bias, own, own_bias, prior, prior_bias
+    return (
+        np.searchsorted(entities, np.arange(N + 1)),
+        places,
+        values,
+        table,
+        bias,
+        own,
+        own_bias,
+        prior,
+        prior_bias,
+    )
 
 
-def draw(data, lo=0, hi=N, noise=0.0, alpha=1.7, offset=3.2, first=0, cuts=NO_CUTS, keys=KEYS, weights=NO_WEIGHTS, times=1.0):
+def draw(
+    data,
+    lo=0,
+    hi=N,
+    noise=0.0,
+    alpha=1.7,
+    offset=3.2,
+    first=0,
+    cuts=NO_CUTS,
+    keys=KEYS,
+    weights=NO_WEIGHTS,
+    times=1.0,
+):
     indptr, places, values, table, bias, own, own_bias, prior, prior_bias = data
     state = padded_rows(own.copy()), own_bias.copy()
     precision = (times * np.linspace(1, 2, RANK)).astype(np.float32)
     arguments = (indptr, places, values, weights, padded_rows(table), bias, *state)
     arguments += (padded_rows(prior), prior_bias, precision, np.float32(times * 1.5))
-    sums = gibbs.draw_entities(lo, hi, *arguments, np.float32(alpha), offset, np.float32(noise), keys, first, cuts, RANK)
+    sums = gibbs.draw_entities(
+        lo, hi, *arguments, np.float32(alpha), offset, np.float32(noise), keys, first, cuts, RANK
+    )
     return state[0][:, :RANK], state[1], sums
 
 
@@ -46,14 +80,21 @@ def test_without_noise_entities_are_the_minimum(others):
     vectors, biases, (left, left_square, failed) = draw(data)
     expected, residuals = reference.fm_entities(*data, np.append(np.linspace(1, 2, RANK), 1.5), 1.7, 3.2)
     np.testing.assert_allclose(np.column_stack([vectors, biases]), expected, rtol=1e-3, atol=1e-4)
-    assert (left, left_square) == pytest.approx((residuals.sum(), np.square(residuals).sum()), rel=1e-3, abs=1e-3)
+    assert (left, left_square) == pytest.approx(
+        (residuals.sum(), np.square(residuals).sum()), rel=1e-3, abs=1e-3
+    )
     assert failed == 0
 
 
 def test_a_weight_of_two_is_a_row_twice():
     indptr, places, values, *rest = problem()
     times = 1 + np.arange(len(values)) % 2
-    twice = (np.concatenate([[0], np.cumsum(times)])[indptr], np.repeat(places, times, axis=0), np.repeat(values, times), *rest)
+    twice = (
+        np.concatenate([[0], np.cumsum(times)])[indptr],
+        np.repeat(places, times, axis=0),
+        np.repeat(values, times),
+        *rest,
+    )
     weighted, plain = draw((indptr, places, values, *rest), weights=times.astype(np.float32)), draw(twice)
     for found, expected in zip(weighted, plain, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
@@ -67,7 +108,9 @@ def test_latent_values_of_weight_four_have_half_the_noise():
     """Which is as if all else were twice as large."""
     indptr, places, values, table, bias, *rest = levels_of(problem(others=1))
     cuts, fours = np.array([-np.inf, 2.5, 3.5, np.inf]), np.full(len(values), 4, np.float32)
-    vectors, biases, sums = draw((indptr, places, values, table, bias, *rest), noise=1.0, alpha=1.0, cuts=cuts, weights=fours)
+    vectors, biases, sums = draw(
+        (indptr, places, values, table, bias, *rest), noise=1.0, alpha=1.0, cuts=cuts, weights=fours
+    )
     doubled = (indptr, places, values, table, 2 * bias, *(2 * array for array in rest))
     expected = draw(doubled, noise=1.0, alpha=1.0, offset=6.4, cuts=2 * cuts, times=0.25)
     np.testing.assert_allclose(2 * vectors, expected[0], rtol=1e-3, atol=1e-3)
@@ -79,7 +122,13 @@ def test_latent_values_of_weight_four_have_half_the_noise():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_spreads_have_the_mean_and_variance_of_the_posterior(cuts, weighted):
     indptr, places, values, table, bias, own, own_bias, *_ = levels_of(problem()) if len(cuts) else problem()
-    rng, copies, rows, precision, alpha = np.random.default_rng(0), 4000, indptr[1], 3.0, 1.0 if len(cuts) else 1.7
+    rng, copies, rows, precision, alpha = (
+        np.random.default_rng(0),
+        4000,
+        indptr[1],
+        3.0,
+        1.0 if len(cuts) else 1.7,
+    )
     spread = rng.normal(0, 0.4, len(table)).astype(np.float32)
     weights = rng.integers(1, 4, rows).astype(np.float32) if weighted else np.ones(rows, np.float32)
     drawn = np.zeros(copies, np.float32)
@@ -101,10 +150,25 @@ def test_spreads_have_the_mean_and_variance_of_the_posterior(cuts, weighted):
 
 def test_spreads_do_not_depend_on_how_entities_are_cut():
     indptr, places, values, table, bias, own, own_bias, *_ = problem()
-    spread, whole, part = np.zeros(len(table), np.float32), np.zeros(N, np.float32), np.zeros(N - 3, np.float32)
+    spread, whole, part = (
+        np.zeros(len(table), np.float32),
+        np.zeros(N, np.float32),
+        np.zeros(N - 3, np.float32),
+    )
 
     def drawn(first, indptr, own, own_bias, out):
-        read = indptr, places, values, NO_WEIGHTS, padded_rows(table), bias, padded_rows(own), own_bias, spread, out
+        read = (
+            indptr,
+            places,
+            values,
+            NO_WEIGHTS,
+            padded_rows(table),
+            bias,
+            padded_rows(own),
+            own_bias,
+            spread,
+            out,
+        )
         gibbs.draw_spreads(0, len(out), *read, 2.0, 1.7, 3.2, KEYS[0], first, NO_CUTS)
 
     drawn(0, indptr, own, own_bias, whole)
@@ -128,13 +192,31 @@ def test_weights_of_rows_by_their_spreads(weighted):
 def test_draws_have_the_mean_and_covariance_of_the_posterior():
     indptr, places, values, table, bias, own, own_bias, prior, prior_bias = problem()
     copies, rows = 20_000, indptr[1]
-    many = (np.arange(copies + 1) * rows, np.tile(places[:rows], (copies, 1)), np.tile(values[:rows], copies), table, bias)
+    many = (
+        np.arange(copies + 1) * rows,
+        np.tile(places[:rows], (copies, 1)),
+        np.tile(values[:rows], copies),
+        table,
+        bias,
+    )
     many += tuple(np.repeat(array[:1], copies, axis=0) for array in (own, own_bias, prior, prior_bias))
     vectors, biases, _ = draw(many, hi=copies, noise=1.0)
     drawn = np.column_stack([vectors, biases])
-    one = (np.array([0, rows]), places[:rows], values[:rows], table, bias, own[:1], own_bias[:1], prior[:1], prior_bias[:1])
+    one = (
+        np.array([0, rows]),
+        places[:rows],
+        values[:rows],
+        table,
+        bias,
+        own[:1],
+        own_bias[:1],
+        prior[:1],
+        prior_bias[:1],
+    )
     mean, _ = reference.fm_entities(*one, np.append(np.linspace(1, 2, RANK), 1.5), 1.7, 3.2)
-    covariance = np.linalg.inv(reference.fm_precision(places[:rows], table, np.append(np.linspace(1, 2, RANK), 1.5), 1.7))
+    covariance = np.linalg.inv(
+        reference.fm_precision(places[:rows], table, np.append(np.linspace(1, 2, RANK), 1.5), 1.7)
+    )
     np.testing.assert_allclose(drawn.mean(axis=0), mean[0], atol=0.02)
     np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.03)
 
@@ -145,7 +227,13 @@ def test_draws_do_not_depend_on_how_entities_are_cut(cuts):
     whole = draw(data, noise=1.0, cuts=cuts)
     indptr = data[0]
     rows = slice(indptr[3], None)
-    part = (indptr[3:] - indptr[3], data[1][rows], data[2][rows], *data[3:5], *(array[3:] for array in data[5:]))
+    part = (
+        indptr[3:] - indptr[3],
+        data[1][rows],
+        data[2][rows],
+        *data[3:5],
+        *(array[3:] for array in data[5:]),
+    )
     cut = draw(part, hi=N - 3, noise=1.0, first=3, cuts=cuts)
     np.testing.assert_array_equal(cut[0], whole[0][3:])
     np.testing.assert_array_equal(cut[1], whole[1][3:])
@@ -154,8 +242,20 @@ def test_draws_do_not_depend_on_how_entities_are_cut(cuts):
 def biases_of(data, lo=0, hi=N, noise=0.0, first=0, cuts=NO_CUTS, weights=NO_WEIGHTS):
     indptr, places, values, table, bias, _, own_bias, _, prior_bias = data
     drawn = own_bias.copy()
-    arguments = (indptr, places, values, weights, padded_rows(table), bias, drawn, prior_bias, np.float32(1.5))
-    return drawn, gibbs.draw_biases(lo, hi, *arguments, np.float32(1.7), 3.2, np.float32(noise), KEYS, first, cuts)
+    arguments = (
+        indptr,
+        places,
+        values,
+        weights,
+        padded_rows(table),
+        bias,
+        drawn,
+        prior_bias,
+        np.float32(1.5),
+    )
+    return drawn, gibbs.draw_biases(
+        lo, hi, *arguments, np.float32(1.7), 3.2, np.float32(noise), KEYS, first, cuts
+    )
 
 
 def test_biases_alone_are_the_minimum_without_noise():
@@ -164,17 +264,31 @@ def test_biases_alone_are_the_minimum_without_noise():
     indptr, places, values, table, bias, *_, prior_bias = data
     for e in range(N):
         rows = range(indptr[e], indptr[e + 1])
-        target = [values[r] - reference.fm_score(table[places[r]].astype(float), bias[places[r]], 3.2) for r in rows]
-        assert drawn[e] == pytest.approx((1.7 * sum(target) + 1.5 * prior_bias[e]) / (1.7 * len(rows) + 1.5), abs=1e-5)
+        target = [
+            values[r] - reference.fm_score(table[places[r]].astype(float), bias[places[r]], 3.2) for r in rows
+        ]
+        assert drawn[e] == pytest.approx(
+            (1.7 * sum(target) + 1.5 * prior_bias[e]) / (1.7 * len(rows) + 1.5), abs=1e-5
+        )
         values[rows.start : rows.stop] = np.array(target, np.float32) - drawn[e]
-    assert (left, left_square, failed) == pytest.approx((values.sum(), np.square(values).sum(), 0), rel=1e-3, abs=1e-3)
+    assert (left, left_square, failed) == pytest.approx(
+        (values.sum(), np.square(values).sum(), 0), rel=1e-3, abs=1e-3
+    )
 
 
 def test_biases_alone_with_a_weight_of_two_are_those_of_a_row_twice():
     indptr, places, values, *rest = problem()
     times = 1 + np.arange(len(values)) % 2
-    twice = (np.concatenate([[0], np.cumsum(times)])[indptr], np.repeat(places, times, axis=0), np.repeat(values, times), *rest)
-    weighted, plain = biases_of((indptr, places, values, *rest), weights=times.astype(np.float32)), biases_of(twice)
+    twice = (
+        np.concatenate([[0], np.cumsum(times)])[indptr],
+        np.repeat(places, times, axis=0),
+        np.repeat(values, times),
+        *rest,
+    )
+    weighted, plain = (
+        biases_of((indptr, places, values, *rest), weights=times.astype(np.float32)),
+        biases_of(twice),
+    )
     np.testing.assert_allclose(weighted[0], plain[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(weighted[1], plain[1], rtol=1e-4, atol=1e-4)
 
@@ -182,8 +296,16 @@ def test_biases_alone_with_a_weight_of_two_are_those_of_a_row_twice():
 def test_biases_alone_have_the_spread_of_the_posterior():
     indptr, places, values, table, bias, *_ = problem()
     copies, rows = 20_000, indptr[1]
-    many = (np.arange(copies + 1) * rows, np.tile(places[:rows], (copies, 1)), np.tile(values[:rows], copies), table, bias)
-    drawn, _ = biases_of((*many, None, np.zeros(copies, np.float32), None, np.zeros(copies, np.float32)), hi=copies, noise=1.0)
+    many = (
+        np.arange(copies + 1) * rows,
+        np.tile(places[:rows], (copies, 1)),
+        np.tile(values[:rows], copies),
+        table,
+        bias,
+    )
+    drawn, _ = biases_of(
+        (*many, None, np.zeros(copies, np.float32), None, np.zeros(copies, np.float32)), hi=copies, noise=1.0
+    )
     assert np.var(drawn) == pytest.approx(1 / (1.7 * rows + 1.5), rel=0.05)
 
 
@@ -192,7 +314,13 @@ def test_biases_alone_do_not_depend_on_how_entities_are_cut(cuts):
     data = levels_of(problem()) if len(cuts) else problem()
     whole, _ = biases_of(data, noise=1.0, cuts=cuts)
     indptr, rows = data[0], slice(data[0][3], None)
-    part = (indptr[3:] - indptr[3], data[1][rows], data[2][rows], *data[3:5], *(array[3:] for array in data[5:]))
+    part = (
+        indptr[3:] - indptr[3],
+        data[1][rows],
+        data[2][rows],
+        *data[3:5],
+        *(array[3:] for array in data[5:]),
+    )
     cut, _ = biases_of(part, hi=N - 3, noise=1.0, first=3, cuts=cuts)
     np.testing.assert_array_equal(cut, whole[3:])
     assert len(np.unique(whole)) == N
@@ -211,14 +339,31 @@ def test_features_without_noise_solve_one_column_after_the_other():
     x, csc, target = features()
     residual, residual_bias = padded_rows(target[:, :RANK].copy()), target[:, RANK].copy()
     own, own_bias = padded_rows(np.zeros((4, RANK), np.float32)), np.zeros(4, np.float32)
-    precision, prior = np.linspace(1, 2, RANK + 1).astype(np.float32), np.linspace(0.5, 3, RANK + 1).astype(np.float32)
+    precision, prior = (
+        np.linspace(1, 2, RANK + 1).astype(np.float32),
+        np.linspace(0.5, 3, RANK + 1).astype(np.float32),
+    )
     for _ in range(200):
         gibbs.draw_features(
-            *csc, own, own_bias, residual, residual_bias, precision[:-1], precision[-1], prior[:-1], prior[-1], np.float32(0), KEYS[0], RANK
+            *csc,
+            own,
+            own_bias,
+            residual,
+            residual_bias,
+            precision[:-1],
+            precision[-1],
+            prior[:-1],
+            prior[-1],
+            np.float32(0),
+            KEYS[0],
+            RANK,
         )
     found = np.column_stack([own[:, :RANK], own_bias])
     for column in range(RANK + 1):
-        ridge = np.linalg.solve(precision[column] * x.T @ x + prior[column] * np.eye(4), precision[column] * x.T @ target[:, column])
+        ridge = np.linalg.solve(
+            precision[column] * x.T @ x + prior[column] * np.eye(4),
+            precision[column] * x.T @ target[:, column],
+        )
         np.testing.assert_allclose(found[:, column], ridge, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(residual[:, :RANK], target[:, :RANK] - x @ own[:, :RANK], atol=1e-4)
 
@@ -230,7 +375,20 @@ def test_features_are_drawn_with_the_posterior_variance():
         own, own_bias = padded_rows(np.zeros((1, RANK), np.float32)), np.zeros(1, np.float32)
         residual, bias = padded_rows(target[:, :RANK].copy()), target[:, RANK].copy()
         ones = np.ones(RANK, np.float32)
-        gibbs.draw_features(*csc, own, own_bias, residual, bias, ones, ones[0], ones, ones[0], np.float32(1), np.uint64(key), RANK)
+        gibbs.draw_features(
+            *csc,
+            own,
+            own_bias,
+            residual,
+            bias,
+            ones,
+            ones[0],
+            ones,
+            ones[0],
+            np.float32(1),
+            np.uint64(key),
+            RANK,
+        )
         drawn.append(own[0, :RANK].copy())
     assert np.var(drawn, axis=0) == pytest.approx(np.full(RANK, 1 / (np.square(x).sum() + 1)), rel=0.1)
 
@@ -247,8 +405,12 @@ def test_truncated_normal_is_its_quantile(mean, low, width, u):
 @settings(max_examples=200, deadline=None)
 @given(st.floats(-6, 6), st.floats(-7, 7), st.floats(0.01, 5))
 def test_truncated_mean(mean, low, width):
-    assert probit.truncated_mean(mean, low, low + width) == pytest.approx(truncnorm.mean(low - mean, low + width - mean) + mean, abs=1e-4)
-    assert probit.truncated_mean(mean, low, np.inf) == pytest.approx(truncnorm.mean(low - mean, np.inf) + mean, abs=1e-5)
+    assert probit.truncated_mean(mean, low, low + width) == pytest.approx(
+        truncnorm.mean(low - mean, low + width - mean) + mean, abs=1e-4
+    )
+    assert probit.truncated_mean(mean, low, np.inf) == pytest.approx(
+        truncnorm.mean(low - mean, np.inf) + mean, abs=1e-5
+    )
     assert probit.truncated_mean(40.0, -np.inf, 0.0) == 0 and probit.truncated_mean(-40.0, 0.0, np.inf) == 0
 
 
@@ -262,7 +424,10 @@ def test_normal_quantile(p):
 def test_a_score_is_the_sum_over_pairs_of_sides(sides):
     rng = np.random.default_rng(0)
     samples, places = 3, rng.integers(0, 10, (20, sides)).astype(np.int32)
-    table, bias = rng.normal(size=(10, samples * RANK)).astype(np.float32), rng.normal(size=(10, samples)).astype(np.float32)
+    table, bias = (
+        rng.normal(size=(10, samples * RANK)).astype(np.float32),
+        rng.normal(size=(10, samples)).astype(np.float32),
+    )
     out = np.empty((20, samples))
     gibbs.sample_scores(0, 20, places, table, bias, np.arange(samples, dtype=float), RANK, out)
     for sample in range(samples):
@@ -270,7 +435,9 @@ def test_a_score_is_the_sum_over_pairs_of_sides(sides):
         expected = [reference.fm_score(vectors[row], bias[row, sample], sample) for row in places]
         np.testing.assert_allclose(out[:, sample], expected, rtol=1e-4, atol=1e-4)
         one = np.empty(20)
-        gibbs.scores(0, 20, places, padded_rows(vectors), np.ascontiguousarray(bias[:, sample]), float(sample), one)
+        gibbs.scores(
+            0, 20, places, padded_rows(vectors), np.ascontiguousarray(bias[:, sample]), float(sample), one
+        )
         np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -299,7 +466,9 @@ def test_cuts_find_where_levels_part(bins):
     rng, true = np.random.default_rng(0), np.array([-1.2, -0.3, 0.8])
     scores = rng.normal(0, 1, 100_000)
     spreads = rng.normal(0, 0.4, len(scores)) if bins[0] > 1 else np.zeros(len(scores))
-    levels = np.searchsorted(true, scores + np.exp(spreads) * rng.standard_normal(len(scores))).astype(np.float32)
+    levels = np.searchsorted(true, scores + np.exp(spreads) * rng.standard_normal(len(scores))).astype(
+        np.float32
+    )
     counts = np.zeros((4, *bins), np.int64)
     probit.count_scores(0, len(scores), scores, spreads, levels, EDGES, counts)
     assert counts.sum() == len(scores)

@@ -14,7 +14,12 @@ LONG = st.integers(-(2**63), 2**63 - 1)
 NEAR = st.integers(-20, 20)
 
 
-@given(st.lists(NEAR, min_size=1, unique=True), st.integers(-(2**62), 2**62), st.lists(NEAR | LONG, max_size=30), st.sampled_from([-1, -2]))
+@given(
+    st.lists(NEAR, min_size=1, unique=True),
+    st.integers(-(2**62), 2**62),
+    st.lists(NEAR | LONG, max_size=30),
+    st.sampled_from([-1, -2]),
+)
 @example([-5, 3], 0, [2**63 - 1, -(2**63)], -1)
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_positions_are_those_of_a_dictionary(ids, shift, asked, unknown):
@@ -27,7 +32,10 @@ def test_positions_are_those_of_a_dictionary(ids, shift, asked, unknown):
     assert look_up(np.array(asked, np.int64), *table, unknown).tolist() == expected
 
 
-@pytest.mark.parametrize("ids", [np.array(["a"], object), np.array([1.0]), np.array([1], np.uint64), np.array([], np.int64), [0, 2**40]])
+@pytest.mark.parametrize(
+    "ids",
+    [np.array(["a"], object), np.array([1.0]), np.array([1], np.uint64), np.array([], np.int64), [0, 2**40]],
+)
 def test_no_table_for_what_has_none(ids):
     assert position_table(np.asarray(ids)) is None
 

@@ -29,7 +29,9 @@ def by_pairs(entities, side, value, weight):
 def test_moments_are_those_of_all_pairs(seed, weighted):
     rng = np.random.default_rng(seed)
     n = rng.integers(1, 30)
-    entities = np.stack([rng.integers(0, 5, n), rng.integers(-1, 3, n), rng.integers(0, 4, n)], axis=1).astype(np.int32)
+    entities = np.stack(
+        [rng.integers(0, 5, n), rng.integers(-1, 3, n), rng.integers(0, 4, n)], axis=1
+    ).astype(np.int32)
     value, weight = rng.normal(size=n), rng.choice([0.0, 0.5, 1.0, 3.0], n) if weighted else np.ones(n)
     found = pair_moments(entities, 0, value, weight.astype(np.float32) if weighted else None)
     expected = by_pairs(entities, 0, value, weight)
@@ -50,10 +52,14 @@ def test_planted_variances_are_found(weighted):
     noise = rng.normal(0, np.sqrt(0.45), n) / (1 if weight is None else np.sqrt(weight))
     value = sum(effect[entities[:, side]] for side, effect in enumerate(effects)) + noise
     products, pairs = zip(*(pair_moments(entities, side, value, weight) for side in range(4)), strict=True)
-    np.testing.assert_allclose(variance_shares(np.array(products), np.stack(pairs)), [*planted[:3], LEAST_SHARE], atol=0.02)
+    np.testing.assert_allclose(
+        variance_shares(np.array(products), np.stack(pairs)), [*planted[:3], LEAST_SHARE], atol=0.02
+    )
 
 
 def test_shares_leave_some_noise_and_take_some_of_every_side():
     shares = variance_shares(np.array([1.2, -0.3]), np.eye(2))
     assert shares.sum() <= 1 - LEAST_NOISE + 1e-12 and shares[1] > 0
-    np.testing.assert_array_equal(variance_shares(np.zeros(2), np.diag([1.0, 0.0])), [LEAST_SHARE, UNKNOWN_SHARE])
+    np.testing.assert_array_equal(
+        variance_shares(np.zeros(2), np.diag([1.0, 0.0])), [LEAST_SHARE, UNKNOWN_SHARE]
+    )

@@ -13,7 +13,9 @@ from tests import reference
 N_USERS, N_ITEMS, NNZ = 12, 9, 60
 
 
-def rules(kernel="linear", loss="squared", optimizer="sgd", rate=0.05, biased=True, nonnegative=False, rank=5):
+def rules(
+    kernel="linear", loss="squared", optimizer="sgd", rate=0.05, biased=True, nonnegative=False, rank=5
+):
     positions = (sgd.KERNELS.index(kernel), sgd.LOSSES.index(loss), sgd.OPTIMIZERS.index(optimizer))
     # errors in another unit than that of ratings, where the kernel has one
     return Rules(*positions, 0.3, 1.0, 5.0, 0.4, rate, biased and kernel != "rbf", nonnegative, rank, 0.8)
@@ -24,7 +26,12 @@ def problem(rank=5, seed=0, binary=False):
     cells = rng.choice(N_USERS * N_ITEMS, NNZ, replace=False)
     values = rng.integers(0, 2, NNZ) if binary else rng.integers(1, 6, NNZ)
     weights = rng.uniform(0.2, 2, NNZ).astype(np.float32)
-    entries = Entries((cells // N_ITEMS).astype(np.int32), (cells % N_ITEMS).astype(np.int32), values.astype(np.float32), weights)
+    entries = Entries(
+        (cells // N_ITEMS).astype(np.int32),
+        (cells % N_ITEMS).astype(np.int32),
+        values.astype(np.float32),
+        weights,
+    )
     x, y = (0.3 * rng.standard_normal((n, rank)).astype(np.float32) for n in (N_USERS, N_ITEMS))
     b, c = (0.1 * rng.standard_normal(n).astype(np.float32) for n in (N_USERS, N_ITEMS))
     return entries, (x, b), (y, c)
@@ -43,7 +50,11 @@ def rows(factors, bias, rank):
 
 
 PENALTIES = Penalty(0.02, 0.0, 0.01, 0.0), Penalty(0.05, 0.0, 0.03, 0.0)
-CASES = [(kernel, "squared") for kernel in sgd.KERNELS] + [("linear", "absolute"), ("sigmoid", "absolute"), ("linear", "logistic")]
+CASES = [(kernel, "squared") for kernel in sgd.KERNELS] + [
+    ("linear", "absolute"),
+    ("sigmoid", "absolute"),
+    ("linear", "logistic"),
+]
 
 
 @pytest.mark.parametrize(("kernel", "loss"), CASES)
@@ -57,8 +68,15 @@ def test_one_rating_at_a_time(kernel, loss, optimizer, rank):
     order, runs, first = in_runs(entries.users, entries.items, np.array([0, 20, 20, NNZ]))
     entries = Entries(*(column[order] for column in entries))
     found = sgd.descend(0, first[-1], runs, entries, chosen, users, PENALTIES[0], items, PENALTIES[1])
-    x, y, b, c, squared = reference.descend(*entries, user[0], item[0], user[1], item[1], 1, chosen, *PENALTIES)
-    for got, expected in ((users.factors[:, :rank], x), (items.factors[:, :rank], y), (users.bias, b), (items.bias, c)):
+    x, y, b, c, squared = reference.descend(
+        *entries, user[0], item[0], user[1], item[1], 1, chosen, *PENALTIES
+    )
+    for got, expected in (
+        (users.factors[:, :rank], x),
+        (items.factors[:, :rank], y),
+        (users.bias, b),
+        (items.bias, c),
+    ):
         np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-4)
     assert found[0] == pytest.approx(squared, rel=1e-4)
     assert found[1] == pytest.approx(entries.weights.sum(), rel=1e-5)
@@ -69,12 +87,18 @@ def test_one_rating_at_a_time(kernel, loss, optimizer, rank):
 @pytest.mark.parametrize("batch", [1, 7, NNZ])
 def test_batches(kernel, loss, optimizer, batch):
     if loss == "absolute" and optimizer == "adam":
-        pytest.skip("Adam divides by the size of a gradient that jumps: float32 and float64 part ways at the kink")
+        pytest.skip(
+            "Adam divides by the size of a gradient that jumps: float32 and float64 part ways at the kink"
+        )
     entries, user, item = problem(binary=loss == "logistic")
     chosen = rules(kernel, loss, optimizer)
     users, items = rows(*user, 5), rows(*item, 5)
-    found = sgd.descend_batches(np.arange(NNZ), batch, entries, chosen, users, PENALTIES[0], items, PENALTIES[1])
-    x, y, b, c, squared = reference.descend(*entries, user[0], item[0], user[1], item[1], batch, chosen, *PENALTIES)
+    found = sgd.descend_batches(
+        np.arange(NNZ), batch, entries, chosen, users, PENALTIES[0], items, PENALTIES[1]
+    )
+    x, y, b, c, squared = reference.descend(
+        *entries, user[0], item[0], user[1], item[1], batch, chosen, *PENALTIES
+    )
     for got, expected in ((users.factors, x), (items.factors, y), (users.bias, b), (items.bias, c)):
         np.testing.assert_allclose(got, expected, rtol=2e-3, atol=5e-4)
     assert found[0] == pytest.approx(squared, rel=1e-3)
@@ -91,7 +115,13 @@ def test_the_full_gradient_is_that_of_the_objective(kernel, loss):
     def objective(x, b):
         total = 0.0
         for u, i, r, w in zip(*entries, strict=True):
-            total += scale * w * reference.cost(reference.pair_score(x[u], item[0][i].astype(float), b[u], item[1][i], chosen), r, chosen)
+            total += (
+                scale
+                * w
+                * reference.cost(
+                    reference.pair_score(x[u], item[0][i].astype(float), b[u], item[1][i], chosen), r, chosen
+                )
+            )
         return total + penalty.l2 * (x**2).sum() / 2 + penalty.bias_l2 * (b**2).sum() / 2 * chosen.biased
 
     x, b, step = user[0].astype(float), user[1].astype(float), 1e-5
@@ -112,7 +142,16 @@ def test_l1_leaves_exact_zeros_and_signs_hold():
     users, items = rows(*user, 5), rows(np.abs(item[0]), item[1], 5)
     strong = Penalty(0.0, 2.0, 0.0, 0.0)
     for _ in range(20):
-        sgd.descend_batches(np.arange(NNZ), 4, entries, rules(nonnegative=True), users, strong, items, Penalty(0.0, 0.0, 0.0, 0.0))
+        sgd.descend_batches(
+            np.arange(NNZ),
+            4,
+            entries,
+            rules(nonnegative=True),
+            users,
+            strong,
+            items,
+            Penalty(0.0, 0.0, 0.0, 0.0),
+        )
     assert (users.factors == 0).mean() > 0.5
     assert users.factors.min() >= 0 and items.factors.min() >= 0
 
@@ -121,30 +160,71 @@ def test_bpr_learns_the_order_and_never_draws_what_is_rated():
     rng = np.random.default_rng(0)
     taste = rng.standard_normal((40, 2)) @ rng.standard_normal((2, 30))
     liked = np.argwhere(taste > 0.8).astype(np.int32)
-    entries = Entries(liked[:, 0].copy(), liked[:, 1].copy(), np.ones(len(liked), np.float32), np.empty(0, np.float32))
+    entries = Entries(
+        liked[:, 0].copy(), liked[:, 1].copy(), np.ones(len(liked), np.float32), np.empty(0, np.float32)
+    )
     csr = csr_from_coo(*entries, 40, 30)
-    users, items = (rows(0.1 * rng.standard_normal((n, 4)).astype(np.float32), np.zeros(n, np.float32), 4) for n in (40, 30))
+    users, items = (
+        rows(0.1 * rng.standard_normal((n, 4)).astype(np.float32), np.zeros(n, np.float32), 4)
+        for n in (40, 30)
+    )
     light = Penalty(0.001, 0.0, 0.001, 0.0)
     arguments = (entries, np.arange(30), csr[0], csr[1])
     shares = []
     for epoch in range(60):
-        right, total, _ = sgd.descend_pairs(0, len(liked), *arguments, np.uint64(epoch), rules(rate=0.1), users, light, items, light)
+        right, total, _ = sgd.descend_pairs(
+            0, len(liked), *arguments, np.uint64(epoch), rules(rate=0.1), users, light, items, light
+        )
         shares.append(right / total)
     assert shares[0] < 0.7 < 0.95 < shares[-1]
     assert users.bias.max() == 0
-    everything = Entries(np.zeros(30, np.int32), np.arange(30, dtype=np.int32), np.ones(30, np.float32), np.empty(0, np.float32))
+    everything = Entries(
+        np.zeros(30, np.int32),
+        np.arange(30, dtype=np.int32),
+        np.ones(30, np.float32),
+        np.empty(0, np.float32),
+    )
     full = csr_from_coo(*everything, 1, 30)
-    assert sgd.descend_pairs(0, 30, everything, np.arange(30), full[0], full[1], np.uint64(1), rules(), users, light, items, light)[1] == 0
+    assert (
+        sgd.descend_pairs(
+            0,
+            30,
+            everything,
+            np.arange(30),
+            full[0],
+            full[1],
+            np.uint64(1),
+            rules(),
+            users,
+            light,
+            items,
+            light,
+        )[1]
+        == 0
+    )
 
 
 def test_bpr_step_is_the_gradient_of_its_cost():
     rng = np.random.default_rng(1)
     x, y, z = (rng.standard_normal((1, 3)).astype(np.float32) for _ in range(3))
     users, items = rows(x, np.zeros(1, np.float32), 3), rows(np.vstack([y, z]), np.zeros(2, np.float32), 3)
-    entries = Entries(np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32), np.empty(0, np.float32))
+    entries = Entries(
+        np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32), np.empty(0, np.float32)
+    )
     penalty = Penalty(0.1, 0.0, 0.1, 0.0)
     sgd.descend_pairs(
-        0, 1, entries, np.array([1]), np.array([0, 1]), np.zeros(1, np.int32), np.uint64(1), rules(rate=1.0), users, penalty, items, penalty
+        0,
+        1,
+        entries,
+        np.array([1]),
+        np.array([0, 1]),
+        np.zeros(1, np.int32),
+        np.uint64(1),
+        rules(rate=1.0),
+        users,
+        penalty,
+        items,
+        penalty,
     )
     x, y, z = (row[0].astype(float) for row in (x, y, z))
     g = -1 / (1 + np.exp(x @ (y - z)))
@@ -160,7 +240,9 @@ def test_runs_hold_every_entry_of_a_cell_once_and_no_row_twice(entries):
     offsets = np.searchsorted(cells, np.arange(5))
     order, runs, first = in_runs(users, items, offsets)
     for cell in range(4):
-        assert sorted(order[offsets[cell] : offsets[cell + 1]]) == list(range(offsets[cell], offsets[cell + 1]))
+        assert sorted(order[offsets[cell] : offsets[cell + 1]]) == list(
+            range(offsets[cell], offsets[cell + 1])
+        )
         assert runs[first[cell]] == offsets[cell]
     for lo, hi in zip(runs[:-1], runs[1:], strict=True):
         assert 0 < hi - lo <= RUN

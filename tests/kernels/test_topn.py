@@ -1,4 +1,6 @@
-"""Top-n selection and ranks against their slow twins: ties, NaN, infinities, seen items, more places than candidates."""
+"""Top-n selection and ranks against their slow twins: ties, NaN, infinities, seen items, more places than
+candidates.
+"""
 
 import doctest
 
@@ -91,16 +93,27 @@ def test_ranks_equal_places_in_a_full_sort(rows, data):
 @given(st.data(), st.integers(0, 2**31), st.integers(0, 12))
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_lists_of_factors_equal_the_twin(data, seed, n):
-    n_users, n_items, rank = data.draw(st.integers(0, 40)), data.draw(st.integers(0, 40)), data.draw(st.integers(1, 20))
+    n_users, n_items, rank = (
+        data.draw(st.integers(0, 40)),
+        data.draw(st.integers(0, 40)),
+        data.draw(st.integers(1, 20)),
+    )
     rng = np.random.default_rng(seed)
     # small whole numbers, so that every score is exact, and ties are many
     users, items = (rng.integers(-2, 3, (count, rank)).astype(np.float32) for count in (n_users, n_items))
     offsets = rng.choice(np.array([0, 1, -2, np.nan, -np.inf, np.inf], np.float32), n_items)
-    seen = [set(rng.choice(n_items, rng.integers(0, n_items + 1), replace=False).tolist()) if n_items else set() for _ in range(n_users)]
+    seen = [
+        set(rng.choice(n_items, rng.integers(0, n_items + 1), replace=False).tolist()) if n_items else set()
+        for _ in range(n_users)
+    ]
     found, best = top_n_of_factors(users, items, offsets, n, *csr(seen))
     expected = best_items(users, items, offsets, n, seen)
-    assert [[item for item in row if item != NO_ITEM] for row in found.tolist()] == [[item for item, _ in row] for row in expected]
-    assert [[score for score in row if score > -np.inf] for row in best.tolist()] == [[score for _, score in row] for row in expected]
+    assert [[item for item in row if item != NO_ITEM] for row in found.tolist()] == [
+        [item for item, _ in row] for row in expected
+    ]
+    assert [[score for score in row if score > -np.inf] for row in best.tolist()] == [
+        [score for _, score in row] for row in expected
+    ]
     assert ((found == NO_ITEM) == (best == -np.inf)).all()
     assert found.shape == best.shape == (n_users, n) and found.dtype == np.int32 and best.dtype == np.float32
 
@@ -122,7 +135,9 @@ def test_many_users_and_items_against_blas(many):
     expected, expected_best = top_n(scores.astype(np.float32), 20, *seen)
     assert (np.sort(found) == np.sort(expected)).mean() > 0.999
     np.testing.assert_allclose(best, expected_best, rtol=1e-5)
-    np.testing.assert_allclose(best, np.take_along_axis(scores, found.astype(int), axis=1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        best, np.take_along_axis(scores, found.astype(int), axis=1), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_equal_rows_stay_tied_wherever_they_stand(many):
@@ -145,18 +160,24 @@ def test_a_user_s_list_has_the_same_bits_in_any_company(many, threads):
         alone = top_n_of_factors(users[user : user + 1], items, offsets, 10, indptr[user : user + 2], indices)
         np.testing.assert_array_equal(alone[0][0], found[user])
         np.testing.assert_array_equal(alone[1][0].view(np.int32), best[user].view(np.int32))
-    fewer = top_n_of_factors(users, items[:9001], offsets[:9001], len(items), *(np.zeros(len(users) + 1, np.int64), indices[:0]))
+    fewer = top_n_of_factors(
+        users, items[:9001], offsets[:9001], len(items), *(np.zeros(len(users) + 1, np.int64), indices[:0])
+    )
     place = np.flatnonzero(fewer[0][5] == 9000)
     assert (
         fewer[1][5, place]
-        == top_n_of_factors(users[5:6], items[9000:9001], offsets[9000:9001], 1, np.zeros(2, np.int64), indices[:0])[1][0]
+        == top_n_of_factors(
+            users[5:6], items[9000:9001], offsets[9000:9001], 1, np.zeros(2, np.int64), indices[:0]
+        )[1][0]
     )
 
 
 def test_factors_that_are_not_numbers_are_on_no_list():
     users, items = np.ones((2, 2), np.float32), np.ones((20, 2), np.float32)
     items[::3, 1], users[1, 0] = np.nan, np.nan
-    found, _ = top_n_of_factors(users, items, np.zeros(20, np.float32), 30, np.zeros(3, np.int64), np.empty(0, np.int32))
+    found, _ = top_n_of_factors(
+        users, items, np.zeros(20, np.float32), 30, np.zeros(3, np.int64), np.empty(0, np.int32)
+    )
     assert [item for item in found[0] if item != NO_ITEM] == [item for item in range(20) if item % 3]
     assert (found[1] == NO_ITEM).all()
 

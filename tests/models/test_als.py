@@ -69,13 +69,31 @@ def test_a_step_is_mllib_s_step(ratings, implicit):
     # MLlib solves users last: from its items our kernel must find its users
     model = MLlibALS(rank=4, regParam=0.1, alpha=2.0, implicitPrefs=implicit, maxIter=3, seed=1).fit(ratings)
     x, y = factors(model.userFactors, N_USERS), factors(model.itemFactors, N_ITEMS).astype(np.float32)
-    user, item, rating = (column.astype(kind) for column, kind in zip(made_ratings(), (np.int32, np.int32, np.float32), strict=True))
+    user, item, rating = (
+        column.astype(kind)
+        for column, kind in zip(made_ratings(), (np.int32, np.int32, np.float32), strict=True)
+    )
     weight = 2 * rating if implicit else np.empty(0, np.float32)
-    entries = csr.csr_from_coo(user, item, (1 + weight) / weight if implicit else rating, weight, N_USERS, N_ITEMS)
+    entries = csr.csr_from_coo(
+        user, item, (1 + weight) / weight if implicit else rating, weight, N_USERS, N_ITEMS
+    )
     gram = als.gram(0, N_ITEMS, als.padded_rows(y)) if implicit else np.zeros((0, 0), np.float32)
     found, zeros = np.zeros((N_USERS, 4), np.float32), np.zeros(N_USERS, np.float32)
     als.solve_rows(
-        0, N_USERS, *entries, als.padded_rows(y), zeros[:N_ITEMS], gram, found, zeros, np.float32(0), 0.1, 0.1, 1.0, False, False
+        0,
+        N_USERS,
+        *entries,
+        als.padded_rows(y),
+        zeros[:N_ITEMS],
+        gram,
+        found,
+        zeros,
+        np.float32(0),
+        0.1,
+        0.1,
+        1.0,
+        False,
+        False,
     )
     np.testing.assert_allclose(found, x, rtol=1e-3, atol=1e-4)
 
@@ -83,7 +101,15 @@ def test_a_step_is_mllib_s_step(ratings, implicit):
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def test_implicit_fit_converges_as_low_as_mllib(ratings, solver):
-    shared = {"rank": 2, "regParam": 0.1, "alpha": 2.0, "implicitPrefs": True, "maxIter": 20, "checkpointInterval": 5, "seed": 1}
+    shared = {
+        "rank": 2,
+        "regParam": 0.1,
+        "alpha": 2.0,
+        "implicitPrefs": True,
+        "maxIter": 20,
+        "checkpointInterval": 5,
+        "seed": 1,
+    }
     values = []
     for estimator in (MLlibALS(**shared), ALS(**shared, solver=solver)):
         model = estimator.fit(ratings)
@@ -97,7 +123,9 @@ def test_confidence_as_a_column_is_the_same_as_alpha(ratings):
     shared = {"implicitPrefs": True, "rank": 3, "maxIter": 3}
     by_alpha = ALS(**shared, alpha=2.0).fit(ratings)
     by_column = ALS(**shared, weightCol="c").fit(ratings.withColumn("c", 1 + 2 * F.col("rating")))
-    np.testing.assert_allclose(factors(by_column.userFactors, N_USERS), factors(by_alpha.userFactors, N_USERS), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        factors(by_column.userFactors, N_USERS), factors(by_alpha.userFactors, N_USERS), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_an_exactly_rank_one_matrix_is_recovered(spark):
@@ -109,14 +137,24 @@ def test_an_exactly_rank_one_matrix_is_recovered(spark):
 
 @pytest.mark.parametrize(
     ("user_blocks", "item_blocks", "tasks"),
-    [(2, 1, "blocks"), (3, 3, "blocks"), (8, 2, "blocks"), pytest.param(1, N_ITEMS + 5, "blocks", marks=pytest.mark.slow), (8, 3, "one")],
+    [
+        (2, 1, "blocks"),
+        (3, 3, "blocks"),
+        (8, 2, "blocks"),
+        pytest.param(1, N_ITEMS + 5, "blocks", marks=pytest.mark.slow),
+        (8, 3, "one"),
+    ],
 )
 def test_blocks_and_tasks_don_t_change_the_model(ratings, user_blocks, item_blocks, tasks):
     options = {"rank": 3, "maxIter": 2, "center": True, "biases": True}
     one = ALS(**options).fit(ratings)
     many = ALS(**options, userBlocks=user_blocks, itemBlocks=item_blocks, tasks=tasks).fit(ratings)
-    np.testing.assert_allclose(factors(many.userFactors, N_USERS), factors(one.userFactors, N_USERS), rtol=1e-3, atol=1e-5)
-    assert many.summary.history[-1]["train_rmse"] == pytest.approx(one.summary.history[-1]["train_rmse"], abs=1e-5)
+    np.testing.assert_allclose(
+        factors(many.userFactors, N_USERS), factors(one.userFactors, N_USERS), rtol=1e-3, atol=1e-5
+    )
+    assert many.summary.history[-1]["train_rmse"] == pytest.approx(
+        one.summary.history[-1]["train_rmse"], abs=1e-5
+    )
 
 
 def test_row_order_partitions_and_threads_don_t_change_the_model(ratings):
@@ -128,31 +166,42 @@ def test_row_order_partitions_and_threads_don_t_change_the_model(ratings):
 def test_ids_of_any_type_give_the_same_model(spark, ratings):
     def named(df, kind):
         if kind == "string":
-            return df.select(F.format_string("user-%03d", "user").alias("user"), F.format_string("i%03d", "item").alias("item"), "rating")
-        return df.select(*(F.col(c).cast(kind) * F.lit(10**9).cast(kind) for c in ("user", "item")), "rating").toDF(
-            "user", "item", "rating"
-        )
+            return df.select(
+                F.format_string("user-%03d", "user").alias("user"),
+                F.format_string("i%03d", "item").alias("item"),
+                "rating",
+            )
+        return df.select(
+            *(F.col(c).cast(kind) * F.lit(10**9).cast(kind) for c in ("user", "item")), "rating"
+        ).toDF("user", "item", "rating")
 
     expected = [row.prediction for row in ALS(maxIter=2).fit(ratings).transform(ratings).collect()]
     for kind in ("bigint", "string", "decimal(20,0)"):
         renamed = named(ratings, kind)
         model = ALS(maxIter=2).fit(renamed)
-        np.testing.assert_allclose([row.prediction for row in model.transform(renamed).collect()], expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            [row.prediction for row in model.transform(renamed).collect()], expected, rtol=1e-5
+        )
     assert model.userFactors.schema["id"].dataType.simpleString() == "bigint"
 
 
 def test_weights_count_like_repeated_rows(spark, ratings):
     options = {"rank": 2, "maxIter": 3, "biases": True, "center": True}
     weighted = ALS(**options, weightCol="w").fit(ratings.withColumn("w", F.col("user") % 3 + 1))
-    repeated = ALS(**options).fit(ratings.withColumn("copy", F.explode(F.sequence(F.lit(0), F.col("user") % 3))))
-    np.testing.assert_allclose(factors(weighted.itemFactors, N_ITEMS), factors(repeated.itemFactors, N_ITEMS), rtol=1e-2, atol=1e-3)
+    repeated = ALS(**options).fit(
+        ratings.withColumn("copy", F.explode(F.sequence(F.lit(0), F.col("user") % 3)))
+    )
+    np.testing.assert_allclose(
+        factors(weighted.itemFactors, N_ITEMS), factors(repeated.itemFactors, N_ITEMS), rtol=1e-2, atol=1e-3
+    )
 
 
 def test_cold_start_strategies(spark, ratings):
     model = ALS(maxIter=2, biases=True, center=True).fit(ratings)
     test = spark.createDataFrame([(0, 0), (0, 999), (999, 0), (999, 999)], "user int, item int")
     bias = {
-        side: dict(map(tuple, table.select("id", "bias").collect())) for side, table in (("u", model.userBiases), ("i", model.itemBiases))
+        side: dict(map(tuple, table.select("id", "bias").collect()))
+        for side, table in (("u", model.userBiases), ("i", model.itemBiases))
     }
     mean = ratings.agg(F.avg("rating")).first()[0]
     by_mean = predictions(model, test)
@@ -160,7 +209,9 @@ def test_cold_start_strategies(spark, ratings):
     assert by_mean[999, 0] == pytest.approx(mean + bias["i"][0], abs=1e-5)
     assert by_mean[999, 999] == pytest.approx(mean, abs=1e-5)
     by_nan = predictions(model.setColdStartStrategy("nan"), test)
-    assert np.isfinite(by_nan[0, 0]) and all(np.isnan(by_nan[pair]) for pair in ((0, 999), (999, 0), (999, 999)))
+    assert np.isfinite(by_nan[0, 0]) and all(
+        np.isnan(by_nan[pair]) for pair in ((0, 999), (999, 0), (999, 999))
+    )
     assert predictions(model.setColdStartStrategy("drop"), test).keys() == {(0, 0)}
 
 
@@ -190,10 +241,15 @@ def test_validation_is_watched_and_stops_the_fit(ratings):
     marked = ratings.withColumn("held", F.expr("pmod(hash(user, item), 5) = 0"))
     train, held = marked.filter("not held"), marked.filter("held")
     options = {"maxIter": 50, "regParam": 0.1, "rank": 2, "center": True}
-    by_column, by_frame = ALS(**options, validationCol="held").fit(marked), ALS(**options).watch(validation=held).fit(train)
+    by_column, by_frame = (
+        ALS(**options, validationCol="held").fit(marked),
+        ALS(**options).watch(validation=held).fit(train),
+    )
     history = by_column.summary.history
     assert len(history) < 50 and by_column.summary.best_iteration == len(history) - 3
-    assert [row["validation_rmse"] for row in history] == [row["validation_rmse"] for row in by_frame.summary.history]
+    assert [row["validation_rmse"] for row in history] == [
+        row["validation_rmse"] for row in by_frame.summary.history
+    ]
     # the model is that of the best iteration: its RMSE on pairs that training knows is the one reported there
     evaluator = RegressionEvaluator(labelCol="rating")
     known = held.join(train.select("user").distinct(), "user").join(train.select("item").distinct(), "item")
@@ -239,7 +295,11 @@ def test_in_a_cross_validator(ratings):
     estimator = ALS(maxIter=3)
     grid = ParamGridBuilder().addGrid(estimator.regParam, [0.05, 1000.0]).build()
     model = CrossValidator(
-        estimator=estimator, estimatorParamMaps=grid, evaluator=RegressionEvaluator(labelCol="rating"), numFolds=2, seed=1
+        estimator=estimator,
+        estimatorParamMaps=grid,
+        evaluator=RegressionEvaluator(labelCol="rating"),
+        numFolds=2,
+        seed=1,
     ).fit(ratings)
     assert np.isfinite(model.avgMetrics).all() and model.avgMetrics[0] < model.avgMetrics[1]
 
@@ -249,7 +309,10 @@ def test_in_a_cross_validator(ratings):
     [
         ([(1, 1, 3.0)], {"rank": 20}),
         ([(1, 1, 3.0)], {"rank": 20, "regParam": 0.0, "biases": True, "center": True}),
-        ([(u, i, 3.0) for u in range(5) for i in range(5)], {"biases": True, "center": True, "regParam": 0.0}),
+        (
+            [(u, i, 3.0) for u in range(5) for i in range(5)],
+            {"biases": True, "center": True, "regParam": 0.0},
+        ),
         ([(1, 1, 0.0), (1, 2, 1.0)], {"implicitPrefs": True}),
         ([(1, 1, 1.0), (1, 2, -1.0)], {"implicitPrefs": True, "alpha": 0.0}),
         ([(1, 1, 3.0), (1, 1, 5.0)], {}),
@@ -266,13 +329,18 @@ def test_never_nan(spark, rows, options):
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cells=st.dictionaries(
-        st.tuples(st.integers(-3, 3), st.integers(2**40, 2**40 + 4)), st.floats(-10, 10, width=32), min_size=1, max_size=15
+        st.tuples(st.integers(-3, 3), st.integers(2**40, 2**40 + 4)),
+        st.floats(-10, 10, width=32),
+        min_size=1,
+        max_size=15,
     ),
     implicit=st.booleans(),
     rank=st.integers(1, 20),
 )
 def test_any_small_table_fits_without_nan(spark, cells, implicit, rank):
-    df = spark.createDataFrame([(u, i, r) for (u, i), r in cells.items()], "user long, item long, rating float")
+    df = spark.createDataFrame(
+        [(u, i, r) for (u, i), r in cells.items()], "user long, item long, rating float"
+    )
     if implicit:
         df = df.withColumn("rating", F.abs("rating") + 1)
     predicted = predictions(ALS(rank=rank, maxIter=2, implicitPrefs=implicit).fit(df), df)

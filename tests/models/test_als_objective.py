@@ -1,4 +1,6 @@
-"""The objective of ALS never rises, also where no penalty makes a row unique. Without Spark: the solver on one block per side."""
+"""The objective of ALS never rises, also where no penalty makes a row unique. Without Spark: the solver on
+one block per side.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from recspark.kernels.arrays.csr import csr_from_coo
 SHAPE = {"users": 60, "items": 40}
 
 
-def objectives(seed, nnz=240, rank=8, reg=0.0, bias_reg=None, mean=0.0, weights=None, implicit=False, **settings):
+def objectives(
+    seed, nnz=240, rank=8, reg=0.0, bias_reg=None, mean=0.0, weights=None, implicit=False, **settings
+):
     """The objective of each of 50 iterations, and the weighted sum of squares of the ratings."""
     rng = np.random.default_rng(seed)
     users, items = np.unique(rng.integers(0, list(SHAPE.values()), (nnz, 2)), axis=0).T.astype(np.int32)
@@ -22,9 +26,17 @@ def objectives(seed, nnz=240, rank=8, reg=0.0, bias_reg=None, mean=0.0, weights=
     defaults = {"reg_power": 1.0, "biased": False, "nonnegative": False, "cg_steps": 0}
     bias_reg = reg if bias_reg is None else bias_reg
     solver = ALSSolver(
-        rank=rank, reg=dict.fromkeys(SHAPE, reg), bias_reg=dict.fromkeys(SHAPE, bias_reg), mean=mean, level=0.0,
-        targets=squares if implicit else 0.0, implicit=implicit, clip=(-np.inf, np.inf), seed=seed, **defaults | settings,
-    )  # fmt: skip
+        rank=rank,
+        reg=dict.fromkeys(SHAPE, reg),
+        bias_reg=dict.fromkeys(SHAPE, bias_reg),
+        mean=mean,
+        level=0.0,
+        targets=squares if implicit else 0.0,
+        implicit=implicit,
+        clip=(-np.inf, np.inf),
+        seed=seed,
+        **defaults | settings,
+    )
     sides = {"users": (users, items), "items": (items, users)}
     blocks = {
         side: Block(CSR(*csr_from_coo(*pair, values, given, SHAPE[side], sum(SHAPE.values()) - SHAPE[side])))

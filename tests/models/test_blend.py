@@ -1,4 +1,6 @@
-"""Blends: weights against ridge regression written out, what a penalty does, rows without a prediction, saving and loading."""
+"""Blends: weights against ridge regression written out, what a penalty does, rows without a prediction,
+saving and loading.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,17 @@ from hypothesis import strategies as st
 
 from recspark.errors import RecsparkError
 from recspark.models import ALS, Baseline
-from recspark.models.blend import FOLDS, PENALTIES, BlendModel, Weights, fit_weights, fold_moments, model_rmse, ridge, squared_error
+from recspark.models.blend import (
+    FOLDS,
+    PENALTIES,
+    BlendModel,
+    Weights,
+    fit_weights,
+    fold_moments,
+    model_rmse,
+    ridge,
+    squared_error,
+)
 from recspark.models.saving import load_model
 
 
@@ -36,14 +48,18 @@ def test_the_weights_are_the_minimum(seed, models, penalty):
 
     direction = np.random.default_rng(seed + 1).normal(size=models + 1)
     for step in (1e-2, -1e-2):
-        assert cost(intercept + step * direction[0], weights + step * direction[1:]) > cost(intercept, weights)
+        assert cost(intercept + step * direction[0], weights + step * direction[1:]) > cost(
+            intercept, weights
+        )
 
 
 def test_squared_errors_come_from_sums():
     predictions, ratings = drawn()
     weights = np.array([0.5, 0.3, 0.1])
     [total] = moments_of(predictions, ratings, np.zeros(200))[:1]
-    assert squared_error(total, 0.2, weights) == pytest.approx(np.sum((ratings - 0.2 - predictions @ weights) ** 2))
+    assert squared_error(total, 0.2, weights) == pytest.approx(
+        np.sum((ratings - 0.2 - predictions @ weights) ** 2)
+    )
 
 
 def test_cross_validation_is_the_slow_one():
@@ -60,19 +76,27 @@ def test_cross_validation_is_the_slow_one():
             extra = np.sqrt(other.sum() * penalty) * np.eye(4)[1:]
             left, right = np.vstack([x, extra]), np.concatenate([ratings[other], extra.sum(axis=1) / 3])
             solved = np.linalg.lstsq(left, right)[0]
-            errors[~other] = ratings[~other] - np.column_stack([np.ones((~other).sum()), predictions[~other]]) @ solved
+            errors[~other] = (
+                ratings[~other] - np.column_stack([np.ones((~other).sum()), predictions[~other]]) @ solved
+            )
         return np.mean(errors**2)
 
     slow = {penalty: error(penalty) for penalty in PENALTIES}
-    assert found.penalty == min(slow, key=slow.get) and found.rmse == pytest.approx(np.sqrt(min(slow.values())))
+    assert found.penalty == min(slow, key=slow.get) and found.rmse == pytest.approx(
+        np.sqrt(min(slow.values()))
+    )
 
 
 def test_a_blend_is_better_than_its_models_and_the_better_ones_count_more():
     predictions, ratings = drawn(5000)
     moments = moments_of(predictions, ratings, np.arange(5000) % FOLDS)
     found = fit_weights(moments)
-    assert found.rmse < min(model_rmse(moments)) - 0.01 and list(found.weights) == sorted(found.weights, reverse=True)
-    assert model_rmse(moments) == pytest.approx(np.sqrt(np.mean((ratings[:, None] - predictions) ** 2, axis=0)))
+    assert found.rmse < min(model_rmse(moments)) - 0.01 and list(found.weights) == sorted(
+        found.weights, reverse=True
+    )
+    assert model_rmse(moments) == pytest.approx(
+        np.sqrt(np.mean((ratings[:, None] - predictions) ** 2, axis=0))
+    )
 
 
 def test_a_high_penalty_gives_the_plain_mean_and_equal_models_equal_weights():
@@ -90,11 +114,31 @@ COLUMNS = "user_id int, item_id int, rating float, a float, b double"
 def test_sums_of_folds_on_spark(spark):
     predictions, ratings = drawn(300, 2)
     users, items = np.divmod(np.arange(300), 15)
-    rows = pd.DataFrame({"user_id": users, "item_id": items, "rating": ratings, "a": predictions[:, 0], "b": predictions[:, 1]})
-    odd = pd.DataFrame({"user_id": [90, 91, 92], "item_id": 1, "rating": 3.0, "a": [np.nan, np.inf, 3.0], "b": [3.0, 3.0, None]})
-    df = spark.createDataFrame(pd.concat([rows, odd]).astype({"user_id": "int32", "item_id": "int32"}), COLUMNS)
+    rows = pd.DataFrame(
+        {
+            "user_id": users,
+            "item_id": items,
+            "rating": ratings,
+            "a": predictions[:, 0],
+            "b": predictions[:, 1],
+        }
+    )
+    odd = pd.DataFrame(
+        {
+            "user_id": [90, 91, 92],
+            "item_id": 1,
+            "rating": 3.0,
+            "a": [np.nan, np.inf, 3.0],
+            "b": [3.0, 3.0, None],
+        }
+    )
+    df = spark.createDataFrame(
+        pd.concat([rows, odd]).astype({"user_id": "int32", "item_id": "int32"}), COLUMNS
+    )
     moments = fold_moments(df, ["a", "b"])
-    z = np.column_stack([np.ones(300), predictions.astype(np.float32)[:, 0], predictions[:, 1], ratings.astype(np.float32)])
+    z = np.column_stack(
+        [np.ones(300), predictions.astype(np.float32)[:, 0], predictions[:, 1], ratings.astype(np.float32)]
+    )
     np.testing.assert_allclose(moments.sum(axis=0), z.T @ z, rtol=1e-9)
     assert len(moments) == FOLDS and moments[:, 0, 0].min() > 30
     shuffled = fold_moments(df.orderBy("b").repartition(3), ["a", "b"])
@@ -111,10 +155,17 @@ def test_too_few_rows_are_an_error(spark):
 @pytest.fixture(scope="module")
 def models(spark):
     draw = np.random.default_rng(0)
-    rows = [(int(u), int(i), float(draw.integers(1, 6))) for u in range(12) for i in draw.choice(9, 6, replace=False)]
+    rows = [
+        (int(u), int(i), float(draw.integers(1, 6)))
+        for u in range(12)
+        for i in draw.choice(9, 6, replace=False)
+    ]
     ratings = spark.createDataFrame(rows, "user_id int, item_id int, rating float").cache()
     columns = {"userCol": "user_id", "itemCol": "item_id", "maxIter": 2}
-    return ratings, {"als": ALS(rank=2, **columns).fit(ratings), "base": Baseline(coldStartStrategy="nan", **columns).fit(ratings)}
+    return ratings, {
+        "als": ALS(rank=2, **columns).fit(ratings),
+        "base": Baseline(coldStartStrategy="nan", **columns).fit(ratings),
+    }
 
 
 def test_it_predicts_the_weighted_sum_and_is_the_same_once_loaded(models, tmp_path):

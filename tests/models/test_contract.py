@@ -1,4 +1,5 @@
-"""One contract for every kind of model: each test runs on all of them, and what a model can't do it refuses in one sentence.
+"""One contract for every kind of model: each test runs on all of them, and what a model can't do it refuses
+in one sentence.
 
 A new kind is one line in `MAKERS`, and one in `recspark.models.registry.KINDS`.
 """
@@ -15,7 +16,18 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
-from recspark.models import ALS, EASE, Baseline, FMClassifier, FMRanker, FMRegressor, ItemKNN, MatrixFactorization, Popularity, load_model
+from recspark.models import (
+    ALS,
+    EASE,
+    Baseline,
+    FMClassifier,
+    FMRanker,
+    FMRegressor,
+    ItemKNN,
+    MatrixFactorization,
+    Popularity,
+    load_model,
+)
 from recspark.models.blend import BlendModel, Weights
 from recspark.models.factors.fold_in import fold_in
 from recspark.models.factors.tables import FactorTables
@@ -42,8 +54,16 @@ MAKERS = {
     "fm ordered": ("fm", "lists serve", lambda: FMRegressor(ordered=True, **ENTITIES, **FM)),
     "fm rows": ("fm", "", lambda: FMRegressor(order=3, **ENTITIES, **SGD)),
     "fm vectors": ("fm", "", lambda: FMRegressor(**FM)),
-    "classifier": ("fm_classifier", "lists serve", lambda: FMClassifier(**ENTITIES, **FM | {"labelCol": "liked"})),
-    "ranker": ("fm_ranker", "lists serve", lambda: FMRanker(factorSize=2, maxIter=2, labelCol="rating", **ENTITIES)),
+    "classifier": (
+        "fm_classifier",
+        "lists serve",
+        lambda: FMClassifier(**ENTITIES, **FM | {"labelCol": "liked"}),
+    ),
+    "ranker": (
+        "fm_ranker",
+        "lists serve",
+        lambda: FMRanker(factorSize=2, maxIter=2, labelCol="rating", **ENTITIES),
+    ),
     "ease": ("ease", "lists", lambda: EASE(regParam=5.0, **IDS)),
     "item_knn": ("item_knn", "lists", lambda: ItemKNN(k=4, **IDS)),
     "blend": ("blend", "serve", None),
@@ -62,7 +82,10 @@ def test_every_kind_is_here():
 def rows(spark):
     draw = np.random.default_rng(4)
     pairs = [(u, i) for u in range(14) for i in range(9) if draw.random() < 0.7]
-    table = [(u, f"i{i}", float(1 + (u * i + u + 2 * i) % 5), Vectors.sparse(23, [u, 14 + i], [1.0, 1.0])) for u, i in pairs]
+    table = [
+        (u, f"i{i}", float(1 + (u * i + u + 2 * i) % 5), Vectors.sparse(23, [u, 14 + i], [1.0, 1.0]))
+        for u, i in pairs
+    ]
     df = spark.createDataFrame(table, ["user_id", "item_id", "rating", "features"])
     return df.selectExpr("*", "double(rating > 3) AS liked").coalesce(1).cache()
 
@@ -94,10 +117,14 @@ def predicted(model, df):
 
 def same(a, b):
     assert a.keys() == b.keys()
-    np.testing.assert_array_equal([a[key] for key in sorted(a, key=str)], [b[key] for key in sorted(a, key=str)])
+    np.testing.assert_array_equal(
+        [a[key] for key in sorted(a, key=str)], [b[key] for key in sorted(a, key=str)]
+    )
 
 
-@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 class TestContract:
     def test_facts_say_what_it_is_and_can_do(self, saved, name):
         model, path = saved(name)
@@ -115,10 +142,15 @@ class TestContract:
         model, _ = saved(name)
         same(predicted(model, rows.repartition(3).orderBy(F.rand(1))), predicted(model, rows))
 
-    def test_ids_that_are_not_known_or_null_get_a_prediction_or_none_and_keep_their_row(self, saved, rows, name):
+    def test_ids_that_are_not_known_or_null_get_a_prediction_or_none_and_keep_their_row(
+        self, saved, rows, name
+    ):
         model, _ = saved(name)
         first = rows.limit(1)
-        strange = [first.withColumn("item_id", F.lit(item)).withColumn("user_id", F.lit(user).cast("bigint")) for user, item in STRANGE]
+        strange = [
+            first.withColumn("item_id", F.lit(item)).withColumn("user_id", F.lit(user).cast("bigint"))
+            for user, item in STRANGE
+        ]
         found = predicted(model, first.union(strange[0]).union(strange[1]).union(strange[2]))
         assert found.keys() == {tuple(first.select("user_id", "item_id").first()), *STRANGE}
         assert all(isinstance(value, float) for value in found.values())
@@ -134,7 +166,9 @@ class TestContract:
 
     def test_new_ratings_or_a_refusal(self, saved, name):
         model, path = saved(name)
-        batch = pa.table({"user_id": [99, 99], "item_id": ["i1", "i2"], "rating": pa.array([5.0, 1.0], pa.float32())})
+        batch = pa.table(
+            {"user_id": [99, 99], "item_id": ["i1", "i2"], "rating": pa.array([5.0, 1.0], pa.float32())}
+        )
         if "update" in model.can:
             found, counts = fold_in(FactorTables.read(path), batch)
             assert counts["new_users"] == 1 and len(found.tables["users"]) == 15
@@ -156,10 +190,14 @@ class TestContract:
         if "serve" in model.can:
             by_spark = predicted(model, rows)
             users, items = zip(*by_spark, strict=True)
-            answers = read_facts(path).find_scorer().load(path).predict(np.array(users), np.array(items, object))
+            answers = (
+                read_facts(path).find_scorer().load(path).predict(np.array(users), np.array(items, object))
+            )
             if name == "classifier":  # which decides in Spark, and answers with the probability
                 answers = answers >= 0.5
-            np.testing.assert_allclose(answers, list(by_spark.values()), atol=0.2 if name == "fm ordered" else 1e-5)
+            np.testing.assert_allclose(
+                answers, list(by_spark.values()), atol=0.2 if name == "fm ordered" else 1e-5
+            )
 
 
 #: pairs of which one id or both are not known, or null
@@ -177,8 +215,10 @@ def test_a_new_process_loads_every_kind(saved, rows, tmp_path):
         spark = build_session("contract", {"spark.master": "local[1]", "spark.ui.enabled": "false"})
         rows = spark.read.parquet(sys.argv[1])
         models = {name: load_model(path) for name, path in json.loads(sys.argv[2]).items()}
-        assert len(models["als"].transform(rows).collect()) == rows.count()  # vectors beside the prediction, too
-        print(json.dumps({name: model.transform(rows).selectExpr("sum(prediction)").first()[0] for name, model in models.items()}))
+        # vectors beside the prediction, too
+        assert len(models["als"].transform(rows).collect()) == rows.count()
+        total = lambda model: model.transform(rows).selectExpr("sum(prediction)").first()[0]
+        print(json.dumps({name: total(model) for name, model in models.items()}))
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "rows"), json.dumps(paths)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -192,9 +232,15 @@ def test_a_new_process_loads_every_kind(saved, rows, tmp_path):
     ("content", "words"),
     [
         (None, "holds a model of an earlier recspark, of a format that is not read any more: train it again"),
-        ({"format": FORMAT + 1}, f"holds a model of format {FORMAT + 1}, this recspark reads format {FORMAT}"),
+        (
+            {"format": FORMAT + 1},
+            f"holds a model of format {FORMAT + 1}, this recspark reads format {FORMAT}",
+        ),
         ({"format": FORMAT, "layout": "factors"}, "model.json is damaged: .*kind"),
-        ({"format": FORMAT, "layout": "of tomorrow", "kind": "als"}, "model.json is damaged: Invalid value 'of tomorrow'"),
+        (
+            {"format": FORMAT, "layout": "of tomorrow", "kind": "als"},
+            "model.json is damaged: Invalid value 'of tomorrow'",
+        ),
     ],
 )
 def test_another_format_is_refused_in_one_sentence(tmp_path, content, words):
@@ -211,5 +257,7 @@ def test_the_code_that_serves_imports_no_spark():
         for module in pkgutil.iter_modules(serving.__path__):
             importlib.import_module(f"recspark.models.serving.{module.name}")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr

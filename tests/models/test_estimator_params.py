@@ -7,7 +7,15 @@ from recspark.config import at_least
 from recspark.models.fm.vectors import FMVectorModel
 from recspark.models.params import Hyperparameter, plain
 
-ESTIMATORS = ["ALS", "Baseline", "FMClassifier", "FMRanker", "FMRegressor", "MatrixFactorization", "Popularity"]
+ESTIMATORS = [
+    "ALS",
+    "Baseline",
+    "FMClassifier",
+    "FMRanker",
+    "FMRegressor",
+    "MatrixFactorization",
+    "Popularity",
+]
 
 
 def models_of(cls):
@@ -24,7 +32,11 @@ def test_every_param_is_on_every_model(name):
             assert getattr(model, f"get{param[0].upper()}{param[1:]}")() == value, param
             assert model.hasParam(param) and f"{param}: " in model.explainParams()
         assert (model.uid, model.getOrDefault("seed"), model.isSet(model.seed)) == (estimator.uid, 7, True)
-        assert model.parent.values() == estimator.values() and model.parent.uid == estimator.uid and model.hasParent
+        assert (
+            model.parent.values() == estimator.values()
+            and model.parent.uid == estimator.uid
+            and model.hasParent
+        )
 
 
 def test_setters_are_of_what_a_model_reads():
@@ -53,7 +65,11 @@ def test_a_model_without_an_estimator():
 def test_the_rank_of_a_model_is_a_number_and_a_param():
     model = models.ALSModel()
     model.take_params(models.ALS(rank=5))
-    assert (model.getRank(), model.getParam("rank").name, model.extractParamMap()[model.rankParam]) == (5, "rank", 5)
+    assert (model.getRank(), model.getParam("rank").name, model.extractParamMap()[model.rankParam]) == (
+        5,
+        "rank",
+        5,
+    )
     with pytest.raises(ValueError, match="Cannot find param with name bogus"):
         model.getParam("bogus")
 

@@ -9,7 +9,14 @@ from pyspark.sql import functions as F
 
 from recspark.engine.spark import crossing
 from recspark.errors import ConfigError, RecsparkError
-from recspark.models import FMClassificationModel, FMClassifier, FMRanker, FMRegressionModel, FMRegressor, FMRegressorModel
+from recspark.models import (
+    FMClassificationModel,
+    FMClassifier,
+    FMRanker,
+    FMRegressionModel,
+    FMRegressor,
+    FMRegressorModel,
+)
 from recspark.models.fm.sampler import FMSampler
 
 GROUPS = ["user", "item", "rated", "raters", "day", "gender"]
@@ -19,16 +26,30 @@ THREE_BLOCKS = {"userBlocks": 3, "itemBlocks": 2, "tasks": "blocks"}
 
 @pytest.fixture(scope="module")
 def ratings(spark):
-    """Rows of 60 users, 40 items and 5 days: planted factors and biases, a gender that matters, noise of NOISE; users 50 ... have one row
-    each."""
+    """Rows of 60 users, 40 items and 5 days: planted factors and biases, a gender that matters, noise of
+    NOISE; users 50 ... have one row each."""
     rng = np.random.default_rng(0)
-    x, y, b, c = rng.normal(0, 0.6, (60, 2)), rng.normal(0, 0.6, (40, 2)), rng.normal(0, 0.4, 60), rng.normal(0, 0.4, 40)
+    x, y, b, c = (
+        rng.normal(0, 0.6, (60, 2)),
+        rng.normal(0, 0.6, (40, 2)),
+        rng.normal(0, 0.4, 60),
+        rng.normal(0, 0.4, 40),
+    )
     day, gender = rng.normal(0, 0.3, 5), np.arange(60) % 2
     rows = [(u, i) for u in range(60) for i in range(40) if rng.random() < (0.6 if u < 50 else 0.03)]
     users, items = np.array(rows).T
     days = rng.integers(0, 5, len(rows))
-    score = 3.5 + b[users] + c[items] + np.einsum("ij,ij->i", x[users], y[items]) + day[days] + 0.5 * gender[users]
-    frame = pd.DataFrame({"user_id": [f"u{u}" for u in users], "item_id": items + 100, "timestamp": days * 86_400 + 50})
+    score = (
+        3.5
+        + b[users]
+        + c[items]
+        + np.einsum("ij,ij->i", x[users], y[items])
+        + day[days]
+        + 0.5 * gender[users]
+    )
+    frame = pd.DataFrame(
+        {"user_id": [f"u{u}" for u in users], "item_id": items + 100, "timestamp": days * 86_400 + 50}
+    )
     frame["rating"] = score + rng.normal(0, NOISE, len(rows))
     frame["level"] = np.clip(np.round(frame["rating"]), 1, 5)
     test = rng.random(len(rows)) < 0.2
@@ -43,7 +64,14 @@ def rmse(model, test, label="rating"):
 
 def fitted(ratings, estimator=FMRegressor, **params):
     train, _, people = ratings
-    given = {"groups": GROUPS, "labelCol": "rating", "factorSize": 3, "maxIter": 40, "samples": 20, "seed": 5} | params
+    given = {
+        "groups": GROUPS,
+        "labelCol": "rating",
+        "factorSize": 3,
+        "maxIter": 40,
+        "samples": 20,
+        "seed": 5,
+    } | params
     return estimator(**given).tables(users=people).fit(train)
 
 
@@ -54,7 +82,11 @@ def test_predictions_come_near_the_noise_whatever_the_blocks(ratings):
     three = fitted(ratings, **THREE_BLOCKS, maxIter=3, burnIn=1)
     same = fitted(ratings, maxIter=3, burnIn=1)
     in_one_task = fitted(ratings, **THREE_BLOCKS | {"tasks": "one"}, maxIter=3, burnIn=1)
-    assert rmse(three, ratings[1]) == rmse(in_one_task, ratings[1]) == pytest.approx(rmse(same, ratings[1]), abs=1e-3)
+    assert (
+        rmse(three, ratings[1])
+        == rmse(in_one_task, ratings[1])
+        == pytest.approx(rmse(same, ratings[1]), abs=1e-3)
+    )
 
 
 def test_row_order_does_not_matter(ratings):
@@ -65,7 +97,10 @@ def test_row_order_does_not_matter(ratings):
 def test_chains_are_averaged(ratings):
     both = fitted(ratings, chains=2, maxIter=8)
     each = [fitted(ratings, maxIter=8, seed=seed) for seed in (5, 5 + 1_000_003)]
-    scores = [model.transform(ratings[1]).orderBy("user_id", "item_id").toPandas()["prediction"] for model in (both, *each)]
+    scores = [
+        model.transform(ratings[1]).orderBy("user_id", "item_id").toPandas()["prediction"]
+        for model in (both, *each)
+    ]
     assert both.rank == 2 * each[0].rank
     assert not np.allclose(scores[1], scores[2], atol=0.01)
     np.testing.assert_allclose(scores[0], (scores[1] + scores[2]) / 2, atol=1e-4)
@@ -93,7 +128,8 @@ def test_levels_have_probabilities_and_predictions_a_spread(ratings, tmp_path):
 def test_what_training_has_not_seen_gets_an_average(spark, ratings):
     model = fitted(ratings)
     rows = spark.createDataFrame(
-        [("nobody", 100, 50), ("u1", 999, 50), ("u1", 100, 99 * 86_400)], "user_id string, item_id long, timestamp long"
+        [("nobody", 100, 50), ("u1", 999, 50), ("u1", 100, 99 * 86_400)],
+        "user_id string, item_id long, timestamp long",
     )
     predictions = [row["prediction"] for row in model.transform(rows).collect()]
     assert all(1 < prediction < 6 for prediction in predictions)
@@ -116,10 +152,19 @@ def test_what_is_watched_is_what_the_model_says(spark, ratings):
     for groups, noisy in ((GROUPS, 1), ([*GROUPS, {"group": "user*moment", "factors": False}], 0)):
         for label, ordered in (("rating", False), ("level", True)):
             fm = FMRegressor(
-                groups=groups, labelCol=label, ordered=ordered, noisyChains=noisy, factorSize=3, maxIter=12, burnIn=2, seed=5
+                groups=groups,
+                labelCol=label,
+                ordered=ordered,
+                noisyChains=noisy,
+                factorSize=3,
+                maxIter=12,
+                burnIn=2,
+                seed=5,
             )
             model = fm.tables(users=people).watch(validation=test).fit(train)
-            assert rmse(model, test, label) == pytest.approx(model.summary.history[-1]["validation_rmse"], abs=2e-3)
+            assert rmse(model, test, label) == pytest.approx(
+                model.summary.history[-1]["validation_rmse"], abs=2e-3
+            )
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +172,18 @@ def moods(spark, ratings):
     """The rows, each user's in moments of about three, with a mood of the moment in every rating of it."""
     rng = np.random.default_rng(1)
     train, test, people = ratings
-    frame = pd.concat([part.toPandas().assign(test=flag) for part, flag in ((train, False), (test, True))], ignore_index=True)
+    frame = pd.concat(
+        [part.toPandas().assign(test=flag) for part, flag in ((train, False), (test, True))],
+        ignore_index=True,
+    )
     moment = rng.integers(0, np.maximum(frame.groupby("user_id")["rating"].transform("size") // 3, 1))
     frame["timestamp"] = 10 * moment
     names = frame["user_id"] + " " + pd.Series(moment).astype(str)
     frame["rating"] += rng.normal(0, 1, names.nunique())[pd.factorize(names)[0]]
-    parts = [spark.createDataFrame(frame[frame["test"] == flag].drop(columns="test")).cache() for flag in (False, True)]
+    parts = [
+        spark.createDataFrame(frame[frame["test"] == flag].drop(columns="test")).cache()
+        for flag in (False, True)
+    ]
     return *parts, people
 
 
@@ -141,8 +192,12 @@ def test_weights_of_levels_without_factors(moods, tmp_path):
     linear = ["user", "item", {"group": "user*moment", "factors": False}, "day"]
     model = fitted(moods, groups=linear)
     assert rmse(model, moods[1]) < 0.9 * rmse(fitted(moods, groups=["user", "item", "day"]), moods[1])
-    assert rmse(model, moods[1]) < 1.03 * rmse(fitted(moods, groups=["user", "item", "user*moment", "day"]), moods[1])
-    three, one = (fitted(moods, groups=linear, maxIter=3, burnIn=1, **blocks) for blocks in (THREE_BLOCKS, {}))
+    assert rmse(model, moods[1]) < 1.03 * rmse(
+        fitted(moods, groups=["user", "item", "user*moment", "day"]), moods[1]
+    )
+    three, one = (
+        fitted(moods, groups=linear, maxIter=3, burnIn=1, **blocks) for blocks in (THREE_BLOCKS, {})
+    )
     assert rmse(three, moods[1]) == pytest.approx(rmse(one, moods[1]), abs=1e-3)
     model.write().save(str(tmp_path / "model"))
     assert rmse(FMRegressorModel.load(str(tmp_path / "model")), moods[1]) == rmse(model, moods[1])
@@ -174,7 +229,10 @@ def test_noise_of_each_user_and_item(careless, label, ordered, tmp_path):
     rows = FMRegressorModel.load(str(tmp_path / "model")).transform(careless[1]).toPandas()
     third = rows["user_id"].str[1:].astype(int) % 3 == 0
     assert rows[third]["stdev"].mean() > (1.3 if ordered else 2) * rows[~third]["stdev"].mean()
-    three, one = (fitted(careless, **given | {"maxIter": 3}, burnIn=1, chains=2, noisyChains=1, **blocks) for blocks in (THREE_BLOCKS, {}))
+    three, one = (
+        fitted(careless, **given | {"maxIter": 3}, burnIn=1, chains=2, noisyChains=1, **blocks)
+        for blocks in (THREE_BLOCKS, {})
+    )
     assert rmse(three, careless[1], label) == pytest.approx(rmse(one, careless[1], label), abs=1e-3)
 
 
@@ -187,7 +245,11 @@ def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
         return [function(item) for item in items]
 
     monkeypatch.setattr(sampling.SparkRunner, "map", in_process)
-    undisturbed = fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "one")).transform(ratings[1]).toPandas()
+    undisturbed = (
+        fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "one"))
+        .transform(ratings[1])
+        .toPandas()
+    )
 
     class Killed(Exception):
         pass
@@ -200,7 +262,9 @@ def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
         return close(self, sums, shared, relations, iteration)
 
     def at_four(self, share=None):
-        if share is None or ("iterations/00004.json" in self._documents and "iterations/00005.json" not in self._documents):
+        if share is None or (
+            "iterations/00004.json" in self._documents and "iterations/00005.json" not in self._documents
+        ):
             flush(self)
 
     with monkeypatch.context() as patch:
@@ -245,7 +309,12 @@ def test_entities_predict_what_their_features_do(ratings, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "params", [{"solver": "sgd"}, {"solver": "sgd", "order": 3, "optimizer": "adam", "stepSize": 0.01}, {"solver": "mcmc"}]
+    "params",
+    [
+        {"solver": "sgd"},
+        {"solver": "sgd", "order": 3, "optimizer": "adam", "stepSize": 0.01},
+        {"solver": "mcmc"},
+    ],
 )
 def test_contexts_with_several_entries_and_numbers(ratings, params, tmp_path):
     groups = ["user", "item", {"group": "rated", "scope": "past"}, "count_value", "day"]
@@ -261,7 +330,9 @@ def test_contexts_with_several_entries_and_numbers(ratings, params, tmp_path):
 
 def test_validation_rows_choose_the_epoch(ratings):
     train, test, people = ratings
-    fm = FMRegressor(groups=["user", "item"], labelCol="rating", solver="sgd", maxIter=200, stepSize=0.3, patience=5).tables(users=people)
+    fm = FMRegressor(
+        groups=["user", "item"], labelCol="rating", solver="sgd", maxIter=200, stepSize=0.3, patience=5
+    ).tables(users=people)
     model = fm.watch(validation=test).fit(train)
     curve = [row["validation_rmse"] for row in model.summary.history]
     assert len(curve) < 200
@@ -272,36 +343,58 @@ def test_validation_rows_choose_the_epoch(ratings):
 def test_weights_on_groups(ratings, solver):
     """Rows of next to no weight change next to nothing."""
     train, test, people = ratings
-    noisy = train.withColumn("weight", F.lit(1.0)).unionAll(train.withColumn("rating", F.lit(9.0)).withColumn("weight", F.lit(1e-6)))
-    assert rmse(fitted((noisy, test, people), solver=solver, weightCol="weight", maxIter=20), test) < 2 * NOISE
+    noisy = train.withColumn("weight", F.lit(1.0)).unionAll(
+        train.withColumn("rating", F.lit(9.0)).withColumn("weight", F.lit(1e-6))
+    )
+    assert (
+        rmse(fitted((noisy, test, people), solver=solver, weightCol="weight", maxIter=20), test) < 2 * NOISE
+    )
 
 
 def test_equal_labels_are_no_divergence(ratings):
     train, test, people = ratings
     level = train.withColumn("rating", F.lit(4.0))
-    assert rmse(fitted((level, test, people), solver="sgd", maxIter=5), test.withColumn("rating", F.lit(4.0))) < 0.2
+    assert (
+        rmse(fitted((level, test, people), solver="sgd", maxIter=5), test.withColumn("rating", F.lit(4.0)))
+        < 0.2
+    )
 
 
 def test_yes_or_no_by_gradients(ratings):
-    train, test, people = (*(part.withColumn("label", (F.col("rating") > 3.8).cast("double")) for part in ratings[:2]), ratings[2])
+    train, test, people = (
+        *(part.withColumn("label", (F.col("rating") > 3.8).cast("double")) for part in ratings[:2]),
+        ratings[2],
+    )
     model = fitted((train, test, people), FMClassifier, labelCol="label", solver="sgd", regParam=0.02)
     assert BinaryClassificationEvaluator().evaluate(model.transform(test)) > 0.8
-    assert {0.0, 1.0} == {row.prediction for row in model.transform(test).select("prediction").distinct().collect()}
+    assert {0.0, 1.0} == {
+        row.prediction for row in model.transform(test).select("prediction").distinct().collect()
+    }
     with pytest.raises(RecsparkError, match="FMClassifier takes 0 and 1"):
         fitted(ratings, FMClassifier, labelCol="rating", solver="sgd")
 
 
 def test_rankings_put_what_a_user_chose_first(spark):
-    """Users of either gender choose items of their own genre; every other pair of the user's half that is left out ranks above the rest."""
+    """Users of either gender choose items of their own genre; every other pair of the user's half that is
+    left out ranks above the rest.
+    """
     rng = np.random.default_rng(0)
     pairs = [(u, i) for u in range(40) for i in range(30) if u % 2 == i % 2]
     kept = rng.random(len(pairs)) < 0.5
-    train = spark.createDataFrame(pd.DataFrame(np.array(pairs)[kept], columns=["user_id", "item_id"]).assign(label=1.0))
-    people = spark.createDataFrame(pd.DataFrame({"user_id": range(40), "gender": ["MF"[u % 2] for u in range(40)]}))
-    ranker = FMRanker(groups=["user", "item", "gender"], factorSize=4, maxIter=30, seed=1).tables(users=people)
+    train = spark.createDataFrame(
+        pd.DataFrame(np.array(pairs)[kept], columns=["user_id", "item_id"]).assign(label=1.0)
+    )
+    people = spark.createDataFrame(
+        pd.DataFrame({"user_id": range(40), "gender": ["MF"[u % 2] for u in range(40)]})
+    )
+    ranker = FMRanker(groups=["user", "item", "gender"], factorSize=4, maxIter=30, seed=1).tables(
+        users=people
+    )
     model = ranker.fit(train)
     lists = model.recommendForAllUsers(5).toPandas()
-    right = [entry["item_id"] % 2 == row.user_id % 2 for row in lists.itertuples() for entry in row.recommendations]
+    right = [
+        entry["item_id"] % 2 == row.user_id % 2 for row in lists.itertuples() for entry in row.recommendations
+    ]
     assert np.mean(right) > 0.95
     history = model.summary.history
     assert history[-1]["objective"] < 0.5 * history[0]["objective"]
@@ -321,16 +414,28 @@ def test_rankings_put_what_a_user_chose_first(spark):
             "weightCol = 'rating' is not allowed where labels are levels",
         ),
         ({"solver": "sgd", "groupRegParam": {"rate": 1.0}}, ConfigError, "groupRegParam names 'rate'"),
-        ({"solver": "sgd", "groupRegParam": {"user": -1.0}}, ConfigError, "groupRegParam.user = -1.0 is not allowed"),
+        (
+            {"solver": "sgd", "groupRegParam": {"user": -1.0}},
+            ConfigError,
+            "groupRegParam.user = -1.0 is not allowed",
+        ),
         ({"solver": "sgd", "stepSize": 1e9}, RecsparkError, "the fit diverged at iteration"),
         ({"solver": "als"}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
-        ({"solver": "als", "userBlocks": 2, "tasks": "blocks"}, RecsparkError, "iteration 1 has no numbers to go on with .*raise regParam"),
+        (
+            {"solver": "als", "userBlocks": 2, "tasks": "blocks"},
+            RecsparkError,
+            "iteration 1 has no numbers to go on with .*raise regParam",
+        ),
         (
             {"solver": "sgd", "groups": ["user", "item", {"group": "day", "factors": False}]},
             ConfigError,
             "factors = false of group 'day' is not allowed here: it needs solver = 'mcmc' or 'als'",
         ),
-        ({"noisyChains": 1, "solver": "als"}, ConfigError, "noisyChains = 1 is not allowed with solver = 'als'"),
+        (
+            {"noisyChains": 1, "solver": "als"},
+            ConfigError,
+            "noisyChains = 1 is not allowed with solver = 'als'",
+        ),
         ({"noisyChains": 3, "chains": 2}, ConfigError, "noisyChains = 3 is not allowed with .* chains = 2"),
         ({"noisyChains": 1, "solver": "sgd"}, ConfigError, "noisyChains = 1 is not allowed here"),
         ({"labelCol": "stars"}, RecsparkError, "column 'stars' is not in the data"),
@@ -347,17 +452,23 @@ def vectors(ratings):
     """The rows with sparse one-hot vectors of user, item and day."""
     train, test, _ = ratings
     one_hot = F.udf(
-        lambda user, item, time: Vectors.sparse(105, [int(user[1:]), item - 40, 100 + time // 86_400], [1.0] * 3),
+        lambda user, item, time: Vectors.sparse(
+            105, [int(user[1:]), item - 40, 100 + time // 86_400], [1.0] * 3
+        ),
         VectorUDT(),
         useArrow=False,
     )
     return tuple(
-        part.withColumn("features", one_hot("user_id", "item_id", "timestamp")).withColumn("label", F.col("rating"))
+        part.withColumn("features", one_hot("user_id", "item_id", "timestamp")).withColumn(
+            "label", F.col("rating")
+        )
         for part in (train, test)
     )
 
 
-@pytest.mark.parametrize("params", [{}, {"solver": "als", "regParam": 2.0}, {"solver": "sgd", "regParam": 0.05, "maxIter": 60}])
+@pytest.mark.parametrize(
+    "params", [{}, {"solver": "als", "regParam": 2.0}, {"solver": "sgd", "regParam": 0.05, "maxIter": 60}]
+)
 def test_vectors(vectors, params, tmp_path):
     model = FMRegressor(**{"factorSize": 3, "maxIter": 50, "seed": 1} | params).fit(vectors[0])
     assert NOISE < rmse(model, vectors[1]) < 1.6 * NOISE
@@ -370,7 +481,13 @@ def test_vectors(vectors, params, tmp_path):
 @pytest.mark.parametrize("solver", ["mcmc", "als"])
 def test_the_first_iteration_is_better_than_the_mean(vectors, solver):
     spread = vectors[1].select(F.stddev_pop("label")).first()[0]
-    assert rmse(FMRegressor(factorSize=3, maxIter=1, seed=1, solver=solver, regParam=2.0).fit(vectors[0]), vectors[1]) < 0.9 * spread
+    assert (
+        rmse(
+            FMRegressor(factorSize=3, maxIter=1, seed=1, solver=solver, regParam=2.0).fit(vectors[0]),
+            vectors[1],
+        )
+        < 0.9 * spread
+    )
 
 
 @pytest.mark.parametrize("params", [{}, {"groups": GROUPS, "solver": "sgd"}])
@@ -384,7 +501,9 @@ def test_a_task_fits_as_this_process_does(ratings, vectors, params, monkeypatch)
 
 def test_dense_vectors_are_the_same_rows(spark, vectors):
     dense = F.udf(lambda vector: Vectors.dense(vector.toArray()), VectorUDT(), useArrow=False)
-    model = FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0].withColumn("features", dense("features")))
+    model = FMRegressor(factorSize=2, maxIter=10, seed=1).fit(
+        vectors[0].withColumn("features", dense("features"))
+    )
     assert rmse(model, vectors[1]) == pytest.approx(
         rmse(FMRegressor(factorSize=2, maxIter=10, seed=1).fit(vectors[0]), vectors[1]), abs=1e-6
     )
@@ -399,11 +518,15 @@ def test_a_weight_of_two_is_a_row_twice(vectors):
 
 
 def test_scaled_columns_change_nothing_but_their_weights(vectors):
-    scaled = F.udf(lambda vector: Vectors.sparse(105, vector.indices, [1000.0, 1.0, 1.0]), VectorUDT(), useArrow=False)
+    scaled = F.udf(
+        lambda vector: Vectors.sparse(105, vector.indices, [1000.0, 1.0, 1.0]), VectorUDT(), useArrow=False
+    )
     params = {"factorSize": 2, "maxIter": 20, "seed": 1}
     model = FMRegressor(**params).fit(vectors[0].withColumn("features", scaled("features")))
     other = FMRegressor(**params).fit(vectors[0])
-    assert rmse(model, vectors[1].withColumn("features", scaled("features"))) == pytest.approx(rmse(other, vectors[1]), abs=1e-6)
+    assert rmse(model, vectors[1].withColumn("features", scaled("features"))) == pytest.approx(
+        rmse(other, vectors[1]), abs=1e-6
+    )
     np.testing.assert_allclose(1000 * model.linear[:60], other.linear[:60], atol=1e-6)
 
 
@@ -412,7 +535,12 @@ def test_scaled_columns_change_nothing_but_their_weights(vectors):
 def test_in_a_pipeline_and_a_cross_validator(vectors):
     estimator = FMRegressor(factorSize=2, maxIter=5)
     grid = ParamGridBuilder().addGrid(estimator.factorSize, [1, 2]).build()
-    validator = CrossValidator(estimator=Pipeline(stages=[estimator]), estimatorParamMaps=grid, evaluator=RegressionEvaluator(), numFolds=2)
+    validator = CrossValidator(
+        estimator=Pipeline(stages=[estimator]),
+        estimatorParamMaps=grid,
+        evaluator=RegressionEvaluator(),
+        numFolds=2,
+    )
     assert len(validator.fit(vectors[0]).avgMetrics) == 2
 
 
@@ -461,22 +589,43 @@ def test_mllibs_params_are_taken(vectors):
         "stepSize": 0.1,
         "tol": 1e-6,
     }
-    FMRegressor(featuresCol="features", labelCol="label", predictionCol="prediction", factorSize=2, solver="adamW", seed=1, **names).fit(
-        vectors[0]
-    )
+    FMRegressor(
+        featuresCol="features",
+        labelCol="label",
+        predictionCol="prediction",
+        factorSize=2,
+        solver="adamW",
+        seed=1,
+        **names,
+    ).fit(vectors[0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("label", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_labels_that_are_all_alike_are_predicted(spark, label):
-    """No row shows the other label: it is still one of two, and the probability of the one that is there grows."""
+    """No row shows the other label: it is still one of two, and the probability of the one that is there
+    grows.
+    """
     rng = np.random.default_rng(0)
-    rows = [(int(u), int(i), Vectors.dense(rng.normal(size=3).tolist()), label) for u in range(8) for i in rng.permutation(7)[:4]]
+    rows = [
+        (int(u), int(i), Vectors.dense(rng.normal(size=3).tolist()), label)
+        for u in range(8)
+        for i in rng.permutation(7)[:4]
+    ]
     train = spark.createDataFrame(rows, ["user_id", "item_id", "features", "label"]).coalesce(1).cache()
     unseen = train.limit(1).union(train.limit(1).withColumn("item_id", F.lit(99)))
-    for params in ({"solver": "mcmc"}, {"solver": "als", "regParam": 0.1}, {"solver": "sgd", "regParam": 0.1}):
+    for params in (
+        {"solver": "mcmc"},
+        {"solver": "als", "regParam": 0.1},
+        {"solver": "sgd", "regParam": 0.1},
+    ):
         for groups in ({}, {"groups": ["user", "item"]}):
-            model = FMClassifier(factorSize=2, maxIter=12, burnIn=4 if params["solver"] == "mcmc" else None, **params, **groups).fit(train)
+            model = FMClassifier(
+                factorSize=2, maxIter=12, burnIn=4 if params["solver"] == "mcmc" else None, **params, **groups
+            ).fit(train)
             found = model.transform(train.union(unseen)).select("prediction", "probability").toPandas()
             sure = np.array([both[int(label)] for both in found["probability"]])
-            assert (found["prediction"] == label).all() and (sure > 0.6).all() and (sure < 1).all(), (params, groups)
+            assert (found["prediction"] == label).all() and (sure > 0.6).all() and (sure < 1).all(), (
+                params,
+                groups,
+            )

@@ -1,4 +1,5 @@
 """Folding in against what training gives, what a slow solver gives, and what was planted."""
+
 from dataclasses import replace
 
 import msgspec
@@ -35,7 +36,10 @@ def made_ratings(n_users, n_items, share, seed=0):
 
 def ratings(user, item, rating):
     schema = pa.schema([("user_id", pa.int64()), ("item_id", pa.int64()), ("rating", pa.float32())])
-    return pa.table([pa.array(column, field.type) for column, field in zip((user, item, rating), schema, strict=True)], schema)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip((user, item, rating), schema, strict=True)],
+        schema,
+    )
 
 
 TRAIN = made_ratings(N_USERS, N_ITEMS, 0.5)
@@ -54,7 +58,11 @@ def fitted(spark):
     def fit(kind="explicit", rows=TRAIN, **options):
         key = (kind, id(rows), *options.items())
         if key not in made:
-            options = {"rank": 3, "maxIter": 8, "regParam": REG, "userCol": "user_id", "itemCol": "item_id"} | OPTIONS[kind] | options
+            options = (
+                {"rank": 3, "maxIter": 8, "regParam": REG, "userCol": "user_id", "itemCol": "item_id"}
+                | OPTIONS[kind]
+                | options
+            )
             made[key] = tables_of(ALS(**options).fit(spark.createDataFrame(rows.to_pandas())))
         return made[key]
 
@@ -64,7 +72,9 @@ def fitted(spark):
 def without(model, side, n):
     """`model` as if it had never seen the last n ids of a side."""
     table = model.tables[side]
-    columns = (getattr(table, name)[: len(table) - n] for name in ("ids", "counts", "features", "bias", "deviation"))
+    columns = (
+        getattr(table, name)[: len(table) - n] for name in ("ids", "counts", "features", "bias", "deviation")
+    )
     return replace(model, tables=model.tables | {side: ModelTable(*columns)})
 
 
@@ -89,14 +99,22 @@ def test_a_new_user_with_the_ratings_of_a_trained_one_gets_its_row(fitted, kind)
     start = without(model, "users", 7)
     # the items' counts are those without the users that are to come
     of_last = of_users(TRAIN, last.to_pylist())
-    came = np.bincount(model.tables["items"].positions(of_last["item_id"].combine_chunks()), minlength=N_ITEMS)
+    came = np.bincount(
+        model.tables["items"].positions(of_last["item_id"].combine_chunks()), minlength=N_ITEMS
+    )
     items = replace(model.tables["items"], counts=model.tables["items"].counts - came)
     start = replace(start, tables=start.tables | {"items": items})
     folded, report = fold_in(start, of_last, threads=2)
     # conjugate gradient stops before its minimum
     same(folded.tables["users"], model.tables["users"], rtol=5e-2 if "cg" in kind else 2e-4)
     same(folded.tables["items"], model.tables["items"], rtol=0)
-    assert report == {"ratings": len(of_last), "new_users": 7, "updated_users": 0, "new_items": 0, "updated_items": 0}
+    assert report == {
+        "ratings": len(of_last),
+        "new_users": 7,
+        "updated_users": 0,
+        "new_items": 0,
+        "updated_items": 0,
+    }
 
 
 @pytest.mark.parametrize("kind", ["explicit", "biased", "implicit"])
@@ -121,7 +139,13 @@ def without_users(model, rows, users):
     """`model` without `users`, whose ratings are `rows`."""
     table = model.tables["users"]
     stay = np.flatnonzero(~np.isin(table.ids.to_numpy(), users))
-    left = ModelTable(table.ids.take(pa.array(stay)), table.counts[stay], table.features[stay], table.bias[stay], table.deviation[stay])
+    left = ModelTable(
+        table.ids.take(pa.array(stay)),
+        table.counts[stay],
+        table.features[stay],
+        table.bias[stay],
+        table.deviation[stay],
+    )
     came = np.bincount(model.tables["items"].positions(rows["item_id"].combine_chunks()), minlength=N_ITEMS)
     items = replace(model.tables["items"], counts=model.tables["items"].counts - came)
     return replace(model, tables={"users": left, "items": items})
@@ -158,23 +182,38 @@ def test_a_new_item_is_solved_from_the_users_that_rated_it(fitted):
     users, items = folded.tables["users"], folded.tables["items"]
     # known ids keep their positions, the new id, though the second smallest, comes after them
     assert items.ids.to_pylist() == [*model.tables["items"].ids.to_pylist(), 5] and items.counts[-1] == 20
-    assert residual(items, users, users.positions(batch["user_id"].combine_chunks()), batch["rating"].to_numpy(), -1) < 1e-3
+    assert (
+        residual(
+            items, users, users.positions(batch["user_id"].combine_chunks()), batch["rating"].to_numpy(), -1
+        )
+        < 1e-3
+    )
     # users come last: theirs is the solution for the items as they are, however few the sweeps
     once, _ = fold_in(model, batch, [TRAIN], sweeps=1)
     rows = pa.concat_tables([TRAIN, batch])
     first = rows.filter(pc.equal(rows["user_id"], raters[0]))
     positions = items.positions(first["item_id"].combine_chunks())
-    assert residual(once.tables["users"], once.tables["items"], positions, first["rating"].to_numpy(), 0) < 1e-4
+    assert (
+        residual(once.tables["users"], once.tables["items"], positions, first["rating"].to_numpy(), 0) < 1e-4
+    )
     # what the batch does not name stays, to the bit
     np.testing.assert_array_equal(items.features[:-1], model.tables["items"].features)
     np.testing.assert_array_equal(users.features[1::3], model.tables["users"].features[1::3])
 
 
 def test_new_users_and_new_items_that_rate_each_other_are_learnt(fitted):
-    """The last 12 users and 8 items of a planted matrix are new; of the pairs between them a third is held out."""
+    """The last 12 users and 8 items of a planted matrix are new; of the pairs between them a third is held
+    out.
+    """
     whole = made_ratings(N_USERS, N_ITEMS, 0.6, seed=5)
-    new_user, new_item = (pc.greater_equal(whole[column], 10 * n) for column, n in (("user_id", N_USERS - 12), ("item_id", N_ITEMS - 8)))
-    train, batch = whole.filter(pc.invert(pc.or_(new_user, new_item))), whole.filter(pc.or_(new_user, new_item))
+    new_user, new_item = (
+        pc.greater_equal(whole[column], 10 * n)
+        for column, n in (("user_id", N_USERS - 12), ("item_id", N_ITEMS - 8))
+    )
+    train, batch = (
+        whole.filter(pc.invert(pc.or_(new_user, new_item))),
+        whole.filter(pc.or_(new_user, new_item)),
+    )
     between = np.flatnonzero(pc.and_(new_user, new_item).filter(pc.or_(new_user, new_item)).to_numpy())
     held = batch.take(pa.array(between[::3]))
     batch = batch.take(pa.array(np.setdiff1d(np.arange(len(batch)), between[::3])))
@@ -193,14 +232,28 @@ def rmse(model, rows):
 
 
 def test_users_are_first_solved_from_the_items_that_have_factors(fitted):
-    """100 new users with 10 ratings of known items and 10 of new ones, which only they rate: one sweep is nearly enough."""
+    """100 new users with 10 ratings of known items and 10 of new ones, which only they rate: one sweep is
+    nearly enough.
+    """
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((100, 3)), rng.standard_normal((400, 3))
     user = np.repeat(np.arange(100), 20)
-    item = np.concatenate([np.r_[rng.choice(300, 10, False), 300 + rng.choice(100, 10, False)] for _ in range(100)])
+    item = np.concatenate(
+        [np.r_[rng.choice(300, 10, False), 300 + rng.choice(100, 10, False)] for _ in range(100)]
+    )
     batch = ratings(user, item, (x[user] * y[item]).sum(1) + 0.5 * rng.standard_normal(len(user)))
-    empty = ModelTable(pa.array([], pa.int64()), np.zeros(0, np.int64), np.zeros((0, 3), np.float32), *[np.zeros(0, np.float32)] * 2)
-    known = ModelTable(pa.array(range(300)), np.zeros(300, np.int64), y[:300].astype(np.float32), *[np.zeros(300, np.float32)] * 2)
+    empty = ModelTable(
+        pa.array([], pa.int64()),
+        np.zeros(0, np.int64),
+        np.zeros((0, 3), np.float32),
+        *[np.zeros(0, np.float32)] * 2,
+    )
+    known = ModelTable(
+        pa.array(range(300)),
+        np.zeros(300, np.int64),
+        y[:300].astype(np.float32),
+        *[np.zeros(300, np.float32)] * 2,
+    )
     model = replace(fitted(), tables={"users": empty, "items": known})
     pairs = np.meshgrid(np.arange(100), np.arange(300, 400))
     truth = ratings(*(grid.ravel() for grid in pairs), (x[pairs[0].ravel()] * y[pairs[1].ravel()]).sum(1))
@@ -219,7 +272,10 @@ def test_new_users_and_items_that_know_only_each_other_don_t_stay_at_zero(fitted
 def test_items_that_were_added_learn_more_from_later_batches(fitted):
     model = fitted()
     raters = model.tables["users"].ids.to_numpy()
-    batches = [ratings(users, np.full(len(users), 5), np.full(len(users), 4.0)) for users in (raters[:4], raters[4:12])]
+    batches = [
+        ratings(users, np.full(len(users), 5), np.full(len(users), 4.0))
+        for users in (raters[:4], raters[4:12])
+    ]
     first, _ = fold_in(model, batches[0], [TRAIN])
     second, report = fold_in(first, batches[1], [TRAIN, batches[0]], sweeps=40)
     assert report == {"ratings": 8, "new_users": 0, "updated_users": 8, "new_items": 0, "updated_items": 1}
@@ -240,7 +296,12 @@ def test_refresh_items_solves_trained_items_too(fitted):
     rows = pa.concat_tables([TRAIN, batch])
     rows = rows.filter(pc.equal(rows["item_id"], 0))
     users, items = refreshed.tables["users"], refreshed.tables["items"]
-    assert residual(items, users, users.positions(rows["user_id"].combine_chunks()), rows["rating"].to_numpy(), 0) < 1e-3
+    assert (
+        residual(
+            items, users, users.positions(rows["user_id"].combine_chunks()), rows["rating"].to_numpy(), 0
+        )
+        < 1e-3
+    )
 
 
 def test_row_order_and_threads_change_nothing_and_the_model_stays(fitted):
@@ -270,7 +331,14 @@ def test_ids_that_are_strings(spark):
 
 def test_weights_count_like_repeated_rows(spark, fitted):
     weighted = TRAIN.append_column("weight", pa.array(np.full(len(TRAIN), 1.0), pa.float32()))
-    options = {"rank": 3, "maxIter": 8, "regParam": REG, "userCol": "user_id", "itemCol": "item_id", "weightCol": "weight"}
+    options = {
+        "rank": 3,
+        "maxIter": 8,
+        "regParam": REG,
+        "userCol": "user_id",
+        "itemCol": "item_id",
+        "weightCol": "weight",
+    }
     model = tables_of(ALS(**options).fit(spark.createDataFrame(weighted.to_pandas())))
     batch = ratings([1, 1, 1], [0, 10, 10], [1.0, 5.0, 5.0])
     with pytest.raises(DataRejected, match="no column weight"):
@@ -279,7 +347,9 @@ def test_weights_count_like_repeated_rows(spark, fitted):
         fold_in(model, batch.append_column("weight", pa.array([1.0, 1.0, -1.0])))
     repeated, _ = fold_in(fitted(), batch)
     folded, _ = fold_in(model, batch.slice(0, 2).append_column("weight", pa.array([1.0, 2.0])))
-    np.testing.assert_allclose(folded.tables["users"].features[-1], repeated.tables["users"].features[-1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        folded.tables["users"].features[-1], repeated.tables["users"].features[-1], rtol=1e-3, atol=1e-4
+    )
 
 
 def test_preferences_that_say_nothing_are_left_out(fitted):
@@ -313,13 +383,25 @@ def test_written_and_read_again(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        ({"user_id": ["1"], "item_id": [1], "rating": [1.0]}, "user_id is string in the new ratings, but the model's ids .* are int64"),
+        (
+            {"user_id": ["1"], "item_id": [1], "rating": [1.0]},
+            "user_id is string in the new ratings, but the model's ids .* are int64",
+        ),
         ({"user_id": [1], "rating": [1.0]}, "no column item_id: they have user_id, rating"),
         ({"user_id": [1.5], "item_id": [1], "rating": [1.0]}, "user_id is double"),
         ({"user_id": [1, None], "item_id": [1, 1], "rating": [1.0, 1.0]}, "user_id is null in 1 new ratings"),
-        ({"user_id": [1, 2], "item_id": [1, 1], "rating": [1.0, None]}, "rating is null or not finite in 1 of 2 ratings"),
-        ({"user_id": [1], "item_id": [1], "rating": [float("inf")]}, "rating is null or not finite in 1 of 1 ratings"),
-        ({"user_id": pa.array([2**64 - 1], pa.uint64()), "item_id": [1], "rating": [1.0]}, "does not fit the model's ids of users"),
+        (
+            {"user_id": [1, 2], "item_id": [1, 1], "rating": [1.0, None]},
+            "rating is null or not finite in 1 of 2 ratings",
+        ),
+        (
+            {"user_id": [1], "item_id": [1], "rating": [float("inf")]},
+            "rating is null or not finite in 1 of 1 ratings",
+        ),
+        (
+            {"user_id": pa.array([2**64 - 1], pa.uint64()), "item_id": [1], "rating": [1.0]},
+            "does not fit the model's ids of users",
+        ),
     ],
 )
 def test_bad_batches_are_refused(fitted, batch, message):
@@ -331,7 +413,10 @@ def test_a_history_that_is_not_the_model_s_is_refused(fitted):
     model = fitted()
     seen = len(of_users(TRAIN, [0]))
     for history, found in (([], 0), ([TRAIN.slice(1)], seen - 1)):
-        message = f"the earlier ratings of 1 users are not those .* of 0 there are {found}, the model has seen {seen}"
+        message = (
+            f"the earlier ratings of 1 users are not those .* of 0 there are {found}, the model has seen "
+            f"{seen}"
+        )
         with pytest.raises(RecsparkError, match=message):
             fold_in(model, ratings([0], [0], [1.0]), history)
 
@@ -339,4 +424,7 @@ def test_a_history_that_is_not_the_model_s_is_refused(fitted):
 def test_a_model_that_can_t_be_updated_says_so(fitted):
     model = fitted()
     with pytest.raises(RecsparkError, match=r"the model \(kind als\) can't take new ratings in"):
-        fold_in(replace(model, facts=msgspec.structs.replace(model.facts, can=("lists",))), ratings([1], [0], [1.0]))
+        fold_in(
+            replace(model, facts=msgspec.structs.replace(model.facts, can=("lists",))),
+            ratings([1], [0], [1.0]),
+        )

@@ -1,4 +1,6 @@
-"""An id is never taken for another: for ids of any type, predictions of rows do not depend on the rows beside them."""
+"""An id is never taken for another: for ids of any type, predictions of rows do not depend on the rows beside
+them.
+"""
 
 import datetime
 import unicodedata
@@ -21,14 +23,22 @@ CAFE = "café"
 IDS = {
     "long": ("bigint", [BIG, BIG + 1, 1, -7, 2**63 - 1], [BIG + 2, 0, 2, -(2**63)]),
     "int": ("int", [1, 2, -3, 2**31 - 1], [0, 4, -(2**31)]),
-    "decimal": ("decimal(20,0)", [Decimal(BIG), Decimal(BIG + 1), Decimal(1), Decimal(5)], [Decimal(2), Decimal(BIG + 2)]),
+    "decimal": (
+        "decimal(20,0)",
+        [Decimal(BIG), Decimal(BIG + 1), Decimal(1), Decimal(5)],
+        [Decimal(2), Decimal(BIG + 2)],
+    ),
     "double": ("double", [1.0, 2.0, float(BIG), -4.0], [3.0, float(BIG - 1), float("nan")]),
     "string": (
         "string",
         ["1", " 1", "1 ", unicodedata.normalize("NFC", CAFE), unicodedata.normalize("NFD", CAFE), "", "NULL"],
         ["01", "1.0", CAFE.upper(), "null", "\t1", "cafe"],
     ),
-    "date": ("date", [datetime.date(2020, 1, day) for day in (1, 2, 3)] + [datetime.date(1, 1, 1)], [datetime.date(2020, 2, 1)]),
+    "date": (
+        "date",
+        [datetime.date(2020, 1, day) for day in (1, 2, 3)] + [datetime.date(1, 1, 1)],
+        [datetime.date(2020, 2, 1)],
+    ),
 }
 MODELS = {
     "als": lambda: ALS(rank=2, maxIter=2, biases=True, center=True, userCol="user_id", itemCol="item_id"),
@@ -36,14 +46,22 @@ MODELS = {
     "baseline": lambda: Baseline(maxIter=2, userCol="user_id", itemCol="item_id"),
     "popularity": lambda: Popularity(userCol="user_id", itemCol="item_id"),
     "fm": lambda: FMRegressor(groups=["user", "item"], factorSize=2, maxIter=4, labelCol="rating"),
-    "fm sgd": lambda: FMRegressor(groups=["user", "item", "rated"], factorSize=2, maxIter=2, solver="sgd", labelCol="rating"),
-    "fm rows": lambda: FMRegressor(groups=["user", "item"], factorSize=2, maxIter=2, solver="sgd", order=3, labelCol="rating"),
+    "fm sgd": lambda: FMRegressor(
+        groups=["user", "item", "rated"], factorSize=2, maxIter=2, solver="sgd", labelCol="rating"
+    ),
+    "fm rows": lambda: FMRegressor(
+        groups=["user", "item"], factorSize=2, maxIter=2, solver="sgd", order=3, labelCol="rating"
+    ),
 }
 
 
 def training_rows(spark, users, items):
     """Each user has rated each item, by another number each: two ids that were mixed up would show."""
-    rows = [(u, i, float(1 + (3 * a + 5 * b + a * b) % 7)) for a, u in enumerate(IDS[users][1]) for b, i in enumerate(IDS[items][1])]
+    rows = [
+        (u, i, float(1 + (3 * a + 5 * b + a * b) % 7))
+        for a, u in enumerate(IDS[users][1])
+        for b, i in enumerate(IDS[items][1])
+    ]
     return frame(spark, users, items, rows).coalesce(1)
 
 
@@ -68,7 +86,8 @@ def test_rows_beside_a_row_do_not_change_its_prediction(spark, name, kinds):
     rows = training_rows(spark, users, items)
     model = MODELS[name]().fit(rows)
     asked = spark.createDataFrame(
-        [(n, *row) for n, row in enumerate(rows.collect())], f"n int, user_id {IDS[users][0]}, item_id {IDS[items][0]}, rating float"
+        [(n, *row) for n, row in enumerate(rows.collect())],
+        f"n int, user_id {IDS[users][0]}, item_id {IDS[items][0]}, rating float",
     )
     alone = predictions(model, asked.coalesce(1))
     assert name == "popularity" or len(set(alone.values())) > 1
@@ -114,7 +133,9 @@ def test_ids_of_another_kind_are_refused(spark, name):
 @pytest.mark.parametrize("name", ["als", "fm", "fm sgd"])
 def test_watched_rows_have_ids_like_those_that_train(spark, name):
     train = training_rows(spark, "int", "int")
-    with pytest.raises(RecsparkError, match=r"watch\(validation=...\): column 'user_id' holds strings, but .* whole numbers"):
+    with pytest.raises(
+        RecsparkError, match=r"watch\(validation=...\): column 'user_id' holds strings, but .* whole numbers"
+    ):
         MODELS[name]().watch(validation=training_rows(spark, "string", "int")).fit(train)
     model = MODELS[name]().watch(validation=training_rows(spark, "decimal", "int")).fit(train)
     assert model.transform(train).count() == train.count()
@@ -126,7 +147,9 @@ def test_tables_have_ids_like_those_that_train(spark):
     fm = FMRegressor(groups=["user", "item", "users.job"], factorSize=2, maxIter=2, labelCol="rating")
     with pytest.raises(RecsparkError, match=r"tables\(users=...\): column 'user_id' holds strings"):
         fm.tables(users=users).fit(train)
-    with_null = spark.createDataFrame([(1, "x"), (BIG, "y"), (BIG + 1, "z"), (None, "x")], "user_id bigint, job string")
+    with_null = spark.createDataFrame(
+        [(1, "x"), (BIG, "y"), (BIG + 1, "z"), (None, "x")], "user_id bigint, job string"
+    )
     assert fm.tables(users=with_null).fit(train)._stored("users").count_rows() == len(IDS["int"][1]) + 2
 
 
@@ -153,11 +176,21 @@ def test_lists_answer_in_the_ids_of_the_user(spark, types):
 def test_similar_items_take_ids_as_people_have_them(spark):
     model = MODELS["als"]().fit(training_rows(spark, "string", "int"))
     known = IDS["int"][1]
-    for ids in (known[:2], np.array(known[:2]), [np.int64(id) for id in known[:2]], [float(id) for id in known[:2]], [*known[:2], 2**40]):
+    for ids in (
+        known[:2],
+        np.array(known[:2]),
+        [np.int64(id) for id in known[:2]],
+        [float(id) for id in known[:2]],
+        [*known[:2], 2**40],
+    ):
         assert {row.item_id for row in model.similarItems(ids, 2).collect()} == set(known[:2])
-    with pytest.raises(RecsparkError, match="holds strings, but the model was trained on ids that are whole numbers"):
+    with pytest.raises(
+        RecsparkError, match="holds strings, but the model was trained on ids that are whole numbers"
+    ):
         model.similarItems(["1"], 2)
-    with pytest.raises(RecsparkError, match="holds whole numbers, but the model was trained on ids that are strings"):
+    with pytest.raises(
+        RecsparkError, match="holds whole numbers, but the model was trained on ids that are strings"
+    ):
         model.similarUsers([1], 2)
     for wrong in (known[0], [1.5], [1, "1"]):
         with pytest.raises(RecsparkError):

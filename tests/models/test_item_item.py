@@ -17,7 +17,9 @@ N_USERS, N_ITEMS = 40, 13
 
 def drawn(values=False):
     draw = np.random.default_rng(5)
-    x = (draw.random((N_USERS, N_ITEMS)) < 0.35) * (draw.integers(1, 6, (N_USERS, N_ITEMS)) if values else 1.0)
+    x = (draw.random((N_USERS, N_ITEMS)) < 0.35) * (
+        draw.integers(1, 6, (N_USERS, N_ITEMS)) if values else 1.0
+    )
     x[0, :], x[:, 0] = 1, 1  # everybody and everything is there
     return x.astype(float)
 
@@ -33,7 +35,11 @@ def slow_nearest(x, k, shrinkage):
     gram = x.T @ x
     found = np.zeros(gram.shape)
     for i in range(len(gram)):
-        similar = [(gram[i, j] / (np.sqrt(gram[i, i] * gram[j, j]) + shrinkage), j) for j in range(len(gram)) if j != i and gram[i, j]]
+        similar = [
+            (gram[i, j] / (np.sqrt(gram[i, i] * gram[j, j]) + shrinkage), j)
+            for j in range(len(gram))
+            if j != i and gram[i, j]
+        ]
         for value, j in sorted(similar, key=lambda pair: (-round(pair[0], 12), pair[1]))[:k]:
             found[i, j] = value
     return found
@@ -65,12 +71,19 @@ def test_neighbours_are_their_formula(k, shrinkage, monkeypatch):
     found = nearest(block, csr_matrix(x), 4, np.square(x).sum(axis=0), k, shrinkage)
     np.testing.assert_allclose(found.toarray(), slow_nearest(x, k, shrinkage)[4:11], atol=1e-6)
     np.testing.assert_array_equal(dense_gram(block, csr_matrix(x)), (x.T @ x)[4:11])
-    assert nearest(csr_matrix((0, N_USERS)), csr_matrix(x), 0, np.ones(N_ITEMS), k, shrinkage).shape == (0, N_ITEMS)
+    assert nearest(csr_matrix((0, N_USERS)), csr_matrix(x), 0, np.ones(N_ITEMS), k, shrinkage).shape == (
+        0,
+        N_ITEMS,
+    )
 
 
 @pytest.mark.parametrize(
     ("blocks", "binary"),
-    [(1, True), (3, False), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, True), (8, True), (8, False)))],
+    [
+        (1, True),
+        (3, False),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, True), (8, True), (8, False))),
+    ],
 )
 def test_spark_gives_the_same_for_any_blocks(ratings, blocks, binary):
     x = drawn(values=not binary)
@@ -94,7 +107,9 @@ def test_lists(spark, ratings, estimator, tmp_path):
     model.write().save(str(tmp_path / "model"))
     model = load_model(str(tmp_path / "model"))
     scores = np.where(x > 0, -np.inf, (x @ weights).round(6))
-    unseen = {row.user_id: row.recommendations for row in model.recommendForAllUsers(4, seen=ratings).collect()}
+    unseen = {
+        row.user_id: row.recommendations for row in model.recommendForAllUsers(4, seen=ratings).collect()
+    }
     assert unseen.keys() == {3 * user for user in range(N_USERS)} and unseen[0] == []
     for user in range(1, N_USERS):
         found = [(item.item_id, item.rating) for item in unseen[3 * user]]
@@ -102,21 +117,29 @@ def test_lists(spark, ratings, estimator, tmp_path):
         np.testing.assert_allclose([score for _, score in found], best, atol=1e-4)
         assert not {int(item[1:]) for item, _ in found} & set(np.flatnonzero(x[user]))
     few = spark.createDataFrame([(3,), (6,), (999,)], "user_id int")
-    assert {row.user_id: row.recommendations for row in model.recommendForUserSubset(few, 4, seen=ratings).collect()} == {
-        user: unseen[user] for user in (3, 6)
-    }
+    assert {
+        row.user_id: row.recommendations
+        for row in model.recommendForUserSubset(few, 4, seen=ratings).collect()
+    } == {user: unseen[user] for user in (3, 6)}
     cold = model.recommendForUserSubset(few, 2, fallback=True).where("cold").collect()
     counts = x.sum(axis=0)
-    assert [counts[int(item.item_id[1:])] for item in cold[0].recommendations] == sorted(counts, reverse=True)[:2]
+    assert [counts[int(item.item_id[1:])] for item in cold[0].recommendations] == sorted(
+        counts, reverse=True
+    )[:2]
     [alike] = model.similarItems(["i03"], 3).collect()
     best = np.sort(weights[:, 3][np.arange(N_ITEMS) != 3])[::-1][:3]
-    np.testing.assert_allclose([item.similarity for item in alike.similar], best[: len(alike.similar)], atol=1e-4)
+    np.testing.assert_allclose(
+        [item.similarity for item in alike.similar], best[: len(alike.similar)], atol=1e-4
+    )
     with pytest.raises(RecsparkError, match="ranks items, not users: use recommendForAllUsers"):
         model.recommendForAllItems(3)
 
 
 def test_more_items_than_memory_holds_are_refused(ratings):
-    with pytest.raises(RecsparkError, match=r"EASE on 13 items is refused: maxItems allows 12 .*ItemKNN, which takes any number"):
+    with pytest.raises(
+        RecsparkError,
+        match=r"EASE on 13 items is refused: maxItems allows 12 .*ItemKNN, which takes any number",
+    ):
         EASE(maxItems=12, **IDS).fit(ratings)
 
 
@@ -132,9 +155,14 @@ def test_ease_on_the_published_files_is_the_numpy_solution(spark, movielens):
     plain[x.nonzero()] = -np.inf
     frame = spark.createDataFrame([tuple(map(int, pair)) for pair in train], "user_id int, item_id int")
     model = EASE(regParam=500.0, ratingCol="", **IDS).fit(frame)
-    lists = {row.user_id: [item.item_id for item in row.recommendations] for row in model.recommendForAllUsers(20, seen=frame).collect()}
+    lists = {
+        row.user_id: [item.item_id for item in row.recommendations]
+        for row in model.recommendForAllUsers(20, seen=frame).collect()
+    }
     ours = recall_and_ndcg(lists, test)
-    by_numpy = recall_and_ndcg({user: np.argsort(-plain[user], kind="stable")[:20].tolist() for user in range(n_users)}, test)
+    by_numpy = recall_and_ndcg(
+        {user: np.argsort(-plain[user], kind="stable")[:20].tolist() for user in range(n_users)}, test
+    )
     assert ours == pytest.approx(by_numpy, abs=0.002)
     assert ours == pytest.approx((0.2759, 0.2660), abs=0.002)  # SimpleX .2802/.2670, UltraGCN .2787/.2642
 

@@ -18,14 +18,23 @@ def planted():
     cells = rng.choice(N_USERS * N_ITEMS, NNZ, replace=False)
     user, item = cells // N_ITEMS, cells % N_ITEMS
     x, y = rng.standard_normal((N_USERS, 2)) * 0.7, rng.standard_normal((N_ITEMS, 2)) * 0.7
-    score = 3 + 0.4 * rng.standard_normal(N_USERS)[user] + 0.4 * rng.standard_normal(N_ITEMS)[item] + (x[user] * y[item]).sum(1)
+    score = (
+        3
+        + 0.4 * rng.standard_normal(N_USERS)[user]
+        + 0.4 * rng.standard_normal(N_ITEMS)[item]
+        + (x[user] * y[item]).sum(1)
+    )
     return user, item, np.clip(score + 0.3 * rng.standard_normal(NNZ), 1, 5)
 
 
 @pytest.fixture(scope="module")
 def ratings(spark, planted):
-    rows = [(int(u), f"i{i:03d}", float(r), n % 5 == 0) for n, (u, i, r) in enumerate(zip(*planted, strict=True))]
-    return spark.createDataFrame(rows, "user int, item string, rating float, held boolean").coalesce(2).cache()
+    rows = [
+        (int(u), f"i{i:03d}", float(r), n % 5 == 0) for n, (u, i, r) in enumerate(zip(*planted, strict=True))
+    ]
+    return (
+        spark.createDataFrame(rows, "user int, item string, rating float, held boolean").coalesce(2).cache()
+    )
 
 
 QUICK = {"rank": 4, "maxIter": 12, "stepSize": 0.05, "regParam": 0.02, "validationCol": "held"}
@@ -43,14 +52,24 @@ def test_it_finds_what_was_planted(ratings):
     model = fitted(ratings, maxIter=40)
     assert final(model) < 0.42  # the noise is .3, biases alone leave .7
     held = ratings.filter("held")
-    error = model.transform(held).select(F.sqrt(F.avg(F.pow(F.col("rating") - F.col("prediction"), 2)))).first()[0]
-    assert error == pytest.approx(model.summary.history[model.summary.best_iteration - 1]["validation_rmse"], abs=1e-4)
+    error = (
+        model.transform(held)
+        .select(F.sqrt(F.avg(F.pow(F.col("rating") - F.col("prediction"), 2))))
+        .first()[0]
+    )
+    assert error == pytest.approx(
+        model.summary.history[model.summary.best_iteration - 1]["validation_rmse"], abs=1e-4
+    )
 
 
-@pytest.mark.parametrize("options", [{}, {"userBlocks": 2, "itemBlocks": 2, "tasks": "blocks"}, {"batchSize": 0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"userBlocks": 2, "itemBlocks": 2, "tasks": "blocks"}, {"batchSize": 0}]
+)
 def test_a_fit_that_diverges_says_what_to_change(ratings, options, tmp_path):
     for _ in range(2):  # the second goes on where the first has ended
-        with pytest.raises(RecsparkError, match="^the fit diverged at iteration .: lower stepSize, or raise regParam$"):
+        with pytest.raises(
+            RecsparkError, match="^the fit diverged at iteration .: lower stepSize, or raise regParam$"
+        ):
             fitted(ratings, stepSize=1e4, workDir=str(tmp_path), **options)
 
 
@@ -61,7 +80,17 @@ def test_a_fit_that_diverges_says_what_to_change(ratings, options, tmp_path):
         ({"optimizer": "adam", "stepSize": 0.01}, 0.45),
         ({"optimizer": "adam", "stepSize": 0.02, "batchSize": 32}, 0.45),
         ({"batchSize": 8, "stepSize": 0.2}, 0.55),
-        ({"batchSize": 0, "optimizer": "adam", "stepSize": 0.05, "regParam": 1e-4, "biasRegParam": 0.0, "maxIter": 60}, 0.50),
+        (
+            {
+                "batchSize": 0,
+                "optimizer": "adam",
+                "stepSize": 0.05,
+                "regParam": 1e-4,
+                "biasRegParam": 0.0,
+                "maxIter": 60,
+            },
+            0.50,
+        ),
         ({"kernel": "sigmoid", "stepSize": 0.05}, 0.45),
         ({"kernel": "rbf", "initStdev": 0.5, "stepSize": 0.05, "gamma": 0.3}, 0.75),
         ({"loss": "absolute", "stepSize": 0.03}, 0.50),
@@ -76,13 +105,19 @@ def test_every_way_to_descend_learns(ratings, options, limit):
     assert final(fitted(ratings, **options)) < limit
 
 
-@pytest.mark.parametrize("options", [{"kernel": "sigmoid"}, {"kernel": "rbf", "initStdev": 0.5, "gamma": 0.3}], ids=str)
-@pytest.mark.parametrize("descent", [{}, {"batchSize": 0, "optimizer": "adam", "maxIter": 4}, {"loss": "absolute"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"kernel": "sigmoid"}, {"kernel": "rbf", "initStdev": 0.5, "gamma": 0.3}], ids=str
+)
+@pytest.mark.parametrize(
+    "descent", [{}, {"batchSize": 0, "optimizer": "adam", "maxIter": 4}, {"loss": "absolute"}], ids=str
+)
 def test_a_kernel_knows_no_scale_of_ratings(ratings, options, descent):
     scaled = ratings.withColumn("rating", F.col("rating") * 20 + 7)
     one, other = (fitted(rows, **options | {"maxIter": 6} | descent) for rows in (ratings, scaled))
     pairs = ratings.select("user", "item").limit(200)
-    expected, found = (np.array([row.prediction for row in model.transform(pairs).collect()]) for model in (one, other))
+    expected, found = (
+        np.array([row.prediction for row in model.transform(pairs).collect()]) for model in (one, other)
+    )
     np.testing.assert_allclose(found, 20 * expected + 7, atol=0.02)
 
 
@@ -98,11 +133,15 @@ def test_penalties_act(ratings):
 
 
 @pytest.mark.parametrize(
-    ("users", "items"), [(2, 2), (3, 2), pytest.param(3, 3, marks=pytest.mark.slow), pytest.param(8, 8, marks=pytest.mark.long)]
+    ("users", "items"),
+    [(2, 2), (3, 2), pytest.param(3, 3, marks=pytest.mark.slow), pytest.param(8, 8, marks=pytest.mark.long)],
 )
 def test_blocks_don_t_change_the_quality(ratings, users, items):
     options = {"optimizer": "adagrad", "stepSize": 0.3, "maxIter": 3}
-    one, many = fitted(ratings, **options), fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="blocks")
+    one, many = (
+        fitted(ratings, **options),
+        fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="blocks"),
+    )
     assert final(many) == pytest.approx(final(one), abs=0.03)
     # where they run is no matter: the same bits
     assert final(fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="one")) == final(many)
@@ -110,7 +149,10 @@ def test_blocks_don_t_change_the_quality(ratings, users, items):
 
 def test_a_full_batch_is_the_same_for_any_blocks(ratings):
     options = {"batchSize": 0, "optimizer": "adam", "stepSize": 0.05, "maxIter": 4}
-    one, three = fitted(ratings, **options), fitted(ratings, **options, userBlocks=3, itemBlocks=2, tasks="blocks")
+    one, three = (
+        fitted(ratings, **options),
+        fitted(ratings, **options, userBlocks=3, itemBlocks=2, tasks="blocks"),
+    )
     for metric in ("train_rmse", "validation_rmse"):
         assert final(three, metric) == pytest.approx(final(one, metric), abs=1e-5)
 
@@ -143,7 +185,9 @@ def test_cold_pairs_stay_inside_the_range_of_a_sigmoid(spark, ratings):
 
 
 @pytest.mark.parametrize(
-    "estimator", [ALS(rank=4, biases=True, center=True, maxIter=3), MatrixFactorization(rank=4, maxIter=3)], ids=["als", "mf"]
+    "estimator",
+    [ALS(rank=4, biases=True, center=True, maxIter=3), MatrixFactorization(rank=4, maxIter=3)],
+    ids=["als", "mf"],
 )
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_a_fit_goes_on_from_a_saved_model(ratings, tmp_path, estimator, blocks):
@@ -179,7 +223,9 @@ def test_logistic_gives_probabilities(spark, ratings):
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_bpr_puts_preferred_items_first(ratings, blocks):
     liked = ratings.filter("rating >= 4 and not held")
-    model = MatrixFactorization(rank=4, loss="bpr", stepSize=0.1, regParam=0.002, maxIter=30, userBlocks=blocks).fit(liked)
+    model = MatrixFactorization(
+        rank=4, loss="bpr", stepSize=0.1, regParam=0.002, maxIter=30, userBlocks=blocks
+    ).fit(liked)
     shares = [row["train_pairs_right"] for row in model.summary.history]
     assert shares[0] < 0.75 and shares[-1] > 0.85
     scores = model.scorer.scores(np.arange(50)).ravel()
@@ -199,7 +245,9 @@ def test_bpr_stops_by_the_auc_of_validation_rows(ratings, blocks, caplog):
 
 
 def auc(model, liked):
-    """The mean over users: the share of pairs of a held-out item and one that the user has no row with, that are in order."""
+    """The mean over users: the share of pairs of a held-out item and one that the user has no row with, that
+    are in order.
+    """
     rows = liked.toPandas()
     users, items = (list(model.scorer.user_ids), list(model.scorer.item_ids))
     scores, rated = model.scorer.scores(np.arange(len(users))), rows.groupby("user")["item"].agg(set)
@@ -231,25 +279,43 @@ def test_the_baseline_is_the_damped_biases(ratings, planted, reg):
     expected = mean + b[pairs["user"]] + c[pairs["item"].str[1:].astype(int)]
     np.testing.assert_allclose(pairs["prediction"], expected, atol=2e-3)
     by_sgd = Baseline(solver="sgd", regParam=0.0, maxIter=60, stepSize=0.02).fit(ratings)
-    assert final(by_sgd, "train_rmse") == pytest.approx(final(Baseline(regParam=0.0).fit(ratings), "train_rmse"), abs=0.02)
+    assert final(by_sgd, "train_rmse") == pytest.approx(
+        final(Baseline(regParam=0.0).fit(ratings), "train_rmse"), abs=0.02
+    )
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"optimizer": "adam", "stepSize": 0.01}, {"batchSize": 0, "optimizer": "adam", "maxIter": 60, "regParam": 1e-4}],
+    [
+        {},
+        {"optimizer": "adam", "stepSize": 0.01},
+        {"batchSize": 0, "optimizer": "adam", "maxIter": 60, "regParam": 1e-4},
+    ],
     ids=str,
 )
 def test_new_users_are_taken_in_by_epochs_over_their_own_ratings(ratings, tmp_path, options):
     old, new = ratings.filter("user < 250"), ratings.filter("user >= 250")
     fitted(old, **options).write().save(str(tmp_path / "model"))
-    rows = new.filter("not held").select(F.col("user").alias("user_id"), F.col("item").alias("item_id"), "rating").toArrow()
+    rows = (
+        new.filter("not held")
+        .select(F.col("user").alias("user_id"), F.col("item").alias("item_id"), "rating")
+        .toArrow()
+    )
     folded, counts = fold_in(FactorTables.read(str(tmp_path / "model")), rows, epochs=40, rate=0.05)
     assert (counts["new_users"], counts["new_items"]) == (50, 0)
     folded.write(str(tmp_path / "folded"))
     held = new.filter("held").toPandas()
     errors = {
         name: np.sqrt(
-            np.mean((held["rating"] - Scorer.load(str(tmp_path / name)).predict(held["user"].to_numpy(), held["item"].to_numpy())) ** 2)
+            np.mean(
+                (
+                    held["rating"]
+                    - Scorer.load(str(tmp_path / name)).predict(
+                        held["user"].to_numpy(), held["item"].to_numpy()
+                    )
+                )
+                ** 2
+            )
         )
         for name in ("model", "folded")
     }
@@ -258,6 +324,10 @@ def test_new_users_are_taken_in_by_epochs_over_their_own_ratings(ratings, tmp_pa
 
 def test_a_bpr_model_says_that_it_can_t(ratings, tmp_path):
     MatrixFactorization(rank=2, loss="bpr", maxIter=1).fit(ratings).write().save(str(tmp_path / "model"))
-    rows = ratings.limit(5).select(F.col("user").alias("user_id"), F.col("item").alias("item_id"), "rating").toArrow()
+    rows = (
+        ratings.limit(5)
+        .select(F.col("user").alias("user_id"), F.col("item").alias("item_id"), "rating")
+        .toArrow()
+    )
     with pytest.raises(RecsparkError, match=r"\(kind mf\) can't take new ratings in"):
         fold_in(FactorTables.read(str(tmp_path / "model")), rows)

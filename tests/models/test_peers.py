@@ -18,7 +18,14 @@ from recspark.models.serving.scorer import Scorer
 
 pytestmark = pytest.mark.slow
 
-KERNEL_MF = {"rank": 100, "maxIter": 20, "stepSize": 0.001, "regParam": 0.005, "biasRegParam": 0.005, "clip": True}
+KERNEL_MF = {
+    "rank": 100,
+    "maxIter": 20,
+    "stepSize": 0.001,
+    "regParam": 0.005,
+    "biasRegParam": 0.005,
+    "clip": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +52,16 @@ def rmse_of_ours(spark, estimator, parts, rate, folder):
     model = estimator.setParams(userCol="user_id", itemCol="item_id").fit(spark.createDataFrame(train))
     model.write().save(str(folder / "model"))
     folded, counts = fold_in(
-        FactorTables.read(str(folder / "model")), pa.Table.from_pandas(update, preserve_index=False), epochs=20, rate=rate
+        FactorTables.read(str(folder / "model")),
+        pa.Table.from_pandas(update, preserve_index=False),
+        epochs=20,
+        rate=rate,
     )
     assert counts["new_users"] == update["user_id"].nunique()
     folded.write(str(folder / "folded"))
-    prediction = Scorer.load(str(folder / "folded")).predict(test["user_id"].to_numpy(), test["item_id"].to_numpy())
+    prediction = Scorer.load(str(folder / "folded")).predict(
+        test["user_id"].to_numpy(), test["item_id"].to_numpy()
+    )
     return np.sqrt(np.mean((test["rating"] - prediction) ** 2))
 
 
@@ -58,7 +70,18 @@ def rmse_of_ours(spark, estimator, parts, rate, folder):
 def test_kernel_mf(spark, parts, tmp_path, kernel):
     np.random.seed(0)  # noqa: NPY002  (the peer draws from it)
     peer = rmse_of_peer(
-        KernelMF(n_factors=100, n_epochs=20, kernel=kernel, lr=0.001, reg=0.005, min_rating=1, max_rating=5, verbose=0), parts, 0.001
+        KernelMF(
+            n_factors=100,
+            n_epochs=20,
+            kernel=kernel,
+            lr=0.001,
+            reg=0.005,
+            min_rating=1,
+            max_rating=5,
+            verbose=0,
+        ),
+        parts,
+        0.001,
     )
     ours = rmse_of_ours(spark, MatrixFactorization(kernel=kernel, **KERNEL_MF), parts, 0.001, tmp_path)
     print(f"{kernel}: ours {ours:.4f}, matrix-factorization {peer:.4f}")
@@ -66,11 +89,25 @@ def test_kernel_mf(spark, parts, tmp_path, kernel):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("method", "options"), [("sgd", {"regParam": 0.005, "stepSize": 0.01}), ("als", {"regParam": 0.5})])
+@pytest.mark.parametrize(
+    ("method", "options"), [("sgd", {"regParam": 0.005, "stepSize": 0.01}), ("als", {"regParam": 0.5})]
+)
 def test_baseline(spark, parts, tmp_path, method, options):
     peer = rmse_of_peer(
-        BaselineModel(method=method, n_epochs=20, reg=options["regParam"], lr=0.01, min_rating=1, max_rating=5, verbose=0), parts, 0.01
+        BaselineModel(
+            method=method,
+            n_epochs=20,
+            reg=options["regParam"],
+            lr=0.01,
+            min_rating=1,
+            max_rating=5,
+            verbose=0,
+        ),
+        parts,
+        0.01,
     )
-    ours = rmse_of_ours(spark, Baseline(solver=method, maxIter=20, clip=True, **options), parts, 0.01, tmp_path)
+    ours = rmse_of_ours(
+        spark, Baseline(solver=method, maxIter=20, clip=True, **options), parts, 0.01, tmp_path
+    )
     print(f"{method}: ours {ours:.4f}, matrix-factorization {peer:.4f}")
     assert ours < peer + 0.005

@@ -1,4 +1,6 @@
-"""A saved model is whole, is what it says, and answers with its own numbers; files that nobody needs any more go."""
+"""A saved model is whole, is what it says, and answers with its own numbers; files that nobody needs any more
+go.
+"""
 
 import gc
 import json
@@ -62,7 +64,9 @@ def fit(kind, ratings, vectors, **more):
         "mf": lambda: MatrixFactorization(rank=2, maxIter=2, **COLUMNS, **more),
         "baseline": lambda: Baseline(maxIter=2, **COLUMNS, **more),
         "popularity": lambda: Popularity(**COLUMNS, **more),
-        "fm": lambda: FMRegressor(groups=["user", "item"], factorSize=2, maxIter=4, labelCol="rating", **more),
+        "fm": lambda: FMRegressor(
+            groups=["user", "item"], factorSize=2, maxIter=4, labelCol="rating", **more
+        ),
         "fm vectors": lambda: FMRegressor(factorSize=2, maxIter=4, **more),
     }
     data = vectors if kind == "fm vectors" else ratings
@@ -78,7 +82,9 @@ def numbers(model, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_path_that_is_taken_is_refused_and_overwriting_replaces_all_of_it(spark, ratings, vectors, tmp_path, kind):
+def test_a_path_that_is_taken_is_refused_and_overwriting_replaces_all_of_it(
+    spark, ratings, vectors, tmp_path, kind
+):
     path = str(tmp_path / "model")
     blocks = {} if kind == "fm vectors" else {"userBlocks": 3, "tasks": "blocks"}
     model, data = fit(kind, ratings, vectors, **blocks)
@@ -119,13 +125,23 @@ def test_a_save_that_fails_leaves_what_was_there(ratings, vectors, tmp_path, mon
 def test_a_class_loads_no_other_model(ratings, vectors, tmp_path):
     for kind in KINDS:
         fit(kind, ratings, vectors)[0].save(str(tmp_path / kind))
-    classes = [ALSModel, MatrixFactorizationModel, BaselineModel, PopularityModel, FMRegressorModel, FMRegressionModel]
+    classes = [
+        ALSModel,
+        MatrixFactorizationModel,
+        BaselineModel,
+        PopularityModel,
+        FMRegressorModel,
+        FMRegressionModel,
+    ]
     for kind, own in zip(KINDS, classes, strict=True):
         for cls in (*classes, ALS):
             if cls is own:
                 assert type(cls.load(str(tmp_path / kind))) is own
                 continue
-            with pytest.raises(RecsparkError, match=f"holds {own.__name__}, not {cls.__name__}: load it by {own.__name__}.load"):
+            with pytest.raises(
+                RecsparkError,
+                match=f"holds {own.__name__}, not {cls.__name__}: load it by {own.__name__}.load",
+            ):
                 cls.load(str(tmp_path / kind))
     ALS(rank=3).save(str(tmp_path / "estimator"))
     with pytest.raises(RecsparkError, match="holds ALS, not MatrixFactorization: load it by ALS.load"):
@@ -134,10 +150,19 @@ def test_a_class_loads_no_other_model(ratings, vectors, tmp_path):
 
 @pytest.mark.slow
 def test_a_folder_of_mllib_s_als_is_read(spark, ratings, tmp_path):
-    theirs = MLlibALS(rank=3, maxIter=2, seed=1, userCol="user_id", itemCol="item_id").setPredictionCol("p").fit(ratings)
+    theirs = (
+        MLlibALS(rank=3, maxIter=2, seed=1, userCol="user_id", itemCol="item_id")
+        .setPredictionCol("p")
+        .fit(ratings)
+    )
     theirs.save(str(tmp_path / "model"))
     ours = ALSModel.load(str(tmp_path / "model"))
-    assert (ours.rank, ours.uid, ours.getPredictionCol(), ours.getColdStartStrategy()) == (3, theirs.uid, "p", "nan")
+    assert (ours.rank, ours.uid, ours.getPredictionCol(), ours.getColdStartStrategy()) == (
+        3,
+        theirs.uid,
+        "p",
+        "nan",
+    )
     asked = ratings.union(ratings.withColumn("user_id", F.lit(99)).limit(2))
     key = ["user_id", "item_id"]
     both = [model.transform(asked).orderBy(*key).toPandas()["p"] for model in (ours, theirs)]
@@ -155,7 +180,9 @@ def test_a_folder_of_mllib_s_als_is_read(spark, ratings, tmp_path):
 
 def test_other_models_of_mllib_are_refused_in_a_sentence(vectors, tmp_path):
     MLlibFM(factorSize=2, maxIter=2).fit(vectors).save(str(tmp_path / "model"))
-    with pytest.raises(RecsparkError, match=r"holds org.apache.spark.ml.regression.FMRegressionModel, not FMRegressionModel$"):
+    with pytest.raises(
+        RecsparkError, match=r"holds org.apache.spark.ml.regression.FMRegressionModel, not FMRegressionModel$"
+    ):
         FMRegressionModel.load(str(tmp_path / "model"))
     with pytest.raises(RecsparkError, match="which is not a class of recspark"):
         load_model(str(tmp_path / "model"))
@@ -168,12 +195,16 @@ def test_a_model_does_not_answer_with_the_numbers_of_another(spark, ratings, vec
     first.save(path)
     loaded = load_model(path)
     label = "label" if kind == "fm vectors" else "rating"
-    shifted = [df.withColumn(label, F.col(label) * 5 + 7) for df in (ratings if kind != "fm vectors" else vectors,)]
+    shifted = [
+        df.withColumn(label, F.col(label) * 5 + 7) for df in (ratings if kind != "fm vectors" else vectors,)
+    ]
     second, _ = fit(kind, *(shifted * 2 if kind != "fm vectors" else [ratings, *shifted]))
     lazy = loaded.transform(data)
     second.write().overwrite().save(path)
     assert numbers(load_model(path), data) == numbers(second, data) != numbers(first, data)
-    with pytest.raises(RecsparkError, match="was overwritten by another model after this one was loaded: load it again"):
+    with pytest.raises(
+        RecsparkError, match="was overwritten by another model after this one was loaded: load it again"
+    ):
         loaded.transform(data)
     with pytest.raises(Exception, match="was overwritten by another model"):
         lazy.collect()
@@ -219,9 +250,13 @@ def test_what_an_estimator_was_given_is_saved_with_it(spark, ratings, tmp_path):
     with pytest.raises(RecsparkError, match="was deleted or overwritten after it was loaded: load it again"):
         loaded.fit(ratings)
     items = spark.createDataFrame([(i, f"g{i % 2}") for i in range(8)], "item_id int, genre string")
-    fm = FMRegressor(groups=["user", "item", "items.genre"], factorSize=2, maxIter=3, labelCol="rating").tables(items=items)
+    fm = FMRegressor(
+        groups=["user", "item", "items.genre"], factorSize=2, maxIter=3, labelCol="rating"
+    ).tables(items=items)
     fm.save(str(tmp_path / "fm"))
-    assert numbers(FMRegressor.load(str(tmp_path / "fm")).fit(ratings), ratings) == numbers(fm.fit(ratings), ratings)
+    assert numbers(FMRegressor.load(str(tmp_path / "fm")).fit(ratings), ratings) == numbers(
+        fm.fit(ratings), ratings
+    )
     judged = ALS(rank=2).stop_when(lambda row: True)
     with pytest.raises(ConfigError, match=r"stop_when has a function.*call stop_when\(None\) first"):
         judged.save(str(tmp_path / "judged"))
@@ -252,7 +287,10 @@ def test_the_files_of_a_fit_go_with_the_model_but_not_before_its_dataframes(spar
         model, data = fit(kind, ratings, vectors)
         frames = [model.transform(data).select("prediction")]
         if kind == "als":
-            frames += [model.userFactors.select("features"), model.recommendForAllUsers(2).select("recommendations")]
+            frames += [
+                model.userFactors.select("features"),
+                model.recommendForAllUsers(2).select("recommendations"),
+            ]
         return temporary(model), frames
 
     work, frames = lazy()
@@ -317,7 +355,11 @@ def test_places_that_can_not_be_written_or_are_patterns_are_refused(ratings, vec
             model.save(str(tmp_path / name))
     for name in ("a b", "a%20b"):
         model.save(f"file://{tmp_path}/{name}")
-        assert load_model(f"file:{tmp_path}/{name}").userFactors.count() == load_model(str(tmp_path / name)).userFactors.count() == 12
+        assert (
+            load_model(f"file:{tmp_path}/{name}").userFactors.count()
+            == load_model(str(tmp_path / name)).userFactors.count()
+            == 12
+        )
 
 
 def test_metadata_is_spark_s(ratings, vectors, tmp_path):

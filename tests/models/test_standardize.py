@@ -1,4 +1,6 @@
-"""Params `standardize` of ALS and MatrixFactorization: one setting of penalties and steps for ratings of any unit."""
+"""Params `standardize` of ALS and MatrixFactorization: one setting of penalties and steps for ratings of any
+unit.
+"""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +38,9 @@ def predictions(model, rows):
     return model.transform(rows).orderBy("user", "item").toPandas()["prediction"].to_numpy()
 
 
-@pytest.mark.parametrize("name", [name if name in ("als", "sgd") else pytest.param(name, marks=pytest.mark.slow) for name in FITS])
+@pytest.mark.parametrize(
+    "name", [name if name in ("als", "sgd") else pytest.param(name, marks=pytest.mark.slow) for name in FITS]
+)
 def test_a_change_of_unit_changes_only_the_unit_of_predictions(ratings, name):
     origin = 0.0 if "uncentered" in name else ORIGIN
     fit = FITS[name].copy().setParams(standardize=True)
@@ -69,7 +73,16 @@ def test_new_rows_are_solved_in_the_unit_of_the_model(ratings, name):
         tables = FactorTables.read(model.folder)
         facts, table = tables.facts, tables.tables["items"]
         solver = row_solver(facts, epochs=5, rate=None)
-        csr = CSR(*csr_from_coo(np.zeros(12, np.int32), items, (values * unit + origin).astype(np.float32), np.empty(0, np.float32), 1, 30))
+        csr = CSR(
+            *csr_from_coo(
+                np.zeros(12, np.int32),
+                items,
+                (values * unit + origin).astype(np.float32),
+                np.empty(0, np.float32),
+                1,
+                30,
+            )
+        )
         fixed = {"factors": table.features, "bias": table.bias}
         row = solver.solve("users", csr, fixed, solver.start("users", 60, 1), 1)
         mean = facts.mean + row["bias"][0] + fixed["bias"] + fixed["factors"] @ row["factors"][0]
@@ -85,8 +98,14 @@ def test_kernels_with_a_range_have_no_use_for_it(ratings, caplog):
 def test_side_vectors_are_added_in_the_unit_of_models():
     parts = Parts("", (), 3, 3.0, 270.0, 7.0, 107.0, "", False, False, 270.0, 30_000.0, {})
     solver = MatrixFactorization(rank=2, standardize=True)._solver(parts)
-    block, rows = without_ratings(2), (np.array([1]), np.array([[3.0, -4.0]], np.float32), np.array([5.0], np.float32))
-    plain, moved = (solver.export("users", block, solver.start("users", 0, block, None, added), 1) for added in (None, rows))
+    block, rows = (
+        without_ratings(2),
+        (np.array([1]), np.array([[3.0, -4.0]], np.float32), np.array([5.0], np.float32)),
+    )
+    plain, moved = (
+        solver.export("users", block, solver.start("users", 0, block, None, added), 1)
+        for added in (None, rows)
+    )
     assert solver.unit > 10
     np.testing.assert_allclose(moved["features"] - plain["features"], [[0, 0], [3, -4]], atol=1e-4)
     np.testing.assert_allclose(moved["bias"] - plain["bias"], [0, 5], atol=1e-4)

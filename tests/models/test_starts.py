@@ -21,7 +21,9 @@ STILL = {"rank": RANK, "maxIter": 1, "stepSize": 1e-12, "userCol": "user_id", "i
 @pytest.fixture(scope="module")
 def ratings(spark):
     """Of all users but 40, and one that no file knows."""
-    rows = [(user, item, float(1 + (user + n) % 5)) for user in (*USERS[:3], 99) for n, item in enumerate(ITEMS)]
+    rows = [
+        (user, item, float(1 + (user + n) % 5)) for user in (*USERS[:3], 99) for n, item in enumerate(ITEMS)
+    ]
     return spark.createDataFrame(rows, "user_id long, item_id string, rating float").coalesce(1).cache()
 
 
@@ -52,7 +54,12 @@ def started(ratings, **options):
     fitted = MatrixFactorization(**STILL | options).fit(ratings)
     model = FactorTables.read(fitted.folder)
     return {
-        side: {id: (*row, bias) for id, row, bias in zip(table.ids.to_pylist(), table.features.tolist(), table.bias.tolist(), strict=True)}
+        side: {
+            id: (*row, bias)
+            for id, row, bias in zip(
+                table.ids.to_pylist(), table.features.tolist(), table.bias.tolist(), strict=True
+            )
+        }
         for side, table in model.tables.items()
     }
 
@@ -100,15 +107,21 @@ def test_a_saved_model_is_read_where_it_lies_or_scaled(ratings, tmp_path):
 def test_what_is_made_of_a_file_is_named_by_its_content(npz, tmp_path):
     arrays = {"users_emb": X, "items_emb": Y, "users_id": USERS, "items_id": ITEMS}
     files = {"a": arrays, "b": arrays, "c": arrays | {"users_emb": X + 1}}
-    one, again, other = (initial_tables(npz(name, **content), str(tmp_path), RANK) for name, content in files.items())
+    one, again, other = (
+        initial_tables(npz(name, **content), str(tmp_path), RANK) for name, content in files.items()
+    )
     assert one == again != other
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == sorted(folder.rpartition("/")[2] for folder in (one, other))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == sorted(
+        folder.rpartition("/")[2] for folder in (one, other)
+    )
 
 
 def test_a_start_near_the_solution_is_better_from_the_first_iteration(spark, npz):
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((30, 4)), rng.standard_normal((20, 4))
-    pairs = [(int(u), int(i), float(x[u] @ y[i])) for u in range(30) for i in rng.choice(20, 12, replace=False)]
+    pairs = [
+        (int(u), int(i), float(x[u] @ y[i])) for u in range(30) for i in rng.choice(20, 12, replace=False)
+    ]
     ratings = spark.createDataFrame(pairs, "user int, item int, rating double")
     start = {"initialModel": npz(users_emb=x, items_emb=y, users_id=range(30), items_id=range(20))}
     cold, warm = (ALS(rank=4, maxIter=1, regParam=1e-4, **given).fit(ratings) for given in ({}, start))
@@ -119,12 +132,36 @@ def test_a_start_near_the_solution_is_better_from_the_first_iteration(spark, npz
     ("options", "error", "message"),
     [
         ({"initialScale": 0.5}, ConfigError, "initialScale = 0.5 is not allowed without initialModel"),
-        ({"initialIndex": "lake/index"}, ConfigError, "initialIndex = 'lake/index' is not allowed without initialModel"),
-        ({"sideVectors": "levels.npz"}, ConfigError, "sideVectors = 'levels.npz' is not allowed without sideTables"),
-        ({"initialModel": "WRONG_RANK"}, DataRejected, "users_emb has 2 factors, items_emb has 2 factors; all must have rank = 3"),
-        ({"initialModel": "NO_IDS"}, DataRejected, "has no users_id: give them, or an index whose positions are the rows of users_emb"),
-        ({"initialModel": "TEXT_IDS"}, DataRejected, "its ids of users are strings, but those of the ratings are whole numbers"),
-        ({"initialModel": "NAN"}, DataRejected, r"users_emb has 1 values that are not finite as float32, the first is nan at \(0, 0\)"),
+        (
+            {"initialIndex": "lake/index"},
+            ConfigError,
+            "initialIndex = 'lake/index' is not allowed without initialModel",
+        ),
+        (
+            {"sideVectors": "levels.npz"},
+            ConfigError,
+            "sideVectors = 'levels.npz' is not allowed without sideTables",
+        ),
+        (
+            {"initialModel": "WRONG_RANK"},
+            DataRejected,
+            "users_emb has 2 factors, items_emb has 2 factors; all must have rank = 3",
+        ),
+        (
+            {"initialModel": "NO_IDS"},
+            DataRejected,
+            "has no users_id: give them, or an index whose positions are the rows of users_emb",
+        ),
+        (
+            {"initialModel": "TEXT_IDS"},
+            DataRejected,
+            "its ids of users are strings, but those of the ratings are whole numbers",
+        ),
+        (
+            {"initialModel": "NAN"},
+            DataRejected,
+            r"users_emb has 1 values that are not finite as float32, the first is nan at \(0, 0\)",
+        ),
     ],
 )
 def test_what_can_t_be_a_start_is_said(ratings, npz, options, error, message):
@@ -153,7 +190,10 @@ LEVELS = {
 
 @pytest.fixture
 def tables(tmp_path):
-    write(tmp_path / "tables" / "users", {"user_id": USERS, "job": ["cook", "nurse", "pilot", "cook"], "age": [20, None, 30, 40]})
+    write(
+        tmp_path / "tables" / "users",
+        {"user_id": USERS, "job": ["cook", "nurse", "pilot", "cook"], "age": [20, None, 30, 40]},
+    )
     genres = pa.array([[7, 8], [], [8, 9, 8]], pa.list_(pa.int32()))
     write(tmp_path / "tables" / "items", {"item_id": ITEMS, "genres": genres, "year": [1, 2, 3]})
     return str(tmp_path / "tables")
@@ -163,14 +203,24 @@ def test_vectors_of_features_are_added_to_the_rows_of_their_ids(ratings, cold, n
     found = started(ratings, sideVectors=npz(**LEVELS), sideTables=tables)
     own = {side: {id: np.array(row) for id, row in table.items()} for side, table in cold.items()}
     # a pilot's level has no vector, of user 99 nothing is known
-    same(found["users"], own["users"] | {30: own["users"][30] + [0, 1, 0, -0.5], 10: own["users"][10] + [1, 0, 0, 0.5]})
-    same(found["items"], own["items"] | {"b": own["items"]["b"] + [0, 2, 1, 0], "ü": own["items"]["ü"] + [0, 4, 0, 0]})
+    same(
+        found["users"],
+        own["users"] | {30: own["users"][30] + [0, 1, 0, -0.5], 10: own["users"][10] + [1, 0, 0, 0.5]},
+    )
+    same(
+        found["items"],
+        own["items"] | {"b": own["items"]["b"] + [0, 2, 1, 0], "ü": own["items"]["ü"] + [0, 4, 0, 0]},
+    )
 
 
 def test_they_are_added_to_rows_that_are_given(ratings, npz, tables):
     start = npz("start", users_emb=X, items_emb=Y, users_id=USERS, items_id=ITEMS)
-    found = started(ratings, initialModel=start, initialScale=0.5, sideVectors=npz(**LEVELS), sideTables=tables)
-    same({id: found["users"][id] for id in (30, 20)}, {30: (*(X[0] / 2 + [0, 1, 0]), -0.5), 20: (*X[2] / 2, 0)})
+    found = started(
+        ratings, initialModel=start, initialScale=0.5, sideVectors=npz(**LEVELS), sideTables=tables
+    )
+    same(
+        {id: found["users"][id] for id in (30, 20)}, {30: (*(X[0] / 2 + [0, 1, 0]), -0.5), 20: (*X[2] / 2, 0)}
+    )
     same({"b": found["items"]["b"]}, {"b": (*(Y[0] / 2 + [0, 2, 1]), 0)})
 
 
@@ -179,19 +229,37 @@ def test_vectors_of_features_in_parquet(ratings, npz, tables, tmp_path):
         folder = tmp_path / "levels" / name
         columns = {"id": LEVELS[f"{name}_id"], "features": LEVELS[f"{name}_emb"].tolist()}
         write(folder, columns | ({"bias": LEVELS["job_bias"]} if name == "job" else {}))
-    one, other = (started(ratings, sideVectors=path, sideTables=tables) for path in (npz(**LEVELS), str(tmp_path / "levels")))
+    one, other = (
+        started(ratings, sideVectors=path, sideTables=tables)
+        for path in (npz(**LEVELS), str(tmp_path / "levels"))
+    )
     assert one == other
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"job_emb": None, "genres_emb": None}, "has no COLUMN_emb: it must have vectors of the levels .*; there is job_id, job_bias"),
+        (
+            {"job_emb": None, "genres_emb": None},
+            "has no COLUMN_emb: it must have vectors of the levels .*; there is job_id, job_bias",
+        ),
         ({"job_id": None}, "has no job_id"),
-        ({"job_id": np.array(["pilots", "cooks"])}, "users: job holds none of the levels that have vectors: pilots, cooks"),
-        ({"genres_id": np.array(["Drama", "War"])}, "items: genres holds none of the levels that have vectors: Drama, War"),
-        ({"colour_emb": np.ones((1, 3)), "colour_id": [1]}, "colour_emb is of a column that no table has, .* users has user_id, job, age;"),
-        ({"job_emb": np.ones((2, 4))}, "job_emb has 4 factors, genres_emb has 3 factors; all must have rank = 3"),
+        (
+            {"job_id": np.array(["pilots", "cooks"])},
+            "users: job holds none of the levels that have vectors: pilots, cooks",
+        ),
+        (
+            {"genres_id": np.array(["Drama", "War"])},
+            "items: genres holds none of the levels that have vectors: Drama, War",
+        ),
+        (
+            {"colour_emb": np.ones((1, 3)), "colour_id": [1]},
+            "colour_emb is of a column that no table has, .* users has user_id, job, age;",
+        ),
+        (
+            {"job_emb": np.ones((2, 4))},
+            "job_emb has 4 factors, genres_emb has 3 factors; all must have rank = 3",
+        ),
         ({"job_id": np.array(["cook", "cook"])}, "job_id has 1 ids more than once, the first is 'cook'"),
     ],
 )
@@ -202,5 +270,7 @@ def test_vectors_that_fit_no_feature_are_refused(ratings, npz, tables, changes, 
 
 
 def test_tables_of_features_are_needed(ratings, npz, tmp_path):
-    with pytest.raises(ConfigError, match="has no table users: it must be a folder of Parquet tables users and items"):
+    with pytest.raises(
+        ConfigError, match="has no table users: it must be a folder of Parquet tables users and items"
+    ):
         started(ratings, sideVectors=npz(**LEVELS), sideTables=str(tmp_path))

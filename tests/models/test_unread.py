@@ -15,9 +15,17 @@ COLUMNS = {"userCol": "user_id", "itemCol": "item_id", "ratingCol": "label"}
 #: setting -> estimator, Params, form of the data
 SETTINGS = {
     "als": (ALS, {}, "ratings"),
-    "als with penalties of both sides": (ALS, {"userRegParam": 0.1, "itemRegParam": 0.2, "biases": True}, "ratings"),
+    "als with penalties of both sides": (
+        ALS,
+        {"userRegParam": 0.1, "itemRegParam": 0.2, "biases": True},
+        "ratings",
+    ),
     "als implicit": (ALS, {"implicitPrefs": True, "alpha": 2.0}, "ratings"),
-    "als of confidence, by cg": (ALS, {"implicitPrefs": True, "weightCol": "weight", "solver": "cg", "cgSteps": 2}, "ratings"),
+    "als of confidence, by cg": (
+        ALS,
+        {"implicitPrefs": True, "weightCol": "weight", "solver": "cg", "cgSteps": 2},
+        "ratings",
+    ),
     "mf": (MatrixFactorization, {}, "ratings"),
     "mf without biases": (MatrixFactorization, {"biases": False, "schedule": "inverse"}, "ratings"),
     "mf rbf": (MatrixFactorization, {"kernel": "rbf"}, "ratings"),
@@ -29,22 +37,62 @@ SETTINGS = {
     "vectors als": (FMRegressor, {"solver": "als", "regParam": 0.1}, "vectors"),
     "vectors sgd": (FMRegressor, {"solver": "sgd"}, "vectors"),
     "entities mcmc": (FMRegressor, {"groups": ["user", "item", "rated"]}, "entities"),
-    "entities als": (FMRegressor, {"groups": ["user", "item", "rated"], "solver": "als", "regParam": 1.0}, "entities"),
+    "entities als": (
+        FMRegressor,
+        {"groups": ["user", "item", "rated"], "solver": "als", "regParam": 1.0},
+        "entities",
+    ),
     "rows sgd": (FMRegressor, {"groups": ["user", "item"], "solver": "sgd"}, "rows"),
     "rows mcmc": (FMRegressor, {"groups": ["user", "item", {"group": "rated", "scope": "past"}]}, "rows"),
     "ranker": (FMRanker, {"groups": ["user", "item"]}, "rows"),
 }
 #: another value of each Param; those of columns and files are read by their own tests
 OTHER = {
-    "alpha": 9.0, "cgSteps": 1, "patience": 1, "miniBatchFraction": 0.5,
-    "regParam": 0.7, "userRegParam": 0.9, "itemRegParam": 0.8, "biasRegParam": 0.77, "regPower": 0.3,
-    "tol": 0.9, "seed": 7, "rank": 3, "maxIter": 3, "center": True, "biases": True, "nonnegative": True, "decay": 0.9, "gamma": 3.0,
+    "alpha": 9.0,
+    "cgSteps": 1,
+    "patience": 1,
+    "miniBatchFraction": 0.5,
+    "regParam": 0.7,
+    "userRegParam": 0.9,
+    "itemRegParam": 0.8,
+    "biasRegParam": 0.77,
+    "regPower": 0.3,
+    "tol": 0.9,
+    "seed": 7,
+    "rank": 3,
+    "maxIter": 3,
+    "center": True,
+    "biases": True,
+    "nonnegative": True,
+    "decay": 0.9,
+    "gamma": 3.0,
     "standardize": True,
-    "stepSize": 0.013, "schedule": "exponential", "optimizer": "adam", "batchSize": 4, "l1RegParam": 0.2, "biasL1RegParam": 0.3,
-    "initStdev": 0.3, "initStd": 0.4, "factorSize": 3, "burnIn": 2, "samples": 2, "chains": 2, "featureRegParam": 3.3, "order": 3,
-    "groupRegParam": {"user": 2.0}, "fitLinear": False, "fitIntercept": False, "userBlocks": 2, "itemBlocks": 2, "tasks": "blocks",
-    "threads": 1, "featuresCol": "other", "stdevCol": "stdev", "levelsCol": "levels", "clip": True,
-}  # fmt: skip
+    "stepSize": 0.013,
+    "schedule": "exponential",
+    "optimizer": "adam",
+    "batchSize": 4,
+    "l1RegParam": 0.2,
+    "biasL1RegParam": 0.3,
+    "initStdev": 0.3,
+    "initStd": 0.4,
+    "factorSize": 3,
+    "burnIn": 2,
+    "samples": 2,
+    "chains": 2,
+    "featureRegParam": 3.3,
+    "order": 3,
+    "groupRegParam": {"user": 2.0},
+    "fitLinear": False,
+    "fitIntercept": False,
+    "userBlocks": 2,
+    "itemBlocks": 2,
+    "tasks": "blocks",
+    "threads": 1,
+    "featuresCol": "other",
+    "stdevCol": "stdev",
+    "levelsCol": "levels",
+    "clip": True,
+}
 #: how a fit is laid out, which never changes a model, or only what transform adds
 LAYOUT = {"userBlocks", "itemBlocks", "tasks", "threads", "clip", "stdevCol", "levelsCol", "featuresCol"}
 
@@ -71,7 +119,12 @@ def estimator_of(setting, **more):
 def outcome(setting, rows, **more):
     """What a fit predicts, and how many iterations it had."""
     model = estimator_of(setting, **more)[0].fit(rows)
-    found = model.transform(rows.drop("prediction")).orderBy("user_id", "item_id").select("prediction").toPandas()["prediction"]
+    found = (
+        model.transform(rows.drop("prediction"))
+        .orderBy("user_id", "item_id")
+        .select("prediction")
+        .toPandas()["prediction"]
+    )
     return found.to_numpy(np.float64), len(model.summary.history)
 
 
@@ -83,7 +136,9 @@ def same(a, b):
 GROUPED = {setting for setting, (*_, form) in SETTINGS.items() if form in ("entities", "rows")}
 
 
-@pytest.mark.parametrize("setting", [pytest.param(name, marks=pytest.mark.slow) if name in GROUPED else name for name in SETTINGS])
+@pytest.mark.parametrize(
+    "setting", [pytest.param(name, marks=pytest.mark.slow) if name in GROUPED else name for name in SETTINGS]
+)
 def test_what_is_declared_unread_changes_nothing(rows, caplog, setting):
     estimator, form = estimator_of(setting)
     # orders and penalties of groups are not only unread there, but refused
@@ -104,7 +159,9 @@ def test_every_other_param_is_read(rows, setting):
     plain = outcome(setting, rows)
     unknown = []
     for name in OTHER.keys() - LAYOUT - set(unread(estimator, form)):
-        if not estimator.hasParam(name) or (estimator.isDefined(name) and estimator.getOrDefault(name) == OTHER[name]):
+        if not estimator.hasParam(name) or (
+            estimator.isDefined(name) and estimator.getOrDefault(name) == OTHER[name]
+        ):
             continue
         try:
             if same(plain, outcome(setting, rows, **{name: OTHER[name]})):

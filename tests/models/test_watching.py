@@ -12,7 +12,8 @@ def ratings(spark):
     draw = np.random.default_rng(5)
     rows = {(int(user), int(item)) for user, item in draw.integers(0, 40, (600, 2))}
     return spark.createDataFrame(
-        [(*pair, float(draw.integers(1, 6))) for pair in sorted(rows)], "user_id int, item_id int, rating float"
+        [(*pair, float(draw.integers(1, 6))) for pair in sorted(rows)],
+        "user_id int, item_id int, rating float",
     ).cache()
 
 
@@ -30,7 +31,14 @@ def test_a_fit_ends_where_its_judge_says_so(ratings, tmp_path, blocks):
     assert seen == [1, 2]
     assert 2 <= len(model.summary.history) < most
     # what ended a fit is no part of it: the same fit again is a whole one
-    assert len(ALS(rank=2, maxIter=3, userCol="user_id", itemCol="item_id", workDir=str(tmp_path)).fit(ratings).summary.history) == 3
+    assert (
+        len(
+            ALS(rank=2, maxIter=3, userCol="user_id", itemCol="item_id", workDir=str(tmp_path))
+            .fit(ratings)
+            .summary.history
+        )
+        == 3
+    )
 
 
 def test_a_sampler_ends_where_its_judge_says_so(ratings):
@@ -42,5 +50,7 @@ def test_a_sampler_ends_where_its_judge_says_so(ratings):
 
 
 def test_only_known_data_can_be_watched(ratings):
-    with pytest.raises(ConfigError, match="watch\\(train=...\\) is not allowed: it must be one of validation, test"):
+    with pytest.raises(
+        ConfigError, match="watch\\(train=...\\) is not allowed: it must be one of validation, test"
+    ):
         ALS().watch(train=ratings)

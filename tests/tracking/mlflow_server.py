@@ -16,16 +16,34 @@ def free_port():
 
 
 class start_server:
-    """A real ``mlflow server`` over the database of `lake`; with `artifacts`, files go through the server into that folder."""
+    """A real ``mlflow server`` over the database of `lake`; with `artifacts`, files go through the server
+    into that folder.
+    """
 
     def __init__(self, lake, port, artifacts=None):
-        store = ["--backend-store-uri", f"sqlite:///{lake.root}/mlflow.db", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        files = ["--artifacts-destination", artifacts] if artifacts else ["--default-artifact-root", lake.path("mlartifacts")]
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{lake.root}/mlflow.db",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ]
+        files = (
+            ["--artifacts-destination", artifacts]
+            if artifacts
+            else ["--default-artifact-root", lake.path("mlartifacts")]
+        )
         self.command = [sys.executable, "-m", "mlflow", "server", *store, *files]
         self.health = f"http://127.0.0.1:{port}/health"
 
     def __enter__(self):
-        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment = os.environ | {
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(self.command, env=environment, start_new_session=True, **quiet)
         try:

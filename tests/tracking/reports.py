@@ -30,11 +30,18 @@ def warnings_in(caplog):
 
 
 def report_everything(tracker, scorer, in_the_middle=lambda: None):
-    """Every method of Run once, in a run "pipeline" with a child "train"; `in_the_middle` is called when the training has its curve."""
+    """Every method of Run once, in a run "pipeline" with a child "train"; `in_the_middle` is called when the
+    training has its curve.
+    """
     cls, folder, code = scorer
     with tracker.run("pipeline", params={"als": {"rank": 8, "tol": None}}, tags={"data": "ml"}) as run:
         with run.child("train") as train:
-            train.curve([{"iteration": 1, "train_rmse": 0.9, "seconds": 0.1}, {"iteration": 2, "train_rmse": 0.8, "seconds": None}])
+            train.curve(
+                [
+                    {"iteration": 1, "train_rmse": 0.9, "seconds": 0.1},
+                    {"iteration": 2, "train_rmse": 0.8, "seconds": None},
+                ]
+            )
             in_the_middle()
             train.dataset("ratings", "/lake/tables/ratings", "0123456789abcdef" * 4, rows=100)
             train.model(cls, folder, pd.DataFrame({"user_id": [1, 22], "item_id": [3, 4]}), code_paths=code)
@@ -60,7 +67,10 @@ def assert_everything(tracker, tmp_path):
     assert run.data.tags["mlflow.note.content"] == "RMSE **0.8**"
     assert run.data.tags["data"] == "ml" and run.data.tags["recspark.job"] == "pipeline"
     assert run.data.tags["recspark.version"] == recspark.__version__
-    assert [(m.step, m.value) for m in client.get_metric_history(train.info.run_id, "train_rmse")] == [(1, 0.9), (2, 0.8)]
+    assert [(m.step, m.value) for m in client.get_metric_history(train.info.run_id, "train_rmse")] == [
+        (1, 0.9),
+        (2, 0.8),
+    ]
     assert [m.value for m in client.get_metric_history(train.info.run_id, "seconds")] == [0.1]
     (used,) = train.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("ratings", ("0123456789abcdef" * 4)[:36])

@@ -14,7 +14,9 @@ def test_flatten_hides_by_name_and_leaves_out_what_is_not_set():
 def test_the_commit_is_that_of_the_code_and_of_no_other_project(tmp_path, monkeypatch):
     def git(*arguments):
         identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
-        done = subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     package = tmp_path / "recspark"
@@ -38,7 +40,9 @@ def test_the_commit_is_that_of_the_code_and_of_no_other_project(tmp_path, monkey
 
 
 def test_provenance_tells_command_and_versions(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/opt/somewhere/bin/recspark", "train", "--set", "data.source=s3a://k:hidden@b/x"])
+    monkeypatch.setattr(
+        sys, "argv", ["/opt/somewhere/bin/recspark", "train", "--set", "data.source=s3a://k:hidden@b/x"]
+    )
     tags = provenance.provenance()
     assert tags["recspark.command"] == "recspark train --set data.source=s3a://***@b/x"
     assert tags["mlflow.source.name"] == "recspark" and tags["mlflow.source.type"] == "JOB"

@@ -34,7 +34,9 @@ def test_the_logged_model_knows_its_id_and_its_run(lake, scorer, tmp_path):
 def test_a_model_that_cannot_be_written_costs_a_warning(lake, scorer, caplog):
     tracker = Tracker(lake)
     with tracker.run("train") as run:
-        run.model(scorer[0], "/nowhere/als", pd.DataFrame({"user_id": [1], "item_id": [1]}), code_paths=scorer[2])
+        run.model(
+            scorer[0], "/nowhere/als", pd.DataFrame({"user_id": [1], "item_id": [1]}), code_paths=scorer[2]
+        )
     assert len(warnings_in(caplog)) == 1 and "model model is not logged" in caplog.text
     assert runs_of(tracker)["train"].info.status == "FINISHED"
 
@@ -42,7 +44,10 @@ def test_a_model_that_cannot_be_written_costs_a_warning(lake, scorer, caplog):
 @pytest.mark.parametrize(
     "example, requests",
     [
-        ({"user_id": np.int32([1, 22]), "item_id": np.int64([3, 4])}, {"user_id": np.int32([7, 333]), "item_id": np.int64([1, 1])}),
+        (
+            {"user_id": np.int32([1, 22]), "item_id": np.int64([3, 4])},
+            {"user_id": np.int32([7, 333]), "item_id": np.int64([1, 1])},
+        ),
         ({"user_id": ["a", "bb"], "item_id": ["x", "y"]}, {"user_id": ["u", "uuu"], "item_id": ["x", "new"]}),
     ],
 )
@@ -64,7 +69,9 @@ def test_the_model_answers_without_spark(lake, scorer, tmp_path, example, reques
 
 
 def test_a_real_model_brings_recspark_along(lake, tmp_path):
-    """The default code is the package itself: its scorer is found in the model's folder, and works without Spark."""
+    """The default code is the package itself: its scorer is found in the model's folder, and works without
+    Spark.
+    """
     from recspark.models.serving.scorer import Scorer
 
     write_factors(Path(lake.path("models/als")))
@@ -73,7 +80,9 @@ def test_a_real_model_brings_recspark_along(lake, tmp_path):
         run.model(Scorer, lake.path("models/als"), pd.DataFrame({"user_id": [10, 20], "item_id": [1, 1]}))
     (output,) = runs_of(tracker)["train"].outputs.model_outputs
     model = client_of(tracker).get_logged_model(output.model_id).artifact_location
-    pd.DataFrame({"user_id": np.int32([10, 20, 99]), "item_id": np.int32([1, 1, 1])}).to_pickle(tmp_path / "requests.pkl")
+    pd.DataFrame({"user_id": np.int32([10, 20, 99]), "item_id": np.int32([1, 1, 1])}).to_pickle(
+        tmp_path / "requests.pkl"
+    )
     assert load_elsewhere(model, tmp_path / "requests.pkl") == {
         "inputs": ["user_id", "item_id"],
         "columns": ["prediction"],
@@ -92,7 +101,9 @@ def test_a_missing_id_is_one_that_is_not_known(lake, tmp_path, kind):
     text = kind == "string"
     write_factors(Path(lake.path("models/als")), text)
     ids = [["10", None, "20"], ["1", "1", None]] if text else [[10, None, 20], [1, 1, None]]
-    requests = pd.DataFrame({name: pd.array(column, kind) for name, column in zip(("user_id", "item_id"), ids, strict=True)})
+    requests = pd.DataFrame(
+        {name: pd.array(column, kind) for name, column in zip(("user_id", "item_id"), ids, strict=True)}
+    )
     tracker = Tracker(lake)
     with tracker.run("train") as run:
         run.model(Scorer, lake.path("models/als"), requests.head(1))
@@ -113,23 +124,34 @@ def test_the_requirements_name_all_that_a_scorer_imports():
                 names += [node.module] if isinstance(node, ast.ImportFrom) else []
                 print(*(name.partition(".")[0] for name in names))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     assert set(done.stdout.split()) - sys.stdlib_module_names - {"recspark"} <= set(REQUIREMENTS)
 
 
 def write_factors(folder, text=False):
     for side, ids, factors in (("users", [10, 20], [[1.0], [3.0]]), ("items", [1], [[2.0]])):
         (folder / side).mkdir(parents=True)
-        table = pa.table({
-            "id": pa.array(ids, pa.int64()).cast(pa.string() if text else pa.int64()),
-            "features": pa.array(factors, pa.list_(pa.float32())),
-            "count": pa.array([1] * len(ids), pa.int64()),
-            "bias": pa.array([0.0] * len(ids), pa.float32()),
-            "deviation": pa.array([0.0] * len(ids), pa.float32()),
-        })
+        table = pa.table(
+            {
+                "id": pa.array(ids, pa.int64()).cast(pa.string() if text else pa.int64()),
+                "features": pa.array(factors, pa.list_(pa.float32())),
+                "count": pa.array([1] * len(ids), pa.int64()),
+                "bias": pa.array([0.0] * len(ids), pa.float32()),
+                "deviation": pa.array([0.0] * len(ids), pa.float32()),
+            }
+        )
         pq.write_table(table, folder / side / "part-0.parquet")
     kinds = dict.fromkeys(("users", "items"), TEXT if text else WHOLE)
-    write_facts(str(folder), FactorFacts(kind="als", can=("serve",), rank=1, mean=3.0, level=3.0, biased=False, id_kinds=kinds))
+    write_facts(
+        str(folder),
+        FactorFacts(kind="als", can=("serve",), rank=1, mean=3.0, level=3.0, biased=False, id_kinds=kinds),
+    )
 
 
 def load_elsewhere(model, requests):
@@ -142,14 +164,18 @@ def load_elsewhere(model, requests):
         answer = model.predict(pd.read_pickle(sys.argv[2]))
         inputs = model.metadata.signature.inputs.input_names()
         column = answer["prediction"]
-        print(json.dumps({"inputs": inputs, "columns": list(answer), "type": str(column.dtype), "predictions": column.tolist()}))
+        seen = {"inputs": inputs, "columns": list(answer), "type": str(column.dtype)}
+        print(json.dumps({**seen, "predictions": column.tolist()}))
     """
-    # a recspark that is installed must not be the one that answers: the script's own folder has a broken one, behind the model's
+    # a recspark that is installed must not be the one that answers: the script's own folder has a broken one,
+    # behind the model's
     elsewhere = requests.parent / "elsewhere"
     (elsewhere / "recspark").mkdir(parents=True)
     (elsewhere / "recspark/__init__.py").write_text("raise ImportError('not the recspark of the model')")
     environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(elsewhere)}
     command = [sys.executable, "-c", textwrap.dedent(script), model, str(requests)]
-    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

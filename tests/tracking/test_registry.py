@@ -14,12 +14,23 @@ def test_versions_and_aliases(lake, scorer):
     train = runs_of(tracker)["train"]
 
     first = registry.register("ratings", train.info.run_id, {"rmse": 0.8})
-    assert (first.name, first.version, first.run_id, first.tags) == ("ratings", 1, train.info.run_id, {"rmse": "0.8"})
+    assert (first.name, first.version, first.run_id, first.tags) == (
+        "ratings",
+        1,
+        train.info.run_id,
+        {"rmse": "0.8"},
+    )
     assert first.uri == "models:/ratings/1"
     first = registry.register("ratings", outer.id, {"rmse": 0.7, "of": "ml"})
-    assert (first.version, first.tags) == (1, {"rmse": "0.7", "of": "ml"}), "the same model, found in the nested run"
+    assert (first.version, first.tags) == (1, {"rmse": "0.7", "of": "ml"}), (
+        "the same model, found in the nested run"
+    )
     second = registry.register("ratings", report_everything(tracker, scorer).id)
-    assert [version.version for version in registry.versions("ratings")] == [2, 1] == [second.version, first.version]
+    assert (
+        [version.version for version in registry.versions("ratings")]
+        == [2, 1]
+        == [second.version, first.version]
+    )
 
     assert registry.find("ratings", "champion") is None
     registry.assign(first, "champion")
@@ -46,7 +57,9 @@ def test_one_of_several_models_must_be_named(lake, scorer):
         for name in ("a", "b"):
             with run.child(name) as child:
                 child.model(*scorer[:2], example(), code_paths=scorer[2])
-    with pytest.raises(RecsparkError, match="has logged 2 models: name one of the runs [0-9a-f]{32}, [0-9a-f]{32}$"):
+    with pytest.raises(
+        RecsparkError, match="has logged 2 models: name one of the runs [0-9a-f]{32}, [0-9a-f]{32}$"
+    ):
         tracker.registry.register("ratings", run.id)
 
 

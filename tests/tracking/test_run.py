@@ -33,33 +33,49 @@ def test_a_run_holds_all_that_a_job_reports(lake, scorer, tmp_path):
 def test_the_page_of_runs_shows_what_can_be_compared(lake):
     tracker = Tracker(lake)
     with tracker.run("demo") as run:
-        for name, metrics in {"worse": {"rmse": 0.9, "auc": 0.7}, "implicit": {"auc": 0.8}, "better": {"rmse": 0.8}}.items():
+        for name, metrics in {
+            "worse": {"rmse": 0.9, "auc": 0.7},
+            "implicit": {"auc": 0.8},
+            "better": {"rmse": 0.8},
+        }.items():
             with run.child(name) as child:
                 child.metrics(metrics)
     with tracker.run("another") as other:
         other.metrics({"rmse": 0.1})
-    page = urlsplit(urlsplit(tracker.runs_page(f"metrics.rmse > 0 and tags.mlflow.parentRunId = '{run.id}'", "rmse")).fragment)
+    page = urlsplit(
+        urlsplit(
+            tracker.runs_page(f"metrics.rmse > 0 and tags.mlflow.parentRunId = '{run.id}'", "rmse")
+        ).fragment
+    )
     query = dict(parse_qsl(page.query))
     assert query["workflowType"] == "machine_learning" and query["orderByAsc"] == "true"
     experiment = page.path.split("/")[2]
-    found = client_of(tracker).search_runs([experiment], query["searchFilter"], order_by=[f"{query['orderByKey']} ASC"])
+    found = client_of(tracker).search_runs(
+        [experiment], query["searchFilter"], order_by=[f"{query['orderByKey']} ASC"]
+    )
     assert [each.info.run_name for each in found] == ["better", "worse"]
     assert Tracker(lake, TrackingOptions(enabled=False)).runs_page("", "rmse") is None
 
 
-@pytest.mark.parametrize("error, status", [(ValueError("rank too large"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+@pytest.mark.parametrize(
+    "error, status", [(ValueError("rank too large"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
 def test_an_exception_ends_the_run_and_goes_on(lake, error, status):
     tracker = Tracker(lake)
     with pytest.raises(type(error)), tracker.run("train") as run, run.child("fit"):
         raise error
     runs = runs_of(tracker)
     assert {run.info.status for run in runs.values()} == {status}
-    assert runs["fit"].data.tags.get("recspark.error") == ("ValueError: rank too large" if status == "FAILED" else None)
+    assert runs["fit"].data.tags.get("recspark.error") == (
+        "ValueError: rank too large" if status == "FAILED" else None
+    )
 
 
 def test_long_values_and_long_curves_are_cut_to_what_mlflow_takes(lake):
     tracker = Tracker(lake)
-    with tracker.run("train", params={f"p{n}": n for n in range(250)} | {"long": "x" * 10_000}, tags={"long": "y" * 10_000}) as run:
+    with tracker.run(
+        "train", params={f"p{n}": n for n in range(250)} | {"long": "x" * 10_000}, tags={"long": "y" * 10_000}
+    ) as run:
         run.curve({"iteration": n, "rmse": 1 / n, "seconds": n} for n in range(1, 1301))
         run.metrics({"loss": float("nan"), "peak": np.float32(2)})
     data = runs_of(tracker)["train"].data
@@ -73,11 +89,18 @@ def test_long_values_and_long_curves_are_cut_to_what_mlflow_takes(lake):
 
 def test_the_conf_file_is_kept_without_its_secrets(lake, tmp_path):
     conf = tmp_path / "als.toml"
-    conf.write_text('[data]\nsource = "s3a://key:hidden@bucket/ml-1m.zip"\n[store]\npassword = "hidden"\n[als]\nrank = 8\n')
+    conf.write_text(
+        '[data]\nsource = "s3a://key:hidden@bucket/ml-1m.zip"\n[store]\npassword = "hidden"\n[als]\nrank = '
+        "8\n"
+    )
     tracker = Tracker(lake)
-    with tracker.run("train", conf_file=str(conf), params={"store": {"password": "hidden"}, "rank": 8}) as run:
+    with tracker.run(
+        "train", conf_file=str(conf), params={"store": {"password": "hidden"}, "rank": 8}
+    ) as run:
         pass
-    kept = Path(client_of(tracker).download_artifacts(run.id, "conf/als.toml", str(tmp_path / "mlartifacts"))).read_text()
+    kept = Path(
+        client_of(tracker).download_artifacts(run.id, "conf/als.toml", str(tmp_path / "mlartifacts"))
+    ).read_text()
     assert kept == '[data]\nsource = "s3a://***@bucket/ml-1m.zip"\n[store]\npassword = ***\n[als]\nrank = 8\n'
     assert runs_of(tracker)["train"].data.params == {"store.password": "***", "rank": "8"}
 
@@ -101,7 +124,9 @@ def test_the_option_goes_before_the_environment_and_that_before_the_lake(lake, m
     assert Tracker(lake, TrackingOptions(uri="http://of-the-option")).uri == "http://of-the-option"
 
 
-@pytest.mark.parametrize("values", [{"timeoutSeconds": 0}, {"experiment": " "}, {"url": "http://x"}, {"enabled": "no"}])
+@pytest.mark.parametrize(
+    "values", [{"timeoutSeconds": 0}, {"experiment": " "}, {"url": "http://x"}, {"enabled": "no"}]
+)
 def test_wrong_options_are_named(values):
     with pytest.raises(ConfigError, match=rf"tracking\.{next(iter(values))}"):
         build_sections({"tracking": values}, [TrackingOptions])
@@ -122,7 +147,11 @@ def test_runs_of_several_threads_do_not_mix(lake):
     runs = runs_of(tracker)
     for number in range(4):
         run = runs[f"job{number}"]
-        assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"number": str(number)}, {"rmse": number + 4})
+        assert (run.info.status, run.data.params, run.data.metrics) == (
+            "FINISHED",
+            {"number": str(number)},
+            {"rmse": number + 4},
+        )
 
 
 def test_disabled_tracking_keeps_nothing(tmp_path, scorer):
@@ -152,7 +181,8 @@ def test_a_first_run_in_a_fresh_lake_is_silent_and_stays_in_the_lake(tmp_path, s
         before = dict(os.environ)
         with Tracker(Lake("lake")).run("train", params={"rank": 8}) as run:
             run.metrics({"rmse": 0.8})
-            run.model(Offset, sys.argv[1], pd.DataFrame({"user_id": [1], "item_id": [2]}), code_paths=[sys.argv[2]])
+            example = pd.DataFrame({"user_id": [1], "item_id": [2]})
+            run.model(Offset, sys.argv[1], example, code_paths=[sys.argv[2]])
         assert dict(os.environ) == before
         assert levels() == logging.INFO
         print(run.id)

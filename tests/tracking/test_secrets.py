@@ -31,20 +31,37 @@ def lake(tmp_path_factory):
 def trained(spark, archive, lake):
     """`lake` with a small model."""
     for job in ("ingest", "split", "train"):
-        given = {"paths.lake": lake, "data.source": archive, "model.rank": 2, "model.maxIter": 1, "tracking.logModel": "false"}
+        given = {
+            "paths.lake": lake,
+            "data.source": archive,
+            "model.rank": 2,
+            "model.maxIter": 1,
+            "tracking.logModel": "false",
+        }
         assert main([job, *settings(given)]) == 0
 
 
 @pytest.fixture
 def call(spark, capfd, lake):
-    """Run a job on the lake; gives its exit code and its summary, and looks for the secret in all that it printed and kept."""
+    """Run a job on the lake; gives its exit code and its summary, and looks for the secret in all that it
+    printed and kept.
+    """
 
     def run(job, **given):
         capfd.readouterr()
-        code = main([job, *settings({"paths.lake": lake} | {name.replace("__", "."): value for name, value in given.items()})])
+        code = main(
+            [
+                job,
+                *settings(
+                    {"paths.lake": lake} | {name.replace("__", "."): value for name, value in given.items()}
+                ),
+            ]
+        )
         out, err = capfd.readouterr()
         assert SECRET not in out and SECRET not in err
-        assert [path for path in lake.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()] == []
+        assert [
+            path for path in lake.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()
+        ] == []
         return code, json.loads(out) if out else err
 
     return run

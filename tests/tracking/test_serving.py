@@ -22,8 +22,14 @@ from tests.tracking.mlflow_server import free_port, stop, wait_for
 COLUMNS = {"userCol": "user_id", "itemCol": "item_id"}
 MODELS = {
     "als": (ALS, COLUMNS | {"ratingCol": "rating", "rank": 4, "maxIter": 3, "center": True, "biases": True}),
-    "mf": (MatrixFactorization, COLUMNS | {"ratingCol": "rating", "rank": 4, "maxIter": 3, "kernel": "sigmoid"}),
-    "fm": (FMRegressor, {"groups": ["user", "item"], "labelCol": "rating", "factorSize": 4, "maxIter": 6, "ordered": True}),
+    "mf": (
+        MatrixFactorization,
+        COLUMNS | {"ratingCol": "rating", "rank": 4, "maxIter": 3, "kernel": "sigmoid"},
+    ),
+    "fm": (
+        FMRegressor,
+        {"groups": ["user", "item"], "labelCol": "rating", "factorSize": 4, "maxIter": 6, "ordered": True},
+    ),
 }
 
 #: a Python without Spark: importing it, or an installed recspark, is an error
@@ -52,7 +58,9 @@ SCRIPT = """
 
 @pytest.fixture(scope="module")
 def pairs():
-    """1,000 pairs; one in ten with a user, one in ten with an item, and one with both that no model has seen; some ids are missing."""
+    """1,000 pairs; one in ten with a user, one in ten with an item, and one with both that no model has seen;
+    some ids are missing.
+    """
     rng = np.random.default_rng(1)
     pairs = pd.DataFrame({"user_id": rng.integers(0, 80, 1000), "item_id": rng.integers(100, 150, 1000)})
     pairs.loc[::10, "user_id"] = 10_000
@@ -68,7 +76,9 @@ def pairs():
 def registered(spark, pairs, tmp_path_factory):
     """A lake whose registry has the models, and what each of them predicts in Spark."""
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"user_id": np.repeat(np.arange(80), 20), "item_id": 100 + rng.integers(0, 50, 1600)}).drop_duplicates()
+    frame = pd.DataFrame(
+        {"user_id": np.repeat(np.arange(80), 20), "item_id": 100 + rng.integers(0, 50, 1600)}
+    ).drop_duplicates()
     frame["rating"] = rng.integers(1, 6, len(frame)).astype(float)
     ratings, asked = spark.createDataFrame(frame), spark.createDataFrame(pairs.assign(n=range(len(pairs))))
     lake = Lake(str(tmp_path_factory.mktemp("serving")))
@@ -107,7 +117,9 @@ def check(answers, expected):
 
 def test_a_python_without_spark_scores_a_thousand_pairs_in_a_second(registered, pairs, tmp_path):
     tracker, expected = registered
-    answers = ask(sys.executable, tracker.uri, [f"models:/{name}@champion" for name in MODELS], pairs, tmp_path)
+    answers = ask(
+        sys.executable, tracker.uri, [f"models:/{name}@champion" for name in MODELS], pairs, tmp_path
+    )
     assert len(answers) == 3
     check(answers, expected)
 
@@ -118,9 +130,13 @@ def test_spark_udf_predicts_as_transform_does(spark, registered, pairs, name):
     import mlflow
 
     tracker, expected = registered
-    predict = mlflow.pyfunc.spark_udf(spark, tracker.registry.find(name, "champion").source, env_manager="local")
+    predict = mlflow.pyfunc.spark_udf(
+        spark, tracker.registry.find(name, "champion").source, env_manager="local"
+    )
     asked = spark.createDataFrame(pairs.assign(n=range(len(pairs))))
-    found = asked.withColumn("prediction", predict("user_id", "item_id")).orderBy("n").toPandas()["prediction"]
+    found = (
+        asked.withColumn("prediction", predict("user_id", "item_id")).orderBy("n").toPandas()["prediction"]
+    )
     np.testing.assert_allclose(found, expected[name], rtol=0, atol=0.15 if name == "fm" else 1e-5)
 
 
@@ -131,9 +147,20 @@ def test_the_requirements_of_a_model_are_all_that_it_needs(registered, pairs, tm
     assert "pyspark" not in needed and "recspark" not in needed
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv/bin/python")
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements(tracker, "als")]
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        requirements(tracker, "als"),
+    ]
     subprocess.run(install, check=True, timeout=600)
-    check(ask(python, tracker.uri, [f"models:/{name}@champion" for name in MODELS], pairs, tmp_path), expected)
+    check(
+        ask(python, tracker.uri, [f"models:/{name}@champion" for name in MODELS], pairs, tmp_path), expected
+    )
 
 
 def requirements(tracker, name):
@@ -145,7 +172,17 @@ def test_mlflow_serves_a_model(registered, tmp_path):
     tracker, _ = registered
     port = free_port()
     environment = os.environ | {"MLFLOW_TRACKING_URI": tracker.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/als@champion", "--env-manager", "local"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        "models:/als@champion",
+        "--env-manager",
+        "local",
+    ]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # `serve` starts its server by the name of the program
@@ -155,7 +192,9 @@ def test_mlflow_serves_a_model(registered, tmp_path):
         wait_for(f"http://127.0.0.1:{port}/ping", server)
         rows = {"columns": ["user_id", "item_id"], "data": [[3, 110], [10_000, 110], [10_000, 20_000]]}
         body = json.dumps({"dataframe_split": rows}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=30) as answer:
             predictions = [row["prediction"] for row in json.load(answer)["predictions"]]
     finally:

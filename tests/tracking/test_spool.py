@@ -5,7 +5,14 @@ from recspark.lake.lake import Lake
 from recspark.tracking import Tracker, TrackingOptions
 from recspark.tracking.spool import Spool
 from recspark.tracking.store import Store
-from tests.tracking.reports import UNREACHABLE, assert_everything, client_of, report_everything, runs_of, warnings_in
+from tests.tracking.reports import (
+    UNREACHABLE,
+    assert_everything,
+    client_of,
+    report_everything,
+    runs_of,
+    warnings_in,
+)
 
 
 def test_a_sync_that_stops_halfway_goes_on_where_it_was(lake, scorer, tmp_path, monkeypatch):
@@ -97,4 +104,8 @@ def test_a_model_that_was_cut_off_is_sent_once(lake, scorer, monkeypatch):
     assert tracker.sync() == 1
     assert [version.version for version in tracker.registry.versions("nightly")] == [1]
     train = runs_of(tracker)["train"]
-    assert len(client_of(tracker).search_logged_models([train.info.experiment_id])) == len(train.outputs.model_outputs) == 1
+    assert (
+        len(client_of(tracker).search_logged_models([train.info.experiment_id]))
+        == len(train.outputs.model_outputs)
+        == 1
+    )

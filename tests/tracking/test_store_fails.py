@@ -11,7 +11,14 @@ from recspark.lake.lake import Lake
 from recspark.tracking import Tracker, TrackingOptions
 from recspark.tracking.store import Store
 from tests.tracking.mlflow_server import free_port, start_server, stop, wait_for
-from tests.tracking.reports import UNREACHABLE, assert_everything, client_of, report_everything, runs_of, warnings_in
+from tests.tracking.reports import (
+    UNREACHABLE,
+    assert_everything,
+    client_of,
+    report_everything,
+    runs_of,
+    warnings_in,
+)
 
 
 def test_a_store_that_cannot_be_reached_costs_one_warning_and_loses_nothing(lake, scorer, tmp_path, caplog):
@@ -77,8 +84,12 @@ def test_a_refused_record_does_not_end_the_tracking(lake, caplog):
 
 @pytest.mark.slow
 def test_a_server_that_hangs_costs_a_stated_time_once(lake, scorer, caplog):
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:  # it takes connections and never answers
-        tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3))
+    with socket.create_server(
+        ("127.0.0.1", 0), backlog=100
+    ) as listener:  # it takes connections and never answers
+        tracker = Tracker(
+            lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3)
+        )
         began = time.monotonic()
         with tracker.run("train") as run:
             first = time.monotonic() - began
@@ -95,7 +106,9 @@ def test_a_server_that_hangs_costs_a_stated_time_once(lake, scorer, caplog):
 @pytest.mark.slow
 def test_threads_wait_together_for_a_server_that_hangs(lake, caplog):
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        tracker = Tracker(lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3))
+        tracker = Tracker(
+            lake, TrackingOptions(uri=f"http://127.0.0.1:{listener.getsockname()[1]}", timeoutSeconds=3)
+        )
 
         def job():
             with tracker.run("trial"):
@@ -118,7 +131,9 @@ def test_a_server_that_is_killed_in_mid_run(lake, scorer, tmp_path, caplog):
     options = TrackingOptions(uri=f"http://127.0.0.1:{port}", timeoutSeconds=5)
     with start_server(lake, port, str(tmp_path / "artifacts")) as server:
         began = []
-        run = report_everything(Tracker(lake, options), scorer, lambda: began.append(time.monotonic()) or stop(server))
+        run = report_everything(
+            Tracker(lake, options), scorer, lambda: began.append(time.monotonic()) or stop(server)
+        )
         assert time.monotonic() - began[0] < 15
     (warning,) = warnings_in(caplog)
     assert f"{options.uri} can't be used" in warning
@@ -128,7 +143,10 @@ def test_a_server_that_is_killed_in_mid_run(lake, scorer, tmp_path, caplog):
     with start_server(lake, port, str(tmp_path / "artifacts")):
         tracker = Tracker(lake, options)
         half = runs_of(tracker)
-        assert {name: run.info.status for name, run in half.items()} == {"pipeline": "RUNNING", "train": "RUNNING"}
+        assert {name: run.info.status for name, run in half.items()} == {
+            "pipeline": "RUNNING",
+            "train": "RUNNING",
+        }
         assert half["train"].data.metrics == {"train_rmse": 0.8, "seconds": 0.1}
         assert tracker.sync() == 2
         assert_everything(tracker, tmp_path / "downloaded")
@@ -173,4 +191,8 @@ def test_a_start_whose_answer_is_lost_is_not_sent_twice(lake, monkeypatch):
             run.metrics({"rmse": 0.8})
     assert Tracker(lake).sync() == 1
     (train,) = client_of(Tracker(lake)).search_runs(["1"])
-    assert (train.info.status, train.data.metrics, train.data.tags["recspark.key"]) == ("FINISHED", {"rmse": 0.8}, run.id)
+    assert (train.info.status, train.data.metrics, train.data.tags["recspark.key"]) == (
+        "FINISHED",
+        {"rmse": 0.8},
+        run.id,
+    )

@@ -22,7 +22,9 @@ _UNITS = dict(zip(TICKS, ("seconds", "milliseconds", "microseconds", "nanosecond
 
 
 def separator_advice(fields: Sequence[str]) -> str | None:
-    """The separator that a line looks like, which was cut into `fields` at another one; None where they were the right ones."""
+    """The separator that a line looks like, which was cut into `fields` at another one; None where they were
+    the right ones.
+    """
     text = "".join(fields)
     found = max(_SEPARATORS, key=text.count)
     if text.count(found) < len(fields):
@@ -31,14 +33,18 @@ def separator_advice(fields: Sequence[str]) -> str | None:
 
 
 def value_advice(layout: Layout, examples: Mapping[str, str], late: np.ndarray) -> str | None:
-    """The options to set so that the `examples`, by column, and the timestamps that are too `late` would be read.
+    """The options to set so that the `examples`, by column, and the timestamps that are too `late` would be
+    read.
 
     There are none for MovieLens, whose notation no option changes.
     """
     if layout.notation is None:
         return None
     given = {column: name for name, column in layout.rename}
-    advice = [f"column {given[column]} holds {shown(text, 50)}, {_about(layout, column, text)}" for column, text in examples.items()]
+    advice = [
+        f"column {given[column]} holds {shown(text, 50)}, {_about(layout, column, text)}"
+        for column, text in examples.items()
+    ]
     if len(late):
         advice += _late_advice(given["timestamp"], late, layout.notation.unit)
     return "; ".join(advice) or None
@@ -49,7 +55,11 @@ def _late_advice(name: str, late: np.ndarray, unit: str) -> list[str]:
     if other := _unit_of(float(np.median(late)), unit):
         return [f"column {name} looks like {_UNITS[other]}: data.timestampUnit={other}"]
     formats = _likely_formats(str(late[0])) if unit == "s" else ""
-    return [f"column {name} looks like dates without separators: set data.timestampFormat{formats}"] if formats else []
+    return (
+        [f"column {name} looks like dates without separators: set data.timestampFormat{formats}"]
+        if formats
+        else []
+    )
 
 
 def _about(layout: Layout, column: str, text: str) -> str:
@@ -63,7 +73,10 @@ def _about(layout: Layout, column: str, text: str) -> str:
             return f"which looks like {_UNITS[other]}: data.timestampUnit={other}"
         if is_spreadsheet_day(number):
             return "which looks like days of a spreadsheet: write the column as text of ISO 8601"
-        return f"which is neither a count of {_UNITS[notation.unit]} nor ISO 8601: set data.timestampFormat{_likely_formats(text)}"
+        return (
+            f"which is neither a count of {_UNITS[notation.unit]} nor ISO 8601: set "
+            f"data.timestampFormat{_likely_formats(text)}"
+        )
     if "," in text and "." in text:
         return "which is no number: write numbers without a mark between thousands"
     if "," in text and notation.decimal == ".":
@@ -90,6 +103,11 @@ def _likely_formats(text: str) -> str:
 
 
 def _unit_of(seconds: float, unit: str) -> str | None:
-    """The unit in which a count that was taken for `unit` is a time of today; None where it is none in any."""
+    """The unit in which a count that was taken for `unit` is a time of today; None where it is none in
+    any.
+    """
     count = seconds * TICKS[unit]
-    return next((other for other, ticks in TICKS.items() if other != unit and YEAR_1990 <= count / ticks < YEAR_2100), None)
+    return next(
+        (other for other, ticks in TICKS.items() if other != unit and YEAR_1990 <= count / ticks < YEAR_2100),
+        None,
+    )

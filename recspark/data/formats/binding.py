@@ -63,7 +63,8 @@ def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
     Raises
     ------
     ConfigError
-        Where a column that is read is missing, comes twice, or is of a type that holds neither numbers, text nor timestamps.
+        Where a column that is read is missing, comes twice, or is of a type that holds neither numbers, text
+        nor timestamps.
     """
     if layout.names:
         return layout
@@ -72,15 +73,31 @@ def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
     found = shown(", ".join([*fields, *in_path]))[1:-1]
     if missing := [name for name in rename if name not in fields and name not in in_path]:
         advice = None if layout.parquet else separator_advice(_first_fields(fs, member, path, layout))
-        columns = "set data.dataset to csv or parquet and data.userColumn, data.itemColumn ... to the columns it has"
-        clicks = ', or data.ratingColumn = "" where rows are events without a rating' if "rating" in map(rename.get, missing) else ""
-        raise ConfigError(f"{member} has no column {', '.join(missing)}, it has {found}: {advice or columns + clicks}")
+        columns = (
+            "set data.dataset to csv or parquet and data.userColumn, data.itemColumn ... to the columns it "
+            "has"
+        )
+        clicks = (
+            ', or data.ratingColumn = "" where rows are events without a rating'
+            if "rating" in map(rename.get, missing)
+            else ""
+        )
+        raise ConfigError(
+            f"{member} has no column {', '.join(missing)}, it has {found}: {advice or columns + clicks}"
+        )
     if twice := [name for name in rename if fields.count(name) > 1]:
-        raise ConfigError(f"{member} has the column {', '.join(twice)} more than once, it has {found}: which one is meant can't be known")
+        raise ConfigError(
+            f"{member} has the column {', '.join(twice)} more than once, it has {found}: which one is meant "
+            "can't be known"
+        )
     if layout.parquet:
-        checked = {name for name, column in rename.items() if not layout.own or column in key_of(layout.table)}
+        checked = {
+            name for name, column in rename.items() if not layout.own or column in key_of(layout.table)
+        }
         _check_types(fs, member, path, [name for name in fields if name in checked])
-    partition = tuple((rename[name], text) for name, text in in_path.items() if name in rename and name not in fields)
+    partition = tuple(
+        (rename[name], text) for name, text in in_path.items() if name in rename and name not in fields
+    )
     return replace(layout, names=tuple(rename.get(name, "") for name in fields), partition=partition)
 
 

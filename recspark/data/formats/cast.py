@@ -16,15 +16,16 @@ ORDINARY = {
     pa.float64(): r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?",
 }
 _INTEGER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
-# no two repetitions side by side that match the same: a field of a million digits would take a million times as long
+# no two repetitions side by side that match the same: a field of a million digits would take a million times
+# as long
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.Array, np.ndarray]:
     """`column` as int32, int64, float64 or text, null where a value can't be, and which values could not.
 
-    A timestamp becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none at all. With `exact` a float
-    that can stand for several whole numbers is none: it is no id.
+    A timestamp becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none
+    at all. With `exact` a float that can stand for several whole numbers is none: it is no id.
     """
     none_bad = np.zeros(len(column), bool)
     if pa.types.is_nested(type_) or pa.types.is_temporal(type_):
@@ -40,10 +41,16 @@ def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.
     if is_temporal(column.type):
         column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
     numeric = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    if type_ == pa.string() or (numeric and type_ == pa.float64()) or column.type in (pa.int8(), pa.int16(), pa.int32(), type_):
+    if (
+        type_ == pa.string()
+        or (numeric and type_ == pa.float64())
+        or column.type in (pa.int8(), pa.int16(), pa.int32(), type_)
+    ):
         return column.cast(type_, safe=False), none_bad
     if pa.types.is_floating(column.type):
-        largest = {pa.float64(): 2.0**53, pa.float32(): 2.0**24}[column.type] if exact else np.nextafter(2.0**63, 0)
+        largest = (
+            {pa.float64(): 2.0**53, pa.float32(): 2.0**24}[column.type] if exact else np.nextafter(2.0**63, 0)
+        )
         whole = pc.and_(pc.equal(pc.trunc(column), column), pc.less_equal(pc.abs(column), largest))
         bad = pc.fill_null(pc.invert(whole), False).to_numpy(zero_copy_only=False)
         return pc.if_else(whole, column, None).cast(type_), bad
@@ -51,9 +58,11 @@ def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.
 
 
 def as_text(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """`column`, as text where it holds bytes or text, null where those are not UTF-8 or hold a NUL, and which these are.
+    """`column`, as text where it holds bytes or text, null where those are not UTF-8 or hold a NUL, and which
+    these are.
 
-    Whoever writes a Parquet file may put any bytes into a column of strings; nobody checks them when they are read.
+    Whoever writes a Parquet file may put any bytes into a column of strings; nobody checks them when they are
+    read.
     """
     if not holds_text(column.type):
         return column, np.zeros(len(column), bool)

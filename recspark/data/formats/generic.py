@@ -31,41 +31,88 @@ DATASETS = (*EDITIONS, *GENERIC)
 
 #: how repeated pairs become one row
 MERGED = ("sum", "mean")
-DUPLICATES = "what becomes of repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, else last"
+DUPLICATES = (
+    "what becomes of repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, "
+    "else last"
+)
 _TEXT_ENDINGS = (".csv", ".tsv")
 
 #: an id that loses nothing as a number
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _TEXTS = Check(lambda values: all(isinstance(value, str) for value in values), "of strings")
-_SEPARATOR = Check(lambda text: bool(text) and not set(text) & set('"\r\n'), "not empty, without quotes and line ends")
+_SEPARATOR = Check(
+    lambda text: bool(text) and not set(text) & set('"\r\n'), "not empty, without quotes and line ends"
+)
 
 
 class DataOptions(Section):
-    """What to ingest and how to read it. The options from `userColumn` on are for data other than MovieLens."""
+    """What to ingest and how to read it. The options from `userColumn` on are for data other than
+    MovieLens.
+    """
 
     name = "data"
-    source = Option(str, None, "a zip, a folder, a CSV or Parquet file, or any URI of one; not set: `dataset` is downloaded")
-    dataset = Option(str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS))
-    users = Option(str, None, "what is known of users: as source, with userColumn and any other columns; the table users has these")
+    source = Option(
+        str,
+        None,
+        "a zip, a folder, a CSV or Parquet file, or any URI of one; not set: `dataset` is downloaded",
+    )
+    dataset = Option(
+        str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS)
+    )
+    users = Option(
+        str,
+        None,
+        "what is known of users: as source, with userColumn and any other columns; the table users has these",
+    )
     items = Option(str, None, "what is known of items: as users, with itemColumn")
     baseUrl = Option(str, BASE_URL, "where editions are downloaded from")
     cacheFolder = Option(str, None, "where downloads are kept; not set: the user's cache folder")
     userColumn = Option(str, "user_id", "column of the user id; `_c0`, `_c1`... in a file without a header")
     itemColumn = Option(str, "item_id", "column of the item id")
-    ratingColumn = Option(str, "rating", 'column of the rating; "": rows are events without one, such as clicks, and count 1 each')
+    ratingColumn = Option(
+        str,
+        "rating",
+        'column of the rating; "": rows are events without one, such as clicks, and count 1 each',
+    )
     duplicates = Option(str, None, DUPLICATES, one_of("last", "first", *MERGED))
     timestampColumn = Option(str, None, "column of the timestamp; not set: `timestamp` where there is one")
-    timestampUnit = Option(str, "s", "unit of timestamps that are numbers, counted from 1970-01-01 UTC", one_of(*TICKS))
-    timestampFormat = Option(str, None, "strptime format of timestamps; not set: numbers in timestampUnit and ISO 8601", TIME_FORMAT)
-    idType = Option(str, "auto", "type of ids; auto: bigint where most of the first are whole numbers", one_of("auto", "bigint", "string"))
-    separator = Option(str, ",", "what separates the fields of a CSV file; quotes work with one character", _SEPARATOR)
+    timestampUnit = Option(
+        str, "s", "unit of timestamps that are numbers, counted from 1970-01-01 UTC", one_of(*TICKS)
+    )
+    timestampFormat = Option(
+        str,
+        None,
+        "strptime format of timestamps; not set: numbers in timestampUnit and ISO 8601",
+        TIME_FORMAT,
+    )
+    idType = Option(
+        str,
+        "auto",
+        "type of ids; auto: bigint where most of the first are whole numbers",
+        one_of("auto", "bigint", "string"),
+    )
+    separator = Option(
+        str, ",", "what separates the fields of a CSV file; quotes work with one character", _SEPARATOR
+    )
     header = Option(bool, True, "whether a CSV file's first line names its columns")
-    encoding = Option(str, AUTO, "encoding of CSV files; auto: each file decides by its bytes", one_of(AUTO, "utf-8", "latin-1"))
+    encoding = Option(
+        str,
+        AUTO,
+        "encoding of CSV files; auto: each file decides by its bytes",
+        one_of(AUTO, "utf-8", "latin-1"),
+    )
     decimal = Option(str, ".", "decimal mark of numbers that are text", one_of(".", ","))
-    nullValues = Option(list, list(NULLS), "texts of a CSV file that mean a missing value, as an empty field does", _TEXTS)
+    nullValues = Option(
+        list, list(NULLS), "texts of a CSV file that mean a missing value, as an empty field does", _TEXTS
+    )
     ratingMin = Option(float, None, "lowest rating allowed; not set: the edition's, or any")
     ratingMax = Option(float, None, "highest rating allowed; not set: the edition's, or any")
-    ratingStep = Option(float, None, "distance between rating levels, counted from ratingMin; not set: the edition's, or any", above(0))
+    ratingStep = Option(
+        float,
+        None,
+        "distance between rating levels, counted from ratingMin; not set: the edition's, or any",
+        above(0),
+    )
 
     @property
     def duplicate_rule(self) -> str:
@@ -78,8 +125,11 @@ class DataOptions(Section):
         return replace(rules, **{name: value for name, value in limits.items() if value is not None})
 
 
-def generic_files(data: DataOptions, members: Iterable[str], option: str = "source") -> tuple[str, dict[str, Layout]]:
-    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings; NoDataFile where there are none.
+def generic_files(
+    data: DataOptions, members: Iterable[str], option: str = "source"
+) -> tuple[str, dict[str, Layout]]:
+    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings; NoDataFile where
+    there are none.
 
     `members` are those of ``data.source``, whose format ``data.dataset`` may set, or of another `option`.
     """
@@ -87,20 +137,30 @@ def generic_files(data: DataOptions, members: Iterable[str], option: str = "sour
     parquet = [name for name in members if plain_name(name).lower().endswith(".parquet")]
     named = data.dataset if option == "source" else None
     dataset = named or ("parquet" if parquet else "csv")
-    text = members if named or len(members) == 1 else [name for name in members if plain_name(name).lower().endswith(_TEXT_ENDINGS)]
+    text = (
+        members
+        if named or len(members) == 1
+        else [name for name in members if plain_name(name).lower().endswith(_TEXT_ENDINGS)]
+    )
     found = parquet if dataset == "parquet" else text
     if not found:
         found_instead = f"has no {dataset} file (it has {', '.join(sorted(members)[:5]) or 'no file'})"
         if option != "source":
-            raise NoDataFile(f"data.{option} = {getattr(data, option)!r} {found_instead}: it must have CSV or Parquet files")
+            raise NoDataFile(
+                f"data.{option} = {getattr(data, option)!r} {found_instead}: it must have CSV or Parquet "
+                "files"
+            )
         raise NoDataFile(
-            f"data.source = {data.source!r} is no MovieLens edition and {found_instead}: set data.dataset to one of {', '.join(DATASETS)}"
+            f"data.source = {data.source!r} is no MovieLens edition and {found_instead}: set data.dataset to "
+            f"one of {', '.join(DATASETS)}"
         )
     if dataset == "csv" and data.decimal == data.separator and not data.header:
         # with a header, a number that is not quoted makes its row too long, and is seen
         raise ConfigError(
-            f"data.decimal and data.separator are both {data.decimal!r} and data.header is false: a number that is not quoted "
-            "would be read as two fields. Set data.separator to what separates the fields, or give the file a header"
+            f"data.decimal and data.separator are both {data.decimal!r} and data.header is false: a number "
+            "that is not quoted "
+            "would be read as two fields. Set data.separator to what separates the fields, or give the file "
+            "a header"
         )
     rename = ((data.userColumn, "user_id"), (data.itemColumn, "item_id"), (data.ratingColumn, "rating"))
     merged = data.duplicate_rule in MERGED
@@ -122,19 +182,27 @@ def generic_files(data: DataOptions, members: Iterable[str], option: str = "sour
 
 
 def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:
-    """`layout` with the column of the timestamp, where one is set or the file or its path has the usual one."""
+    """`layout` with the column of the timestamp, where one is set or the file or its path has the usual
+    one.
+    """
     column = data.timestampColumn or "timestamp"
-    if data.timestampColumn is None and column not in (*field_names(fs, member, path, layout), *dict(layout.partition)):
+    if data.timestampColumn is None and column not in (
+        *field_names(fs, member, path, layout),
+        *dict(layout.partition),
+    ):
         return layout
     return replace(layout, rename=(*layout.rename, (column, "timestamp")))
 
 
-def id_types(data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]) -> dict[str, str]:
-    """The types of a table's ids (``bigint`` or ``string``), by column: as set, as Parquet has them, or as most of a MiB.
+def id_types(
+    data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]
+) -> dict[str, str]:
+    """The types of a table's ids (``bigint`` or ``string``), by column: as set, as Parquet has them, or as
+    most of a MiB.
 
     The first file, or MiB, that has values decides; without any, ids are numbers.
-    Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is seen.
-    An id in the path is judged by the paths of all files.
+    Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is
+    seen. An id in the path is judged by the paths of all files.
     """
     (table,) = {layout.table for layout in layouts.values()}
     ids = [name for name in judged(table) if name in IDS]
@@ -151,13 +219,19 @@ def id_types(data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSyst
 def _in_paths(layouts: Mapping[str, Layout], ids: Iterable[str]) -> dict[str, bool | None]:
     """Whether the ids in the path of the first file hold numbers in the paths of all."""
     values = [dict(layout.partition) for layout in layouts.values()]
-    return {name: _mostly_numbers([each.get(name) for each in values]) for name in ids if name in dict(layouts[min(layouts)].partition)}
+    return {
+        name: _mostly_numbers([each.get(name) for each in values])
+        for name in ids
+        if name in dict(layouts[min(layouts)].partition)
+    }
 
 
 def _in_files(
     layouts: Mapping[str, Layout], ids: Iterable[str], fs: pafs.FileSystem, paths: Mapping[str, str]
 ) -> Iterator[dict[str, bool | None]]:
-    """Whether the columns of ids hold numbers, by each part of the files in turn; None where it has no value."""
+    """Whether the columns of ids hold numbers, by each part of the files in turn; None where it has no
+    value.
+    """
     for member, layout in sorted(layouts.items()):
         if layout.parquet:
             yield _in_parquet(layout, fs, member, paths[member])
@@ -172,7 +246,10 @@ def _in_parquet(layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> 
     types = dict(layout.rename)
     with parquet_file(fs, member, path) as parquet:
         found = [field for field in parquet.schema_arrow if field.name in types]
-        return {types[field.name]: _is_number(field.type) if _has_values(parquet, field.name) else None for field in found}
+        return {
+            types[field.name]: _is_number(field.type) if _has_values(parquet, field.name) else None
+            for field in found
+        }
 
 
 def _has_values(parquet: pq.ParquetFile, column: str) -> bool:

@@ -1,8 +1,8 @@
 """How files are laid out, and how they are cut into chunks that workers read on their own.
 
-A text file is cut at line ends and each chunk knows the number of its first line, so that a bad row can name its line
-without a second pass. A chunk of a Parquet file is a row group, and its "lines" are row numbers. Both count from 1, a
-header included.
+A text file is cut at line ends and each chunk knows the number of its first line, so that a bad row can name
+its line without a second pass. A chunk of a Parquet file is a row group, and its "lines" are row numbers.
+Both count from 1, a header included.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def arrow_schema(ddl: str) -> pa.Schema:
 class Layout:
     """How the fields of a file become the columns of `table`, published with `schema`.
 
-    `names` has the column of every field in order, "" where the field is not read. A file with a header, or a Parquet
-    file, names its own fields: then `rename` says which of them is read as which column (see :func:`recspark.data.formats.binding.bind`).
-    `partition` has the columns in the path of the file with their text, by the names in the path until the layout is bound.
-    A column is read as a number where the published column of that name is one, else as text. `notation` tells how
-    fields are written in other data than MovieLens (None).
-    `constants` are the values of columns that are published although no file has them.
+    `names` has the column of every field in order, "" where the field is not read. A file with a header, or a
+    Parquet file, names its own fields: then `rename` says which of them is read as which column (see
+    :func:`recspark.data.formats.binding.bind`). `partition` has the columns in the path of the file with
+    their text, by the names in the path until the layout is bound. A column is read as a number where the
+    published column of that name is one, else as text. `notation` tells how fields are written in other data
+    than MovieLens (None). `constants` are the values of columns that are published although no file has them.
     `own`: all columns but the id are the user's own, and kept as they are whatever their names.
     `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
     `heading`: the column that lines such as ``7:`` give for all rows below them.
@@ -98,7 +98,9 @@ class Layout:
         return {name: read_as.get(published.get(name, ""), pa.string()) for name in names}
 
     def field_types(self) -> dict[str, pa.DataType]:
-        """The same of the fields of a text file as they are read at first: timestamps of any notation as text."""
+        """The same of the fields of a text file as they are read at first: timestamps of any notation as
+        text.
+        """
         types = {name: type_ for name, type_ in self.types().items() if name in self.names}
         return {name: pa.string() if self.is_timestamp(name) else type_ for name, type_ in types.items()}
 
@@ -128,7 +130,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of one file: bytes ``start .. start + length`` of a text file, or row group `start` of a Parquet file.
+    """A part of one file: bytes ``start .. start + length`` of a text file, or row group `start` of a Parquet
+    file.
 
     `whole`: it is all that there is of its table. `heading` is the last one before it (`Layout.heading`).
     """
@@ -158,7 +161,9 @@ def headings(body: bytes) -> Iterator[tuple[int, int, str]]:
         colon = end - 1
 
 
-def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
+def plan(
+    fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES
+) -> list[Chunk]:
     """Cut one file into chunks; reads a text file once to count its lines and to decide its encoding.
 
     Raises
@@ -180,8 +185,12 @@ def plan(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_byte
     return [Chunk(member, path, layout, *part) for part in parts]
 
 
-def chunks_alone(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int) -> Iterator[Chunk]:
-    """The chunks of a text file one after the other, each with the encoding that it decides by itself; reads no more than is asked for."""
+def chunks_alone(
+    fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int
+) -> Iterator[Chunk]:
+    """The chunks of a text file one after the other, each with the encoding that it decides by itself; reads
+    no more than is asked for.
+    """
     for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
         yield Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)
 
@@ -191,9 +200,13 @@ def decided(layout: Layout, vote: Vote) -> Layout:
     return replace(layout, encoding=vote.encoding) if layout.encoding == AUTO else layout
 
 
-def _parts(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+def _parts(
+    fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int
+) -> Iterator[tuple[int, int, bytes]]:
     """Where each chunk of a text file starts, the number of its first line, and its bytes."""
-    start, line = (len(first_line(fs, member, path)), 2) if layout.header else (len(_mark(fs, member, path)), 1)
+    start, line = (
+        (len(first_line(fs, member, path)), 2) if layout.header else (len(_mark(fs, member, path)), 1)
+    )
     with fs.open_input_stream(path, compression=None) as stream:
         stream.read(start)
         rest = b""
@@ -205,7 +218,10 @@ def _parts(fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_by
                 start, line = start + cut, line + body.count(b"\n")
             rest = body[cut:]
             if len(rest) > LINE_BYTES:
-                raise DataRejected(f"{member} line {line} is longer than {LINE_BYTES} bytes: it is no text file with one row per line")
+                raise DataRejected(
+                    f"{member} line {line} is longer than {LINE_BYTES} bytes: it is no text file with one "
+                    "row per line"
+                )
         if rest:
             yield start, line, rest
 
@@ -221,7 +237,9 @@ def _row_groups(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> 
 
 @contextmanager
 def parquet_file(fs: pafs.FileSystem, member: str, path: str) -> Iterator[pq.ParquetFile]:
-    """An open Parquet file; DataRejected where it, or what the body reads of it, is damaged. Checksums that it has are checked."""
+    """An open Parquet file; DataRejected where it, or what the body reads of it, is damaged. Checksums that
+    it has are checked.
+    """
     try:
         with pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True) as parquet:
             yield parquet
@@ -235,7 +253,10 @@ def first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
         line, end, _ = stream.read(_HEADER_BYTES).partition(b"\n")
     check_byte_order(member, line)
     if not end and len(line) == _HEADER_BYTES:
-        raise DataRejected(f"{member} line 1 is longer than {_HEADER_BYTES} bytes: it can't be a header, nor the first of such rows")
+        raise DataRejected(
+            f"{member} line 1 is longer than {_HEADER_BYTES} bytes: it can't be a header, nor the first of "
+            "such rows"
+        )
     return line + end
 
 

@@ -1,6 +1,8 @@
-"""The MovieLens editions, and the Netflix prize: which files make one, how their fields are laid out, and what becomes of them.
+"""The MovieLens editions, and the Netflix prize: which files make one, how their fields are laid out, and
+what becomes of them.
 
-Sources: the README of each archive at https://grouplens.org/datasets/movielens/, and that of the Netflix prize's training set.
+Sources: the README of each archive at https://grouplens.org/datasets/movielens/, and that of the Netflix
+prize's training set.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ TAG = ("user_id", "item_id", "tag", "timestamp")
 
 #: the flags that end a line of u.item, in order
 ML_100K_GENRES = tuple(
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical Mystery "
+    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
+    "Musical Mystery "
     "Romance Sci-Fi Thriller War Western".split()
 )
 #: the occupation of each code of ML-1M, as its README names them
@@ -61,7 +64,8 @@ NO_GENRES = ("", "unknown", "(no genres listed)")
 LINKS = "item_id bigint, imdb_id string, tmdb_id bigint"
 GIVEN_SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
-# no two repetitions side by side that match the same: a title of a million blanks would take a million times as long
+# no two repetitions side by side that match the same: a title of a million blanks would take a million times
+# as long
 _YEAR = re.compile(r"\((\d{4})\s*(?:[-\u2013]\s*(?:\d{4}\s*)?)?\)\s*(?:(\((?:V|TV|VG)\))\s*)?$")
 
 
@@ -69,7 +73,8 @@ _YEAR = re.compile(r"\((\d{4})\s*(?:[-\u2013]\s*(?:\d{4}\s*)?)?\)\s*(?:(\((?:V|T
 class Edition:
     """The files of an edition; those not in `optional` must be there. `rules` hold for its ratings and tags.
 
-    A file is a pattern of names, as of a shell, or several with ``|`` between them. `downloaded`: GroupLens publishes it.
+    A file is a pattern of names, as of a shell, or several with ``|`` between them. `downloaded`: GroupLens
+    publishes it.
     """
 
     files: Mapping[str, Layout]
@@ -86,7 +91,8 @@ class Edition:
         """Which of `names` are which of the files; files that none of them is are left out."""
         names = list(names)
         found = {
-            file: [name for name in names if any(fnmatchcase(name, pattern) for pattern in file.split("|"))] for file in self.files
+            file: [name for name in names if any(fnmatchcase(name, pattern) for pattern in file.split("|"))]
+            for file in self.files
         }
         return {file: matches for file, matches in found.items() if matches}
 
@@ -102,8 +108,16 @@ def _ml_100k() -> Edition:
     }
     files = {
         "u.data": ratings("ratings"),
-        "u.item": Layout("items", schemas.ITEMS, ("item_id", "title", "", "", "", *ML_100K_GENRES), separator="|", encoding=AUTO),
-        "u.user": Layout("users", schemas.USERS, ("user_id", "age", "gender", "occupation", "zip"), separator="|"),
+        "u.item": Layout(
+            "items",
+            schemas.ITEMS,
+            ("item_id", "title", "", "", "", *ML_100K_GENRES),
+            separator="|",
+            encoding=AUTO,
+        ),
+        "u.user": Layout(
+            "users", schemas.USERS, ("user_id", "age", "gender", "occupation", "zip"), separator="|"
+        ),
     }
     return Edition(files | given, _rules(1, 1), optional=frozenset(given))
 
@@ -112,7 +126,9 @@ def _ml_1m() -> Edition:
     users = ("user_id", "gender", "age", "occupation_code", "zip")
     files = {
         "ratings.dat": Layout("ratings", schemas.RATINGS, RATING, separator="::"),
-        "movies.dat": Layout("items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::", encoding=AUTO),
+        "movies.dat": Layout(
+            "items", schemas.ITEMS, ("item_id", "title", "genres"), separator="::", encoding=AUTO
+        ),
         "users.dat": Layout("users", schemas.USERS, users, separator="::"),
     }
     return Edition(files, _rules(1, 1))
@@ -148,8 +164,12 @@ def _netflix() -> Edition:
     fields = ("user_id", "rating", "timestamp")
     titles = ("item_id", "year", "title")
     files = {
-        "combined_data_*.txt|mv_*.txt": Layout("ratings", schemas.RATINGS, fields, names, heading="item_id", notation=Notation()),
-        "movie_titles.csv|movie_titles.txt": Layout("items", schemas.ITEMS, titles, encoding=AUTO, rest=True, notation=Notation()),
+        "combined_data_*.txt|mv_*.txt": Layout(
+            "ratings", schemas.RATINGS, fields, names, heading="item_id", notation=Notation()
+        ),
+        "movie_titles.csv|movie_titles.txt": Layout(
+            "items", schemas.ITEMS, titles, encoding=AUTO, rest=True, notation=Notation()
+        ),
     }
     return Edition(files, _rules(1, 1), frozenset(["movie_titles.csv|movie_titles.txt"]), downloaded=False)
 
@@ -173,12 +193,15 @@ class NoDataFile(ConfigError):
     """None of the files of a source can be read as what the conf asks for."""
 
 
-def find_edition(members: Iterable[str], source: str, dataset: str | None = None) -> tuple[str, dict[str, Layout]] | None:
-    """The edition that `members` of `source` make up, with the layout of each member it reads; None where they make none.
+def find_edition(
+    members: Iterable[str], source: str, dataset: str | None = None
+) -> tuple[str, dict[str, Layout]] | None:
+    """The edition that `members` of `source` make up, with the layout of each member it reads; None where
+    they make none.
 
-    ML-20M and all later editions look alike: the name of the folder or of the source tells them apart, and where neither
-    does the edition is ``ml-latest``. A file may be compressed. `dataset` names the edition instead; then
-    NoDataFile where its files are missing.
+    ML-20M and all later editions look alike: the name of the folder or of the source tells them apart, and
+    where neither does the edition is ``ml-latest``. A file may be compressed. `dataset` names the edition
+    instead; then NoDataFile where its files are missing.
     """
     folders: dict[str, dict[str, str]] = {}
     for member in sorted(members):
@@ -190,9 +213,16 @@ def find_edition(members: Iterable[str], source: str, dataset: str | None = None
             matched = edition.match(found)
             if edition.needed <= matched.keys():
                 named = name if dataset or name != "ml-latest" else _csv_edition(folder, source)
-                return named, {found[match]: edition.files[file] for file, matches in matched.items() for match in matches}
+                return named, {
+                    found[match]: edition.files[file]
+                    for file, matches in matched.items()
+                    for match in matches
+                }
     if dataset:
-        raise NoDataFile(f"data.dataset = {dataset!r} needs {', '.join(sorted(EDITIONS[dataset].needed))} in one folder of {source}")
+        raise NoDataFile(
+            f"data.dataset = {dataset!r} needs {', '.join(sorted(EDITIONS[dataset].needed))} in one folder "
+            f"of {source}"
+        )
     return None
 
 
@@ -208,11 +238,15 @@ def tidy(table: pa.Table, layout: Layout) -> pa.Table:
         columns |= _told_apart(columns, layout.table, len(table))
     columns |= {name: pa.repeat(value, len(table)) for name, value in layout.constants}
     schema = arrow_schema(layout.schema)
-    return pa.table([_published(columns.get(field.name), field.type, len(table)) for field in schema], schema=schema)
+    return pa.table(
+        [_published(columns.get(field.name), field.type, len(table)) for field in schema], schema=schema
+    )
 
 
 def _told_apart(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int) -> dict[str, pa.Array]:
-    """What MovieLens writes into one field, or into a field for each value: titles with years, genres, codes of occupations."""
+    """What MovieLens writes into one field, or into a field for each value: titles with years, genres, codes
+    of occupations.
+    """
     found = {}
     if "title" in columns and "year" not in columns:
         found["title"], found["year"] = split_year(columns["title"].to_pylist())
@@ -220,7 +254,9 @@ def _told_apart(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int)
         found["genres"] = _genre_lists(columns, n_rows)
     if "occupation_code" in columns:
         names = {str(code): name for code, name in enumerate(ML_1M_OCCUPATIONS)}
-        found["occupation"] = pa.array([names.get(code, code) for code in columns["occupation_code"].to_pylist()])
+        found["occupation"] = pa.array(
+            [names.get(code, code) for code in columns["occupation_code"].to_pylist()]
+        )
     return found
 
 
@@ -247,7 +283,9 @@ def _genre_lists(columns: Mapping[str, pa.ChunkedArray], n_rows: int) -> pa.Arra
             # not by Arrow's indices_nonzero, which crashes where there is no row
             for row in np.flatnonzero(pc.equal(columns[genre], "1").to_numpy()).tolist():
                 lists[row].append(genre)
-    return pa.array([[genre for genre in genres if genre not in NO_GENRES] for genres in lists], pa.list_(pa.string()))
+    return pa.array(
+        [[genre for genre in genres if genre not in NO_GENRES] for genres in lists], pa.list_(pa.string())
+    )
 
 
 def _published(column: pa.ChunkedArray | None, type_: pa.DataType, n_rows: int) -> pa.ChunkedArray | pa.Array:

@@ -20,8 +20,9 @@ TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 class Notation:
     """How the text of a field becomes a value.
 
-    `nulls` are the texts that mean a missing value, as the empty text does. `decimal` is the decimal mark of numbers.
-    `unit` is that of timestamps written as numbers (a key of TICKS), `time_format` the strptime format of all others.
+    `nulls` are the texts that mean a missing value, as the empty text does. `decimal` is the decimal mark of
+    numbers. `unit` is that of timestamps written as numbers (a key of TICKS), `time_format` the strptime
+    format of all others.
     """
 
     nulls: tuple[str, ...] = NULLS
@@ -35,7 +36,9 @@ class Notation:
         return pc.if_else(pc.is_in(text, value_set=pa.array(["", *self.nulls])), None, text)
 
     def with_points(self, text: pa.Array) -> pa.Array:
-        """`text` of numbers with a decimal point in place of the decimal mark; a number that had a point is none then."""
+        """`text` of numbers with a decimal point in place of the decimal mark; a number that had a point is
+        none then.
+        """
         if self.decimal == ".":
             return text
         return pc.replace_substring(pc.replace_substring(text, ".", "_"), self.decimal, ".")

@@ -1,4 +1,6 @@
-"""Tables of users and items of one's own: the id, and any other columns with the types that their files give them."""
+"""Tables of users and items of one's own: the id, and any other columns with the types that their files give
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ from recspark.errors import ConfigError, DataRejected
 
 log = logging.getLogger(__name__)
 
-#: the tables, by the options that say where their files are, with the option that names the column of their id
+#: the tables, by the options that say where their files are, with the option that names the column of their
+#: id
 OWN = {"users": "userColumn", "items": "itemColumn"}
 
-#: what a column of numbers written as text looks like: whole numbers without leading zeros, and numbers that float64 tells apart
+#: what a column of numbers written as text looks like: whole numbers without leading zeros, and numbers that
+#: float64 tells apart
 _WHOLE = r"^\s*[+-]?(0|[1-9][0-9]{0,17})\s*$"
 _DECIMAL = r"^\s*[+-]?(0|[1-9][0-9]{0,14})?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*$"
 _SOME_DIGIT = r"[0-9]"
@@ -36,20 +40,27 @@ _FOUND_ARROW = pa.schema([("name", pa.string()), ("type", pa.string())])
 
 
 def own_files(data: DataOptions, table: str, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
-    """The format of ``data.users`` or ``data.items``, and its members that are read, with layouts that know no column but the id yet."""
+    """The format of ``data.users`` or ``data.items``, and its members that are read, with layouts that know
+    no column but the id yet.
+    """
     dataset, layouts = generic_files(data, members, table)
     (key,) = key_of(table)
     rename = ((getattr(data, OWN[table]), key),)
 
     def of_table(layout: Layout) -> Layout:
         schema = ddl({key: "bigint"})
-        return replace(layout, table=table, schema=schema, rename=rename, constants=(), own=True, duplicates="last")
+        return replace(
+            layout, table=table, schema=schema, rename=rename, constants=(), own=True, duplicates="last"
+        )
 
     return dataset, {member: of_table(layout) for member, layout in layouts.items()}
 
 
-def bind_own(fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str, Layout]) -> dict[str, Layout]:
-    """The layouts of one table with all columns of all its files; those of text files are text until :func:`with_text_types`.
+def bind_own(
+    fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str, Layout]
+) -> dict[str, Layout]:
+    """The layouts of one table with all columns of all its files; those of text files are text until
+    :func:`with_text_types`.
 
     Raises
     ------
@@ -61,11 +72,23 @@ def bind_own(fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str
     in_paths = _path_types(layouts.values())
     for member, layout in layouts.items():
         ids = dict(layout.rename)
-        found = {name: type_ for name, type_ in (in_paths | _file_types(fs, member, paths[member], layout)).items() if name not in ids}
-        bound[member] = bind(fs, paths[member], member, replace(layout, rename=(*layout.rename, *((name, name) for name in found))))
+        found = {
+            name: type_
+            for name, type_ in (in_paths | _file_types(fs, member, paths[member], layout)).items()
+            if name not in ids
+        }
+        bound[member] = bind(
+            fs,
+            paths[member],
+            member,
+            replace(layout, rename=(*layout.rename, *((name, name) for name in found))),
+        )
         _check_names(member, found, next(iter(ids)), key_of(layout.table)[0])
         types = _merged(member, types, found)
-    schema = ddl({key_of(layout.table)[0]: "bigint"} | {name: type_.replace("void", "string") for name, type_ in types.items()})
+    schema = ddl(
+        {key_of(layout.table)[0]: "bigint"}
+        | {name: type_.replace("void", "string") for name, type_ in types.items()}
+    )
     return {member: replace(layout, schema=schema) for member, layout in bound.items()}
 
 
@@ -75,11 +98,15 @@ def _path_types(layouts: Iterable[Layout]) -> dict[str, str]:
     for layout in layouts:
         for name, text in layout.partition:
             values.setdefault(name, []).append(text)
-    return {name: type_of_text(pa.chunked_array([pa.array(texts, pa.string())])) for name, texts in values.items()}
+    return {
+        name: type_of_text(pa.chunked_array([pa.array(texts, pa.string())])) for name, texts in values.items()
+    }
 
 
 def _file_types(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> dict[str, str]:
-    """The columns of one file and their types; one without a name, or of a type that no table holds, is left out and named."""
+    """The columns of one file and their types; one without a name, or of a type that no table holds, is left
+    out and named.
+    """
     if not layout.parquet:
         names = field_names(fs, member, path, layout)
         if "" in names:
@@ -88,19 +115,29 @@ def _file_types(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> 
     with parquet_file(fs, member, path) as parquet:
         found = {field.name: published_type(field.type) for field in parquet.schema_arrow}
         for name in (name for name, type_ in found.items() if type_ is None):
-            log.warning("%s: column %s is left out: no table can hold its type, %s", member, name, parquet.schema_arrow.field(name).type)
+            log.warning(
+                "%s: column %s is left out: no table can hold its type, %s",
+                member,
+                name,
+                parquet.schema_arrow.field(name).type,
+            )
     return {name: type_ for name, type_ in found.items() if type_}
 
 
 def published_type(type_: pa.DataType) -> str | None:
-    """The type of a table's column for a type of Parquet; None where a table has none for it, ``void`` where it holds nulls only."""
+    """The type of a table's column for a type of Parquet; None where a table has none for it, ``void`` where
+    it holds nulls only.
+    """
     if pa.types.is_dictionary(type_):
         return published_type(type_.value_type)
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
         inner = published_type(type_.value_type)
         return f"array<{inner}>" if inner in ("string", "bigint", "double") else None
     if pa.types.is_map(type_):
-        fits = published_type(type_.key_type) == "string" and published_type(type_.item_type) in ("bigint", "double")
+        fits = published_type(type_.key_type) == "string" and published_type(type_.item_type) in (
+            "bigint",
+            "double",
+        )
         return "map<string,double>" if fits else None
     is_text = holds_text(type_) and not (pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
     kinds = {
@@ -121,9 +158,15 @@ def _check_names(member: str, names: Iterable[str], id_name: str, key: str) -> N
     for name in names:
         alike.setdefault(name.lower(), []).append(name)
     if key in alike:
-        raise ConfigError(f"{member} has the columns {id_name} and {alike[key][0]}: the first becomes {key}, so drop or rename the second")
+        raise ConfigError(
+            f"{member} has the columns {id_name} and {alike[key][0]}: the first becomes {key}, so drop or "
+            "rename the second"
+        )
     if twice := [found for found in alike.values() if len(found) > 1]:
-        raise ConfigError(f"{member} has the columns {' and '.join(twice[0])}, which differ by case alone: drop or rename one")
+        raise ConfigError(
+            f"{member} has the columns {' and '.join(twice[0])}, which differ by case alone: drop or rename "
+            "one"
+        )
 
 
 def _merged(member: str, known: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
@@ -132,15 +175,27 @@ def _merged(member: str, known: Mapping[str, str], found: Mapping[str, str]) -> 
     for name, type_ in found.items():
         before = merged.get(name, "void")
         if type_ != before and not {type_, before} <= {"bigint", "double"} and "void" not in (type_, before):
-            raise ConfigError(f"{member}: column {name} is {type_}, in other files of the same table it is {before}: write it as one type")
-        merged[name] = max(type_, before, key=lambda each: _WIDER.index(each) if each in _WIDER else len(_WIDER))
+            raise ConfigError(
+                f"{member}: column {name} is {type_}, in other files of the same table it is {before}: write "
+                "it as one type"
+            )
+        merged[name] = max(
+            type_, before, key=lambda each: _WIDER.index(each) if each in _WIDER else len(_WIDER)
+        )
     return merged
 
 
 def text_types(spark: SparkSession, fs: pafs.FileSystem, chunks: list[Chunk]) -> dict[str, str]:
-    """The types of the columns of text files, by all their values: a column of numbers is one, all others are text. One Spark job."""
+    """The types of the columns of text files, by all their values: a column of numbers is one, all others are
+    text. One Spark job.
+    """
     n_tasks = max(1, min(len(chunks), 4 * spark.sparkContext.defaultParallelism))
-    found = spark.range(0, len(chunks), 1, n_tasks).mapInArrow(TypeFinder(chunks, fs), _FOUND).distinct().collect()
+    found = (
+        spark.range(0, len(chunks), 1, n_tasks)
+        .mapInArrow(TypeFinder(chunks, fs), _FOUND)
+        .distinct()
+        .collect()
+    )
     types: dict[str, str] = {}
     for name, type_ in found:
         types[name] = max(type_, types.get(name, "void"), key=_WIDER.index)
@@ -174,9 +229,11 @@ class TypeFinder:
 
 
 def type_of_text(column: pa.ChunkedArray) -> str:
-    """What all values of a column of text are: ``bigint``, ``double``, ``string``; ``void`` where there is none.
+    """What all values of a column of text are: ``bigint``, ``double``, ``string``; ``void`` where there is
+    none.
 
-    >>> [type_of_text(pa.chunked_array([texts])) for texts in (["1", "", "-20"], ["1", ".5"], ["01002", "1"], [""])]
+    >>> columns = ["1", "", "-20"], ["1", ".5"], ["01002", "1"], [""]
+    >>> [type_of_text(pa.chunked_array([texts])) for texts in columns]
     ['bigint', 'double', 'string', 'void']
     """
     values = column.filter(pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(column), ""), False))

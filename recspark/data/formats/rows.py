@@ -1,6 +1,7 @@
 """Rows of chunks: bytes in, typed Arrow columns and line numbers out.
 
-One row is one line: a line break inside quotes ends the row, which then goes to quarantine. An empty line is no row.
+One row is one line: a line break inside quotes ends the row, which then goes to quarantine. An empty line is
+no row.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ _UNUSED = b"\x1f"
 
 @dataclass
 class Rows:
-    """The rows of a chunk: columns, the line of each row, and which rows hold a field that is not of its type.
+    """The rows of a chunk: columns, the line of each row, and which rows hold a field that is not of its
+    type.
 
-    `broken` are the lines that gave no row, as (line, reason); `texts` gives the text of lines by their numbers.
-    `examples` has for each column with such fields the text of one.
+    `broken` are the lines that gave no row, as (line, reason); `texts` gives the text of lines by their
+    numbers. `examples` has for each column with such fields the text of one.
     """
 
     table: pa.Table
@@ -59,11 +61,15 @@ def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
         raise DataRejected(f"{chunk.member} became shorter while it was read")
     if chunk.layout.heading:
         return read_headed(body, chunk.layout, chunk.first_line, chunk.heading)
-    return read_plain(body, chunk.layout, chunk.first_line) or read_mixed(body, chunk.layout, chunk.first_line)
+    return read_plain(body, chunk.layout, chunk.first_line) or read_mixed(
+        body, chunk.layout, chunk.first_line
+    )
 
 
 def read_headed(body: bytes, layout: Layout, first_line: int = 1, heading: str | None = None) -> Rows:
-    """Rows of lines between headings (`Layout.heading`), the first of them under `heading`; a heading is no row."""
+    """Rows of lines between headings (`Layout.heading`), the first of them under `heading`; a heading is no
+    row.
+    """
     pieces, start, line = [], 0, first_line
     for low, high, text in [*headings(body), (len(body), len(body), "")]:
         under = replace(layout, heading=None, partition=((layout.heading, heading),))
@@ -81,7 +87,9 @@ def read_headed(body: bytes, layout: Layout, first_line: int = 1, heading: str |
 
 
 def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
-    """Rows of lines that aren't all plain: those that are by the fast reader, the others by the slow one, in their order."""
+    """Rows of lines that aren't all plain: those that are by the fast reader, the others by the slow one, in
+    their order.
+    """
     lines = body.split(b"\n")
     match = ordinary_line(replace(layout, partition=())).fullmatch
     ordinary = np.fromiter((match(line) is not None for line in lines), bool, len(lines))
@@ -104,7 +112,9 @@ def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
 
 @cache
 def ordinary_line(layout: Layout) -> re.Pattern[bytes]:
-    """What a line that :func:`read_plain` reads looks like: numbers as almost all are written, text without surprises."""
+    """What a line that :func:`read_plain` reads looks like: numbers as almost all are written, text without
+    surprises.
+    """
     taken = r'\0\r\n"\x1f' if layout.quoted else r"\0\r\n\x1f"
     separator = re.escape(layout.separator)
     text = rf"(?:(?!{separator}|0[xX])[^{taken}])*"
@@ -114,10 +124,11 @@ def ordinary_line(layout: Layout) -> re.Pattern[bytes]:
 
 
 def read_plain(body: bytes, layout: Layout, first_line: int = 1) -> Rows | None:
-    """Rows of well-formed lines by Arrow's CSV reader; None where that reader could differ from :func:`read_exact`.
+    """Rows of well-formed lines by Arrow's CSV reader; None where that reader could differ from
+    :func:`read_exact`.
 
-    That is where a field may be quoted, not of its type, hexadecimal (Arrow reads ``0x1F`` as a number), or holds a
-    NUL or a lone carriage return, and where a line is empty or its fields are too few or too many.
+    That is where a field may be quoted, not of its type, hexadecimal (Arrow reads ``0x1F`` as a number), or
+    holds a NUL or a lone carriage return, and where a line is empty or its fields are too few or too many.
     """
     separator = layout.separator.encode()
     doubtful = [b"\0", b"0x", b"0X"] + [b'"'] * layout.quoted + [_UNUSED] * (len(separator) > 1)
@@ -133,7 +144,12 @@ def read_plain(body: bytes, layout: Layout, first_line: int = 1) -> Rows | None:
             pa.BufferReader(text),
             pacsv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=names),
             pacsv.ParseOptions(delimiter=separator.decode(), quote_char=False, ignore_empty_lines=False),
-            pacsv.ConvertOptions(column_types=types, include_columns=list(types), null_values=layout.nulls, decimal_point=layout.decimal),
+            pacsv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=layout.nulls,
+                decimal_point=layout.decimal,
+            ),
         )
     except pa.ArrowInvalid:
         return None
@@ -166,7 +182,9 @@ def read_exact(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
             lines.append(number)
     columns = dict(zip(layout.names, zip(*fields, strict=True), strict=True)) if fields else {}
     raw_columns = {name: pa.array(columns.get(name, ()), pa.string()) for name in layout.field_types()}
-    return _typed(raw_columns, np.array(lines, np.int64), layout, partial(_line_texts, body, layout, first_line), broken)
+    return _typed(
+        raw_columns, np.array(lines, np.int64), layout, partial(_line_texts, body, layout, first_line), broken
+    )
 
 
 def _read_parquet(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
@@ -191,8 +209,16 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _typed(columns: dict[str, pa.Array], line: np.ndarray, layout: Layout, texts: Callable, broken: Sequence[Any] = ()) -> Rows:
-    """Rows with every column cast to the type it is read as; a value that can't be is null and its row unparsable."""
+def _typed(
+    columns: dict[str, pa.Array],
+    line: np.ndarray,
+    layout: Layout,
+    texts: Callable,
+    broken: Sequence[Any] = (),
+) -> Rows:
+    """Rows with every column cast to the type it is read as; a value that can't be is null and its row
+    unparsable.
+    """
     columns = columns | {name: pa.array([text] * len(line), pa.string()) for name, text in layout.partition}
     unparsable = np.zeros(len(line), bool)
     typed, examples = {}, {}

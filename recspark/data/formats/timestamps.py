@@ -1,4 +1,6 @@
-"""Timestamps of data other than MovieLens as seconds since 1970-01-01 UTC: typed, counted in a unit, or written as text."""
+"""Timestamps of data other than MovieLens as seconds since 1970-01-01 UTC: typed, counted in a unit, or
+written as text.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from recspark.data.quality import YEAR_1990, YEAR_2100
 
 #: a whole number of 64 bits
 _WHOLE = r"^-?([0-9]{1,18}|[1-8][0-9]{18})$"
-#: ISO 8601 as it is written in data: the extended form, or the basic form with a time (a basic date alone looks like a number)
+#: ISO 8601 as it is written in data: the extended form, or the basic form with a time (a basic date alone
+#: looks like a number)
 _DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
 _ZONE = r"( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?"
 _ISO = rf"^({_DATE}([T ]{_TIME}{_ZONE})?|[0-9]{{8}}T[0-9]{{4}}([0-9]{{2}})?Z?)$"
@@ -75,7 +78,9 @@ def _converted(column: pa.Array, notation: Notation) -> pa.Array:
 
 
 def _floor(count: pa.Array, ticks: int) -> pa.Array:
-    """A count of ticks as whole seconds, null where those are beyond 64 bits or the count is a time in another notation."""
+    """A count of ticks as whole seconds, null where those are beyond 64 bits or the count is a time in
+    another notation.
+    """
     number = pc.fill_null(count, 0).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):  # infinity
         whole = number // ticks
@@ -86,19 +91,32 @@ def _floor(count: pa.Array, ticks: int) -> pa.Array:
 
 
 def _is_written_day(number: np.ndarray) -> np.ndarray:
-    """Which numbers are a day such as 20240501: as a count they would all lie in 1970, where no ratings are."""
+    """Which numbers are a day such as 20240501: as a count they would all lie in 1970, where no ratings
+    are.
+    """
     month, day = number // 100 % 100, number // 1 % 100
-    return (number > 19_800_000) & (number < 21_000_000) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return (
+        (number > 19_800_000)
+        & (number < 21_000_000)
+        & (month >= 1)
+        & (month <= 12)
+        & (day >= 1)
+        & (day <= 31)
+    )
 
 
 def is_spreadsheet_day(number: np.ndarray | float) -> np.ndarray:
-    """Which numbers are days since 1899-12-30 with a time of day, from 1990 to 2099; whole ones may as well count rows."""
+    """Which numbers are days since 1899-12-30 with a time of day, from 1990 to 2099; whole ones may as well
+    count rows.
+    """
     number = np.asarray(number)
     return (np.floor(number) != number) & (number >= _SPREADSHEET_1990) & (number < _SPREADSHEET_2100)
 
 
 def _is_of_coarser_unit(number: np.ndarray, ticks: int) -> np.ndarray:
-    """Which counts of ticks are a time from 1990 to 2099 in a coarser unit: all of these would lie in 1970."""
+    """Which counts of ticks are a time from 1990 to 2099 in a coarser unit: all of these would lie in
+    1970.
+    """
     found = np.zeros(len(number), bool)
     for other in (other for other in TICKS.values() if other < ticks):
         found |= (number >= YEAR_1990 * other) & (number < YEAR_2100 * other)
@@ -106,8 +124,12 @@ def _is_of_coarser_unit(number: np.ndarray, ticks: int) -> np.ndarray:
 
 
 def _iso(text: pa.Array) -> pa.Array:
-    """ISO 8601 as seconds: at once by Arrow where all values are of one form, else by pandas, which takes 20 times as long."""
-    text = pc.replace_substring_regex(text, "[.,][0-9]+", "")  # a time without its fraction is the one cut toward the past
+    """ISO 8601 as seconds: at once by Arrow where all values are of one form, else by pandas, which takes 20
+    times as long.
+    """
+    text = pc.replace_substring_regex(
+        text, "[.,][0-9]+", ""
+    )  # a time without its fraction is the one cut toward the past
     for type_ in (pa.timestamp("s"), pa.timestamp("s", "UTC")):
         with suppress(pa.ArrowInvalid):
             return cast(text.cast(type_), pa.int64())[0]
@@ -129,7 +151,9 @@ def _calendar(text: pa.Array, time_format: str) -> pa.Array:
 def _far(text: str, time_format: str) -> int | None:
     """A time that nanoseconds of 64 bits, as pandas counts, don't reach; None where `text` is none."""
     try:
-        moment = datetime.fromisoformat(text) if time_format == "ISO8601" else datetime.strptime(text, time_format)
+        moment = (
+            datetime.fromisoformat(text) if time_format == "ISO8601" else datetime.strptime(text, time_format)
+        )
     except ValueError:
         return None
     if _FIRST_YEAR < moment.year < _LAST_YEAR:

@@ -1,4 +1,6 @@
-"""What the generator plants: people, movies, their biases and factors, the rating scale, and the error that nobody can beat."""
+"""What the generator plants: people, movies, their biases and factors, the rating scale, and the error that
+nobody can beat.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,33 @@ AGES = (1, 18, 25, 35, 45, 50, 56)
 OCCUPATIONS = 21
 FIRST_YEAR, LAST_YEAR = 1920, 2000
 _TITLE_WORDS = (
-    "Quiet Broken Golden Last Secret Burning Silver Wild Lost Perfect Midnight Electric Crimson Hollow Gentle Iron".split(),
-    "River Letter Garden Stranger Summer Machine Promise Señor Empire Café Detective Daughter Train Shadow Harvest Waltz".split(),
-    ["", ", The", ", A", " II", ": The Return", " of Paris", " of the Sea", ' "Take Two"', " & Sons", "'s End", "!", "?", " 3000"],
+    "Quiet Broken Golden Last Secret Burning "
+    "Silver Wild Lost Perfect Midnight Electric Crimson Hollow Gentle Iron".split(),
+    "River Letter Garden Stranger Summer Machine "
+    "Promise Señor Empire Café Detective Daughter Train Shadow Harvest Waltz".split(),
+    [
+        "",
+        ", The",
+        ", A",
+        " II",
+        ": The Return",
+        " of Paris",
+        " of the Sea",
+        ' "Take Two"',
+        " & Sons",
+        "'s End",
+        "!",
+        "?",
+        " 3000",
+    ],
 )
 _CHUNK = 1 << 20
 
 
 def biases(rng: np.random.Generator, n_users: int, fame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Biases of users and items in stars, float32; famous items are better liked (correlation about 0.4, as in ML-1M)."""
+    """Biases of users and items in stars, float32; famous items are better liked (correlation about 0.4, as
+    in ML-1M).
+    """
     user_bias = 0.4 * rng.standard_normal(n_users)
     item_bias = 0.5 * (0.4 * fame + 0.9 * rng.standard_normal(fame.size))
     return user_bias.astype(np.float32), item_bias.astype(np.float32)
@@ -63,7 +83,9 @@ def plant_users(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFra
 
 
 def plant_items(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """The items table, recent years and some genres being more frequent, and the items' factors, which lean on it."""
+    """The items table, recent years and some genres being more frequent, and the items' factors, which lean
+    on it.
+    """
     year = LAST_YEAR - np.minimum(rng.exponential(14, n).astype(np.int32), LAST_YEAR - FIRST_YEAR)
     liking = np.log(rng.dirichlet(np.full(len(GENRES), 2.0))) + rng.gumbel(size=(n, len(GENRES)))
     n_genres = 1 + rng.binomial(3, 0.25, n)
@@ -86,10 +108,15 @@ def _titles(rng: np.random.Generator, n: int) -> list[str]:
     titles = [f"{first} {second}{end}" for first, second, end in product(*_TITLE_WORDS)]
     order = rng.permutation(max(n, len(titles)))[:n]
     parts, numbers = np.divmod(order, len(titles))
-    return [titles[number] + (f" Part {part + 1}" if part else "") for part, number in zip(parts, numbers, strict=True)]
+    return [
+        titles[number] + (f" Part {part + 1}" if part else "")
+        for part, number in zip(parts, numbers, strict=True)
+    ]
 
 
-def interaction(user: np.ndarray, item: np.ndarray, user_factors: np.ndarray, item_factors: np.ndarray) -> np.ndarray:
+def interaction(
+    user: np.ndarray, item: np.ndarray, user_factors: np.ndarray, item_factors: np.ndarray
+) -> np.ndarray:
     """``<p_u, q_i>`` for each (user, item), float32, in chunks of bounded memory."""
     scores = np.empty(user.size, np.float32)
     for start in range(0, user.size, _CHUNK):
@@ -107,8 +134,9 @@ def to_levels(score: np.ndarray, levels: str) -> np.ndarray:
 def expected_rating(score: np.ndarray, noise: float, levels: str) -> np.ndarray:
     """The mean rating given the planted score: ``E[r | s] = low + step * sum_j Phi((s - t_j) / noise)``.
 
-    ``t_j = low + (j + 1/2) step`` are the borders between neighbouring levels, Phi the normal distribution function:
-    each border passed adds one step to a rating that is ``s + noise * N(0, 1)``, rounded and clipped.
+    ``t_j = low + (j + 1/2) step`` are the borders between neighbouring levels, Phi the normal distribution
+    function: each border passed adds one step to a rating that is ``s + noise * N(0, 1)``, rounded and
+    clipped.
     """
     low, high, step = LEVELS[levels]
     borders = np.arange(low, high, step) + step / 2

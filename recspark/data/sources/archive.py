@@ -1,4 +1,6 @@
-"""Where input comes from: a folder, a file, a zip or a compressed file, local or remote; nothing unsafe is unpacked."""
+"""Where input comes from: a folder, a file, a zip or a compressed file, local or remote; nothing unsafe is
+unpacked.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Source:
     def content(self, member: str) -> Hashable:
         """What is equal for files of the same bytes, compressed or not."""
         with self._open(member) as stream, reading(self._called(member), COMPRESSED):
-            return _digest(stream, lambda size: check_expansion(self.name, self.size(member), size, self.limits))
+            return _digest(
+                stream, lambda size: check_expansion(self.name, self.size(member), size, self.limits)
+            )
 
     def digest(self, members: Iterable[str]) -> str:
         """SHA-256 over name, size and content of `members`, whatever their order."""
@@ -63,8 +67,8 @@ class Source:
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
         """Where workers read `members`: the file system, and the path of each.
 
-        Files lie in place, but for compressed ones: these are unpacked. The others are copied to where those are
-        where that is another storage. DataRejected where one is damaged or they expand too far.
+        Files lie in place, but for compressed ones: these are unpacked. The others are copied to where those
+        are where that is another storage. DataRejected where one is damaged or they expand too far.
         """
         paths = {member: self._files[member].path for member in members}
         packed = [member for member, path in paths.items() if codec_of(path)]
@@ -78,13 +82,17 @@ class Source:
         if not unpacker.fs.equals(self.fs):
             for member in paths.keys() - set(packed):
                 target = unpacker.place(member)
-                pafs.copy_files(paths[member], target, source_filesystem=self.fs, destination_filesystem=unpacker.fs)
+                pafs.copy_files(
+                    paths[member], target, source_filesystem=self.fs, destination_filesystem=unpacker.fs
+                )
                 paths[member] = target
         return unpacker.fs, paths
 
     def _open(self, member: str) -> pa.NativeFile:
         with reading(self._called(member), COMPRESSED):
-            return self.fs.open_input_stream(self._files[member].path, compression=codec_of(self._files[member].path))
+            return self.fs.open_input_stream(
+                self._files[member].path, compression=codec_of(self._files[member].path)
+            )
 
     def _check_not_empty(self, member: str) -> None:
         if not self.size(member):
@@ -107,7 +115,13 @@ class Zip(Source):
         check_no_table(listing.setting, [info.filename for info in members])
         files = {info.filename: info for info in members if not info.is_dir()}
         self._infos = {member: info for member, info in files.items() if is_data(member)}
-        inside = Listing(name, listing.fs, dict.fromkeys(self._infos, self._archive), files.keys() - self._infos, option=listing.option)
+        inside = Listing(
+            name,
+            listing.fs,
+            dict.fromkeys(self._infos, self._archive),
+            files.keys() - self._infos,
+            option=listing.option,
+        )
         super().__init__(inside, scratch, limits)
 
     def size(self, member: str) -> int:
@@ -124,7 +138,9 @@ class Zip(Source):
             return f"sha256:{_digest(stream)[1]}"
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
-        """Unpack `members`; where workers read them. DataRejected where one is damaged or they expand too far."""
+        """Unpack `members`; where workers read them. DataRejected where one is damaged or they expand too
+        far.
+        """
         unpacker = Unpacker(self.name, self._archive.size or 0, self._scratch, self.limits)
         paths = {}
         with self.fs.open_input_file(self._archive.path) as file, _zip(self.name, file) as archive:
@@ -135,7 +151,9 @@ class Zip(Source):
                     if codec := codec_of(member):
                         self._check_not_empty(member)
                         stream = pa.CompressedInputStream(stream, codec)
-                    paths[member] = unpacker.write(stream, member, self._called(member), COMPRESSED if codec else ZIP)
+                    paths[member] = unpacker.write(
+                        stream, member, self._called(member), COMPRESSED if codec else ZIP
+                    )
         return unpacker.fs, paths
 
 
@@ -148,21 +166,26 @@ def _zip(name: str, file: pa.NativeFile) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def open_source(spark: SparkSession, lake: Lake, source: str, limits: QualityOptions, option: str = "source") -> Iterator[Source]:
-    """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems know.
+def open_source(
+    spark: SparkSession, lake: Lake, source: str, limits: QualityOptions, option: str = "source"
+) -> Iterator[Source]:
+    """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems
+    know.
 
     Errors name the `option` of ``[data]`` that it comes from.
 
-    A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what is unpacked lie in a
-    folder of the lake's staging area, where workers can read them, and are gone when the context ends.
+    A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what
+    is unpacked lie in a folder of the lake's staging area, where workers can read them, and are gone when the
+    context ends.
 
     Raises
     ------
     InputMissing, ConfigError
-        See `recspark.data.sources.listing.list_source`; InputMissing, too, where the body rejects what somebody is still writing.
+        See `recspark.data.sources.listing.list_source`; InputMissing, too, where the body rejects what
+        somebody is still writing.
     DataRejected
-        Where the source is an unsafe or damaged archive, expands beyond the limits of ``[quality]``, or is a folder with links that
-        lead out of it.
+        Where the source is an unsafe or damaged archive, expands beyond the limits of ``[quality]``, or is a
+        folder with links that lead out of it.
     """
     with lake.staged("tables") as scratch:
         place = _readable(spark, source, lake.path(scratch), option)
@@ -190,7 +213,9 @@ def _copy(spark: SparkSession, uri: str, scratch: str, option: str) -> str:
     try:
         origin = hadoop.Path(uri)
         target = hadoop.Path(f"{scratch}/copied/{origin.getName()}")
-        hadoop.FileUtil.copy(origin.getFileSystem(conf), origin, target.getFileSystem(conf), target, False, conf)
+        hadoop.FileUtil.copy(
+            origin.getFileSystem(conf), origin, target.getFileSystem(conf), target, False, conf
+        )
     except Exception as error:
         reason = str(getattr(error, "java_exception", error)).splitlines()[0]
         failure = InputMissing if "FileNotFoundException" in reason else RecsparkError

@@ -22,9 +22,9 @@ _TIMEOUT_S = 30
 def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE_URL) -> str:
     """The path of the zip of `dataset`, downloaded unless the cache holds it whole.
 
-    A file takes its name only when it is whole and its MD5 is the publisher's, so a broken download is never seen. The
-    publisher's MD5 is asked for each time, since ``ml-latest`` changes; where the publisher can't be reached, a file
-    that was verified before is used.
+    A file takes its name only when it is whole and its MD5 is the publisher's, so a broken download is never
+    seen. The publisher's MD5 is asked for each time, since ``ml-latest`` changes; where the publisher can't
+    be reached, a file that was verified before is used.
 
     Raises
     ------
@@ -36,13 +36,17 @@ def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE
     known = [name for name, edition in EDITIONS.items() if edition.downloaded]
     if dataset not in known:
         allowed = ", ".join(known)
-        raise ConfigError(f"data.dataset = {dataset!r} can't be downloaded: it must be one of {allowed}, or set data.source")
+        raise ConfigError(
+            f"data.dataset = {dataset!r} can't be downloaded: it must be one of {allowed}, or set data.source"
+        )
     folder = Path(cache_folder or pooch.os_cache("recspark")).expanduser()
     url = f"{base_url.rstrip('/')}/{dataset}.zip"
     md5 = _publisher_md5(f"{url}.md5", folder / f"{dataset}.zip.md5")
     try:
         downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT_S)
-        return pooch.retrieve(url, known_hash=f"md5:{md5}", fname=f"{dataset}.zip", path=folder, downloader=downloader)
+        return pooch.retrieve(
+            url, known_hash=f"md5:{md5}", fname=f"{dataset}.zip", path=folder, downloader=downloader
+        )
     except ValueError as error:
         raise RecsparkError(f"{url} does not have the MD5 that its publisher gives, {md5}: {error}") from None
     except OSError as error:
@@ -68,4 +72,6 @@ def _publisher_md5(url: str, kept: Path) -> str:
 
 
 def _unreachable(url: str, error: OSError) -> RecsparkError:
-    return RecsparkError(f"{url} can't be downloaded: {error}; download it by other means and set data.source to its path")
+    return RecsparkError(
+        f"{url} can't be downloaded: {error}; download it by other means and set data.source to its path"
+    )

@@ -1,4 +1,6 @@
-"""Files of a source that are not read: copies, so that no row is read twice, and all that is no data; each is named in the log."""
+"""Files of a source that are not read: copies, so that no row is read twice, and all that is no data; each is
+named in the log.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,12 @@ _NUMBERED = re.compile(r"(.*?) ?\(\d+\)((?:\.\w+)*)")
 
 
 def copies(source: Source, members: Iterable[str]) -> dict[str, str]:
-    """The `members` of `source` that are copies, each with the member of the same folder that it is a copy of.
+    """The `members` of `source` that are copies, each with the member of the same folder that it is a copy
+    of.
 
-    A copy is ``ratings (1).csv`` beside ``ratings.csv``, whatever it holds, or a file of the same bytes; so is a compressed file
-    beside the same file unpacked. Only files of the same size or plain name are compared.
+    A copy is ``ratings (1).csv`` beside ``ratings.csv``, whatever it holds, or a file of the same bytes; so
+    is a compressed file beside the same file unpacked. Only files of the same size or plain name are
+    compared.
     """
     found: dict[str, str] = {}
     suspects: dict[tuple[str, object], list[str]] = defaultdict(list)
@@ -47,13 +51,21 @@ def report_left_out(source: Source, dataset: str, read: Container[str], twins: M
     """Name in the log every file of `source` that is not among those `read`, and what to do to read it."""
     if twins:
         found = (f"{copy} (of {original})" for copy, original in twins.items())
-        log.warning("%s: not read, as copies: %s; to read one, move it to a folder of its own inside the source", source.name, _some(found))
+        log.warning(
+            "%s: not read, as copies: %s; to read one, move it to a folder of its own inside the source",
+            source.name,
+            _some(found),
+        )
     others = [member for member in source.members if member not in read and member not in twins]
     if others:
         advice = f"to read one, set data.{source.listing.option} to it"
         log.warning("%s: not read, as not part of %s: %s; %s", source.name, dataset, _some(others), advice)
     if source.hidden:
-        log.warning("%s: not read, as hidden or leftovers by their names: %s; to read one, rename it", source.name, _some(source.hidden))
+        log.warning(
+            "%s: not read, as hidden or leftovers by their names: %s; to read one, rename it",
+            source.name,
+            _some(source.hidden),
+        )
 
 
 def report_empty(source: Source, empty: Iterable[str]) -> None:

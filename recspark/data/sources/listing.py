@@ -15,7 +15,8 @@ from recspark.data.sources.table_formats import check_no_table, check_outside_ta
 from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.lake.folder import locate
 
-#: seconds within which a file that is being written changes, and without a change after which nobody writes it any more
+#: seconds within which a file that is being written changes, and without a change after which nobody writes
+#: it any more
 _STIR_S, _CALM_S = 0.1, 60
 #: what Arrow raises for a place that only Hadoop's file systems know, or may read
 NOT_ARROW = (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError)
@@ -24,8 +25,9 @@ NOT_ARROW = (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError)
 class Listing:
     """The files of a source by member name, as they were when it was opened.
 
-    `name` is what a user calls the source, `hidden` are the names of files that are no input, without what Spark writes for itself,
-    `is_folder` says whether files may be added to it, `option` which option of ``[data]`` it comes from.
+    `name` is what a user calls the source, `hidden` are the names of files that are no input, without what
+    Spark writes for itself, `is_folder` says whether files may be added to it, `option` which option of
+    ``[data]`` it comes from.
     """
 
     def __init__(
@@ -46,14 +48,21 @@ class Listing:
         return f"data.{self.option} = {self.name!r}"
 
     def require_unchanged(self) -> None:
-        """Raise InputMissing where a file has changed since the source was opened: somebody is still writing it."""
+        """Raise InputMissing where a file has changed since the source was opened: somebody is still writing
+        it.
+        """
         found = self.fs.get_file_info([info.path for info in self.files.values()])
         states = zip(self.files, self.files.values(), found, strict=True)
         if changed := [member for member, before, now in states if _state(before) != _state(now)]:
-            raise InputMissing(f"{self.name} is still being written: {changed[0]} has changed while it was read; nothing was published")
+            raise InputMissing(
+                f"{self.name} is still being written: {changed[0]} has changed while it was read; nothing "
+                "was published"
+            )
 
     def require_calm(self) -> None:
-        """`require_unchanged` after a moment, in which a file that has changed a short while ago may change again."""
+        """`require_unchanged` after a moment, in which a file that has changed a short while ago may change
+        again.
+        """
         if any(time.time_ns() - (info.mtime_ns or 0) < _CALM_S * 1e9 for info in self.files.values()):
             time.sleep(_STIR_S)
         self.require_unchanged()
@@ -65,7 +74,9 @@ def _state(info: pafs.FileInfo) -> tuple[int, int]:
 
 
 def require_source(source: str, option: str = "source") -> None:
-    """Raise InputMissing where nothing is at `source`, or an empty file or folder; nothing happens where only Hadoop can tell."""
+    """Raise InputMissing where nothing is at `source`, or an empty file or folder; nothing happens where only
+    Hadoop can tell.
+    """
     try:
         fs, path = locate(source)
         info = fs.get_file_info(path)
@@ -75,7 +86,8 @@ def require_source(source: str, option: str = "source") -> None:
 
 
 def list_source(source: str, place: str, option: str = "source") -> Listing:
-    """The files at `place`, a path or URI, of what the user calls `source`; errors name its `option` of ``[data]``.
+    """The files at `place`, a path or URI, of what the user calls `source`; errors name its `option` of
+    ``[data]``.
 
     Raises
     ------
@@ -97,7 +109,10 @@ def list_source(source: str, place: str, option: str = "source") -> Listing:
         return Listing(source, fs, {plain_name(PurePosixPath(path).name): info}, option=option)
     if isinstance(fs, pafs.LocalFileSystem):
         check_links(source, Path(path))
-    found = {info.path.removeprefix(path.rstrip("/") + "/"): info for info in fs.get_file_info(pafs.FileSelector(path, recursive=True))}
+    found = {
+        info.path.removeprefix(path.rstrip("/") + "/"): info
+        for info in fs.get_file_info(pafs.FileSelector(path, recursive=True))
+    }
     check_no_table(setting, found)
     files = {name: info for name, info in found.items() if info.is_file}
     data = {name: info for name, info in files.items() if is_data(name)}
@@ -106,7 +121,9 @@ def list_source(source: str, place: str, option: str = "source") -> Listing:
 
 def _require_content(setting: str, fs: pafs.FileSystem, path: str, info: pafs.FileInfo) -> None:
     if info.type == pafs.FileType.NotFound:
-        raise InputMissing(f"{setting} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one")
+        raise InputMissing(
+            f"{setting} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one"
+        )
     if info.is_file and not info.size:
         raise InputMissing(f"{setting} is an empty file")
     if info.type == pafs.FileType.Directory and not fs.get_file_info(pafs.FileSelector(path)):

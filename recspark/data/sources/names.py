@@ -18,9 +18,11 @@ _MARKER = re.compile(r"_SUCCESS|_(committed|started)_.*|\..*\.crc|_(common_)?met
 def is_data(path: str) -> bool:
     """Whether a file is input: not a folder, not hidden and not a leftover of an editor or a spreadsheet.
 
-    As in Spark a file is hidden where a part of its path has a leading "." or "_", except partitions such as ``_day=1``.
+    As in Spark a file is hidden where a part of its path has a leading "." or "_", except partitions such as
+    ``_day=1``.
 
-    >>> [path for path in ("a/b.csv", "a/.b.csv", "_tmp/b.csv", "_day=1/b.csv", "~$b.csv", "b.csv~", "b.csv.bak") if is_data(path)]
+    >>> paths = "a/b.csv", "a/.b.csv", "_tmp/b.csv", "_day=1/b.csv", "~$b.csv", "b.csv~", "b.csv.bak"
+    >>> [path for path in paths if is_data(path)]
     ['a/b.csv', '_day=1/b.csv']
     """
     parts = path.split("/")
@@ -31,7 +33,8 @@ def is_data(path: str) -> bool:
 def is_marker(path: str) -> bool:
     """Whether a file was written by Spark or Hadoop for themselves, beside data.
 
-    >>> [path for path in ("a/_SUCCESS", "a/.part-0.csv.crc", "a/.part-0.csv", "a/part-0.csv") if is_marker(path)]
+    >>> paths = "a/_SUCCESS", "a/.part-0.csv.crc", "a/.part-0.csv", "a/part-0.csv"
+    >>> [path for path in paths if is_marker(path)]
     ['a/_SUCCESS', 'a/.part-0.csv.crc']
     """
     return _MARKER.fullmatch(path.rpartition("/")[2]) is not None

@@ -1,4 +1,6 @@
-"""Hive partitions: columns that the folders of a path hold, as in ``date=2024-05-01/country=DE/part.parquet``."""
+"""Hive partitions: columns that the folders of a path hold, as in
+``date=2024-05-01/country=DE/part.parquet``.
+"""
 
 from __future__ import annotations
 
@@ -15,4 +17,8 @@ def partition_values(path: str) -> tuple[tuple[str, str | None], ...]:
     (('date', '2024-05-01'), ('city', 'São Paulo'))
     """
     pairs = (folder.partition("=") for folder in path.split("/")[:-1] if "=" in folder)
-    return tuple((unquote(name), None if value in (_MISSING, "") else unquote(value)) for name, _, value in pairs if name)
+    return tuple(
+        (unquote(name), None if value in (_MISSING, "") else unquote(value))
+        for name, _, value in pairs
+        if name
+    )

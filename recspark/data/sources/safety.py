@@ -1,4 +1,6 @@
-"""What is safe to read: members of archives that stay in their folder, links that do, and no more bytes than are allowed."""
+"""What is safe to read: members of archives that stay in their folder, links that do, and no more bytes than
+are allowed.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ _HARMLESS = 64 << 20
 
 
 def check_members(source: str, members: Iterable[zipfile.ZipInfo]) -> None:
-    """Raise DataRejected for a member that could be written outside its folder, or that is not a plain file or folder,
-    and for a name that comes twice, also as a file and as a folder."""
+    """Raise DataRejected for a member that could be written outside its folder, or that is not a plain file
+    or folder, and for a name that comes twice, also as a file and as a folder."""
     files: set[str] = set()
     folders: set[str] = set()
     for info in members:
@@ -30,17 +32,23 @@ def check_members(source: str, members: Iterable[zipfile.ZipInfo]) -> None:
             files.add(info.filename)
         folders.update(map(str, PurePosixPath(info.filename).parents))
     if both := sorted(files & folders):
-        raise DataRejected(f"{source}: member {shown(both[0])} is a file and a folder; the archive is refused")
+        raise DataRejected(
+            f"{source}: member {shown(both[0])} is a file and a folder; the archive is refused"
+        )
 
 
 def check_expansion(source: str, packed: int, expanded: int, limits: QualityOptions) -> None:
-    """Raise DataRejected where a source of `packed` bytes that expands to `expanded`, or more, is beyond what `limits` allow."""
+    """Raise DataRejected where a source of `packed` bytes that expands to `expanded`, or more, is beyond what
+    `limits` allow.
+    """
     if expanded > limits.maxExpandedBytes:
         limit = f"quality.maxExpandedBytes = {limits.maxExpandedBytes}"
         raise DataRejected(f"{source} expands to {expanded} bytes or more, more than {limit} allows")
     if expanded > max(limits.maxExpansionRatio * packed, _HARMLESS):
         limit = f"quality.maxExpansionRatio = {limits.maxExpansionRatio:g}"
-        raise DataRejected(f"{source} expands from {packed} to {expanded} bytes or more, more than {limit} allows")
+        raise DataRejected(
+            f"{source} expands from {packed} to {expanded} bytes or more, more than {limit} allows"
+        )
 
 
 def _problem(info: zipfile.ZipInfo) -> str | None:
@@ -58,10 +66,17 @@ def _problem(info: zipfile.ZipInfo) -> str | None:
 
 
 def check_links(source: str, folder: Path) -> None:
-    """Raise DataRejected for a link in `folder` that leads elsewhere than to a file in it: it could show any file of the machine."""
+    """Raise DataRejected for a link in `folder` that leads elsewhere than to a file in it: it could show any
+    file of the machine.
+    """
     root = folder.resolve()
     for place, folders, files in os.walk(root):
         for link in (path for name in (*folders, *files) if (path := Path(place, name)).is_symlink()):
             target = link.resolve()
-            if is_data(str(link.relative_to(root))) and not (target.is_file() and target.is_relative_to(root)):
-                raise DataRejected(f"{source}: {link.relative_to(root)} is a link to {target}: it must lead to a file in the same folder")
+            if is_data(str(link.relative_to(root))) and not (
+                target.is_file() and target.is_relative_to(root)
+            ):
+                raise DataRejected(
+                    f"{source}: {link.relative_to(root)} is a link to {target}: it must lead to a file in "
+                    "the same folder"
+                )

@@ -1,4 +1,6 @@
-"""Folders that are tables of Delta, Iceberg or Hudi: their files alone don't say which rows are still in the table."""
+"""Folders that are tables of Delta, Iceberg or Hudi: their files alone don't say which rows are still in the
+table.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _ICEBERG = (".metadata.json", ".metadata.json.gz")
 
 
 def check_no_table(setting: str, names: Iterable[str]) -> None:
-    """Raise ConfigError, which begins with `setting`, where the paths `names` of files and folders are those of a table, at any depth."""
+    """Raise ConfigError, which begins with `setting`, where the paths `names` of files and folders are those
+    of a table, at any depth.
+    """
     for name in names:
         folder, _, last = name.rpartition("/")
         found = next((part for part in name.split("/") if part in _LOGS), None)
@@ -22,8 +26,10 @@ def check_no_table(setting: str, names: Iterable[str]) -> None:
             found = "metadata"
         if found:
             raise ConfigError(
-                f"{setting} is {_LOGS.get(found, 'an Iceberg')} table (it has {found}), whose files also hold rows that "
-                "were deleted or overwritten: write its current rows to a folder of Parquet files, and name that"
+                f"{setting} is {_LOGS.get(found, 'an Iceberg')} table (it has {found}), whose files also "
+                "hold rows that "
+                "were deleted or overwritten: write its current rows to a folder of Parquet files, and name "
+                "that"
             )
 
 
@@ -39,7 +45,9 @@ def check_outside_tables(setting: str, fs: pafs.FileSystem, path: str) -> None:
 
 
 def _around(path: str) -> Iterator[str]:
-    """The folder of a file or partition, and those above as long as they are partitions or hold the data of a table."""
+    """The folder of a file or partition, and those above as long as they are partitions or hold the data of a
+    table.
+    """
     folder, _, name = path.rpartition("/")
     while folder:
         yield folder

@@ -19,7 +19,8 @@ from recspark.errors import DataRejected
 from recspark.lake.folder import locate
 
 BLOCK = 1 << 20
-#: what the layers of a damaged archive raise; OSError, which a full disk raises too, only where nothing but the archive is touched
+#: what the layers of a damaged archive raise; OSError, which a full disk raises too, only where nothing but
+#: the archive is touched
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -37,7 +38,9 @@ _DAMAGE = (
 
 @contextmanager
 def reading(name: str, kind: str) -> Iterator[None]:
-    """DataRejected for whatever fails in the body, which reads the `kind` of packed file called `name` and does nothing else."""
+    """DataRejected for whatever fails in the body, which reads the `kind` of packed file called `name` and
+    does nothing else.
+    """
     try:
         yield
     except _DAMAGE as error:
@@ -45,7 +48,9 @@ def reading(name: str, kind: str) -> Iterator[None]:
 
 
 class Unpacker:
-    """Writes streams below the folder `scratch`, as long as all together stay within what `size` packed bytes may expand to."""
+    """Writes streams below the folder `scratch`, as long as all together stay within what `size` packed bytes
+    may expand to.
+    """
 
     def __init__(self, source: str, size: int, scratch: str, limits: QualityOptions) -> None:
         self.fs, self._scratch = locate(scratch)

@@ -1,4 +1,5 @@
-"""The rules that choose a part for each rating: pure functions of the rows, indifferent to their order and partitioning.
+"""The rules that choose a part for each rating: pure functions of the rows, indifferent to their order and
+partitioning.
 
 A rule takes ratings (user_id, item_id, timestamp and any other columns; pairs unique) and adds column PART.
 """
@@ -37,22 +38,30 @@ def in_validation(options: Any) -> Column:
 def random(df: DataFrame, options: Any) -> DataFrame:
     """Each row is drawn by itself: for one of K folds, or for test with probability testFraction."""
     test = _held_out(draw(options.seed, "row", "user_id", "item_id"), options)
-    return df.withColumn(PART, F.when(test, "test").when(in_validation(options), "validation").otherwise("train"))
+    return df.withColumn(
+        PART, F.when(test, "test").when(in_validation(options), "validation").otherwise("train")
+    )
 
 
 def stratified(df: DataFrame, options: Any) -> DataFrame:
-    """As `random`, with the rows of each item spread evenly: test has its share of each; items with too few rows for one only train."""
+    """As `random`, with the rows of each item spread evenly: test has its share of each; items with too few
+    rows for one only train.
+    """
     item = Window.partitionBy("item_id")
     place = F.row_number().over(item.orderBy(draw(options.seed, "row", "user_id", "item_id"), "user_id")) - 1
     count = F.count(F.lit(1)).over(item)
     # an offset of its own for every item: what does not divide evenly falls to another fold each time
     spread = (place + draw(options.seed, "offset", "item_id")) / count
     test = (count >= (options.folds or 1 / options.testFraction)) & _held_out(spread, options)
-    return df.withColumn(PART, F.when(test, "test").when(in_validation(options), "validation").otherwise("train"))
+    return df.withColumn(
+        PART, F.when(test, "test").when(in_validation(options), "validation").otherwise("train")
+    )
 
 
 def new_users(df: DataFrame, options: Any) -> DataFrame:
-    """Users are drawn; the older half of a drawn user's ratings (the larger where odd) goes to update, the newer to test."""
+    """Users are drawn; the older half of a drawn user's ratings (the larger where odd) goes to update, the
+    newer to test.
+    """
     held_out = _held_out(draw(options.seed, "user", "user_id"), options)
     age, count = _newest_first(options)
     known = F.when(in_validation(options), "validation").otherwise("train")
@@ -71,7 +80,9 @@ def temporal(df: DataFrame, options: Any) -> DataFrame:
 
 
 def last(df: DataFrame, options: Any) -> DataFrame:
-    """Each user's newest n, or testFraction, are test, those before them validation; one row at least stays in train."""
+    """Each user's newest n, or testFraction, are test, those before them validation; one row at least stays
+    in train.
+    """
     return _last(df, options, options.n)
 
 
@@ -89,13 +100,18 @@ FOLDED = ("random", "stratified", "new_users")
 
 
 def time_at(df: DataFrame, share: float) -> int:
-    """The earliest time with at least `share` of the rows (rounded to a whole number) at or before it; exact, in two counts."""
+    """The earliest time with at least `share` of the rows (rounded to a whole number) at or before it; exact,
+    in two counts.
+    """
     time = F.col("timestamp")
     span = F.shiftright(time, _SPAN_BITS)
     spans = _histogram(df, span)
     rows = sum(spans.values())
     if None in spans:
-        raise DataRejected(f"split.kind = 'temporal' needs times, but {spans[None]} of {rows} ratings have none: use kind 'random'")
+        raise DataRejected(
+            f"split.kind = 'temporal' needs times, but {spans[None]} of {rows} ratings have none: use kind "
+            "'random'"
+        )
     rank = max(1, round(share * rows))
     found, below = _locate(spans, rank)
     return _locate(_histogram(df.where(span == found), time), rank - below)[0]
@@ -121,10 +137,15 @@ def _held_out(number: Column, options: Any) -> Column:
 def _newest_first(options: Any) -> tuple[Column, Column]:
     """For each row its rank among its user's, 1 for the newest, and how many the user has.
 
-    Rows without a time count as the oldest; equal times are ordered by hash, since ids often follow the age of an item.
+    Rows without a time count as the oldest; equal times are ordered by hash, since ids often follow the age
+    of an item.
     """
     user = Window.partitionBy("user_id")
-    order = F.desc_nulls_last("timestamp"), draw(options.seed, "order", "user_id", "item_id"), F.col("item_id")
+    order = (
+        F.desc_nulls_last("timestamp"),
+        draw(options.seed, "order", "user_id", "item_id"),
+        F.col("item_id"),
+    )
     return F.row_number().over(user.orderBy(*order)), F.count(F.lit(1)).over(user)
 
 
@@ -135,6 +156,8 @@ def _last(df: DataFrame, options: Any, n: int | None) -> DataFrame:
         return F.least(F.lit(n) if n else F.round(rows * fraction), rows - 1)
 
     n_test = share(count, options.testFraction)
-    n_validation = share(count - n_test, options.validationFraction) if options.validationFraction > 0 else F.lit(0)
+    n_validation = (
+        share(count - n_test, options.validationFraction) if options.validationFraction > 0 else F.lit(0)
+    )
     part = F.when(age <= n_test, "test").when(age <= n_test + n_validation, "validation").otherwise("train")
     return df.withColumn(PART, part)

@@ -1,4 +1,6 @@
-"""Splits of the ratings into training, validation and test rows; docs/splits.md defines each kind and its guarantees."""
+"""Splits of the ratings into training, validation and test rows; docs/splits.md defines each kind and its
+guarantees.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,24 @@ class SplitOptions(Section):
 
     name = "split"
     kind = Option(str, "random", "rule that chooses the test rows", one_of("given", *RULES))
-    testFraction = Option(float, 0.1, "share of the rows (new_users: of the users) in test; folds or n replace it", strictly_between(0, 1))
-    validationFraction = Option(float, 0.0, "share of the rows outside test that validate; 0: none", _SHARE_OR_NONE)
-    n = Option(int, None, "last: newest ratings of each user that are test, in place of testFraction", at_least(1))
-    folds = Option(int, None, "random, stratified, new_users: cut into so many folds, in place of testFraction", at_least(2))
+    testFraction = Option(
+        float,
+        0.1,
+        "share of the rows (new_users: of the users) in test; folds or n replace it",
+        strictly_between(0, 1),
+    )
+    validationFraction = Option(
+        float, 0.0, "share of the rows outside test that validate; 0: none", _SHARE_OR_NONE
+    )
+    n = Option(
+        int, None, "last: newest ratings of each user that are test, in place of testFraction", at_least(1)
+    )
+    folds = Option(
+        int,
+        None,
+        "random, stratified, new_users: cut into so many folds, in place of testFraction",
+        at_least(2),
+    )
     fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")
     sample = Option(int, None, "ratings to use, drawn by a hash; not set: all", at_least(1))
     sampleUsers = Option(int, None, "users whose ratings to use, drawn by a hash; not set: all", at_least(1))
@@ -58,7 +74,9 @@ class SplitOptions(Section):
                 raise _useless(key, getattr(self, key), self.kind, "random")
 
     def require_fold(self) -> None:
-        """Raise ConfigError if one split can't be made because no fold is named; a cross-validation names them itself."""
+        """Raise ConfigError if one split can't be made because no fold is named; a cross-validation names
+        them itself.
+        """
         if self.fold is None and (self.folds or self.kind == "given"):
             raise self._wrong_fold()
 
@@ -71,12 +89,16 @@ class SplitOptions(Section):
         return ConfigError(f"split.fold = {shown(self.fold)} is not allowed: {needed}")
 
 
-# an option called `name` can't be a class attribute, which names the section itself; it goes last because messages need the latter
+# an option called `name` can't be a class attribute, which names the section itself; it goes last because
+# messages need the latter
 SplitOptions.options["name"] = _Text(str, "default", "the split is published as splits/NAME", FILE_NAME)
 
 
 def _useless(key: str, value: Any, kind: str, useful: str) -> ConfigError:
-    return ConfigError(f"split.{key} = {shown(value)} is not allowed with split.kind = {kind!r}: leave it out, or use kind {useful}")
+    return ConfigError(
+        f"split.{key} = {shown(value)} is not allowed with split.kind = {kind!r}: leave it out, or use kind "
+        f"{useful}"
+    )
 
 
 def part_names(options: SplitOptions) -> tuple[str, ...]:
@@ -85,12 +107,14 @@ def part_names(options: SplitOptions) -> tuple[str, ...]:
 
 
 def split(df: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
-    """Cut ratings into ``{"train", "validation", "test"}``, with kind new_users also ``"update"``; lazy, columns as in `df`.
+    """Cut ratings into ``{"train", "validation", "test"}``, with kind new_users also ``"update"``; lazy,
+    columns as in `df`.
 
     Parameters
     ----------
     df : DataFrame
-        user_id, item_id, timestamp and any other columns; (user_id, item_id) unique, timestamp null where unknown.
+        user_id, item_id, timestamp and any other columns; (user_id, item_id) unique, timestamp null where
+        unknown.
 
     Raises
     ------
@@ -100,19 +124,23 @@ def split(df: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
         With kind temporal, where a timestamp is null.
     """
     if options.kind == "given":
-        raise ConfigError("split.kind = 'given' is not a rule for one table of ratings: its rows come from the tables that ingest wrote")
+        raise ConfigError(
+            "split.kind = 'given' is not a rule for one table of ratings: its rows come from the tables that "
+            "ingest wrote"
+        )
     options.require_fold()
     return _parts(RULES[options.kind](df, options), options)
 
 
 def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[str, Any]:
-    """Publish ``splits/NAME/{train,validation,test}`` from the product tables; where it is current, do nothing.
+    """Publish ``splits/NAME/{train,validation,test}`` from the product tables; where it is current, do
+    nothing.
 
     Returns
     -------
     dict
-        ``product``, ``kind``, ``unchanged`` (whether nothing had to be done), ``counts`` (rows by part) and ``cold``
-        (see :func:`cold_report`).
+        ``product``, ``kind``, ``unchanged`` (whether nothing had to be done), ``counts`` (rows by part) and
+        ``cold`` (see :func:`cold_report`).
 
     Raises
     ------
@@ -133,10 +161,14 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
         return _summary(product, lake.require(product, "split"), unchanged)
 
 
-def _publish(spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, identity: str) -> None:
+def _publish(
+    spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, identity: str
+) -> None:
     with lake.publish(product, identity) as publication:
         publication.manifest.update(source=source, options=options.as_dict())
-        tables = [_sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)]
+        tables = [
+            _sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)
+        ]
         labelled = _labelled(tables, options).persist()
         try:
             for part, table in _parts(labelled, options).items():
@@ -152,14 +184,18 @@ def _publish(spark: SparkSession, lake: Lake, options: SplitOptions, product: st
 def cold_report(train: DataFrame, test: DataFrame) -> dict[str, float]:
     """How many test rows have a user, an item, or both, that no training row has.
 
-    Returns ``{rows, user, item, both, share}``: rows of test; rows with an unseen user, an unseen item (either way, a row with both
-    counts in both) and with both; share of the rows with either.
+    Returns ``{rows, user, item, both, share}``: rows of test; rows with an unseen user, an unseen item
+    (either way, a row with both counts in both) and with both; share of the rows with either.
     """
     for column in ("user_id", "item_id"):
         test = test.join(train.select(column, F.lit(1).alias(f"{column}_seen")).distinct(), column, "left")
     user, item = F.col("user_id_seen").isNull(), F.col("item_id_seen").isNull()
-    rows, *cold = test.agg(F.count(F.lit(1)), *(F.count_if(which) for which in (user, item, user & item))).first()
-    return dict(zip(("rows", "user", "item", "both"), (rows, *cold), strict=True)) | {"share": (cold[0] + cold[1] - cold[2]) / max(rows, 1)}
+    rows, *cold = test.agg(
+        F.count(F.lit(1)), *(F.count_if(which) for which in (user, item, user & item))
+    ).first()
+    return dict(zip(("rows", "user", "item", "both"), (rows, *cold), strict=True)) | {
+        "share": (cold[0] + cold[1] - cold[2]) / max(rows, 1)
+    }
 
 
 def _parts(labelled: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
@@ -172,19 +208,30 @@ def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
         return ("tables/ratings",)
     folder = f"tables/given/{options.fold}"
     if not lake.exists(folder):
-        raise ConfigError(f"split.fold = {options.fold!r} is not allowed: the data set gives no such split, {lake.path(folder)} is missing")
+        raise ConfigError(
+            f"split.fold = {options.fold!r} is not allowed: the data set gives no such split, "
+            f"{lake.path(folder)} is missing"
+        )
     return f"{folder}/train", f"{folder}/test"
 
 
 def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
-    """The users, then the rows, with the lowest draws, ties by the ids: the same ones for any order and partitioning."""
+    """The users, then the rows, with the lowest draws, ties by the ids: the same ones for any order and
+    partitioning.
+    """
     if options.sampleUsers:
-        users = table.select("user_id").distinct().orderBy(draw(options.seed, "sample users", "user_id"), "user_id")
+        users = (
+            table.select("user_id")
+            .distinct()
+            .orderBy(draw(options.seed, "sample users", "user_id"), "user_id")
+        )
         users = users.limit(options.sampleUsers)
         table = table.join(users, "user_id", "left_semi")
     if options.sample is None:
         return table
-    return table.orderBy(draw(options.seed, "sample", "user_id", "item_id"), "user_id", "item_id").limit(options.sample)
+    return table.orderBy(draw(options.seed, "sample", "user_id", "item_id"), "user_id", "item_id").limit(
+        options.sample
+    )
 
 
 def _labelled(tables: list[DataFrame], options: SplitOptions) -> DataFrame:

@@ -1,15 +1,16 @@
 """From the JVM to Python: a function on the Arrow batches of every partition of a DataFrame.
 
-Spark's ``mapInArrow`` writes rows to Python one by one through its general machinery for Python functions: 10 M rows of three numbers
-take 2 s on two cores. Its own converter to Arrow, which ``DataFrame.toArrow`` uses, takes a quarter of that; the messages that it makes,
-one a batch, go to Python as they are:
+Spark's ``mapInArrow`` writes rows to Python one by one through its general machinery for Python functions: 10
+M rows of three numbers take 2 s on two cores. Its own converter to Arrow, which ``DataFrame.toArrow`` uses,
+takes a quarter of that; the messages that it makes, one a batch, go to Python as they are:
 
     on_partitions     as an RDD of messages; results are values, at once
-    in_one_process    the same with the messages of all partitions: few come to this process, many are shuffled as they are to one task
-    map_partitions    as a column of messages, which ``mapInArrow`` only copies; the result is a DataFrame, lazy, for 0.1 s more
+    in_one_process    the same with the messages of all partitions: few come to this process, many are
+    shuffled as they are to one task map_partitions    as a column of messages, which ``mapInArrow`` only
+    copies; the result is a DataFrame, lazy, for 0.1 s more
 
-On Spark Connect, which has no RDD, they are ``mapInArrow`` on the rows. A `RecsparkError` of a function that ran elsewhere is raised
-here, as it was there, and not tried again.
+On Spark Connect, which has no RDD, they are ``mapInArrow`` on the rows. A `RecsparkError` of a function that
+ran elsewhere is raised here, as it was there, and not tried again.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ SMALL = 1 << 24
 
 
 def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any]:
-    """Call a module-level `function` on every partition's batches, at once; its results, pickled, in the order of the partitions."""
+    """Call a module-level `function` on every partition's batches, at once; its results, pickled, in the
+    order of the partitions.
+    """
     require_worker_memory(df.sparkSession)
     if _is_remote(df):
         rows = df.mapInArrow(partial(_pickled, function), "result binary").collect()
@@ -77,7 +80,9 @@ def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raise a RecsparkError in place of an error that `raise_error` gave to a column of ours (`recspark.engine.encode.id_column`)."""
+    """Raise a RecsparkError in place of an error that `raise_error` gave to a column of ours
+    (`recspark.engine.encode.id_column`).
+    """
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:
@@ -100,7 +105,9 @@ def _raised(results: list[Any]) -> list[Any]:
 
 
 def _caught(function: Callable[[Batches], Any], batches: Batches) -> Any:
-    """Worker: the result, or the error of a user's as one: Spark would try the task again, and show a traceback."""
+    """Worker: the result, or the error of a user's as one: Spark would try the task again, and show a
+    traceback.
+    """
     try:
         return within_memory(function, batches)
     except RecsparkError as error:
@@ -131,7 +138,9 @@ def _read(messages: Iterable[Any], schema: pa.Schema) -> Batches:
     return (pa.ipc.read_record_batch(pa.py_buffer(message), schema) for message in messages)
 
 
-def _on_messages(function: Callable[[Batches], Any], schema: pa.Schema, messages: Iterator[bytes]) -> Iterator[Any]:
+def _on_messages(
+    function: Callable[[Batches], Any], schema: pa.Schema, messages: Iterator[bytes]
+) -> Iterator[Any]:
     yield _caught(function, _read(messages, schema))
 
 

@@ -1,4 +1,6 @@
-"""Find a Java that can run Spark, or install one: ``python -m recspark.engine.spark.java [--install]`` prints its JAVA_HOME."""
+"""Find a Java that can run Spark, or install one: ``python -m recspark.engine.spark.java [--install]`` prints
+its JAVA_HOME.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ WELL_KNOWN = (
     "~/.sdkman/candidates/java/*",
 )
 HOW_TO = (
-    f"Spark needs Java {MIN_VERSION} or newer and none was found: type `sudo apt-get install openjdk-17-jre-headless`"
+    f"Spark needs Java {MIN_VERSION} or newer and none was found: type `sudo apt-get install "
+    "openjdk-17-jre-headless`"
     " (macOS: `brew install openjdk@17`), or set JAVA_HOME to the folder of one you have"
 )
 
@@ -37,7 +40,8 @@ HOW_TO = (
 def find_java() -> Path | None:
     """The home folder of the first Java that can run Spark, or None.
 
-    Looks at ``JAVA_HOME``, ``java`` on the PATH, then `WELL_KNOWN`; each is started once (0.2 s) to see what it is.
+    Looks at ``JAVA_HOME``, ``java`` on the PATH, then `WELL_KNOWN`; each is started once (0.2 s) to see what
+    it is.
     """
     return next((home for java in _candidates() if (home := probe(java)) is not None), None)
 
@@ -58,8 +62,8 @@ def _candidates() -> Iterator[Path]:
 def probe(java: Path) -> Path | None:
     """The real home folder of the executable `java` if Spark can run on it, else None.
 
-    Java itself is asked where it lives, because ``java`` may be a link or a version manager's script. It is asked with
-    the module that Spark always adds, because some cut-down Javas of the right version lack it.
+    Java itself is asked where it lives, because ``java`` may be a link or a version manager's script. It is
+    asked with the module that Spark always adds, because some cut-down Javas of the right version lack it.
     """
     command = [str(java), "-XshowSettings:properties", "--add-modules=jdk.incubator.vector", "-version"]
     try:
@@ -113,7 +117,9 @@ def _install_by_apt() -> None:
 def _run_apt(*command: str) -> bool:
     _say(" ".join(command))
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run([*command, "-qq"], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [*command, "-qq"], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment
+    )
     if done.returncode != 0:
         _say((done.stderr.strip().splitlines() or ["failed"])[-1])
     return done.returncode == 0

@@ -1,4 +1,6 @@
-"""Spark's JVM: the one of the spark-submit that started us, else one that we start quietly, sized for this machine."""
+"""Spark's JVM: the one of the spark-submit that started us, else one that we start quietly, sized for this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ INCUBATOR = b"WARNING: Using incubator modules: jdk.incubator.vector"
 
 
 def connect(conf: Mapping[str, str]) -> None:
-    """Connect this process to Spark's JVM, once; `conf` (``spark.master``, `DRIVER_MEMORY`) counts where we start it.
+    """Connect this process to Spark's JVM, once; `conf` (``spark.master``, `DRIVER_MEMORY`) counts where we
+    start it.
 
     Raises
     ------
@@ -53,7 +56,9 @@ def separate_stderr() -> None:
 
 
 def name_nameless_user(jvm: Any) -> None:
-    """Log in to Spark's file systems under a name of ours where the user id has none: they open no file without."""
+    """Log in to Spark's file systems under a name of ours where the user id has none: they open no file
+    without.
+    """
     if not user_has_name():
         hadoop = jvm.org.apache.hadoop.security.UserGroupInformation
         hadoop.setLoginUser(hadoop.createRemoteUser(nameless_user()))
@@ -101,7 +106,9 @@ def _launch(conf: Mapping[str, str]) -> ClientServer:
         with _environment({"JAVA_HOME": java_home} | _launch_variables(conf)):
             return launch_gateway(settings, {"stderr": write_end})
     except PySparkRuntimeError as error:
-        raise RecsparkError(f"Spark did not start on the Java in {java_home}: its own words are on stderr") from error
+        raise RecsparkError(
+            f"Spark did not start on the Java in {java_home}: its own words are on stderr"
+        ) from error
     finally:
         os.close(write_end)
 
@@ -122,8 +129,10 @@ def _launch_variables(conf: Mapping[str, str]) -> dict[str, str]:
     given = os.environ
     variables = {
         "MASTER": given.get("MASTER") or conf.get("spark.master", "local[*,4]"),
-        "SPARK_DRIVER_MEMORY": given.get("SPARK_DRIVER_MEMORY") or conf.get(DRIVER_MEMORY, f"{_half_of_memory()}g"),
-        "SPARK_SUBMIT_OPTS": f"-Dlog4j2.configurationFile={LOG4J.as_uri()} {given.get('SPARK_SUBMIT_OPTS', '')}",
+        "SPARK_DRIVER_MEMORY": given.get("SPARK_DRIVER_MEMORY")
+        or conf.get(DRIVER_MEMORY, f"{_half_of_memory()}g"),
+        "SPARK_SUBMIT_OPTS": f"-Dlog4j2.configurationFile={LOG4J.as_uri()} "
+        f"{given.get('SPARK_SUBMIT_OPTS', '')}",
     }
     if is_local(variables["MASTER"]) and not _configured_elsewhere():
         # nothing leaves this machine, and a host name that does not resolve is no hindrance

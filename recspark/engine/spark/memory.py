@@ -1,8 +1,9 @@
 """The limit that ``spark.executor.pyspark.memory`` sets to a Python worker: whether recspark fits under it.
 
-Spark limits the address space of a worker (RLIMIT_AS), also on a local master, to this amount over ``spark.executor.cores`` (1 if not
-set). Address space is more than memory: libraries, Arrow's and numba's reserves, mapped files and the stacks of threads count whole. A
-process that has none left fails in odd ways; a thread that can't start lets the one that started it wait for ever.
+Spark limits the address space of a worker (RLIMIT_AS), also on a local master, to this amount over
+``spark.executor.cores`` (1 if not set). Address space is more than memory: libraries, Arrow's and numba's
+reserves, mapped files and the stacks of threads count whole. A process that has none left fails in odd ways;
+a thread that can't start lets the one that started it wait for ever.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from recspark.kernels.threads import address_space
 
 SETTING = "spark.executor.pyspark.memory"
 
-#: what a worker reaches on a few hundred ratings: 2.1 GiB with compiled kernels, 2.3 GiB where it compiles them
+#: what a worker reaches on a few hundred ratings: 2.1 GiB with compiled kernels, 2.3 GiB where it compiles
+#: them
 LEAST = 2560 << 20
 
 _UNITS = {"": 20, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 def require_worker_memory(spark: SparkSession) -> None:
-    """Raise ConfigError if Spark gives its Python workers less address space than recspark needs without any data."""
+    """Raise ConfigError if Spark gives its Python workers less address space than recspark needs without any
+    data.
+    """
     text = spark.conf.get(SETTING, None)
     if not text:
         return
@@ -35,7 +39,8 @@ def require_worker_memory(spark: SparkSession) -> None:
     if (given := _bytes(text) // cores) < LEAST:
         shared = f", shared by {cores} cores of an executor," if cores > 1 else ""
         raise ConfigError(
-            f"{SETTING} = {text}{shared} gives a Python worker {given >> 20} MiB of address space, and recspark needs {LEAST >> 20} MiB "
+            f"{SETTING} = {text}{shared} gives a Python worker {given >> 20} MiB of address space, and "
+            f"recspark needs {LEAST >> 20} MiB "
             f"and room for the data: set it to {cores * LEAST >> 20}m or more, or leave it out"
         )
 
@@ -61,12 +66,15 @@ def _bytes(text: str) -> int:
 
 
 def within_memory(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Worker: call `function`; where memory ends under such a limit, raise a RecsparkError that names the setting."""
+    """Worker: call `function`; where memory ends under such a limit, raise a RecsparkError that names the
+    setting.
+    """
     try:
         return function(*arguments)
     except MemoryError:
         if not (limit := address_space().limit):
             raise
         raise RecsparkError(
-            f"a Python worker has no memory left: {SETTING} limits it to {limit >> 20} MiB of address space; raise it, or leave it out"
+            f"a Python worker has no memory left: {SETTING} limits it to {limit >> 20} MiB of address space; "
+            "raise it, or leave it out"
         ) from None

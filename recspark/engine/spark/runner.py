@@ -1,7 +1,8 @@
 """Where the steps of a fit run: as Spark tasks, or one after the other inside a single task.
 
-Both have one method, ``map(function, items)``: call a module-level function on every item, give back the results in
-the order of the items. A fit is written once against it; with one block the fit itself is one item.
+Both have one method, ``map(function, items)``: call a module-level function on every item, give back the
+results in the order of the items. A fit is written once against it; with one block the fit itself is one
+item.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class TaskRunner:
 class SparkRunner:
     """Runs one Spark task an item; a task that is lost runs again, as Spark's ``task.maxFailures`` allows.
 
-    A RecsparkError of the function would be the same at every try: it comes back as a result, and is raised here.
+    A RecsparkError of the function would be the same at every try: it comes back as a result, and is raised
+    here.
     """
 
     def __init__(self, spark: SparkSession) -> None:
@@ -66,7 +68,9 @@ class _Task:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0).to_pylist():
-                yield pa.RecordBatch.from_pydict({"item": [number], "result": [pickle.dumps(self._result(number))]})
+                yield pa.RecordBatch.from_pydict(
+                    {"item": [number], "result": [pickle.dumps(self._result(number))]}
+                )
 
     def _result(self, number: int) -> Any:
         try:

@@ -1,7 +1,8 @@
-"""The Spark session of a job: spark-submit's where it started us, else one on this machine that starts quietly.
+"""The Spark session of a job: spark-submit's where it started us, else one on this machine that starts
+quietly.
 
-Settings rank, highest first: spark-submit's ``--conf`` and ``spark-defaults.conf``, the job's ``[spark]`` section, then
-the defaults here. So a job can be moved to a cluster by spark-submit alone.
+Settings rank, highest first: spark-submit's ``--conf`` and ``spark-defaults.conf``, the job's ``[spark]``
+section, then the defaults here. So a job can be moved to a cluster by spark-submit alone.
 """
 
 from __future__ import annotations
@@ -52,13 +53,24 @@ _memory = Check(lambda text: re.fullmatch(r"[1-9]\d*[mg]", text) is not None, "a
 
 
 class SparkOptions(Section):
-    """Where and how Spark runs, for jobs that spark-submit did not start; anything else is spark-submit's ``--conf``."""
+    """Where and how Spark runs, for jobs that spark-submit did not start; anything else is spark-submit's
+    ``--conf``.
+    """
 
     name = "spark"
-    master = Option(str, None, "Spark master, such as local[4] or spark://host:7077; all cores of this machine where not set")
-    driverMemory = Option(str, None, "heap of the driver; half of the memory, from 1g to 8g, where not set", _memory)
+    master = Option(
+        str,
+        None,
+        "Spark master, such as local[4] or spark://host:7077; all cores of this machine where not set",
+    )
+    driverMemory = Option(
+        str, None, "heap of the driver; half of the memory, from 1g to 8g, where not set", _memory
+    )
     shufflePartitions = Option(
-        int, None, "partitions of a shuffle; twice the cores of a local master, Spark's own default elsewhere", at_least(1)
+        int,
+        None,
+        "partitions of a shuffle; twice the cores of a local master, Spark's own default elsewhere",
+        at_least(1),
     )
 
     def as_conf(self) -> dict[str, str]:
@@ -109,13 +121,17 @@ def _refuse_connect(conf: Mapping[str, str]) -> None:
     """ConfigError where Spark Connect is asked for, as PySpark would understand it."""
     values = {name: os.environ.get(name, "") for name in ("SPARK_REMOTE", "SPARK_API_MODE", "MASTER")}
     values["spark.master"] = conf.get("spark.master", "")
-    asked = [name for name, value in values.items() if value.startswith("sc://") or value.lower() == "connect"]
+    asked = [
+        name for name, value in values.items() if value.startswith("sc://") or value.lower() == "connect"
+    ]
     if values["SPARK_REMOTE"]:
         asked.insert(0, "SPARK_REMOTE")
     if asked:
         raise ConfigError(
-            f"{asked[0]} = {values[asked[0]]!r} is not allowed: the jobs do not run on Spark Connect, because they use "
-            "Spark's JVM; unset it, or set spark.master to another master (docs/operations.md says what runs on Connect)"
+            f"{asked[0]} = {values[asked[0]]!r} is not allowed: the jobs do not run on Spark Connect, "
+            "because they use "
+            "Spark's JVM; unset it, or set spark.master to another master (docs/operations.md says what runs "
+            "on Connect)"
         )
 
 
@@ -125,7 +141,9 @@ def is_running() -> bool:
 
 
 def is_remote(spark: SparkSession) -> bool:
-    """Whether `spark` is a Spark Connect session: without a SparkContext, its server and workers maybe on other machines."""
+    """Whether `spark` is a Spark Connect session: without a SparkContext, its server and workers maybe on
+    other machines.
+    """
     return not hasattr(spark, "_jsparkSession")
 
 
@@ -135,7 +153,9 @@ def master_of(spark: SparkSession) -> str:
 
 
 def parallelism(spark: SparkSession) -> int:
-    """Tasks that run side by side: ``sparkContext.defaultParallelism``, which Spark Connect gives away only as partitions of a range."""
+    """Tasks that run side by side: ``sparkContext.defaultParallelism``, which Spark Connect gives away only
+    as partitions of a range.
+    """
     if not is_remote(spark):
         return spark.sparkContext.defaultParallelism
     return spark.range(100_000).select(F.spark_partition_id()).distinct().count()
@@ -147,7 +167,9 @@ def task_cpus(spark: SparkSession) -> int:
 
 
 def default_threads(spark: SparkSession) -> int:
-    """Cores that one task may use when it runs alone: all of a local master, ``spark.task.cpus`` on a cluster."""
+    """Cores that one task may use when it runs alone: all of a local master, ``spark.task.cpus`` on a
+    cluster.
+    """
     return parallelism(spark) if is_local(master_of(spark)) else task_cpus(spark)
 
 
@@ -156,15 +178,16 @@ _checked: set[str] = set()
 
 
 def check_workers(spark: SparkSession) -> None:
-    """Ask one worker, once per session, whether it has what recspark needs there; warn where kernels have to be compiled first.
+    """Ask one worker, once per session, whether it has what recspark needs there; warn where kernels have to
+    be compiled first.
 
     It also turns off what Spark does wrong in such a session (`COLUMNAR_INPUT`).
 
     Raises
     ------
     RecsparkError
-        In one sentence: workers of another Python, without recspark, with another version of it, without a package that it needs, or
-        with too little address space.
+        In one sentence: workers of another Python, without recspark, with another version of it, without a
+        package that it needs, or with too little address space.
     """
     session = spark.session_id if is_remote(spark) else spark.sparkContext.applicationId
     if session in _checked:
@@ -178,7 +201,8 @@ def check_workers(spark: SparkSession) -> None:
         raise RecsparkError(wrong)
     if found["cold"]:
         LOG.warning(
-            "compiling for the first time after an install: the first call of each kind takes up to half a minute longer; "
+            "compiling for the first time after an install: the first call of each kind takes up to half a "
+            "minute longer; "
             "`recspark warm` compiles everything at once"
         )
     _checked.add(session)
@@ -200,7 +224,9 @@ def _look(spark: SparkSession) -> dict[str, Any]:
         return context.parallelize([0], 1).map(workers.look).first()
     except (Py4JJavaError, PySparkException) as error:
         reason, remedy = brief(_reason(str(error))), _remedy(spark)
-        raise RecsparkError(f"the Python of Spark's workers, {python}, does not run recspark ({reason}): {remedy}") from None
+        raise RecsparkError(
+            f"the Python of Spark's workers, {python}, does not run recspark ({reason}): {remedy}"
+        ) from None
 
 
 def _reason(trace: str) -> str:
@@ -214,16 +240,22 @@ def _remedy(spark: SparkSession) -> str:
     """What to do about workers that can't run recspark."""
     if is_remote(spark) or not is_local(spark.sparkContext.master):
         return (
-            f"install recspark {recspark.__version__} there, or set PYSPARK_PYTHON (spark.pyspark.python) to a Python that has it on every "
+            f"install recspark {recspark.__version__} there, or set PYSPARK_PYTHON (spark.pyspark.python) to "
+            "a Python that has it on every "
             "host before the session starts, see docs/operations.md"
         )
     if workers.is_this_python(spark.sparkContext.pythonExec):
-        return f"install it there, or set PYTHONPATH={Path(recspark.__file__).parents[1]} before the session starts"
+        return (
+            f"install it there, or set PYTHONPATH={Path(recspark.__file__).parents[1]} before the session "
+            "starts"
+        )
     return f"stop this session, set PYSPARK_PYTHON={sys.executable}, and start another"
 
 
 def require_storage(spark: SparkSession, place: str) -> None:
-    """ConfigError where Spark has no file system for the URI `place`: before a job starts, not in the middle of it."""
+    """ConfigError where Spark has no file system for the URI `place`: before a job starts, not in the middle
+    of it.
+    """
     scheme = place.partition("://")[0] if "://" in place else "file"
     jvm, conf = spark.sparkContext._jvm, spark.sparkContext._jsc.hadoopConfiguration()
     try:
@@ -241,13 +273,17 @@ def _storage_hint(scheme: str, jvm: Any) -> str:
 
 
 def _merge(conf: Mapping[str, str]) -> SparkConf:
-    """What the JVM was started with, then `conf`, then the defaults: each only where the one before says nothing."""
+    """What the JVM was started with, then `conf`, then the defaults: each only where the one before says
+    nothing.
+    """
     merged = SparkConf()
     for key, value in conf.items():
         if key != DRIVER_MEMORY:  # too late for that one, whatever a setting says
             merged.setIfMissing(key, value)
         if merged.get(key, "its default") != value:
-            LOG.warning("%s = %s is not used: Spark was started with %s", key, value, merged.get(key, "its default"))
+            LOG.warning(
+                "%s = %s is not used: Spark was started with %s", key, value, merged.get(key, "its default")
+            )
     local = _local_defaults() if is_local(merged.get("spark.master", "")) else {}
     for key, value in (DEFAULTS | local).items():
         merged.setIfMissing(key, value)

@@ -22,14 +22,18 @@ _VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 def prepare_environment() -> None:
     """Set what Spark's session reads from the environment, where the environment says nothing.
 
-    The workers run this Python: Spark's own default is the ``python3`` of the PATH. A user id without a name gets one,
-    and a home, because Spark's JVM does not start without.
+    The workers run this Python: Spark's own default is the ``python3`` of the PATH. A user id without a name
+    gets one, and a home, because Spark's JVM does not start without.
     """
     if not os.environ.get("PYSPARK_PYTHON") and sys.executable:
         os.environ["PYSPARK_PYTHON"] = sys.executable
     if not user_has_name():
         # MLflow and getpass look at the others
-        for variable, value in {"SPARK_USER": nameless_user(), "USER": nameless_user(), "HOME": _home()}.items():
+        for variable, value in {
+            "SPARK_USER": nameless_user(),
+            "USER": nameless_user(),
+            "HOME": _home(),
+        }.items():
             os.environ.setdefault(variable, value)
         options = os.environ.get("SPARK_SUBMIT_OPTS", "")
         if "-Duser.home=" not in options:
@@ -56,7 +60,8 @@ def _home() -> str:
 
 
 def look(_: Any = None) -> dict[str, Any]:
-    """Worker: the Python that runs, the version of recspark there, modules that are missing, and whether its kernels are compiled.
+    """Worker: the Python that runs, the version of recspark there, modules that are missing, and whether its
+    kernels are compiled.
 
     It is sent whole, with all that it needs: recspark may not be there.
     """
@@ -93,19 +98,26 @@ look.__module__ = look_in_arrow.__module__ = "__main__"
 
 
 def complaint(found: dict[str, Any], version: str, remedy: str) -> str | None:
-    """What is wrong with a worker by what `look` found there, in one sentence that ends with `remedy`; None where nothing is."""
+    """What is wrong with a worker by what `look` found there, in one sentence that ends with `remedy`; None
+    where nothing is.
+    """
     python = found["python"]
     if found["version"] is None:
         return f"Spark's workers run {python}, which finds no recspark: {remedy}"
     if found["version"] != version:
-        return f"Spark's workers run {python} with recspark {found['version']}, and this process has {version}: {remedy}"
+        return (
+            f"Spark's workers run {python} with recspark {found['version']}, and this process has {version}: "
+            f"{remedy}"
+        )
     if found["missing"]:
         return f"Spark's workers run {python}, which lacks {', '.join(found['missing'])}: {remedy}"
     return None
 
 
 def is_this_python(python: str) -> bool:
-    """Whether the executable `python` is the one that runs this process; links count, because they make virtual environments."""
+    """Whether the executable `python` is the one that runs this process; links count, because they make
+    virtual environments.
+    """
     found = shutil.which(python)
     return found is not None and os.path.abspath(found) == sys.executable
 
@@ -118,7 +130,9 @@ def version_of(python: str) -> str | None:
     if is_this_python(python):
         return this_version()
     try:
-        done = subprocess.run([found, "-c", _VERSION], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [found, "-c", _VERSION], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -19,7 +19,9 @@ def _starts(keys, n):
 
 @njit(cache=True, nogil=True)
 def stable_order(keys, n):
-    """Counting sort: the stable order of int32 `keys` in [0, n), and the offset of each key's run (int64, n + 1)."""
+    """Counting sort: the stable order of int32 `keys` in [0, n), and the offset of each key's run (int64, n +
+    1).
+    """
     starts = _starts(keys, n)
     order = np.empty(len(keys), np.int64)
     place = starts[:-1].copy()
@@ -39,7 +41,11 @@ def csr_from_coo(rows, columns, values, weights, n_rows, n_columns):
     """
     by_column = _starts(columns, n_columns)
     place = by_column[:-1].copy()
-    sorted_rows, sorted_values, sorted_weights = np.empty_like(rows), np.empty_like(values), np.empty_like(weights)
+    sorted_rows, sorted_values, sorted_weights = (
+        np.empty_like(rows),
+        np.empty_like(values),
+        np.empty_like(weights),
+    )
     for position in range(len(rows)):
         target = place[columns[position]]
         place[columns[position]] += 1
@@ -62,7 +68,8 @@ def csr_from_coo(rows, columns, values, weights, n_rows, n_columns):
 
 
 def balanced_cuts(work: np.ndarray, parts: int) -> np.ndarray:
-    """Cut rows into `parts` contiguous ranges of nearly equal work; int64 bounds (parts + 1), ranges may be empty.
+    """Cut rows into `parts` contiguous ranges of nearly equal work; int64 bounds (parts + 1), ranges may be
+    empty.
 
     >>> balanced_cuts(np.array([4, 1, 1, 1, 1]), 2).tolist()
     [0, 1, 5]

@@ -1,4 +1,6 @@
-"""From ids that are whole numbers to positions, by a table that has a place for every number between the least and the greatest."""
+"""From ids that are whole numbers to positions, by a table that has a place for every number between the
+least and the greatest.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ SPREAD = 8
 
 
 def position_table(ids: np.ndarray) -> tuple[int, np.ndarray] | None:
-    """The least of different `ids`, and the position of each number from there on (int32, -1: no id); None where that is too long.
+    """The least of different `ids`, and the position of each number from there on (int32, -1: no id); None
+    where that is too long.
 
     >>> least, places = position_table(np.array([7, 5, 9]))
     >>> least, places.tolist()

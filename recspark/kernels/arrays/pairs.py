@@ -13,10 +13,12 @@ from recspark.kernels.arrays.frozen import frozen
 
 @njit(cache=True, nogil=True)
 def by_block(rows, columns, least, blocks):
-    """The pairs of every block, row r being number ``r // blocks`` of block ``r % blocks``; their order inside a block stays.
+    """The pairs of every block, row r being number ``r // blocks`` of block ``r % blocks``; their order
+    inside a block stays.
 
-    rows, columns int32; pairs with a row below 0 or a column below `least` are dropped. Returns ``starts`` (int64, blocks + 1) and int32
-    ``pairs`` (2, kept): block b has the numbers and columns ``pairs[:, starts[b] : starts[b + 1]]``.
+    rows, columns int32; pairs with a row below 0 or a column below `least` are dropped. Returns ``starts``
+    (int64, blocks + 1) and int32 ``pairs`` (2, kept): block b has the numbers and columns
+    ``pairs[:, starts[b] : starts[b + 1]]``.
 
     >>> starts, pairs = by_block(np.array([4, -1, 3, 2], np.int32), np.array([7, 8, 9, 5], np.int32), 0, 2)
     >>> starts.tolist(), pairs.tolist()
@@ -42,7 +44,9 @@ def by_block(rows, columns, least, blocks):
 
 
 class Runs(NamedTuple):
-    """Pairs whose rows come many times in a row: the next ``lengths[r]`` of `columns` are those of ``rows[r]``, which may come again."""
+    """Pairs whose rows come many times in a row: the next ``lengths[r]`` of `columns` are those of
+    ``rows[r]``, which may come again.
+    """
 
     #: int32
     rows: np.ndarray
@@ -53,18 +57,26 @@ class Runs(NamedTuple):
 
 
 def sparse_rows(runs, n_rows, n_columns):
-    """CSR (indptr int64, indices int32) of :class:`Runs`, columns ascending in a row, each once; negative rows and columns are dropped.
+    """CSR (indptr int64, indices int32) of :class:`Runs`, columns ascending in a row, each once; negative
+    rows and columns are dropped.
 
-    A counting sort of the runs, and then each row by itself: by the bits of a mask where it has more entries than a sixteenth of the
-    mask's words, else by comparisons.
+    A counting sort of the runs, and then each row by itself: by the bits of a mask where it has more entries
+    than a sixteenth of the mask's words, else by comparisons.
 
-    >>> runs = Runs(np.array([1, 0, -1, 1], np.int32), np.array([1, 1, 1, 2]), np.array([4, 2, 0, 3, 4], np.int32))
+    >>> items, ends = np.array([1, 0, -1, 1], np.int32), np.array([1, 1, 1, 2])
+    >>> runs = Runs(items, ends, np.array([4, 2, 0, 3, 4], np.int32))
     >>> indptr, indices = sparse_rows(runs, 2, 5)
     >>> indptr.tolist(), indices.tolist()
     ([0, 1, 3], [2, 3, 4])
     """
     # compiled once, whatever type the numbers came in
-    return _sparse_rows(frozen(runs.rows, np.int32), frozen(runs.lengths, np.int64), frozen(runs.columns, np.int32), n_rows, n_columns)
+    return _sparse_rows(
+        frozen(runs.rows, np.int32),
+        frozen(runs.lengths, np.int64),
+        frozen(runs.columns, np.int32),
+        n_rows,
+        n_columns,
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -139,7 +151,9 @@ def _mark_inplace(mask, found):
 
 @njit(cache=True, nogil=True)
 def _take_inplace(mask, indices, kept):
-    """Put the numbers of the bits of `mask` into ``indices[kept:]`` in ascending order, and clear them; returns the next place."""
+    """Put the numbers of the bits of `mask` into ``indices[kept:]`` in ascending order, and clear them;
+    returns the next place.
+    """
     for word in range(len(mask)):
         bits = mask[word]
         mask[word] = 0

@@ -1,4 +1,6 @@
-"""Random numbers that depend on (seed, stream, row, column) only: never on threads, blocks or the order of calls."""
+"""Random numbers that depend on (seed, stream, row, column) only: never on threads, blocks or the order of
+calls.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @njit(cache=True, nogil=True)
 def mix(x):
-    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection of uint64 whose outputs look independent."""
+    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection of uint64 whose outputs look
+    independent.
+    """
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

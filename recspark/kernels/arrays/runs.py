@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-#: entries of a run at most, lanes of a vector of floats; and entries of a user among which one is looked for whose item is free
+#: entries of a run at most, lanes of a vector of floats; and entries of a user among which one is looked for
+#: whose item is free
 RUN, LOOK_AHEAD = 16, 8
 
 
 @njit(cache=True, nogil=True)
 def in_runs(users, items, offsets):
-    """Order the entries of each cell (``offsets[c] .. offsets[c + 1]``, user by user) in runs in which no user and no item occurs twice.
+    """Order the entries of each cell (``offsets[c] .. offsets[c + 1]``, user by user) in runs in which no
+    user and no item occurs twice.
 
-    `RUN` users take turns; where one has no entry left, the next user of the cell takes its place. So their rows stay in the first-level
-    cache, and runs are nearly always full.
+    `RUN` users take turns; where one has no entry left, the next user of the cell takes its place. So their
+    rows stay in the first-level cache, and runs are nearly always full.
 
-    Returns the order, int64 (entries); the starts of all runs and the end of the last, int64; the place of each cell's first run, int64
-    (cells + 1).
+    Returns the order, int64 (entries); the starts of all runs and the end of the last, int64; the place of
+    each cell's first run, int64 (cells + 1).
     """
     order, first = np.arange(len(users)), np.empty(len(offsets), np.int64)
     starts, placed = np.empty(len(users) + 1, np.int64), np.empty(len(users), np.int64)

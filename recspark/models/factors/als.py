@@ -1,4 +1,6 @@
-"""ALS as a Spark ML estimator: in place of ``pyspark.ml.recommendation.ALS``, import it from `recspark.models`."""
+"""ALS as a Spark ML estimator: in place of ``pyspark.ml.recommendation.ALS``, import it from
+`recspark.models`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from recspark.models.workspace import workspace
 
 log = logging.getLogger("recspark.fit")
 
-#: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form divides by it
+#: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form
+#: divides by it
 LEAST_EXCESS = 1e-4
 
 #: the preference that implicit fits start from: the size of most scores of preferred pairs after an iteration
@@ -33,7 +36,16 @@ PREFERENCE = 0.3
 
 #: the names of Spark's storage levels
 STORAGE_LEVELS = (
-    *("NONE", "DISK_ONLY", "DISK_ONLY_2", "DISK_ONLY_3", "MEMORY_ONLY", "MEMORY_ONLY_2", "MEMORY_ONLY_SER", "MEMORY_ONLY_SER_2"),
+    *(
+        "NONE",
+        "DISK_ONLY",
+        "DISK_ONLY_2",
+        "DISK_ONLY_3",
+        "MEMORY_ONLY",
+        "MEMORY_ONLY_2",
+        "MEMORY_ONLY_SER",
+        "MEMORY_ONLY_SER_2",
+    ),
     *("MEMORY_AND_DISK", "MEMORY_AND_DISK_2", "MEMORY_AND_DISK_SER", "MEMORY_AND_DISK_SER_2", "OFF_HEAP"),
 )
 
@@ -60,20 +72,21 @@ class ALS(Factorization):
 
         sum (r_ui - <x_u, y_i>)^2 + regParam * (sum_u n_u |x_u|^2 + sum_i n_i |y_i|^2),
 
-    and, with ``implicitPrefs``, ``sum_ui c_ui (p_ui - <x_u, y_i>)^2`` plus the same penalty, where p = 1 for r > 0, else 0,
-    and c = 1 + alpha |r|. Beyond MLlib: ids of any type, a mean and biases, penalties per side and scaling, weights,
-    watched data, early stop, resume. Every Param is explained by ``explainParams()``.
+    and, with ``implicitPrefs``, ``sum_ui c_ui (p_ui - <x_u, y_i>)^2`` plus the same penalty, where p = 1 for
+    r > 0, else 0, and c = 1 + alpha |r|. Beyond MLlib: ids of any type, a mean and biases, penalties per side
+    and scaling, weights, watched data, early stop, resume. Every Param is explained by ``explainParams()``.
 
     Examples
     --------
     >>> from recspark.models import ALS
-    >>> model = ALS(rank=32, regParam=0.05, userCol="user_id", itemCol="item_id").fit(ratings)  # doctest: +SKIP
+    >>> als = ALS(rank=32, regParam=0.05, userCol="user_id", itemCol="item_id")
+    >>> model = als.fit(ratings)  # doctest: +SKIP
     >>> model.transform(test)  # doctest: +SKIP
 
     References
     ----------
-    Zhou, Wilkinson, Schreiber, Pan 2008, "Large-scale parallel collaborative filtering for the Netflix prize".
-    Hu, Koren, Volinsky 2008, "Collaborative filtering for implicit feedback datasets".
+    Zhou, Wilkinson, Schreiber, Pan 2008, "Large-scale parallel collaborative filtering for the Netflix
+    prize". Hu, Koren, Volinsky 2008, "Collaborative filtering for implicit feedback datasets".
     """
 
     model_class = ALSModel
@@ -84,31 +97,59 @@ class ALS(Factorization):
     regParam = Hyperparameter(float, 0.1, "penalty of factors", at_least(0))
     userRegParam = Hyperparameter(float, None, "penalty of user factors; regParam where not set", at_least(0))
     itemRegParam = Hyperparameter(float, None, "penalty of item factors; regParam where not set", at_least(0))
-    biasRegParam = Hyperparameter(float, None, "penalty of biases; the side's penalty of factors where not set", at_least(0))
-    regPower = Hyperparameter(
-        float, 1.0, "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge", between(0, 1)
+    biasRegParam = Hyperparameter(
+        float, None, "penalty of biases; the side's penalty of factors where not set", at_least(0)
     )
-    standardize = Hyperparameter(bool, False, "multiply penalties of factors by the ratings' standard deviation: one value for any unit")
+    regPower = Hyperparameter(
+        float,
+        1.0,
+        "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge",
+        between(0, 1),
+    )
+    standardize = Hyperparameter(
+        bool,
+        False,
+        "multiply penalties of factors by the ratings' standard deviation: one value for any unit",
+    )
     center = Hyperparameter(bool, False, "subtract the mean rating before fitting and add it to predictions")
     biases = Hyperparameter(bool, False, "fit a bias of every user and item")
     implicitPrefs = Hyperparameter(bool, False, "ratings are counts of observed preference, not scores")
     alpha = Hyperparameter(float, 1.0, "confidence of implicit feedback is 1 + alpha |rating|", at_least(0))
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
-    weightCol = Hyperparameter(str, None, "column of weights >= 0; with implicitPrefs the confidence itself, >= 1, in place of alpha")
-    solver = Hyperparameter(
-        str, "auto", "how a row is solved; cg is for implicitPrefs only; auto is cholesky", one_of("auto", "cholesky", "cg")
+    weightCol = Hyperparameter(
+        str, None, "column of weights >= 0; with implicitPrefs the confidence itself, >= 1, in place of alpha"
     )
-    cgSteps = Hyperparameter(int, 3, "conjugate gradient steps a row and iteration, for solver cg", at_least(1))
+    solver = Hyperparameter(
+        str,
+        "auto",
+        "how a row is solved; cg is for implicitPrefs only; auto is cholesky",
+        one_of("auto", "cholesky", "cg"),
+    )
+    cgSteps = Hyperparameter(
+        int, 3, "conjugate gradient steps a row and iteration, for solver cg", at_least(1)
+    )
     checkpointInterval = Hyperparameter(
-        int, 10, "accepted as MLlib's; every iteration is a checkpoint", Check(lambda value: value == -1 or value >= 1, "-1 or at least 1")
+        int,
+        10,
+        "accepted as MLlib's; every iteration is a checkpoint",
+        Check(lambda value: value == -1 or value >= 1, "-1 or at least 1"),
     )
     blockSize = Hyperparameter(int, 4096, "accepted as MLlib's; has no effect", at_least(1))
     intermediateStorageLevel = Hyperparameter(
-        str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect", one_of(*(level for level in STORAGE_LEVELS if level != "NONE"))
+        str,
+        "MEMORY_AND_DISK",
+        "accepted as MLlib's; has no effect",
+        one_of(*(level for level in STORAGE_LEVELS if level != "NONE")),
     )
-    finalStorageLevel = Hyperparameter(str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect", one_of(*STORAGE_LEVELS))
-    numUserBlocks = Hyperparameter(int, 10, "MLlib's; a set value counts where blocks are tasks; userBlocks is an order", at_least(1))
-    numItemBlocks = Hyperparameter(int, 10, "MLlib's; a set value counts where blocks are tasks; itemBlocks is an order", at_least(1))
+    finalStorageLevel = Hyperparameter(
+        str, "MEMORY_AND_DISK", "accepted as MLlib's; has no effect", one_of(*STORAGE_LEVELS)
+    )
+    numUserBlocks = Hyperparameter(
+        int, 10, "MLlib's; a set value counts where blocks are tasks; userBlocks is an order", at_least(1)
+    )
+    numItemBlocks = Hyperparameter(
+        int, 10, "MLlib's; a set value counts where blocks are tasks; itemBlocks is an order", at_least(1)
+    )
 
     def setNumBlocks(self, value: int) -> ALS:
         """Set numUserBlocks and numItemBlocks."""
@@ -121,12 +162,19 @@ class ALS(Factorization):
     def _place(self, spark: SparkSession, ratings: int) -> Placement:
         found, wished = super()._place(spark, ratings), self._wished_blocks()
         if found.one_task and wished and not (self.getUserBlocks() or self.getItemBlocks()):
-            log.info("numUserBlocks and numItemBlocks are not followed: one task is faster; userBlocks and itemBlocks are orders")
+            log.info(
+                "numUserBlocks and numItemBlocks are not followed: one task is faster; userBlocks and "
+                "itemBlocks are orders"
+            )
         return found
 
     unread: tuple[Unread, ...] = (
         Unread("alpha", lambda e, _: not e.getImplicitPrefs(), "implicitPrefs = false"),
-        Unread("alpha", lambda e, _: e.getImplicitPrefs() and e.getWeightCol() is not None, "weightCol holds the confidence"),
+        Unread(
+            "alpha",
+            lambda e, _: e.getImplicitPrefs() and e.getWeightCol() is not None,
+            "weightCol holds the confidence",
+        ),
         Unread("standardize", lambda e, _: e.getImplicitPrefs(), "implicitPrefs = true"),
         Unread("cgSteps", lambda e, _: e.getSolver() != "cg", "solver = {solver!r}"),
         Unread("biasRegParam", lambda e, _: not e.getBiases(), "biases = false"),
@@ -141,10 +189,13 @@ class ALS(Factorization):
         super()._check()
         if self.getImplicitPrefs() and (self.getBiases() or self.getCenter()):
             raise ConfigError(
-                "implicitPrefs = true is not allowed with biases or center: preferences are 0 or 1, there is no mean to remove"
+                "implicitPrefs = true is not allowed with biases or center: preferences are 0 or 1, there is "
+                "no mean to remove"
             )
         if self.getSolver() == "cg" and (not self.getImplicitPrefs() or self.getNonnegative()):
-            raise ConfigError("solver = 'cg' is not allowed here: it is for implicitPrefs = true and nonnegative = false")
+            raise ConfigError(
+                "solver = 'cg' is not allowed here: it is for implicitPrefs = true and nonnegative = false"
+            )
 
     def _is_weighted(self) -> bool:
         return self.getImplicitPrefs() or super()._is_weighted()
@@ -157,7 +208,8 @@ class ALS(Factorization):
     def _target(self, rating: F.Column, weight: F.Column, role: F.Column) -> tuple[F.Column, F.Column]:
         if not self.getImplicitPrefs():
             return rating, weight
-        # (c / (c - 1), c - 1): the weighted least squares form of recspark.kernels.als; watched rows keep the preference
+        # (c / (c - 1), c - 1): the weighted least squares form of recspark.kernels.als; watched rows keep the
+        # preference
         excess = weight - 1 if self.getWeightCol() else self.getAlpha() * F.abs(rating)
         excess = F.when(rating > 0, F.greatest(excess, F.lit(LEAST_EXCESS))).otherwise(excess)
         target = F.when(rating <= 0, 0.0).when(role > 0, 1.0).otherwise((1 + excess) / excess)
@@ -165,7 +217,8 @@ class ALS(Factorization):
 
     def _solver(self, parts: Parts) -> ALSSolver:
         implicit, bias_reg = self.getImplicitPrefs(), self.getBiasRegParam()
-        # a fit of ratings / unit, whose factors are then times the root of it, is this fit with its penalty of factors times the unit
+        # a fit of ratings / unit, whose factors are then times the root of it, is this fit with its penalty
+        # of factors times the unit
         unit = parts.deviation if self.getStandardize() and not implicit else 1.0
         reg = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
         bias_regs = reg if bias_reg is None else {"users": bias_reg, "items": bias_reg}
@@ -187,12 +240,19 @@ class ALS(Factorization):
         )
 
     def _length(self, parts: Parts) -> float:
-        """The length of a user's starting row: products of two rows of equal lengths are then as large as ratings are."""
+        """The length of a user's starting row: products of two rows of equal lengths are then as large as
+        ratings are.
+        """
         if self.getImplicitPrefs():
             return float(np.sqrt(PREFERENCE))
         return float(np.float32(np.sqrt(parts.spread_around(parts.mean if self.getCenter() else 0.0))))
 
     def _facts(self, solver: ALSSolver) -> dict[str, Any]:
         # what recspark.models.factors.row_solvers solves more rows by
-        rows = {"kind": "als", "settings": asdict(solver), "alpha": self.getAlpha(), "weights": self.getWeightCol() is not None}
+        rows = {
+            "kind": "als",
+            "settings": asdict(solver),
+            "alpha": self.getAlpha(),
+            "weights": self.getWeightCol() is not None,
+        }
         return super()._facts(solver) | {"solver": rows}

@@ -29,28 +29,41 @@ class BaselineModel(FactorModel):
 class Baseline(Factorization):
     """``mean + b_u + b_i``, least squares with a penalty: factorizations with no factors.
 
-    ``solver = "als"``: ``b_u = sum_i (r_ui - mean - b_i) / (n_u + regParam)``, and so in turn for items: regParam is a damping, in
-    ratings (Koren 2010, "Factor in the neighbors", section 2.1). ``solver = "sgd"``: a gradient step for each rating, its penalty
-    paid with each.
+    ``solver = "als"``: ``b_u = sum_i (r_ui - mean - b_i) / (n_u + regParam)``, and so in turn for items:
+    regParam is a damping, in ratings (Koren 2010, "Factor in the neighbors", section 2.1).
+    ``solver = "sgd"``: a gradient step for each rating, its penalty paid with each.
     """
 
     model_class = BaselineModel
 
     solver = Hyperparameter(str, "als", "how biases are fitted", one_of("als", "sgd"))
     maxIter = Hyperparameter(int, 10, "largest number of iterations or epochs", at_least(0))
-    regParam = Hyperparameter(float, 5.0, "als: ratings that a bias of 0 counts for; sgd: penalty a rating, such as 0.005", at_least(0))
+    regParam = Hyperparameter(
+        float,
+        5.0,
+        "als: ratings that a bias of 0 counts for; sgd: penalty a rating, such as 0.005",
+        at_least(0),
+    )
     userRegParam = Hyperparameter(float, None, "of users; regParam where not set", at_least(0))
     itemRegParam = Hyperparameter(float, None, "of items; regParam where not set", at_least(0))
     stepSize = Hyperparameter(float, 0.01, "learning rate of solver sgd", above(0))
 
-    unread: tuple[Unread, ...] = (Unread("stepSize seed", lambda e, _: e.getSolver() == "als", "solver = 'als'"),)
+    unread: tuple[Unread, ...] = (
+        Unread("stepSize seed", lambda e, _: e.getSolver() == "als", "solver = 'als'"),
+    )
 
     def _rank(self) -> int:
         return 0
 
     def _facts(self, solver: ALSSolver | SGDSolver) -> dict[str, Any]:
-        rows = {"kind": self.getSolver(), "settings": asdict(solver), "weights": self.getWeightCol() is not None}
-        return super()._facts(solver) | {"solver": rows | ({"alpha": 0.0} if self.getSolver() == "als" else {})}
+        rows = {
+            "kind": self.getSolver(),
+            "settings": asdict(solver),
+            "weights": self.getWeightCol() is not None,
+        }
+        return super()._facts(solver) | {
+            "solver": rows | ({"alpha": 0.0} if self.getSolver() == "als" else {})
+        }
 
     def _solver(self, parts: Parts) -> ALSSolver | SGDSolver:
         reg = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
@@ -64,9 +77,23 @@ class Baseline(Factorization):
             "seed": self.getSeed(),
         }
         if self.getSolver() == "als":
-            return ALSSolver(reg=reg, bias_reg=reg, reg_power=0.0, targets=0.0, implicit=False, cg_steps=0, **shared)
+            return ALSSolver(
+                reg=reg, bias_reg=reg, reg_power=0.0, targets=0.0, implicit=False, cg_steps=0, **shared
+            )
         return SGDSolver(
-            kernel="linear", loss="squared", optimizer="sgd", batch=1, rate=self.getStepSize(), schedule="constant", decay=0.0,
+            kernel="linear",
+            loss="squared",
+            optimizer="sgd",
+            batch=1,
+            rate=self.getStepSize(),
+            schedule="constant",
+            decay=0.0,
             penalty={side: Penalty(0.0, 0.0, value, 0.0) for side, value in reg.items()},
-            reg_power=1.0, weight=parts.weight, low=parts.low, high=parts.high, gamma=1.0, stdev=0.0, **shared,
-        )  # fmt: skip
+            reg_power=1.0,
+            weight=parts.weight,
+            low=parts.low,
+            high=parts.high,
+            gamma=1.0,
+            stdev=0.0,
+            **shared,
+        )

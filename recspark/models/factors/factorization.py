@@ -1,4 +1,6 @@
-"""What every factorization by the engine shares: the Params of its run, the rows that it reads, the model that it leaves."""
+"""What every factorization by the engine shares: the Params of its run, the rows that it reads, the model
+that it leaves.
+"""
 
 from __future__ import annotations
 
@@ -43,39 +45,77 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
 
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
-    validationCol = Hyperparameter(str, None, "boolean column: true rows don't train, their RMSE or AUC is watched and stops the fit")
-    initialModel = Hyperparameter(
-        str, None, "start: a saved model, or embeddings (npz, safetensors, pt, Parquet); ids that it lacks start as without it"
+    validationCol = Hyperparameter(
+        str, None, "boolean column: true rows don't train, their RMSE or AUC is watched and stops the fit"
     )
-    initialIndex = Hyperparameter(str, None, "index (such as that of a lake) whose positions are the rows of an initialModel without ids")
-    initialScale = Hyperparameter(float, None, "factors of initialModel are multiplied by this; not set: as they are", above(0))
-    sideVectors = Hyperparameter(str, None, "vectors of features of users and items, added to the start; formats as of initialModel")
-    sideTables = Hyperparameter(str, None, "folder of Parquet tables users and items (such as tables of a lake) that hold these features")
-    tol = Hyperparameter(float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0))
-    patience = Hyperparameter(int, 3, "iterations without gain on validation rows after which the fit stops", at_least(1))
+    initialModel = Hyperparameter(
+        str,
+        None,
+        "start: a saved model, or embeddings (npz, safetensors, pt, Parquet); ids that it lacks start as "
+        "without it",
+    )
+    initialIndex = Hyperparameter(
+        str,
+        None,
+        "index (such as that of a lake) whose positions are the rows of an initialModel without ids",
+    )
+    initialScale = Hyperparameter(
+        float, None, "factors of initialModel are multiplied by this; not set: as they are", above(0)
+    )
+    sideVectors = Hyperparameter(
+        str, None, "vectors of features of users and items, added to the start; formats as of initialModel"
+    )
+    sideTables = Hyperparameter(
+        str,
+        None,
+        "folder of Parquet tables users and items (such as tables of a lake) that hold these features",
+    )
+    tol = Hyperparameter(
+        float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0)
+    )
+    patience = Hyperparameter(
+        int, 3, "iterations without gain on validation rows after which the fit stops", at_least(1)
+    )
     seed = Hyperparameter(int, 42, "seed of the starting factors")
     userBlocks = Hyperparameter(
-        int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings", at_least(1)
+        int,
+        None,
+        "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings",
+        at_least(1),
     )
-    itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
+    itemBlocks = Hyperparameter(
+        int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1)
+    )
     tasks = Hyperparameter(
         str,
         "auto",
-        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for few ratings",
+        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for "
+        "few ratings",
         one_of(*TASKS),
     )
     threads = Hyperparameter(
-        int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1)
+        int,
+        None,
+        "threads of a task; not set: all cores where one task does all, else Spark's task.cpus",
+        at_least(1),
     )
     workDir = Hyperparameter(
-        str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume"
+        str,
+        None,
+        "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit "
+        "resume",
     )
 
     unread: tuple[Unread, ...] = (
-        Unread("patience", lambda e, _: not (e.getValidationCol() or "validation" in e._watched), "there are no validation rows"),
         Unread(
-            "regParam", lambda e, _: e.hasParam("regParam") and None not in (e.getUserRegParam(), e.getItemRegParam()),
-            "userRegParam and itemRegParam are set"
+            "patience",
+            lambda e, _: not (e.getValidationCol() or "validation" in e._watched),
+            "there are no validation rows",
+        ),
+        Unread(
+            "regParam",
+            lambda e, _: e.hasParam("regParam") and None not in (e.getUserRegParam(), e.getItemRegParam()),
+            "userRegParam and itemRegParam are set",
         ),
     )
 
@@ -100,9 +140,19 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
             for key, folder in start.items():
                 check_ids(key, folder, parts.id_kinds)
             plan = self._plan(spark, work.folder, parts, start)
-            log.info("%s: %d ratings, rank %d, %d x %d blocks", type(self).__name__, parts.rows, plan.solver.rank, *plan.blocks.values())
+            log.info(
+                "%s: %d ratings, rank %d, %d x %d blocks",
+                type(self).__name__,
+                parts.rows,
+                plan.solver.rank,
+                *plan.blocks.values(),
+            )
             if self._watched.keys() & {"validation"} or self.getValidationCol():
-                log.info("%s: the fit stops by the %s of the validation rows", type(self).__name__, "AUC" if self.ranks_watched else "RMSE")
+                log.info(
+                    "%s: the fit stops by the %s of the validation rows",
+                    type(self).__name__,
+                    "AUC" if self.ranks_watched else "RMSE",
+                )
             fit = run(spark, plan, self._judge)
         finally:
             staged.delete("")
@@ -112,7 +162,9 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
         """What the fit starts from, by Param: folders of tables, those that had to be made under `work`."""
         given, vectors, start = self.getInitialModel(), self.getSideVectors(), {}
         if given:
-            start["initialModel"] = initial_tables(given, work, self._rank(), self.getInitialIndex(), self.getInitialScale())
+            start["initialModel"] = initial_tables(
+                given, work, self._rank(), self.getInitialIndex(), self.getInitialScale()
+            )
         if vectors:
             columns = {"users": self.getUserCol(), "items": self.getItemCol()}
             start["sideVectors"] = side_tables(vectors, work, self._rank(), self.getSideTables(), columns)
@@ -120,10 +172,18 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
 
     def _check(self) -> None:
         """Combinations that no single Param can reject."""
-        needed = {"initialIndex": "initialModel", "initialScale": "initialModel", "sideTables": "sideVectors", "sideVectors": "sideTables"}
+        needed = {
+            "initialIndex": "initialModel",
+            "initialScale": "initialModel",
+            "sideTables": "sideVectors",
+            "sideVectors": "sideTables",
+        }
         for name, other in needed.items():
             if self.isDefined(name) and not self.isDefined(other):
-                raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed without {other}: set both or neither")
+                raise ConfigError(
+                    f"{name} = {self.getOrDefault(name)!r} is not allowed without {other}: set both or "
+                    "neither"
+                )
 
     def _rank(self) -> int:
         return self.getRank()
@@ -148,7 +208,13 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
         rating = number(dataset, self.getRatingCol(), "a rating") if self.getRatingCol() else F.lit(1.0)
         weight = number(dataset, self.getWeightCol(), "a weight") if self.getWeightCol() else F.lit(1.0)
         rating, weight = self._target(rating.cast("float"), weight.cast("float"), role)
-        columns = {"user": user, "item": item, "value": rating.cast("float"), "weight": weight.cast("float"), "role": role.cast("byte")}
+        columns = {
+            "user": user,
+            "item": item,
+            "value": rating.cast("float"),
+            "weight": weight.cast("float"),
+            "role": role.cast("byte"),
+        }
         return dataset.select(*(value.alias(name) for name, value in columns.items()))
 
     def _target(self, rating: F.Column, weight: F.Column, role: F.Column) -> tuple[F.Column, F.Column]:

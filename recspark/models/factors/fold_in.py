@@ -1,11 +1,13 @@
-"""Fold new ratings into a fitted model: rows of one side are solved with the other side fixed, by the kernel that trained.
+"""Fold new ratings into a fitted model: rows of one side are solved with the other side fixed, by the kernel
+that trained.
 
-    solved      users that the new ratings name, and items that training has not seen, each from all its ratings, earlier and new
-    fixed       everything else; `refresh_items` adds the items that training has seen and the new ratings name
-    order       users from the items that have factors; then, where items are solved, a few times items, users
-    positions   ids keep theirs, new ids follow in ascending order
+    solved      users that the new ratings name, and items that training has not seen, each from all its
+    ratings, earlier and new fixed       everything else; `refresh_items` adds the items that training has
+    seen and the new ratings name order       users from the items that have factors; then, where items are
+    solved, a few times items, users positions   ids keep theirs, new ids follow in ascending order
 
-So users come last, as in training: a user whose ratings and items are those of the fit gets its trained row back (ALS).
+So users come last, as in training: a user whose ratings and items are those of the fit gets its trained row
+back (ALS).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from recspark.models.factors.row_solvers import RowSolver, row_solver
 from recspark.models.factors.tables import FactorTables
 from recspark.models.folder import ModelTable
 
-#: new ratings: ids as the model has them, one row per pair; weight only for models that were fitted with weights
+#: new ratings: ids as the model has them, one row per pair; weight only for models that were fitted with
+#: weights
 BATCH = "user_id bigint or string, item_id bigint or string, rating float, weight float"
 
 Rows = Mapping[str, np.ndarray]
@@ -44,17 +47,19 @@ def fold_in(
     epochs: int = 20,
     rate: float | None = None,
 ) -> tuple[FactorTables, dict[str, int]]:
-    """The model with the ratings of `batch` (columns `BATCH`) taken in, and counts of what was done; `model` is not changed.
+    """The model with the ratings of `batch` (columns `BATCH`) taken in, and counts of what was done; `model`
+    is not changed.
 
     Parameters
     ----------
     history
-        Earlier ratings, in the order in which the model got to know them: those that trained, then each earlier batch. All ratings of
-        the rows that are solved again are needed (users in `batch`, its items that are added or refreshed); others may be there.
-        A pair that comes again replaces the earlier rating.
+        Earlier ratings, in the order in which the model got to know them: those that trained, then each
+        earlier batch. All ratings of the rows that are solved again are needed (users in `batch`, its items
+        that are added or refreshed); others may be there. A pair that comes again replaces the earlier
+        rating.
     refresh_items
-        Solve also items that training has seen, from all their ratings; users that are not in `batch` keep factors that were
-        solved with the items as they were.
+        Solve also items that training has seen, from all their ratings; users that are not in `batch` keep
+        factors that were solved with the items as they were.
     sweeps
         Times that solved items and users alternate.
     epochs, rate
@@ -63,7 +68,8 @@ def fold_in(
     Returns
     -------
     FactorTables, dict
-        ``ratings`` (new ones that say something), ``new_users, new_items``, ``updated_users, updated_items`` (known and solved again).
+        ``ratings`` (new ones that say something), ``new_users, new_items``, ``updated_users, updated_items``
+        (known and solved again).
 
     Raises
     ------
@@ -90,20 +96,31 @@ def fold_in(
         table.counts[:] += _counts(entries, side, table) - _counts(known, side, table)
         csr = _csr(solver, tables, entries, side, rows[side])
         _fill_inplace(solver, side, table, rows[side], csr, states[side], len(tables[other(side)]))
-    return FactorTables(tables, msgspec.structs.replace(model.facts, trained=trained)), _report(model, rows, len(new))
+    return FactorTables(tables, msgspec.structs.replace(model.facts, trained=trained)), _report(
+        model, rows, len(new)
+    )
 
 
 def _checked(solver: RowSolver, model: FactorTables, rows: pa.Table) -> pa.Table:
     """Ids in the model's types, what is fitted (value) and its weight; rows that say nothing are left out."""
     if missing := {*COLUMNS.values(), "rating"} - set(rows.column_names):
-        raise DataRejected(f"the ratings have no column {', '.join(sorted(missing))}: they have {', '.join(rows.column_names)}")
-    ids = {column: _checked_ids(rows, column, side, model.tables[side].ids.type) for side, column in COLUMNS.items()}
+        raise DataRejected(
+            f"the ratings have no column {', '.join(sorted(missing))}: they have "
+            f"{', '.join(rows.column_names)}"
+        )
+    ids = {
+        column: _checked_ids(rows, column, side, model.tables[side].ids.type)
+        for side, column in COLUMNS.items()
+    }
     given = _finite(rows, "weight") if "weight" in rows.column_names else None
     if solver.given_weights and given is None:
         raise DataRejected("the new ratings have no column weight, but the model was fitted with weights")
     values, weights = solver.targets(_finite(rows, "rating"), given if solver.given_weights else None)
     if np.any(weights < 0):
-        raise DataRejected("weight is too small in new ratings: it must be at least 0, as the confidence of implicit feedback at least 1")
+        raise DataRejected(
+            "weight is too small in new ratings: it must be at least 0, as the confidence of implicit "
+            "feedback at least 1"
+        )
     table = pa.table({**ids, "value": values, "weight": weights})
     return table if np.all(weights) else table.filter(pa.array(weights != 0))
 
@@ -113,17 +130,23 @@ def _checked_ids(rows: pa.Table, column: str, side: str, wanted: pa.DataType) ->
     if ids.null_count:
         raise DataRejected(f"{column} is null in {ids.null_count} new ratings: every rating needs an id")
     if kind_of(ids.type) is None or kind_of(ids.type) != kind_of(wanted):
-        raise DataRejected(f"{column} is {ids.type} in the new ratings, but the model's ids of {side} are {wanted}")
+        raise DataRejected(
+            f"{column} is {ids.type} in the new ratings, but the model's ids of {side} are {wanted}"
+        )
     try:
         return ids.cast(wanted)
     except pa.ArrowInvalid as error:
-        raise DataRejected(f"{column} of the new ratings does not fit the model's ids of {side}, which are {wanted}: {error}") from None
+        raise DataRejected(
+            f"{column} of the new ratings does not fit the model's ids of {side}, which are {wanted}: {error}"
+        ) from None
 
 
 def _finite(rows: pa.Table, column: str) -> np.ndarray:
     values = rows[column].cast(pa.float32()).to_numpy()
     if bad := int(np.sum(~np.isfinite(values))):
-        raise DataRejected(f"{column} is null or not finite in {bad} of {len(values)} ratings: it must be a number")
+        raise DataRejected(
+            f"{column} is null or not finite in {bad} of {len(values)} ratings: it must be a number"
+        )
     return values
 
 
@@ -136,7 +159,9 @@ def _extended(solver: RowSolver, side: str, table: ModelTable, batch: pa.Table) 
 
 def _entries(tables: Mapping[str, ModelTable], rows: pa.Table) -> pd.DataFrame:
     """Positions (int32), value and weight of the rows whose ids the tables have."""
-    columns = {side: tables[side].positions(rows[column].combine_chunks()) for side, column in COLUMNS.items()}
+    columns = {
+        side: tables[side].positions(rows[column].combine_chunks()) for side, column in COLUMNS.items()
+    }
     entries = pd.DataFrame(columns | {name: rows[name].to_numpy() for name in ("value", "weight")})
     known = (entries["users"] >= 0) & (entries["items"] >= 0)
     return entries if known.all() else entries[known]
@@ -144,7 +169,10 @@ def _entries(tables: Mapping[str, ModelTable], rows: pa.Table) -> pd.DataFrame:
 
 def _replaced(earlier: pd.DataFrame, later: pd.DataFrame) -> pd.DataFrame:
     """Both, without the pairs of `earlier` that come again."""
-    before, after = (entries["users"].to_numpy(np.int64) << 32 | entries["items"].to_numpy(np.int64) for entries in (earlier, later))
+    before, after = (
+        entries["users"].to_numpy(np.int64) << 32 | entries["items"].to_numpy(np.int64)
+        for entries in (earlier, later)
+    )
     return pd.concat([earlier[~np.isin(before, after)], later], ignore_index=True)
 
 
@@ -155,8 +183,10 @@ def _check_history(side: str, rows: np.ndarray, known: pd.DataFrame, table: Mode
     if len(wrong):
         row = rows[wrong[0]]
         raise RecsparkError(
-            f"the earlier ratings of {len(wrong)} {side} are not those that the model was made from: of {table.ids[row].as_py()!r} there "
-            f"are {found[wrong[0]]}, the model has seen {table.counts[row]}; train it again on the ratings as they are now"
+            f"the earlier ratings of {len(wrong)} {side} are not those that the model was made from: of "
+            f"{table.ids[row].as_py()!r} there "
+            f"are {found[wrong[0]]}, the model has seen {table.counts[row]}; train it again on the ratings "
+            "as they are now"
         )
 
 
@@ -165,12 +195,27 @@ def _counts(entries: pd.DataFrame, side: str, table: ModelTable) -> np.ndarray:
 
 
 def _alternate_inplace(
-    solver: RowSolver, tables: Mapping[str, ModelTable], rows: Rows, entries: pd.DataFrame, n_known: int, sweeps: int, threads: int
+    solver: RowSolver,
+    tables: Mapping[str, ModelTable],
+    rows: Rows,
+    entries: pd.DataFrame,
+    n_known: int,
+    sweeps: int,
+    threads: int,
 ) -> dict[str, State]:
-    """Factors and biases of both sides, whole, once `rows` are solved; items from `n_known` on have no factors to begin with."""
+    """Factors and biases of both sides, whole, once `rows` are solved; items from `n_known` on have no
+    factors to begin with.
+    """
     states = {side: _state(table) for side, table in tables.items()}
     if not len(rows["items"]):
-        _solve_inplace(solver, states, "users", rows["users"], _csr(solver, tables, entries, "users", rows["users"]), threads)
+        _solve_inplace(
+            solver,
+            states,
+            "users",
+            rows["users"],
+            _csr(solver, tables, entries, "users", rows["users"]),
+            threads,
+        )
         return states
     usable = entries[entries["items"] < n_known]
     ready = np.intersect1d(rows["users"], usable["users"])
@@ -187,15 +232,21 @@ def _state(table: ModelTable) -> State:
     return {"factors": table.features, "bias": table.bias}
 
 
-def _solve_inplace(solver: RowSolver, states: dict[str, State], side: str, rows: np.ndarray, csr: CSR, threads: int) -> None:
+def _solve_inplace(
+    solver: RowSolver, states: dict[str, State], side: str, rows: np.ndarray, csr: CSR, threads: int
+) -> None:
     """Solve `rows` of `side`, whose entries are `csr`, with the other side fixed."""
     own = states[side]
-    solved = solver.solve(side, csr, states[other(side)], {key: array[rows] for key, array in own.items()}, threads)
+    solved = solver.solve(
+        side, csr, states[other(side)], {key: array[rows] for key, array in own.items()}, threads
+    )
     for key in own:
         own[key][rows] = solved[key]
 
 
-def _csr(solver: RowSolver, tables: Mapping[str, ModelTable], entries: pd.DataFrame, side: str, rows: np.ndarray) -> CSR:
+def _csr(
+    solver: RowSolver, tables: Mapping[str, ModelTable], entries: pd.DataFrame, side: str, rows: np.ndarray
+) -> CSR:
     """The entries of `rows` (ascending positions of `side`), a row each."""
     place = np.full(len(tables[side]), -1, np.int32)
     place[rows] = np.arange(len(rows), dtype=np.int32)
@@ -206,7 +257,9 @@ def _csr(solver: RowSolver, tables: Mapping[str, ModelTable], entries: pd.DataFr
     return CSR(*csr_from_coo(local[local >= 0], *columns, len(rows), len(tables[other(side)])))
 
 
-def _fill_inplace(solver: RowSolver, side: str, table: ModelTable, rows: np.ndarray, csr: CSR, state: State, n_other: int) -> None:
+def _fill_inplace(
+    solver: RowSolver, side: str, table: ModelTable, rows: np.ndarray, csr: CSR, state: State, n_other: int
+) -> None:
     """Put the columns of its solved rows into `table`."""
     columns = solver.export(side, csr, {key: array[rows] for key, array in state.items()}, n_other)
     for array, name in ((table.features, "features"), (table.bias, "bias"), (table.deviation, "deviation")):

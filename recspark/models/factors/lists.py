@@ -1,7 +1,9 @@
-"""What workers do for `recspark.models.factors.recommend`: ids to pairs of positions by block, and blocks of pairs to lists of the best.
+"""What workers do for `recspark.models.factors.recommend`: ids to pairs of positions by block, and blocks of
+pairs to lists of the best.
 
-Block b has the positions p with ``p mod blocks = b``: heavy and light ids in every block, wherever they stand in the order. A worker
-holds the model, the pairs of a block and some lists; scores never leave the processor's registers (`recspark.kernels.topn`).
+Block b has the positions p with ``p mod blocks = b``: heavy and light ids in every block, wherever they stand
+in the order. A worker holds the model, the pairs of a block and some lists; scores never leave the
+processor's registers (`recspark.kernels.topn`).
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ CHUNK_ROWS, BATCH_ENTRIES = 1 << 20, 1 << 20
 PAIRS = StructType([StructField("block", IntegerType()), StructField("pairs", BinaryType())])
 ASKED, UNKNOWN = -1, -2
 
-#: from owners (positions of those that have the lists), entries (positions of what is on them) and scores to what is shown
+#: from owners (positions of those that have the lists), entries (positions of what is on them) and scores to
+#: what is shown
 Values = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Question:
-    """The `n` best of side `ranked` for each id of `side`; by cosine where the two are the same. Small enough to go with every task."""
+    """The `n` best of side `ranked` for each id of `side`; by cosine where the two are the same. Small enough
+    to go with every task.
+    """
 
     model: StoredScorer
     side: str
@@ -47,13 +52,21 @@ class Question:
     schema: StructType
 
     def scatter(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Ids (dst, src; src is null where dst is asked for) to `PAIRS`; pairs with an id that the model does not know are dropped."""
+        """Ids (dst, src; src is null where dst is asked for) to `PAIRS`; pairs with an id that the model does
+        not know are dropped.
+        """
         _, dst, src = self._load()
         for table in _chunks(batches):
-            starts, pairs = by_block(_positions(table["dst"], dst), _positions(table["src"], src), ASKED, self.blocks)
+            starts, pairs = by_block(
+                _positions(table["dst"], dst), _positions(table["src"], src), ASKED, self.blocks
+            )
             filled = np.flatnonzero(np.diff(starts))
-            payload = [_packed(pairs[:, starts[block] : starts[block + 1]], self._kinds()) for block in filled]
-            yield pa.RecordBatch.from_pydict({"block": pa.array(filled, pa.int32()), "pairs": pa.array(payload, pa.binary())})
+            payload = [
+                _packed(pairs[:, starts[block] : starts[block + 1]], self._kinds()) for block in filled
+            ]
+            yield pa.RecordBatch.from_pydict(
+                {"block": pa.array(filled, pa.int32()), "pairs": pa.array(payload, pa.binary())}
+            )
 
     def lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """`PAIRS` of whole blocks to `schema`."""
@@ -63,21 +76,29 @@ class Question:
                 held[block].append(pairs.as_buffer())
         for block in sorted(held):
             seen = _unpacked(held.pop(block), self._kinds())
-            asked = np.unique(np.repeat(seen.rows, seen.lengths)[seen.columns == ASKED]) if self.subset else None
+            asked = (
+                np.unique(np.repeat(seen.rows, seen.lengths)[seen.columns == ASKED]) if self.subset else None
+            )
             if asked is None or len(asked):
                 yield from self._of_block(block, asked, seen)
 
     def fallback(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Ids that the model does not know, and what they have seen (dst, seen array), to `schema`: the best biases."""
+        """Ids that the model does not know, and what they have seen (dst, seen array), to `schema`: the best
+        biases.
+        """
         scorer, _, src = self._load()
         by_bias = Side(src.ids, src.deviation[:, None], np.zeros_like(src.deviation), src.deviation)
         for batch in batches:
             ids, count = _numpy(batch["dst"]), len(batch)
-            alike = Side(ids, np.ones((count, 1), np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32))
+            alike = Side(
+                ids, np.ones((count, 1), np.float32), np.zeros(count, np.float32), np.zeros(count, np.float32)
+            )
             columns = _positions(pa.chunked_array([batch["seen"].flatten()]), src)
             seen = Runs(np.arange(count, dtype=np.int32), batch["seen"].value_lengths().to_numpy(), columns)
             values = partial(_predicted, scorer, ids, src.ids)
-            yield from self._rank(alike, by_bias, np.arange(count), seen, values, partial(by_factors, alike, by_bias))
+            yield from self._rank(
+                alike, by_bias, np.arange(count), seen, values, partial(by_factors, alike, by_bias)
+            )
 
     def _load(self) -> tuple[Scorer, Side, Side]:
         scorer = load_cached(self.model.files)
@@ -95,14 +116,33 @@ class Question:
             seen, positions = seen._replace(rows=_inverse(asked, len(positions))[seen.rows]), positions[asked]
         if self.side == self.ranked:
             # nothing is like itself
-            seen = Runs(np.arange(len(positions), dtype=np.int32), np.ones(len(positions), np.int64), positions.astype(np.int32))
+            seen = Runs(
+                np.arange(len(positions), dtype=np.int32),
+                np.ones(len(positions), np.int64),
+                positions.astype(np.int32),
+            )
         asked_for = self.side, self.ranked
-        return self._rank(dst, src, positions, seen, partial(scorer.list_values, *asked_for), partial(scorer.best, *asked_for))
+        return self._rank(
+            dst,
+            src,
+            positions,
+            seen,
+            partial(scorer.list_values, *asked_for),
+            partial(scorer.best, *asked_for),
+        )
 
     def _rank(
-        self, dst: Side, src: Side, positions: np.ndarray, seen: Runs, values: Values, search: Callable[[np.ndarray], Best]
+        self,
+        dst: Side,
+        src: Side,
+        positions: np.ndarray,
+        seen: Runs,
+        values: Values,
+        search: Callable[[np.ndarray], Best],
     ) -> Iterator[pa.RecordBatch]:
-        """Lists of ``dst.ids[positions]`` without what was `seen`, whose rows are places in `positions` and columns positions in src."""
+        """Lists of ``dst.ids[positions]`` without what was `seen`, whose rows are places in `positions` and
+        columns positions in src.
+        """
         chosen = self._chosen(src)
         if len(chosen) < len(src.ids) or (np.diff(chosen) < 0).any():
             seen = seen._replace(columns=_inverse(chosen, len(src.ids))[seen.columns])
@@ -118,7 +158,9 @@ class Question:
             yield self._batch(dst.ids[part], lengths, src.ids[entries], values(owners, entries, scores))
 
     def _chosen(self, src: Side) -> np.ndarray:
-        """Positions of what may be on a list, in ascending order of their ids, so that the lower id wins a tie."""
+        """Positions of what may be on a list, in ascending order of their ids, so that the lower id wins a
+        tie.
+        """
         mark = np.full(len(src.ids), self.candidates is None)
         for ids, value in ((self.candidates, True), (self.blocked, False)):
             if ids is not None:
@@ -128,17 +170,26 @@ class Question:
         # positions follow the ids but for those that updates have added
         return chosen[np.argsort(src.ids[chosen], kind="stable")]
 
-    def _batch(self, ids: np.ndarray, lengths: np.ndarray, entries: np.ndarray, values: np.ndarray) -> pa.RecordBatch:
+    def _batch(
+        self, ids: np.ndarray, lengths: np.ndarray, entries: np.ndarray, values: np.ndarray
+    ) -> pa.RecordBatch:
         """One Arrow list an id, from flat arrays."""
         owner, lists = self.schema.fields
         names = lists.dataType.elementType.names
         edges = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         flat = pa.StructArray.from_arrays([_arrow(entries), pa.array(values, pa.float32())], names)
-        return pa.RecordBatch.from_arrays([_arrow(ids), pa.ListArray.from_arrays(pa.array(edges), flat)], [owner.name, lists.name])
+        return pa.RecordBatch.from_arrays(
+            [_arrow(ids), pa.ListArray.from_arrays(pa.array(edges), flat)], [owner.name, lists.name]
+        )
 
 
 def _predicted(
-    scorer: Scorer, ids: np.ndarray, src_ids: np.ndarray, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
+    scorer: Scorer,
+    ids: np.ndarray,
+    src_ids: np.ndarray,
+    owners: np.ndarray,
+    entries: np.ndarray,
+    scores: np.ndarray,
 ) -> np.ndarray:
     return scorer.predict(ids[owners], src_ids[entries], "mean")
 
@@ -162,8 +213,9 @@ def _positions(ids: pa.ChunkedArray, side: Side) -> np.ndarray:
 
 
 def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
-    """Bytes of int32 pairs (2, n), by their first numbers: how many different ones there are, which, how often each occurs; then the second
-    numbers, of which ASKED, -1, becomes 0. Most rows come user by user, so a pair takes the bytes of its second number.
+    """Bytes of int32 pairs (2, n), by their first numbers: how many different ones there are, which, how
+    often each occurs; then the second numbers, of which ASKED, -1, becomes 0. Most rows come user by user, so
+    a pair takes the bytes of its second number.
 
     >>> pairs = np.array([[0, 3, 0], [300, ASKED, 7]], np.int32)
     >>> packed = _packed(pairs, (np.dtype("u1"), np.dtype("u2")))
@@ -174,7 +226,11 @@ def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
     if (numbers[1:] < numbers[:-1]).any():
         order = np.argsort(numbers, kind="stable")
         numbers, pairs = numbers[order], pairs[:, order]
-    first = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1])) if len(numbers) else np.empty(0, np.int64)
+    first = (
+        np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
+        if len(numbers)
+        else np.empty(0, np.int64)
+    )
     lengths = np.diff(first, append=len(numbers)).astype(np.uint32)
     parts = (np.int64(len(first)), numbers[first], lengths, (pairs[1] - ASKED).astype(kinds[1]))
     return b"".join(part.tobytes() for part in parts)
@@ -188,15 +244,20 @@ def _unpacked(packed: Sequence[bytes | pa.Buffer], kinds: tuple[np.dtype, np.dty
             [count] = np.frombuffer(pairs, np.int64, 1)
             numbers = np.frombuffer(pairs, kinds[0], count, 8)
             lengths = np.frombuffer(pairs, np.uint32, count, 8 + numbers.nbytes)
-            parts.append((numbers, lengths, np.frombuffer(pairs, kinds[1], offset=8 + numbers.nbytes + lengths.nbytes)))
+            parts.append(
+                (numbers, lengths, np.frombuffer(pairs, kinds[1], offset=8 + numbers.nbytes + lengths.nbytes))
+            )
     types = (np.int32, np.int64, np.int32)
-    rows, lengths, columns = (np.concatenate(part, dtype=type_) for part, type_ in zip(zip(*parts, strict=True), types, strict=True))
+    rows, lengths, columns = (
+        np.concatenate(part, dtype=type_) for part, type_ in zip(zip(*parts, strict=True), types, strict=True)
+    )
     columns += ASKED
     return Runs(rows, lengths, columns)
 
 
 def _inverse(chosen: np.ndarray, n: int) -> np.ndarray:
-    """The place of each number of 0 ... n - 1 in `chosen`, int32, -1 for those that are not in it; ASKED and UNKNOWN become -1, too.
+    """The place of each number of 0 ... n - 1 in `chosen`, int32, -1 for those that are not in it; ASKED and
+    UNKNOWN become -1, too.
 
     >>> _inverse(np.array([3, 1]), 4)[[3, 0, ASKED, UNKNOWN]].tolist()
     [0, -1, -1, -1]

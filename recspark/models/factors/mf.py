@@ -26,27 +26,32 @@ class MatrixFactorizationModel(FactorModel):
 
 
 class MatrixFactorization(Factorization):
-    """Biased matrix factorization, ``mean + b_u + b_i + <x_u, y_i>``, by gradient descent; other kernels and losses, and BPR.
+    """Biased matrix factorization, ``mean + b_u + b_i + <x_u, y_i>``, by gradient descent; other kernels and
+    losses, and BPR.
 
     With the defaults it minimises
 
-        sum_ui w_ui [ (r_ui - s_ui)^2 / 2 + regParam (|x_u|^2 + |y_i|^2) / 2 + biasRegParam (b_u^2 + b_i^2) / 2 ].
+        sum_ui w_ui [ (r_ui - s_ui)^2 / 2 + regParam (|x_u|^2 + |y_i|^2) / 2 + biasRegParam (b_u^2 + b_i^2) /
+        2 ].
 
-    ``kernel`` puts the score through a function (`recspark.kernels.sgd`); ``loss = "bpr"`` learns from the pairs (preferred item, item
-    that the user has not rated) and reads ratings above 0 as preferences. ``batchSize`` is the number of ratings of a step; 0 takes
-    all of them, as deep learning's full batch: the mean cost plus ``regParam |row|^2 / 2`` once for each row.
+    ``kernel`` puts the score through a function (`recspark.kernels.sgd`); ``loss = "bpr"`` learns from the
+    pairs (preferred item, item that the user has not rated) and reads ratings above 0 as preferences.
+    ``batchSize`` is the number of ratings of a step; 0 takes all of them, as deep learning's full batch: the
+    mean cost plus ``regParam |row|^2 / 2`` once for each row.
 
     Examples
     --------
     >>> from recspark.models import MatrixFactorization
-    >>> model = MatrixFactorization(rank=64, userCol="user_id", itemCol="item_id").fit(ratings)  # doctest: +SKIP
+    >>> mf = MatrixFactorization(rank=64, userCol="user_id", itemCol="item_id")
+    >>> model = mf.fit(ratings)  # doctest: +SKIP
 
     References
     ----------
     Koren, Bell, Volinsky 2009, "Matrix factorization techniques for recommender systems".
     Rendle, Schmidt-Thieme 2008, "Online-updating regularized kernel matrix factorization models".
-    Gemulla, Nijkamp, Haas, Sismanis 2011, "Large-scale matrix factorization with distributed stochastic gradient descent".
-    Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian personalized ranking from implicit feedback".
+    Gemulla, Nijkamp, Haas, Sismanis 2011, "Large-scale matrix factorization with distributed stochastic
+    gradient descent". Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian personalized
+    ranking from implicit feedback".
     """
 
     model_class = MatrixFactorizationModel
@@ -55,42 +60,72 @@ class MatrixFactorization(Factorization):
     maxIter = Hyperparameter(int, 20, "largest number of epochs", at_least(0))
     stepSize = Hyperparameter(float, 0.02, "learning rate of the first epoch", above(0))
     schedule = Hyperparameter(
-        str, "constant", "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - decay)^t",
-        one_of(*SCHEDULES)
+        str,
+        "constant",
+        "learning rate of epoch t = 0, 1 ...: inverse stepSize / (1 + decay t), exponential stepSize (1 - "
+        "decay)^t",
+        one_of(*SCHEDULES),
     )
     decay = Hyperparameter(float, 0.1, "of the learning rate, where schedule is not constant", between(0, 1))
-    optimizer = Hyperparameter(str, "sgd", "adagrad keeps one sum of squares a row, adam moments of every number", one_of(*OPTIMIZERS))
+    optimizer = Hyperparameter(
+        str,
+        "sgd",
+        "adagrad keeps one sum of squares a row, adam moments of every number",
+        one_of(*OPTIMIZERS),
+    )
     batchSize = Hyperparameter(int, 1, "ratings of a step; 0: all of them", at_least(0))
     regParam = Hyperparameter(float, 0.05, "L2 penalty of factors", at_least(0))
-    userRegParam = Hyperparameter(float, None, "L2 penalty of user factors; regParam where not set", at_least(0))
-    itemRegParam = Hyperparameter(float, None, "L2 penalty of item factors; regParam where not set", at_least(0))
+    userRegParam = Hyperparameter(
+        float, None, "L2 penalty of user factors; regParam where not set", at_least(0)
+    )
+    itemRegParam = Hyperparameter(
+        float, None, "L2 penalty of item factors; regParam where not set", at_least(0)
+    )
     biasRegParam = Hyperparameter(float, 0.01, "L2 penalty of biases", at_least(0))
     regPower = Hyperparameter(
-        float, None,
-        "L2 penalties of an id count n^regPower times, n its ratings; not set: 1, as one is paid with every rating, for batchSize 0: 0",
-        between(0, 1)
+        float,
+        None,
+        "L2 penalties of an id count n^regPower times, n its ratings; not set: 1, as one is paid with every "
+        "rating, for batchSize 0: 0",
+        between(0, 1),
     )
     l1RegParam = Hyperparameter(float, 0.0, "L1 penalty of factors, by proximal steps", at_least(0))
     biasL1RegParam = Hyperparameter(float, 0.0, "L1 penalty of biases, by proximal steps", at_least(0))
     standardize = Hyperparameter(
-        bool, False, "fit ratings / their standard deviation: penalties and steps that fit ratings of any unit; kernel linear"
+        bool,
+        False,
+        "fit ratings / their standard deviation: penalties and steps that fit ratings of any unit; kernel "
+        "linear",
     )
-    center = Hyperparameter(bool, True, "add the mean rating to every score (sigmoid: the score whose prediction it is)")
+    center = Hyperparameter(
+        bool, True, "add the mean rating to every score (sigmoid: the score whose prediction it is)"
+    )
     biases = Hyperparameter(bool, True, "fit a bias of every user and item")
     kernel = Hyperparameter(
-        str, "linear", "from score to rating; sigmoid and rbf stay inside the range of the training ratings", one_of(*KERNELS)
+        str,
+        "linear",
+        "from score to rating; sigmoid and rbf stay inside the range of the training ratings",
+        one_of(*KERNELS),
     )
     gamma = Hyperparameter(float, None, "scale of the rbf kernel; 1 / rank where not set", above(0))
-    loss = Hyperparameter(str, "squared", "logistic is for ratings 0 and 1, bpr for preferences", one_of(*LOSSES))
+    loss = Hyperparameter(
+        str, "squared", "logistic is for ratings 0 and 1, bpr for preferences", one_of(*LOSSES)
+    )
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
     initStdev = Hyperparameter(float, 0.1, "standard deviation of the starting factors", at_least(0))
 
     unread: tuple[Unread, ...] = (
         Unread("decay", lambda e, _: e.getSchedule() == "constant", "schedule = {schedule!r}"),
-        Unread("standardize", lambda e, _: e.getKernel() != "linear" or e.getLoss() in ("logistic", "bpr"), "kernel and loss have no unit"),
+        Unread(
+            "standardize",
+            lambda e, _: e.getKernel() != "linear" or e.getLoss() in ("logistic", "bpr"),
+            "kernel and loss have no unit",
+        ),
         Unread("gamma", lambda e, _: e.getKernel() != "rbf", "kernel = {kernel!r}"),
         Unread("biasRegParam biasL1RegParam", lambda e, _: not e.getBiases(), "biases = false"),
-        Unread("biases biasRegParam biasL1RegParam center", lambda e, _: e.getKernel() == "rbf", "kernel = 'rbf'"),
+        Unread(
+            "biases biasRegParam biasL1RegParam center", lambda e, _: e.getKernel() == "rbf", "kernel = 'rbf'"
+        ),
         Unread("center", lambda e, _: e.getLoss() == "bpr", "loss = 'bpr'"),
     )
 
@@ -102,12 +137,24 @@ class MatrixFactorization(Factorization):
     def _check(self) -> None:
         super()._check()
         if self.getLoss() in ("logistic", "bpr") and self.getKernel() != "linear":
-            raise ConfigError(f"kernel = {self.getKernel()!r} is not allowed with loss = {self.getLoss()!r}: it must be linear")
+            raise ConfigError(
+                f"kernel = {self.getKernel()!r} is not allowed with loss = {self.getLoss()!r}: it must be "
+                "linear"
+            )
         if self.getLoss() == "bpr":
-            plain = {"optimizer": "sgd", "batchSize": 1, "l1RegParam": 0.0, "biasL1RegParam": 0.0, "nonnegative": False}
+            plain = {
+                "optimizer": "sgd",
+                "batchSize": 1,
+                "l1RegParam": 0.0,
+                "biasL1RegParam": 0.0,
+                "nonnegative": False,
+            }
             for name, only in plain.items():
                 if self.getOrDefault(name) != only:
-                    raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be {only!r}")
+                    raise ConfigError(
+                        f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be "
+                        f"{only!r}"
+                    )
 
     def _place(self, spark: SparkSession, ratings: int) -> Placement:
         found = super()._place(spark, ratings)
@@ -143,7 +190,9 @@ class MatrixFactorization(Factorization):
         )
 
     def _unit(self, parts: Parts) -> float:
-        """What errors are divided by: the range of ratings has four units with the kernels sigmoid and rbf, as from 1 to 5."""
+        """What errors are divided by: the range of ratings has four units with the kernels sigmoid and rbf,
+        as from 1 to 5.
+        """
         if self.getLoss() in ("logistic", "bpr"):
             return 1.0
         if self.getKernel() != "linear":

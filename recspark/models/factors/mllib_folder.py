@@ -1,4 +1,6 @@
-"""Folders that MLlib's ALSModel wrote: tables ``userFactors`` and ``itemFactors`` (id int, features array<float>), and the metadata."""
+"""Folders that MLlib's ALSModel wrote: tables ``userFactors`` and ``itemFactors`` (id int, features
+array<float>), and the metadata.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ _TABLES = {"users": "userFactors", "items": "itemFactors"}
 
 
 def import_als(path: str, target: str) -> None:
-    """Write the model of MLlib in `path` as one of ours into `target`; both a path or a URI. This process holds all factors.
+    """Write the model of MLlib in `path` as one of ours into `target`; both a path or a URI. This process
+    holds all factors.
 
-    MLlib has no biases, no counts and no mean rating: they are 0, and so is ``level``, the prediction for two ids that are not known.
+    MLlib has no biases, no counts and no mean rating: they are 0, and so is ``level``, the prediction for two
+    ids that are not known.
     """
     source = Folder(path)
     tables = {side: _read(source, name) for side, name in _TABLES.items()}
@@ -37,7 +41,15 @@ def import_als(path: str, target: str) -> None:
 
 
 def _read(source: Folder, name: str) -> ModelTable:
-    table = ds.dataset(source.at(name), filesystem=source.fs, format="parquet").to_table(columns=["id", "features"]).sort_by("id")
-    factors = pc.list_flatten(table["features"]).to_numpy().reshape(len(table), -1) if len(table) else np.empty((0, 0), np.float32)
+    table = (
+        ds.dataset(source.at(name), filesystem=source.fs, format="parquet")
+        .to_table(columns=["id", "features"])
+        .sort_by("id")
+    )
+    factors = (
+        pc.list_flatten(table["features"]).to_numpy().reshape(len(table), -1)
+        if len(table)
+        else np.empty((0, 0), np.float32)
+    )
     nothing = np.zeros(len(table), np.float32)
     return ModelTable(table["id"].combine_chunks(), np.zeros(len(table), np.int64), factors, nothing, nothing)

@@ -1,4 +1,6 @@
-"""The model that every factorization gives: tables of factors in a folder, predictions by a scorer on the workers."""
+"""The model that every factorization gives: tables of factors in a folder, predictions by a scorer on the
+workers.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class RatingColumns(Configurable):
     coldStartStrategy = Hyperparameter(
         str,
         "mean",
-        "prediction for an id that training has not seen: 'mean' the overall mean and the known side's bias, 'nan' NaN, 'drop' no row",
+        "prediction for an id that training has not seen: 'mean' the overall mean and the known side's bias, "
+        "'nan' NaN, 'drop' no row",
         one_of(*COLD_START),
         canonical=str.lower,
     )
@@ -52,15 +55,17 @@ class Summary:
 
     @property
     def curve(self) -> pd.DataFrame:
-        """The history as a table: iteration, train_rmse, validation_rmse ..., objective, seconds, ratings_per_second."""
+        """The history as a table: iteration, train_rmse, validation_rmse ..., objective, seconds,
+        ratings_per_second.
+        """
         return pd.DataFrame(self.history)
 
 
 class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorParams):
     """Factors and biases of users and items.
 
-    The tables ``users`` and ``items`` (`recspark.models.folder.ModelTable`) lie as Parquet in `folder`; workers read them once.
-    A model that was just fitted lies in the fit's work folder: `save` it to keep it.
+    The tables ``users`` and ``items`` (`recspark.models.folder.ModelTable`) lie as Parquet in `folder`;
+    workers read them once. A model that was just fitted lies in the fit's work folder: `save` it to keep it.
     """
 
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
@@ -99,16 +104,22 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
 
     @property
     def scorer(self) -> StoredScorer | None:
-        """Predictions from arrays, without Spark: a process that uses it needs memory for all factors. None where no lists can be made."""
+        """Predictions from arrays, without Spark: a process that uses it needs memory for all factors. None
+        where no lists can be made.
+        """
         return StoredScorer(self.files) if "lists" in self.can else None
 
     def _facts_in_words(self) -> dict[str, Any]:
         return {"rank": self.rank} if self.files else {}
 
     def _factors(self, side: str) -> DataFrame:
-        """(id, features), neither ids nor elements null: the types that Spark's other estimators ask for, such as KMeans."""
+        """(id, features), neither ids nor elements null: the types that Spark's other estimators ask for,
+        such as KMeans.
+        """
         table = self._table(side)
-        nothing = {StringType: F.lit(""), DateType: F.lit("1970-01-01")}.get(type(table.schema["id"].dataType), F.lit(0))
+        nothing = {StringType: F.lit(""), DateType: F.lit("1970-01-01")}.get(
+            type(table.schema["id"].dataType), F.lit(0)
+        )
         id = F.coalesce("id", nothing.cast(table.schema["id"].dataType))
         return table.select(id.alias("id"), F.array_compact("features").alias("features"))
 
@@ -128,26 +139,38 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         check_workers(dataset.sparkSession)
         self.files.verify()
         check_new(dataset, [self.getPredictionCol()])
-        user, item = (self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol()))
+        user, item = (
+            self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol())
+        )
         # never null, as MLlib's
         prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
         if self.getColdStartStrategy() != "drop":
             return with_new(dataset, {}, [(self.getPredictionCol(), prediction)])
         held = unused_name(dataset, "prediction")
         kept = dataset.withColumn(held, prediction).filter(~F.isnan(held))
-        return kept.withColumnRenamed(held, self.getPredictionCol()) if self.getPredictionCol() else kept.drop(held)
+        return (
+            kept.withColumnRenamed(held, self.getPredictionCol())
+            if self.getPredictionCol()
+            else kept.drop(held)
+        )
 
     def _checked_id(self, schema: StructType, name: str) -> F.Column:
         column = id_column(schema, name)
-        found, trained = id_kind(schema, name), self._id_kinds["users" if name == self.getUserCol() else "items"]
+        found, trained = (
+            id_kind(schema, name),
+            self._id_kinds["users" if name == self.getUserCol() else "items"],
+        )
         if found != trained:
-            raise ColumnError(f"column {name!r} holds {found}, but the model was trained on ids that are {trained}")
+            raise ColumnError(
+                f"column {name!r} holds {found}, but the model was trained on ids that are {trained}"
+            )
         return column
 
     def _predictor(self) -> Any:
         scorer, cold = self.scorer, self.getColdStartStrategy()
 
-        # not a pandas UDF: a column of longs with one null is float64 there, and neighbours above 2^53 become one id
+        # not a pandas UDF: a column of longs with one null is float64 there, and neighbours above 2^53 become
+        # one id
         @F.arrow_udf("float")
         def predict(user: pa.Array, item: pa.Array) -> pa.Array:
             return pa.array(scorer.predict(user, item, cold))

@@ -20,16 +20,28 @@ class PopularityModel(FactorModel):
 
 
 class Popularity(Factorization):
-    """Scores an item by the number of its ratings, whatever they are: what a ranking must beat to be worth anything.
+    """Scores an item by the number of its ratings, whatever they are: what a ranking must beat to be worth
+    anything.
 
-    ``transform`` adds that number; an item that training has not seen has 0. Rows that are watched are not counted.
+    ``transform`` adds that number; an item that training has not seen has 0. Rows that are watched are not
+    counted.
     """
 
     model_class = PopularityModel
 
-    unread: tuple[Unread, ...] = (Unread("tol patience seed", lambda *_: True, "ratings are counted, in no iteration"),)
+    unread: tuple[Unread, ...] = (
+        Unread("tol patience seed", lambda *_: True, "ratings are counted, in no iteration"),
+    )
     #: Params that ask for something which counts can't do
-    _useless = ("weightCol", "initialModel", "initialIndex", "initialScale", "sideVectors", "sideTables", "clip")
+    _useless = (
+        "weightCol",
+        "initialModel",
+        "initialIndex",
+        "initialScale",
+        "sideVectors",
+        "sideTables",
+        "clip",
+    )
 
     @property
     def can_watch(self) -> bool:
@@ -43,7 +55,9 @@ class Popularity(Factorization):
     def _check(self) -> None:
         for name in self._useless:
             if self.isDefined(name) and self.getOrDefault(name):
-                raise ConfigError(f"{name} = {self.getOrDefault(name)!r} is not allowed with Popularity: it counts ratings")
+                raise ConfigError(
+                    f"{name} = {self.getOrDefault(name)!r} is not allowed with Popularity: it counts ratings"
+                )
 
     def _rank(self) -> int:
         return 0

@@ -1,9 +1,12 @@
-"""Lists for users, lists for items, and rows that point the same way: exact, on Spark, in memory bounded by a block.
+"""Lists for users, lists for items, and rows that point the same way: exact, on Spark, in memory bounded by a
+block.
 
-    ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle -> `Question.lists`: one task per block
+    ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle -> `Question.lists`:
+    one task per block
 
-Scattered pairs are 1 to 4 bytes a seen row and some for each user, in few large values: the shuffle moves no single rows. All of it
-is lazy and in Spark's hands, so a lost task runs again. What a block is, and what a worker holds: `recspark.models.factors.lists`.
+Scattered pairs are 1 to 4 bytes a seen row and some for each user, in few large values: the shuffle moves no
+single rows. All of it is lazy and in Spark's hands, so a lost task runs again. What a block is, and what a
+worker holds: `recspark.models.factors.lists`.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ from recspark.lake.folder import Folder
 from recspark.models.factors.lists import PAIRS, Question
 from recspark.models.params import plain
 
-#: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as that takes: a task costs 0.05 s
+#: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as
+#: that takes: a task costs 0.05 s
 BLOCK_LISTS = 50_000
 
 #: what users are known to have rated
@@ -41,13 +45,15 @@ _LENGTH = Option(int, None, "length of a list", at_least(1))
 
 
 class Recommendations:
-    """The lists of a factor model. The recommend methods have the names and results of ``pyspark.ml.recommendation.ALSModel``.
+    """The lists of a factor model. The recommend methods have the names and results of
+    ``pyspark.ml.recommendation.ALSModel``.
 
-    All are exact. Of equal scores the lower id comes first. A list is shorter than asked for where there are fewer candidates. No pair
-    in `seen` is recommended: a DataFrame with the model's user and item columns, or the path or URI of Parquet files with them, or several,
-    which workers read without Spark's rows. Where it is not given, nothing is left out, as in MLlib. `candidates` and `blocked` (DataFrames
-    with a column of ids, which the driver collects) say what may and what may not be on a list. Row order and partitioning of all inputs
-    don't matter.
+    All are exact. Of equal scores the lower id comes first. A list is shorter than asked for where there are
+    fewer candidates. No pair in `seen` is recommended: a DataFrame with the model's user and item columns, or
+    the path or URI of Parquet files with them, or several, which workers read without Spark's rows. Where it
+    is not given, nothing is left out, as in MLlib. `candidates` and `blocked` (DataFrames with a column of
+    ids, which the driver collects) say what may and what may not be on a list. Row order and partitioning of
+    all inputs don't matter.
     """
 
     if TYPE_CHECKING:  # the Params, tables and scorer of the model that it is mixed into
@@ -55,15 +61,29 @@ class Recommendations:
         def __getattr__(self, name: str) -> Any: ...
 
     def recommendForAllUsers(
-        self, numItems: int, *, seen: Seen | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+        self,
+        numItems: int,
+        *,
+        seen: Seen | None = None,
+        candidates: DataFrame | None = None,
+        blocked: DataFrame | None = None,
     ) -> DataFrame:
-        """The best `numItems` items of every user: ``userCol, recommendations array<struct<itemCol, rating float>>``."""
+        """The best `numItems` items of every user:
+        ``userCol, recommendations array<struct<itemCol, rating float>>``.
+        """
         return self._recommended("users", numItems, None, seen, candidates, blocked)
 
     def recommendForAllItems(
-        self, numUsers: int, *, seen: Seen | None = None, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+        self,
+        numUsers: int,
+        *,
+        seen: Seen | None = None,
+        candidates: DataFrame | None = None,
+        blocked: DataFrame | None = None,
     ) -> DataFrame:
-        """The best `numUsers` users of every item: ``itemCol, recommendations array<struct<userCol, rating float>>``."""
+        """The best `numUsers` users of every item:
+        ``itemCol, recommendations array<struct<userCol, rating float>>``.
+        """
         return self._recommended("items", numUsers, None, seen, candidates, blocked)
 
     def recommendForUserSubset(
@@ -78,8 +98,9 @@ class Recommendations:
     ) -> DataFrame:
         """The best `numItems` items of each different user in `dataset`.
 
-        Users that the model does not know are left out, as MLlib leaves them out. With `fallback` they get the items with the largest
-        biases, and the ratings that are predicted for cold users; a last column ``cold boolean`` tells them apart.
+        Users that the model does not know are left out, as MLlib leaves them out. With `fallback` they get
+        the items with the largest biases, and the ratings that are predicted for cold users; a last column
+        ``cold boolean`` tells them apart.
         """
         known = self._recommended("users", numItems, dataset, seen, candidates, blocked)
         if not fallback:
@@ -96,14 +117,18 @@ class Recommendations:
         candidates: DataFrame | None = None,
         blocked: DataFrame | None = None,
     ) -> DataFrame:
-        """The best `numUsers` users of each different item in `dataset`; items that the model does not know are left out."""
+        """The best `numUsers` users of each different item in `dataset`; items that the model does not know
+        are left out.
+        """
         return self._recommended("items", numUsers, dataset, seen, candidates, blocked)
 
     def similarItems(self, items: DataFrame | Sequence[Any] | None, numItems: int) -> DataFrame:
-        """The items most like each of `items` (a DataFrame with itemCol, ids, or None for all), by the cosine of their factors.
+        """The items most like each of `items` (a DataFrame with itemCol, ids, or None for all), by the cosine
+        of their factors.
 
-        ``itemCol, similar array<struct<itemCol, similarity float>>``, similarity ``<y_i, y_j> / (|y_i| |y_j|)``, without the item itself.
-        Factors that are all 0 have no direction: such an item is like none, and none is like it.
+        ``itemCol, similar array<struct<itemCol, similarity float>>``, similarity
+        ``<y_i, y_j> / (|y_i| |y_j|)``, without the item itself. Factors that are all 0 have no direction:
+        such an item is like none, and none is like it.
         """
         return self._similar("items", items, numItems)
 
@@ -135,7 +160,13 @@ class Recommendations:
         return rows.mapInArrow(question.fallback, StructType([owner, question.schema[1]]))
 
     def _question(
-        self, side: str, ranked: str, n: int, subset: bool, candidates: DataFrame | None = None, blocked: DataFrame | None = None
+        self,
+        side: str,
+        ranked: str,
+        n: int,
+        subset: bool,
+        candidates: DataFrame | None = None,
+        blocked: DataFrame | None = None,
     ) -> Question:
         n = _LENGTH.parse("the length of a list", plain(n))
         spark = SparkSession.active()
@@ -143,8 +174,15 @@ class Recommendations:
         name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
         self._check_list_names(self._id_column(side), {name, "cold"})
         self._check_list_names(self._id_column(ranked), {value})
-        entry = StructType([StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())])
-        schema = StructType([StructField(self._id_column(side), self._id_type(side), False), StructField(name, ArrayType(entry))])
+        entry = StructType(
+            [StructField(self._id_column(ranked), self._id_type(ranked)), StructField(value, FloatType())]
+        )
+        schema = StructType(
+            [
+                StructField(self._id_column(side), self._id_type(side), False),
+                StructField(name, ArrayType(entry)),
+            ]
+        )
         cores = parallelism(spark)
         blocks = cores * max(1, -(-self._stored(side).count_rows() // (cores * BLOCK_LISTS)))
         threads = task_cpus(spark)
@@ -160,7 +198,9 @@ class Recommendations:
         """Rows (dst, src) of what was seen; a row with a null says nothing."""
         sides = {"dst": question.side, "src": question.ranked}
         schema = pairs.schema
-        return pairs.select(*(self._checked_id(schema, self._id_column(side)).alias(name) for name, side in sides.items())).dropna()
+        return pairs.select(
+            *(self._checked_id(schema, self._id_column(side)).alias(name) for name, side in sides.items())
+        ).dropna()
 
     def _scattered_seen(self, question: Question, seen: Seen) -> DataFrame:
         if isinstance(seen, DataFrame):
@@ -182,7 +222,10 @@ class Recommendations:
     @staticmethod
     def _check_list_names(id_column: str, own: set[str]) -> None:
         if id_column.lower() in own:
-            raise ColumnError(f"column {id_column!r} already exists: it is the name of a column of lists, so give the ids another name")
+            raise ColumnError(
+                f"column {id_column!r} already exists: it is the name of a column of lists, so give the ids "
+                "another name"
+            )
 
     def _id_column(self, side: str) -> str:
         return self.getUserCol() if side == "users" else self.getItemCol()

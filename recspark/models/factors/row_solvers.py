@@ -1,4 +1,6 @@
-"""What solves rows of a fitted model with the other side fixed: the solver that trained, made again from the facts that the model keeps."""
+"""What solves rows of a fitted model with the other side fixed: the solver that trained, made again from the
+facts that the model keeps.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,17 @@ class RowSolver(Protocol):
     weighted: bool
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """What is fitted, float32, and its weights, float32 (0: the rating says nothing); `weights` is None unless they are given."""
+        """What is fitted, float32, and its weights, float32 (0: the rating says nothing); `weights` is None
+        unless they are given.
+        """
 
     def start(self, side: str, first: int, n: int) -> State:
         """Factors and biases of n rows from position `first` on that nothing is known of."""
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
-        """New factors and biases of the rows of `side` whose ratings are `csr`, from those of the whole other side and their own."""
+        """New factors and biases of the rows of `side` whose ratings are `csr`, from those of the whole other
+        side and their own.
+        """
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
         """The columns features, bias and deviation of these rows in the model's table."""
@@ -40,7 +46,9 @@ class RowSolver(Protocol):
 
 @dataclass(frozen=True)
 class ALSRows:
-    """ALS: each row is the minimum of its own least squares problem, so rows that were trained so come back as they are."""
+    """ALS: each row is the minimum of its own least squares problem, so rows that were trained so come back
+    as they are.
+    """
 
     solver: ALSSolver
     #: of implicit feedback without weights
@@ -60,10 +68,16 @@ class ALSRows:
         return self.solver.implicit or self.given_weights
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """As `ALS` encodes them: ratings, or for implicit feedback c / (c - 1) with weight c - 1 (`recspark.kernels.als`)."""
+        """As `ALS` encodes them: ratings, or for implicit feedback c / (c - 1) with weight c - 1
+        (`recspark.kernels.als`).
+        """
         if not self.solver.implicit:
             return ratings, np.ones_like(ratings) if weights is None else weights
-        excess = self.alpha * np.abs(ratings.astype(np.float64)) if weights is None else weights.astype(np.float64) - 1
+        excess = (
+            self.alpha * np.abs(ratings.astype(np.float64))
+            if weights is None
+            else weights.astype(np.float64) - 1
+        )
         excess = np.where(ratings > 0, np.maximum(excess, LEAST_EXCESS), excess)
         targets = np.divide(1 + excess, excess, out=np.zeros_like(excess), where=ratings > 0)
         return targets.astype(np.float32), excess.astype(np.float32)
@@ -84,7 +98,9 @@ class ALSRows:
 
 @dataclass(frozen=True)
 class SGDRows:
-    """Gradient descent: epochs over a row's own ratings, at a constant learning rate, by the loss and penalties that trained."""
+    """Gradient descent: epochs over a row's own ratings, at a constant learning rate, by the loss and
+    penalties that trained.
+    """
 
     solver: SGDSolver
     given_weights: bool
@@ -93,7 +109,9 @@ class SGDRows:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any], epochs: int, rate: float | None) -> SGDRows:
-        """From what `recspark.models.factors.mf` writes into the model's facts; `rate` not given: that of the first epoch of training."""
+        """From what `recspark.models.factors.mf` writes into the model's facts; `rate` not given: that of the
+        first epoch of training.
+        """
         settings = facts["settings"]
         penalty = {side: Penalty(*values) for side, values in settings["penalty"].items()}
         solver = SGDSolver(**settings | {"penalty": penalty, "clip": tuple(settings["clip"])})
@@ -122,10 +140,15 @@ class SGDRows:
 
 
 #: by the kind that a model's facts name
-SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], Any]] = {"als": ALSRows.from_facts, "sgd": SGDRows.from_facts}
+SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], Any]] = {
+    "als": ALSRows.from_facts,
+    "sgd": SGDRows.from_facts,
+}
 
 
 def row_solver(facts: FactorFacts, epochs: int, rate: float | None) -> RowSolver:
-    """The solver that the facts of a model name; `epochs` and `rate` are for gradient descent. RecsparkError where there is none for it."""
+    """The solver that the facts of a model name; `epochs` and `rate` are for gradient descent. RecsparkError
+    where there is none for it.
+    """
     facts.require("update", "the model")
     return SOLVERS[facts.solver["kind"]](facts.solver, epochs, rate)

@@ -1,4 +1,6 @@
-"""A fitted factor model as arrays that can grow: its tables read into one process, and written as a new model."""
+"""A fitted factor model as arrays that can grow: its tables read into one process, and written as a new
+model.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ class FactorTables:
 
     @classmethod
     def read(cls, folder: str) -> FactorTables:
-        """Read the model saved in `folder`, a path or a URI; RecsparkError where there is none, or one that can't be updated."""
+        """Read the model saved in `folder`, a path or a URI; RecsparkError where there is none, or one that
+        can't be updated.
+        """
         facts = read_facts(folder)
         facts.require("update", folder)
         return cls({side: ModelTable.read(folder, side) for side in SIDES}, facts)

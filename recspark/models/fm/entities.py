@@ -1,4 +1,6 @@
-"""Factorization machines of declared feature groups: from an estimator and its data to the sampler's plan, and the model of its samples."""
+"""Factorization machines of declared feature groups: from an estimator and its data to the sampler's plan,
+and the model of its samples.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +47,21 @@ ROW = "recspark_row"
 
 
 def id_kinds(df: DataFrame) -> dict[str, str]:
-    """What the ids of users and items in `df` are, by side. Raise RecsparkError where a column is missing or can't hold ids."""
+    """What the ids of users and items in `df` are, by side. Raise RecsparkError where a column is missing or
+    can't hold ids.
+    """
     return {TABLES[side]: id_kind(df.schema, key) for side, key in IDS.items()}
 
 
 def with_ids(
-    df: DataFrame, kinds: Mapping[str, str] | None = None, what: str = "", sides: Sequence[str] = tuple(TABLES.values())
+    df: DataFrame,
+    kinds: Mapping[str, str] | None = None,
+    what: str = "",
+    sides: Sequence[str] = tuple(TABLES.values()),
 ) -> DataFrame:
-    """`df` with the ids of `sides` as models know them (`id_column`). Raise RecsparkError where they are not of `kinds`."""
+    """`df` with the ids of `sides` as models know them (`id_column`). Raise RecsparkError where they are not
+    of `kinds`.
+    """
     keys = {TABLES[side]: key for side, key in IDS.items() if TABLES[side] in sides}
     if kinds is not None:
         for side, key in keys.items():
@@ -67,7 +76,12 @@ def _is_converted(df: DataFrame, key: str) -> bool:
 
 
 def encode(
-    features: FeatureSet, label: str, weight: str | None, train: DataFrame, watched: Mapping[str, DataFrame], staged: Store
+    features: FeatureSet,
+    label: str,
+    weight: str | None,
+    train: DataFrame,
+    watched: Mapping[str, DataFrame],
+    staged: Store,
 ) -> Relations:
     """The features of users and items, and all rows, as files in `staged`."""
     check_groups(features)
@@ -86,7 +100,11 @@ def contexts(layout: Layout) -> list[Block]:
 
 def attributes(features: FeatureSet, side: str) -> list[tuple[str, int, int]]:
     """(name, offset, size) of a side's groups without the id, which is the entity itself."""
-    return [(block.name, block.offset, block.size) for block in features.layout.side(side) if block.name not in IDS]
+    return [
+        (block.name, block.offset, block.size)
+        for block in features.layout.side(side)
+        if block.name not in IDS
+    ]
 
 
 def check_groups(features: FeatureSet) -> None:
@@ -95,7 +113,8 @@ def check_groups(features: FeatureSet) -> None:
         names = [block.name for block in features.layout.side(side)]
         if names and side not in names:
             raise ConfigError(
-                f"groups {', '.join(names)} are not allowed without the group {side!r}, whose vectors they explain; "
+                f"groups {', '.join(names)} are not allowed without the group {side!r}, whose vectors they "
+                "explain; "
                 "solver = 'sgd' takes them"
             )
 
@@ -107,13 +126,22 @@ def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | No
     ids = [F.col(key).alias(TABLES[side]) for side, key in IDS.items()]
     value, code = F.col(LABEL).alias("value"), F.lit(role).cast("byte").alias("role")
     weights = [F.col(WEIGHT).alias("weight")] if weight else []
-    return features.context(needed(dataset, features.layout, given)).select(*ids, *levels, value, code, *weights)
+    return features.context(needed(dataset, features.layout, given)).select(
+        *ids, *levels, value, code, *weights
+    )
 
 
 def run(
-    spark: SparkSession, work: str, kind: str, features: FeatureSet, relations: Relations, samplers: list[FMSampler],
-    placement: Placement, judge: Callable[[dict[str, float]], bool] | None, **limits: Any,
-) -> Fit:  # fmt: skip
+    spark: SparkSession,
+    work: str,
+    kind: str,
+    features: FeatureSet,
+    relations: Relations,
+    samplers: list[FMSampler],
+    placement: Placement,
+    judge: Callable[[dict[str, float]], bool] | None,
+    **limits: Any,
+) -> Fit:
     """Sample, a chain each of `samplers`; the fit, whose folder then holds a whole model.
 
     `limits` are the other fields of `SamplingPlan`; `judge` may end it.
@@ -145,7 +173,9 @@ def run(
 
 
 class Sampled(NamedTuple):
-    """What a fit has drawn, beside its tables; of a model of rows `sides` is empty. `rank` is that of one sample."""
+    """What a fit has drawn, beside its tables; of a model of rows `sides` is empty. `rank` is that of one
+    sample.
+    """
 
     sides: tuple[SideFacts, ...]
     samples: tuple[SampleFacts, ...]
@@ -189,14 +219,17 @@ def write_model(folder: str, kind: str, features: FeatureSet, found: Sampled) ->
 class FMModel(FMColumns, FactorModel):
     """Samples of the vectors of users, items and contexts.
 
-    The tables ``users, items`` hold the samples one after the other, so a model is also a factor model of rank factorSize * samples:
-    recommendations and similar items come from the mean score over samples, without context.
+    The tables ``users, items`` hold the samples one after the other, so a model is also a factor model of
+    rank factorSize * samples: recommendations and similar items come from the mean score over samples,
+    without context.
     """
 
     userCol = Hyperparameter(str, "user_id", "column of user ids")
     itemCol = Hyperparameter(str, "item_id", "column of item ids")
     stdevCol = Hyperparameter(str, None, "column for the posterior standard deviation of a new rating")
-    levelsCol = Hyperparameter(str, None, "column for the probability of each level (array<float>), of ordered models")
+    levelsCol = Hyperparameter(
+        str, None, "column for the probability of each level (array<float>), of ordered models"
+    )
 
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
         super().__init__(folder, lease, **values)
@@ -213,12 +246,16 @@ class FMModel(FMColumns, FactorModel):
 
     def bind(self, train: DataFrame) -> FMModel:
         """Give a loaded model the training rows, which groups such as ``last`` look into."""
-        self._features = FeatureSet(self.features.layout, Tables(with_ids(train, self._id_kinds, "bind(...)"), None, None))
+        self._features = FeatureSet(
+            self.features.layout, Tables(with_ids(train, self._id_kinds, "bind(...)"), None, None)
+        )
         return self
 
     @property
     def is_of_rows(self) -> bool:
-        """Whether rows are scored from the parameters of their features: then there are no vectors of users and items, and no lists."""
+        """Whether rows are scored from the parameters of their features: then there are no vectors of users
+        and items, and no lists.
+        """
         return isinstance(self._facts, RowFacts)
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
@@ -229,25 +266,42 @@ class FMModel(FMColumns, FactorModel):
 
     def _outputs(self, predicted: F.Column) -> list[tuple[str | None, F.Column]]:
         """What transform adds, from a struct (prediction, stdev, levels)."""
-        names = {"prediction": self.getPredictionCol(), "stdev": self.getStdevCol(), "levels": self.getLevelsCol()}
+        names = {
+            "prediction": self.getPredictionCol(),
+            "stdev": self.getStdevCol(),
+            "levels": self.getLevelsCol(),
+        }
         return [(name, predicted[key]) for key, name in names.items()]
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
-        """The rows of `dataset`, each as a struct `ROW`, and structs ``predicted`` (prediction, stdev, levels)."""
+        """The rows of `dataset`, each as a struct `ROW`, and structs ``predicted`` (prediction, stdev,
+        levels).
+        """
         check_workers(dataset.sparkSession)
         self.files.verify()
         for key in IDS.values():
             self._checked_id(dataset.schema, key)
         layout, tables = self.features.layout, self.features.tables
-        dataset = with_ids(needed(dataset, layout, {ROW: F.struct(*(F.col(quoted(name)) for name in dataset.columns))}))
+        dataset = with_ids(
+            needed(dataset, layout, {ROW: F.struct(*(F.col(quoted(name)) for name in dataset.columns))})
+        )
         past = [block.name for block in layout.side("context") if block.group.key]
         if past and tables is None:
-            raise RecsparkError(f"group {past[0]!r} looks into the rows that trained: call bind(train) on a loaded model first")
+            raise RecsparkError(
+                f"group {past[0]!r} looks into the rows that trained: call bind(train) on a loaded model "
+                "first"
+            )
         tables = tables or Tables(dataset.limit(0), None, None)
         if self.is_of_rows:
-            framed, context = FeatureSet(layout, tables).context_rows(dataset), ["_context.columns", "_context.values"]
+            framed, context = (
+                FeatureSet(layout, tables).context_rows(dataset),
+                ["_context.columns", "_context.values"],
+            )
         else:
-            framed, context = with_context(dataset, layout, tables), [F.col(quoted(block.column)) for block in contexts(layout)]
+            framed, context = (
+                with_context(dataset, layout, tables),
+                [F.col(quoted(block.column)) for block in contexts(layout)],
+            )
         return framed.select(ROW, self._predictor()(*IDS.values(), *context).alias("predicted"))
 
     def _predictor(self) -> Any:
@@ -261,7 +315,9 @@ class FMModel(FMColumns, FactorModel):
             parts = {
                 "prediction": pa.array(found.mean, pa.float32()),
                 "stdev": pa.array(found.stdev, pa.float32()),
-                "levels": pa.nulls(len(found.mean), pa.list_(pa.float32())) if levels is None else as_arrow(levels.astype(np.float32)),
+                "levels": pa.nulls(len(found.mean), pa.list_(pa.float32()))
+                if levels is None
+                else as_arrow(levels.astype(np.float32)),
             }
             return pa.StructArray.from_arrays(list(parts.values()), list(parts))
 

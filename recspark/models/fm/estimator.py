@@ -53,10 +53,11 @@ SOLVERS = ("mcmc", "als", "sgd", "adamW", "gd")
 class FactorizationMachine(Estimator, FMColumns, Watching):
     """What the estimators share.
 
-    With `groups` rows have user_id, item_id and what the groups need (timestamp ...), and `tables` gives the attributes of users and items.
-    Solvers mcmc and als then fit the vectors of entities, on blocks: see `recspark.kernels.gibbs`. Solver sgd, contexts with several
-    entries or with numbers, and vectors in featuresCol as in MLlib are fitted by one task, on the features themselves: see
-    `recspark.kernels.anova` and `recspark.kernels.fm`.
+    With `groups` rows have user_id, item_id and what the groups need (timestamp ...), and `tables` gives the
+    attributes of users and items. Solvers mcmc and als then fit the vectors of entities, on blocks: see
+    `recspark.kernels.gibbs`. Solver sgd, contexts with several entries or with numbers, and vectors in
+    featuresCol as in MLlib are fitted by one task, on the features themselves: see `recspark.kernels.anova`
+    and `recspark.kernels.fm`.
     """
 
     #: the classes of the fitted models: of groups, of vectors
@@ -68,11 +69,16 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
             model.fitted_by(cls)
 
     groups = Hyperparameter(
-        list, None, "feature groups, by name or as tables {group, scope, scale, unknown}, docs/fm.md; not set: featuresCol"
+        list,
+        None,
+        "feature groups, by name or as tables {group, scope, scale, unknown}, docs/fm.md; not set: "
+        "featuresCol",
     )
     weightCol = Hyperparameter(str, None, "column of weights >= 0, one a row")
     factorSize = Hyperparameter(int, 8, "number of factors", at_least(1))
-    maxIter = Hyperparameter(int, 100, "iterations; 0 leaves the start, with featuresCol or solver sgd", at_least(0))
+    maxIter = Hyperparameter(
+        int, 100, "iterations; 0 leaves the start, with featuresCol or solver sgd", at_least(0)
+    )
     solver = Hyperparameter(
         str,
         "mcmc",
@@ -80,32 +86,59 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         "sgd: stochastic gradients (adamW and gd mean it, too)",
         one_of(*SOLVERS),
     )
-    burnIn = Hyperparameter(int, None, "first iterations that no prediction is from; not set: a tenth", at_least(0))
+    burnIn = Hyperparameter(
+        int, None, "first iterations that no prediction is from; not set: a tenth", at_least(0)
+    )
     samples = Hyperparameter(
-        int, 100, "samples that the model keeps of each chain, spread evenly over the iterations after the burn-in", at_least(1)
+        int,
+        100,
+        "samples that the model keeps of each chain, spread evenly over the iterations after the burn-in",
+        at_least(1),
     )
     chains = Hyperparameter(
-        int, 1, "solver mcmc with groups: chains from different starts, side by side where there are cores; predictions are means over all",
-        at_least(1)
+        int,
+        1,
+        "solver mcmc with groups: chains from different starts, side by side where there are cores; "
+        "predictions are means over all",
+        at_least(1),
     )
     noisyChains = Hyperparameter(
-        int, 0, "solver mcmc with groups: chains in which each user and item has a noise of its own; two kinds of chains err apart",
-        at_least(0)
+        int,
+        0,
+        "solver mcmc with groups: chains in which each user and item has a noise of its own; two kinds of "
+        "chains err apart",
+        at_least(0),
     )
     regParam = Hyperparameter(
-        float, 0.0, "penalty of all parameters (als, sgd); als with groups: of what an entity differs from its features", at_least(0)
+        float,
+        0.0,
+        "penalty of all parameters (als, sgd); als with groups: of what an entity differs from its features",
+        at_least(0),
     )
     groupRegParam = Hyperparameter(
-        dict, None, "solver sgd: penalties of groups by name, such as {user = 0.1}; those of others are regParam"
+        dict,
+        None,
+        "solver sgd: penalties of groups by name, such as {user = 0.1}; those of others are regParam",
     )
     featureRegParam = Hyperparameter(
-        float, None, "solver als with groups: penalty of the vectors of features; regParam where not set", at_least(0)
+        float,
+        None,
+        "solver als with groups: penalty of the vectors of features; regParam where not set",
+        at_least(0),
     )
     order = Hyperparameter(
-        int, 2, "solver sgd: up to so many features interact, each number of them with factors of its own (ANOVA kernel)", between(2, 6)
+        int,
+        2,
+        "solver sgd: up to so many features interact, each number of them with factors of its own (ANOVA "
+        "kernel)",
+        between(2, 6),
     )
-    optimizer = Hyperparameter(str, "adagrad", "solver sgd: what the step size of a parameter follows", one_of(*OPTIMIZERS))
-    stepSize = Hyperparameter(float, 0.1, "solver sgd: adagrad's first step; adam takes about a hundredth", above(0))
+    optimizer = Hyperparameter(
+        str, "adagrad", "solver sgd: what the step size of a parameter follows", one_of(*OPTIMIZERS)
+    )
+    stepSize = Hyperparameter(
+        float, 0.1, "solver sgd: adagrad's first step; adam takes about a hundredth", above(0)
+    )
     miniBatchFraction = Hyperparameter(
         float,
         1.0,
@@ -115,39 +148,75 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
     fitLinear = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a weight of every column")
     fitIntercept = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a constant")
     initStd = Hyperparameter(float, 0.1, "standard deviation of the starting factors", above(0))
-    tol = Hyperparameter(float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0))
-    patience = Hyperparameter(int, 20, "iterations without gain on validation rows after which the fit stops", at_least(1))
+    tol = Hyperparameter(
+        float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0)
+    )
+    patience = Hyperparameter(
+        int, 20, "iterations without gain on validation rows after which the fit stops", at_least(1)
+    )
     seed = Hyperparameter(int, 42, "seed of all draws")
     userBlocks = Hyperparameter(
-        int, None, "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M rows", at_least(1)
+        int,
+        None,
+        "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M rows",
+        at_least(1),
     )
-    itemBlocks = Hyperparameter(int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1))
+    itemBlocks = Hyperparameter(
+        int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1)
+    )
     tasks = Hyperparameter(
         str,
         "auto",
-        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for few rows",
+        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for "
+        "few rows",
         one_of(*TASKS),
     )
     threads = Hyperparameter(
-        int, None, "threads of a task; not set: all cores where one task does all, else Spark's task.cpus", at_least(1)
+        int,
+        None,
+        "threads of a task; not set: all cores where one task does all, else Spark's task.cpus",
+        at_least(1),
     )
     workDir = Hyperparameter(
-        str, None, "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit resume"
+        str,
+        None,
+        "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit "
+        "resume",
     )
 
     unread: tuple[Unread, ...] = (
         Unread("miniBatchFraction", lambda *_: True, "gradients take one row at a time"),
         Unread("regParam featureRegParam", lambda e, _: e._solver() == "mcmc", "solver = {solver!r}"),
-        Unread("stepSize optimizer order groupRegParam", lambda e, _: e._solver() != "sgd", "solver = {solver!r}"),
+        Unread(
+            "stepSize optimizer order groupRegParam", lambda e, _: e._solver() != "sgd", "solver = {solver!r}"
+        ),
         Unread("burnIn samples chains", lambda e, _: e._solver() != "mcmc", "solver = {solver!r}"),
         Unread("featureRegParam", lambda e, _: e._solver() == "sgd", "solver = {solver!r}"),
-        Unread("fitLinear fitIntercept", lambda _, form: form == "entities", "groups with solver = {solver!r}"),
+        Unread(
+            "fitLinear fitIntercept", lambda _, form: form == "entities", "groups with solver = {solver!r}"
+        ),
         Unread("featuresCol", lambda _, form: form != "vectors", "groups are set"),
-        Unread("groupRegParam stdevCol levelsCol", lambda _, form: form == "vectors", "featuresCol, without groups"),
-        Unread("chains featureRegParam userBlocks itemBlocks tasks threads", lambda _, form: form != "entities", "one task fits all rows"),
-        Unread("tol patience", lambda e, form: form != "entities" and e._solver() == "mcmc", "solver = {solver!r} in one task"),
+        Unread(
+            "groupRegParam stdevCol levelsCol",
+            lambda _, form: form == "vectors",
+            "featuresCol, without groups",
+        ),
+        Unread(
+            "chains featureRegParam userBlocks itemBlocks tasks threads",
+            lambda _, form: form != "entities",
+            "one task fits all rows",
+        ),
+        Unread(
+            "tol patience",
+            lambda e, form: form != "entities" and e._solver() == "mcmc",
+            "solver = {solver!r} in one task",
+        ),
         Unread("tol patience", lambda e, _: e._solver() == "als", "solver = {solver!r}"),
-        Unread("patience", lambda e, form: form == "vectors" or "validation" not in e._watched, "there are no validation rows"),
+        Unread(
+            "patience",
+            lambda e, form: form == "vectors" or "validation" not in e._watched,
+            "there are no validation rows",
+        ),
     )
 
     def __init__(self, **values: Any) -> None:
@@ -160,7 +229,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         return self
 
     def _data(self) -> dict[str, DataFrame]:
-        return super()._data() | {f"table-{side}": table for side, table in self._tables.items() if table is not None}
+        return super()._data() | {
+            f"table-{side}": table for side, table in self._tables.items() if table is not None
+        }
 
     def _take_data(self, data: Mapping[str, DataFrame]) -> None:
         super()._take_data(data)
@@ -180,7 +251,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
             return max(0, self.getMaxIter() - 1)
         burn_in = self.getMaxIter() // 10 if self.getBurnIn() is None else self.getBurnIn()
         if burn_in >= self.getMaxIter():
-            raise ConfigError(f"burnIn = {burn_in} is not allowed with maxIter = {self.getMaxIter()}: it must be less")
+            raise ConfigError(
+                f"burnIn = {burn_in} is not allowed with maxIter = {self.getMaxIter()}: it must be less"
+            )
         return burn_in
 
     def _fit(self, dataset: DataFrame) -> FMModel | FMVectorModel:
@@ -196,7 +269,10 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         kinds = id_kinds(dataset)
         dataset = with_ids(dataset)
         watched = {name: with_ids(df, kinds, f"watch({name}=...)") for name, df in self._watched.items()}
-        tables = {side: table and with_ids(table, kinds, f"tables({side}=...)", (side,)) for side, table in self._tables.items()}
+        tables = {
+            side: table and with_ids(table, kinds, f"tables({side}=...)", (side,))
+            for side, table in self._tables.items()
+        }
         features = FeatureSet.fit(parse_groups(self.getGroups()), dataset, **tables)
         as_rows = self._solver() == "sgd" or not has_entities(features.layout)
         warn_of_unread(self, "rows" if as_rows else "entities")
@@ -204,13 +280,18 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
             return self._fit_joined(features, dataset, watched, work, started)
         if not self.getMaxIter():
             solver = self.getSolver()
-            raise ConfigError(f"maxIter = 0 is not allowed with solver = {solver!r} and these groups: a sample takes an iteration")
+            raise ConfigError(
+                f"maxIter = 0 is not allowed with solver = {solver!r} and these groups: a sample takes an "
+                "iteration"
+            )
         spark, burn_in = dataset.sparkSession, self._burn_in()
         staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
             relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
             # levels that no row has count, too: labels that are all 1 are level 1 of two
-            levels = {level: relations.levels.get(level, 0) for level in self._levels(tuple(relations.levels))}
+            levels = {
+                level: relations.levels.get(level, 0) for level in self._levels(tuple(relations.levels))
+            }
             relations = replace(relations, levels=levels)
             ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
             placement = place(spark, relations.rows, ordered, {}, self.getTasks(), self.getThreads())
@@ -218,7 +299,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
             if placement.one_task and self.getThreads() is None:
                 placement = replace(placement, threads=max(1, placement.threads // chains))
             sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
-            log.info("%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes)
+            log.info(
+                "%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes
+            )
             limits = {
                 "max_iter": self.getMaxIter(),
                 "burn_in": burn_in,
@@ -226,41 +309,89 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
                 "tol": self.getTol(),
                 "patience": self.getPatience(),
             }
-            samplers = self._samplers(relations, tuple(block.column for block in features.layout if not block.group.factors), chains)
-            fit = run(spark, work.folder, kind_of(type(self)), features, relations, samplers, placement, self._judge, **limits)
+            samplers = self._samplers(
+                relations, tuple(block.column for block in features.layout if not block.group.factors), chains
+            )
+            fit = run(
+                spark,
+                work.folder,
+                kind_of(type(self)),
+                features,
+                relations,
+                samplers,
+                placement,
+                self._judge,
+                **limits,
+            )
         finally:
             staged.delete("")
-        summary = Summary(fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, time.perf_counter() - started)
+        summary = Summary(
+            fit.history, fit.best, fit.resumed_at, fit.prepare_seconds, time.perf_counter() - started
+        )
         return self._grouped(fit.model, work, features, summary)
 
     def _fit_joined(
-        self, features: FeatureSet, dataset: DataFrame, watched: Mapping[str, DataFrame], work: Workspace, started: float
+        self,
+        features: FeatureSet,
+        dataset: DataFrame,
+        watched: Mapping[str, DataFrame],
+        work: Workspace,
+        started: float,
     ) -> FMModel:
-        link, as_entities = self._link(), self._solver() == "sgd" and self.getOrder() == 2 and has_entities(features.layout)
+        link, as_entities = (
+            self._link(),
+            self._solver() == "sgd" and self.getOrder() == 2 and has_entities(features.layout),
+        )
         group_reg = self.getGroupRegParam() or {}
         check_group_names(group_reg, features.layout)
         if linear := [block.name for block in features.layout if not block.group.factors]:
             raise ConfigError(
-                f"features.groups: factors = false of group {linear[0]!r} is not allowed here: it needs solver = 'mcmc' or 'als', and "
+                f"features.groups: factors = false of group {linear[0]!r} is not allowed here: it needs "
+                "solver = 'mcmc' or 'als', and "
                 "groups whose contexts have one level per row"
             )
         if watched and self._solver() != "sgd":
             log.warning(
-                "%s: validation rows are not followed by solver %s where contexts have several entries or numbers",
+                "%s: validation rows are not followed by solver %s where contexts have several entries or "
+                "numbers",
                 type(self).__name__,
                 self._solver(),
             )
         folder = f"{work.folder}/model-{uuid.uuid4().hex}"
-        plan = JoinedPlan(folder, features.layout, self._row_fit(link), self.getRegParam(), group_reg, as_entities)
-        log.info("%s: %s, %d columns, in one task", type(self).__name__, type(plan.fit).__name__, features.layout.size)
+        plan = JoinedPlan(
+            folder, features.layout, self._row_fit(link), self.getRegParam(), group_reg, as_entities
+        )
+        log.info(
+            "%s: %s, %d columns, in one task",
+            type(self).__name__,
+            type(plan.fit).__name__,
+            features.layout.size,
+        )
         with self._reporting(folder):
             found = fit_joined(features, dataset, watched, self.getLabelCol(), self.getWeightCol(), plan)
-        names = [*TABLES.values(), *(block.column for block in features.layout.side("context"))] if as_entities else []
+        names = (
+            [*TABLES.values(), *(block.column for block in features.layout.side("context"))]
+            if as_entities
+            else []
+        )
         sides = tuple(SideFacts(name, name in TABLES.values(), found["absent"][name]) for name in names)
-        levels, clip = ((0.0, 1.0) if plan.binary else ()), (None if self._loss() == "bpr" else found["range"])
-        write_model(folder, kind_of(type(self)), features, Sampled(sides, found["samples"], levels, link, clip, self.getFactorSize()))
+        levels, clip = (
+            ((0.0, 1.0) if plan.binary else ()),
+            (None if self._loss() == "bpr" else found["range"]),
+        )
+        write_model(
+            folder,
+            kind_of(type(self)),
+            features,
+            Sampled(sides, found["samples"], levels, link, clip, self.getFactorSize()),
+        )
         history = found["history"]
-        return self._grouped(folder, work, features, Summary(history, best_iteration(history), 0, 0.0, time.perf_counter() - started))
+        return self._grouped(
+            folder,
+            work,
+            features,
+            Summary(history, best_iteration(history), 0, 0.0, time.perf_counter() - started),
+        )
 
     def _grouped(self, folder: str, work: Workspace, features: FeatureSet, summary: Summary) -> FMModel:
         model = self.model_classes[0](folder=folder, lease=work.lease)
@@ -268,7 +399,9 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         return model
 
     def _row_fit(self, link: str) -> RowFit:
-        """The solver of one task with its hyper-parameters. Raises ConfigError for those that it has no use for."""
+        """The solver of one task with its hyper-parameters. Raises ConfigError for those that it has no use
+        for.
+        """
         shared = {
             "rank": self.getFactorSize(),
             "iterations": self.getMaxIter(),
@@ -279,24 +412,39 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         shared |= {"linear": self.getFitLinear(), "intercept": self.getFitIntercept()}
         if self.getNoisyChains():
             raise ConfigError(
-                f"noisyChains = {self.getNoisyChains()} is not allowed here: it needs solver = 'mcmc', and groups whose contexts have one "
+                f"noisyChains = {self.getNoisyChains()} is not allowed here: it needs solver = 'mcmc', and "
+                "groups whose contexts have one "
                 "level a row"
             )
         if self._solver() != "sgd":
             for name in ("order", "groupRegParam"):
                 if self.isSet(name) and self.getOrDefault(name) != 2:
                     raise ConfigError(
-                        f"{name} = {self.getOrDefault(name)!r} is not allowed with solver = {self.getSolver()!r}: it needs solver = 'sgd'"
+                        f"{name} = {self.getOrDefault(name)!r} is not allowed with solver = "
+                        f"{self.getSolver()!r}: it needs solver = 'sgd'"
                     )
-            return GibbsFit(**shared, burn_in=self._burn_in(), samples=self.getSamples(), solver=self._solver(), reg=self.getRegParam())
-        descent = {"loss": self._loss(), "order": self.getOrder(), "optimizer": self.getOptimizer(), "rate": self.getStepSize()}
+            return GibbsFit(
+                **shared,
+                burn_in=self._burn_in(),
+                samples=self.getSamples(),
+                solver=self._solver(),
+                reg=self.getRegParam(),
+            )
+        descent = {
+            "loss": self._loss(),
+            "order": self.getOrder(),
+            "optimizer": self.getOptimizer(),
+            "rate": self.getStepSize(),
+        }
         return SGDFit(**shared, **descent, tol=self.getTol(), patience=self.getPatience())
 
     @contextmanager
     def _reporting(self, folder: str) -> Iterator[None]:
         """Progress of a fit of one task, which tells of its iterations by files in `folder`."""
         store = Store(folder)
-        with reporting(partial(read_history, store), self.getMaxIter(), self._judge, partial(store.write_json, STOP, {})):
+        with reporting(
+            partial(read_history, store), self.getMaxIter(), self._judge, partial(store.write_json, STOP, {})
+        ):
             yield
         for leftover in ("iterations", STOP):
             store.delete(leftover)
@@ -308,13 +456,15 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         """One of each chain, noisy ones last. Raises ConfigError where what is set does not go together."""
         if self.getNoisyChains() > (chains if self._solver() == "mcmc" else 0):
             raise ConfigError(
-                f"noisyChains = {self.getNoisyChains()} is not allowed with solver = {self.getSolver()!r} and chains = {chains}: "
+                f"noisyChains = {self.getNoisyChains()} is not allowed with solver = {self.getSolver()!r} "
+                f"and chains = {chains}: "
                 "it needs solver = 'mcmc', and is part of chains"
             )
         levels, noise = tuple(relations.levels), float(self._solver() == "mcmc")
         if levels and self.getWeightCol():
             raise ConfigError(
-                f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent values have none: "
+                f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent "
+                "values have none: "
                 "solver = 'sgd' takes it"
             )
         reg = self.getRegParam() if self.getFeatureRegParam() is None else self.getFeatureRegParam()
@@ -335,21 +485,31 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         seeds = [self.getSeed() + 1_000_003 * number for number in range(chains)]
         calm = chains - self.getNoisyChains()
         return [
-            replace(sampler, seed=seed, spread=tuple(TABLES.values()) if number >= calm else ()) for number, seed in enumerate(seeds)
+            replace(sampler, seed=seed, spread=tuple(TABLES.values()) if number >= calm else ())
+            for number, seed in enumerate(seeds)
         ]
 
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
-        """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not what the estimator wants."""
+        """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not
+        what the estimator wants.
+        """
         raise NotImplementedError
 
     def _fit_vectors(self, dataset: DataFrame, work: Workspace, started: float) -> FMVectorModel:
         name, given = self.getFeaturesCol(), self.getWeightCol()
         warn_of_unread(self, "vectors")
         if self._watched:
-            log.warning("%s: watched rows are not followed with featuresCol; declare groups for that", type(self).__name__)
+            log.warning(
+                "%s: watched rows are not followed with featuresCol; declare groups for that",
+                type(self).__name__,
+            )
         vectors, label = vector_column(dataset, name), number(dataset, self.getLabelCol(), "a label")
         weight = number(dataset, given, "a weight") if given else F.lit(1.0)
-        rows = dataset.select(*vector_entries(vectors, name), label.cast("double").alias("label"), weight.cast("double").alias("weight"))
+        rows = dataset.select(
+            *vector_entries(vectors, name),
+            label.cast("double").alias("label"),
+            weight.cast("double").alias("weight"),
+        )
         folder, link = f"{work.folder}/model-{uuid.uuid4().hex}", self._link()
         with self._reporting(folder):
             history = fit_vectors(rows, folder, self._row_fit(link), self.getRegParam())

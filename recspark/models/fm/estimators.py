@@ -1,5 +1,5 @@
-"""Factorization machines as Spark ML estimators: in place of ``pyspark.ml``'s FMRegressor and FMClassifier, import them from
-`recspark.models`."""
+"""Factorization machines as Spark ML estimators: in place of ``pyspark.ml``'s FMRegressor and FMClassifier,
+import them from `recspark.models`."""
 
 from __future__ import annotations
 
@@ -38,53 +38,75 @@ class FMRegressionModel(FMVectorModel):
 class FMRegressor(FactorizationMachine):
     """Numbers by a factorization machine.
 
-    ``ordered`` takes labels for levels with thresholds of their own (ordered probit), which predicts the probability of each; with groups.
+    ``ordered`` takes labels for levels with thresholds of their own (ordered probit), which predicts the
+    probability of each; with groups.
 
     Examples
     --------
     >>> from recspark.models import FMRegressor
     >>> FMRegressor(factorSize=8, maxIter=100).fit(rows_with_features_and_label)  # doctest: +SKIP
-    >>> fm = FMRegressor(groups=["user", "item", "rated", "raters", "day"], factorSize=16, labelCol="rating")  # doctest: +SKIP
+    >>> groups = ["user", "item", "rated", "raters", "day"]
+    >>> fm = FMRegressor(groups=groups, factorSize=16, labelCol="rating")  # doctest: +SKIP
     >>> model = fm.tables(users, items).fit(train)  # doctest: +SKIP
 
     References
     ----------
-    Rendle 2010, "Factorization machines"; Rendle 2012, "Factorization machines with libFM"; Freudenthaler, Schmidt-Thieme, Rendle 2011,
-    "Bayesian factorization machines"; Rendle, Zhang, Koren 2019, "On the difficulty of evaluating baselines".
+    Rendle 2010, "Factorization machines"; Rendle 2012, "Factorization machines with libFM"; Freudenthaler,
+    Schmidt-Thieme, Rendle 2011, "Bayesian factorization machines"; Rendle, Zhang, Koren 2019, "On the
+    difficulty of evaluating baselines".
     """
 
     model_classes = (FMRegressorModel, FMRegressionModel)
 
-    ordered = Hyperparameter(bool, False, "labels are ordered levels: thresholds between them are fitted; with groups")
-    stdevCol = Hyperparameter(str, None, "column of the model for the posterior standard deviation of a new rating; with groups")
-    levelsCol = Hyperparameter(str, None, "column of the model for the probability of each level (array<float>), where ordered")
+    ordered = Hyperparameter(
+        bool, False, "labels are ordered levels: thresholds between them are fitted; with groups"
+    )
+    stdevCol = Hyperparameter(
+        str, None, "column of the model for the posterior standard deviation of a new rating; with groups"
+    )
+    levelsCol = Hyperparameter(
+        str, None, "column of the model for the probability of each level (array<float>), where ordered"
+    )
 
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
         if self.getOrdered() and not 2 <= len(labels) < LEVELS:
-            raise RecsparkError(f"column {self.getLabelCol()!r} has {len(labels)} different values: ordered = True takes 2 to {LEVELS - 1}")
+            raise RecsparkError(
+                f"column {self.getLabelCol()!r} has {len(labels)} different values: ordered = True takes 2 "
+                f"to {LEVELS - 1}"
+            )
         return labels if self.getOrdered() else ()
 
     def _link(self) -> str:
         if self.getOrdered():
             raise ConfigError(
-                "ordered = True is not allowed here: it needs solver = 'mcmc', and groups whose contexts have one level per row"
+                "ordered = True is not allowed here: it needs solver = 'mcmc', and groups whose contexts "
+                "have one level per row"
             )
         return "identity"
 
 
 def _are_thresholds(values: list[Any]) -> bool:
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf") for value in values)
+    numbers = all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
+        for value in values
+    )
     return numbers and len(values) == 2 and any(values)
 
 
 class Probabilities(Configurable):
     """What a classifier's model adds beside the prediction."""
 
-    probabilityCol = Hyperparameter(str, "probability", "column that transform adds: a vector with the probabilities of 0 and 1")
-    rawPredictionCol = Hyperparameter(
-        str, "rawPrediction", "column that transform adds: a vector with minus the logit of label 1, and the logit"
+    probabilityCol = Hyperparameter(
+        str, "probability", "column that transform adds: a vector with the probabilities of 0 and 1"
     )
-    threshold = Hyperparameter(float, 0.5, "probability of label 1 from which on it is predicted", strictly_between(0, 1))
+    rawPredictionCol = Hyperparameter(
+        str,
+        "rawPrediction",
+        "column that transform adds: a vector with minus the logit of label 1, and the logit",
+    )
+    threshold = Hyperparameter(
+        float, 0.5, "probability of label 1 from which on it is predicted", strictly_between(0, 1)
+    )
     thresholds = Hyperparameter(
         list,
         None,
@@ -104,7 +126,10 @@ class Probabilities(Configurable):
 
     def _check_thresholds(self) -> None:
         if self.isSet("threshold") and self.getThresholds() is not None:
-            raise ParamError(f"threshold = {self.getThreshold():g} and thresholds = {self.getThresholds()} are both set: set one of them")
+            raise ParamError(
+                f"threshold = {self.getThreshold():g} and thresholds = {self.getThresholds()} are both set: "
+                "set one of them"
+            )
 
     def _outputs(self, predicted: F.Column) -> list[tuple[str, F.Column]]:
         """The columns of Spark's classifiers, with their metadata."""
@@ -121,7 +146,9 @@ class Probabilities(Configurable):
             (self.getProbabilityCol(), array_to_vector(F.array(1 - p, p)), {"num_attrs": 2}),
             (self.getPredictionCol(), label.cast("double"), {"type": "nominal", "num_vals": 2}),
         ]
-        return [(name, value.alias(name, metadata={"ml_attr": attributes})) for name, value, attributes in found]
+        return [
+            (name, value.alias(name, metadata={"ml_attr": attributes})) for name, value, attributes in found
+        ]
 
     def _label(self, probability: float) -> float:
         """The label for a probability of label 1."""
@@ -143,15 +170,17 @@ class FMClassifierModel(Probabilities, FMModel):
 class FMClassificationModel(Probabilities, FMVectorModel):
     """What `FMClassifier` fitted on vectors.
 
-    `summary` is both what recspark's models have, with the history of the fit, and MLlib's method: ``model.summary.history``,
-    ``model.summary().accuracy``.
+    `summary` is both what recspark's models have, with the history of the fit, and MLlib's method:
+    ``model.summary.history``, ``model.summary().accuracy``.
     """
 
     numClasses = 2
 
     @property
     def summary(self) -> Any:
-        """How the fit went; called, what MLlib tells of the rows that trained. Of a loaded model there is none: see `hasSummary`."""
+        """How the fit went; called, what MLlib tells of the rows that trained. Of a loaded model there is
+        none: see `hasSummary`.
+        """
         return self._summary or NoSummary()
 
     @summary.setter
@@ -201,7 +230,9 @@ class FMClassifier(FactorizationMachine, Probabilities):
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
         if not set(labels) <= {0.0, 1.0}:
             other = next(label for label in labels if label not in (0.0, 1.0))
-            raise RecsparkError(f"column {self.getLabelCol()!r} has the label {other:g}: FMClassifier takes 0 and 1")
+            raise RecsparkError(
+                f"column {self.getLabelCol()!r} has the label {other:g}: FMClassifier takes 0 and 1"
+            )
         return 0.0, 1.0
 
     def _link(self) -> str:
@@ -213,26 +244,32 @@ class FMRankerModel(FMModel):
 
 
 class FMRanker(FactorizationMachine):
-    """Rankings by a factorization machine of `groups`: each row with a label above 0 against items that its user has no row with, drawn
-    evenly (BPR).
+    """Rankings by a factorization machine of `groups`: each row with a label above 0 against items that its
+    user has no row with, drawn evenly (BPR).
 
     Examples
     --------
     >>> from recspark.models import FMRanker
-    >>> ranker = FMRanker(groups=["user", "item", "genres"], factorSize=16, maxIter=30, labelCol="rating")  # doctest: +SKIP
+    >>> groups = ["user", "item", "genres"]
+    >>> ranker = FMRanker(groups=groups, factorSize=16, maxIter=30, labelCol="rating")  # doctest: +SKIP
     >>> ranker.tables(items=items).fit(train).recommendForAllUsers(10)  # doctest: +SKIP
 
     References
     ----------
-    Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian personalized ranking from implicit feedback".
+    Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian personalized ranking from implicit
+    feedback".
     """
 
     model_classes = (FMRankerModel,)
 
-    solver = Hyperparameter(str, "sgd", "stochastic gradients; there is no other", one_of("sgd", "adamW", "gd"))
+    solver = Hyperparameter(
+        str, "sgd", "stochastic gradients; there is no other", one_of("sgd", "adamW", "gd")
+    )
     regParam = Hyperparameter(float, 0.01, "penalty of all parameters", at_least(0))
 
-    unread: tuple[Unread, ...] = (Unread("fitIntercept", lambda *_: True, "a constant is the same for all items"),)
+    unread: tuple[Unread, ...] = (
+        Unread("fitIntercept", lambda *_: True, "a constant is the same for all items"),
+    )
 
     @property
     def can_watch(self) -> bool:
@@ -241,10 +278,13 @@ class FMRanker(FactorizationMachine):
 
     def _fit(self, dataset: DataFrame) -> FMModel:
         if not self.getGroups():
-            raise ConfigError("groups is not set, and FMRanker needs them: it has to know which features are an item's")
+            raise ConfigError(
+                "groups is not set, and FMRanker needs them: it has to know which features are an item's"
+            )
         if self._watched:
             raise ConfigError(
-                "validation rows are not allowed with FMRanker: its scores are no ratings; watch the ranking metrics of evaluate"
+                "validation rows are not allowed with FMRanker: its scores are no ratings; watch the ranking "
+                "metrics of evaluate"
             )
         return super()._fit(dataset)
 

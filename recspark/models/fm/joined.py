@@ -1,7 +1,8 @@
-"""Factorization machines of feature groups in one process: rows join the sparse rows of a user, an item and their own context.
+"""Factorization machines of feature groups in one process: rows join the sparse rows of a user, an item and
+their own context.
 
-For what entities (`recspark.models.fm.entities`) can't do: stochastic gradients, orders above 2, contexts with more than one entry or with
-numbers.
+For what entities (`recspark.models.fm.entities`) can't do: stochastic gradients, orders above 2, contexts
+with more than one entry or with numbers.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ LABEL, WEIGHT = "recspark_label", "recspark_weight"
 
 @dataclass(frozen=True)
 class JoinedPlan:
-    """What the fit needs: the folder of the model, the layout, the fit, the penalty of each group (others: `reg`).
+    """What the fit needs: the folder of the model, the layout, the fit, the penalty of each group (others:
+    `reg`).
 
-    With `as_entities` the model is written as vectors of entities, which make lists; else as the parameters themselves.
+    With `as_entities` the model is written as vectors of entities, which make lists; else as the parameters
+    themselves.
     """
 
     folder: str
@@ -76,16 +79,24 @@ def check_group_names(group_reg: dict[str, Any], layout: Layout) -> None:
     names = [block.name for block in layout]
     for name, value in group_reg.items():
         if name not in names:
-            raise ConfigError(f"groupRegParam names {name!r}, which is no group of this model: its groups are {', '.join(names)}")
+            raise ConfigError(
+                f"groupRegParam names {name!r}, which is no group of this model: its groups are "
+                f"{', '.join(names)}"
+            )
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
             raise ConfigError(f"groupRegParam.{name} = {value!r} is not allowed: it must be a number >= 0")
 
 
 def fit_joined(
-    features: FeatureSet, train: DataFrame, watched: Mapping[str, DataFrame], label: str, weight: str | None, plan: JoinedPlan
+    features: FeatureSet,
+    train: DataFrame,
+    watched: Mapping[str, DataFrame],
+    label: str,
+    weight: str | None,
+    plan: JoinedPlan,
 ) -> dict[str, Any]:
-    """Fit, and leave the tables of the model in ``plan.folder``; returns history, rows, range of labels, samples, and which sides some
-    rows lack.
+    """Fit, and leave the tables of the model in ``plan.folder``; returns history, rows, range of labels,
+    samples, and which sides some rows lack.
 
     Raises
     ------
@@ -106,20 +117,34 @@ def fit_joined(
 
 def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | None, role: int) -> DataFrame:
     weights = number(dataset, weight, "a weight") if weight else F.lit(1.0)
-    rows = needed(dataset, features.layout, {LABEL: number(dataset, label, "a label").cast("double"), WEIGHT: weights.cast("double")})
+    rows = needed(
+        dataset,
+        features.layout,
+        {LABEL: number(dataset, label, "a label").cast("double"), WEIGHT: weights.cast("double")},
+    )
     values = {"label": F.col(LABEL), "weight": F.col(WEIGHT), "role": F.lit(role).cast("byte")}
     return features.context_rows(rows).select(
-        *IDS.values(), "_context.columns", "_context.values", *(value.alias(key) for key, value in values.items())
+        *IDS.values(),
+        "_context.columns",
+        "_context.values",
+        *(value.alias(key) for key, value in values.items()),
     )
 
 
 def needed(dataset: DataFrame, layout: Layout, more: Mapping[str, Column]) -> DataFrame:
-    """The columns of `dataset` that the context needs, and `more`: none of the others can be taken for one that a group makes."""
-    names = dict.fromkeys([*IDS.values(), *(name for block in layout.side("context") for name in block.group.needs)])
+    """The columns of `dataset` that the context needs, and `more`: none of the others can be taken for one
+    that a group makes.
+    """
+    names = dict.fromkeys(
+        [*IDS.values(), *(name for block in layout.side("context") for name in block.group.needs)]
+    )
     case_sensitive = is_case_sensitive(dataset.sparkSession)
     found = {name: find_name(dataset.columns, name, case_sensitive) for name in names}
     if missing := sorted(name for name, column in found.items() if column is None):
-        raise ColumnError(f"the rows lack column {missing[0]!r}, which the features need; they have {', '.join(dataset.columns)}")
+        raise ColumnError(
+            f"the rows lack column {missing[0]!r}, which the features need; they have "
+            f"{', '.join(dataset.columns)}"
+        )
     columns = [F.col(quoted(column)).alias(name) for name, column in found.items() if column]
     return dataset.select(*columns, *(value.alias(name) for name, value in more.items()))
 
@@ -127,11 +152,16 @@ def needed(dataset: DataFrame, layout: Layout, more: Mapping[str, Column]) -> Da
 def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, Any]:
     table, store = all_rows(batches), Store(plan.folder)
     sides = {side: load_side(store, plan.layout, side) for side in IDS}
-    ids, contexts = [table[key] for key in IDS.values()], [table[name].combine_chunks() for name in ("columns", "values")]
+    ids, contexts = (
+        [table[key] for key in IDS.values()],
+        [table[name].combine_chunks() for name in ("columns", "values")],
+    )
     joined = join(sides, plan.layout, *ids, *contexts)
     labels, weights, roles = (table[name].to_numpy() for name in ("label", "weight", "role"))
     require_ids(sum(int((column.is_null().to_numpy() & (roles == 0)).sum()) for column in ids))
-    found, history = fit_in_order(plan.fit, joined, labels, weights, roles, plan.penalties(), reporter(plan.folder))
+    found, history = fit_in_order(
+        plan.fit, joined, labels, weights, roles, plan.penalties(), reporter(plan.folder)
+    )
     if plan.as_entities:
         _write_entities(plan, sides, joined, found, roles == 0)
     else:
@@ -140,13 +170,23 @@ def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, 
             store.save(f"sides/{TABLES[side]}", **rows._asdict())
     trained = labels[roles == 0]
     cuts = (0.0,) if plan.binary else ()
-    samples = tuple(SampleFacts(float(w0), float(alpha), cuts) for w0, alpha in zip(found["w0"], found["alpha"], strict=True))
-    facts = {"history": history, "rows": len(trained), "range": (float(trained.min()), float(trained.max())), "samples": samples}
+    samples = tuple(
+        SampleFacts(float(w0), float(alpha), cuts)
+        for w0, alpha in zip(found["w0"], found["alpha"], strict=True)
+    )
+    facts = {
+        "history": history,
+        "rows": len(trained),
+        "range": (float(trained.min()), float(trained.max())),
+        "samples": samples,
+    }
     return facts | {"absent": _absent(plan.layout, joined, roles == 0)}
 
 
 def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]:
-    """The ids of a side, and their rows with columns of a row of all sides; the last row is that of an id which is not known."""
+    """The ids of a side, and their rows with columns of a row of all sides; the last row is that of an id
+    which is not known.
+    """
     ids = IdIndex(store.load_table(f"ids/{TABLES[side]}")["id"])
     pieces = []
     for block in layout.side(side):
@@ -157,13 +197,18 @@ def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]
     unseen = csr_matrix((values, (np.zeros(len(columns), int), columns)), (1, known.shape[1]))
     rows = csr_matrix(vstack([known, unseen]))
     rows.sort_indices()
-    return ids, Sparse(rows.indptr.astype(np.int64), (rows.indices + layout.starts[side]).astype(np.int32), rows.data.astype(np.float64))
+    return ids, Sparse(
+        rows.indptr.astype(np.int64),
+        (rows.indices + layout.starts[side]).astype(np.int32),
+        rows.data.astype(np.float64),
+    )
 
 
 def _absent(layout: Layout, joined: Joined, trains: np.ndarray) -> dict[str, bool]:
     """Of each side of a model of entities: whether some rows that train have none of it."""
     met = csr_matrix(
-        (np.ones_like(joined.context.values), joined.context.columns, joined.context.indptr), (len(joined.users), layout.size)
+        (np.ones_like(joined.context.values), joined.context.columns, joined.context.indptr),
+        (len(joined.users), layout.size),
     )[trains]
     absent = dict.fromkeys(TABLES.values(), False)
     for block in layout.side("context"):
@@ -173,11 +218,17 @@ def _absent(layout: Layout, joined: Joined, trains: np.ndarray) -> dict[str, boo
 
 
 def _write_entities(
-    plan: JoinedPlan, sides: dict[str, tuple[IdIndex, Sparse]], joined: Joined, found: dict[str, np.ndarray], trains: np.ndarray
+    plan: JoinedPlan,
+    sides: dict[str, tuple[IdIndex, Sparse]],
+    joined: Joined,
+    found: dict[str, np.ndarray],
+    trains: np.ndarray,
 ) -> None:
-    """Tables of what an entity adds: the sum of its features' factors, and its bias, which has the pairs of features inside it.
+    """Tables of what an entity adds: the sum of its features' factors, and its bias, which has the pairs of
+    features inside it.
 
-    ``sum_{j < l} <v_j, v_l> x_j x_l`` over all features of a row is that sum inside each side, and the products of the sums of two sides.
+    ``sum_{j < l} <v_j, v_l> x_j x_l`` over all features of a row is that sum inside each side, and the
+    products of the sums of two sides.
     """
     layout, parameters = plan.layout, parameters_of(found, 0)
     w, v = parameters.w, parameters.v[0]
@@ -191,10 +242,19 @@ def _write_entities(
     for block in layout.side("context"):
         first = layout.starts["context"] + block.offset
         span = slice(first, first + block.size)
-        _write_table(plan.folder, block.column, pa.array(np.arange(block.size)), np.zeros(block.size, np.int64), v[span], w[span])
+        _write_table(
+            plan.folder,
+            block.column,
+            pa.array(np.arange(block.size)),
+            np.zeros(block.size, np.int64),
+            v[span],
+            w[span],
+        )
 
 
-def _write_table(folder: str, name: str, ids: pa.Array, counts: np.ndarray, vectors: np.ndarray, bias: np.ndarray) -> None:
+def _write_table(
+    folder: str, name: str, ids: pa.Array, counts: np.ndarray, vectors: np.ndarray, bias: np.ndarray
+) -> None:
     store = Store(folder)
     columns = {
         "count": counts,
@@ -203,7 +263,9 @@ def _write_table(folder: str, name: str, ids: pa.Array, counts: np.ndarray, vect
         "deviation": bias.astype(np.float32),
         "biases": bias.astype(np.float32)[:, None],
     }
-    table = pa.table({"id": ids} | {key: as_arrow(np.ascontiguousarray(column)) for key, column in columns.items()})
+    table = pa.table(
+        {"id": ids} | {key: as_arrow(np.ascontiguousarray(column)) for key, column in columns.items()}
+    )
     store.fs.create_dir(store.at(name), recursive=True)
     pq.write_table(table, store.at(f"{name}/part-00000.parquet"), filesystem=store.fs)
 

@@ -1,4 +1,6 @@
-"""Factorization machines by Gibbs sampling (solver mcmc) or alternating least squares (als) as steps of `recspark.engine.sampling`."""
+"""Factorization machines by Gibbs sampling (solver mcmc) or alternating least squares (als) as steps of
+`recspark.engine.sampling`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from recspark.kernels.als import padded_rows
 from recspark.kernels.arrays.random import normal_rows
 from recspark.kernels.threads import over_rows
 
-#: rows of an ordered model are counted by spread and score, each from -edge to edge; where scores end a probability is 0 or 1 to 1e-15
+#: rows of an ordered model are counted by spread and score, each from -edge to edge; where scores end a
+#: probability is 0 or 1 to 1e-15
 EDGES = np.array([2.0, 8.0])
 
 #: numbers of these bins: where all spreads are 0, and where they are not
@@ -31,10 +34,12 @@ CUT_PASSES = 5
 class FMSampler:
     """Hyper-parameters of `recspark.kernels.gibbs`.
 
-    Precisions have the prior Gamma(1/2, 1/2), means N(0, 1 / precision): libFM's (Rendle 2012, section 4.4). With ``noise = 0`` the fit is
-    the mode for the fixed penalties ``reg`` (entities around their features, biases) and ``feature_reg`` instead.
+    Precisions have the prior Gamma(1/2, 1/2), means N(0, 1 / precision): libFM's (Rendle 2012, section 4.4).
+    With ``noise = 0`` the fit is the mode for the fixed penalties ``reg`` (entities around their features,
+    biases) and ``feature_reg`` instead.
 
-    A normal model fits (label - center) / unit, so that priors mean the same in any unit of the labels; what it exports is in their unit.
+    A normal model fits (label - center) / unit, so that priors mean the same in any unit of the labels; what
+    it exports is in their unit.
 
     center, unit
         Mean and standard deviation of the labels; unit 1 where penalties are fixed.
@@ -76,7 +81,9 @@ class FMSampler:
         return ((values - self.center) / self.unit).astype(np.float32)
 
     def begin(self, relations: Relations, shares: dict[str, float]) -> dict[str, Any]:
-        """Offset, precision, and cuts where the shares of levels put them: at quantiles of scores and latent noise together."""
+        """Offset, precision, and cuts where the shares of levels put them: at quantiles of scores and latent
+        noise together.
+        """
         cuts = []
         if self.ordered:
             counts = np.array([relations.levels[level] for level in self.levels])
@@ -88,11 +95,13 @@ class FMSampler:
     def start(self, side: str, first: int, rows: State, shares: dict[str, float]) -> State:
         """Normal vectors, a function of (seed, side, position), and biases drawn given their rows alone.
 
-        With v the share of the side in the variance of labels, s the share that no side has, and labels z of variance 1:
+        With v the share of the side in the variance of labels, s the share that no side has, and labels z of
+        variance 1:
 
             b ~ N(sum w z / (W + s / v), s / (W + s / v)),  W = sum w
 
-        Biases that all start at 0 would be taken as evidence of a precision near their number, which then falls slowly.
+        Biases that all start at 0 would be taken as evidence of a precision near their number, which then
+        falls slowly.
         """
         n, stream = len(rows["indptr"]) - 1, _number(side)
         noise = _noise_share(shares)
@@ -109,7 +118,9 @@ class FMSampler:
         return state | ({"spread": np.zeros(n, np.float32)} if self.spread else {})
 
     def _sums(self, rows: State) -> tuple[np.ndarray, np.ndarray]:
-        """Of each entity the weights of its rows, and its labels by weight, as targets of a normal model; float64."""
+        """Of each entity the weights of its rows, and its labels by weight, as targets of a normal model;
+        float64.
+        """
         labels = rows["values"].astype(np.float64)
         if self.ordered:
             labels = (np.array(self.levels)[rows["values"].astype(np.int64)] - self.center) / self.unit
@@ -118,11 +129,14 @@ class FMSampler:
         weights = rows["weights"] if len(rows["weights"]) else np.ones(len(labels))
         return np.bincount(entity, weights, n), np.bincount(entity, weights * labels, n)
 
-    def draw_prior(self, side: str, features: dict[str, State], own: State, before: State, iteration: int) -> State:
-        """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of features.
+    def draw_prior(
+        self, side: str, features: dict[str, State], own: State, before: State, iteration: int
+    ) -> State:
+        """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of
+        features.
 
-        ``factors, bias``: the mean of each entity; ``center, precision`` (rank + 1); a group's own ``factors-GROUP, bias-GROUP``; with
-        spreads their ``spread_precision``.
+        ``factors, bias``: the mean of each entity; ``center, precision`` (rank + 1); a group's own
+        ``factors-GROUP, bias-GROUP``; with spreads their ``spread_precision``.
         """
         draw = np.random.default_rng((self.seed, iteration, _number(side)))
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
@@ -133,16 +147,31 @@ class FMSampler:
         prior: State = {}
         for number, (group, csc) in enumerate(features.items()):
             columns = len(csc["indptr"]) - 1
-            vectors = np.array(before[f"factors-{group}"]) if before else padded_rows(np.zeros((columns, self.rank), np.float32))
+            vectors = (
+                np.array(before[f"factors-{group}"])
+                if before
+                else padded_rows(np.zeros((columns, self.rank), np.float32))
+            )
             weights = np.array(before[f"bias-{group}"]) if before else np.zeros(columns, np.float32)
-            # features that are all 0 since nothing was drawn yet say nothing of their precision: they start with that of entities
+            # features that are all 0 since nothing was drawn yet say nothing of their precision: they start
+            # with that of entities
             started = before or not self.noise
             group_precision = self._precision(draw, columns, vectors, weights) if started else precision
             key = self._keys(iteration, side, 10 + number)[0]
             around, own_precision = _split(precision), _split(group_precision)
             gibbs.draw_features(
-                csc["indptr"], csc["entities"], csc["values"], vectors, weights, residual, residual_bias, *around, *own_precision,
-                np.float32(self.noise), key, self.rank
+                csc["indptr"],
+                csc["entities"],
+                csc["values"],
+                vectors,
+                weights,
+                residual,
+                residual_bias,
+                *around,
+                *own_precision,
+                np.float32(self.noise),
+                key,
+                self.rank,
             )
             prior |= {f"factors-{group}": vectors, f"bias-{group}": weights}
         means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
@@ -151,7 +180,9 @@ class FMSampler:
             prior["spread_precision"] = np.array(draw.gamma((1 + len(bias)) / 2, 2 / (1 + squares)))
         return prior | means | {"center": center, "precision": precision}
 
-    def _hyper(self, draw: np.random.Generator, side: str, factors: np.ndarray, bias: np.ndarray, center: np.ndarray):
+    def _hyper(
+        self, draw: np.random.Generator, side: str, factors: np.ndarray, bias: np.ndarray, center: np.ndarray
+    ):
         """A new precision and center of a side; what the latter and the features leave of the entities."""
         n, rank = len(bias), self._rank(side)
         if not self.noise:
@@ -162,18 +193,36 @@ class FMSampler:
         center = rows.sum(axis=0) / (n + 1) + draw.standard_normal(rank + 1) / np.sqrt((n + 1) * precision)
         rows -= center
         vectors = rows[:, :rank].astype(np.float32)
-        return vectors if side in self.linear else padded_rows(vectors), rows[:, rank].astype(np.float32), center, precision
+        return (
+            vectors if side in self.linear else padded_rows(vectors),
+            rows[:, rank].astype(np.float32),
+            center,
+            precision,
+        )
 
-    def _precision(self, draw: np.random.Generator, n: int, vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _precision(
+        self, draw: np.random.Generator, n: int, vectors: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
         """A new precision of a group's vectors around 0."""
         if not self.noise:
             return np.full(self.rank + 1, self.feature_reg)
-        squares = np.append(np.square(vectors[:, : self.rank], dtype=np.float64).sum(axis=0), np.square(weights, dtype=np.float64).sum())
+        squares = np.append(
+            np.square(vectors[:, : self.rank], dtype=np.float64).sum(axis=0),
+            np.square(weights, dtype=np.float64).sum(),
+        )
         return draw.gamma((1 + n) / 2, 2 / (1 + squares))
 
     def draw_block(
-        self, side: str, first: int, rows: State, table: State, own: State, prior: State, shared: dict[str, Any], iteration: int,
-        threads: int
+        self,
+        side: str,
+        first: int,
+        rows: State,
+        table: State,
+        own: State,
+        prior: State,
+        shared: dict[str, Any],
+        iteration: int,
+        threads: int,
     ) -> tuple[State, dict[str, float]]:
         """New vectors of a block's entities, and what they leave of its ratings."""
         state = {key: np.array(value) for key, value in own.items()}
@@ -182,40 +231,112 @@ class FMSampler:
             weights = self._draw_spreads(side, first, rows, table, state, prior, shared, iteration, threads)
             weight = {"weight": float(weights.sum(dtype=np.float64))}
         read = rows["indptr"], rows["places"], rows["values"], weights, table["factors"], table["bias"]
-        alpha, noise, keys = np.float32(shared["alpha"]), np.float32(self.noise), self._keys(iteration, side, 0)
+        alpha, noise, keys = (
+            np.float32(shared["alpha"]),
+            np.float32(self.noise),
+            self._keys(iteration, side, 0),
+        )
         constants = alpha, shared["offset"], noise, keys, first, self._cuts(shared)
         precision, bias_precision = _split(prior["precision"])
         work = np.diff(rows["indptr"]) + ENTITY_WORK
         if side in self.linear:
-            out = over_rows(gibbs.draw_biases, work, threads, *read, state["bias"], prior["bias"], bias_precision, *constants)
+            out = over_rows(
+                gibbs.draw_biases,
+                work,
+                threads,
+                *read,
+                state["bias"],
+                prior["bias"],
+                bias_precision,
+                *constants,
+            )
         else:
-            own_and_prior = state["factors"], state["bias"], prior["factors"], prior["bias"], precision, bias_precision
+            own_and_prior = (
+                state["factors"],
+                state["bias"],
+                prior["factors"],
+                prior["bias"],
+                precision,
+                bias_precision,
+            )
             out = over_rows(gibbs.draw_entities, work, threads, *read, *own_and_prior, *constants, self.rank)
         left, left_square, failed = np.sum(out, axis=0) if out else (0.0, 0.0, 0)
-        return state, {"left": float(left), "left_square": float(left_square), "failed": int(failed), **weight}
+        return state, {
+            "left": float(left),
+            "left_square": float(left_square),
+            "failed": int(failed),
+            **weight,
+        }
 
     def _draw_spreads(
-        self, side: str, first: int, rows: State, table: State, state: State, prior: State, shared: dict[str, Any], iteration: int,
-        threads: int
+        self,
+        side: str,
+        first: int,
+        rows: State,
+        table: State,
+        state: State,
+        prior: State,
+        shared: dict[str, Any],
+        iteration: int,
+        threads: int,
     ) -> np.ndarray:
-        """New spreads of a block's entities, in `state`, where their side has any; the weights of its rows by the spreads of all sides."""
+        """New spreads of a block's entities, in `state`, where their side has any; the weights of its rows by
+        the spreads of all sides.
+        """
         work, weights = np.diff(rows["indptr"]) + ENTITY_WORK, np.empty(len(rows["values"]), np.float32)
         if side in self.spread:
-            read = rows["indptr"], rows["places"], rows["values"], rows["weights"], table["factors"], table["bias"]
-            own = state["factors"], state["bias"], table["spread"], state["spread"], float(prior["spread_precision"])
-            constants = float(shared["alpha"]), shared["offset"], self._keys(iteration, side, 1)[0], first, self._cuts(shared)
+            read = (
+                rows["indptr"],
+                rows["places"],
+                rows["values"],
+                rows["weights"],
+                table["factors"],
+                table["bias"],
+            )
+            own = (
+                state["factors"],
+                state["bias"],
+                table["spread"],
+                state["spread"],
+                float(prior["spread_precision"]),
+            )
+            constants = (
+                float(shared["alpha"]),
+                shared["offset"],
+                self._keys(iteration, side, 1)[0],
+                first,
+                self._cuts(shared),
+            )
             over_rows(gibbs.draw_spreads, work, threads, *read, *own, *constants)
         given = rows["indptr"], rows["places"], rows["weights"], table["spread"], state["spread"]
         over_rows(gibbs.spread_weights, work, threads, *given, weights)
         return weights
 
     def watch(
-        self, role: str, rows: State, table: State, shared: dict[str, Any], mean: np.ndarray, number: int, threads: int
+        self,
+        role: str,
+        rows: State,
+        table: State,
+        shared: dict[str, Any],
+        mean: np.ndarray,
+        number: int,
+        threads: int,
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Training rows: counts of scores by level. Others: the running mean of predictions, and its errors."""
+        """Training rows: counts of scores by level. Others: the running mean of predictions, and its
+        errors.
+        """
         n, cuts = len(rows["values"]), self._cuts(shared)
         score, work = np.empty(n), np.ones(n)
-        over_rows(gibbs.scores, work, threads, rows["places"], table["factors"], table["bias"], shared["offset"], score)
+        over_rows(
+            gibbs.scores,
+            work,
+            threads,
+            rows["places"],
+            table["factors"],
+            table["bias"],
+            shared["offset"],
+            score,
+        )
         spread = table["spread"][rows["places"]].sum(axis=1, dtype=np.float64) if self.spread else np.zeros(n)
         if role == "train":
             counts = np.zeros((len(self.levels), *(SPREAD_BINS if self.spread else BINS)), np.int64)
@@ -223,7 +344,9 @@ class FMSampler:
             return mean, {"counts": counts}
         if self.ordered:
             prediction = np.empty(n)
-            over_rows(probit.expected_levels, work, threads, score, spread, cuts, np.array(self.levels), prediction)
+            over_rows(
+                probit.expected_levels, work, threads, score, spread, cuts, np.array(self.levels), prediction
+            )
             score = prediction
         else:
             score = self.center + self.unit * score
@@ -234,7 +357,8 @@ class FMSampler:
     def close(
         self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int
     ) -> tuple[dict[str, Any], dict[str, float]]:
-        """New precision, offset and cuts; RMSE of the scores that were just drawn, and of the mean prediction for watched rows.
+        """New precision, offset and cuts; RMSE of the scores that were just drawn, and of the mean prediction
+        for watched rows.
 
         Raises
         ------
@@ -248,29 +372,46 @@ class FMSampler:
             )
         draw = np.random.default_rng((self.seed, iteration, 1))
         metrics = {
-            f"{key.removesuffix('_error')}_rmse": float(np.sqrt(sums[key] / sums[key.replace("_error", "_weight")]))
+            f"{key.removesuffix('_error')}_rmse": float(
+                np.sqrt(sums[key] / sums[key.replace("_error", "_weight")])
+            )
             for key in sums
             if key.endswith("_error")
         }
-        n, weight, square = relations.rows, max(sums.get("weight", relations.weight), 1e-9), max(sums["left_square"], 1e-9)
+        n, weight, square = (
+            relations.rows,
+            max(sums.get("weight", relations.weight), 1e-9),
+            max(sums["left_square"], 1e-9),
+        )
         metrics["objective"] = self._score_unit**2 * square / weight
         if self.ordered:
-            return shared | {"cuts": _draw_cuts(draw, sums["counts"], shared["cuts"]) if len(self.levels) > 2 else shared["cuts"]}, metrics
+            return shared | {
+                "cuts": _draw_cuts(draw, sums["counts"], shared["cuts"])
+                if len(self.levels) > 2
+                else shared["cuts"]
+            }, metrics
         metrics["train_rmse"] = self.unit * float(np.sqrt(square / weight))
         alpha = draw.gamma((1 + n) / 2, 2 / (1 + square)) if self.noise else 1.0
-        offset = shared["offset"] + sums["left"] / weight + self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
+        offset = (
+            shared["offset"]
+            + sums["left"] / weight
+            + self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
+        )
         return {"offset": float(offset), "alpha": float(alpha), "cuts": []}, metrics
 
     def export(self, side: str, samples: list[State]) -> State:
-        """``features``, of a side with vectors: those of all samples one after the other, over the root of their number, so that a product
-        is a mean of products; ``bias`` and ``deviation`` the mean of the samples; ``biases`` and ``spreads`` of each."""
+        """``features``, of a side with vectors: those of all samples one after the other, over the root of
+        their number, so that a product is a mean of products; ``bias`` and ``deviation`` the mean of the
+        samples; ``biases`` and ``spreads`` of each."""
         unit = np.float32(self._score_unit)
         biases = np.stack([sample["bias"] for sample in samples], axis=1) * unit
         mean = biases.mean(axis=1)
         columns = {"bias": mean, "deviation": mean, "biases": np.ascontiguousarray(biases)}
         if side in self.spread:
             none = np.zeros(len(biases), np.float32)
-            columns["spreads"] = np.ascontiguousarray(np.stack([sample.get("spread", none) for sample in samples], axis=1))
+            columns["spreads"] = np.ascontiguousarray(
+                np.stack([sample.get("spread", none) for sample in samples], axis=1)
+            )
         if side in self.linear:
             return columns
         scale = np.sqrt(unit / np.float32(len(samples)))
@@ -281,13 +422,18 @@ class FMSampler:
         """What all rows share, in the unit of the labels."""
         if self.ordered:
             return shared
-        return shared | {"offset": self.center + self.unit * shared["offset"], "alpha": shared["alpha"] / self.unit**2}
+        return shared | {
+            "offset": self.center + self.unit * shared["offset"],
+            "alpha": shared["alpha"] / self.unit**2,
+        }
 
     def _rank(self, side: str) -> int:
         return 0 if side in self.linear else self.rank
 
     def _keys(self, iteration: int, side: str, purpose: int) -> np.ndarray:
-        return np.random.SeedSequence((self.seed, iteration, _number(side), purpose)).generate_state(2, np.uint64)
+        return np.random.SeedSequence((self.seed, iteration, _number(side), purpose)).generate_state(
+            2, np.uint64
+        )
 
     def _cuts(self, shared: dict[str, Any]) -> np.ndarray:
         return np.array([-np.inf, *shared["cuts"], np.inf]) if self.ordered else np.empty(0)
@@ -299,8 +445,8 @@ def _noise_share(shares: dict[str, float]) -> float:
 
 
 def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float]) -> list[float]:
-    """Metropolis steps on the first cut and the logarithms of the gaps, latent values integrated out; each as long as its own curvature
-    asks for."""
+    """Metropolis steps on the first cut and the logarithms of the gaps, latent values integrated out; each as
+    long as its own curvature asks for."""
 
     def placed(at: np.ndarray) -> np.ndarray:
         return np.cumsum(np.append(at[0], np.exp(at[1:])))

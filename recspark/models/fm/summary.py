@@ -1,4 +1,6 @@
-"""What MLlib tells of a classifier's predictions: accuracy, precision, recall and ROC, computed by Spark's own classes."""
+"""What MLlib tells of a classifier's predictions: accuracy, precision, recall and ROC, computed by Spark's
+own classes.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,10 @@ class NoSummary:
 
     def __call__(self) -> TrainingSummary:
         """Raise RecsparkError: nothing is known of the fit."""
-        raise RecsparkError("there is no training summary: a fitted model has it, a saved one does not; evaluate(dataset) gives one")
+        raise RecsparkError(
+            "there is no training summary: a fitted model has it, a saved one does not; evaluate(dataset) "
+            "gives one"
+        )
 
 
 def evaluated(model: Any, dataset: DataFrame) -> FMClassificationSummary:
@@ -76,10 +81,15 @@ def evaluated(model: Any, dataset: DataFrame) -> FMClassificationSummary:
 
 def _java_summary(model: Any, dataset: DataFrame) -> Any:
     if is_remote(dataset.sparkSession):
-        raise RecsparkError("there are no summaries over Spark Connect: use pyspark.ml.evaluation on transform(dataset)")
+        raise RecsparkError(
+            "there are no summaries over Spark Connect: use pyspark.ml.evaluation on transform(dataset)"
+        )
     number(dataset, model.getLabelCol(), "a label")
     # as MLlib: columns that transform is not to add have another name here
-    named = {name: model.getOrDefault(name) or f"{name}_{model.uid}" for name in ("probabilityCol", "predictionCol")}
+    named = {
+        name: model.getOrDefault(name) or f"{name}_{model.uid}"
+        for name in ("probabilityCol", "predictionCol")
+    }
     predicted = model.transform(dataset, {model.getParam(name): column for name, column in named.items()})
     build = getattr(dataset.sparkSession._jvm, _JAVA)
     rows = _py2java(dataset.sparkSession.sparkContext, predicted)

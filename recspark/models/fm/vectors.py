@@ -1,4 +1,6 @@
-"""Factorization machines on a column of vectors, as Spark's own: the rows go to one process, which fits with all its memory at hand."""
+"""Factorization machines on a column of vectors, as Spark's own: the rows go to one process, which fits with
+all its memory at hand.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,17 @@ from recspark.models.saving import FittedModel
 
 
 def column_scale(x: csr_matrix) -> np.ndarray:
-    """What a column is multiplied by: 1 where its entries are all 0 or 1, else 1 over the root of the mean square of its entries.
+    """What a column is multiplied by: 1 where its entries are all 0 or 1, else 1 over the root of the mean
+    square of its entries.
 
     Nothing is known of a column without entries: 0.
     """
     count = np.bincount(x.indices, minlength=x.shape[1])
     squares = np.bincount(x.indices, weights=np.square(x.data, dtype=np.float64), minlength=x.shape[1])
     binary = np.bincount(x.indices, weights=(x.data == 1) | (x.data == 0), minlength=x.shape[1]) == count
-    scale = np.where(binary | (squares == 0), 1.0, 1 / np.sqrt(np.maximum(squares, 1e-300) / np.maximum(count, 1)))
+    scale = np.where(
+        binary | (squares == 0), 1.0, 1 / np.sqrt(np.maximum(squares, 1e-300) / np.maximum(count, 1))
+    )
     return np.where(count > 0, scale, 0.0)
 
 
@@ -45,26 +50,40 @@ def vector_column(df: DataFrame, name: str) -> Column:
     found = resolve(df.schema, name)
     kind = df.schema[found].dataType
     if not isinstance(kind, VectorUDT):
-        raise ColumnError(f"column {name!r} has type {kind.simpleString()}: it must hold vectors, such as VectorAssembler makes")
+        raise ColumnError(
+            f"column {name!r} has type {kind.simpleString()}: it must hold vectors, such as VectorAssembler "
+            "makes"
+        )
     return F.col(quoted(found))
 
 
 def vector_entries(column: Column, name: str, width: int | None = None) -> list[Column]:
-    """A column of vectors as ``size int, indices array<int>, elements array<double>``; indices are null in a dense one.
+    """A column of vectors as ``size int, indices array<int>, elements array<double>``; indices are null in a
+    dense one.
 
-    A query of them ends with a sentence about column `name` at a null, and at a vector of another size than `width`.
+    A query of them ends with a sentence about column `name` at a null, and at a vector of another size than
+    `width`.
     """
     null = F.raise_error(F.lit(f"column {name} holds a null, but must hold vectors: filter these rows"))
     struct = F.unwrap_udt(F.when(column.isNotNull(), column).otherwise(null))
     if width is not None:
         size = F.coalesce(struct["size"], F.size(struct["values"]))
-        other = F.concat(F.lit("a vector has "), size.cast("string"), F.lit(f" columns, but the model was trained on {width}"))
+        other = F.concat(
+            F.lit("a vector has "),
+            size.cast("string"),
+            F.lit(f" columns, but the model was trained on {width}"),
+        )
         struct = F.when(size == width, struct).otherwise(F.raise_error(other))
-    return [struct["size"].alias("size"), struct["indices"].alias("indices"), struct["values"].alias("elements")]
+    return [
+        struct["size"].alias("size"),
+        struct["indices"].alias("indices"),
+        struct["values"].alias("elements"),
+    ]
 
 
 def fit_vectors(rows: DataFrame, folder: str, fit: RowFit, reg: float) -> list[dict[str, float]]:
-    """Fit on rows (size, indices, elements, label, weight); the parameters go into `folder`, the history comes back.
+    """Fit on rows (size, indices, elements, label, weight); the parameters go into `folder`, the history
+    comes back.
 
     Raises
     ------
@@ -74,14 +93,18 @@ def fit_vectors(rows: DataFrame, folder: str, fit: RowFit, reg: float) -> list[d
     return in_one_process(rows, partial(_fit_rows, folder, fit, reg))
 
 
-def _fit_rows(folder: str, fit: RowFit, reg: float, batches: Iterator[pa.RecordBatch]) -> list[dict[str, float]]:
+def _fit_rows(
+    folder: str, fit: RowFit, reg: float, batches: Iterator[pa.RecordBatch]
+) -> list[dict[str, float]]:
     table = all_rows(batches)
     x = sparse_matrix(table)
     labels, weights = (table[name].to_numpy() for name in ("label", "weight"))
     scale = column_scale(x)
     joined = anova.vectors(x.indptr, x.indices, x.data * scale[x.indices])
     roles = np.zeros(len(labels), np.int8)
-    found, history = fit_in_order(fit, joined, labels, weights, roles, np.full(x.shape[1], reg), reporter(folder))
+    found, history = fit_in_order(
+        fit, joined, labels, weights, roles, np.full(x.shape[1], reg), reporter(folder)
+    )
     Store(folder).save("parameters", **found, scale=scale)
     return history
 
@@ -122,16 +145,19 @@ def predict_vectors(files: ModelFiles, link: str, x: csr_matrix) -> np.ndarray:
         raise ColumnError(f"a vector has {x.shape[1]} columns, but the model was trained on {columns}")
     joined = anova.vectors(x.indptr, x.indices, x.data * found["scale"][x.indices])
     samples = len(found["w0"])
-    return sum(LINKS[link](scores(joined, parameters_of(found, sample))) for sample in range(samples)) / samples
+    return (
+        sum(LINKS[link](scores(joined, parameters_of(found, sample))) for sample in range(samples)) / samples
+    )
 
 
 class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
     """Parameters of a factorization machine on vectors: one set, or samples whose predictions are averaged.
 
     `intercept`, `linear` and `factors` are one machine, whose score of a vector x is
-    ``intercept + <linear, x> + sum_{j < l} <factors_j, factors_l> x_j x_l``. Solvers als and sgd find one, which is what predicts. Of
-    solver mcmc they are the last sample: each sample is a machine, and predictions are means over all. A mean over samples of the factors
-    would be none, as factors of two samples may be turned against each other. All samples are `w0_samples`, `w_samples`, `V_samples`.
+    ``intercept + <linear, x> + sum_{j < l} <factors_j, factors_l> x_j x_l``. Solvers als and sgd find one,
+    which is what predicts. Of solver mcmc they are the last sample: each sample is a machine, and predictions
+    are means over all. A mean over samples of the factors would be none, as factors of two samples may be
+    turned against each other. All samples are `w0_samples`, `w_samples`, `V_samples`.
     """
 
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
@@ -150,7 +176,9 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
 
     @property
     def factors(self) -> DenseMatrix:
-        """Factors (columns, factorSize) of the last sample, of the columns as they are in the data; of pairs where `order` is more."""
+        """Factors (columns, factorSize) of the last sample, of the columns as they are in the data; of pairs
+        where `order` is more.
+        """
         last = self.V_samples[-1]
         return DenseMatrix(*last.shape, last.ravel(), isTransposed=True)
 
@@ -179,7 +207,9 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
         return float(self._of_vector(value))
 
     def _of_vector(self, value: Vector) -> float:
-        """The mean over samples of what the link makes of the score: the mean label, or the probability of label 1."""
+        """The mean over samples of what the link makes of the score: the mean label, or the probability of
+        label 1.
+        """
         if np.ndim(value.toArray() if isinstance(value, Vector) else value) != 1:
             raise TypeError(f"predict takes a vector, not {value!r}")
         vector = value if isinstance(value, SparseVector) else DenseVector(value)
@@ -194,7 +224,11 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
 
     def _facts_in_words(self) -> dict[str, Any]:
         facts = {"numFeatures": self.numFeatures} if self.files else {}
-        return facts | {"factorSize": self.getFactorSize(), "fitLinear": self.getFitLinear(), "fitIntercept": self.getFitIntercept()}
+        return facts | {
+            "factorSize": self.getFactorSize(),
+            "fitLinear": self.getFitLinear(),
+            "fitIntercept": self.getFitIntercept(),
+        }
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         held = unused_name(dataset, "predicted")

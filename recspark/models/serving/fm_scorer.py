@@ -1,4 +1,6 @@
-"""A sampled factorization machine as plain arrays: predictions with their spread, averaged over samples, without Spark."""
+"""A sampled factorization machine as plain arrays: predictions with their spread, averaged over samples,
+without Spark.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ HELD_SCORES = 1 << 23
 
 @dataclass(frozen=True)
 class Predictions:
-    """Means over samples, float64: of ratings; their standard deviation, noise included; (rows, levels) probabilities of an ordered
-    model."""
+    """Means over samples, float64: of ratings; their standard deviation, noise included; (rows, levels)
+    probabilities of an ordered model."""
 
     mean: np.ndarray
     stdev: np.ndarray
@@ -39,7 +41,8 @@ class Answer:
     """From scores (rows, samples) to predictions.
 
     alphas, cuts
-        Of each sample: the precision of a rating, and of a model of levels the cuts (samples, levels - 1), under `link`.
+        Of each sample: the precision of a rating, and of a model of levels the cuts (samples, levels - 1),
+        under `link`.
     clip
         The range of ratings; None where scores are no ratings.
     """
@@ -53,26 +56,42 @@ class Answer:
     @classmethod
     def of(cls, facts: SampledFacts) -> Answer:
         """From the facts of a model."""
-        alphas, cuts = (np.array([getattr(sample, name) for sample in facts.samples], float) for name in ("alpha", "cuts"))
+        alphas, cuts = (
+            np.array([getattr(sample, name) for sample in facts.samples], float) for name in ("alpha", "cuts")
+        )
         return cls(alphas, cuts, np.array(facts.levels, float), facts.link, facts.clip)
 
     def __call__(self, scores: np.ndarray, noise: np.ndarray | float = 1.0) -> Predictions:
-        """Means over samples, of ratings or of probabilities; `noise` (rows, samples): multiples of the standard deviation of a rating."""
+        """Means over samples, of ratings or of probabilities; `noise` (rows, samples): multiples of the
+        standard deviation of a rating.
+        """
         if not len(self.levels):
-            mean, variance = scores.mean(axis=1), scores.var(axis=1) + np.mean(noise**2 / self.alphas, axis=-1)
+            mean, variance = (
+                scores.mean(axis=1),
+                scores.var(axis=1) + np.mean(noise**2 / self.alphas, axis=-1),
+            )
             return Predictions(np.clip(mean, *self.clip) if self.clip else mean, np.sqrt(variance), None)
         # P(level > l) of each sample, averaged
         below = LINKS[self.link]
-        above = np.stack([1 - below((self.cuts[:, cut] - scores) / noise).mean(axis=1) for cut in range(len(self.levels) - 1)], axis=1)
+        above = np.stack(
+            [
+                1 - below((self.cuts[:, cut] - scores) / noise).mean(axis=1)
+                for cut in range(len(self.levels) - 1)
+            ],
+            axis=1,
+        )
         edges = np.concatenate([np.ones((len(scores), 1)), above, np.zeros((len(scores), 1))], axis=1)
         probabilities = np.maximum(edges[:, :-1] - edges[:, 1:], 0)
         mean = probabilities @ self.levels
-        return Predictions(mean, np.sqrt(np.maximum(probabilities @ self.levels**2 - mean**2, 0)), probabilities)
+        return Predictions(
+            mean, np.sqrt(np.maximum(probabilities @ self.levels**2 - mean**2, 0)), probabilities
+        )
 
 
 @dataclass(frozen=True)
 class FMScorer:
-    """The vectors and biases of all sides in two tables, as `recspark.kernels.gibbs.sample_scores` reads them.
+    """The vectors and biases of all sides in two tables, as `recspark.kernels.gibbs.sample_scores` reads
+    them.
 
     ids
         Of each side that rows name by id; None where they name positions.
@@ -98,7 +117,11 @@ class FMScorer:
         store, facts = Folder(folder), read_facts(folder, SampledFacts)
         ids, tables, biases, spreads = [], [], [], []
         for side in facts.sides:
-            table = ds.dataset(store.at(side.name), filesystem=store.fs, format="parquet").to_table().combine_chunks()
+            table = (
+                ds.dataset(store.at(side.name), filesystem=store.fs, format="parquet")
+                .to_table()
+                .combine_chunks()
+            )
             # rows that joined none of a side joined nothing; a level that training lacks is like the others
             none = 0.0 if side.absent else 1.0
             # sides without vectors come last
@@ -111,33 +134,50 @@ class FMScorer:
         scaled = np.concatenate(tables).astype(np.float32) * np.float32(np.sqrt(len(samples)))
         starts = np.cumsum([0, *(len(bias) for bias in biases)])
         offsets = np.array([sample.offset for sample in samples])
-        return cls(tuple(ids), starts, scaled, np.concatenate(biases), tuple(spreads), offsets, Answer.of(facts))
+        return cls(
+            tuple(ids), starts, scaled, np.concatenate(biases), tuple(spreads), offsets, Answer.of(facts)
+        )
 
     def predict(self, *columns: pa.Array) -> Predictions:
         """Predictions of rows: one column per side, of ids or positions (-1: none)."""
         places = np.stack([self._places(side, column) for side, column in enumerate(columns)], axis=1)
         held = max(1, HELD_SCORES // len(self.offsets))
         parts = [
-            self.answer(self._scores(part), self._noise(part)) for part in (places[low : low + held] for low in range(0, len(places), held))
+            self.answer(self._scores(part), self._noise(part))
+            for part in (places[low : low + held] for low in range(0, len(places), held))
         ]
         parts = parts or [self.answer(np.empty((0, len(self.offsets))))]
-        probabilities = None if parts[0].probabilities is None else np.concatenate([part.probabilities for part in parts])
-        return Predictions(np.concatenate([part.mean for part in parts]), np.concatenate([part.stdev for part in parts]), probabilities)
+        probabilities = (
+            None if parts[0].probabilities is None else np.concatenate([part.probabilities for part in parts])
+        )
+        return Predictions(
+            np.concatenate([part.mean for part in parts]),
+            np.concatenate([part.stdev for part in parts]),
+            probabilities,
+        )
 
     def _places(self, side: int, column: pa.Array) -> np.ndarray:
         index, none = self.ids[side], self.starts[side + 1] - self.starts[side] - 1
         positions = column.fill_null(-1).to_numpy() if index is None else index.positions(column)
-        return (np.where((positions < 0) | (positions >= none), none, positions) + self.starts[side]).astype(np.int32)
+        return (np.where((positions < 0) | (positions >= none), none, positions) + self.starts[side]).astype(
+            np.int32
+        )
 
     def _noise(self, places: np.ndarray) -> np.ndarray | float:
         """Multiples of the standard deviation that all rows share."""
-        sides = [spread[places[:, side] - self.starts[side]] for side, spread in enumerate(self.spreads) if spread is not None]
+        sides = [
+            spread[places[:, side] - self.starts[side]]
+            for side, spread in enumerate(self.spreads)
+            if spread is not None
+        ]
         return np.exp(sum(sides)) if sides else 1.0
 
     def _scores(self, places: np.ndarray) -> np.ndarray:
         out = np.empty((len(places), len(self.offsets)))
         rank = self.table.shape[1] // len(self.offsets)
-        sample_scores(0, len(places), np.ascontiguousarray(places), self.table, self.biases, self.offsets, rank, out)
+        sample_scores(
+            0, len(places), np.ascontiguousarray(places), self.table, self.biases, self.offsets, rank, out
+        )
         return out
 
 
@@ -149,7 +189,9 @@ def _with_average(column: pa.ChunkedArray, share: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RowScorer:
-    """Parameters of a model of rows (`recspark.models.fm.joined`), and the rows of users and items that join the contexts."""
+    """Parameters of a model of rows (`recspark.models.fm.joined`), and the rows of users and items that join
+    the contexts.
+    """
 
     layout: Layout
     sides: dict[str, tuple[IdIndex, Sparse]]
@@ -173,7 +215,9 @@ class RowScorer:
 
 
 def load_cached(files: ModelFiles) -> FMScorer | RowScorer:
-    """The scorer of these files, once per process. Raise RecsparkError where the folder holds another model by now."""
+    """The scorer of these files, once per process. Raise RecsparkError where the folder holds another model
+    by now.
+    """
     return _load_cached(files.key)
 
 

@@ -1,4 +1,6 @@
-"""A fitted factor model as plain arrays: predictions without Spark, the same on a worker, in MLflow and in a notebook."""
+"""A fitted factor model as plain arrays: predictions without Spark, the same on a worker, in MLflow and in a
+notebook.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from recspark.models.folder import BlendFacts, FactorFacts, ModelTable, blended,
 LINEAR = Response()
 COLD_START = ("mean", "nan", "drop")
 
-#: from positions, a length, and CSR of what is left out, to the best places and their scores; with a number of threads
+#: from positions, a length, and CSR of what is left out, to the best places and their scores; with a number
+#: of threads
 Best: TypeAlias = Callable[[np.ndarray, int, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 #: a column of ids, as `recspark.ids.IdIndex.positions` takes it
 Ids: TypeAlias = np.ndarray | pa.Array | pa.ChunkedArray
@@ -27,7 +30,8 @@ Ids: TypeAlias = np.ndarray | pa.Array | pa.ChunkedArray
 
 @dataclass(frozen=True)
 class Side:
-    """The ids of one side in position order, with factors (n, rank), what each id adds to a score, and its deviation (n), all float32.
+    """The ids of one side in position order, with factors (n, rank), what each id adds to a score, and its
+    deviation (n), all float32.
 
     The deviation is what is known of an id when the other one is cold.
     """
@@ -44,14 +48,18 @@ class Side:
 
 
 def by_factors(dst: Side, src: Side, chosen: np.ndarray) -> Best:
-    """Finds the places in `chosen`, positions in `src`, of the largest products with rows of `dst` plus offsets of `src`."""
+    """Finds the places in `chosen`, positions in `src`, of the largest products with rows of `dst` plus
+    offsets of `src`.
+    """
     # here, since who answers for pairs has no use for it
     from recspark.kernels.topn import top_n_of_factors
 
     whole = len(chosen) == len(src.ids) and not (np.diff(chosen) < 0).any()
     factors, offset = (src.factors, src.offset) if whole else (src.factors[chosen], src.offset[chosen])
 
-    def best(positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    def best(
+        positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         return top_n_of_factors(dst.factors[positions], factors, offset, n, indptr, indices, threads)
 
     return best
@@ -61,8 +69,8 @@ def by_factors(dst: Side, src: Side, chosen: np.ndarray) -> Best:
 class Scorer:
     """Predictions: the `response` to the score ``mean + o_u + o_i + <x_u, y_i>``, cut to `clip`.
 
-    A pair with an id that training has not seen gets, by ``cold``: ``mean``: ``level + b`` of the id that is known;
-    ``nan`` or ``drop``: NaN.
+    A pair with an id that training has not seen gets, by ``cold``: ``mean``: ``level + b`` of the id that is
+    known; ``nan`` or ``drop``: NaN.
     """
 
     users: Side
@@ -79,8 +87,11 @@ class Scorer:
         """Read the model tables in `folder`, a path or a URI."""
         facts = read_facts(folder, FactorFacts)
         users, items = (_side(ModelTable.read(folder, side), facts.response) for side in SIDES)
-        scorer = cls(users, items, facts.mean, facts.level, facts.biased, facts.clip, facts.cold, facts.response)
-        # what is compiled at the first call is compiled now: whoever serves a model is slow to start, not to answer
+        scorer = cls(
+            users, items, facts.mean, facts.level, facts.biased, facts.clip, facts.cold, facts.response
+        )
+        # what is compiled at the first call is compiled now: whoever serves a model is slow to start, not to
+        # answer
         scorer.predict(users.ids[:1].copy(), items.ids[:1].copy())
         return scorer
 
@@ -88,7 +99,8 @@ class Scorer:
         """float32 predictions of pairs of ids; a missing id is one that training has not seen."""
         user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
         known = (user >= 0) & (item >= 0)
-        # position -1 reads the last row: its product is computed and thrown away, which is cheaper than to select
+        # position -1 reads the last row: its product is computed and thrown away, which is cheaper than to
+        # select
         product = np.einsum("ij,ij->i", self.users.factors[user], self.items.factors[item])
         rating = self.ratings(self.mean + product + self.users.offset[user] + self.items.offset[item])
         if (cold or self.cold) != "mean":
@@ -96,18 +108,26 @@ class Scorer:
         return np.where(known, rating, self._fallback(user, item))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """float32 (len(users), n_items): scores of all items for dense user positions, in the order of their predictions."""
+        """float32 (len(users), n_items): scores of all items for dense user positions, in the order of their
+        predictions.
+        """
         product = self.users.factors[users] @ self.items.factors.T
-        return product + self.users.offset[users][:, None] + self.items.offset[None, :] + np.float32(self.mean)
+        return (
+            product + self.users.offset[users][:, None] + self.items.offset[None, :] + np.float32(self.mean)
+        )
 
     def best(self, side: str, ranked: str, chosen: np.ndarray) -> Best:
-        """Finds the best of the side `ranked` at the positions `chosen` for ids of `side`; by cosine where the two are the same."""
+        """Finds the best of the side `ranked` at the positions `chosen` for ids of `side`; by cosine where
+        the two are the same.
+        """
         dst, src = getattr(self, side), getattr(self, ranked)
         if side == ranked:
             dst = src = _directions(src)
         return by_factors(dst, src, chosen)
 
-    def list_values(self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def list_values(
+        self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
+    ) -> np.ndarray:
         """What lists show, ratings or cosines, from positions and the scores that `best` gave."""
         if side == ranked:
             return scores
@@ -119,7 +139,9 @@ class Scorer:
         return (np.clip(rating, *self.clip) if self.clip else rating).astype(np.float32)
 
     def _fallback(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        value = self.level + self.users.deviation[user] * (user >= 0) + self.items.deviation[item] * (item >= 0)
+        value = (
+            self.level + self.users.deviation[user] * (user >= 0) + self.items.deviation[item] * (item >= 0)
+        )
         # biases that were fitted are on the scale of scores, observed deviations on that of ratings
         rating = self.response(value) if self.biased else value
         return (np.clip(rating, *self.clip) if self.clip else rating).astype(np.float32)
@@ -129,13 +151,17 @@ def _directions(side: Side) -> Side:
     """Factors scaled to length 1; those that are all 0 become NaN, which no list holds."""
     with np.errstate(invalid="ignore"):
         # float64: squares of small factors are 0 in float32, and the factors are not
-        factors = (side.factors / np.linalg.norm(side.factors.astype(np.float64), axis=1, keepdims=True)).astype(np.float32)
+        factors = (
+            side.factors / np.linalg.norm(side.factors.astype(np.float64), axis=1, keepdims=True)
+        ).astype(np.float32)
     return Side(side.ids, factors, np.zeros_like(side.offset), side.deviation)
 
 
 @dataclass(frozen=True)
 class BlendScorer:
-    """``intercept + sum of weight x prediction`` over scorers; a pair has no prediction (NaN) where one of them has none."""
+    """``intercept + sum of weight x prediction`` over scorers; a pair has no prediction (NaN) where one of
+    them has none.
+    """
 
     scorers: tuple[Scorer, ...]
     weights: tuple[float, ...]
@@ -155,7 +181,9 @@ class BlendScorer:
 
 
 def load_cached(files: ModelFiles) -> Scorer:
-    """`Scorer.load` of these files, once per process. Raise RecsparkError where the folder holds another model by now."""
+    """`Scorer.load` of these files, once per process. Raise RecsparkError where the folder holds another
+    model by now.
+    """
     return _load_cached(files.key)
 
 

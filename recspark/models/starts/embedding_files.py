@@ -52,13 +52,22 @@ def read_arrays(path: str, tables: Sequence[str] | None = None) -> Arrays:
 
 def _read_parquet(path: str, tables: Sequence[str] | None) -> Arrays:
     folder, arrays = Folder(path), {}
-    for table in tables or [name.removesuffix(".parquet") for name in folder.names("") if name.endswith(".parquet") or "." not in name]:
+    for table in tables or [
+        name.removesuffix(".parquet")
+        for name in folder.names("")
+        if name.endswith(".parquet") or "." not in name
+    ]:
         name = table if folder.exists(table) else f"{table}.parquet"
         if not folder.exists(name):
-            raise DataRejected(f"{path} has neither {table} nor {table}.parquet: it must have Parquet tables {' and '.join(tables)}")
+            raise DataRejected(
+                f"{path} has neither {table} nor {table}.parquet: it must have Parquet tables "
+                f"{' and '.join(tables)}"
+            )
         rows = _rows(folder, name)
         if "features" not in rows.column_names:
-            raise DataRejected(f"{path}/{name} has no column features: its columns are {', '.join(rows.column_names)}")
+            raise DataRejected(
+                f"{path}/{name} has no column features: its columns are {', '.join(rows.column_names)}"
+            )
         arrays[f"{table}_emb"] = _matrix(f"{path}/{name}", rows["features"])
         if "id" in rows.column_names:
             arrays[f"{table}_id"] = rows["id"].combine_chunks()
@@ -82,7 +91,9 @@ def _matrix(path: str, column: pa.ChunkedArray) -> np.ndarray:
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) > 1 or None in lengths:
         found = ", ".join(map(str, lengths[:5]))
-        raise DataRejected(f"{path}: features have lengths {found}; all rows must have the same number of factors")
+        raise DataRejected(
+            f"{path}: features have lengths {found}; all rows must have the same number of factors"
+        )
     return pc.list_flatten(column).to_numpy().reshape(len(column), lengths[0] if lengths else 0)
 
 
@@ -101,18 +112,24 @@ def _read_safetensors(path: str, content: bytes) -> Arrays:
         from safetensors import SafetensorError
         from safetensors.numpy import load
     except ImportError:
-        raise RecsparkError(f"{path} needs the package safetensors: pip install 'recspark[embeddings]'") from None
+        raise RecsparkError(
+            f"{path} needs the package safetensors: pip install 'recspark[embeddings]'"
+        ) from None
     try:
         return load(content)
     except (SafetensorError, KeyError) as error:
-        raise DataRejected(f"{path} is not a .safetensors file of a type that numpy has: {brief(error)}") from None
+        raise DataRejected(
+            f"{path} is not a .safetensors file of a type that numpy has: {brief(error)}"
+        ) from None
 
 
 def _read_torch(path: str, content: bytes) -> Arrays:
     try:
         import torch
     except ImportError:
-        raise RecsparkError(f"{path} is a PyTorch file, to read it needs the package torch: pip install 'recspark[torch]'") from None
+        raise RecsparkError(
+            f"{path} is a PyTorch file, to read it needs the package torch: pip install 'recspark[torch]'"
+        ) from None
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_TORCH:
         old = f"torch {torch.__version__} may run code that a file holds, at least 2.6 is needed"
         raise RecsparkError(f"{path}: {old}: pip install 'recspark[torch]'")
@@ -122,7 +139,9 @@ def _read_torch(path: str, content: bytes) -> Arrays:
         # PyTorch's own advice is to read it all the same
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds more than tensors ({found[1]})" if found else "is damaged or holds more than tensors"
-        raise DataRejected(f"{path} {what}, and to read it could run code: save a state_dict or a dict of tensors") from None
+        raise DataRejected(
+            f"{path} {what}, and to read it could run code: save a state_dict or a dict of tensors"
+        ) from None
     except Exception as error:  # what is no PyTorch file fails in any layer of zip and pickle
         raise DataRejected(f"{path} is not a readable PyTorch file: {brief(error)}") from None
     return {key: _from_torch(value) for key, value in _flat(loaded)}
@@ -132,7 +151,9 @@ def _flat(value: Any, key: str = "") -> list[tuple[str, Any]]:
     """The leaves of nested dictionaries, with their keys joined by dots."""
     if not isinstance(value, Mapping):
         return [(key, value)]
-    return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{key}.{name}" if key else str(name))]
+    return [
+        leaf for name, inner in value.items() for leaf in _flat(inner, f"{key}.{name}" if key else str(name))
+    ]
 
 
 def _from_torch(value: Any) -> Any:
@@ -144,4 +165,6 @@ def _from_torch(value: Any) -> Any:
 
 READERS = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pt": _read_torch, ".pth": _read_torch}
 
-_ALLOWED = f"a saved model, a folder of Parquet tables users and items, or a file that ends in {', '.join(READERS)}"
+_ALLOWED = (
+    f"a saved model, a folder of Parquet tables users and items, or a file that ends in {', '.join(READERS)}"
+)

@@ -1,11 +1,14 @@
-"""Factors from elsewhere: a saved model, or embeddings that another program trained, as the tables that a fit starts from.
+"""Factors from elsewhere: a saved model, or embeddings that another program trained, as the tables that a fit
+starts from.
 
-    folder          Parquet tables users and items, folders or .parquet files: features, optionally id and bias; a saved model is one
-    .npz            arrays users_emb (n_users, rank) and items_emb (n_items, rank), optionally users_id, items_id, users_bias, items_bias
-    .safetensors    the same names
-    .pt, .pth       the same names, as tensors anywhere in nested dictionaries: ``model.users_emb.weight`` is users_emb
+    folder          Parquet tables users and items, folders or .parquet files: features, optionally id and
+    bias; a saved model is one .npz            arrays users_emb (n_users, rank) and items_emb (n_items, rank),
+    optionally users_id, items_id, users_bias, items_bias .safetensors    the same names
+    .pt, .pth       the same names, as tensors anywhere in nested dictionaries: ``model.users_emb.weight`` is
+    users_emb
 
-Row p belongs to the id that stands beside it, or where there are no ids to position p of an index (`recspark.data.index`).
+Row p belongs to the id that stands beside it, or where there are no ids to position p of an index
+(`recspark.data.index`).
 """
 
 from __future__ import annotations
@@ -29,16 +32,19 @@ from recspark.models.starts.embedding_files import Arrays, read_arrays
 EMBEDDINGS = "id bigint, features array<float>, bias float"
 
 
-def read_embeddings(path: str, index: str | None = None, rank: int | None = None) -> tuple[pa.Table, pa.Table]:
-    """The factors of users and of items in `path`, as two tables of the columns `EMBEDDINGS`; biases that it lacks are 0.
+def read_embeddings(
+    path: str, index: str | None = None, rank: int | None = None
+) -> tuple[pa.Table, pa.Table]:
+    """The factors of users and of items in `path`, as two tables of the columns `EMBEDDINGS`; biases that it
+    lacks are 0.
 
     Parameters
     ----------
     path
         File, folder or URI in one of the formats above.
     index
-        Folder or URI with the tables users and items of an index, such as ``index`` of a lake. Rows without ids have its ids by
-        position; ids that it lacks are refused.
+        Folder or URI with the tables users and items of an index, such as ``index`` of a lake. Rows without
+        ids have its ids by position; ids that it lacks are refused.
     rank
         The number of factors that is wanted; any where not given.
 
@@ -47,8 +53,9 @@ def read_embeddings(path: str, index: str | None = None, rank: int | None = None
     ConfigError
         Where there is nothing at `path`, or it is of another format.
     DataRejected
-        Where a key is missing or stands twice, a shape is wrong, ids are unknown or come twice, a number is not finite, or a pickle
-        holds more than tensors. The message names file, key, value and what is allowed.
+        Where a key is missing or stands twice, a shape is wrong, ids are unknown or come twice, a number is
+        not finite, or a pickle holds more than tensors. The message names file, key, value and what is
+        allowed.
     """
     arrays = read_arrays(path, SIDES)
     tables = {side: vectors(path, arrays, side, index) for side in SIDES}
@@ -57,7 +64,9 @@ def read_embeddings(path: str, index: str | None = None, rank: int | None = None
 
 
 def write_start(folder: str, users: pa.Table, items: pa.Table) -> None:
-    """Write two tables of :func:`read_embeddings` to `folder` (path or URI), in the form that the Param ``initialModel`` takes."""
+    """Write two tables of :func:`read_embeddings` to `folder` (path or URI), in the form that the Param
+    ``initialModel`` takes.
+    """
     target = Folder(folder)
     for side, table in zip(SIDES, (users, items), strict=True):
         target.delete(side)
@@ -65,14 +74,21 @@ def write_start(folder: str, users: pa.Table, items: pa.Table) -> None:
 
 
 def vectors(path: str, arrays: Arrays, name: str, index: str | None = None) -> pa.Table:
-    """The vectors ``NAME_emb`` in the arrays of `path`, with ``NAME_id`` and ``NAME_bias``, as a table of the columns `EMBEDDINGS`."""
+    """The vectors ``NAME_emb`` in the arrays of `path`, with ``NAME_id`` and ``NAME_bias``, as a table of the
+    columns `EMBEDDINGS`.
+    """
     key = _find(path, arrays, f"{name}_emb")
     if key is None:
         found = ", ".join(arrays) or "nothing"
-        raise DataRejected(f"{path} has no {name}_emb: it must be a matrix with a row for each of the {name}; there is {found}")
+        raise DataRejected(
+            f"{path} has no {name}_emb: it must be a matrix with a row for each of the {name}; there is "
+            f"{found}"
+        )
     features = _numbers(path, key, arrays[key])
     if features.ndim != 2 or not features.size:
-        raise DataRejected(f"{path}: {key} has shape {features.shape}, it must be {name} x factors, at least 1 x 1")
+        raise DataRejected(
+            f"{path}: {key} has shape {features.shape}, it must be {name} x factors, at least 1 x 1"
+        )
     bias_key = _find(path, arrays, f"{name}_bias")
     bias = _numbers(path, bias_key, arrays[bias_key]) if bias_key else np.zeros(len(features), np.float32)
     if bias.size != len(features):
@@ -87,7 +103,9 @@ def check_ranks(path: str, tables: Mapping[str, pa.Table], rank: int | None) -> 
     ranks = {f"{name}_emb": len(table["features"][0]) for name, table in tables.items()}
     if len(set(ranks.values())) > 1 or (rank is not None and rank not in ranks.values()):
         found = ", ".join(f"{key} has {value} factors" for key, value in ranks.items())
-        raise DataRejected(f"{path}: {found}; all must have {'the same number' if rank is None else f'rank = {rank}'}")
+        raise DataRejected(
+            f"{path}: {found}; all must have {'the same number' if rank is None else f'rank = {rank}'}"
+        )
 
 
 def plain_key(key: str) -> str:
@@ -117,7 +135,10 @@ def _numbers(path: str, key: str, value: Any) -> np.ndarray:
     bad = np.argwhere(~np.isfinite(numbers))
     if len(bad):
         place = tuple(int(i) for i in bad[0])
-        raise DataRejected(f"{path}: {key} has {len(bad)} values that are not finite as float32, the first is {array[place]} at {place}")
+        raise DataRejected(
+            f"{path}: {key} has {len(bad)} values that are not finite as float32, the first is "
+            f"{array[place]} at {place}"
+        )
     return numbers
 
 
@@ -127,7 +148,9 @@ def _ids(path: str, arrays: Arrays, name: str, n_rows: int, index: str | None) -
     known = _index_ids(index, name) if index else None
     if key is None:
         if known is None:
-            raise DataRejected(f"{path} has no {name}_id: give them, or an index whose positions are the rows of {name}_emb")
+            raise DataRejected(
+                f"{path} has no {name}_id: give them, or an index whose positions are the rows of {name}_emb"
+            )
         if len(known) != n_rows:
             wanted = f"one for each of the {len(known)} ids of {index}/{name}"
             raise DataRejected(f"{path}: {name}_emb has {n_rows} rows, it must have {wanted}, or {name}_id")
@@ -137,7 +160,9 @@ def _ids(path: str, arrays: Arrays, name: str, n_rows: int, index: str | None) -
 
 
 def checked_ids(what: str, value: Any, n_rows: int) -> pa.Array:
-    """Whole numbers or strings (int64, string), as many as rows, each once; DataRejected says of `what` that it is not so."""
+    """Whole numbers or strings (int64, string), as many as rows, each once; DataRejected says of `what` that
+    it is not so.
+    """
     try:
         ids = value if isinstance(value, pa.Array) else pa.array(np.asarray(value))
     except (pa.ArrowException, ValueError):
@@ -146,12 +171,16 @@ def checked_ids(what: str, value: Any, n_rows: int) -> pa.Array:
     if not (text or pa.types.is_integer(ids.type)):
         raise DataRejected(f"{what} holds {ids.type}, it must hold whole numbers or strings")
     if len(ids) != n_rows or ids.null_count:
-        raise DataRejected(f"{what} has {len(ids) - ids.null_count} ids for {n_rows} rows, it must have one for each")
+        raise DataRejected(
+            f"{what} has {len(ids) - ids.null_count} ids for {n_rows} rows, it must have one for each"
+        )
     counts = pc.value_counts(ids)
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
         first = twice[0]["values"].as_py()
-        raise DataRejected(f"{what} has {len(twice)} ids more than once, the first is {first!r}; each may stand once")
+        raise DataRejected(
+            f"{what} has {len(twice)} ids more than once, the first is {first!r}; each may stand once"
+        )
     return ids.cast(pa.string() if text else pa.int64())
 
 
@@ -160,7 +189,9 @@ def _index_ids(index: str, side: str) -> pa.Array:
     folder = Folder(index)
     if not folder.exists(side):
         raise ConfigError(f"{index} has no table {side}: it must be an index as `recspark index` writes it")
-    table = ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet").to_table(columns=["id", "position"])
+    table = ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet").to_table(
+        columns=["id", "position"]
+    )
     return table.sort_by("position")["id"].combine_chunks()
 
 
@@ -169,5 +200,7 @@ def _in_index(what: str, ids: pa.Array, known: pa.Array, index: str) -> pa.Array
         raise DataRejected(f"{what} holds {ids.type}, but the ids of {index} are {known.type}")
     strangers = ids.filter(pc.invert(pc.is_in(ids, value_set=known.cast(ids.type))))
     if len(strangers):
-        raise DataRejected(f"{what} has {len(strangers)} ids that are not in {index}, the first is {strangers[0].as_py()!r}")
+        raise DataRejected(
+            f"{what} has {len(strangers)} ids that are not in {index}, the first is {strangers[0].as_py()!r}"
+        )
     return ids.cast(known.type)

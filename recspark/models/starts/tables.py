@@ -1,8 +1,10 @@
-"""What a fit starts from, as the engine wants it: folders with the tables users and items of ids, factors and biases.
+"""What a fit starts from, as the engine wants it: folders with the tables users and items of ids, factors and
+biases.
 
-    a saved model                       read where it lies
-    embeddings from elsewhere           checked, and written to the fit's work folder (`recspark.models.starts.embeddings`)
-    vectors of features of the ids      added up for each id, and written there, too (`recspark.models.starts.side_vectors`)
+a saved model                       read where it lies
+embeddings from elsewhere           checked, and written to the fit's work folder
+(`recspark.models.starts.embeddings`) vectors of features of the ids      added up for each id, and written
+there, too (`recspark.models.starts.side_vectors`)
 """
 
 from __future__ import annotations
@@ -26,17 +28,22 @@ from recspark.models.starts.embeddings import read_embeddings, write_start
 from recspark.models.starts.side_vectors import add_up
 
 
-def initial_tables(path: str, work: str, rank: int, index: str | None = None, scale: float | None = None) -> str:
-    """The folder that a fit starts from: a saved model itself, embeddings brought into the form of one under the folder `work`.
+def initial_tables(
+    path: str, work: str, rank: int, index: str | None = None, scale: float | None = None
+) -> str:
+    """The folder that a fit starts from: a saved model itself, embeddings brought into the form of one under
+    the folder `work`.
 
     Parameters
     ----------
     rank
         The number of factors that the fit has.
     index
-        Index whose positions are the rows of embeddings without ids (`recspark.models.starts.embeddings.read_embeddings`).
+        Index whose positions are the rows of embeddings without ids
+        (`recspark.models.starts.embeddings.read_embeddings`).
     scale
-        Factors are multiplied by it, so products of users and items by its square; as they are where not given.
+        Factors are multiplied by it, so products of users and items by its square; as they are where not
+        given.
 
     Raises
     ------
@@ -48,11 +55,15 @@ def initial_tables(path: str, work: str, rank: int, index: str | None = None, sc
             return _of_rank(path, rank)
         index = None
     tables = read_embeddings(path, index, rank)
-    return _written(work, "initial", {side: _scaled(table, scale) for side, table in zip(SIDES, tables, strict=True)})
+    return _written(
+        work, "initial", {side: _scaled(table, scale) for side, table in zip(SIDES, tables, strict=True)}
+    )
 
 
 def side_tables(path: str, work: str, rank: int, tables: str, id_columns: Mapping[str, str]) -> str:
-    """The folder with the sums of the vectors of each id's features, under `work`; see `recspark.models.starts.side_vectors.add_up`."""
+    """The folder with the sums of the vectors of each id's features, under `work`; see
+    `recspark.models.starts.side_vectors.add_up`.
+    """
     return _written(work, "added", add_up(path, rank, tables, id_columns))
 
 
@@ -60,7 +71,9 @@ def check_ids(what: str, folder: str, id_kinds: Mapping[str, str]) -> None:
     """DataRejected where the ids of a start are of another kind than those of the ratings."""
     place = Folder(folder)
     for side, kind in id_kinds.items():
-        found = kind_of(ds.dataset(place.at(side), filesystem=place.fs, format="parquet").schema.field("id").type)
+        found = kind_of(
+            ds.dataset(place.at(side), filesystem=place.fs, format="parquet").schema.field("id").type
+        )
         if found != kind:
             raise DataRejected(f"{what}: its ids of {side} are {found}, but those of the ratings are {kind}")
 
@@ -83,7 +96,9 @@ def _scaled(table: pa.Table, scale: float | None) -> pa.Table:
 
 
 def _written(work: str, kind: str, tables: Mapping[str, pa.Table]) -> str:
-    """A folder of `tables` under `work`, named by what is in them: a fit that is started again finds its own."""
+    """A folder of `tables` under `work`, named by what is in them: a fit that is started again finds its
+    own.
+    """
     digest = hashlib.sha256()
     for side in SIDES:
         content = pa.BufferOutputStream()

@@ -23,13 +23,18 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def compare(job: Context) -> dict[str, Any]:
-    """predictions/NAME, metrics/NAME ... -> a table on the log; ``comparison.csv`` and ``figures/differences.png`` of the run."""
+    """predictions/NAME, metrics/NAME ... -> a table on the log; ``comparison.csv`` and
+    ``figures/differences.png`` of the run.
+    """
     options = job["compare"]
     if options.models is None:
         raise ConfigError("compare.models is not set: name the models, as in `recspark compare als mf`")
     names = [_model_name(job, name) for name in options.models]
     if len(set(names)) < len(names):
-        raise ConfigError(f"compare.models = {options.models} is not allowed: it must lead to different models, not to {', '.join(names)}")
+        raise ConfigError(
+            f"compare.models = {options.models} is not allowed: it must lead to different models, not to "
+            f"{', '.join(names)}"
+        )
     with job.running("compare", "compare", about=" ".join(names)) as run:
         drawn, users = measure(job, names, options)
         table = differences(names, drawn, options)
@@ -37,13 +42,22 @@ def compare(job: Context) -> dict[str, Any]:
         run.text(table.to_csv(index=False), "comparison.csv")
         run.figure(plot_differences(table, options.metric, options.confidence), "figures/differences.png")
         run.metrics({f"{options.metric}.{row.model}": row.value for row in table.itertuples()})
-        facts = {"metric": options.metric, "reference": names[0], "users": len(users.weights), "rows": users.rows}
+        facts = {
+            "metric": options.metric,
+            "reference": names[0],
+            "users": len(users.weights),
+            "rows": users.rows,
+        }
         facts |= {"missing": users.missing, "resamples": options.resamples, "seed": options.seed}
-        return facts | {"models": table.astype(object).where(table.notna(), None).set_index("model").to_dict("index")}
+        return facts | {
+            "models": table.astype(object).where(table.notna(), None).set_index("model").to_dict("index")
+        }
 
 
 def differences(names: list[str], drawn: PairedBootstrap, options: CompareOptions) -> pd.DataFrame:
-    """One row per model: model, value, difference to the first, low and high end of its interval, p of being better; of the first NaN."""
+    """One row per model: model, value, difference to the first, low and high end of its interval, p of being
+    better; of the first NaN.
+    """
     low, high = drawn.interval(options.confidence).T
     columns = {"difference": drawn.differences, "low": low, "high": high, "p": drawn.p_better}
     table = pd.DataFrame({"model": names, "value": drawn.values} | columns)
@@ -71,5 +85,8 @@ def _model_name(job: Context, name: str) -> str:
     found, metrics = measured_by(job.tracker, name)
     then, now = metrics.get("rmse"), (job.lake.read_json(f"metrics/{found}.json") or {}).get("rmse")
     if then is not None and now is not None and abs(then - now) > 1e-9:
-        raise RecsparkError(f"models/{found} is not what run {name} has measured any more: its rmse was {then:.6f} and is {now:.6f}")
+        raise RecsparkError(
+            f"models/{found} is not what run {name} has measured any more: its rmse was {then:.6f} and is "
+            f"{now:.6f}"
+        )
     return found

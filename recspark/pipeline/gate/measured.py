@@ -1,4 +1,6 @@
-"""What the jobs `compare` and `promote` share: their conf sections, and models of the lake measured side by side on the same test rows."""
+"""What the jobs `compare` and `promote` share: their conf sections, and models of the lake measured side by
+side on the same test rows.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class CompareOptions(Section):
     models = Option(
         list,
         None,
-        "models of the lake, or MLflow runs that lead to one; they are compared with the first; same as words after `recspark compare`",
+        "models of the lake, or MLflow runs that lead to one; they are compared with the first; same as "
+        "words after `recspark compare`",
         SEVERAL_NAMES,
     )
     metric = Option(str, "rmse", _METRIC)
@@ -42,17 +45,31 @@ class PromoteOptions(Section):
     name = "promote"
     candidate = Option(str, None, "model of the lake, evaluated on its test rows", FILE_NAME)
     registered = Option(
-        str, None, "registered model in MLflow whose alias champion moves; not set: tracking.registeredModel, else recspark", FILE_NAME
+        str,
+        None,
+        "registered model in MLflow whose alias champion moves; not set: tracking.registeredModel, else "
+        "recspark",
+        FILE_NAME,
     )
     metric = Option(str, "rmse", _METRIC)
-    margin = Option(float, 0.005, "by how much the candidate may be worse, in the unit of the metric; 0: it must be better", at_least(0))
-    level = Option(float, 0.05, "chance of a candidate that is worse by the margin to pass", strictly_between(0, 0.5))
+    margin = Option(
+        float,
+        0.005,
+        "by how much the candidate may be worse, in the unit of the metric; 0: it must be better",
+        at_least(0),
+    )
+    level = Option(
+        float, 0.05, "chance of a candidate that is worse by the margin to pass", strictly_between(0, 0.5)
+    )
     resamples = Option(int, 2000, _RESAMPLES, at_least(100))
     seed = Option(int, 42, "seed of these draws", at_least(0))
 
 
-def measure(job: Context, names: list[str], options: CompareOptions | PromoteOptions) -> tuple[PairedBootstrap, PairedUsers]:
-    """The paired bootstrap of models/NAME ... by the metric of `options`, from predictions/NAME or metrics/NAME, and what it was made of.
+def measure(
+    job: Context, names: list[str], options: CompareOptions | PromoteOptions
+) -> tuple[PairedBootstrap, PairedUsers]:
+    """The paired bootstrap of models/NAME ... by the metric of `options`, from predictions/NAME or
+    metrics/NAME, and what it was made of.
 
     Raises
     ------
@@ -64,7 +81,10 @@ def measure(job: Context, names: list[str], options: CompareOptions | PromoteOpt
     lower = lower_is_better(f"{options.name}.metric", options.metric, job["evaluation"].ks)
     by_rows = options.metric in ROW_LOSSES
     if options.metric == "r2":
-        raise ConfigError(f"{options.name}.metric = 'r2' is not allowed: on the same test rows it orders models as rmse does")
+        raise ConfigError(
+            f"{options.name}.metric = 'r2' is not allowed: on the same test rows it orders models as rmse "
+            "does"
+        )
     tables = {name: _predictions(job, name) if by_rows else _per_user(job, name) for name in names}
     try:
         users = (pair_rows if by_rows else pair_users)(tables, options.metric)
@@ -72,7 +92,12 @@ def measure(job: Context, names: list[str], options: CompareOptions | PromoteOpt
         splits = ", ".join(f"{name} on {_split(job, name)}" for name in names)
         raise RecsparkError(f"{error} ({splits})") from None
     drawn = paired_bootstrap(
-        users.weights, users.totals, root=options.metric == "rmse", lower_is_better=lower, resamples=options.resamples, seed=options.seed
+        users.weights,
+        users.totals,
+        root=options.metric == "rmse",
+        lower_is_better=lower,
+        resamples=options.resamples,
+        seed=options.seed,
     )
     return drawn, users
 
@@ -85,7 +110,9 @@ def _predictions(job: Context, name: str) -> DataFrame:
 def _per_user(job: Context, name: str) -> DataFrame:
     job.lake.require(f"metrics/{name}", "evaluate")
     if not job.lake.exists(f"metrics/{name}/per_user.parquet"):
-        raise RecsparkError(f"{name} has no ranking metrics: run `recspark evaluate` with evaluation.ranking = true")
+        raise RecsparkError(
+            f"{name} has no ranking metrics: run `recspark evaluate` with evaluation.ranking = true"
+        )
     return job.read(f"metrics/{name}/per_user.parquet")
 
 

@@ -1,4 +1,6 @@
-"""The job `promote`, the gate: a candidate becomes the champion where it is shown not to be worse; docs/gate.md says by which rule."""
+"""The job `promote`, the gate: a candidate becomes the champion where it is shown not to be worse;
+docs/gate.md says by which rule.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,29 @@ log = logging.getLogger("recspark")
 
 
 def promote(job: Context) -> dict[str, Any]:
-    """models/CANDIDATE -> alias ``champion``, models/NAME-champion, metrics/promotion-CANDIDATE.json; else GateNotPassed (exit code 4).
+    """models/CANDIDATE -> alias ``champion``, models/NAME-champion, metrics/promotion-CANDIDATE.json; else
+    GateNotPassed (exit code 4).
 
-    The champion before keeps the alias ``previous``, and is models/NAME-previous. A candidate that is the champion changes nothing.
+    The champion before keeps the alias ``previous``, and is models/NAME-previous. A candidate that is the
+    champion changes nothing.
     """
     roles, candidate = Roles(job), job["promote"].candidate
     if candidate is None:
-        raise ConfigError("promote.candidate is not set: name a model of the lake, as in --set promote.candidate=als")
+        raise ConfigError(
+            "promote.candidate is not set: name a model of the lake, as in --set promote.candidate=als"
+        )
     metric, evaluation = job["promote"].metric, job["evaluation"]
     if not evaluation.ranking and metric in metric_names(evaluation.ks):
-        raise ConfigError(f"promote.metric = {metric!r} is not allowed with evaluation.ranking = false: it has to be measured")
+        raise ConfigError(
+            f"promote.metric = {metric!r} is not allowed with evaluation.ranking = false: it has to be "
+            "measured"
+        )
     job.lake.require(f"models/{candidate}", "train")
     # one gate at a time; and nothing that it judges by changes meanwhile
-    with job.lake.writing(f"models/{roles.product(CHAMPION)}"), job.lake.reading(f"models/{candidate}", f"predictions/{candidate}"):
+    with (
+        job.lake.writing(f"models/{roles.product(CHAMPION)}"),
+        job.lake.reading(f"models/{candidate}", f"predictions/{candidate}"),
+    ):
         return _promote(roles, candidate)
 
 
@@ -45,12 +57,22 @@ def _promote(roles: Roles, candidate: str) -> dict[str, Any]:
         champion = roles.version(CHAMPION)
         if champion and champion.tags.get(IDENTITY) == roles.identity(candidate):
             roles.keep(candidate, CHAMPION, champion)
-            log.info("models/%s is the champion already: version %d of %s", candidate, champion.version, champion.name)
+            log.info(
+                "models/%s is the champion already: version %d of %s",
+                candidate,
+                champion.version,
+                champion.name,
+            )
             verdict = {"candidate": candidate, "passed": True, "reason": "it is the champion"}
-            return verdict | {"version": champion.version, "unchanged": True, "champion": roles.product(CHAMPION)}
+            return verdict | {
+                "version": champion.version,
+                "unchanged": True,
+                "champion": roles.product(CHAMPION),
+            }
         if candidate == roles.product(PREVIOUS):
             raise ConfigError(
-                f"promote.candidate = {candidate!r} is not allowed: it is the champion before, whose place would be needed; "
+                f"promote.candidate = {candidate!r} is not allowed: it is the champion before, whose place "
+                "would be needed; "
                 "to go back to it run `recspark rollback`"
             )
         verdict = _judge(roles, candidate, champion)
@@ -58,9 +80,20 @@ def _promote(roles: Roles, candidate: str) -> dict[str, Any]:
         if not verdict["passed"]:
             raise GateNotPassed(f"models/{candidate}: {verdict['reason']}")
         version = _move(roles, run, candidate, champion, verdict)
-        log.info("%s; models/%s is the champion now: version %d of %s", verdict["reason"], candidate, version.version, version.name)
+        log.info(
+            "%s; models/%s is the champion now: version %d of %s",
+            verdict["reason"],
+            candidate,
+            version.version,
+            version.name,
+        )
         previous = champion.version if champion else None
-        return verdict | {"version": version.version, "previous": previous, "unchanged": False, "champion": roles.product(CHAMPION)}
+        return verdict | {
+            "version": version.version,
+            "previous": previous,
+            "unchanged": False,
+            "champion": roles.product(CHAMPION),
+        }
 
 
 def _report(job: Context, run: Run, verdict: dict[str, Any]) -> None:
@@ -72,21 +105,38 @@ def _report(job: Context, run: Run, verdict: dict[str, Any]) -> None:
 def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> dict[str, Any]:
     """Whether `candidate` passes, and why: what the report holds."""
     job, options, lake = roles.job, roles.job["promote"], roles.job.lake
-    if lake.require(f"predictions/{candidate}", "evaluate").get("model") != lake.require(f"models/{candidate}", "train")["fingerprint"]:
-        raise RecsparkError(f"models/{candidate} has changed since it was evaluated: run `recspark evaluate` first")
+    if (
+        lake.require(f"predictions/{candidate}", "evaluate").get("model")
+        != lake.require(f"models/{candidate}", "train")["fingerprint"]
+    ):
+        raise RecsparkError(
+            f"models/{candidate} has changed since it was evaluated: run `recspark evaluate` first"
+        )
     facts: dict[str, Any] = {"candidate": candidate, "registered": roles.name}
     facts |= {key: getattr(options, key) for key in ("metric", "margin", "level", "resamples", "seed")}
     if champion is None:
         value = (lake.read_json(f"metrics/{candidate}.json") or {}).get(options.metric)
         if value is None:
-            raise RecsparkError(f"models/{candidate} has no {options.metric}: run `recspark evaluate` with that metric first")
-        return facts | {"passed": True, "reason": f"{roles.name} has no champion yet: promoted", "value": value}
+            raise RecsparkError(
+                f"models/{candidate} has no {options.metric}: run `recspark evaluate` with that metric first"
+            )
+        return facts | {
+            "passed": True,
+            "reason": f"{roles.name} has no champion yet: promoted",
+            "value": value,
+        }
     product = _measured(roles, champion, candidate)
     drawn, users = measure(job, [product, candidate], options)
     champion_value, value = drawn.values.tolist()
     facts |= {"champion_version": champion.version, "champion_value": champion_value, "value": value}
-    facts |= {"difference": value - champion_value, "interval": drawn.interval(1 - 2 * options.level)[1].tolist()}
-    facts |= {"largest_loss": drawn.largest_loss(options.level)[1].item(), "p_better": drawn.p_better[1].item()}
+    facts |= {
+        "difference": value - champion_value,
+        "interval": drawn.interval(1 - 2 * options.level)[1].tolist(),
+    }
+    facts |= {
+        "largest_loss": drawn.largest_loss(options.level)[1].item(),
+        "p_better": drawn.p_better[1].item(),
+    }
     missing = {"champion": users.missing[product], "candidate": users.missing[candidate]}
     facts |= {"users": len(users.weights), "rows": users.rows, "missing": missing}
     return facts | verdict_of(facts)
@@ -105,8 +155,12 @@ def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
     return product
 
 
-def _move(roles: Roles, run: Run, candidate: str, champion: ModelVersion | None, verdict: dict[str, Any]) -> ModelVersion:
-    """Register the candidate and move the aliases; each step may be done twice, and the alias ``champion`` moves last."""
+def _move(
+    roles: Roles, run: Run, candidate: str, champion: ModelVersion | None, verdict: dict[str, Any]
+) -> ModelVersion:
+    """Register the candidate and move the aliases; each step may be done twice, and the alias ``champion``
+    moves last.
+    """
     job, registry = roles.job, roles.job.tracker.registry
     version = roles.version_of(candidate)
     if version is None:
@@ -129,9 +183,15 @@ def verdict_of(facts: dict[str, Any]) -> dict[str, Any]:
     passed = loss <= facts["margin"] and missing["candidate"] <= missing["champion"]
     decision = "promoted" if passed else "refused"
     if missing["candidate"] > missing["champion"]:
-        found = f"it leaves {missing['candidate']} test rows or users without a prediction, the champion {missing['champion']}"
+        found = (
+            f"it leaves {missing['candidate']} test rows or users without a prediction, the champion "
+            f"{missing['champion']}"
+        )
         return {"passed": passed, "reason": f"{found}: {decision}"}
     measured = f"{facts['metric']} {facts['value']:.4f}, champion {facts['champion_value']:.4f}"
     surely = f"{loss:.4f} worse" if loss > 0 else f"{-loss:.4f} better"
-    bound = f"in the worst case {surely} (confidence {1 - facts['level']:.4g}), and {facts['margin']:g} worse is allowed"
+    bound = (
+        f"in the worst case {surely} (confidence {1 - facts['level']:.4g}), and {facts['margin']:g} worse is "
+        "allowed"
+    )
     return {"passed": passed, "reason": f"{measured}, {bound}: {decision}"}

@@ -1,4 +1,6 @@
-"""The models that have a role: champion, the one before it, and the one that a rollback has withdrawn; in the registry and in the lake."""
+"""The models that have a role: champion, the one before it, and the one that a rollback has withdrawn; in the
+registry and in the lake.
+"""
 
 from __future__ import annotations
 
@@ -35,46 +37,78 @@ class Roles:
 
     def identity(self, model: str) -> str | None:
         """Which model lies in models/NAME; None where there is none."""
-        return fingerprint(*identity(self.job.lake, model)) if self.job.lake.manifest(f"models/{model}") else None
+        return (
+            fingerprint(*identity(self.job.lake, model))
+            if self.job.lake.manifest(f"models/{model}")
+            else None
+        )
 
     def version(self, alias: str) -> ModelVersion | None:
         """The version that `alias` names; None where it names none."""
         return self.job.tracker.registry.find(self.name, alias)
 
     def kept_as(self, version: ModelVersion, *aliases: str) -> str:
-        """The name in the lake of `version`, which is the model of one of `aliases`; RecsparkError where it is none of them."""
-        found = next((name for name in map(self.product, aliases) if self.identity(name) == version.tags.get(IDENTITY)), None)
+        """The name in the lake of `version`, which is the model of one of `aliases`; RecsparkError where it
+        is none of them.
+        """
+        found = next(
+            (
+                name
+                for name in map(self.product, aliases)
+                if self.identity(name) == version.tags.get(IDENTITY)
+            ),
+            None,
+        )
         if found is None:
             raise RecsparkError(
                 f"version {version.version} of {self.name}, which is the {aliases[0]}, is not in this lake "
-                f"(it is not models/{self.product(aliases[0])}): set promote.registered to a name of its own for every lake"
+                f"(it is not models/{self.product(aliases[0])}): set promote.registered to a name of its own "
+                "for every lake"
             )
         return found
 
     def version_of(self, model: str) -> ModelVersion | None:
         """The version that models/NAME is; None where it was never registered."""
         mark = self.identity(model)
-        return next((known for known in self.job.tracker.registry.versions(self.name) if known.tags.get(IDENTITY) == mark), None)
+        return next(
+            (
+                known
+                for known in self.job.tracker.registry.versions(self.name)
+                if known.tags.get(IDENTITY) == mark
+            ),
+            None,
+        )
 
     def keep(self, source: str, alias: str, version: ModelVersion) -> None:
-        """Make models/SOURCE, which is `version`, the model of `alias` in the lake; nothing happens where it is already."""
+        """Make models/SOURCE, which is `version`, the model of `alias` in the lake; nothing happens where it
+        is already.
+        """
         if self.identity(self.product(alias)) != self.identity(source):
             with self.replacing(source, alias, version):
                 pass
 
     @contextmanager
     def replacing(self, source: str, alias: str, version: ModelVersion) -> Iterator[None]:
-        """Copy models/SOURCE, run the body, then let the copy be the model of `alias`; where the body fails nothing has changed."""
+        """Copy models/SOURCE, run the body, then let the copy be the model of `alias`; where the body fails
+        nothing has changed.
+        """
         lake = self.job.lake
         manifest = lake.require(f"models/{source}", "train")
         with lake.publish(f"models/{self.product(alias)}", manifest["fingerprint"]) as publication:
             copy_product(lake, f"models/{source}", publication.product)
-            publication.manifest.update(manifest, registered={"name": version.name, "version": version.version, "candidate": source})
+            publication.manifest.update(
+                manifest, registered={"name": version.name, "version": version.version, "candidate": source}
+            )
             yield
 
 
 def require_registry(job: Context, name: str, *keys: str) -> None:
-    """Raise ConfigError where one of the switches `keys` of ``[tracking]`` is off, without which the job `name` has no registry."""
+    """Raise ConfigError where one of the switches `keys` of ``[tracking]`` is off, without which the job
+    `name` has no registry.
+    """
     for key in keys:
         if not getattr(job["tracking"], key):
-            raise ConfigError(f"tracking.{key} = False is not allowed with {name}: the champion is a model in MLflow's registry")
+            raise ConfigError(
+                f"tracking.{key} = False is not allowed with {name}: the champion is a model in MLflow's "
+                "registry"
+            )

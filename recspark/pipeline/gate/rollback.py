@@ -1,4 +1,6 @@
-"""The job `rollback`: the champion before serves again, with its lists; docs/gate.md says what becomes of the one that served."""
+"""The job `rollback`: the champion before serves again, with its lists; docs/gate.md says what becomes of the
+one that served.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ log = logging.getLogger("recspark")
 def rollback(job: Context) -> dict[str, Any]:
     """models/NAME-previous -> models/NAME-champion, recommendations/NAME-champion, alias ``champion``.
 
-    The champion that was becomes models/NAME-withdrawn, with the alias ``withdrawn``. RecsparkError where there is no model before it.
+    The champion that was becomes models/NAME-withdrawn, with the alias ``withdrawn``. RecsparkError where
+    there is no model before it.
     """
     require_registry(job, "rollback", "enabled")
     roles, lake = Roles(job), job.lake
@@ -28,7 +31,8 @@ def rollback(job: Context) -> dict[str, Any]:
         back = roles.version(PREVIOUS)
         if back is None:
             raise RecsparkError(
-                f"no model was the champion before models/{roles.product(CHAMPION)}, which stays: train another one, or let one of "
+                f"no model was the champion before models/{roles.product(CHAMPION)}, which stays: train "
+                "another one, or let one of "
                 "the lake serve by `recspark promote --set promote.candidate=NAME`"
             )
         with job.running("rollback", "promote", about=roles.name) as run:
@@ -38,7 +42,9 @@ def rollback(job: Context) -> dict[str, Any]:
 
 
 def _rollback(roles: Roles, back: ModelVersion) -> dict[str, Any]:
-    """Every step may be done twice, so the same command finishes what a killed one has begun; the alias ``previous`` goes last."""
+    """Every step may be done twice, so the same command finishes what a killed one has begun; the alias
+    ``previous`` goes last.
+    """
     registry, champion = roles.job.tracker.registry, roles.product(CHAMPION)
     # a killed rollback may have brought the model back already
     source = roles.kept_as(back, PREVIOUS, CHAMPION)
@@ -46,7 +52,8 @@ def _rollback(roles: Roles, back: ModelVersion) -> dict[str, Any]:
         leaves = roles.version_of(champion)
         if leaves is None:
             raise RecsparkError(
-                f"models/{champion} is not among the versions of {roles.name} in the registry: promote a model by `recspark promote` first"
+                f"models/{champion} is not among the versions of {roles.name} in the registry: promote a "
+                "model by `recspark promote` first"
             )
         roles.keep(champion, WITHDRAWN, leaves)
         registry.assign(leaves, WITHDRAWN)
@@ -64,7 +71,8 @@ def _rollback(roles: Roles, back: ModelVersion) -> dict[str, Any]:
 
 
 def _bring_back(roles: Roles, source: str, back: ModelVersion) -> str | None:
-    """models/SOURCE and its lists in place of the champion's, with the options of these; returns the product of the lists, if there is one.
+    """models/SOURCE and its lists in place of the champion's, with the options of these; returns the product
+    of the lists, if there is one.
 
     Both are written first. Then they take their places, by a rename each.
     """

@@ -1,4 +1,6 @@
-"""Versions of a model: what the lake keeps when models/NAME changes, what MLflow gets of it, and what its ratings are."""
+"""Versions of a model: what the lake keeps when models/NAME changes, what MLflow gets of it, and what its
+ratings are.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,24 @@ def copy_product(lake: Lake, product: str, target: str) -> None:
 
 
 def factor_manifest(lake: Lake, name: str) -> dict[str, Any]:
-    """The manifest of models/NAME; ConfigError for a blend and a model of rows, which have no factors to make lists from, or to update."""
+    """The manifest of models/NAME; ConfigError for a blend and a model of rows, which have no factors to make
+    lists from, or to update.
+    """
     manifest = lake.require(f"models/{name}", "train")
     if "blend" in manifest:
         models = ", ".join(manifest["blend"]["models"])
         raise ConfigError(
-            f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as those in it: {models}"
+            f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as "
+            f"those in it: {models}"
         )
     require_ability(lake, name, "lists", "model.name")
     return manifest
 
 
 def require_ability(lake: Lake, name: str, ability: str, key: str) -> None:
-    """Raise ConfigError, which names the option `key`, where models/NAME does not have the ability (`recspark.models.folder.ABILITIES`)."""
+    """Raise ConfigError, which names the option `key`, where models/NAME does not have the ability
+    (`recspark.models.folder.ABILITIES`).
+    """
     try:
         read_facts(lake.path(f"models/{name}")).require(ability, f"models/{name}")
     except RecsparkError as error:
@@ -47,8 +54,14 @@ def require_ability(lake: Lake, name: str, ability: str, key: str) -> None:
 
 
 def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
-    """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other model is replaced."""
-    found = {int(match[1]): other for other in lake.names("models") if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))}
+    """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other
+    model is replaced.
+    """
+    found = {
+        int(match[1]): other
+        for other in lake.names("models")
+        if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))
+    }
     for number, other in found.items():
         if identity(lake, other) == identity(lake, name):
             return number
@@ -60,24 +73,35 @@ def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
 
 
 def identity(lake: Lake, name: str) -> tuple[Any, ...]:
-    """What it was made from, and which making: a start from a file (initialModel) is no part of the former."""
+    """What it was made from, and which making: a start from a file (initialModel) is no part of the
+    former.
+    """
     return (lake.manifest(f"models/{name}") or {}).get("fingerprint"), stamp_of(lake.path(f"models/{name}"))
 
 
 def keep_updated(lake: Lake, name: str) -> str | None:
-    """Before models/NAME is trained anew: where updates have changed it, keep it as models/NAME-vN, say so, and return that name."""
+    """Before models/NAME is trained anew: where updates have changed it, keep it as models/NAME-vN, say so,
+    and return that name.
+    """
     manifest = lake.manifest(f"models/{name}") or {}
     updates = manifest.get("updates", [])
     if not updates:
         return None
     kept = f"models/{name}-v{keep_version(lake, name, manifest)}"
     batches = ", ".join(updates)
-    log.warning("models/%s is trained anew, without the updates that it had taken in (%s): it is kept as %s", name, batches, kept)
+    log.warning(
+        "models/%s is trained anew, without the updates that it had taken in (%s): it is kept as %s",
+        name,
+        batches,
+        kept,
+    )
     return kept
 
 
 def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
-    """models/NAME as an MLflow model, which answers pairs of ids as they are in `rows`; where nothing serves the model, a line says so."""
+    """models/NAME as an MLflow model, which answers pairs of ids as they are in `rows`; where nothing serves
+    the model, a line says so.
+    """
     folder = job.lake.path(f"models/{name}")
     if not run.keeps_models:
         return
@@ -85,11 +109,17 @@ def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
     if "serve" in facts.can:
         run.model(facts.find_scorer(), folder, rows.select("user_id", "item_id").limit(3).toPandas())
     else:
-        log.info("models/%s is not kept in MLflow: a model of kind %s can't be served, its answers need Spark", name, facts.kind)
+        log.info(
+            "models/%s is not kept in MLflow: a model of kind %s can't be served, its answers need Spark",
+            name,
+            facts.kind,
+        )
 
 
 def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:
-    """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`; some may come twice."""
+    """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`;
+    some may come twice.
+    """
     return pairs_of(job, rated_tables(manifest, *tables))
 
 

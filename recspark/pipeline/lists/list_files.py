@@ -1,4 +1,6 @@
-"""How lists are kept: as Spark writes a format, or as one CSV file; under the lake's names or those of the source."""
+"""How lists are kept: as Spark writes a format, or as one CSV file; under the lake's names or those of the
+source.
+"""
 
 from __future__ import annotations
 
@@ -15,35 +17,52 @@ from recspark.data.naming import source_names
 from recspark.errors import ConfigError
 from recspark.lake.lake import Lake, Publication
 
-#: the sorted rows of a CSV file, gone when it is written; Spark warns of a folder whose name begins with "." or "_"
+#: the sorted rows of a CSV file, gone when it is written; Spark warns of a folder whose name begins with "."
+#: or "_"
 _PARTS = "parts"
 
 
 def list_names(lake: Lake, columns: Sequence[str]) -> list[str]:
-    """`columns` of lists as the source of the lake's tables calls them; ConfigError where two would have one name."""
+    """`columns` of lists as the source of the lake's tables calls them; ConfigError where two would have one
+    name.
+    """
     source = source_names(lake.require("tables", "ingest"))
     names = [source.get(column, column) for column in columns]
     if len({name.lower() for name in names}) < len(names):
-        raise ConfigError(f"recommend.columns = 'source' is not allowed: lists would have the columns {', '.join(names)}, two of one name")
+        raise ConfigError(
+            f"recommend.columns = 'source' is not allowed: lists would have the columns {', '.join(names)}, "
+            "two of one name"
+        )
     return names
 
 
 @contextmanager
-def writing(lists: DataFrame, publication: Publication, form: str, names: Sequence[str]) -> Iterator[DataFrame]:
-    """Write `lists` under `names` as ``lists`` (a folder of files) or ``lists.csv``; yields what is written, under its own names."""
+def writing(
+    lists: DataFrame, publication: Publication, form: str, names: Sequence[str]
+) -> Iterator[DataFrame]:
+    """Write `lists` under `names` as ``lists`` (a folder of files) or ``lists.csv``; yields what is written,
+    under its own names.
+    """
     table = _PARTS if form == "csv" else "lists"
     kind = "parquet" if form == "csv" else form
     rows = lists.orderBy("user_id", "rank") if form == "csv" else lists
     named = rows.toDF(*names)
     named.write.format(kind).save(publication.path(table))
-    yield lists.sparkSession.read.format(kind).schema(named.schema).load(publication.path(table)).toDF(*lists.columns)
+    yield (
+        lists.sparkSession.read.format(kind)
+        .schema(named.schema)
+        .load(publication.path(table))
+        .toDF(*lists.columns)
+    )
     if form == "csv":
         _write_csv(publication, names)
         publication.lake.delete(f"{publication.product}/{_PARTS}")
 
 
 def _write_csv(publication: Publication, names: Sequence[str]) -> None:
-    """``lists.csv`` of the files of `_PARTS`, in the order of their names: UTF-8, quotes and line ends as in RFC 4180."""
+    """``lists.csv`` of the files of `_PARTS`, in the order of their names: UTF-8, quotes and line ends as in
+    RFC 4180.
+    """
     lake, parts = publication.lake, f"{publication.product}/{_PARTS}"
     with lake.fs.open_output_stream(lake.at(f"{publication.product}/lists.csv")) as stream:
         text = io.TextIOWrapper(stream, "utf-8", newline="")
@@ -54,6 +73,11 @@ def _write_csv(publication: Publication, names: Sequence[str]) -> None:
                 with pq.ParquetFile(lake.at(f"{parts}/{name}"), filesystem=lake.fs) as file:
                     for batch in file.iter_batches():
                         # as text here: float32 has its shortest digits only while it is float32
-                        writer.writerows(zip(*(column.cast(pa.string()).to_pylist() for column in batch.columns), strict=True))
+                        writer.writerows(
+                            zip(
+                                *(column.cast(pa.string()).to_pylist() for column in batch.columns),
+                                strict=True,
+                            )
+                        )
         text.flush()
         text.detach()

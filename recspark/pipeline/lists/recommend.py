@@ -39,7 +39,8 @@ class _Ids(Option):
 
 _SAME_KIND = Check(
     lambda ids: bool(ids) and ({type(id) for id in ids} in ({int}, {str})),
-    "not empty, of whole numbers or of strings; or the path of a Parquet table with a column user_id or item_id",
+    "not empty, of whole numbers or of strings; or the path of a Parquet table with a column user_id or "
+    "item_id",
 )
 
 
@@ -48,20 +49,43 @@ class RecommendOptions(Section):
 
     name = "recommend"
     n = Option(int, 10, "length of a list", at_least(1))
-    users = _Ids(list, ALL, "who gets a list: all that the model knows, ids, or a Parquet table with user_id", _SAME_KIND)
+    users = _Ids(
+        list,
+        ALL,
+        "who gets a list: all that the model knows, ids, or a Parquet table with user_id",
+        _SAME_KIND,
+    )
     user = Option(str, None, "one user, whose list is shown and not written; same as --user")
-    excludeSeen = Option(bool, True, "whether what a user rated, in the model's split outside test and in its updates, is left out")
-    candidates = _Ids(list, None, "items that may be on a list: ids, or a Parquet table with item_id; not set: all", _SAME_KIND)
-    blocked = _Ids(list, None, "items that may not be on a list: ids, or a Parquet table with item_id", _SAME_KIND)
+    excludeSeen = Option(
+        bool,
+        True,
+        "whether what a user rated, in the model's split outside test and in its updates, is left out",
+    )
+    candidates = _Ids(
+        list,
+        None,
+        "items that may be on a list: ids, or a Parquet table with item_id; not set: all",
+        _SAME_KIND,
+    )
+    blocked = _Ids(
+        list, None, "items that may not be on a list: ids, or a Parquet table with item_id", _SAME_KIND
+    )
     genre = Option(str, None, "only items of this genre, as tables/items spells it")
     minYear = Option(int, None, "only items of this year or later")
     maxYear = Option(int, None, "only items of this year or earlier")
     format = Option(str, "parquet", "format of the lists; csv: one file", one_of("parquet", "csv", "json"))
-    columns = Option(str, "lake", "names of ids and rating: lake: user_id, item_id, rating; source: its own", one_of("lake", "source"))
+    columns = Option(
+        str,
+        "lake",
+        "names of ids and rating: lake: user_id, item_id, rating; source: its own",
+        one_of("lake", "source"),
+    )
 
 
 def recommend(job: Context) -> dict[str, Any]:
-    """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold); for one user, the list itself."""
+    """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold); for one user, the
+    list itself.
+    """
     with job.lake.reading(f"models/{job['model'].product}"):
         return _recommend(job)
 
@@ -76,19 +100,25 @@ def _recommend(job: Context) -> dict[str, Any]:
         started = time.perf_counter()
         counts = write_lists(job, name, name)
         summary = counts | {"recommend_seconds": time.perf_counter() - started}
-        run.dataset(f"models/{name}", job.lake.path(f"models/{name}"), manifest["fingerprint"], context="recommend")
+        run.dataset(
+            f"models/{name}", job.lake.path(f"models/{name}"), manifest["fingerprint"], context="recommend"
+        )
         run.metrics(summary)
         return {"model": name, "product": f"recommendations/{name}", **summary}
 
 
 def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
-    """Publish recommendations/TARGET: the lists that models/NAME makes by the options of ``[recommend]``; returns their counts."""
+    """Publish recommendations/TARGET: the lists that models/NAME makes by the options of ``[recommend]``;
+    returns their counts.
+    """
     options, manifest = job["recommend"], factor_manifest(job.lake, name)
     model = load_model(job.lake.path(f"models/{name}"))
     users = None if options.users == ALL else _ids(job, model, "users").distinct()
     table = _table(_lists(job, model, manifest, users))
     names = list_names(job.lake, table.columns) if options.columns == "source" else table.columns
-    with job.lake.publish(f"recommendations/{target}", fingerprint(manifest["fingerprint"], options.as_dict())) as publication:
+    with job.lake.publish(
+        f"recommendations/{target}", fingerprint(manifest["fingerprint"], options.as_dict())
+    ) as publication:
         with writing(table, publication, options.format, names) as written:
             counts = _counts(written, model.userBiases if users is None else users)
         publication.manifest.update(model=target, options=options.as_dict(), counts=counts)
@@ -102,7 +132,9 @@ def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: Da
     limits = {"candidates": _candidates(job, model), "blocked": _ids(job, model, "blocked")}
     if users is None:
         paths = [job.lake.path(table) for table in tables]
-        return model.recommendForAllUsers(options.n, seen=paths or None, **limits).withColumn("cold", F.lit(False))
+        return model.recommendForAllUsers(options.n, seen=paths or None, **limits).withColumn(
+            "cold", F.lit(False)
+        )
     seen = pairs_of(job, tables) if tables else None
     if seen is not None and (options.user is not None or isinstance(options.users, list)):
         # few users: most rows need not go to the workers
@@ -113,22 +145,35 @@ def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: Da
 def _table(lists: DataFrame) -> DataFrame:
     """One row per entry; rank 1 is the best."""
     entries = lists.select("user_id", "cold", F.posexplode("recommendations").alias("place", "entry"))
-    return entries.select("user_id", (F.col("place") + 1).alias("rank"), "entry.item_id", "entry.rating", "cold")
+    return entries.select(
+        "user_id", (F.col("place") + 1).alias("rank"), "entry.item_id", "entry.rating", "cold"
+    )
 
 
 def _counts(table: DataFrame, asked: DataFrame) -> dict[str, int]:
-    """Rows, users with a list, how many of them are cold, different items on the lists, and users for whom nothing was left."""
+    """Rows, users with a list, how many of them are cold, different items on the lists, and users for whom
+    nothing was left.
+    """
     cold = F.count_distinct(F.when(F.col("cold"), F.col("user_id")))
-    measures = {"rows": F.count("*"), "users": F.count_distinct("user_id"), "cold_users": cold, "items": F.count_distinct("item_id")}
+    measures = {
+        "rows": F.count("*"),
+        "users": F.count_distinct("user_id"),
+        "cold_users": cold,
+        "items": F.count_distinct("item_id"),
+    }
     counts = table.agg(*(measure.alias(name) for name, measure in measures.items())).first().asDict()
     return counts | {"users_without_list": asked.count() - counts["users"]}
 
 
 def _rated(job: Context, manifest: dict[str, Any]) -> list[str]:
-    """What users are known to have rated: the tables of the model's split but that of test, and those that updated the model."""
+    """What users are known to have rated: the tables of the model's split but that of test, and those that
+    updated the model.
+    """
     product = manifest["split"]
     counts = job.lake.require(product, "split")["counts"]
-    return rated_tables(manifest, *(f"{product}/{part}" for part, rows in counts.items() if rows and part != "test"))
+    return rated_tables(
+        manifest, *(f"{product}/{part}" for part, rows in counts.items() if rows and part != "test")
+    )
 
 
 def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
@@ -144,28 +189,40 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
         return chosen
     job.lake.require("tables", "ingest")
     items = described(job.read("tables/items"))
-    kept = reduce(DataFrame.filter, (conditions[key](value) for key, value in given.items()), items).select("item_id")
+    kept = reduce(DataFrame.filter, (conditions[key](value) for key, value in given.items()), items).select(
+        "item_id"
+    )
     if kept.isEmpty():
         genres = sorted(row[0] for row in items.select(F.explode("genres")).distinct().collect())
         what = ", ".join(f"recommend.{key} = {value!r}" for key, value in given.items())
         known = ", ".join(genres) or "not known"
-        raise ConfigError(f"{what} is not allowed: it must leave an item of tables/items, whose genres are {known}")
+        raise ConfigError(
+            f"{what} is not allowed: it must leave an item of tables/items, whose genres are {known}"
+        )
     return kept if chosen is None else kept.join(chosen, "item_id", "left_semi")
 
 
 def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     """The ids that `option` names, as user_id or item_id; None where it is not set."""
     value = getattr(job["recommend"], option)
-    column, known = ("user_id", model.userFactors) if option.startswith("user") else ("item_id", model.itemFactors)
+    column, known = (
+        ("user_id", model.userFactors) if option.startswith("user") else ("item_id", model.itemFactors)
+    )
     if value is None:
         return None
     if isinstance(value, str) and option != "user":
         try:
             return job.spark.read.parquet(value).select(column)
         except (AnalysisException, Py4JJavaError) as error:
-            cause = error.getCondition() if isinstance(error, AnalysisException) else str(error.java_exception).splitlines()[0]
+            cause = (
+                error.getCondition()
+                if isinstance(error, AnalysisException)
+                else str(error.java_exception).splitlines()[0]
+            )
             if cause == "PATH_NOT_FOUND":
-                raise InputMissing(f"recommend.{option} = {value!r} does not exist: it must be a Parquet table with {column}") from None
+                raise InputMissing(
+                    f"recommend.{option} = {value!r} does not exist: it must be a Parquet table with {column}"
+                ) from None
             reason = f"it must be a Parquet table with {column} ({cause})"
             raise ConfigError(f"recommend.{option} = {value!r} is not allowed: {reason}") from None
     kind = known.schema["id"].dataType
@@ -173,7 +230,9 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     try:
         rows = [(convert(id),) for id in (value if isinstance(value, list) else [value])]
     except ValueError:
-        raise ConfigError(f"recommend.{option} = {value!r} is not allowed: ids of this model are whole numbers") from None
+        raise ConfigError(
+            f"recommend.{option} = {value!r} is not allowed: ids of this model are whole numbers"
+        ) from None
     return job.spark.createDataFrame(rows, StructType([StructField(column, kind)]))
 
 
@@ -184,25 +243,38 @@ def _shown(job: Context, model: FactorModel, manifest: dict[str, Any]) -> dict[s
         table = table.join(described(job.read("tables/items")), "item_id", "left")
     rows = [row.asDict() for row in table.orderBy("rank").collect()]
     if not rows:
-        raise RecsparkError(f"nothing is left to recommend to user {job['recommend'].user}: all candidates are seen or blocked")
+        raise RecsparkError(
+            f"nothing is left to recommend to user {job['recommend'].user}: all candidates are seen or "
+            "blocked"
+        )
     cold = rows[0]["cold"]
     log.info("%suser %s\n%s", "new " if cold else "", job["recommend"].user, as_text(rows))
-    return {"cold": cold, "recommendations": [{key: value for key, value in row.items() if key not in ("user_id", "cold")} for row in rows]}
+    return {
+        "cold": cold,
+        "recommendations": [
+            {key: value for key, value in row.items() if key not in ("user_id", "cold")} for row in rows
+        ],
+    }
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
     """A list as a table to read; an item without a title is shown by its id.
 
-    >>> heat = {"rank": 1, "rating": 4.25, "item_id": 6, "title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}
+    >>> heat = {"title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}
+    >>> heat |= {"rank": 1, "rating": 4.25, "item_id": 6}
     >>> print(as_text([heat, {"rank": 2, "rating": 4.0, "item_id": 7}]))
     rank  rating  item         genres
        1    4.25  Heat (1995)  Action, Crime
        2    4.00  7
     """
-    shown = [f"{row['title']} ({row['year']})" if row.get("year") else row.get("title") or str(row["item_id"]) for row in rows]
+    shown = [
+        f"{row['title']} ({row['year']})" if row.get("year") else row.get("title") or str(row["item_id"])
+        for row in rows
+    ]
     width = max(map(len, [*shown, "item"]))
     lines = [
-        f"{row['rank']:>4}  {row['rating']:>6.2f}  {item:<{width}}  {', '.join(row.get('genres') or ())}".rstrip()
+        f"{row['rank']:>4}  {row['rating']:>6.2f}  {item:<{width}}  "
+        f"{', '.join(row.get('genres') or ())}".rstrip()
         for row, item in zip(rows, shown, strict=True)
     ]
     return "\n".join([f"rank  rating  {'item':<{width}}  genres", *lines])

@@ -1,4 +1,6 @@
-"""The conf section ``[tune]``; its table ``[tune.space]`` says which Params are searched, and where, checked by the Params themselves."""
+"""The conf section ``[tune]``; its table ``[tune.space]`` says which Params are searched, and where, checked
+by the Params themselves.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,38 @@ class TuneOptions(Section):
     """How the Params of ``[model]`` are tuned; docs/tuning.md."""
 
     name = "tune"
-    space = Option(dict, None, "Params to search: NAME = {low, high}, with step or log, or NAME = {choices}; not set: usual ones")
-    study = Option(str, None, "the study is kept as tuning/STUDY.db; not set: the name of the model", FILE_NAME)
-    folder = Option(str, None, "folder on the driver's disk that studies are kept in; not set: tuning in the lake")
+    space = Option(
+        dict,
+        None,
+        "Params to search: NAME = {low, high}, with step or log, or NAME = {choices}; not set: usual ones",
+    )
+    study = Option(
+        str, None, "the study is kept as tuning/STUDY.db; not set: the name of the model", FILE_NAME
+    )
+    folder = Option(
+        str, None, "folder on the driver's disk that studies are kept in; not set: tuning in the lake"
+    )
     trials = Option(int, 20, "trials of the study, those of earlier runs included", at_least(1))
     timeout = Option(float, None, "seconds after which no further trial begins", above(0))
-    metric = Option(str, "rmse", "metric of the evaluation, on the validation rows, that trials are judged by")
-    sampler = Option(str, "tpe", "how values are drawn: grid takes all combinations", one_of("tpe", "random", "grid"))
-    pruner = Option(str, "none", "which trials end early, by their validation RMSE so far", one_of("none", "median", "hyperband"))
+    metric = Option(
+        str, "rmse", "metric of the evaluation, on the validation rows, that trials are judged by"
+    )
+    sampler = Option(
+        str, "tpe", "how values are drawn: grid takes all combinations", one_of("tpe", "random", "grid")
+    )
+    pruner = Option(
+        str,
+        "none",
+        "which trials end early, by their validation RMSE so far",
+        one_of("none", "median", "hyperband"),
+    )
     warmup = Option(int, 5, "first iterations of a trial, at which it is not pruned", at_least(0))
-    concurrent = Option(int, 1, "trials at a time; where they share a machine, its threads are divided among them", at_least(1))
+    concurrent = Option(
+        int,
+        1,
+        "trials at a time; where they share a machine, its threads are divided among them",
+        at_least(1),
+    )
     seed = Option(int, 42, "seed of all draws", at_least(0))
 
 
@@ -46,7 +70,11 @@ class Interval:
     whole: bool
 
     def __contains__(self, value: Any) -> bool:
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not self.low <= value <= self.high:
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or not self.low <= value <= self.high
+        ):
             return False
         return self.step is None or _is_whole((value - self.low) / self.step)
 
@@ -56,7 +84,10 @@ class Interval:
             return None
         numbers = range(round((self.high - self.low) / self.step) + 1)
         # twelve digits: steps of .1 give .3, not .30000000000000004
-        return [self.low + self.step * n if self.whole else float(f"{self.low + self.step * n:.12g}") for n in numbers]
+        return [
+            self.low + self.step * n if self.whole else float(f"{self.low + self.step * n:.12g}")
+            for n in numbers
+        ]
 
 
 @dataclass(frozen=True)
@@ -76,9 +107,14 @@ class Choices:
 Space = dict[str, Interval | Choices]
 
 _PENALTY = {"low": 0.01, "high": 2.0, "log": True}
-#: what is searched where tune.space is not set, by ``model.type``; penalties have the ratings' unit, so that they are standardized
+#: what is searched where tune.space is not set, by ``model.type``; penalties have the ratings' unit, so that
+#: they are standardized
 DEFAULT_SPACES: dict[str, dict[str, Any]] = {
-    "als": {"rank": {"low": 8, "high": 64, "step": 8}, "regParam": _PENALTY, "standardize": {"choices": [True]}},
+    "als": {
+        "rank": {"low": 8, "high": 64, "step": 8},
+        "regParam": _PENALTY,
+        "standardize": {"choices": [True]},
+    },
     "mf": {
         "rank": {"low": 8, "high": 64, "step": 8},
         "regParam": {"low": 0.005, "high": 0.5, "log": True},
@@ -96,11 +132,15 @@ def parse_space(model: ModelSection, declared: Mapping[str, Any] | None) -> Spac
     Raises
     ------
     ConfigError
-        Where there is neither, a Param is unknown, or a bound or choice is of the wrong type or out of the Param's own range.
+        Where there is neither, a Param is unknown, or a bound or choice is of the wrong type or out of the
+        Param's own range.
     """
     declared = declared or DEFAULT_SPACES.get(model.kind)
     if not declared:
-        raise ConfigError("tune.space is not set: name the Params to search, such as [tune.space] rank = {low = 8, high = 64, step = 8}")
+        raise ConfigError(
+            "tune.space is not set: name the Params to search, such as [tune.space] rank = {low = 8, high = "
+            "64, step = 8}"
+        )
     space = {}
     for name, shape in declared.items():
         key = f"tune.space.{name}"
@@ -129,24 +169,35 @@ def _choices(key: str, option: Option, values: Any) -> Choices:
         raise ConfigError(f"{key}.choices = {values!r} is not allowed: it must be a list, not empty")
     parsed = tuple(option.parse(f"{key}.choices", value) for value in values)
     if any(isinstance(value, (list, dict)) for value in parsed) or len(set(parsed)) < len(parsed):
-        raise ConfigError(f"{key}.choices = {values!r} is not allowed: it must be a list of different numbers, strings, or true and false")
+        raise ConfigError(
+            f"{key}.choices = {values!r} is not allowed: it must be a list of different numbers, strings, or "
+            "true and false"
+        )
     return Choices(parsed)
 
 
 def _interval(key: str, option: Option, shape: dict[str, Any]) -> Interval:
     if option.type not in (int, float):
-        raise ConfigError(f"{key} = {shape!r} is not allowed: the Param must be {option.allowed}, so name its choices")
+        raise ConfigError(
+            f"{key} = {shape!r} is not allowed: the Param must be {option.allowed}, so name its choices"
+        )
     low, high = (option.parse(f"{key}.{end}", shape[end]) for end in ("low", "high"))
     log = Option(bool, False, "").parse(f"{key}.log", shape.get("log", False))
     whole = option.type is int
     # whole numbers have steps of one, unless their logarithms are even
-    step = Option(option.type, None, "").parse(f"{key}.step", shape.get("step", 1 if whole and not log else None))
+    step = Option(option.type, None, "").parse(
+        f"{key}.step", shape.get("step", 1 if whole and not log else None)
+    )
     if not low < high:
         raise ConfigError(f"{key}.high = {high!r} is not allowed: it must be greater than low = {low!r}")
     if log and (low <= 0 or step is not None):
-        raise ConfigError(f"{key} = {shape!r} is not allowed: log = true needs low greater than 0, and no step")
+        raise ConfigError(
+            f"{key} = {shape!r} is not allowed: log = true needs low greater than 0, and no step"
+        )
     if step is not None and not (step > 0 and _is_whole((high - low) / step)):
-        raise ConfigError(f"{key}.step = {step!r} is not allowed: high - low = {high - low:g} must be a multiple of it")
+        raise ConfigError(
+            f"{key}.step = {step!r} is not allowed: high - low = {high - low:g} must be a multiple of it"
+        )
     return Interval(low, high, step, log, whole)
 
 

@@ -1,8 +1,8 @@
 """A study: the trials of a tuning, in a file, by Optuna; the only module that imports it.
 
-A study outlives its process. What a trial draws is a function of the seed, of the trials that have ended, and of the trial's place among
-them: a trial that a killed process has left is tried again in its old place, so a study that was killed and goes on makes the trials that
-it would have made.
+A study outlives its process. What a trial draws is a function of the seed, of the trials that have ended, and
+of the trial's place among them: a trial that a killed process has left is tried again in its old place, so a
+study that was killed and goes on makes the trials that it would have made.
 """
 
 from __future__ import annotations
@@ -33,14 +33,22 @@ log = logging.getLogger("recspark")
 REASON = "reason"
 _RETRIES = "retries"
 _MADE_FROM = "made_from"
-_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 #: trials before the median of those that ended prunes anything
 _MEDIAN_OF = 5
 
 
 @contextmanager
-def open_study(folder: Path, name: str, made_from: Mapping[str, Any], wait: float, **settings: Any) -> Iterator[Study]:
-    """The study in FOLDER/NAME.db, made where it is not there, for this process alone; `settings` are those of `Study`.
+def open_study(
+    folder: Path, name: str, made_from: Mapping[str, Any], wait: float, **settings: Any
+) -> Iterator[Study]:
+    """The study in FOLDER/NAME.db, made where it is not there, for this process alone; `settings` are those
+    of `Study`.
 
     Parameters
     ----------
@@ -60,10 +68,14 @@ def open_study(folder: Path, name: str, made_from: Mapping[str, Any], wait: floa
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with hold(folder / f".{name}.lock", f"the study {folder / name}.db", True, wait):
         # no pool: connections that stay open would belong to threads that are gone
-        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / name}.db", engine_kwargs={"poolclass": NullPool})
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{folder / name}.db", engine_kwargs={"poolclass": NullPool}
+        )
         try:
             direction = StudyDirection.MINIMIZE if settings["minimize"] else StudyDirection.MAXIMIZE
-            study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+            study = optuna.create_study(
+                storage=storage, study_name=name, direction=direction, load_if_exists=True
+            )
             _check_origin(study, f"{folder / name}.db", made_from)
             yield Study(study, **settings)
         finally:
@@ -78,7 +90,10 @@ def _check_origin(study: optuna.Study, path: str, made_from: Mapping[str, Any]) 
         return
     changed = [key for key in made_from if before.get(key) != made_from[key]]
     if changed:
-        raise ConfigError(f"{path} holds trials of another {', '.join(changed)}: set tune.study to another name, or delete that file")
+        raise ConfigError(
+            f"{path} holds trials of another {', '.join(changed)}: set tune.study to another name, or delete "
+            "that file"
+        )
 
 
 class Study:
@@ -103,10 +118,25 @@ class Study:
     """
 
     def __init__(
-        self, study: optuna.Study, space: Space, trials: int, minimize: bool, sampler: str, pruner: str, seed: int, steps: int, warmup: int,
+        self,
+        study: optuna.Study,
+        space: Space,
+        trials: int,
+        minimize: bool,
+        sampler: str,
+        pruner: str,
+        seed: int,
+        steps: int,
+        warmup: int,
         start: dict[str, Any] | None = None,
-    ) -> None:  # fmt: skip
-        self._study, self._space, self._sampler, self._seed, self._minimize = study, space, sampler, seed, minimize
+    ) -> None:
+        self._study, self._space, self._sampler, self._seed, self._minimize = (
+            study,
+            space,
+            sampler,
+            seed,
+            minimize,
+        )
         self._distributions = {name: _distribution(part) for name, part in space.items()}
         self._turn = threading.RLock()
         study.pruner = _pruner(pruner, steps, warmup)
@@ -138,7 +168,9 @@ class Study:
             return self._study.ask(self._distributions)
 
     def _sampler_of(self, place: int) -> optuna.samplers.BaseSampler:
-        """A sampler whose draws depend on the place of a trial, not on how many it has made before in this process."""
+        """A sampler whose draws depend on the place of a trial, not on how many it has made before in this
+        process.
+        """
         seed = int(np.random.SeedSequence((self._seed, place)).generate_state(1)[0])
         if self._sampler == "tpe":
             return optuna.samplers.TPESampler(seed=seed)
@@ -161,16 +193,23 @@ class Study:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row a trial that has ended: number, state (complete, pruned, failed, interrupted), value, the Params, and the facts told."""
+        """A row a trial that has ended: number, state (complete, pruned, failed, interrupted), value, the
+        Params, and the facts told.
+        """
         with self._turn:
             ended = [trial for trial in self._study.trials if _state(trial) not in ("running", "waiting")]
-        rows = [{"number": t.number, "state": _state(t), "value": t.value} | t.params | t.user_attrs for t in ended]
+        rows = [
+            {"number": t.number, "state": _state(t), "value": t.value} | t.params | t.user_attrs
+            for t in ended
+        ]
         known = dict.fromkeys(["number", "state", "value", *self._space])
         return pd.DataFrame(rows, columns=list(known | dict.fromkeys(itertools.chain(*rows))))
 
     def best(self) -> pd.Series | None:
         """The row of the best complete trial, of equal ones the first; None where there is none."""
-        complete = self.table.query("state == 'complete'").sort_values("value", ascending=self._minimize, kind="stable")
+        complete = self.table.query("state == 'complete'").sort_values(
+            "value", ascending=self._minimize, kind="stable"
+        )
         return None if complete.empty else complete.iloc[0]
 
     def params(self, number: int) -> dict[str, Any]:
@@ -178,10 +217,12 @@ class Study:
         return dict(self._study.trials[number].params)
 
     def importances(self) -> dict[str, float]:
-        """The share of each Param in what makes good trials good, the largest first; empty where that can't be told.
+        """The share of each Param in what makes good trials good, the largest first; empty where that can't
+        be told.
 
         PED-ANOVA: how much the values of the better trials differ in their distribution from those of all.
-        (Watanabe, Bansal, Hutter 2023, "PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary subspaces".)
+        (Watanabe, Bansal, Hutter 2023, "PED-ANOVA: efficiently quantifying hyperparameter importance in
+        arbitrary subspaces".)
         """
         values = self.table.query("state == 'complete'")["value"]
         return optuna.importance.get_param_importances(self._study) if values.nunique() > 1 else {}
@@ -206,7 +247,9 @@ def _grid(space: Space, seed: int) -> list[dict[str, Any]]:
     axes = {name: part.grid() for name, part in space.items()}
     for name, values in axes.items():
         if values is None:
-            raise ConfigError(f"tune.space.{name} is not allowed with tune.sampler = 'grid': set its step, or its choices")
+            raise ConfigError(
+                f"tune.space.{name} is not allowed with tune.sampler = 'grid': set its step, or its choices"
+            )
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     return [points[place] for place in np.random.default_rng(seed).permutation(len(points))]
 
@@ -215,5 +258,7 @@ def _pruner(kind: str, steps: int, warmup: int) -> optuna.pruners.BasePruner:
     if kind == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=_MEDIAN_OF, n_warmup_steps=warmup)
     if kind == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=max(1, warmup), max_resource=max(steps, warmup + 1))
+        return optuna.pruners.HyperbandPruner(
+            min_resource=max(1, warmup), max_resource=max(steps, warmup + 1)
+        )
     return optuna.pruners.NopPruner()

@@ -1,4 +1,6 @@
-"""The trials of a tuning: fits on the train rows of a split, judged on its validation rows. No other rows are read."""
+"""The trials of a tuning: fits on the train rows of a split, judged on its validation rows. No other rows are
+read.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,8 @@ class Trials:
         self._evaluation = narrowed(job["evaluation"], self._options.metric)
         if self._options.pruner != "none" and not self._has_curve(job["model"]):
             raise ConfigError(
-                f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve of their validation RMSE, "
+                f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve "
+                "of their validation RMSE, "
                 "so tune.metric must be 'rmse', and the model one that has such a curve"
             )
 
@@ -78,7 +81,9 @@ class Trials:
                 return
             with ThreadPoolExecutor(self._options.concurrent) as pool:
                 try:
-                    for worker in as_completed([pool.submit(self._work, study, deadline) for _ in range(self._options.concurrent)]):
+                    for worker in as_completed(
+                        [pool.submit(self._work, study, deadline) for _ in range(self._options.concurrent)]
+                    ):
                         worker.result()
                 finally:
                     # an error or an interrupt: the others end after the iteration that they are at
@@ -93,8 +98,12 @@ class Trials:
         started, facts = time.perf_counter(), {}
         name = f"trial {trial.number}"
         try:
-            model = ModelSection(**self._job["model"].as_dict() | trial.params | {"name": self._folder(trial.params)})
-            with self._run.child(name, {"model": model.as_dict() | {"name": self._job["model"].product}}) as nested:
+            model = ModelSection(
+                **self._job["model"].as_dict() | trial.params | {"name": self._folder(trial.params)}
+            )
+            with self._run.child(
+                name, {"model": model.as_dict() | {"name": self._job["model"].product}}
+            ) as nested:
                 facts["run_id"] = nested.id
                 value = self._measure(study, trial, model, nested, facts)
         except Exception as error:
@@ -106,22 +115,36 @@ class Trials:
             reason = None
             if not self._ended.is_set():
                 seconds = time.perf_counter() - started
-                log.info("%s: %s (%s), %.1f s", name, _outcome(self._options.metric, value), _shown(trial.params), seconds)
+                log.info(
+                    "%s: %s (%s), %.1f s",
+                    name,
+                    _outcome(self._options.metric, value),
+                    _shown(trial.params),
+                    seconds,
+                )
         # what was cut off is as if it had been killed: it is tried again
         if not self._ended.is_set():
             study.tell(trial, value, reason, seconds=round(time.perf_counter() - started, 3), **facts)
 
-    def _measure(self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, Any]) -> float | None:
+    def _measure(
+        self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, Any]
+    ) -> float | None:
         """The value of a trial on the validation rows; None where it was pruned."""
         job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
         try:
-            parts = {part: stages.labelled(job.read(f"{self._product}/{part}"), model.positive_from) for part in ("train", "validation")}
+            parts = {
+                part: stages.labelled(job.read(f"{self._product}/{part}"), model.positive_from)
+                for part in ("train", "validation")
+            }
             estimator = self._estimator(model, parts)
             if estimator.can_watch:
                 estimator.watch(validation=parts["validation"]).stop_when(judge)
             fitted = estimator.fit(parts["train"])
             run.curve(fitted.summary.history)
-            facts |= {"iterations": fitted.summary.best_iteration, "fit_seconds": round(fitted.summary.fit_seconds, 3)}
+            facts |= {
+                "iterations": fitted.summary.best_iteration,
+                "fit_seconds": round(fitted.summary.fit_seconds, 3),
+            }
             run.tags({"recspark.trial": "pruned" if judge.is_pruned else "complete"})
             if judge.is_pruned:
                 return None
@@ -144,14 +167,18 @@ class Trials:
     def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Any:
         """The estimator of a trial; with its share of the threads, where trials share a machine."""
         at_once = self._options.concurrent
-        estimator = stages.make_estimator(replace(self._job, sections=self._job.sections | {"model": model}), parts)
+        estimator = stages.make_estimator(
+            replace(self._job, sections=self._job.sections | {"model": model}), parts
+        )
         if at_once > 1 and "threads" in model.known and "threads" not in model.params:
             # a default: not to be told of where one task does all
             estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))
         return estimator
 
     def _folder(self, params: dict[str, Any]) -> str:
-        """The name of a trial's work folder: that of the trial before with the same values, which a killed process has left."""
+        """The name of a trial's work folder: that of the trial before with the same values, which a killed
+        process has left.
+        """
         return f"{self._job['model'].product}-trial-{fingerprint(params)[:16]}"
 
 
@@ -160,7 +187,9 @@ def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
     by_rows = metric in RATING_GOALS | LABEL_GOALS
     if not (options.ratings if by_rows else options.ranking):
         key = "ratings" if by_rows else "ranking"
-        raise ConfigError(f"tune.metric = {metric!r} is not allowed with evaluation.{key} = false: it is not measured")
+        raise ConfigError(
+            f"tune.metric = {metric!r} is not allowed with evaluation.{key} = false: it is not measured"
+        )
     return EvaluationOptions(**options.as_dict() | {"ratings": by_rows, "ranking": not by_rows})
 
 
@@ -209,4 +238,7 @@ def _outcome(metric: str, value: float | None) -> str:
 
 
 def _shown(params: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in params.items())
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in params.items()
+    )

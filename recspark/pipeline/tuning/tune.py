@@ -1,4 +1,6 @@
-"""The job `tune`: Params by trials on the validation rows of a split; the test rows are read once, for the winner; docs/tuning.md."""
+"""The job `tune`: Params by trials on the validation rows of a split; the test rows are read once, for the
+winner; docs/tuning.md.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,18 @@ _COMBINATIONS = 1000
 
 
 def tune(job: Context) -> dict[str, Any]:
-    """splits/NAME -> tuning/STUDY.db, then models/NAME by the best Params and its test metrics; a run with a nested run a trial.
+    """splits/NAME -> tuning/STUDY.db, then models/NAME by the best Params and its test metrics; a run with a
+    nested run a trial.
 
-    Trials train on the train rows and are judged on the validation rows. The winner trains on both, as many iterations as were best for
-    it, on splits/NAME-full, whose test rows are those of splits/NAME; they are read after the last trial.
+    Trials train on the train rows and are judged on the validation rows. The winner trains on both, as many
+    iterations as were best for it, on splits/NAME-full, whose test rows are those of splits/NAME; they are
+    read after the last trial.
     """
     options, model = job["tune"], job["model"]
     space = searched(model, options.space)
-    minimize = lower_is_better("tune.metric", options.metric, job["evaluation"].ks, model.positive_from is not None)
+    minimize = lower_is_better(
+        "tune.metric", options.metric, job["evaluation"].ks, model.positive_from is not None
+    )
     narrowed(job["evaluation"], options.metric)
     folder = _folder(job)
     job["split"].require_fold()
@@ -51,20 +57,33 @@ def tune(job: Context) -> dict[str, Any]:
         for stage in (stages.ingest, stages.index, stages.split):
             stage(job)
         trials = Trials(job, run)
-        settings = {"trials": options.trials, "sampler": options.sampler, "pruner": options.pruner, "seed": options.seed}
+        settings = {
+            "trials": options.trials,
+            "sampler": options.sampler,
+            "pruner": options.pruner,
+            "seed": options.seed,
+        }
         settings |= {"steps": trials.steps(space), "warmup": options.warmup, "start": start_of(model, space)}
         settings |= {"space": space, "minimize": minimize}
-        opened = open_study(folder, options.study or model.product, _origin(job, space), job.lake.wait, **settings)
+        opened = open_study(
+            folder, options.study or model.product, _origin(job, space), job.lake.wait, **settings
+        )
         with job.lake.reading(f"splits/{job['split'].name}"), opened as study:
             trials.run(study)
             best = _report(run, study, space, options.metric, minimize)
             params = study.params(best["number"])
-        found = {f"validation_{options.metric}": best["value"], "trial": int(best["number"]), "trials": len(study.table), "best": params}
+        found = {
+            f"validation_{options.metric}": best["value"],
+            "trial": int(best["number"]),
+            "trials": len(study.table),
+            "best": params,
+        }
         return _refit(job, run, params, best) | found
 
 
 def searched(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
-    """The space that is declared; else the usual one, without what no trial reads and without `standardize` where [model] sets it.
+    """The space that is declared; else the usual one, without what no trial reads and without `standardize`
+    where [model] sets it.
 
     Raises
     ------
@@ -74,10 +93,15 @@ def searched(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
     space = parse_space(model, declared)
     never = _never_read(model, space)
     if not declared:
-        return {name: part for name, part in space.items() if name not in never and (name, name in model.params) != ("standardize", True)}
+        return {
+            name: part
+            for name, part in space.items()
+            if name not in never and (name, name in model.params) != ("standardize", True)
+        }
     for name, setting in never.items():
         raise ConfigError(
-            f"tune.space.{name} is not allowed: model.type = {model.kind!r} does not read it ({setting}), so all trials would be one"
+            f"tune.space.{name} is not allowed: model.type = {model.kind!r} does not read it ({setting}), so "
+            "all trials would be one"
         )
     return space
 
@@ -85,7 +109,10 @@ def searched(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
 def _never_read(model: ModelSection, space: Space) -> dict[str, str]:
     """The Params of `space` that no trial reads, each with the reason."""
     never = dict.fromkeys(space, "")
-    axes = [[(name, value) for value in (part.values if isinstance(part, Choices) else (part.low,))] for name, part in space.items()]
+    axes = [
+        [(name, value) for value in (part.values if isinstance(part, Choices) else (part.low,))]
+        for name, part in space.items()
+    ]
     for values in islice(product(*axes), _COMBINATIONS):
         found = _unread(ModelSection(**model.as_dict() | dict(values)))
         never = {name: found[name] for name in never if name in found}
@@ -100,44 +127,73 @@ def _unread(model: ModelSection) -> dict[str, str]:
         return unread(estimator.watch(validation=None), "ratings")
     # whether groups are fitted as entities or as rows is known when their columns are
     as_rows, as_entities = (unread(estimator.watch(validation=None), form) for form in ("rows", "entities"))
-    return as_rows if estimator.getSolver() not in ("mcmc", "als") else {name: why for name, why in as_rows.items() if name in as_entities}
+    return (
+        as_rows
+        if estimator.getSolver() not in ("mcmc", "als")
+        else {name: why for name, why in as_rows.items() if name in as_entities}
+    )
 
 
 def _folder(job: Context) -> Path:
     if job["tune"].folder:
         return Path(job["tune"].folder).expanduser().absolute()
     if not job.lake.is_local:
-        raise ConfigError(f"tune.folder is not set: a study is an sqlite file, which {job.lake.root} can't hold; name a local folder")
+        raise ConfigError(
+            f"tune.folder is not set: a study is an sqlite file, which {job.lake.root} can't hold; name a "
+            "local folder"
+        )
     return Path(job.lake.at("tuning"))
 
 
 def _origin(job: Context, space: Space) -> dict[str, str]:
     """What the values of trials depend on, by the name of a section."""
-    model = {key: value for key, value in job["model"].as_dict().items() if key not in space and key != "name"}
+    model = {
+        key: value for key, value in job["model"].as_dict().items() if key not in space and key != "name"
+    }
     split = job.lake.require(f"splits/{job['split'].name}", "split")["fingerprint"]
     searched = {name: asdict(part) for name, part in space.items()}
-    parts = {"split": split, "model": model, "features": job["features"].as_dict(), "evaluation": job["evaluation"].as_dict()}
+    parts = {
+        "split": split,
+        "model": model,
+        "features": job["features"].as_dict(),
+        "evaluation": job["evaluation"].as_dict(),
+    }
     parts |= {"tune.metric": job["tune"].metric, "tune.space": searched}
     return {name: fingerprint(part) for name, part in parts.items()}
 
 
 def _report(run: Run, study: Study, space: Space, metric: str, minimize: bool) -> pd.Series:
-    """Tables and figures of the run; returns the row of the best trial. Raises RecsparkError where no trial was completed."""
+    """Tables and figures of the run; returns the row of the best trial. Raises RecsparkError where no trial
+    was completed.
+    """
     table, best = study.table, study.best()
     run.text(table.to_csv(index=False), "trials.csv")
     if best is None:
         failed = table[table["state"] == "failed"]
-        reason = f"; the first that failed: {failed['reason'].iloc[0]}" if len(failed) else ", or raise tune.timeout"
+        reason = (
+            f"; the first that failed: {failed['reason'].iloc[0]}"
+            if len(failed)
+            else ", or raise tune.timeout"
+        )
         raise RecsparkError(f"none of {len(table)} trials was completed: look at tune.space{reason}")
-    axes = {name: {"choices": part.values} if isinstance(part, Choices) else {"log": part.log} for name, part in space.items()}
+    axes = {
+        name: {"choices": part.values} if isinstance(part, Choices) else {"log": part.log}
+        for name, part in space.items()
+    }
     run.figure(study_plots.plot_history(table, metric, minimize), "figures/history.png")
     run.figure(study_plots.plot_slices(table, axes, metric, minimize), "figures/slices.png")
     run.figure(study_plots.plot_parallel(table, axes, metric, minimize), "figures/parallel_coordinates.png")
     if importances := study.importances():
         run.figure(study_plots.plot_importances(importances), "figures/importances.png")
     counts = ", ".join(f"{number} {state}" for state, number in table["state"].value_counts().items())
-    first = table[table["state"] == "complete"].sort_values("value", ascending=minimize, kind="stable").head(_SHOWN)
-    log.info("%d trials: %s\n%s", len(table), counts, first[["number", "value", *space]].to_string(index=False))
+    first = (
+        table[table["state"] == "complete"]
+        .sort_values("value", ascending=minimize, kind="stable")
+        .head(_SHOWN)
+    )
+    log.info(
+        "%d trials: %s\n%s", len(table), counts, first[["number", "value", *space]].to_string(index=False)
+    )
     return best
 
 
@@ -156,7 +212,9 @@ def _refit(job: Context, run: Run, params: dict[str, Any], best: pd.Series) -> d
     with final.running("winner", "split", "model"):
         measured = stages.train(final) | stages.evaluate(final)
     numbers = {key: value for key, value in measured.items() if isinstance(value, (int, float))}
-    run.metrics(numbers | {f"best.{key}": value for key, value in params.items() if isinstance(value, (int, float))})
+    run.metrics(
+        numbers | {f"best.{key}": value for key, value in params.items() if isinstance(value, (int, float))}
+    )
     run.tags({f"best.{key}": value for key, value in params.items()})
     return measured
 
