@@ -42,8 +42,8 @@ test-long: .venv/installed-test  ## the tests that CI has no time for
 test-all: .venv/installed-test  ## all tests
 	@$(PYTEST) $(ARGS)
 
-lint: .venv/installed-lint  ## ruff on everything, mypy on recspark
-	@$(BIN)/ruff check --quiet . && $(BIN)/mypy
+lint: .venv/installed-lint  ## ruff and its format on everything, mypy on recspark
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy
 
 docs: .venv/installed-project  ## docs/api.md from the docstrings
 	@$(BIN)/python docs/make_api.py
