@@ -1,7 +1,7 @@
 """Seconds of an update without Spark: read a model, fold new users in, write it.
 
-python benchmarks/bench_update.py [--users 70000] [--items 10000] [--rank 64] [--new 10000] [--ratings 20]
-[--threads 2]
+python benchmarks/bench_update.py [--users 70000] [--items 10000] [--rank 64]
+                                  [--new 10000] [--ratings 20] [--threads 2]
 """
 
 from __future__ import annotations

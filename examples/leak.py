@@ -1,8 +1,9 @@
 """What a set of "other movies rated" that knows too much does to a test RMSE, and why it is worth nothing:
 one table.
 
-    recspark pipeline --conf-file conf/recipes/users-500.toml --set data.source=ml-1m.zip --set
-    paths.lake=lake/users-500 python examples/leak.py --lake lake/users-500
+    recspark pipeline --conf-file conf/recipes/users-500.toml \\
+        --set data.source=ml-1m.zip --set paths.lake=lake/users-500
+    python examples/leak.py --lake lake/users-500
 
 For a row of a user with n ratings the leaking set has rating / (n - 1) at each *other* movie that the user
 rated, test rows included. The row's own rating is not in it, and yet it is: what a user's ratings add up to

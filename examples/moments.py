@@ -1,9 +1,10 @@
 """How long a user's mood lasts: correlation of the errors of two ratings of one user, by the time between
 them.
 
-    recspark crossvalidate --conf-file conf/ml-100k-fm-mcmc.toml ... --set model.name=fm-days    # see
-    docs/fm.md: without moments python examples/moments.py --lake lake/ml-100k fm-days-u1 fm-days-u2
-    fm-days-u3 fm-days-u4 fm-days-u5
+    # docs/fm.md has the whole command, for a model without moments
+    recspark crossvalidate --conf-file conf/ml-100k-fm-mcmc.toml ... --set model.name=fm-days
+    python examples/moments.py --lake lake/ml-100k \\
+        fm-days-u1 fm-days-u2 fm-days-u3 fm-days-u4 fm-days-u5
 
 Reads predictions of test rows, of the folds of one model together or of any one model; prints a table. All
 pairs of a user count.

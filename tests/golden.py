@@ -2,8 +2,7 @@
 changes no bit.
 
     python tests/golden.py FILE      # fit, and write the predictions; run it before a change and after
-    python tests/golden.py A B       # compare two such files: prints what differs, and ends with 1 where
-    something does
+    python tests/golden.py A B       # compare two such files: prints what differs; ends with 1 where they do
 
 Bits differ between processors, so the files stay on the machine that made them.
 """

@@ -1,8 +1,8 @@
 """Models of items by items, from the Gram matrix ``G = X^T X`` of the ratings X (users, items).
 
     EASE      all weights at once: ridge regression of each item on all others, in closed form (Steck 2019)
-    ItemKNN   the cosine of two columns of X, of each item with its nearest neighbours alone (Deshpande and
-    Karypis 2004)
+    ItemKNN   the cosine of two columns of X, of each item with its nearest neighbours alone
+              (Deshpande and Karypis 2004)
 
 G is made by blocks of items, ``X_b^T X``: a task holds X, which is sparse, and the rows of one block.
 """

@@ -1,16 +1,16 @@
 """Blocks: the ratings of a range of users (or items) as CSR, with the list of source rows that they need.
 
-By one small matrix. Users a, b, c rate items p, q, r::
+By one small matrix. Users a, b, c rate items p, q, r. There are two user blocks, {a, b} and {c}::
 
-          p  q  r          two user blocks: {a, b} and {c}         block 0 of users     indptr  [0, 2, 3]
-      a   5     3                                                                       indices [0, 1, 1]
-      (into needed) b         4                                                                       values
-      [5, 3, 4] c   1  2                                                                          needed  [0,
-      2]      (items p and r)
+          p  q  r        block 0 of users
+      a   5     3        indptr   [0, 2, 3]
+      b         4        indices  [0, 1, 1]     places in `needed`
+      c   1  2           values   [5, 3, 4]
+                         needed   [0, 2]        items p and r
 
-A step on users reads only rows `needed` of the items' factors. A block is a contiguous range of dense
-positions, cut so that every block has nearly the same work; positions are the ranks of the ids, so blocks
-depend on the ids alone.
+A step on users reads only rows `needed` of the items' factors. A block is a contiguous range of positions,
+cut so that every block has nearly the same work. Positions are the ranks of the ids, so blocks depend on the
+ids alone.
 """
 
 from __future__ import annotations

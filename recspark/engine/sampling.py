@@ -1,13 +1,12 @@
 """The loop of a sampler: entities of one side after the other, every iteration a checkpoint, some of them
 kept as samples.
 
-    prepare    cut the sides -> build the blocks (`recspark.engine.relations`) -> starting states
-    iterate    priors: all sides at once, one task per side       what features say of the entities, from the
-    entities' states
-               a side: all its blocks at once                 entities from the other sides' states; the first
-               side is the last watch: blocks of the first side                sums over rows, and the running
-               means of what is predicted for watched rows close                                          what
-               all rows share, from the sums
+    prepare    cut the sides, build the blocks (`recspark.engine.relations`), write starting states
+    iterate    priors     one task per side: what features say of its entities, from their states
+               a side     one task per block: entities from the other sides' states; the first side comes last
+               watch      one task per block of the first side: sums over rows, and the running means of
+                          predictions for watched rows
+               close      what all rows share, from the sums
     finish     the states of the kept iterations, one table per side
 
 States are files, so a fit that was killed goes on from its last finished iteration, and draws are functions

@@ -1,10 +1,11 @@
-"""What an iteration is made of: stages one after the other, each a list of tasks that may run at the same
-time.
+"""Stages of an iteration, one after the other: each is a list of tasks that may run at the same time.
 
-    alternating    items from users, then users from the new items                                  ALS
-    simultaneous   both sides from the other one as it was before the iteration                     full-batch
-    gradients strata         pairs of a user block and an item block, no two of a stage sharing a block
-    SGD (Gemulla et al. 2011)
+    alternating    items from users, then users from the new items
+                   ALS
+    simultaneous   both sides from the other one as it was before the iteration
+                   full-batch gradients
+    strata         pairs of a user block and an item block, no two of a stage sharing a block
+                   SGD (Gemulla et al. 2011)
 
 Strata of 3 x 3 blocks; a stage is a diagonal, every pair is met once::
 

@@ -1,24 +1,23 @@
-"""The audit: features are made again from perturbed copies of the ratings; what changes although it must not
+"""The audit: features are made again from changed copies of the ratings. What changes although it must not
 has leaked.
 
-=======================  ===================================================================
-================================== perturbation             the copy
-must not change
-=======================  ===================================================================
-================================== ratings reversed         every rating, of train and test rows, becomes its
-negative           any feature, level or moment ratings drawn            every rating becomes a random number
-the same test removed             no test row is left                                                  the
-same test thinned             a random half of the test rows is left                               the same
-test changed             all test rows have one item, a later time and another rating         the same
-later rows ... removed   no training row of the same user (item) at or after the watched row  groups of scope
-past later rows ... changed   these rows have another item and a later time                        the same
-all rows ... removed     no training row of anyone at or after one moment                     groups of scope
-past, up to then
-=======================  ===================================================================
-==================================
+=======================  =====================================================================
+copy                     how it differs
+=======================  =====================================================================
+ratings reversed         every rating, of train and test rows, becomes its negative
+ratings drawn            every rating becomes a random number
+test removed             no test row is left
+test thinned             a random half of the test rows is left
+test changed             all test rows have one item, a later time and another rating
+later rows ... removed   no training row of the same user (item) at or after the watched row
+later rows ... changed   these rows have another item and a later time
+all rows ... removed     no training row of anyone at or after one moment
+=======================  =====================================================================
 
-The first five fit again: that a level or a mean depends on a test row is a leak as well. The last three keep
-the fitted layout, which is of all training rows whatever the scope, and give it other histories.
+The first five must change no feature, level or moment. They fit again: that a level or a mean depends on a
+test row is a leak as well. The last three must not change groups of scope past (of all rows, up to that
+moment). They keep the fitted layout, which is of all training rows whatever the scope, and give it other
+histories.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Factorization machines of any order on sparse rows, by stochastic gradients (Rendle 2010, section III.C;
 Blondel, Fujino, Ueda, Ishihata 2016).
 
-    score(x) = w0 + sum_j w_j x_j + sum_{t = 2..d} sum_f A^t(v^t_f * x),       A^t(z) = sum_{j_1 < ... < j_t}
-    z_{j_1} ... z_{j_t}
+    score(x) = w0 + sum_j w_j x_j + sum_{t = 2..d} sum_f A^t(v^t_f * x)
+    A^t(z)   = sum_{j_1 < ... < j_t} z_{j_1} ... z_{j_t}
 
 A^t is the ANOVA kernel. Entry by entry ``A^s += z_j A^{s-1}`` for s = t ... 1 takes O(t) a factor and an
 entry; without entry j, ``A^s_{-j} = A^s - z_j A^{s-1}_{-j}``, and ``d A^t / d v_j = x_j A^{t-1}_{-j}``. For d

@@ -1,7 +1,8 @@
 """The files of a fitted model: which model they are of, and how long temporary ones stay.
 
     ModelFiles     folder and stamp: a model object answers with its own numbers, or says that its files are
-    gone Lease          holds temporary files as long as a Python object, or a plan of Spark, needs them
+                   gone
+    Lease          holds temporary files as long as a Python object, or a plan of Spark, needs them
 
 A fit without ``workDir`` leaves its files in a folder of the Spark session, which Spark deletes when it
 stops. They go earlier with the model object, but not before the DataFrames that it gave out: these are lazy,

@@ -2,7 +2,8 @@
 
     model.json       `Facts`: what the model is and can do, and what its predictions need beside the tables
     users, items     `ModelTable` as Parquet, of models of factors; a sampled machine has one such table per
-    side of a row parameters ...   arrays, of machines on vectors and on rows
+                     side of a row
+    parameters ...   arrays, of machines on vectors and on rows
     models/0 ...     the parts of a blend, a folder each
 
 No Spark is imported here: a served model reads the same files.

@@ -6,8 +6,9 @@ takes a quarter of that; the messages that it makes, one a batch, go to Python a
 
     on_partitions     as an RDD of messages; results are values, at once
     in_one_process    the same with the messages of all partitions: few come to this process, many are
-    shuffled as they are to one task map_partitions    as a column of messages, which ``mapInArrow`` only
-    copies; the result is a DataFrame, lazy, for 0.1 s more
+                      shuffled as they are to one task
+    map_partitions    as a column of messages, which ``mapInArrow`` only copies; the result is a DataFrame,
+                      lazy, for 0.1 s more
 
 On Spark Connect, which has no RDD, they are ``mapInArrow`` on the rows. A `RecsparkError` of a function that
 ran elsewhere is raised here, as it was there, and not tried again.

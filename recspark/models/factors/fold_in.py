@@ -2,9 +2,11 @@
 that trained.
 
     solved      users that the new ratings name, and items that training has not seen, each from all its
-    ratings, earlier and new fixed       everything else; `refresh_items` adds the items that training has
-    seen and the new ratings name order       users from the items that have factors; then, where items are
-    solved, a few times items, users positions   ids keep theirs, new ids follow in ascending order
+                ratings, earlier and new
+    fixed       everything else; `refresh_items` adds the items that training has seen and the new ratings
+                name
+    order       users from the items that have factors; then, where items are solved, a few times items, users
+    positions   ids keep theirs, new ids follow in ascending order
 
 So users come last, as in training: a user whose ratings and items are those of the fit gets its trained row
 back (ALS).

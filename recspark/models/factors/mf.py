@@ -31,8 +31,7 @@ class MatrixFactorization(Factorization):
 
     With the defaults it minimises
 
-        sum_ui w_ui [ (r_ui - s_ui)^2 / 2 + regParam (|x_u|^2 + |y_i|^2) / 2 + biasRegParam (b_u^2 + b_i^2) /
-        2 ].
+        sum_ui w_ui [ (r_ui - s_ui)^2 + regParam (|x_u|^2 + |y_i|^2) + biasRegParam (b_u^2 + b_i^2) ] / 2.
 
     ``kernel`` puts the score through a function (`recspark.kernels.sgd`); ``loss = "bpr"`` learns from the
     pairs (preferred item, item that the user has not rated) and reads ratings above 0 as preferences.

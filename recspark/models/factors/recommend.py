@@ -1,8 +1,8 @@
 """Lists for users, lists for items, and rows that point the same way: exact, on Spark, in memory bounded by a
 block.
 
-    ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle -> `Question.lists`:
-    one task per block
+    ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle
+                          -> `Question.lists`: one task per block
 
 Scattered pairs are 1 to 4 bytes a seen row and some for each user, in few large values: the shuffle moves no
 single rows. All of it is lazy and in Spark's hands, so a lost task runs again. What a block is, and what a

@@ -2,10 +2,12 @@
 starts from.
 
     folder          Parquet tables users and items, folders or .parquet files: features, optionally id and
-    bias; a saved model is one .npz            arrays users_emb (n_users, rank) and items_emb (n_items, rank),
-    optionally users_id, items_id, users_bias, items_bias .safetensors    the same names
+                    bias; a saved model is one
+    .npz            arrays users_emb (n_users, rank) and items_emb (n_items, rank), optionally users_id,
+                    items_id, users_bias, items_bias
+    .safetensors    the same names
     .pt, .pth       the same names, as tensors anywhere in nested dictionaries: ``model.users_emb.weight`` is
-    users_emb
+                    users_emb
 
 Row p belongs to the id that stands beside it, or where there are no ids to position p of an index
 (`recspark.data.index`).

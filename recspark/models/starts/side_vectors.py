@@ -1,12 +1,12 @@
 """Vectors of features of users and items (occupation, genres ...): the sum over an id's features is part of
 its own vector.
 
-levels.npz                                   tables/users                            added to users
-occupation_emb (21, k), occupation_id        user_id  occupation                     7: occupation_emb[artist]
-genres_emb (18, k), genres_id                7        artist
-                                             tables/items                            added to items
-                                             item_id  genres                         9: genres_emb[Drama] +
-                                             genres_emb[War] 9        [Drama, War]
+    levels.npz                               tables/users           added to users
+    occupation_emb (21, k), occupation_id    user_id  occupation    7: occupation_emb[artist]
+    genres_emb (18, k), genres_id            7        artist
+                                             tables/items           added to items
+                                             item_id  genres        9: genres_emb[Drama] + genres_emb[War]
+                                             9        [Drama, War]
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""What a fit starts from, as the engine wants it: folders with the tables users and items of ids, factors and
+"""The start of a fit, as the engine wants it: folders with the tables users and items of ids, factors and
 biases.
 
-a saved model                       read where it lies
-embeddings from elsewhere           checked, and written to the fit's work folder
-(`recspark.models.starts.embeddings`) vectors of features of the ids      added up for each id, and written
-there, too (`recspark.models.starts.side_vectors`)
+    a saved model                    read where it lies
+    embeddings from elsewhere        checked, and written to the fit's work folder
+                                     (`recspark.models.starts.embeddings`)
+    vectors of features of the ids   added up for each id, and written there, too
+                                     (`recspark.models.starts.side_vectors`)
 """
 
 from __future__ import annotations
