@@ -246,9 +246,9 @@ GOOD = {
     "recspark/config.py": "from recspark.errors import RecsparkError",
     "recspark/kernels/als.py": "import numpy as np\nfrom . import linalg\nfrom ..errors import RecsparkError",
     "recspark/kernels/linalg.py": "def solve(a, b):\n    return a / b\ndef _hidden():\n    pass\n    pass",
-    "recspark/models/als.py": "from recspark.engine.loop import run\n"
+    "recspark/models/als.py": "from recspark.engine.fit import run\n"
     "import recspark.kernels.als\nfrom recspark import config",
-    "recspark/engine/loop.py": "import pandas, pyspark",
+    "recspark/engine/fit.py": "import pandas, pyspark",
     "recspark/tracking/runs.py": "import mlflow.pyfunc\nfrom recspark.models import als",
     "recspark/cli.py": "def main():\n    from recspark.tracking import runs",
     **{f"recspark/{part}/__init__.py": "" for part in ("kernels", "models", "engine", "tracking")},

@@ -15,6 +15,8 @@ ROLES = ("train", "validation", "test")
 #: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as
 #: 32 ratings
 ROW_WORK = 32
+#: work of an entity of a sampler beside that of its rows, in rows
+ENTITY_WORK = 16
 
 
 def other(side: str) -> str:

@@ -17,11 +17,12 @@ import pyarrow.fs as pafs
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from recspark.data.arrow import write_part
 from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.formats.generic import DataOptions
 from recspark.data.formats.layout import Chunk, arrow_schema
 from recspark.data.formats.own_tables import OWN
-from recspark.data.load import REPORT, Loader, write_part
+from recspark.data.load import REPORT, Loader
 from recspark.data.quality import QualityOptions, require_quality
 from recspark.data.sources.archive import open_source
 from recspark.data.sources.download import download

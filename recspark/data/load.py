@@ -4,7 +4,6 @@ not.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from recspark.config import shown
+from recspark.data.arrow import write_part
 from recspark.data.duplicates import part_path, row_hashes, write_keys
 from recspark.data.formats.advice import value_advice
 from recspark.data.formats.layout import Chunk, arrow_schema
@@ -156,12 +155,3 @@ def row_digest(table: pa.Table) -> int:
     add up.
     """
     return int(row_hashes(table).sum(dtype=np.uint64))
-
-
-def write_part(fs: pafs.FileSystem, path: str, table: pa.Table) -> None:
-    """Write one Parquet file whole: a task that runs twice, or dies, leaves no half file under that name."""
-    folder, _, name = path.rpartition("/")
-    fs.create_dir(folder, recursive=True)
-    hidden = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
-    pq.write_table(table, hidden, filesystem=fs)
-    fs.move(hidden, path)

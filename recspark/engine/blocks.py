@@ -23,8 +23,8 @@ import pyarrow as pa
 
 from recspark.algorithms.ratings import CSR, ROLES, ROW_WORK, SIDES, Block, Cells, other
 from recspark.engine.encode import Parts
-from recspark.engine.spark.runner import SparkRunner, TaskRunner
-from recspark.engine.storage import Store, store_at
+from recspark.engine.spark.runner import Runner
+from recspark.engine.storage import Store
 from recspark.ids import IdIndex
 from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.arrays.runs import in_runs
@@ -34,39 +34,31 @@ from recspark.kernels.arrays.runs import in_runs
 GRID, CELL_RATINGS = 16, 30_000
 
 
-def index_and_scatter(
-    runner: TaskRunner | SparkRunner, root: str, parts: Parts, blocks: Mapping[str, int]
-) -> dict[str, int]:
-    """Index both sides under the folder `root`, and lay the rows out by block; return the number of ids of
-    each side.
+def index_and_scatter(runner: Runner, parts: Parts, blocks: Mapping[str, int]) -> dict[str, int]:
+    """Index both sides in the runner's store, and lay the rows out by block.
+
+    Returns the number of ids of each side.
     """
-    sizes = runner.map(partial(_index, root, parts, blocks), SIDES)
-    runner.map(partial(_scatter, root, parts), parts.names)
+    sizes = runner.map(partial(index_side, parts, blocks), SIDES)
+    runner.map(partial(scatter_part, parts), parts.names)
     return dict(zip(SIDES, sizes, strict=True))
 
 
-def _index(root: str, parts: Parts, blocks: Mapping[str, int], side: str) -> int:
-    return index_side(store_at(root), parts, side, blocks[side])
+def index_side(parts: Parts, blocks: Mapping[str, int], store: Store, side: str) -> int:
+    """Worker: merge the parts' dictionaries into the sorted ids of `side`, and cut them into blocks.
 
-
-def _scatter(root: str, parts: Parts, name: str) -> None:
-    scatter_part(store_at(root), parts, name)
-
-
-def index_side(store: Store, parts: Parts, side: str, blocks: int) -> int:
-    """Merge the parts' dictionaries into the sorted ids of `side`, cut them into blocks; returns the number
-    of ids.
+    Returns the number of ids.
     """
     dictionaries = [Store(parts.root).load_table(f"{name}/{side}") for name in parts.names]
     merged = pa.concat_tables(dictionaries, promote_options="permissive").to_pandas()
     counts = merged[merged["count"] > 0].groupby("id", sort=True)["count"].sum()
     store.save_table(f"index/{side}", pa.table({"id": pa.array(counts.index), "count": counts.to_numpy()}))
-    store.save(f"cuts/{side}", cuts=balanced_cuts(counts.to_numpy() + ROW_WORK, blocks))
+    store.save(f"cuts/{side}", cuts=balanced_cuts(counts.to_numpy() + ROW_WORK, blocks[side]))
     return len(counts)
 
 
-def scatter_part(store: Store, parts: Parts, name: str) -> None:
-    """Give one part's rows their dense positions and lay them out by user block and by item block."""
+def scatter_part(parts: Parts, store: Store, name: str) -> None:
+    """Worker: give one part's rows their positions and lay them out by user block and by item block."""
     source = Store(parts.root)
     rows = source.load(f"{name}/rows")
     positions = {}
@@ -100,10 +92,9 @@ def _by_block(columns: dict[str, np.ndarray], side: str, cuts: np.ndarray) -> di
     return {key: column[order] for key, column in columns.items()} | {"offsets": offsets}
 
 
-def build_block(store: Store, parts: Parts, side: str, block: int) -> None:
-    """Gather one block's rows from all parts and write it as CSR (`Block`), and one CSR for each watched
-    role.
-    """
+def build_block(parts: Parts, store: Store, job: tuple[str, int]) -> None:
+    """Worker: gather a block's rows from all parts, write them as CSR (`Block`), one for each role."""
+    side, block = job
     cuts, n_source = store.load(f"cuts/{side}")["cuts"], int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     first, n_rows = int(cuts[block]), int(cuts[block + 1] - cuts[block])
     rows = _gather(store, parts, side, block)

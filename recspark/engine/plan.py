@@ -1,40 +1,54 @@
-"""What a fit is: its data, its algorithm, its layout; and how its files are called."""
+"""The plan of a fit: its data, its algorithm, its layout, and the steps that `recspark.engine.fit` runs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-from recspark.algorithms.ratings import SIDES
-from recspark.engine.encode import Parts
+from recspark.algorithms.contract import Shared
 from recspark.engine.placement import Placement
+from recspark.engine.spark.runner import Runner
+from recspark.engine.storage import Store
 from recspark.lake.lake import fingerprint
 
+#: metrics of an iteration; the history of a fit is a list of them
+Row = dict[str, float]
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a fit needs, small enough to send with every task. `model` names the folder of its
-    outcome: no two fits share one.
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(ABC):
+    """All that a fit needs, small enough to send with every task.
+
+    Parameters
+    ----------
+    work
+        The folder, or URI, in which the fit has its own folder.
+    model
+        The name of the folder of its outcome: no two fits share one.
+    tol, patience
+        See `recspark.algorithms.stopping.should_stop`.
     """
+
+    #: folders of what an iteration writes: it stays in memory where one task does all
+    states: ClassVar[tuple[str, ...]]
+    #: folders of what `prepare` writes
+    prepared: ClassVar[tuple[str, ...]]
 
     work: str
     model: str
-    parts: Parts
-    solver: Any
     placement: Placement
     max_iter: int
     tol: float
     patience: int
-    #: folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as
-    #: without it
-    initial: str | None = None
-    #: folder of tables of the same columns that are added to the starting factors and biases
-    added: str | None = None
 
     @property
-    def blocks(self) -> dict[str, int]:
-        """The number of blocks of each side."""
-        return self.placement.blocks
+    def root(self) -> str:
+        """The fit's own folder: another input, algorithm or layout gets another one, so whatever is in it can
+        be resumed.
+        """
+        return f"{self.work}/fit-{fingerprint(*self.identity)[:16]}"
 
     @property
     def threads(self) -> int:
@@ -42,31 +56,48 @@ class Plan:
         return self.placement.kernel_threads
 
     @property
-    def root(self) -> str:
-        """The fit's own folder: another input, algorithm or layout gets another one, so whatever is in it can
-        be resumed.
-        """
-        identity = (
-            self.parts.digest,
-            type(self.solver).__name__,
-            asdict(self.solver),
-            self.blocks,
-            self.initial,
-            self.added,
-        )
-        return f"{self.work}/fit-{fingerprint(*identity)[:16]}"
-
-    def side_jobs(self, side: str) -> list[tuple[str, int]]:
-        """(side, block) of every block of a side."""
-        return [(side, block) for block in range(self.blocks[side])]
+    @abstractmethod
+    def identity(self) -> tuple[Any, ...]:
+        """What the outcome depends on."""
 
     @property
-    def jobs(self) -> list[tuple[str, int]]:
-        """(side, block) of every block."""
-        return [job for side in SIDES for job in self.side_jobs(side)]
+    @abstractmethod
+    def rows(self) -> int:
+        """The number of rows that train."""
 
+    @property
+    @abstractmethod
+    def remedy(self) -> str:
+        """What to change where the fit diverges."""
 
-def factors(side: str, iteration: int, block: int, stage: int | None = None) -> str:
-    """The entry of a block's state after an iteration, or after one of its stages."""
-    within = "" if stage is None else f"-stage-{stage:05d}"
-    return f"factors/{side}-{iteration:05d}-{block:05d}{within}"
+    @abstractmethod
+    def prepare(self, runner: Runner) -> None:
+        """Write the blocks, and their states before the first iteration."""
+
+    @abstractmethod
+    def iterate(self, runner: Runner, iteration: int) -> Row:
+        """Write the states after an iteration from those before; return its metrics."""
+
+    @abstractmethod
+    def is_done(self, history: Sequence[Row]) -> bool:
+        """Whether these iterations are enough, before `max_iter` of them."""
+
+    @abstractmethod
+    def prune(self, store: Store, history: Sequence[Row]) -> None:
+        """Delete the states that neither a resumed fit nor the model can need after these iterations."""
+
+    @abstractmethod
+    def kept(self, history: Sequence[Row]) -> list[int]:
+        """The iterations that the model is made of, once these were all."""
+
+    def best(self, history: Sequence[Row]) -> int:
+        """The iteration that the model is best described by: the last one, unless the plan knows better."""
+        return len(history)
+
+    def shared(self, store: Store, kept: Sequence[int]) -> list[Shared]:
+        """What all rows share in each kept iteration, for models that have samples."""
+        return []
+
+    @abstractmethod
+    def export(self, runner: Runner, chains: Sequence[tuple[Self, list[int]]]) -> None:
+        """Write the tables of the model from the kept iterations of all chains; this is the first."""

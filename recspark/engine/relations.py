@@ -25,7 +25,8 @@ from numba import njit
 from pyspark import TaskContext
 from pyspark.sql import DataFrame
 
-from recspark.algorithms.ratings import ROLES
+from recspark.algorithms.contract import Totals
+from recspark.algorithms.ratings import ENTITY_WORK, ROLES
 from recspark.engine.spark.crossing import in_one_process, on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
@@ -38,9 +39,6 @@ _NO_WEIGHTS = np.empty(0, np.float32)
 
 #: rows that moments are taken of, about
 MOMENT_ROWS = 4_000_000
-
-#: what an entity costs beside its rows, in rows
-ENTITY_WORK = 16
 
 
 @dataclass(frozen=True)
@@ -56,21 +54,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Relations:
-    """Encoded rows: where they are, and what is known of all rows that train together."""
+    """Encoded rows: where they are, and what is known of all rows together."""
 
     root: str
     names: tuple[str, ...]
     sides: tuple[Side, ...]
-    rows: int
-    #: the sum of their weights; mean and standard deviation by weight, to the precision of float32, so that
-    #: row order does not matter
-    weight: float
-    mean: float
-    deviation: float
-    #: rows of each different value, in ascending order; at most `LEVELS` values
-    levels: dict[float, int]
-    #: the smallest and the largest value that trains
-    range: tuple[float, float]
+    totals: Totals
     watched: tuple[str, ...]
     #: by side: whether some rows that train join none of it
     absent: dict[str, bool]
@@ -154,9 +143,8 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     absent = {side.name: any(part["absent"][place] for part in parts) for place, side in enumerate(sides)}
     names = tuple(sorted(part["name"] for part in parts))
     found = dict(sorted(levels.items())[:LEVELS])
-    return Relations(
-        store.root, names, sides, trained, weight, mean, deviation, found, span, watched, absent, digest
-    )
+    totals = Totals(trained, weight, mean, deviation, found, span)
+    return Relations(store.root, names, sides, totals, watched, absent, digest)
 
 
 def _mean_and_deviation(parts: list[dict[str, Any]]) -> tuple[float, float]:
@@ -271,7 +259,7 @@ def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
     """What `recspark.kernels.moments.pair_moments` says of a side, from rows that train; of very many from
     those of some entities.
     """
-    one_in = np.uint64(1 + relations.rows // MOMENT_ROWS)
+    one_in = np.uint64(1 + relations.totals.rows // MOMENT_ROWS)
     columns: dict[str, list[np.ndarray]] = {"positions": [], "value": [], "weight": []}
     for part in _parts(relations):
         mine = (part["role"] == 0) & (part["positions"][:, side] >= 0)
@@ -279,7 +267,7 @@ def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
         for key in part.keys() & columns:
             columns[key].append(part[key][mine])
     positions, value, weight = (np.concatenate(parts) if parts else None for parts in columns.values())
-    return pair_moments(positions, side, (value - relations.mean) / relations.deviation, weight)
+    return pair_moments(positions, side, (value - relations.totals.mean) / relations.totals.deviation, weight)
 
 
 def build_relation(

@@ -9,22 +9,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from recspark.algorithms.contract import Given, State
+from recspark.algorithms.contract import Given, Solver, State
 from recspark.algorithms.ratings import Block
-from recspark.engine.plan import Plan
 from recspark.ids import IdIndex
 from recspark.lake.folder import Folder
 
 
-def starting_state(plan: Plan, side: str, first: int, block: Block, ids: pa.ChunkedArray) -> State:
-    """The state of a block before the first iteration; its positions begin with `first` and have these
-    `ids`.
+def starting_state(
+    solver: Solver,
+    initial: str | None,
+    added: str | None,
+    side: str,
+    first: int,
+    block: Block,
+    ids: pa.ChunkedArray,
+) -> State:
+    """The state of a block before the first iteration.
+
+    Parameters
+    ----------
+    initial, added
+        Folders of model tables: rows to start with, and rows to add to the start. None: the solver's own.
+    first
+        The position of the block's first row.
+    ids
+        The ids of its rows.
     """
-    rank = plan.solver.rank
-    given, added = (
-        _given(folder, side, ids, rank) if folder else None for folder in (plan.initial, plan.added)
-    )
-    return plan.solver.start(side, first, block, given, added)
+    given, more = (_given(folder, side, ids, solver.rank) if folder else None for folder in (initial, added))
+    return solver.start(side, first, block, given, more)
 
 
 def _given(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:

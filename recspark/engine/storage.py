@@ -12,8 +12,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +140,16 @@ class HeldStore(Store):
     """A store of one process that keeps states in memory and writes them now and then: steps may last few
     milliseconds.
 
-    What it holds are the entries of `folders` and all JSON files. On disk they are those of one moment, the
-    last `flush`: entries first, then the JSON files that tell of them, the newest first, then what was
-    deleted. So a process that dies in the middle leaves a gap between the files of the last time and those of
-    this one. What was loaded must not be changed: it is the one that is held, and what is read of other
-    entries stays mapped, as every new map costs a page fault for each of its pages.
+    It holds the entries under the names `held` and all JSON files. On disk they are those of one moment, the
+    last `flush`: entries first, then JSON files, those under the names `commits` last and the newest of them
+    first, then what was deleted. So a process that dies in the middle leaves a gap between the commits of the
+    last time and those of this one. What was loaded must not be changed: it is the one that is held, and what
+    is read of other entries stays mapped, as every new map costs a page fault for each of its pages.
     """
 
-    def __init__(self, root: str, folders: tuple[str, ...]) -> None:
+    def __init__(self, root: str, held: tuple[str, ...], commits: tuple[str, ...]) -> None:
         super().__init__(root)
-        self._folders = folders
+        self._held, self._commits = held, commits
         self._entries: dict[str, dict[str, np.ndarray]] = {}
         self._mapped: dict[str, dict[str, np.ndarray]] = {}
         self._documents: dict[str, Any] = {}
@@ -161,7 +160,7 @@ class HeldStore(Store):
 
     def save(self, name: str, **arrays: np.ndarray) -> None:
         """See `Store.save`; held in memory until it is written."""
-        if name.startswith(self._folders):
+        if name.startswith(self._held):
             self._entries[name] = arrays
             self._unwritten.add(name)
         else:
@@ -201,35 +200,14 @@ class HeldStore(Store):
             return
         for name in sorted(self._unwritten):
             super().save(name, **self._entries[name])
-        for name, content in reversed(self._documents.items()):
+        newest_first = reversed(self._documents.items())
+        for name, content in sorted(newest_first, key=lambda named: named[0].startswith(self._commits)):
             super().write_json(name, content)
         for name in self._deleted:
             super().delete(name)
         self._unwritten, self._documents, self._deleted = set(), {}, []
         self._written = time.perf_counter()
         self._took = self._written - started
-
-
-#: stores that hold states for a fit in this process, by the fit's folder
-_HELD: dict[str, HeldStore] = {}
-
-
-@contextmanager
-def holding(root: str, *folders: str) -> Iterator[None]:
-    """While the body runs, the entries of `folders` under `root` stay in this process; then they are on
-    disk.
-    """
-    _HELD[root] = HeldStore(root, tuple(f"{folder}/" for folder in folders))
-    try:
-        yield
-        _HELD[root].flush()
-    finally:
-        del _HELD[root]
-
-
-def store_at(root: str) -> Store:
-    """The store of a fit's folder: the one that holds its states, if they are in this process."""
-    return _HELD.get(root) or Store(root)
 
 
 def _map(file: Path) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Stages of an iteration, one after the other: each is a list of tasks that may run at the same time.
+"""Fits that sweep over users and items: ALS, SGD, counts. An iteration is stages one after the other; a stage
+is a list of tasks that may run at the same time.
 
     alternating    items from users, then users from the new items
                    ALS
@@ -17,28 +18,161 @@ Strata of 3 x 3 blocks; a stage is a diagonal, every pair is met once::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from recspark.algorithms import ranks
-from recspark.algorithms.contract import State
+from recspark.algorithms.contract import Solver, State
 from recspark.algorithms.ratings import SIDES, other
-from recspark.engine.blocks import load_block, load_cells
-from recspark.engine.plan import Plan, factors
-from recspark.engine.storage import Store, store_at
+from recspark.algorithms.stopping import best_iteration, should_stop
+from recspark.data.arrow import as_arrow, write_part
+from recspark.engine.blocks import build_block, build_cells, index_and_scatter, load_block, load_cells
+from recspark.engine.encode import Parts
+from recspark.engine.plan import Plan, Row
+from recspark.engine.spark.runner import Runner
+from recspark.engine.start import starting_state
+from recspark.engine.storage import Store
 
-Stage = tuple[Callable[[Any], dict[str, float]], list[Any]]
+Stage = tuple[Callable[[Store, Any], dict[str, float]], Sequence[Any]]
 
 
-def stages(plan: Plan, iteration: int) -> Iterator[Stage]:
-    """(worker function, its jobs) of every stage of an iteration."""
-    yield from SWEEPS[plan.solver.sweep](plan, iteration)
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan(Plan):
+    """The plan of a factorization of ratings.
+
+    Parameters
+    ----------
+    parts
+        The encoded ratings.
+    initial
+        Folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as
+        without it.
+    added
+        Folder of tables of the same columns, which are added to the starting factors and biases.
+    """
+
+    states = ("factors",)
+    prepared = ("index", "cuts", "scatter", "blocks", "cells")
+
+    parts: Parts
+    solver: Solver
+    initial: str | None = None
+    added: str | None = None
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        """The number of blocks of each side."""
+        return self.placement.blocks
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """See `Plan.identity`."""
+        solver = type(self.solver).__name__, asdict(self.solver)
+        return (self.parts.digest, *solver, self.blocks, self.initial, self.added)
+
+    @property
+    def rows(self) -> int:
+        """See `Plan.rows`."""
+        return self.parts.rows
+
+    @property
+    def remedy(self) -> str:
+        """See `Plan.remedy`."""
+        return self.solver.remedy
+
+    def side_jobs(self, side: str) -> list[tuple[str, int]]:
+        """(side, block) of every block of a side."""
+        return [(side, block) for block in range(self.blocks[side])]
+
+    @property
+    def jobs(self) -> list[tuple[str, int]]:
+        """(side, block) of every block."""
+        return [job for side in SIDES for job in self.side_jobs(side)]
+
+    def prepare(self, runner: Runner) -> None:
+        """Index the ids, lay the rows out by block, build the blocks and their starting states."""
+        index_and_scatter(runner, self.parts, self.blocks)
+        runner.map(partial(_build, self), self.jobs)
+        runner.store.delete("scatter")
+
+    def iterate(self, runner: Runner, iteration: int) -> Row:
+        """Run all stages of an iteration."""
+        sums: dict[str, float] = {}
+        for function, jobs in SWEEPS[self.solver.sweep](self, iteration):
+            for part in runner.map(function, jobs):
+                for key, value in part.items():
+                    sums[key] = sums.get(key, 0.0) + value
+        return self.solver.summarize(sums)
+
+    def is_done(self, history: Sequence[Row]) -> bool:
+        """See `recspark.algorithms.stopping.should_stop`."""
+        return should_stop(history, self.tol, self.patience)
+
+    def prune(self, store: Store, history: Sequence[Row]) -> None:
+        """Keep the states of the last two iterations and of the best one."""
+        last = len(history)
+        keep = {last, last - 1, best_iteration(history)}
+        for iteration in {last - 2, best_iteration(history[:-1]) if last > 1 else 0} - keep:
+            for side, block in self.jobs:
+                store.delete(factors(side, iteration, block))
+        if self.solver.sweep == "strata":
+            for name in store.names("factors"):
+                if "-stage-" in name:
+                    store.delete(f"factors/{name}")
+
+    def best(self, history: Sequence[Row]) -> int:
+        """See `recspark.algorithms.stopping.best_iteration`."""
+        return best_iteration(history)
+
+    def kept(self, history: Sequence[Row]) -> list[int]:
+        """The best iteration."""
+        return [self.best(history)]
+
+    def export(self, runner: Runner, chains: Sequence[tuple[Self, list[int]]]) -> None:
+        """Write the factors of the best iteration with the ids of their rows."""
+        [(_, [iteration])] = chains
+        runner.map(partial(_export, self, iteration), self.jobs)
 
 
-def alternating(plan: Plan, iteration: int) -> Iterator[Stage]:
+def factors(side: str, iteration: int, block: int, stage: int | None = None) -> str:
+    """The entry of a block's state after an iteration, or after one of its stages."""
+    within = "" if stage is None else f"-stage-{stage:05d}"
+    return f"factors/{side}-{iteration:05d}-{block:05d}{within}"
+
+
+def _build(plan: SweepPlan, store: Store, job: tuple[str, int]) -> None:
+    """Worker: build a block and its starting state."""
+    side, block = job
+    build_block(plan.parts, store, job)
+    if side == "users" and plan.solver.sweep == "strata":
+        build_cells(store, block, plan.blocks["items"])
+    cuts = store.load(f"cuts/{side}")["cuts"]
+    first, last = int(cuts[block]), int(cuts[block + 1])
+    ids = store.load_table(f"index/{side}")["id"].slice(first, last - first)
+    loaded = load_block(store, side, block)
+    state = starting_state(plan.solver, plan.initial, plan.added, side, first, loaded, ids)
+    store.save(factors(side, 0, block), **state)
+
+
+def _export(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -> None:
+    """Worker: write one block's rows of the model's table as Parquet."""
+    side, number = job
+    cuts = store.load(f"cuts/{side}")["cuts"]
+    n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
+    index = store.load_table(f"index/{side}").slice(cuts[number], cuts[number + 1] - cuts[number])
+    columns = plan.solver.export(
+        side, load_block(store, side, number), store.load(factors(side, iteration, number)), n_other
+    )
+    for key, array in columns.items():
+        index = index.append_column(key, as_arrow(array))
+    write_part(store.fs, store.at(f"{plan.model}/{side}/part-{number:05d}.parquet"), index)
+
+
+def alternating(plan: SweepPlan, iteration: int) -> Iterator[Stage]:
     """Items, then users: two stages; then how preferences are ranked that are only watched, where there are
     any.
     """
@@ -49,13 +183,13 @@ def alternating(plan: Plan, iteration: int) -> Iterator[Stage]:
         yield partial(rank, plan, iteration), plan.side_jobs("users")
 
 
-def simultaneous(plan: Plan, iteration: int) -> Iterator[Stage]:
+def simultaneous(plan: SweepPlan, iteration: int) -> Iterator[Stage]:
     """Both sides in one stage, then what has come of it."""
     yield partial(step, plan, iteration, iteration - 1), plan.jobs
     yield partial(watch, plan, iteration), plan.side_jobs("users")
 
 
-def strata(plan: Plan, iteration: int) -> Iterator[Stage]:
+def strata(plan: SweepPlan, iteration: int) -> Iterator[Stage]:
     """A stage a diagonal, then the rows that are only watched, where there are any."""
     for number, pairs in enumerate(pairs_of(plan.blocks)):
         yield partial(step_pair, plan, iteration, number), pairs
@@ -78,7 +212,7 @@ def pairs_of(blocks: dict[str, int]) -> list[list[tuple[int, int]]]:
     return [[(user, (user + stage) % items) for user in range(users)] for stage in range(items)]
 
 
-def entry_before(plan: Plan, side: str, block: int, iteration: int, stage: int) -> str:
+def entry_before(plan: SweepPlan, side: str, block: int, iteration: int, stage: int) -> str:
     """The entry of a block's newest state before a stage: of an earlier stage of the iteration, or of the
     last iteration.
     """
@@ -89,7 +223,7 @@ def entry_before(plan: Plan, side: str, block: int, iteration: int, stage: int) 
     return factors(side, iteration - 1, block)
 
 
-def entry_after(plan: Plan, side: str, block: int, iteration: int, stage: int) -> str:
+def entry_after(plan: SweepPlan, side: str, block: int, iteration: int, stage: int) -> str:
     """The entry that a stage writes: the last one that a block takes part in writes its state of the
     iteration.
     """
@@ -103,10 +237,11 @@ def entry_after(plan: Plan, side: str, block: int, iteration: int, stage: int) -
     )
 
 
-def step(plan: Plan, iteration: int, source_iteration: int, job: tuple[str, int]) -> dict[str, float]:
+def step(
+    plan: SweepPlan, iteration: int, source_iteration: int, store: Store, job: tuple[str, int]
+) -> dict[str, float]:
     """Worker: update one block of one side and write it."""
     side, number = job
-    store = store_at(plan.root)
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), source_iteration, block.needed)
     state, sums = plan.solver.step(
@@ -116,32 +251,32 @@ def step(plan: Plan, iteration: int, source_iteration: int, job: tuple[str, int]
     return sums
 
 
-def step_pair(plan: Plan, iteration: int, stage: int, pair: tuple[int, int]) -> dict[str, float]:
+def step_pair(
+    plan: SweepPlan, iteration: int, stage: int, store: Store, pair: tuple[int, int]
+) -> dict[str, float]:
     """Worker: update a block of users and a block of items from the ratings between them, and write both."""
-    store = store_at(plan.root)
     places = list(zip(SIDES, pair, strict=True))
-    states = [store.load(entry_before(plan, side, block, iteration, stage)) for side, block in places]
-    *states, sums = plan.solver.step_pair(load_cells(store, *pair), *states, iteration, pair, plan.threads)
-    for (side, block), state in zip(places, states, strict=True):
+    users, items = (store.load(entry_before(plan, *place, iteration, stage)) for place in places)
+    cells = load_cells(store, *pair)
+    users, items, sums = plan.solver.step_pair(cells, users, items, iteration, pair, plan.threads)
+    for (side, block), state in zip(places, (users, items), strict=True):
         store.save(entry_after(plan, side, block, iteration, stage), **state)
     return sums
 
 
-def watch(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
+def watch(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -> dict[str, float]:
     """Worker: what an iteration has come to on the rows of one user block."""
     side, number = job
-    store = store_at(plan.root)
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), iteration, block.needed)
     return plan.solver.watch(block, source, store.load(factors(side, iteration, number)), plan.threads)
 
 
-def rank(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
+def rank(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -> dict[str, float]:
     """Worker: sums for the AUC of the watched preferences of one user block; see
     `recspark.algorithms.ranks`.
     """
     side, number = job
-    store = store_at(plan.root)
     block, cuts = load_block(store, side, number), store.load(f"cuts/{side}")["cuts"]
     users = ranks.sample(plan.solver.seed, int(cuts[-1]), ranks.USERS)
     rows = users[(users >= cuts[number]) & (users < cuts[number + 1])] - cuts[number]
@@ -166,7 +301,7 @@ def rank(plan: Plan, iteration: int, job: tuple[str, int]) -> dict[str, float]:
     return sums
 
 
-def gather(store: Store, plan: Plan, side: str, iteration: int, needed: np.ndarray) -> State:
+def gather(store: Store, plan: SweepPlan, side: str, iteration: int, needed: np.ndarray) -> State:
     """Rows `needed` of the row arrays of `side` (empty: all rows), and the sums over blocks of its other
     arrays.
     """

@@ -25,8 +25,7 @@ import pyarrow.dataset as ds
 
 from recspark.algorithms.ratings import SIDES
 from recspark.algorithms.response import Response
-from recspark.data.arrow import as_arrow
-from recspark.data.load import write_part
+from recspark.data.arrow import as_arrow, write_part
 from recspark.errors import RecsparkError
 from recspark.lake.folder import Folder
 from recspark.models.registry import KINDS, find

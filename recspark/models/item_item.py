@@ -22,7 +22,7 @@ from recspark.algorithms.ratings import SIDES, other
 from recspark.config import above, at_least
 from recspark.data.columns import number
 from recspark.engine.blocks import build_block, index_and_scatter, load_block
-from recspark.engine.encode import Parts, encode, id_column
+from recspark.engine.encode import encode, id_column
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.spark.memory import free_bytes
 from recspark.engine.spark.runner import SparkRunner
@@ -200,17 +200,16 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
         work = workspace(spark, self.getWorkDir())
         name = uuid.uuid4().hex
         folder, staged, store = (f"{work.folder}/{what}-{name}" for what in ("model", "encoded", "blocks"))
-        runner, blocks = SparkRunner(spark), self.getItemBlocks() or parallelism(spark)
+        runner, blocks = SparkRunner(spark, store), self.getItemBlocks() or parallelism(spark)
         try:
             with user_errors():
                 parts = encode(self._rows(dataset), Store(staged), False, False)
-            sizes = index_and_scatter(runner, store, parts, {"users": 1, "items": blocks})
+            sizes = index_and_scatter(runner, parts, {"users": 1, "items": blocks})
             self._check_items(sizes["items"])
-            runner.map(
-                partial(_build, store, parts), [("users", 0), *(("items", block) for block in range(blocks))]
-            )
-            runner.map(partial(_write_side, store, folder, self.getBinary()), SIDES)
-            self._solve(runner, store, folder, range(blocks))
+            jobs = [("users", 0), *(("items", block) for block in range(blocks))]
+            runner.map(partial(build_block, parts), jobs)
+            runner.map(partial(_write_side, folder, self.getBinary()), SIDES)
+            self._solve(runner, folder, range(blocks))
         finally:
             for place in (staged, store):
                 Store(place).delete("")
@@ -239,7 +238,7 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
     def _check_items(self, n_items: int) -> None:
         """Raise RecsparkError where there are too many items."""
 
-    def _solve(self, runner: SparkRunner, store: str, folder: str, blocks: range) -> None:
+    def _solve(self, runner: SparkRunner, folder: str, blocks: range) -> None:
         """Leave the weights in `folder`."""
         raise NotImplementedError
 
@@ -282,9 +281,9 @@ class EASE(ItemItem):
                 "leave items with few ratings out, or use ItemKNN, which takes any number"
             )
 
-    def _solve(self, runner: SparkRunner, store: str, folder: str, blocks: range) -> None:
-        runner.map(partial(_write_gram, store, self.getBinary()), blocks)
-        runner.map(partial(_write_ease, store, folder, self.getRegParam()), [blocks])
+    def _solve(self, runner: SparkRunner, folder: str, blocks: range) -> None:
+        runner.map(partial(_write_gram, self.getBinary()), blocks)
+        runner.map(partial(_write_ease, folder, self.getRegParam()), [blocks])
 
 
 class ItemKNNModel(ItemItemModel):
@@ -312,19 +311,14 @@ class ItemKNN(ItemItem):
         at_least(0),
     )
 
-    def _solve(self, runner: SparkRunner, store: str, folder: str, blocks: range) -> None:
-        nearest_of = partial(_write_nearest, store, self.getBinary(), self.getK(), self.getShrinkage())
+    def _solve(self, runner: SparkRunner, folder: str, blocks: range) -> None:
+        nearest_of = partial(_write_nearest, self.getBinary(), self.getK(), self.getShrinkage())
         runner.map(nearest_of, blocks)
-        runner.map(partial(_join_nearest, store, folder), [blocks])
+        runner.map(partial(_join_nearest, folder), [blocks])
 
 
-def _build(root: str, parts: Parts, job: tuple[str, int]) -> None:
-    build_block(Store(root), parts, *job)
-
-
-def _write_side(root: str, folder: str, binary: bool, side: str) -> None:
-    """Write the table of a side; with the users their histories."""
-    store = Store(root)
+def _write_side(folder: str, binary: bool, store: Store, side: str) -> None:
+    """Worker: write the table of a side; with the users their histories."""
     index = store.load_table(f"index/{side}")
     counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
     # cold users get the items that most users have
@@ -333,14 +327,13 @@ def _write_side(root: str, folder: str, binary: bool, side: str) -> None:
         index["id"].combine_chunks(), counts, np.empty((len(index), 0), np.float32), nothing, share
     ).write(folder, side)
     if side == "users":
-        _save(Store(folder), "history", _ratings(root, "users", 0, binary))
+        _save(Store(folder), "history", _ratings(store, "users", 0, binary))
 
 
-def _ratings(root: str, side: str, block: int, binary: bool) -> csr_matrix:
+def _ratings(store: Store, side: str, block: int, binary: bool) -> csr_matrix:
     """A block's rows of ratings, by positions of the other side: a pair that comes again counts once, or with
     the sum of its ratings.
     """
-    store = Store(root)
     loaded = load_block(store, side, block)
     n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     csr = loaded.train
@@ -363,13 +356,12 @@ def _save(store: Store, name: str, matrix: csr_matrix) -> None:
     )
 
 
-def _write_gram(root: str, binary: bool, block: int) -> None:
-    rows, x = _ratings(root, "items", block, binary), _ratings(root, "users", 0, binary)
-    Store(root).save(f"gram/{block:05d}", rows=dense_gram(rows, x))
+def _write_gram(binary: bool, store: Store, block: int) -> None:
+    rows, x = _ratings(store, "items", block, binary), _ratings(store, "users", 0, binary)
+    store.save(f"gram/{block:05d}", rows=dense_gram(rows, x))
 
 
-def _write_ease(root: str, folder: str, penalty: float, blocks: range) -> None:
-    store = Store(root)
+def _write_ease(folder: str, penalty: float, store: Store, blocks: range) -> None:
     n_items = int(store.load("cuts/items")["cuts"][-1])
     gram, first = np.empty((n_items, n_items)), 0
     for block in blocks:
@@ -379,15 +371,14 @@ def _write_ease(root: str, folder: str, penalty: float, blocks: range) -> None:
     Store(folder).save("weights", whole=ease(gram, penalty))
 
 
-def _write_nearest(root: str, binary: bool, k: int, shrinkage: float, block: int) -> None:
-    rows, x = _ratings(root, "items", block, binary), _ratings(root, "users", 0, binary)
+def _write_nearest(binary: bool, k: int, shrinkage: float, store: Store, block: int) -> None:
+    rows, x = _ratings(store, "items", block, binary), _ratings(store, "users", 0, binary)
     squares = np.asarray(x.power(2).sum(axis=0), np.float64).ravel()
-    first = int(Store(root).load("cuts/items")["cuts"][block])
-    _save(Store(root), f"nearest/{block:05d}", nearest(rows, x, first, squares, k, shrinkage))
+    first = int(store.load("cuts/items")["cuts"][block])
+    _save(store, f"nearest/{block:05d}", nearest(rows, x, first, squares, k, shrinkage))
 
 
-def _join_nearest(root: str, folder: str, blocks: range) -> None:
-    store = Store(root)
+def _join_nearest(folder: str, store: Store, blocks: range) -> None:
     cuts = store.load("cuts/items")["cuts"]
     parts = [
         _matrix(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1])))

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 from scipy.stats import truncnorm
 
+from recspark.algorithms.gibbs import BINS, EDGES, SPREAD_BINS, _draw_cuts
 from recspark.kernels import gibbs, probit
 from recspark.kernels.als import padded_rows
-from recspark.models.fm.sampler import BINS, EDGES, SPREAD_BINS, _draw_cuts
 from tests import reference
 
 RANK, N = 5, 7

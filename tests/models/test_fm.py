@@ -7,6 +7,7 @@ from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import functions as F
 
+from recspark.algorithms.gibbs import FMSampler
 from recspark.engine.spark import crossing
 from recspark.errors import ConfigError, RecsparkError
 from recspark.models import (
@@ -17,7 +18,6 @@ from recspark.models import (
     FMRegressor,
     FMRegressorModel,
 )
-from recspark.models.fm.sampler import FMSampler
 
 GROUPS = ["user", "item", "rated", "raters", "day", "gender"]
 NOISE = 0.5
@@ -239,12 +239,13 @@ def test_noise_of_each_user_and_item(careless, label, ordered, tmp_path):
 @pytest.mark.slow
 def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
     """The loop runs in this process, and dies at iteration 7 of 12; what was written last is iteration 4."""
-    from recspark.engine import sampling
+    from recspark.engine.spark.runner import SparkRunner
+    from recspark.engine.storage import HeldStore
 
     def in_process(self, function, items):
-        return [function(item) for item in items]
+        return [function(self.store, item) for item in items]
 
-    monkeypatch.setattr(sampling.SparkRunner, "map", in_process)
+    monkeypatch.setattr(SparkRunner, "map", in_process)
     undisturbed = (
         fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "one"))
         .transform(ratings[1])
@@ -254,12 +255,12 @@ def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    close, flush = FMSampler.close, sampling.HeldStore.flush
+    close, flush = FMSampler.close, HeldStore.flush
 
-    def dying(self, sums, shared, relations, iteration):
+    def dying(self, sums, shared, totals, iteration):
         if iteration == 7:
             raise Killed
-        return close(self, sums, shared, relations, iteration)
+        return close(self, sums, shared, totals, iteration)
 
     def at_four(self, share=None):
         if share is None or (
@@ -269,7 +270,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(ratings, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(FMSampler, "close", dying)
-        patch.setattr(sampling.HeldStore, "flush", at_four)
+        patch.setattr(HeldStore, "flush", at_four)
         with pytest.raises(Killed):
             fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "two"))
     model = fitted(ratings, maxIter=12, noisyChains=1, workDir=str(tmp_path / "two"))

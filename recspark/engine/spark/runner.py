@@ -1,8 +1,8 @@
 """Where the steps of a fit run: as Spark tasks, or one after the other inside a single task.
 
-Both have one method, ``map(function, items)``: call a module-level function on every item, give back the
-results in the order of the items. A fit is written once against it; with one block the fit itself is one
-item.
+Both have a store and one method, ``map(function, items)``: call a module-level function with the store and
+each item, return the results in the order of the items. A fit is written once against it; with one block the
+fit itself is one item.
 """
 
 from __future__ import annotations
@@ -10,48 +10,54 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from recspark.engine.spark.memory import require_worker_memory, within_memory
+from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels.threads import affordable
 
 _RESULT = "item long, result binary"
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 
 class TaskRunner:
     """Runs inside the current process, `threads` items at a time: the kernels release the GIL."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, store: Store, threads: int) -> None:
+        self.store, self.threads = store, threads
 
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """``[function(item) for item in items]``, side by side."""
+    def map(self, function: Callable[[Store, Item], Result], items: Sequence[Item]) -> list[Result]:
+        """``[function(store, item) for item in items]``, side by side."""
         threads = affordable(self.threads)
+        on_item = partial(function, self.store)
         if threads == 1 or len(items) == 1:
-            return [function(item) for item in items]
+            return list(map(on_item, items))
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(function, items))
+            return list(pool.map(on_item, items))
 
 
 class SparkRunner:
-    """Runs one Spark task an item; a task that is lost runs again, as Spark's ``task.maxFailures`` allows.
+    """Runs one Spark task per item; a task that is lost runs again, as Spark's ``task.maxFailures`` allows.
 
-    A RecsparkError of the function would be the same at every try: it comes back as a result, and is raised
-    here.
+    Each task opens the store of the folder `root` for itself. A RecsparkError of the function would be the
+    same at every try: it comes back as a result, and is raised here.
     """
 
-    def __init__(self, spark: SparkSession) -> None:
-        self.spark = spark
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self.spark, self.store = spark, Store(root)
 
-    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """``[function(item) for item in items]``, side by side."""
+    def map(self, function: Callable[[Store, Item], Result], items: Sequence[Item]) -> list[Result]:
+        """``[function(store, item) for item in items]``, side by side."""
         require_worker_memory(self.spark)
         numbers = self.spark.range(0, len(items), 1, len(items))
-        rows = numbers.mapInArrow(_Task(function, list(items)), _RESULT).collect()
+        rows = numbers.mapInArrow(_Task(function, self.store.root, list(items)), _RESULT).collect()
         results = [pickle.loads(row.result) for row in sorted(rows, key=lambda row: row.item)]
         for error in results:
             if isinstance(error, RecsparkError):
@@ -59,11 +65,14 @@ class SparkRunner:
         return results
 
 
-class _Task:
-    """Worker: call the function on the item whose number arrives."""
+Runner = TaskRunner | SparkRunner
 
-    def __init__(self, function: Callable[[Any], Any], items: list[Any]) -> None:
-        self.function, self.items = function, items
+
+class _Task:
+    """Worker: call the function with the store and the item whose number arrives."""
+
+    def __init__(self, function: Callable[[Store, Any], Any], root: str, items: list[Any]) -> None:
+        self.function, self.root, self.items = function, root, items
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -74,6 +83,6 @@ class _Task:
 
     def _result(self, number: int) -> Any:
         try:
-            return within_memory(self.function, self.items[number])
+            return within_memory(partial(self.function, Store(self.root)), self.items[number])
         except RecsparkError as error:
             return error

@@ -18,11 +18,11 @@ from recspark.algorithms.ratings import ROLES
 from recspark.config import above, at_least, one_of
 from recspark.data.columns import column, number
 from recspark.engine.encode import Parts, encode, id_column, id_kind, require_kind
-from recspark.engine.loop import Fit, run
+from recspark.engine.fit import Fit, run
 from recspark.engine.placement import TASKS, Placement, place
-from recspark.engine.plan import Plan
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.storage import Store
+from recspark.engine.sweeps import SweepPlan
 from recspark.errors import ConfigError
 from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
@@ -153,7 +153,7 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
                     type(self).__name__,
                     "AUC" if self.ranks_watched else "RMSE",
                 )
-            fit = run(spark, plan, self._judge)
+            fit = run(spark, [plan], self._judge)
         finally:
             staged.delete("")
         return self._model(plan, parts, fit, time.perf_counter() - started, work)
@@ -229,8 +229,8 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
         """Blocks by side that count where blocks are tasks."""
         return {}
 
-    def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> Plan:
-        return Plan(
+    def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> SweepPlan:
+        return SweepPlan(
             work=work,
             model=f"model-{uuid.uuid4().hex}",
             parts=parts,
@@ -254,7 +254,7 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
         """See `recspark.models.folder.ABILITIES`."""
         return ("lists", "serve", "start", "update")
 
-    def _model(self, plan: Plan, parts: Parts, fit: Fit, seconds: float, work: Workspace) -> FactorModel:
+    def _model(self, plan: SweepPlan, parts: Parts, fit: Fit, seconds: float, work: Workspace) -> FactorModel:
         facts = FactorFacts(
             kind=kind_of(type(self)),
             can=self._can(),

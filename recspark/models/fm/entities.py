@@ -15,16 +15,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import FractionalType
 
+from recspark.algorithms.gibbs import FMSampler
 from recspark.algorithms.machine import TABLES
 from recspark.algorithms.ratings import ROLES
 from recspark.algorithms.response import Response
 from recspark.data.arrow import as_arrow
 from recspark.data.columns import check_new, number, quoted, resolve
 from recspark.engine.encode import id_column, id_kind, require_kind
-from recspark.engine.loop import Fit
+from recspark.engine.fit import Fit
+from recspark.engine.fit import run as run_plans
 from recspark.engine.placement import Placement
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
-from recspark.engine.sampling import SamplingPlan, sample
+from recspark.engine.sampling import SamplingPlan
 from recspark.engine.spark.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
@@ -37,7 +39,6 @@ from recspark.models.factors.model import FactorModel
 from recspark.models.files import Lease
 from recspark.models.fm.columns import FMColumns
 from recspark.models.fm.joined import LABEL, WEIGHT, needed
-from recspark.models.fm.sampler import FMSampler
 from recspark.models.folder import RowFacts, SampledFacts, SampleFacts, SideFacts, write_facts
 from recspark.models.params import Hyperparameter
 from recspark.models.serving import fm_scorer
@@ -158,11 +159,11 @@ def run(
         features=groups | dict.fromkeys(by_rows, ()),
         **limits,
     )
-    fit, samples = sample(spark, [replace(plan, sampler=sampler) for sampler in samplers], judge)
+    fit = run_plans(spark, [replace(plan, sampler=sampler) for sampler in samplers], judge)
     first = samplers[0]
     sampled = Sampled(
         tuple(SideFacts(side.name, side.by_id, relations.absent[side.name]) for side in relations.sides),
-        tuple(SampleFacts(each["offset"], each["alpha"], tuple(each["cuts"])) for each in samples),
+        tuple(SampleFacts(each["offset"], each["alpha"], tuple(each["cuts"])) for each in fit.shared),
         first.levels,
         "probit",
         first.clip,

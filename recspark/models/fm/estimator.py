@@ -17,11 +17,12 @@ from pyspark.sql import functions as F
 
 from recspark.algorithms.columns import GibbsFit
 from recspark.algorithms.descent import SGDFit
+from recspark.algorithms.gibbs import FMSampler
 from recspark.algorithms.machine import TABLES, RowFit
 from recspark.algorithms.stopping import best_iteration
 from recspark.config import Check, above, at_least, between, one_of
 from recspark.data.columns import number
-from recspark.engine.loop import STOP, read_history
+from recspark.engine.fit import ITERATIONS, STOP, read_history
 from recspark.engine.placement import TASKS, place
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations
@@ -35,7 +36,6 @@ from recspark.models.factors.model import Summary
 from recspark.models.fm.columns import FMColumns
 from recspark.models.fm.entities import FMModel, Sampled, encode, id_kinds, run, with_ids, write_model
 from recspark.models.fm.joined import JoinedPlan, check_group_names, fit_joined, has_entities
-from recspark.models.fm.sampler import FMSampler
 from recspark.models.fm.vectors import FMVectorModel, fit_vectors, vector_column, vector_entries
 from recspark.models.folder import SideFacts, VectorFacts, write_facts
 from recspark.models.params import Hyperparameter
@@ -289,19 +289,17 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
         try:
             relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
             # levels that no row has count, too: labels that are all 1 are level 1 of two
-            levels = {
-                level: relations.levels.get(level, 0) for level in self._levels(tuple(relations.levels))
-            }
-            relations = replace(relations, levels=levels)
+            counts = relations.totals.levels
+            levels = {level: counts.get(level, 0) for level in self._levels(tuple(counts))}
+            relations = replace(relations, totals=relations.totals._replace(levels=levels))
+            rows = relations.totals.rows
             ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
-            placement = place(spark, relations.rows, ordered, {}, self.getTasks(), self.getThreads())
+            placement = place(spark, rows, ordered, {}, self.getTasks(), self.getThreads())
             chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
             if placement.one_task and self.getThreads() is None:
                 placement = replace(placement, threads=max(1, placement.threads // chains))
             sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
-            log.info(
-                "%s: %d rows, rank %d, %s", type(self).__name__, relations.rows, self.getFactorSize(), sizes
-            )
+            log.info("%s: %d rows, rank %d, %s", type(self).__name__, rows, self.getFactorSize(), sizes)
             limits = {
                 "max_iter": self.getMaxIter(),
                 "burn_in": burn_in,
@@ -446,7 +444,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
             partial(read_history, store), self.getMaxIter(), self._judge, partial(store.write_json, STOP, {})
         ):
             yield
-        for leftover in ("iterations", STOP):
+        for leftover in (ITERATIONS, STOP):
             store.delete(leftover)
 
     def _loss(self) -> str:
@@ -460,7 +458,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
                 f"and chains = {chains}: "
                 "it needs solver = 'mcmc', and is part of chains"
             )
-        levels, noise = tuple(relations.levels), float(self._solver() == "mcmc")
+        levels, noise = tuple(relations.totals.levels), float(self._solver() == "mcmc")
         if levels and self.getWeightCol():
             raise ConfigError(
                 f"weightCol = {self.getWeightCol()!r} is not allowed where labels are levels, whose latent "
@@ -474,10 +472,10 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
             reg=self.getRegParam(),
             feature_reg=reg,
             stdev=self.getInitStd(),
-            center=relations.mean,
-            unit=relations.deviation if noise or levels else 1.0,
+            center=relations.totals.mean,
+            unit=relations.totals.deviation if noise or levels else 1.0,
             levels=levels,
-            clip=relations.range,
+            clip=relations.totals.range,
             seed=self.getSeed(),
             linear=linear,
         )

@@ -23,7 +23,7 @@ from recspark.algorithms.machine import TABLES, Report, RowFit, fit_in_order, jo
 from recspark.algorithms.ratings import ROLES
 from recspark.data.arrow import as_arrow
 from recspark.data.columns import ColumnError, find_name, is_case_sensitive, number, quoted
-from recspark.engine.loop import STOP
+from recspark.engine.fit import STOP
 from recspark.engine.relations import require_ids, write_ids
 from recspark.engine.spark.crossing import in_one_process
 from recspark.engine.storage import Store

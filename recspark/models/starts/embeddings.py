@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recspark.algorithms.ratings import SIDES
-from recspark.data.arrow import as_arrow
-from recspark.data.load import write_part
+from recspark.data.arrow import as_arrow, write_part
 from recspark.errors import ConfigError, DataRejected
 from recspark.lake.folder import Folder
 from recspark.models.starts.embedding_files import Arrays, read_arrays

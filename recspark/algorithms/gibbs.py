@@ -1,18 +1,18 @@
-"""Factorization machines by Gibbs sampling (solver mcmc) or alternating least squares (als) as steps of
-`recspark.engine.sampling`.
+"""Factorization machines by Gibbs sampling (solver mcmc) or alternating least squares (als).
+
+The kernels are `recspark.kernels.gibbs`.
 """
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
-from recspark.algorithms.contract import State
-from recspark.engine.relations import ENTITY_WORK, Relations
+from recspark.algorithms.contract import Entities, Shared, State, Sums, Totals
+from recspark.algorithms.ratings import ENTITY_WORK
 from recspark.errors import RecsparkError
 from recspark.kernels import gibbs, probit
 from recspark.kernels.als import padded_rows
@@ -70,6 +70,11 @@ class FMSampler:
         return len(self.levels) > 0
 
     @property
+    def remedy(self) -> str:
+        """What to change where a fit diverges."""
+        return "lower initStd, or raise regParam with solver als"
+
+    @property
     def _score_unit(self) -> float:
         """What a difference of 1 between scores is in labels; scores of levels have no unit."""
         return 1.0 if self.ordered else self.unit
@@ -80,13 +85,13 @@ class FMSampler:
             return np.searchsorted(np.array(self.levels, np.float32), values).astype(np.float32)
         return ((values - self.center) / self.unit).astype(np.float32)
 
-    def begin(self, relations: Relations, shares: dict[str, float]) -> dict[str, Any]:
+    def begin(self, totals: Totals, shares: dict[str, float]) -> Shared:
         """Offset, precision, and cuts where the shares of levels put them: at quantiles of scores and latent
         noise together.
         """
-        cuts = []
+        cuts: list[float] = []
         if self.ordered:
-            counts = np.array([relations.levels[level] for level in self.levels])
+            counts = np.array([totals.levels[level] for level in self.levels])
             # of two classes one may have no row: that says little of how rare it is
             below = np.cumsum(counts)[:-1] / counts.sum() if counts.all() else np.array([0.5])
             cuts = (ndtri(below) / np.sqrt(_noise_share(shares))).tolist()
@@ -212,104 +217,51 @@ class FMSampler:
         )
         return draw.gamma((1 + n) / 2, 2 / (1 + squares))
 
-    def draw_block(
-        self,
-        side: str,
-        first: int,
-        rows: State,
-        table: State,
-        own: State,
-        prior: State,
-        shared: dict[str, Any],
-        iteration: int,
-        threads: int,
-    ) -> tuple[State, dict[str, float]]:
-        """New vectors of a block's entities, and what they leave of its ratings."""
-        state = {key: np.array(value) for key, value in own.items()}
-        weights, weight = rows["weights"], {}
+    def draw_block(self, block: Entities, shared: Shared, iteration: int, threads: int) -> tuple[State, Sums]:
+        """New vectors of a block's entities, and what they leave of its rows."""
+        side, rows, table, prior = block.side, block.rows, block.table, block.prior
+        state = {key: np.array(value) for key, value in block.own.items()}
+        weights = rows["weights"]
+        sums: Sums = {}
         if self.spread:
-            weights = self._draw_spreads(side, first, rows, table, state, prior, shared, iteration, threads)
-            weight = {"weight": float(weights.sum(dtype=np.float64))}
+            weights = self._draw_spreads(block, state, shared, iteration, threads)
+            sums["weight"] = float(weights.sum(dtype=np.float64))
         read = rows["indptr"], rows["places"], rows["values"], weights, table["factors"], table["bias"]
-        alpha, noise, keys = (
-            np.float32(shared["alpha"]),
-            np.float32(self.noise),
-            self._keys(iteration, side, 0),
-        )
-        constants = alpha, shared["offset"], noise, keys, first, self._cuts(shared)
+        alpha, noise = np.float32(shared["alpha"]), np.float32(self.noise)
+        keys = self._keys(iteration, side, 0)
+        constants = alpha, shared["offset"], noise, keys, block.first, self._cuts(shared)
         precision, bias_precision = _split(prior["precision"])
         work = np.diff(rows["indptr"]) + ENTITY_WORK
         if side in self.linear:
-            out = over_rows(
-                gibbs.draw_biases,
-                work,
-                threads,
-                *read,
-                state["bias"],
-                prior["bias"],
-                bias_precision,
-                *constants,
-            )
+            own = state["bias"], prior["bias"], bias_precision
+            out = over_rows(gibbs.draw_biases, work, threads, *read, *own, *constants)
         else:
-            own_and_prior = (
-                state["factors"],
-                state["bias"],
-                prior["factors"],
-                prior["bias"],
-                precision,
-                bias_precision,
+            vectors = state["factors"], state["bias"]
+            around = prior["factors"], prior["bias"], precision, bias_precision
+            out = over_rows(
+                gibbs.draw_entities, work, threads, *read, *vectors, *around, *constants, self.rank
             )
-            out = over_rows(gibbs.draw_entities, work, threads, *read, *own_and_prior, *constants, self.rank)
         left, left_square, failed = np.sum(out, axis=0) if out else (0.0, 0.0, 0)
-        return state, {
-            "left": float(left),
-            "left_square": float(left_square),
-            "failed": int(failed),
-            **weight,
-        }
+        return state, sums | {"left": float(left), "left_square": float(left_square), "failed": int(failed)}
 
     def _draw_spreads(
-        self,
-        side: str,
-        first: int,
-        rows: State,
-        table: State,
-        state: State,
-        prior: State,
-        shared: dict[str, Any],
-        iteration: int,
-        threads: int,
+        self, block: Entities, state: State, shared: Shared, iteration: int, threads: int
     ) -> np.ndarray:
         """New spreads of a block's entities, in `state`, where their side has any; the weights of its rows by
         the spreads of all sides.
         """
+        side, rows, table = block.side, block.rows, block.table
         work, weights = np.diff(rows["indptr"]) + ENTITY_WORK, np.empty(len(rows["values"]), np.float32)
+        by_entity = rows["indptr"], rows["places"]
         if side in self.spread:
-            read = (
-                rows["indptr"],
-                rows["places"],
-                rows["values"],
-                rows["weights"],
-                table["factors"],
-                table["bias"],
-            )
-            own = (
-                state["factors"],
-                state["bias"],
-                table["spread"],
-                state["spread"],
-                float(prior["spread_precision"]),
-            )
-            constants = (
-                float(shared["alpha"]),
-                shared["offset"],
-                self._keys(iteration, side, 1)[0],
-                first,
-                self._cuts(shared),
-            )
-            over_rows(gibbs.draw_spreads, work, threads, *read, *own, *constants)
-        given = rows["indptr"], rows["places"], rows["weights"], table["spread"], state["spread"]
-        over_rows(gibbs.spread_weights, work, threads, *given, weights)
+            read = rows["values"], rows["weights"], table["factors"], table["bias"]
+            own = state["factors"], state["bias"], table["spread"], state["spread"]
+            precision, alpha = float(block.prior["spread_precision"]), float(shared["alpha"])
+            key = self._keys(iteration, side, 1)[0]
+            constants = alpha, shared["offset"], key, block.first, self._cuts(shared)
+            over_rows(gibbs.draw_spreads, work, threads, *by_entity, *read, *own, precision, *constants)
+        given = rows["weights"], table["spread"], state["spread"]
+        over_rows(gibbs.spread_weights, work, threads, *by_entity, *given, weights)
         return weights
 
     def watch(
@@ -317,11 +269,11 @@ class FMSampler:
         role: str,
         rows: State,
         table: State,
-        shared: dict[str, Any],
+        shared: Shared,
         mean: np.ndarray,
         number: int,
         threads: int,
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[np.ndarray, Sums]:
         """Training rows: counts of scores by level. Others: the running mean of predictions, and its
         errors.
         """
@@ -355,8 +307,8 @@ class FMSampler:
         return mean, {f"{role}_error": float(errors @ errors), f"{role}_weight": float(n)}
 
     def close(
-        self, sums: dict[str, Any], shared: dict[str, Any], relations: Relations, iteration: int
-    ) -> tuple[dict[str, Any], dict[str, float]]:
+        self, sums: Sums, shared: Shared, totals: Totals, iteration: int
+    ) -> tuple[Shared, dict[str, float]]:
         """New precision, offset and cuts; RMSE of the scores that were just drawn, and of the mean prediction
         for watched rows.
 
@@ -368,7 +320,7 @@ class FMSampler:
         if sums["failed"] or not np.isfinite(sums["left_square"]):
             raise RecsparkError(
                 f"iteration {iteration} has no numbers to go on with ({sums['failed']} systems failed): "
-                "lower initStd, or raise regParam with solver als"
+                f"{self.remedy}"
             )
         draw = np.random.default_rng((self.seed, iteration, 1))
         metrics = {
@@ -378,26 +330,19 @@ class FMSampler:
             for key in sums
             if key.endswith("_error")
         }
-        n, weight, square = (
-            relations.rows,
-            max(sums.get("weight", relations.weight), 1e-9),
-            max(sums["left_square"], 1e-9),
-        )
+        n, weight = totals.rows, max(sums.get("weight", totals.weight), 1e-9)
+        square = max(sums["left_square"], 1e-9)
         metrics["objective"] = self._score_unit**2 * square / weight
         if self.ordered:
-            return shared | {
-                "cuts": _draw_cuts(draw, sums["counts"], shared["cuts"])
-                if len(self.levels) > 2
-                else shared["cuts"]
-            }, metrics
+            cuts = shared["cuts"]
+            if len(self.levels) > 2:
+                cuts = _draw_cuts(draw, sums["counts"], cuts)
+            return Shared(offset=shared["offset"], alpha=shared["alpha"], cuts=cuts), metrics
         metrics["train_rmse"] = self.unit * float(np.sqrt(square / weight))
         alpha = draw.gamma((1 + n) / 2, 2 / (1 + square)) if self.noise else 1.0
-        offset = (
-            shared["offset"]
-            + sums["left"] / weight
-            + self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
-        )
-        return {"offset": float(offset), "alpha": float(alpha), "cuts": []}, metrics
+        change = self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
+        offset = shared["offset"] + sums["left"] / weight + change
+        return Shared(offset=float(offset), alpha=float(alpha), cuts=[]), metrics
 
     def export(self, side: str, samples: list[State]) -> State:
         """``features``, of a side with vectors: those of all samples one after the other, over the root of
@@ -418,14 +363,12 @@ class FMSampler:
         features = np.concatenate([sample["factors"][:, : self.rank] for sample in samples], axis=1) * scale
         return {"features": np.ascontiguousarray(features), **columns}
 
-    def export_shared(self, shared: dict[str, Any]) -> dict[str, Any]:
+    def export_shared(self, shared: Shared) -> Shared:
         """What all rows share, in the unit of the labels."""
         if self.ordered:
             return shared
-        return shared | {
-            "offset": self.center + self.unit * shared["offset"],
-            "alpha": shared["alpha"] / self.unit**2,
-        }
+        offset, alpha = self.center + self.unit * shared["offset"], shared["alpha"] / self.unit**2
+        return Shared(offset=offset, alpha=alpha, cuts=shared["cuts"])
 
     def _rank(self, side: str) -> int:
         return 0 if side in self.linear else self.rank
@@ -435,7 +378,7 @@ class FMSampler:
             2, np.uint64
         )
 
-    def _cuts(self, shared: dict[str, Any]) -> np.ndarray:
+    def _cuts(self, shared: Shared) -> np.ndarray:
         return np.array([-np.inf, *shared["cuts"], np.inf]) if self.ordered else np.empty(0)
 
 
