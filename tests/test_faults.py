@@ -151,6 +151,7 @@ def test_what_tells_of_a_full_disk(tmp_path):
             raise error
 
 
+@pytest.mark.slow
 def test_a_second_run_says_who_holds_the_output_and_others_go_on(call, source, tmp_path):
     lake = Lake(str(tmp_path / "lake"))
     settings = [

@@ -200,6 +200,7 @@ def test_storage_that_spark_lacks_is_named_with_what_to_add(spark):
         require_storage(spark, "nowhere://host/lake")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_named(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

@@ -69,6 +69,7 @@ def test_append_keeps_positions_and_numbers_new_ids_after_them(spark):
     assert longer.schema.simpleString() == index.schema.simpleString()
 
 
+@pytest.mark.slow
 def test_append_to_an_empty_index_is_a_build(spark):
     assert rows(append_index(build_index(frame(spark, []), "user_id"), frame(spark, [7, 5]), "user_id")) == [
         (5, 0, 1),

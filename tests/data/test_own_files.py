@@ -43,6 +43,7 @@ def write(path, content):
     return path
 
 
+@pytest.mark.slow
 def test_numbers_and_missing_values_have_the_notation_of_the_ratings(read, tmp_path):
     lines = ["item_id;price;stock;size;point", '10;"1,5";NULL; L ;1.5', "11;-2;7;n/a;2.5", " 12 ;nan;;XL;NA"]
     types, rows = read(write(tmp_path / "items.csv", "\n".join(lines)))

@@ -61,6 +61,7 @@ def test_events_may_stay_single(spark, lake, tmp_path, rule):
     assert counts(lake) == (3, 2, None, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["sum", "mean"])
 def test_a_merged_pair_is_the_same_in_any_order_and_any_cut(spark, tmp_path, monkeypatch, rule):
     lines = [

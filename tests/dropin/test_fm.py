@@ -196,6 +196,7 @@ def test_features_and_labels_that_are_refused(library, regression_model, classif
             classifier.fit(vectors.withColumn("label", F.lit(label)))
 
 
+@pytest.mark.slow
 def test_labels_of_whole_numbers_weights_and_one_column(library, vectors, spark):
     assert (
         library.FMClassifier(maxIter=1)
@@ -225,6 +226,7 @@ def test_no_iteration_leaves_the_start(library, vectors, solver):
         assert model.transform(vectors).count() == 80
 
 
+@pytest.mark.slow
 def test_labels_that_are_all_the_same(library, vectors):
     for label in (0.0, 1.0):
         model = library.FMClassifier(solver="adamW", maxIter=20, stepSize=0.1).fit(

@@ -172,6 +172,7 @@ def test_blocks_by_their_name_in_mllib_are_a_wish(spark, given, blocks, one_task
     assert (found.blocks["users"], found.blocks["items"], found.one_task) == (*blocks, one_task)
 
 
+@pytest.mark.slow
 def test_copies_and_maps_leave_the_original(library, als):
     assert als.copy({als.predictionCol: "q"}).getPredictionCol() == "q"
     assert als.getPredictionCol() == "prediction" and als.copy().uid == als.uid

@@ -106,6 +106,7 @@ def test_any_lists(spark, lists, train, k):
     )
 
 
+@pytest.mark.slow
 def test_diversity_of_a_sample_and_of_many_users_at_once(spark, monkeypatch):
     draw = np.random.default_rng(0)
     lists = {user: draw.permutation(30)[:5].tolist() for user in range(40)}
@@ -119,6 +120,7 @@ def test_diversity_of_a_sample_and_of_many_users_at_once(spark, monkeypatch):
     assert sampled == pytest.approx(twin(lists, train, 5)["diversity_at_5"], abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_them_where_it_is_asked(spark):
     draw = np.random.default_rng(1)
     rows = [(u, i, float(draw.integers(1, 6))) for u in range(30) for i in draw.permutation(20)[:8].tolist()]

@@ -98,6 +98,7 @@ def data(draw):
     return train, rows, users, items
 
 
+@pytest.mark.slow
 @settings(
     max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
 )
@@ -240,6 +241,7 @@ def test_context_has_a_column_for_each_group(spark, small):
     assert (unseen["last"], unseen.day, unseen.rated_past_columns, unseen.user_day) == (-1, -1, [], -1)
 
 
+@pytest.mark.slow
 def test_equal_times_are_not_earlier_and_no_time_has_no_past(spark, small):
     features = FeatureSet.fit(
         parse_groups(["last", "count", {"group": "raters", "scope": "past", "scale": "none"}]), *small
@@ -274,6 +276,7 @@ def test_columns_by_name(spark, small):
     }
 
 
+@pytest.mark.slow
 def test_numbers_in_bins_are_levels(spark, small):
     train, users, items = small
     values = F.when(F.col("user_id") == 1, 18.0).when(F.col("user_id") == 2, float("nan")).otherwise(None)
@@ -322,6 +325,7 @@ def test_ids_may_be_text(spark, small):
     assert row == {"user": {"1": 1.0}, "item": {films[2]: 1.0}, "rated": rated, "last": {films[1]: 1.0}}
 
 
+@pytest.mark.slow
 def test_the_layout_is_saved_readable_and_picklable(small, tmp_path):
     features = FeatureSet.fit(parse_groups(GROUPS), *small)
     features.save(str(tmp_path))
@@ -335,6 +339,7 @@ def test_the_layout_is_saved_readable_and_picklable(small, tmp_path):
         FeatureSet.load(str(tmp_path / "nothing"))
 
 
+@pytest.mark.slow
 def test_assembled_vectors_are_the_rows(small):
     features = FeatureSet.fit(parse_groups(["user", "item", "rated", "day"]), *small)
     rows = {(row.user_id, row.item_id): row for row in features.rows(small[0]).collect()}

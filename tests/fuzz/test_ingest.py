@@ -66,6 +66,7 @@ def check(spark, lake, product, files):
     assert len(wanted) > 500 and wanted <= kept, sorted(wanted - kept)[:5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_bytes", [1 << 24, 400])
 def test_many_damaged_files_at_once(spark, tmp_path, monkeypatch, chunk_bytes):
     monkeypatch.setattr(work, "plan", functools.partial(work.plan, chunk_bytes=chunk_bytes))
@@ -75,6 +76,7 @@ def test_many_damaged_files_at_once(spark, tmp_path, monkeypatch, chunk_bytes):
     check(spark, lake, "tables", files)
 
 
+@pytest.mark.slow
 def test_a_damaged_batch_of_updates(spark, tmp_path):
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "a.csv").write_bytes(HEADER + b"1,2,3,900000000\n")
@@ -287,6 +289,7 @@ def test_settings_that_would_reach_elsewhere_are_refused(call, tmp_path, job, se
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "lake") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["start.pt", "start.npz"])
 def test_a_pickle_to_start_from_is_refused(call, tmp_path, name):
     source = make(

@@ -119,6 +119,7 @@ def test_implicit_fit_converges_as_low_as_mllib(ratings, solver):
     assert model.summary.history[-1]["objective"] == pytest.approx(values[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_confidence_as_a_column_is_the_same_as_alpha(ratings):
     shared = {"implicitPrefs": True, "rank": 3, "maxIter": 3}
     by_alpha = ALS(**shared, alpha=2.0).fit(ratings)
@@ -290,6 +291,7 @@ def test_in_a_pipeline(ratings, tmp_path):
 
 
 # pyspark's CrossValidator leaves its thread pool open
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Pool.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_in_a_cross_validator(ratings):
     estimator = ALS(maxIter=3)
@@ -326,6 +328,7 @@ def test_never_nan(spark, rows, options):
     assert np.isfinite(model.summary.history[-1]["objective"])
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     cells=st.dictionaries(

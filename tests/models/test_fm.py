@@ -89,11 +89,13 @@ def test_predictions_come_near_the_noise_whatever_the_blocks(ratings):
     )
 
 
+@pytest.mark.slow
 def test_row_order_does_not_matter(ratings):
     shuffled = ratings[0].orderBy(F.rand(3)).repartition(5), *ratings[1:]
     assert rmse(fitted(shuffled, maxIter=3), ratings[1]) == rmse(fitted(ratings, maxIter=3), ratings[1])
 
 
+@pytest.mark.slow
 def test_chains_are_averaged(ratings):
     both = fitted(ratings, chains=2, maxIter=8)
     each = [fitted(ratings, maxIter=8, seed=seed) for seed in (5, 5 + 1_000_003)]
@@ -106,10 +108,12 @@ def test_chains_are_averaged(ratings):
     np.testing.assert_allclose(scores[0], (scores[1] + scores[2]) / 2, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_als_finds_the_mode(ratings):
     assert NOISE < rmse(fitted(ratings, solver="als", regParam=2.0), ratings[1]) < 1.4 * NOISE
 
 
+@pytest.mark.slow
 def test_levels_have_probabilities_and_predictions_a_spread(ratings, tmp_path):
     model = fitted(ratings, labelCol="level", ordered=True, stdevCol="stdev", levelsCol="levels")
     path = str(tmp_path / "model")
@@ -135,12 +139,14 @@ def test_what_training_has_not_seen_gets_an_average(spark, ratings):
     assert all(1 < prediction < 6 for prediction in predictions)
 
 
+@pytest.mark.slow
 def test_recommendations_come_from_the_mean_score(ratings):
     rows = fitted(ratings).recommendForAllUsers(3).toPandas()
     assert len(rows) == 60
     assert rows["recommendations"].map(len).eq(3).all()
 
 
+@pytest.mark.slow
 def test_what_is_watched_is_what_the_model_says(spark, ratings):
     """Of rows that training has not seen, too: a new user, a new item, new moments."""
     train, test, people = ratings
@@ -286,6 +292,7 @@ def test_yes_or_no_by_groups(ratings):
     assert BinaryClassificationEvaluator().evaluate(model.transform(binary[1])) > 0.8
 
 
+@pytest.mark.slow
 def test_gradients_on_groups_are_a_model_of_entities(ratings, tmp_path):
     params = {"solver": "sgd", "maxIter": 40, "regParam": 0.02, "groupRegParam": {"gender": 0.0}}
     model = fitted(ratings, **params)
@@ -297,6 +304,7 @@ def test_gradients_on_groups_are_a_model_of_entities(ratings, tmp_path):
     assert rmse(fitted(shuffled, **params), ratings[1]) == rmse(model, ratings[1])
 
 
+@pytest.mark.slow
 def test_entities_predict_what_their_features_do(ratings, monkeypatch):
     """The same fit kept as entities, and as the parameters of its features."""
     from recspark.models.fm import estimator as fm_estimator
@@ -340,6 +348,7 @@ def test_validation_rows_choose_the_epoch(ratings):
     assert rmse(model, test) == pytest.approx(min(curve), abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["mcmc", "sgd"])
 def test_weights_on_groups(ratings, solver):
     """Rows of next to no weight change next to nothing."""
@@ -361,6 +370,7 @@ def test_equal_labels_are_no_divergence(ratings):
     )
 
 
+@pytest.mark.slow
 def test_yes_or_no_by_gradients(ratings):
     train, test, people = (
         *(part.withColumn("label", (F.col("rating") > 3.8).cast("double")) for part in ratings[:2]),
@@ -375,6 +385,7 @@ def test_yes_or_no_by_gradients(ratings):
         fitted(ratings, FMClassifier, labelCol="rating", solver="sgd")
 
 
+@pytest.mark.slow
 def test_rankings_put_what_a_user_chose_first(spark):
     """Users of either gender choose items of their own genre; every other pair of the user's half that is
     left out ranks above the rest.
@@ -491,6 +502,7 @@ def test_the_first_iteration_is_better_than_the_mean(vectors, solver):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{}, {"groups": GROUPS, "solver": "sgd"}])
 def test_a_task_fits_as_this_process_does(ratings, vectors, params, monkeypatch):
     train, test = vectors
@@ -532,6 +544,7 @@ def test_scaled_columns_change_nothing_but_their_weights(vectors):
 
 
 # pyspark's CrossValidator leaves its thread pool open
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Pool.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_in_a_pipeline_and_a_cross_validator(vectors):
     estimator = FMRegressor(factorSize=2, maxIter=5)
@@ -545,6 +558,7 @@ def test_in_a_pipeline_and_a_cross_validator(vectors):
     assert len(validator.fit(vectors[0]).avgMetrics) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{}, {"solver": "sgd", "regParam": 0.01, "maxIter": 40}])
 def test_yes_or_no_by_vectors(vectors, params, tmp_path):
     train, test = (part.withColumn("label", (F.col("rating") > 3.8).cast("double")) for part in vectors)

@@ -130,6 +130,7 @@ def compare(plain, scaled, train):
     assert difference.max() < 1e-3 * 20 * deviation(train)
 
 
+@pytest.mark.slow
 def test_features_start_with_the_spread_of_entities(spark):
     """What a feature explains of entities with two rows each is found within a few iterations."""
     rng = np.random.default_rng(1)
@@ -147,6 +148,7 @@ def test_features_start_with_the_spread_of_entities(spark):
     assert rmse(fm.tables(users=spark.createDataFrame(users)).fit(train), test) < 1.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{"groups": ["user", "item"]}, {}])
 def test_labels_that_are_all_alike_have_no_unit(spark, params):
     rng = np.random.default_rng(2)

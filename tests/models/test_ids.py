@@ -80,6 +80,7 @@ LOOK_UPS += [("fm", kinds) for kinds in (("long", "string"), ("decimal", "date")
 LOOK_UPS += [(name, ("long", "string")) for name in ("popularity", "fm sgd", "fm rows")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kinds"), LOOK_UPS)
 def test_rows_beside_a_row_do_not_change_its_prediction(spark, name, kinds):
     users, items = kinds
@@ -114,6 +115,7 @@ def test_a_null_does_not_change_its_neighbours(spark, name):
     assert name == "popularity" or together[0] != together[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["als", "popularity", "fm", "fm sgd"])
 def test_ids_of_another_kind_are_refused(spark, name):
     model = MODELS[name]().fit(training_rows(spark, "int", "int"))
@@ -130,6 +132,7 @@ def test_ids_of_another_kind_are_refused(spark, name):
             model.transform(texts.withColumn("user_id", wrong))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["als", "fm", "fm sgd"])
 def test_watched_rows_have_ids_like_those_that_train(spark, name):
     train = training_rows(spark, "int", "int")
@@ -141,6 +144,7 @@ def test_watched_rows_have_ids_like_those_that_train(spark, name):
     assert model.transform(train).count() == train.count()
 
 
+@pytest.mark.slow
 def test_tables_have_ids_like_those_that_train(spark):
     train = training_rows(spark, "int", "int")
     users = spark.createDataFrame([("1", "x"), ("2", "y")], "user_id string, job string")
@@ -153,6 +157,7 @@ def test_tables_have_ids_like_those_that_train(spark):
     assert fm.tables(users=with_null).fit(train)._stored("users").count_rows() == len(IDS["int"][1]) + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["als", "fm", "fm sgd"])
 def test_a_missing_id_does_not_train(spark, name):
     train = training_rows(spark, "long", "int")
@@ -173,6 +178,7 @@ def test_lists_answer_in_the_ids_of_the_user(spark, types):
     assert [row.user_id for row in model.recommendForUserSubset(some, 2).collect()] == IDS[users][1][:1]
 
 
+@pytest.mark.slow
 def test_similar_items_take_ids_as_people_have_them(spark):
     model = MODELS["als"]().fit(training_rows(spark, "string", "int"))
     known = IDS["int"][1]
@@ -201,6 +207,7 @@ def test_similar_items_take_ids_as_people_have_them(spark):
         model.recommendForAllUsers(2, candidates=spark.createDataFrame([(1.5,)], "item_id double"))
 
 
+@pytest.mark.slow
 def test_a_classifier_refuses_as_well(spark):
     rows = training_rows(spark, "int", "int").withColumn("label", (F.col("rating") > 3).cast("double"))
     model = FMClassifier(groups=["user", "item"], factorSize=2, maxIter=3).fit(rows)

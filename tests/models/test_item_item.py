@@ -99,6 +99,7 @@ def test_spark_gives_the_same_for_any_blocks(ratings, blocks, binary):
         assert found == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [EASE(regParam=3.0, **IDS), ItemKNN(k=4, shrinkage=1.0, **IDS)])
 def test_lists(spark, ratings, estimator, tmp_path):
     x = (drawn() > 0).astype(float)

@@ -105,6 +105,7 @@ def test_every_way_to_descend_learns(ratings, options, limit):
     assert final(fitted(ratings, **options)) < limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"kernel": "sigmoid"}, {"kernel": "rbf", "initStdev": 0.5, "gamma": 0.3}], ids=str
 )
@@ -121,6 +122,7 @@ def test_a_kernel_knows_no_scale_of_ratings(ratings, options, descent):
     np.testing.assert_allclose(found, 20 * expected + 7, atol=0.02)
 
 
+@pytest.mark.slow
 def test_penalties_act(ratings):
     plain, shrunk = fitted(ratings), fitted(ratings, regParam=0.5)
     sparse = fitted(ratings, l1RegParam=0.5)
@@ -132,6 +134,7 @@ def test_penalties_act(ratings):
     assert (np.stack(sparse.userFactors.toPandas()["features"]) == 0).mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("users", "items"),
     [(2, 2), (3, 2), pytest.param(3, 3, marks=pytest.mark.slow), pytest.param(8, 8, marks=pytest.mark.long)],
@@ -147,6 +150,7 @@ def test_blocks_don_t_change_the_quality(ratings, users, items):
     assert final(fitted(ratings, **options, userBlocks=users, itemBlocks=items, tasks="one")) == final(many)
 
 
+@pytest.mark.slow
 def test_a_full_batch_is_the_same_for_any_blocks(ratings):
     options = {"batchSize": 0, "optimizer": "adam", "stepSize": 0.05, "maxIter": 4}
     one, three = (
@@ -176,6 +180,7 @@ def test_save_and_load(ratings, tmp_path):
     assert again.transform(pairs).collect() == model.transform(pairs).collect()
 
 
+@pytest.mark.slow
 def test_cold_pairs_stay_inside_the_range_of_a_sigmoid(spark, ratings):
     model = fitted(ratings, kernel="sigmoid", maxIter=3)
     cold = spark.createDataFrame([(10_000, "i001"), (1, "new"), (10_000, "new")], "user int, item string")

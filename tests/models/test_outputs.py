@@ -151,6 +151,7 @@ def test_names_in_another_case(models, rows, kind, spark):
     assert predictions(found) == pytest.approx(predictions(models[kind].transform(rows)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["als", "mf", "baseline", "popularity"])
 def test_inputs_of_any_name(models, rows, kind, spark):
     model, names = models[kind], {"user_id": "u.x", "item_id": "i`x", "rating": "r.`x"}

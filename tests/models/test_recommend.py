@@ -132,6 +132,7 @@ def test_seen_items_are_left_out(model, tables, seen, seen_pairs):
     assert found[108] == []
 
 
+@pytest.mark.slow
 def test_seen_items_by_the_path_of_their_files(spark, model, tables, seen, seen_pairs, tmp_path):
     """Several files with several row groups, nulls among the rows, columns in another order beside one
     more.
@@ -172,6 +173,7 @@ def test_subsets_drop_unknown_ids_and_duplicates(spark, model, tables, seen, see
     assert collected(model.recommendForItemSubset(asked, 3)) == {502: expected(items, users, 3)[502]}
 
 
+@pytest.mark.slow
 def test_candidates_and_blocked(spark, model, tables, seen, seen_pairs):
     candidates = spark.createDataFrame([(500,), (506,), (508,), (510,), (9999,), (None,)], "item int")
     blocked = spark.createDataFrame([(506,), (530,)], "item int")
@@ -227,6 +229,7 @@ def test_ids_of_strings(spark, tmp_path):
     assert not rows["id-100"].cold and rows["new"].cold
 
 
+@pytest.mark.slow
 def test_cold_users_get_the_largest_biases_that_they_have_not_seen(spark, model, tables):
     asked = spark.createDataFrame([(100,), (1,), (2,), (1,)], "user int")
     seen = spark.createDataFrame([(1, 500), (1, 9999), (2, 514), (100, 500)], "user int, item int")

@@ -219,6 +219,7 @@ def test_a_model_does_not_answer_with_the_numbers_of_another(spark, ratings, vec
         loaded.transform(data)
 
 
+@pytest.mark.slow
 def test_a_blend_is_replaced_as_a_whole(ratings, vectors, tmp_path):
     path = str(tmp_path / "model")
     models = {kind: fit(kind, ratings, vectors)[0] for kind in ("als", "mf")}
@@ -238,6 +239,7 @@ def test_a_pipeline_keeps_a_model(ratings, tmp_path):
     assert numbers(PipelineModel.load(path), ratings) == numbers(model, ratings)
 
 
+@pytest.mark.slow
 def test_what_an_estimator_was_given_is_saved_with_it(spark, ratings, tmp_path):
     watched = ratings.where("item_id = 3")
     ALS(rank=2, maxIter=2, **COLUMNS).watch(validation=watched, test=watched).save(str(tmp_path / "als"))

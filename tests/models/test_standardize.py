@@ -38,6 +38,7 @@ def predictions(model, rows):
     return model.transform(rows).orderBy("user", "item").toPandas()["prediction"].to_numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in ("als", "sgd") else pytest.param(name, marks=pytest.mark.slow) for name in FITS]
 )
@@ -61,6 +62,7 @@ def test_a_saved_start_keeps_its_unit(ratings, tmp_path, name):
     np.testing.assert_allclose(predictions(again, ratings), predictions(model, ratings), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["als", "sgd"])
 def test_new_rows_are_solved_in_the_unit_of_the_model(ratings, name):
     """The row of a user from the user's ratings, the other side fixed: by models of ratings in two units."""

@@ -41,6 +41,7 @@ def test_a_fit_ends_where_its_judge_says_so(ratings, tmp_path, blocks):
     )
 
 
+@pytest.mark.slow
 def test_a_sampler_ends_where_its_judge_says_so(ratings):
     seen = []
     fm = FMRegressor(groups=["user", "item"], factorSize=2, maxIter=40, burnIn=1, labelCol="rating")
