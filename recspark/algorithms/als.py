@@ -8,9 +8,8 @@ from functools import partial
 import numpy as np
 
 from recspark.algorithms.contract import Given, State
-from recspark.algorithms.deviation import as_columns, damped_deviation
 from recspark.algorithms.ranks import summarize
-from recspark.algorithms.ratings import CSR, SIDES, Block, other
+from recspark.algorithms.ratings import CSR, SIDES, Block, as_columns, damped_deviation, other
 from recspark.kernels import als
 from recspark.kernels.arrays.random import normal_rows
 from recspark.kernels.projection import project_rows

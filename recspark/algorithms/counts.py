@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recspark.algorithms.contract import Given, State
-from recspark.algorithms.deviation import as_columns
-from recspark.algorithms.ratings import Block
+from recspark.algorithms.ratings import Block, as_columns
 
 
 @dataclass(frozen=True)

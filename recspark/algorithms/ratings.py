@@ -1,5 +1,5 @@
 """Ratings as algorithms read them: the rows of one side as CSR, a block of them, the cells between two
-blocks.
+blocks; and what is known of an id without a model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ ROLES = ("train", "validation", "test")
 ROW_WORK = 32
 #: work of an entity of a sampler beside that of its rows, in rows
 ENTITY_WORK = 16
+#: ratings that the mean rating counts for
+DAMPING = 5.0
 
 
 def other(side: str) -> str:
@@ -95,3 +97,21 @@ class Cells:
     def grid(self) -> int:
         """The number of parts that items, and so users, are cut into."""
         return len(self.item_cuts) - 1
+
+
+def damped_deviation(csr: CSR, level: float) -> np.ndarray:
+    """``sum w (r - level) / (sum w + DAMPING)`` of each row, float64."""
+    deviations = csr.values - level
+    if not len(csr.weights):
+        return _row_sums(csr, deviations) / (np.diff(csr.indptr) + DAMPING)
+    return _row_sums(csr, csr.weights * deviations) / (_row_sums(csr, csr.weights) + DAMPING)
+
+
+def as_columns(bias: np.ndarray, deviation: np.ndarray) -> dict[str, np.ndarray]:
+    """Both as columns of a model's table."""
+    columns = {"bias": bias, "deviation": deviation}
+    return {name: np.ascontiguousarray(column, np.float32) for name, column in columns.items()}
+
+
+def _row_sums(csr: CSR, values: np.ndarray) -> np.ndarray:
+    return np.diff(np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])[csr.indptr])

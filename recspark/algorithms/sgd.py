@@ -10,9 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from recspark.algorithms.contract import Given, State
-from recspark.algorithms.deviation import as_columns, damped_deviation
 from recspark.algorithms.ranks import summarize
-from recspark.algorithms.ratings import CSR, SIDES, Block, Cells, without_ratings
+from recspark.algorithms.ratings import (
+    CSR,
+    SIDES,
+    Block,
+    Cells,
+    as_columns,
+    damped_deviation,
+    without_ratings,
+)
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
 from recspark.kernels.arrays.random import normal_rows

@@ -15,15 +15,15 @@ from pyspark.sql import functions as F
 
 from recspark.algorithms.contract import Solver
 from recspark.algorithms.ratings import ROLES
-from recspark.config import above, at_least, one_of
+from recspark.config import above, at_least
 from recspark.data.columns import column, number
 from recspark.engine.encode import Parts, encode, id_column, id_kind, require_kind
 from recspark.engine.fit import Fit, run
-from recspark.engine.placement import TASKS, Placement, place
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.storage import Store
 from recspark.engine.sweeps import SweepPlan
 from recspark.errors import ConfigError
+from recspark.models.engine_params import EngineParams
 from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
 from recspark.models.folder import FactorFacts, write_facts
@@ -37,7 +37,7 @@ from recspark.models.workspace import Workspace, workspace
 log = logging.getLogger("recspark.fit")
 
 
-class Factorization(Estimator, RatingColumns, FitsModel, Watching):
+class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching):
     """An Estimator whose `_solver` the engine runs on blocks of ratings."""
 
     #: the class of the fitted model
@@ -70,40 +70,8 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
         None,
         "folder of Parquet tables users and items (such as tables of a lake) that hold these features",
     )
-    tol = Hyperparameter(
-        float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0)
-    )
     patience = Hyperparameter(
         int, 3, "iterations without gain on validation rows after which the fit stops", at_least(1)
-    )
-    seed = Hyperparameter(int, 42, "seed of the starting factors")
-    userBlocks = Hyperparameter(
-        int,
-        None,
-        "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M ratings",
-        at_least(1),
-    )
-    itemBlocks = Hyperparameter(
-        int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1)
-    )
-    tasks = Hyperparameter(
-        str,
-        "auto",
-        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for "
-        "few ratings",
-        one_of(*TASKS),
-    )
-    threads = Hyperparameter(
-        int,
-        None,
-        "threads of a task; not set: all cores where one task does all, else Spark's task.cpus",
-        at_least(1),
-    )
-    workDir = Hyperparameter(
-        str,
-        None,
-        "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit "
-        "resume",
     )
 
     unread: tuple[Unread, ...] = (
@@ -220,14 +188,6 @@ class Factorization(Estimator, RatingColumns, FitsModel, Watching):
     def _target(self, rating: F.Column, weight: F.Column, role: F.Column) -> tuple[F.Column, F.Column]:
         """What is fitted, and its weight."""
         return rating, weight
-
-    def _place(self, spark: SparkSession, ratings: int) -> Placement:
-        ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
-        return place(spark, ratings, ordered, self._wished_blocks(), self.getTasks(), self.getThreads())
-
-    def _wished_blocks(self) -> dict[str, int]:
-        """Blocks by side that count where blocks are tasks."""
-        return {}
 
     def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> SweepPlan:
         return SweepPlan(

@@ -23,7 +23,6 @@ from recspark.algorithms.stopping import best_iteration
 from recspark.config import Check, above, at_least, between, one_of
 from recspark.data.columns import number
 from recspark.engine.fit import ITERATIONS, STOP, read_history
-from recspark.engine.placement import TASKS, place
 from recspark.engine.progress import reporting
 from recspark.engine.relations import Relations
 from recspark.engine.spark.crossing import user_errors
@@ -32,6 +31,7 @@ from recspark.errors import ConfigError
 from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import parse_groups
 from recspark.kernels.anova import OPTIMIZERS
+from recspark.models.engine_params import EngineParams
 from recspark.models.factors.model import Summary
 from recspark.models.fm.columns import FMColumns
 from recspark.models.fm.entities import FMModel, Sampled, encode, id_kinds, run, with_ids, write_model
@@ -50,7 +50,7 @@ log = logging.getLogger("recspark.fit")
 SOLVERS = ("mcmc", "als", "sgd", "adamW", "gd")
 
 
-class FactorizationMachine(Estimator, FMColumns, Watching):
+class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
     """What the estimators share.
 
     With `groups` rows have user_id, item_id and what the groups need (timestamp ...), and `tables` gives the
@@ -148,40 +148,8 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
     fitLinear = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a weight of every column")
     fitIntercept = Hyperparameter(bool, True, "with featuresCol, or solver sgd: fit a constant")
     initStd = Hyperparameter(float, 0.1, "standard deviation of the starting factors", above(0))
-    tol = Hyperparameter(
-        float, 0.0, "stop when the watched metric gains less than this, relatively", at_least(0)
-    )
     patience = Hyperparameter(
         int, 20, "iterations without gain on validation rows after which the fit stops", at_least(1)
-    )
-    seed = Hyperparameter(int, 42, "seed of all draws")
-    userBlocks = Hyperparameter(
-        int,
-        None,
-        "blocks that users are cut into; not set: 1, or one a core of a cluster for over 5 M rows",
-        at_least(1),
-    )
-    itemBlocks = Hyperparameter(
-        int, None, "blocks that items are cut into; not set: as userBlocks", at_least(1)
-    )
-    tasks = Hyperparameter(
-        str,
-        "auto",
-        "one: a task does all blocks and iterations; blocks: each block of a step is a task; auto: one for "
-        "few rows",
-        one_of(*TASKS),
-    )
-    threads = Hyperparameter(
-        int,
-        None,
-        "threads of a task; not set: all cores where one task does all, else Spark's task.cpus",
-        at_least(1),
-    )
-    workDir = Hyperparameter(
-        str,
-        None,
-        "folder or URI that all workers reach, for blocks and checkpoints; one that stays lets a killed fit "
-        "resume",
     )
 
     unread: tuple[Unread, ...] = (
@@ -293,8 +261,7 @@ class FactorizationMachine(Estimator, FMColumns, Watching):
             levels = {level: counts.get(level, 0) for level in self._levels(tuple(counts))}
             relations = replace(relations, totals=relations.totals._replace(levels=levels))
             rows = relations.totals.rows
-            ordered = {"users": self.getUserBlocks(), "items": self.getItemBlocks()}
-            placement = place(spark, rows, ordered, {}, self.getTasks(), self.getThreads())
+            placement = self._place(spark, rows)
             chains, kept = (self.getChains(), self.getSamples()) if self._solver() == "mcmc" else (1, 1)
             if placement.one_task and self.getThreads() is None:
                 placement = replace(placement, threads=max(1, placement.threads // chains))
