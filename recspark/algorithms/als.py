@@ -17,6 +17,10 @@ from recspark.kernels.threads import over_rows
 
 _NO_GRAM = np.zeros((0, 0), np.float32)
 
+#: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form
+#: divides by it
+LEAST_EXCESS = 1e-4
+
 
 @dataclass(frozen=True)
 class ALSSolver:

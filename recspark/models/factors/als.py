@@ -12,7 +12,7 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.algorithms.als import ALSSolver
+from recspark.algorithms.als import LEAST_EXCESS, ALSSolver
 from recspark.config import Check, at_least, between, one_of
 from recspark.engine.encode import Parts
 from recspark.engine.placement import Placement
@@ -26,9 +26,6 @@ from recspark.models.workspace import workspace
 
 log = logging.getLogger("recspark.fit")
 
-#: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form
-#: divides by it
-LEAST_EXCESS = 1e-4
 
 #: the preference that implicit fits start from: the size of most scores of preferred pairs after an iteration
 PREFERENCE = 0.3

@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recspark.algorithms.als import ALSSolver
+from recspark.algorithms.als import LEAST_EXCESS, ALSSolver
 from recspark.algorithms.contract import State
 from recspark.algorithms.ratings import CSR, Block
 from recspark.algorithms.sgd import SGDSolver
 from recspark.kernels.sgd import Penalty
-from recspark.models.factors.als import LEAST_EXCESS
 from recspark.models.folder import FactorFacts
 
 
