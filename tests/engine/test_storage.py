@@ -69,7 +69,7 @@ def test_nothing_stays_behind_when_writing_fails(tmp_path, monkeypatch):
 def test_a_held_store_writes_no_more_often_than_it_may(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(storage.time, "perf_counter", lambda: clock[0])
-    held, disk = HeldStore(str(tmp_path), ("factors/",)), Store(str(tmp_path))
+    held, disk = HeldStore(str(tmp_path), ("factors/",), ()), Store(str(tmp_path))
 
     def slow(self, name, **arrays):
         clock[0] += 2
@@ -84,3 +84,21 @@ def test_a_held_store_writes_no_more_often_than_it_may(tmp_path, monkeypatch):
     held.write_json("told.json", 0)
     held.flush()
     assert disk.read_json("told.json") == 0
+
+
+def test_a_held_store_writes_commits_last_and_the_newest_of_them_first(tmp_path, monkeypatch):
+    """Killed at any write, what is on disk goes on: an iteration is there only with all that it needs."""
+    held = HeldStore(str(tmp_path), ("factors/",), ("prepared.json", "iterations/"))
+    held.write_json("shared/0.json", 0)
+    held.write_json("prepared.json", {})
+    for iteration in (1, 2):
+        held.save(f"factors/{iteration}", rows=np.zeros(1))
+        held.write_json(f"shared/{iteration}.json", iteration)
+        held.write_json(f"iterations/{iteration}.json", iteration)
+    written = []
+    monkeypatch.setattr(Store, "save", lambda self, name, **arrays: written.append(name))
+    monkeypatch.setattr(Store, "write_json", lambda self, name, content: written.append(name))
+    held.flush()
+    assert written[:2] == ["factors/1", "factors/2"]
+    assert sorted(written[2:5]) == ["shared/0.json", "shared/1.json", "shared/2.json"]
+    assert written[5:] == ["iterations/2.json", "iterations/1.json", "prepared.json"]
