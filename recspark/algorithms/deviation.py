@@ -1,4 +1,4 @@
-"""What is known of an id without a model: how far its ratings lie from the mean."""
+"""The deviation of an id, which needs no model: how far its ratings lie from the mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from recspark.algorithms.ratings import CSR
 
-#: ratings that the overall mean counts for
+#: number of ratings that the mean rating counts for
 DAMPING = 5.0
 
 
