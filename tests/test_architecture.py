@@ -6,6 +6,7 @@ a bad snippet.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,9 @@ UDFS = {
 }
 JOB_LINES = 60
 FOLDER_MODULES = 14
+#: a public function with more than this many has a section Parameters
+DESCRIBED_ARGUMENTS = 4
+MOST_ARGUMENTS = 8
 #: to come down to 14
 LONGEST_CHAIN = 18
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
@@ -156,6 +160,43 @@ def public_things_have_docstrings(root: Path) -> list[str]:
     ]
 
 
+def functions(root: Path) -> Iterator[tuple[str, bool, ast.FunctionDef, list[str]]]:
+    """Place, whether it is public, node and argument names (without self) of all functions and methods."""
+
+    def inside(path: Path, node: ast.AST, public: bool) -> Iterator[tuple[str, bool, ast.FunctionDef, list]]:
+        for child in ast.iter_child_nodes(node):
+            named = isinstance(child, (ast.ClassDef, ast.FunctionDef))
+            shown = public and not (named and child.name.startswith("_"))
+            if isinstance(child, ast.FunctionDef):
+                taken = (*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs)
+                arguments = [each.arg for each in taken if each.arg not in ("self", "cls")]
+                yield f"{path}:{child.lineno}", shown, child, arguments
+            # what is defined inside a function is not public
+            yield from inside(path, child, shown and not isinstance(child, ast.FunctionDef))
+
+    for path, tree in sources(root, "recspark"):
+        yield from inside(path, tree, True)
+
+
+def long_signatures_say_their_parameters(root: Path) -> list[str]:
+    """Or they refer to the contract that does."""
+    return [
+        f"{place}: {node.name} has {len(arguments)} arguments and no section Parameters"
+        for place, public, node, arguments in functions(root)
+        if public and len(arguments) > DESCRIBED_ARGUMENTS
+        if not re.search(r"^Parameters\n-+$|See\s+`", ast.get_docstring(node) or "", re.MULTILINE)
+    ]
+
+
+def signatures_are_short(root: Path) -> list[str]:
+    """More arguments belong into a NamedTuple. Kernels are exempt: numba kernels take arrays one by one."""
+    return [
+        f"{place}: {node.name} has {len(arguments)} arguments, more than {MOST_ARGUMENTS}"
+        for place, _, node, arguments in functions(root)
+        if len(arguments) > MOST_ARGUMENTS and not place.startswith("recspark/kernels/")
+    ]
+
+
 def modules_have_telling_names(root: Path) -> list[str]:
     return [
         f"{path}: a module called {name} could hold anything"
@@ -237,6 +278,8 @@ RULES = [
     jobs_hold_no_udf,
     jobs_fit_on_a_screen,
     public_things_have_docstrings,
+    long_signatures_say_their_parameters,
+    signatures_are_short,
     modules_have_telling_names,
 ]
 
@@ -338,6 +381,18 @@ BAD = [
         "main has no docstring",
     ),
     (public_things_have_docstrings, "recspark/cli.py", "class Job:\n    pass", "Job has no docstring"),
+    (
+        long_signatures_say_their_parameters,
+        "recspark/models/als.py",
+        'class ALS:\n    "A fit."\n    def fit(self, a, b, c, d, e):\n        "Fit."',
+        "als.py:3: fit has 5 arguments",
+    ),
+    (
+        signatures_are_short,
+        "recspark/models/als.py",
+        "def _fit(a, b, c, d, e, f, g, h, i):\n    pass",
+        "als.py:1: _fit has 9 arguments, more than 8",
+    ),
     (modules_have_telling_names, "recspark/data/utils.py", "", "utils could hold anything"),
     (modules_have_telling_names, "recspark/core/als.py", "", "core could hold anything"),
 ]

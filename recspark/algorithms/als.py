@@ -17,18 +17,17 @@ from recspark.kernels.threads import over_rows
 
 _NO_GRAM = np.zeros((0, 0), np.float32)
 
-#: a preferred pair whose confidence is that of an unseen one (1) gets this much more: the weighted form
-#: divides by it
+#: added to the confidence of a preferred pair whose confidence is 1, as of an unseen pair: the weighted form
+#: divides by the excess over 1
 LEAST_EXCESS = 1e-4
 
 
 @dataclass(frozen=True)
 class ALSSolver:
-    """The explicit and implicit objectives of `recspark.kernels.als`; users and items have their own
-    penalties.
+    """The explicit and implicit objectives of `recspark.kernels.als`, with penalties per side.
 
-    ``mean`` is what the model adds to every prediction, ``level`` the mean of the ratings, which a cold id
-    falls back to, ``length`` that of a user's row at the start.
+    ``mean`` is added to every prediction by the model. ``level`` is the mean of the ratings, the fallback for
+    a cold id. ``length`` is the length of a user's row at the start.
     """
 
     rank: int
@@ -58,8 +57,10 @@ class ALSSolver:
     def start(
         self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None
     ) -> State:
-        """Users from their ratings (`recspark.kernels.projection`), items, which are solved before they are
-        read, from nothing.
+        """Start users from their ratings, and items from zeros.
+
+        Users are projected (`recspark.kernels.projection`); items are solved before they are read. See
+        `recspark.algorithms.contract.Solver.start`.
         """
         n = len(block.train.indptr) - 1
         factors, bias = np.zeros((n, self.rank), np.float32), np.zeros(n, np.float32)
@@ -74,8 +75,9 @@ class ALSSolver:
         return self.state(np.abs(factors) if self.nonnegative else factors, bias)
 
     def fresh(self, side: str, first: int, n: int) -> State:
-        """Rows of which nothing is known: random ones, a function of (seed, side, position) only, of `length`
-        on average.
+        """Random rows, for ids of which nothing is known, of `length` on average.
+
+        They are a function of (seed, side, position) only.
         """
         factors = np.abs(normal_rows(self.seed, SIDES.index(side), first, n, self.rank))
         return self.state(
@@ -83,8 +85,9 @@ class ALSSolver:
         )
 
     def _random_rows(self, side: str, block: Block) -> np.ndarray:
-        """Rows without negative numbers, a function of (seed, side, position) only, for the places that the
-        entries of `block` name.
+        """Nonnegative random rows for the places that the entries of `block` name.
+
+        They are a function of (seed, side, position) only.
         """
         needed = block.needed if len(block.needed) else np.arange(block.train.indices.max(initial=-1) + 1)
         rows = normal_rows(self.seed, SIDES.index(side), 0, int(needed.max(initial=-1)) + 1, self.rank)
@@ -104,7 +107,10 @@ class ALSSolver:
     def step(
         self, side: str, block: Block, source: State, own: State, threads: int
     ) -> tuple[State, dict[str, float]]:
-        """Solve the block's rows; errors are summed on the side that is solved last."""
+        """Solve the block's rows; errors are summed on the side that is solved last.
+
+        See `recspark.algorithms.contract.Solver.step`.
+        """
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
         solve = self._solve_by_cg if self.cg_steps else self._solve
         penalties = solve(side, block.train, source, factors, bias, threads)
@@ -152,24 +158,22 @@ class ALSSolver:
         return {f"{role}_error": float(error), f"{role}_weight": float(weight)}
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """RMSE (implicit: AUC of watched rows), and the objective: the loss that is minimised, penalties
-        included.
-        """
+        """RMSE (implicit: AUC of watched rows), and the objective: the minimised loss with its penalties."""
         roles = [key.removesuffix("_error") for key in sums if key.endswith("_error")]
         rmse = {
             f"{role}_rmse": np.sqrt(sums[f"{role}_error"] / max(sums[f"{role}_weight"], 1e-300))
             for role in roles
         }
         if self.implicit:
-            # the confidence-weighted targets are no ratings: only the loss means something on the rows that
-            # train
+            # the confidence-weighted targets are not ratings: of training rows only the loss has a meaning
             rmse = summarize(sums)
         loss = sums["train_error"] + sums.get("interaction", 0.0) - (self.targets if self.implicit else 0.0)
         return {key: float(value) for key, value in rmse.items()} | {"objective": loss + sums["penalty"]}
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """Columns features, bias and deviation: that is the bias, or without biases how far an id's targets
-        lie from the level.
+        """The columns features, bias and deviation of the model's table.
+
+        The deviation is the bias, or without biases how far an id's targets lie from the level.
         """
         if self.biased:
             return {"features": state["factors"], **as_columns(state["bias"], state["bias"])}
@@ -181,6 +185,6 @@ class ALSSolver:
 
 
 def _trace(a: np.ndarray, b: np.ndarray) -> float:
-    """``trace(A B)`` of two symmetric matrices of which only the upper halves are filled."""
+    """``trace(A B)`` of two symmetric matrices, of which only the upper halves are filled."""
     upper = np.triu(a.astype(np.float64)) * np.triu(b)
     return float(2 * upper.sum() - np.trace(upper))

@@ -16,9 +16,9 @@ from recspark.kernels.anova import Joined
 
 @dataclass(frozen=True)
 class GibbsFit:
-    """Hyper-parameters; solver mcmc or als, link a key of `LINKS`.
+    """The hyper-parameters of solvers mcmc and als; `link` is a key of `LINKS`.
 
-    MCMC's priors are those of `FMSampler`, for labels in units of their standard deviation.
+    The priors of mcmc are those of `FMSampler`, for labels in units of their standard deviation.
     """
 
     rank: int
@@ -42,14 +42,17 @@ class GibbsFit:
         reg: np.ndarray,
         report: Report,
     ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
-        """As `SGDFit.run`; watched rows are left out."""
+        """Sample, one column after the other, and return the kept samples and the history.
+
+        Watched rows are not used. See `recspark.algorithms.machine.RowFit.run`.
+        """
         train, columns = np.flatnonzero(roles == 0), len(reg)
         x, labels, weights = matrix(joined, columns)[train], labels[train], weights[train]
         n, total = len(train), weights.sum()
         draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
         csc = by_column.indptr, by_column.indices, by_column.data
         center, unit = self._scale(labels, weights)
-        # w0 is a number, not an array of one: numba would add to it in place
+        # w0 is a number, not an array with one entry: numba would add to it in place
         state: dict[str, Any] = {
             "w0": 0.0,
             "w": np.zeros(columns),
@@ -111,11 +114,10 @@ class GibbsFit:
         return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]}, history
 
     def _scale(self, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-        """What is taken from labels, and what they are then divided by: 0 and 1 where that would change the
-        model.
+        """The center that is subtracted from labels, and the unit that they are then divided by.
 
-        Labels of classes have no unit, fixed penalties are in the labels' unit, and without an intercept 0
-        has a meaning.
+        They are 0 and 1 where another value would change the model: labels of classes have no unit, fixed
+        penalties are in the labels' unit, and without an intercept 0 has a meaning.
         """
         if self.link != "identity":
             return 0.0, 1.0
@@ -133,7 +135,7 @@ class GibbsFit:
         if not noise:
             return 0.0, max(self.reg, 1e-10)
         if not values.any():
-            return 0.0, 1.0  # weights at their start: that they are all 0 says nothing of their variance
+            return 0.0, 1.0  # weights at their start are all 0, which says nothing about their variance
         n, mean = len(values), values.mean()
         precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
         return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
@@ -150,7 +152,8 @@ def _sample(state: dict[str, Any], alpha: float, center: float, unit: float) -> 
 
 
 def _sum(*factors: np.ndarray) -> float:
-    """The sum of products of rows; a dot product of BLAS would add in an order that depends on its
-    threads.
+    """The sum of products of rows.
+
+    A dot product of BLAS would add in an order that depends on its threads.
     """
     return float(np.einsum(",".join("i" * len(factors)) + "->", *factors))

@@ -3,8 +3,8 @@
     Solver     two sides, users and items: ALS, SGD, counts (`recspark.engine.sweeps`)
     Sampler    any number of sides, drawn one after the other: Gibbs (`recspark.engine.sampling`)
 
-The engine knows nothing else of them. Both are frozen dataclasses of hyper-parameters. They are pickled into
-tasks and never hold data.
+The engine knows nothing else about them. Both are frozen dataclasses of hyper-parameters. They are pickled
+into tasks and never hold data.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Given = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Totals(NamedTuple):
-    """What is known of all rows that train together.
+    """Sums over all training rows together.
 
     Parameters
     ----------
     rows, weight
         Their number, and the sum of their weights.
     mean, deviation
-        By weight, to the precision of float32, so that row order does not matter.
+        Weighted mean and standard deviation, rounded to float32, so that row order does not matter.
     levels
-        The number of rows of each different value, in ascending order.
+        The number of rows of each distinct value, in ascending order.
     range
         The smallest and the largest value.
     """
@@ -45,7 +45,7 @@ class Totals(NamedTuple):
 
 
 class Shared(TypedDict):
-    """What all rows of a sampler share: offset, precision of the noise, cuts between levels."""
+    """The values that all rows of a sampler share: offset, precision of the noise, cuts between levels."""
 
     offset: float
     alpha: float
@@ -59,17 +59,17 @@ class Solver(Protocol):
 
     #: the number of factors
     rank: int
-    #: what an iteration is made of: a name in `recspark.engine.sweeps.SWEEPS`
+    #: the kind of an iteration: a name in `recspark.engine.sweeps.SWEEPS`
     sweep: str
     #: keys of a state that hold one row per id; all others are summed over blocks before a step reads them
     row_arrays: tuple[str, ...]
     #: whether watched rows are preferences, which are ranked (`recspark.algorithms.ranks`), not ratings
     ranks: bool
-    #: start of what is random
+    #: seed of all random numbers
     seed: int
-    #: what to change where a fit diverges
+    #: advice for a fit that diverges: what to change
     remedy: str
-    #: what predictions are cut to
+    #: the range that predictions are cut to
     clip: tuple[float, float]
 
     def start(
@@ -79,35 +79,78 @@ class Solver(Protocol):
 
         Parameters
         ----------
+        side
+            ``users`` or ``items``.
         first
             The position of the block's first row.
+        block
+            The ratings of the block's n rows.
         given, added
-            Rows, with the factors and biases that they start with, and that are then added; in the unit of
-            models.
+            Rows with a given start, and rows with numbers to add to the start: positions in the block,
+            factors float32 (rows, rank) and biases float32 (rows,), in the unit of models.
+
+        Returns
+        -------
+        State
+            Among others ``factors`` float32 (n, rank) and ``bias`` float32 (n,).
         """
 
     def step(
         self, side: str, block: Block, source: State, own: State, threads: int
     ) -> tuple[State, dict[str, float]]:
-        """The block's new state from the other side's, and sums that `summarize` gets added up over tasks
-        (sweeps on sides).
+        """The block's new state from the other side's state (sweeps on sides).
+
+        Parameters
+        ----------
+        side
+            The side of the block: ``users`` or ``items``.
+        block
+            The ratings of the block's n rows.
+        source
+            The state of the other side: rows ``block.needed`` of its `row_arrays` (empty: all rows), and the
+            sums over blocks of its other arrays.
+        own
+            The state of the block before; it is not changed.
+        threads
+            Number of threads of the kernels.
+
+        Returns
+        -------
+        State, dict
+            The new state, and sums over rows: they are added up over tasks and passed to `summarize`.
         """
 
     def step_pair(
         self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
     ) -> tuple[State, State, dict[str, float]]:
-        """New states of a block of users and a block of items from the ratings between them, and sums (sweep
-        on strata).
+        """New states of a block of users and a block of items from the ratings between them (strata).
+
+        Parameters
+        ----------
+        cells
+            The ratings between the two blocks.
+        users, items
+            The states of the two blocks before; they are not changed.
+        iteration
+            The number of the epoch, from 1.
+        pair
+            Numbers of the user block and the item block.
+        threads
+            Number of threads of the kernels.
+
+        Returns
+        -------
+        State, State, dict
+            The new states, and sums over ratings: they are added up over tasks and passed to `summarize`.
         """
 
     def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
-        """Sums over the rows of a user block once an iteration is over (all sweeps but the alternating
-        one).
-        """
+        """Sums over the rows of a user block at the end of an iteration (not in alternating sweeps)."""
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """Metrics of an iteration: ``train_rmse``, ``objective``, ``validation_rmse`` or ``validation_auc``
-        ...
+        """The metrics of an iteration from its sums.
+
+        They are ``train_rmse``, ``objective``, ``validation_rmse`` or ``validation_auc`` ...
         """
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
@@ -124,7 +167,7 @@ class Entities(NamedTuple):
     rows
         Rows by entity: indptr int64, places int32 (rows, other sides) in `table`, values and weights float32.
     table
-        The states of the entities of other sides that the rows name, one row each.
+        The states of the entities of other sides that the rows name, one row per entity.
     own, prior
         The state of the block's entities, and their prior.
     """
@@ -152,14 +195,15 @@ class Sampler(Protocol):
 
     @property
     def remedy(self) -> str:
-        """What to change where a fit diverges."""
+        """The advice for a fit that diverges: what to change."""
 
     def targets(self, values: np.ndarray) -> np.ndarray:
-        """Labels as the sampler fits them."""
+        """The values that the sampler fits, for given labels."""
 
     def begin(self, totals: Totals, shares: dict[str, float]) -> Shared:
-        """What all rows share before the first iteration; `shares` are those of each side in the variance of
-        labels.
+        """The values that all rows share before the first iteration.
+
+        `shares` are the shares of the sides in the variance of labels.
         """
 
     def start(self, side: str, first: int, rows: State, shares: dict[str, float]) -> State:
@@ -172,12 +216,16 @@ class Sampler(Protocol):
 
         Parameters
         ----------
+        side
+            The name of the side.
         features
             The columns of each feature group: indptr int64, entities int32, values float32.
         own
             The state of all entities of the side.
         before
             The prior of the last iteration; empty before the first.
+        iteration
+            The number of the iteration, from 1.
 
         Returns
         -------
@@ -202,10 +250,20 @@ class Sampler(Protocol):
 
         Parameters
         ----------
-        rows, table
-            Places (rows, sides) int32 and values float32; the newest states that the places name.
+        role
+            A name of `recspark.algorithms.ratings.ROLES`.
+        rows
+            Places in `table` (rows, sides) int32, and values float32 (rows,).
+        table
+            The newest states of the entities that the places name.
+        shared
+            The values that all rows share.
         mean
-            float64 (rows,): the mean of the `number` predictions so far.
+            float64 (rows,): the mean of the predictions so far.
+        number
+            The number of predictions so far.
+        threads
+            Number of threads of the kernels.
 
         Returns
         -------
@@ -216,10 +274,10 @@ class Sampler(Protocol):
     def close(
         self, sums: Sums, shared: Shared, totals: Totals, iteration: int
     ) -> tuple[Shared, dict[str, float]]:
-        """What all rows share after an iteration, and its metrics."""
+        """The values that all rows share after an iteration, and its metrics."""
 
     def export(self, side: str, samples: list[State]) -> State:
         """Columns of a side's table from the kept states."""
 
     def export_shared(self, shared: Shared) -> Shared:
-        """What all rows share in a kept iteration, in the unit of the model."""
+        """The values that all rows share in a kept iteration, in the unit of the model."""

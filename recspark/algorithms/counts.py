@@ -1,4 +1,4 @@
-"""The control of every ranking: ratings are counted."""
+"""The control of every ranking: it counts ratings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from recspark.algorithms.ratings import Block, as_columns
 
 @dataclass(frozen=True)
 class CountSolver:
-    """A factorization of no factors whose fit is its start: an item's bias is the number of its ratings, a
-    user's is 0.
+    """A factorization without factors, whose fit is its start.
+
+    An item's bias is the number of its ratings, a user's bias is 0.
     """
 
     rank: int = 0
@@ -27,11 +28,14 @@ class CountSolver:
     def start(
         self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None
     ) -> State:
-        """The numbers of ratings, float32: exact up to 2^24."""
+        """The numbers of ratings, float32: exact up to 2^24.
+
+        See `recspark.algorithms.contract.Solver.start`.
+        """
         counts = np.diff(block.train.indptr)
         bias = counts if side == "items" else np.zeros(len(counts))
         return {"factors": np.empty((len(counts), 0), np.float32), "bias": bias.astype(np.float32)}
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """Columns features (empty), bias and deviation, which are the same."""
+        """The columns features (empty), bias and deviation, which are the same."""
         return {"features": state["factors"], **as_columns(state["bias"], state["bias"])}

@@ -1,5 +1,6 @@
-"""Factorization machines by stochastic gradients: epochs over joined rows in one process, a curve, and the
-best epoch's parameters.
+"""Factorization machines by stochastic gradients, in one process.
+
+Epochs run over joined rows. The result is a curve, and the parameters of the best epoch.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.kernels.anova import LOSSES, OPTIMIZERS, Joined, Parameters, Rule
 
-#: a fit whose loss is so many times that of the prediction 0 has diverged
+#: a fit has diverged if its loss is this many times the loss of the prediction 0
 WORST = 100.0
 
 
 @dataclass(frozen=True)
 class SGDFit:
-    """Hyper-parameters; loss and optimizer are of `recspark.kernels.anova`, link a key of `LINKS`."""
+    """The hyper-parameters; loss and optimizer are of `recspark.kernels.anova`, link is a key of `LINKS`."""
 
     rank: int
     order: int
@@ -48,21 +49,15 @@ class SGDFit:
         reg: np.ndarray,
         report: Report,
     ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
-        """Parameters by sample, ``w0 (S), w (S, columns), v (S, order - 1, columns, rank), alpha (S)``, and
-        the history.
+        """Descend for some epochs, and return the parameters and the history.
 
-        Here one sample: the last epoch, or the best one on validation rows; alpha, the precision of a label,
-        is 1 over its mean squared error.
-
-        roles
-            Position in `ROLES` of each row: those of training are learned from, the others are watched.
-        reg
-            The penalty of each column.
+        There is one sample: the last epoch, or the best one on validation rows. Its alpha, the precision of a
+        label, is 1 over its mean squared error. See `recspark.algorithms.machine.RowFit.run`.
 
         Raises
         ------
         RecsparkError
-            Where the loss of an epoch is no number, or more than `WORST` times that of the prediction 0.
+            If the loss of an epoch is not a number, or more than `WORST` times the loss of the prediction 0.
         """
         draw, train = np.random.default_rng(self.seed), np.flatnonzero(roles == 0)
         parameters = self._start(draw, len(reg), labels[train], weights[train])
@@ -109,8 +104,9 @@ class SGDFit:
         }, history
 
     def _of_nothing(self, labels: np.ndarray, weights: np.ndarray) -> float:
-        """The mean loss of the prediction 0, of labels of about 1 at least: equal labels leave no other
-        scale.
+        """The mean loss of the prediction 0.
+
+        Labels count as at least about 1: equal labels leave no other scale.
         """
         if self.loss != "squared" or not weights.any():
             return float(np.log(2))
@@ -119,7 +115,7 @@ class SGDFit:
     def _watched(
         self, joined: Joined, labels: np.ndarray, roles: np.ndarray
     ) -> dict[str, tuple[Joined, np.ndarray]]:
-        """The rows of each role that is watched, and their labels."""
+        """The rows of each watched role, and their labels."""
         chosen = {
             role: np.flatnonzero(roles == code)
             for code, role in enumerate(ROLES)
@@ -152,7 +148,7 @@ class SGDFit:
 
 
 def _rated(joined: Joined, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The items that have training rows, and the CSR of what each user has rated."""
+    """The items that have training rows, and as CSR the items that each user has rated."""
     users, items = joined.users[train], joined.items[train]
     shape = len(joined.user.indptr) - 1, len(joined.item.indptr) - 1
     rated = csr_matrix((np.ones(len(train), np.int8), (users, items)), shape)

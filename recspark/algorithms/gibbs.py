@@ -19,34 +19,34 @@ from recspark.kernels.als import padded_rows
 from recspark.kernels.arrays.random import normal_rows
 from recspark.kernels.threads import over_rows
 
-#: rows of an ordered model are counted by spread and score, each from -edge to edge; where scores end a
-#: probability is 0 or 1 to 1e-15
+#: rows of an ordered model are counted by log noise and score, each from -edge to edge; beyond the edges of
+#: scores a probability is 0 or 1 up to 1e-15
 EDGES = np.array([2.0, 8.0])
 
-#: numbers of these bins: where all spreads are 0, and where they are not
+#: numbers of these bins, without and with a noise per entity
 BINS, SPREAD_BINS = (1, 8192), (32, 1024)
 
-#: passes over the cuts in an iteration
+#: number of passes over the cuts in an iteration
 CUT_PASSES = 5
 
 
 @dataclass(frozen=True)
 class FMSampler:
-    """Hyper-parameters of `recspark.kernels.gibbs`.
+    """The hyper-parameters of `recspark.kernels.gibbs`.
 
     Precisions have the prior Gamma(1/2, 1/2), means N(0, 1 / precision): libFM's (Rendle 2012, section 4.4).
     With ``noise = 0`` the fit is the mode for the fixed penalties ``reg`` (entities around their features,
     biases) and ``feature_reg`` instead.
 
-    A normal model fits (label - center) / unit, so that priors mean the same in any unit of the labels; what
-    it exports is in their unit.
+    A normal model fits (label - center) / unit, so that priors mean the same in any unit of the labels; it
+    exports numbers in the unit of the labels.
 
     center, unit
-        Mean and standard deviation of the labels; unit 1 where penalties are fixed.
+        Mean and standard deviation of the labels; unit is 1 if penalties are fixed.
     levels
-        Ratings of an ordered model, ascending; empty: a normal one. With two levels the one cut is 0.
+        Ratings of an ordered model, ascending; empty: a normal model. With two levels the one cut is 0.
     linear
-        Sides whose entities have a bias alone; they come last.
+        Sides whose entities have only a bias; they come last.
     spread
         Sides whose entities have a noise of their own.
     """
@@ -71,48 +71,49 @@ class FMSampler:
 
     @property
     def remedy(self) -> str:
-        """What to change where a fit diverges."""
+        """The advice for a fit that diverges: what to change."""
         return "lower initStd, or raise regParam with solver als"
 
     @property
     def _score_unit(self) -> float:
-        """What a difference of 1 between scores is in labels; scores of levels have no unit."""
+        """The difference in labels that a difference of 1 in scores makes; scores of levels have no unit."""
         return 1.0 if self.ordered else self.unit
 
     def targets(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of levels, or labels in units around their mean."""
+        """The numbers of levels, or labels in units around their mean."""
         if self.ordered:
             return np.searchsorted(np.array(self.levels, np.float32), values).astype(np.float32)
         return ((values - self.center) / self.unit).astype(np.float32)
 
     def begin(self, totals: Totals, shares: dict[str, float]) -> Shared:
-        """Offset, precision, and cuts where the shares of levels put them: at quantiles of scores and latent
-        noise together.
+        """Offset, precision, and cuts at the quantiles that the shares of levels give.
+
+        These are quantiles of scores and latent noise together.
         """
         cuts: list[float] = []
         if self.ordered:
             counts = np.array([totals.levels[level] for level in self.levels])
-            # of two classes one may have no row: that says little of how rare it is
+            # one of two classes may have no row, which says little about how rare it is
             below = np.cumsum(counts)[:-1] / counts.sum() if counts.all() else np.array([0.5])
             cuts = (ndtri(below) / np.sqrt(_noise_share(shares))).tolist()
         return {"offset": 0.0, "alpha": 1.0, "cuts": cuts}
 
     def start(self, side: str, first: int, rows: State, shares: dict[str, float]) -> State:
-        """Normal vectors, a function of (seed, side, position), and biases drawn given their rows alone.
+        """Normal vectors, and biases drawn given their own rows only.
 
-        With v the share of the side in the variance of labels, s the share that no side has, and labels z of
-        variance 1:
+        Vectors are a function of (seed, side, position). With v the share of the side in the variance of
+        labels, s the share that no side has, and labels z of variance 1:
 
             b ~ N(sum w z / (W + s / v), s / (W + s / v)),  W = sum w
 
-        Biases that all start at 0 would be taken as evidence of a precision near their number, which then
-        falls slowly.
+        If all biases started at 0, the sampler would draw a precision near their number, which then falls
+        slowly.
         """
         n, stream = len(rows["indptr"]) - 1, _number(side)
         noise = _noise_share(shares)
         weight, total = self._sums(rows)
         width = weight + noise / shares[side]
-        # columns of a row are drawn alike whatever their number: the last is of no vector
+        # the columns of a row are the same for any number of them; the last column is not part of a vector
         draws = normal_rows(self.seed, stream, first, n, self._rank(side) + 1)
         bias = total / width + self.noise * draws[:, -1] * np.sqrt(noise / width)
         if self.ordered:
@@ -123,8 +124,9 @@ class FMSampler:
         return state | ({"spread": np.zeros(n, np.float32)} if self.spread else {})
 
     def _sums(self, rows: State) -> tuple[np.ndarray, np.ndarray]:
-        """Of each entity the weights of its rows, and its labels by weight, as targets of a normal model;
-        float64.
+        """The sum of weights of each entity's rows, and the weighted sum of its labels; float64.
+
+        Labels are the targets of a normal model.
         """
         labels = rows["values"].astype(np.float64)
         if self.ordered:
@@ -137,11 +139,11 @@ class FMSampler:
     def draw_prior(
         self, side: str, features: dict[str, State], own: State, before: State, iteration: int
     ) -> State:
-        """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group of
-        features.
+        """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group.
 
         ``factors, bias``: the mean of each entity; ``center, precision`` (rank + 1); a group's own
-        ``factors-GROUP, bias-GROUP``; with spreads their ``spread_precision``.
+        ``factors-GROUP, bias-GROUP``; ``spread_precision`` if the side has a noise per entity. See
+        `recspark.algorithms.contract.Sampler.draw_prior`.
         """
         draw = np.random.default_rng((self.seed, iteration, _number(side)))
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
@@ -158,8 +160,8 @@ class FMSampler:
                 else padded_rows(np.zeros((columns, self.rank), np.float32))
             )
             weights = np.array(before[f"bias-{group}"]) if before else np.zeros(columns, np.float32)
-            # features that are all 0 since nothing was drawn yet say nothing of their precision: they start
-            # with that of entities
+            # features that are all 0, before the first draw, say nothing about their precision: they start
+            # with the precision of entities
             started = before or not self.noise
             group_precision = self._precision(draw, columns, vectors, weights) if started else precision
             key = self._keys(iteration, side, 10 + number)[0]
@@ -188,7 +190,10 @@ class FMSampler:
     def _hyper(
         self, draw: np.random.Generator, side: str, factors: np.ndarray, bias: np.ndarray, center: np.ndarray
     ):
-        """A new precision and center of a side; what the latter and the features leave of the entities."""
+        """A new precision and center of a side.
+
+        Also returned is what the center and the features leave of the entities.
+        """
         n, rank = len(bias), self._rank(side)
         if not self.noise:
             return factors, bias, center, np.full(rank + 1, self.reg)
@@ -218,7 +223,7 @@ class FMSampler:
         return draw.gamma((1 + n) / 2, 2 / (1 + squares))
 
     def draw_block(self, block: Entities, shared: Shared, iteration: int, threads: int) -> tuple[State, Sums]:
-        """New vectors of a block's entities, and what they leave of its rows."""
+        """New vectors of a block's entities, and sums over the residuals of its rows."""
         side, rows, table, prior = block.side, block.rows, block.table, block.prior
         state = {key: np.array(value) for key, value in block.own.items()}
         weights = rows["weights"]
@@ -247,8 +252,9 @@ class FMSampler:
     def _draw_spreads(
         self, block: Entities, state: State, shared: Shared, iteration: int, threads: int
     ) -> np.ndarray:
-        """New spreads of a block's entities, in `state`, where their side has any; the weights of its rows by
-        the spreads of all sides.
+        """Draw the log noise of a block's entities into `state`, and return the weights of its rows.
+
+        It is drawn only if their side has it; the weights include the noise of all sides.
         """
         side, rows, table = block.side, block.rows, block.table
         work, weights = np.diff(rows["indptr"]) + ENTITY_WORK, np.empty(len(rows["values"]), np.float32)
@@ -274,8 +280,9 @@ class FMSampler:
         number: int,
         threads: int,
     ) -> tuple[np.ndarray, Sums]:
-        """Training rows: counts of scores by level. Others: the running mean of predictions, and its
-        errors.
+        """Count scores by level for training rows; update means and errors for the other roles.
+
+        See `recspark.algorithms.contract.Sampler.watch`.
         """
         n, cuts = len(rows["values"]), self._cuts(shared)
         score, work = np.empty(n), np.ones(n)
@@ -309,13 +316,15 @@ class FMSampler:
     def close(
         self, sums: Sums, shared: Shared, totals: Totals, iteration: int
     ) -> tuple[Shared, dict[str, float]]:
-        """New precision, offset and cuts; RMSE of the scores that were just drawn, and of the mean prediction
-        for watched rows.
+        """New precision, offset and cuts, and the RMSE of each role.
+
+        The RMSE of training rows is that of the scores just drawn, the RMSE of watched rows that of the mean
+        prediction.
 
         Raises
         ------
         RecsparkError
-            Where the numbers have left the range of floats.
+            If the numbers have left the range of floats.
         """
         if sums["failed"] or not np.isfinite(sums["left_square"]):
             raise RecsparkError(
@@ -345,9 +354,12 @@ class FMSampler:
         return Shared(offset=float(offset), alpha=float(alpha), cuts=[]), metrics
 
     def export(self, side: str, samples: list[State]) -> State:
-        """``features``, of a side with vectors: those of all samples one after the other, over the root of
-        their number, so that a product is a mean of products; ``bias`` and ``deviation`` the mean of the
-        samples; ``biases`` and ``spreads`` of each."""
+        """The columns of a side's table from the kept samples.
+
+        ``features``, if the side has vectors, are those of all samples one after the other, divided by the
+        root of their number, so that a product is a mean of products. ``bias`` and ``deviation`` are the mean
+        over samples; ``biases`` and ``spreads`` have one number per sample.
+        """
         unit = np.float32(self._score_unit)
         biases = np.stack([sample["bias"] for sample in samples], axis=1) * unit
         mean = biases.mean(axis=1)
@@ -364,7 +376,7 @@ class FMSampler:
         return {"features": np.ascontiguousarray(features), **columns}
 
     def export_shared(self, shared: Shared) -> Shared:
-        """What all rows share, in the unit of the labels."""
+        """The values that all rows share, in the unit of the labels."""
         if self.ordered:
             return shared
         offset, alpha = self.center + self.unit * shared["offset"], shared["alpha"] / self.unit**2
@@ -388,8 +400,10 @@ def _noise_share(shares: dict[str, float]) -> float:
 
 
 def _draw_cuts(draw: np.random.Generator, counts: np.ndarray, cuts: list[float]) -> list[float]:
-    """Metropolis steps on the first cut and the logarithms of the gaps, latent values integrated out; each as
-    long as its own curvature asks for."""
+    """Metropolis steps on the first cut and the logarithms of the gaps, latent values integrated out.
+
+    The length of each step follows its own curvature.
+    """
 
     def placed(at: np.ndarray) -> np.ndarray:
         return np.cumsum(np.append(at[0], np.exp(at[1:])))

@@ -1,4 +1,4 @@
-"""Models of items by items, from the Gram matrix ``G = X^T X`` of the ratings X (users, items).
+"""Item-item models from the Gram matrix ``G = X^T X`` of the ratings X (users, items).
 
     EASE      all weights at once: ridge regression of each item on all others, in closed form (Steck 2019)
     ItemKNN   the cosine of two columns of X, of each item with its nearest neighbours alone
@@ -17,9 +17,9 @@ from scipy.sparse import csr_matrix, vstack
 
 from recspark.errors import RecsparkError
 
-#: numbers of a Gram matrix that a block makes at once
+#: how many numbers of a Gram matrix a block makes at once
 STRIP_NUMBERS = 1 << 22
-#: bytes for each entry of G while EASE is solved: float64 in place, and the weights as float32
+#: bytes per entry of G while EASE is solved: float64 in place, and the weights as float32
 BYTES_PER_ENTRY = 12
 
 
@@ -29,7 +29,7 @@ def gram_rows(x_block: csr_matrix, x: csr_matrix) -> Iterator[csr_matrix]:
     Parameters
     ----------
     x_block
-        (items of the block, users): the columns of X that the block has.
+        (items of the block, users): the columns of X for the block's items, transposed.
     x
         (users, items).
     """
@@ -46,16 +46,16 @@ def dense_gram(x_block: csr_matrix, x: csr_matrix) -> np.ndarray:
 
 
 def ease(gram: np.ndarray, penalty: float) -> np.ndarray:
-    """The weights B that minimise ``|X - X B|^2 + penalty |B|^2`` with a diagonal of 0, float32 (items,
-    items).
+    """The weights B that minimise ``|X - X B|^2 + penalty |B|^2`` with a diagonal of 0.
 
-    With ``P = (G + penalty I)^-1``: ``B_ij = - P_ij / P_jj`` (Steck 2019, "Embarrassingly shallow
-    autoencoders for sparse data", equation 8). `gram`, float64 and whole, is overwritten.
+    B is float32 (items, items). With ``P = (G + penalty I)^-1``: ``B_ij = - P_ij / P_jj`` (Steck 2019,
+    "Embarrassingly shallow autoencoders for sparse data", equation 8). `gram`, float64 and whole, is
+    overwritten.
 
     Raises
     ------
     RecsparkError
-        Where G + penalty I is not positive definite: the penalty is too small.
+        If G + penalty I is not positive definite: the penalty is too small.
     """
     gram.flat[:: len(gram) + 1] += penalty
     # the transpose: LAPACK's order of a symmetric matrix, without a copy
@@ -65,7 +65,7 @@ def ease(gram: np.ndarray, penalty: float) -> np.ndarray:
             f"regParam = {penalty:g} is too small: the equations of the items have no solution"
         )
     inverse, _ = dpotri(factor, overwrite_c=True)
-    upper = inverse.T  # its lower half is what LAPACK has left of the factor
+    upper = inverse.T  # its lower half still holds LAPACK's factor
     weights = np.empty(gram.shape, np.float32)
     diagonal = np.diag(upper).copy()
     for row in range(len(weights)):
@@ -78,16 +78,29 @@ def ease(gram: np.ndarray, penalty: float) -> np.ndarray:
 def nearest(
     x_block: csr_matrix, x: csr_matrix, first: int, squares: np.ndarray, k: int, shrinkage: float
 ) -> csr_matrix:
-    """The `k` largest similarities of each item of a block, float32 (items of the block, items), others 0.
+    """The `k` largest similarities of each item of a block; others are 0.
 
-    ``G_ij / (sqrt(G_ii G_jj) + shrinkage)``. Of equal ones the lower item is kept.
+    A similarity is ``G_ij / (sqrt(G_ii G_jj) + shrinkage)``. Of equal ones the lower item is kept.
 
     Parameters
     ----------
+    x_block
+        (items of the block, users): the columns of X for the block's items, transposed.
+    x
+        (users, items).
     first
         The position of the block's first item.
     squares
-        The diagonal of G.
+        float64 (items,): the diagonal of G.
+    k
+        Number of neighbours per item.
+    shrinkage
+        Added to the denominator, in the unit of G.
+
+    Returns
+    -------
+    csr_matrix
+        float32 (items of the block, items).
     """
     rows = []
     for strip in gram_rows(x_block, x):
@@ -106,7 +119,7 @@ def nearest(
 
 
 def most_items(free: int) -> int:
-    """The number of items that `ease` can take in `free` bytes.
+    """The number of items that `ease` can handle in `free` bytes.
 
     >>> most_items(4_800_000_000)
     20000

@@ -1,4 +1,4 @@
-"""Rows of a factorization machine as arrays: what fits in one process learn from, and what they leave."""
+"""Rows of a factorization machine as arrays, for fits in one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLES = {"user": "users", "item": "items"}
 #: links from a score to a prediction
 LINKS = {"identity": lambda score: score, "probit": ndtr, "logistic": expit}
 
-#: told of every iteration; whether the fit is to end
+#: called with the metrics of every iteration; returns whether the fit is to end
 Report = Callable[[dict[str, float]], bool]
 
 
@@ -30,7 +30,7 @@ class RowFit(Protocol):
 
     @property
     def link(self) -> str:
-        """From a score to a label: identity, logit or probit."""
+        """The link from a score to a label: a key of `LINKS`."""
 
     def run(
         self,
@@ -41,7 +41,28 @@ class RowFit(Protocol):
         reg: np.ndarray,
         report: Report,
     ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
-        """See `SGDFit.run`."""
+        """Fit the parameters.
+
+        Parameters
+        ----------
+        joined
+            The rows, as entities of users and items and their contexts.
+        labels, weights
+            float64 (rows,).
+        roles
+            int8 (rows,): position in `recspark.algorithms.ratings.ROLES`. Training rows, 0, are learned from;
+            the others are watched.
+        reg
+            float64 (columns,): the penalty of each column.
+        report
+            Called with the metrics of every iteration; if it is true, the fit ends.
+
+        Returns
+        -------
+        dict, list of dict
+            Parameters by sample, all float64: ``w0 (S,), w (S, columns), v (S, order - 1, columns, rank),
+            alpha (S,)``, and the metrics of each iteration.
+        """
 
 
 def fit_in_order(
@@ -53,13 +74,25 @@ def fit_in_order(
     reg: np.ndarray,
     report: Report,
 ):
-    """`fit.run` on rows in an order of their own: not that of the data.
+    """Call `fit.run` on the rows in an order of their own, which does not depend on that of the data.
+
+    Parameters
+    ----------
+    fit
+        The solver.
+    joined, labels, weights, roles, reg, report
+        The arguments of `RowFit.run`.
+
+    Returns
+    -------
+    dict, list of dict
+        The result of `RowFit.run`.
 
     Raises
     ------
     RecsparkError
-        Where no row trains, or a label or weight of one is not finite, or a weight negative, or a label is
-        none of two where it must be.
+        If no row trains, a label or weight of a row is not finite, a weight is negative, or a label is not
+        one of 0 and 1 where it must be.
     """
     if not (roles == 0).any():
         raise RecsparkError("there is nothing to train on: the data has no rows")
@@ -78,15 +111,17 @@ def fit_in_order(
 def _order(
     joined: Joined, labels: np.ndarray, weights: np.ndarray, roles: np.ndarray, columns: int
 ) -> np.ndarray:
-    """Rows by role, user, item and first column of their context, so that what lies together is used
-    together; of these by what they hold, as a random number tells."""
+    """Rows by role, user, item and first column of their context, so that neighbours share cached data.
+
+    Equal rows are ordered by their contents, as a random number.
+    """
     draw = np.random.default_rng(0)
     context = csr_matrix(
         (joined.context.values, joined.context.columns, joined.context.indptr), (len(labels), columns)
     )
     held = context @ draw.random(columns) + draw.random() * labels + draw.random() * weights
     first = np.append(joined.context.columns, 0)[joined.context.indptr[:-1]]
-    # numbers of 16 bits are sorted by counting, and a key that is the same everywhere sorts nothing, but
+    # numbers of 16 bits are sorted by counting; a key that is the same everywhere sorts nothing, but
     # costs as much as any
     keys = [
         key.astype(np.min_scalar_type(key.max()))
@@ -100,7 +135,7 @@ def _order(
 
 
 def matrix(joined: Joined, columns: int) -> csr_matrix:
-    """All rows written out."""
+    """All rows as one sparse matrix (rows, columns)."""
     parts = zip(
         (joined.user, joined.item, joined.context), (joined.users, joined.items, slice(None)), strict=True
     )
@@ -121,7 +156,7 @@ def scores(joined: Joined, parameters: Parameters) -> np.ndarray:
 
 
 def some_rows(joined: Joined, chosen: np.ndarray) -> Joined:
-    """The rows `chosen`, in this order."""
+    """The rows `chosen`, in that order."""
     shape = len(joined.users), int(joined.context.columns.max(initial=0)) + 1
     context = csr_matrix((joined.context.values, joined.context.columns, joined.context.indptr), shape)[
         chosen
@@ -145,8 +180,18 @@ def join(
     columns: pa.Array,
     values: pa.Array,
 ) -> Joined:
-    """Rows of ids (Arrow columns) and of the entries of their contexts (lists, counted from 0) as
-    `Joined`.
+    """Join rows of ids and of the entries of their contexts.
+
+    Parameters
+    ----------
+    sides
+        By ``user`` and ``item``: the ids, and their rows (ids + 1, columns), the last one for unknown ids.
+    layout
+        The columns of a row of all sides.
+    users, items
+        Arrow columns of ids, one per row; null is an unknown id.
+    columns, values
+        Arrow lists (int, float), one per row: the columns of the context, counted from 0, and their values.
     """
     places = []
     for column, (ids, _) in zip((users, items), sides.values(), strict=True):

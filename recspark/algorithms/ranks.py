@@ -1,8 +1,7 @@
-"""How well preferences that a fit only watches are ranked: the AUC of a sample of users against a sample of
-items.
+"""The AUC of watched preferences: a sample of users is ranked against a sample of items.
 
 The AUC of a user is the share of pairs (watched item that the user prefers, other item) whose scores are in
-that order, half of the equal ones counted. Other items are those that the user has in no row of the fit. Both
+that order; equal scores count half. Other items are those that the user has in no row of the fit. Both
 samples are systematic, every n-th position from a start that depends on the seed: they are the same in every
 iteration, and for any blocks and threads.
 """
@@ -15,9 +14,9 @@ import numpy as np
 
 from recspark.algorithms.ratings import CSR
 
-#: users and items of the samples, at most
+#: most users and most items of the samples
 USERS, ITEMS = 4096, 1024
-#: pairs that are compared at once, each with all items of the sample
+#: number of pairs that are compared at once, each with all items of the sample
 _AT_ONCE = 4096
 
 
@@ -55,9 +54,9 @@ def auc_sum(scores: np.ndarray, owner: np.ndarray, score: np.ndarray) -> tuple[f
     Parameters
     ----------
     scores
-        float32 (users, items of the sample); NaN where the user has the item in a row of the fit.
+        float32 (users, items of the sample); NaN if the user has the item in a row of the fit.
     owner, score
-        Of each watched item that is preferred: its user, as a row of `scores`, ascending, and its score.
+        For each watched item that is preferred: its user, as a row of `scores`, ascending, and its score.
     """
     others = np.isfinite(scores).sum(axis=1)
     right = np.empty(len(owner))

@@ -1,5 +1,6 @@
-"""Ratings as algorithms read them: the rows of one side as CSR, a block of them, the cells between two
-blocks; and what is known of an id without a model.
+"""Ratings as algorithms read them: rows of one side as CSR, blocks of rows, cells between two blocks.
+
+Also the deviation of an id, which needs no model: how far its ratings lie from the mean.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SIDES = ("users", "items")
-#: what a row is for: 0 trains, the others are only watched
+#: roles of rows: the first trains, the others are only watched
 ROLES = ("train", "validation", "test")
 
-#: work of a row beside that of its ratings, in ratings: the solve of a rank-64 system costs about as much as
+#: work of a row beside the work of its ratings, in ratings: solving a rank-64 system costs about as much as
 #: 32 ratings
 ROW_WORK = 32
-#: work of an entity of a sampler beside that of its rows, in rows
+#: work of an entity of a sampler beside the work of its rows, in rows
 ENTITY_WORK = 16
-#: ratings that the mean rating counts for
+#: number of ratings that the mean rating counts for
 DAMPING = 5.0
 
 
@@ -28,8 +29,9 @@ def other(side: str) -> str:
 
 @dataclass(frozen=True)
 class CSR:
-    """Rows of entries: indptr int64 (rows + 1), indices int32, values and weights float32 (weights empty: all
-    1).
+    """Rows of entries, of which weights may be empty: all are 1.
+
+    Their arrays are indptr int64 (rows + 1), indices int32, values and weights float32.
     """
 
     indptr: np.ndarray
@@ -39,7 +41,7 @@ class CSR:
 
     @property
     def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The arrays as kernels take them."""
+        """The arrays in the order in which kernels take them."""
         return self.indptr, self.indices, self.values, self.weights
 
     @property
@@ -50,7 +52,7 @@ class CSR:
 
 @dataclass(frozen=True)
 class Block:
-    """What one task of a step works on; `needed` is empty where every source row is needed."""
+    """The data of one task of a step; `needed` is empty if every source row is needed."""
 
     train: CSR
     needed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
@@ -58,15 +60,16 @@ class Block:
 
 
 def without_ratings(n: int) -> Block:
-    """A block of n rows of which nothing is known."""
+    """A block of n rows without ratings."""
     none = np.empty(0, np.float32)
     return Block(CSR(np.zeros(n + 1, np.int64), np.empty(0, np.int32), none, none))
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The ratings between a user block and an item block, cut into a grid of g x g cells for threads and for
-    their caches.
+    """The ratings between a user block and an item block, cut into a grid of g x g cells.
+
+    Each cell suits one thread and its cache.
 
     users, items
         int32 positions inside their blocks; cell after cell; inside a cell users take turns.

@@ -1,4 +1,4 @@
-"""From scores to ratings."""
+"""The step from scores to ratings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from scipy.special import ndtr
 
 @dataclass(frozen=True)
 class Response:
-    """From the score s of a pair to its rating. All grow with s, so they leave rankings as they are.
+    """The step from the score s of a pair to its rating.
 
+    All kinds grow with s, so they keep rankings.
     ``linear``: s; ``sigmoid``: low + (high - low) / (1 + exp(-s)); ``rbf``: low + (high - low) exp(gamma s),
     where s is minus the squared distance of the two vectors (Rendle and Schmidt-Thieme 2008, section 3);
     ``ordered``: the mean of `levels` where level l has the probability that a normal around s with variance 1

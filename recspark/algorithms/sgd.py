@@ -1,5 +1,6 @@
-"""Gradient descent as steps of the engine: hyper-parameters in, `recspark.kernels.sgd` on cells or sides,
-sums out.
+"""Gradient descent as steps of the engine: hyper-parameters in, sums out.
+
+`recspark.kernels.sgd` runs on cells or sides.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ SCHEDULES = ("constant", "inverse", "exponential")
 
 @dataclass(frozen=True)
 class SGDSolver:
-    """The objectives of `recspark.kernels.sgd`; users and items have their own penalties.
+    """The objectives of `recspark.kernels.sgd`, with penalties per side.
 
-    ``batch`` is the number of ratings of a step; 0 takes all (the full gradient of the mean cost, ``weight``
-    being the sum of the ratings' weights). ``mean`` is what the model adds to every score, ``level`` the
-    rating that a cold id falls back to. Errors count in units of ``unit``; with the linear kernel rows and
-    scores are then those of ratings / unit, in a fit's states, but not in models.
+    ``batch`` is the number of ratings per step; 0 takes all (the full gradient of the mean cost, ``weight``
+    being the sum of the ratings' weights). ``mean`` is added to every score by the model; ``level`` is the
+    rating that a cold id falls back to. Errors count in units of ``unit``; with the linear kernel the rows
+    and scores in a fit's states are those of ratings / unit, but not in models.
     """
 
     rank: int
@@ -84,14 +85,16 @@ class SGDSolver:
     def start(
         self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None
     ) -> State:
-        """Normal factors, a function of (seed, side, position) only, no biases, and an optimizer that has
-        seen nothing.
+        """Normal factors, no biases, and an optimizer that has seen nothing.
+
+        Factors are a function of (seed, side, position) only. See
+        `recspark.algorithms.contract.Solver.start`.
         """
         counts = np.diff(block.train.indptr)
         n = len(counts)
         factors = normal_rows(self.seed, SIDES.index(side), first, n, self.rank) * np.float32(self.stdev)
         state = {"factors": np.abs(factors) if self.nonnegative else factors, "bias": np.zeros(n, np.float32)}
-        # a penalty that is paid with every rating counts n times already; the full gradient pays it once
+        # a penalty that every rating pays counts n times already; the full gradient pays it once
         state["scale"] = np.maximum(counts, 1).astype(np.float32) ** np.float32(
             self.reg_power - (1 if self.batch else 0)
         )
@@ -113,7 +116,7 @@ class SGDSolver:
         return state
 
     def fresh(self, side: str, first: int, n: int) -> State:
-        """Rows of which nothing is known, as models have them."""
+        """Rows for ids of which nothing is known, in the unit of models."""
         state = self.start(side, first, without_ratings(n))
         factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
         return {"factors": factors, "bias": bias}
@@ -121,7 +124,10 @@ class SGDSolver:
     def step_pair(
         self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
     ) -> tuple[State, State, dict[str, float]]:
-        """An epoch over the cells of a user block and an item block, by `_stages`."""
+        """An epoch over the cells of a user block and an item block, by `_stages`.
+
+        See `recspark.algorithms.contract.Solver.step_pair`.
+        """
         rules, entries = (
             self._rules(iteration),
             Entries(cells.users, cells.items, cells.values, cells.weights),
@@ -137,7 +143,7 @@ class SGDSolver:
         for areas in _stages(cells.grid, seed, threads, pairs=self.loss == "bpr"):
             for area in in_threads(take, areas, threads):
                 sums.update(area)
-        # in one order, whatever the threads: a sum of floats depends on it
+        # in the same order for any number of threads: a sum of floats depends on it
         squared, total, cost = np.sum([sums[visit] for visit in sorted(sums)], axis=0)
         users, items = (self._state(rows) for rows in sides)
         return (
@@ -193,7 +199,7 @@ class SGDSolver:
     def step(
         self, side: str, block: Block, source: State, own: State, threads: int
     ) -> tuple[State, dict[str, float]]:
-        """A full-batch step of one side."""
+        """A full-batch step of one side. See `recspark.algorithms.contract.Solver.step`."""
         moved, csr = self._rows(own), block.train
         rows = (self._rows(source), self._rows(own), moved, self.penalty[side])
         over_rows(
@@ -204,8 +210,29 @@ class SGDSolver:
     def solve_rows(
         self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int
     ) -> State:
-        """Rows of one side by epochs over their own ratings, the other side fixed; states need factors and
-        biases only.
+        """Solve rows of one side by epochs over their own ratings, while the other side is fixed.
+
+        Parameters
+        ----------
+        side
+            The side of the rows: ``users`` or ``items``.
+        csr
+            The ratings of the n rows; indices are positions of the other side.
+        fixed
+            The whole other side: ``factors`` float32 (n_other, rank) and ``bias`` float32 (n_other,).
+        own
+            The rows before: ``factors`` float32 (n, rank) and ``bias`` float32 (n,); they are not changed.
+        epochs
+            Number of passes over the ratings of each row.
+        rate
+            The learning rate, the same in all epochs.
+        threads
+            Number of threads of the kernels.
+
+        Returns
+        -------
+        State
+            The new ``factors`` and ``bias`` of the rows.
         """
         counts = np.diff(csr.indptr)
         down, up = 1 / self._score_unit, self._score_unit
@@ -241,8 +268,9 @@ class SGDSolver:
         return {"factors": factors, "bias": bias}
 
     def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
-        """Errors of watched rows, and of the training rows where the steps have not met each of them in
-        turn.
+        """Errors of watched rows.
+
+        In full-batch steps, which do not visit training rows in turn, those are included.
         """
         sums = {}
         roles = block.watched if self.batch else {"train": block.train, **block.watched}
@@ -259,10 +287,10 @@ class SGDSolver:
         return sums
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
-        """RMSE of every role (of training rows as they were met in the epoch), and the mean cost of a
-        training row.
+        """The RMSE of every role, and the mean cost of a training row.
 
-        BPR: the share of training pairs in the right order, the AUC of watched rows, the mean cost of a pair.
+        Training rows count with their error at their visit in the epoch. BPR: the share of training pairs in
+        the right order, the AUC of watched rows, the mean cost of a pair.
         """
         weights = {
             key.removesuffix("_weight"): max(value, 1e-300)
@@ -281,8 +309,9 @@ class SGDSolver:
         } | objective
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """Columns features, bias and deviation: that is the bias, or without biases how far an id's ratings
-        lie from the level.
+        """The columns features, bias and deviation of the model's table.
+
+        The deviation is the bias, or without biases how far an id's ratings lie from the level.
         """
         factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
         if self.biased:
@@ -294,12 +323,12 @@ class SGDSolver:
 
     @property
     def _score_unit(self) -> float:
-        """What a difference of 1 between scores is in ratings, where scores are ratings."""
+        """The difference in ratings that a difference of 1 in scores makes, if scores are ratings."""
         return self.unit if self.kernel == "linear" else 1.0
 
     @staticmethod
     def _in_units(factors: np.ndarray, bias: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
-        """Rows whose scores are `unit` times those of the given ones."""
+        """Rows whose scores are `unit` times the scores of the given rows."""
         return (
             (factors, bias) if unit == 1 else (factors * np.float32(np.sqrt(unit)), bias * np.float32(unit))
         )
@@ -319,7 +348,7 @@ class SGDSolver:
         return self.rate * (1 - self.decay) ** epoch if self.schedule == "exponential" else self.rate
 
     def _rows(self, state: State, padded: bool = False) -> Rows:
-        """A copy of a state to work on; what works in registers wants rows as wide as its tiles."""
+        """A copy of a state to work on; kernels that work in registers need rows as wide as their tiles."""
         factors = padded_rows(state["factors"], copy=True) if padded else np.array(state["factors"])
         moments = np.array(state["moments"]) if "moments" in state else np.empty((0, 2, 0), np.float32)
         counts = np.array(state["counts"]) if "counts" in state else np.empty(0, np.float32)
@@ -350,15 +379,16 @@ def _entries(csr: CSR) -> tuple[np.ndarray, ...]:
 
 
 def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:
-    """Lists of areas that share no row: threads take one area each, and its visits one after the other; the
-    order is drawn anew for every epoch.
+    """Lists of areas that share no row.
+
+    Threads take one area each, and its visits one after the other; the order is drawn anew for every epoch.
 
     User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step
     s - 1. An area is a square of visits, as wide as there is work for all threads: a core meets the rows that
-    it has in its cache, and waits for the others as seldom as can be. What follows what in a row is the same
-    for any width, and so is the outcome.
+    are in its cache, and seldom waits for the others. The order within a row is the same for any width, and
+    so is the outcome.
 
-    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that every two items are
+    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that any two items are
     compared at some time.
     """
     draw = np.random.default_rng(seed)
@@ -378,7 +408,9 @@ def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iter
 
 
 def _square(first: int, second: int, width: int) -> list[tuple[int, int]]:
-    """The visits of a square of ranges, quarter by quarter: in every row and column in the order of steps.
+    """The visits of a square of ranges, quarter by quarter.
+
+    In every row and column they are in the order of steps.
 
     >>> _square(0, 0, 2)
     [(0, 0), (1, 1), (0, 1), (1, 0)]

@@ -1,4 +1,4 @@
-"""When a fit has learned enough, and which of its iterations is the best: told by its history."""
+"""The end of a fit by its history: whether it has learned enough, and its best iteration."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import numpy as np
 
 
 def best_iteration(history: Sequence[dict[str, float]]) -> int:
-    """The iteration with the lowest validation RMSE, or the highest AUC; the last one where nothing is
-    validated.
-    """
+    """The iteration with the lowest validation RMSE, or the highest AUC; the last one without validation."""
     values = _validated(history)
     return len(history) if values is None else 1 + int(np.argmin(values))
 
 
 def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) -> bool:
-    """Whether the last `patience` iterations (without validation: the last one) brought no relative gain of
-    more than `tol`.
+    """Whether the last iterations brought no relative gain of more than `tol`.
+
+    They are `patience` iterations, or without validation only the last one.
     """
     validated = _validated(history)
     if validated is None and tol <= 0:
@@ -30,9 +29,7 @@ def should_stop(history: Sequence[dict[str, float]], tol: float, patience: int) 
 
 
 def _validated(history: Sequence[dict[str, float]]) -> list[float] | None:
-    """What validation rows say of each iteration, the lower the better: their RMSE, or 1 - AUC; None where
-    there are none.
-    """
+    """The validation RMSE of each iteration, or 1 - AUC: lower is better. None without validation rows."""
     if history and "validation_auc" in history[0]:
         return [1 - row["validation_auc"] for row in history]
     return (

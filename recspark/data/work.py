@@ -146,10 +146,27 @@ def plan_work(
     layouts: Mapping[str, Mapping[str, Layout]],
     ids: Mapping[str, str] | None = None,
 ) -> Work:
-    """Unpack the sources that are packed, give each layout the fields and types of its file, and cut the
-    files into chunks.
+    """Unpack archives, give each layout the fields and types of its file, and cut the files into chunks.
 
-    `ids` are the types of ids where they are known; errors are those of :func:`recspark.data.ingest.ingest`.
+    Parameters
+    ----------
+    spark
+        The session of the job.
+    data
+        The options of ``[data]``.
+    dataset
+        The name of the edition, or of a generic format.
+    sources
+        The inputs, by the option of ``[data]`` that names them.
+    layouts
+        The layouts of the files of each input, by option and by name in the source.
+    ids
+        The types of ids, by column, if they are known.
+
+    Raises
+    ------
+    DataRejected, InputMissing, ConfigError
+        As :func:`recspark.data.ingest.ingest`.
     """
     generic = dataset in GENERIC
     opened = {option: _opened(source, layouts[option]) for option, source in sources.items()}

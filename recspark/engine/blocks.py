@@ -1,4 +1,4 @@
-"""Blocks: the ratings of a range of users (or items) as CSR, with the list of source rows that they need.
+"""Blocks: the ratings of a range of users (or items) as CSR, with the source rows that they need.
 
 By one small matrix. Users a, b, c rate items p, q, r. There are two user blocks, {a, b} and {c}::
 
@@ -29,8 +29,8 @@ from recspark.ids import IdIndex
 from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.arrays.runs import in_runs
 
-#: the grid of `Cells`: at most this many ranges a side (a power of 2), and about this many ratings a cell at
-#: least
+#: the grid of `Cells`: at most this many ranges per side (a power of 2), and at least about this many ratings
+#: per cell
 GRID, CELL_RATINGS = 16, 30_000
 
 
@@ -93,7 +93,7 @@ def _by_block(columns: dict[str, np.ndarray], side: str, cuts: np.ndarray) -> di
 
 
 def build_block(parts: Parts, store: Store, job: tuple[str, int]) -> None:
-    """Worker: gather a block's rows from all parts, write them as CSR (`Block`), one for each role."""
+    """Worker: gather a block's rows from all parts, and write them as CSR (`Block`), one per role."""
     side, block = job
     cuts, n_source = store.load(f"cuts/{side}")["cuts"], int(store.load(f"cuts/{other(side)}")["cuts"][-1])
     first, n_rows = int(cuts[block]), int(cuts[block + 1] - cuts[block])
@@ -157,8 +157,9 @@ def build_cells(store: Store, block: int, item_blocks: int) -> None:
 
 
 def _grid(piece: dict[str, np.ndarray], n_users: int, n_items: int) -> dict[str, np.ndarray]:
-    """The entries of `piece` cell after cell; as many cells as keep each one worth a thread's call, and its
-    rows in a cache.
+    """The entries of `piece`, cell after cell.
+
+    There are as many cells as keep each one worth a thread's call, and its rows in a cache.
     """
     size = 2 ** int(np.log2(np.clip(np.sqrt(len(piece["users"]) / CELL_RATINGS), 1, GRID)))
     user_cuts, item_cuts = (

@@ -1,4 +1,4 @@
-"""From a DataFrame to files: rows as small integers and floats, each part with a dictionary of the ids in it.
+"""From a DataFrame to files: rows as small integers and floats, each part with a dictionary of its ids.
 
 The DataFrame crosses from the JVM to Python once, here; everything later reads these files. So an input that
 is not deterministic (SPARK-28927) still gives both sides of a fit the same rows, and a task that runs twice
@@ -41,7 +41,7 @@ from recspark.ids import DATES, EXACT, TEXT, WHOLE
 from recspark.kernels.arrays.frozen import frozen
 from recspark.kernels.arrays.random import mix
 
-#: rows held by a worker before it writes a part: 4 M rows are about 100 MB
+#: number of rows that a worker holds before it writes a part: 4 M rows are about 100 MB
 PART_ROWS = 4_000_000
 
 #: a difference of moments below this share of them is rounding
@@ -53,7 +53,7 @@ COLUMNS = "user long or string, item long or string, value float, weight float (
 
 @dataclass(frozen=True)
 class Parts:
-    """Encoded rows: entry names in a store, and what is known of all rows together."""
+    """Encoded rows: the names of their entries in a store, and sums over all rows."""
 
     root: str
     names: tuple[str, ...]
@@ -66,46 +66,44 @@ class Parts:
     weighted: bool
     #: whether there are rows that do not train
     watched: bool
-    #: sum of the values that train, unweighted
+    #: sum of the training values, unweighted
     values: float
-    #: sum of the squares of the values that train, by weight
+    #: weighted sum of the squares of the training values
     squares: float
-    #: by side: what its ids are (`recspark.ids`)
+    #: the kind of ids (`recspark.ids`), by side
     id_kinds: dict[str, str]
 
     @property
     def mean(self) -> float:
-        """The weighted mean of the values that train."""
+        """The weighted mean of the training values."""
         return self.total / self.weight
 
     def spread_around(self, center: float) -> float:
-        """The root of the weighted mean square of what the values that train differ from `center`."""
+        """The root of the weighted mean squared difference of the training values from `center`."""
         square = self.squares / self.weight
         found = square - 2 * center * self.mean + center**2
-        # less than rounding leaves of the difference is 0
+        # a difference that rounding alone may leave is 0
         return found**0.5 if found > ROUNDING * square else 0.0
 
     @property
     def deviation(self) -> float:
-        """The weighted standard deviation of the values that train, to the precision of float32; 1 where they
-        are all equal.
-        """
+        """The weighted standard deviation of the training values, rounded to float32; 1 if all are equal."""
         return float(np.float32(self.spread_around(self.mean))) or 1.0
 
 
 def id_column(schema: StructType, name: str) -> F.Column:
-    """Column `name` of data with this schema as an id, by any settings of Spark the same one.
+    """Column `name` of data with this schema as an id; settings of Spark don't change it.
 
-    Strings, whole numbers and dates stay; other numbers become long, NaN null. A number that is not whole, or
-    that a long does not hold, or a float that stands for several whole numbers, ends the job that reads it.
-    Raise RecsparkError for other types.
+    Strings, whole numbers and dates stay; other numbers become long, NaN becomes null. These values end the
+    job that reads them: a number that is not whole, a number that a long can't hold, a float that stands for
+    several whole numbers. Raise RecsparkError for other types.
     """
     id_kind(schema, name)
     found = resolve(schema, name)
     type_, column = schema[found].dataType, F.col(quoted(found))
     if not isinstance(type_, (FractionalType, DecimalType)):
         return column
-    # null where a long does not hold it, even where ANSI is off and a cast would wrap around
+    # null if a long can't hold it, even with ANSI off, where a cast would wrap around
     whole = column.try_cast("long")
     fits = whole == column
     if isinstance(type_, FloatType | DoubleType):
@@ -122,8 +120,9 @@ def id_column(schema: StructType, name: str) -> F.Column:
 
 
 def id_kind(schema: StructType, name: str) -> str:
-    """What the ids in column `name` are (`recspark.ids`). Raise RecsparkError where there is no such column,
-    or it can't hold ids.
+    """The kind of the ids in column `name` (`recspark.ids`).
+
+    Raise RecsparkError if there is no such column, or it can't hold ids.
     """
     type_ = schema[resolve(schema, name)].dataType
     kinds = {StringType: TEXT, NumericType: WHOLE, DateType: DATES}
@@ -137,9 +136,7 @@ def id_kind(schema: StructType, name: str) -> str:
 
 
 def require_kind(what: str, schema: StructType, name: str, kind: str) -> None:
-    """Raise RecsparkError where the ids in column `name` of `what` are of another kind than those that
-    train.
-    """
+    """Raise RecsparkError if the ids in column `name` of `what` are not of the training rows' kind."""
     if (found := id_kind(schema, name)) != kind:
         raise ColumnError(
             f"{what}: column {name!r} holds {found}, but the ids of the training rows are {kind}"
@@ -147,16 +144,15 @@ def require_kind(what: str, schema: StructType, name: str, kind: str) -> None:
 
 
 def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
-    """Write the rows of `df` (see `COLUMNS`) as parts into `store`: one Spark job, no shuffle, row order does
-    not matter.
+    """Write the rows of `df` (see `COLUMNS`) as parts into `store`: one Spark job without a shuffle.
 
-    Columns that say nothing (weights where not `weighted`, roles where not `watched`) stay in the JVM: the
-    crossing to Python costs more than all that follows.
+    Row order does not matter. Unused columns (weights unless `weighted`, roles unless `watched`) stay in the
+    JVM: the crossing to Python costs more than all that follows.
 
     Raises
     ------
     RecsparkError
-        Where an id is null, a value is null or not finite, a weight is negative, or no row trains.
+        If an id is null, a value is null or not finite, a weight is negative, or no row trains.
     """
     rows = df.select(
         "user", "item", "value", *(["weight"] if weighted else []), *(["role"] if watched else [])
@@ -170,7 +166,7 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
             "filter them, or let `recspark ingest` put them into quarantine"
         )
     parts = sorted(described, key=lambda part: part["name"])
-    # exact whatever the order of the parts: the mean names the fit's folder
+    # exact for any order of the parts: the mean is a part of the name of the fit's folder
     summed = {
         key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values", "squares")
     } | {"rows": sum(part["rows"] for part in parts)}
@@ -191,12 +187,14 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
 
 
 def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
-    """Worker: write the rows of one partition in parts of at most about `PART_ROWS` rows; returns their
-    descriptions.
+    """Worker: write the rows of one partition in parts of about `PART_ROWS` rows.
+
+    Returns the descriptions of the parts.
     """
     store, described, held, size = Store(root), [], [], 0
     task = TaskContext.get()
-    # parts sort by partition and place in it, so that a fit on the same input reads them in the same order
+    # parts sort by partition and by order within it, so that a fit on the same input reads them in the same
+    # order
     prefix = f"part-{task.partitionId() if task else 0:06d}"
     for batch in batches:
         held.append(batch)
@@ -267,7 +265,7 @@ def _dictionary(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
 
 @njit(cache=True, nogil=True)
 def _digest(user, item, value_bits, weight_bits, role, user_hash, item_hash):
-    """A sum over rows of a hash of each row (uint64): the same for any order and partitioning of the rows."""
+    """A uint64 sum over rows of a hash of each row: the same for any order and partitioning."""
     total = np.uint64(0)
     for r in range(len(user)):
         weight = weight_bits[r] if len(weight_bits) > 0 else np.uint32(0)

@@ -4,12 +4,12 @@
     iterate    steps one after the other, one task per block or pair of blocks
     export     write the model's tables as Parquet, from the iterations that are kept
 
-A task maps its block and the states that it needs, and writes its own state; so state files are what tasks
-exchange and what a fit resumes from. The driver sees only sums. The steps are those of a `Plan`: sweeps over
-users and items (`recspark.engine.sweeps`), or draws of any number of sides (`recspark.engine.sampling`).
+A task maps its block and the states that it needs, and writes its own state; so tasks exchange state files,
+and a fit resumes from them. The driver sees only sums. The steps are those of a `Plan`: sweeps over users and
+items (`recspark.engine.sweeps`), or draws of any number of sides (`recspark.engine.sampling`).
 
-`fit` is written once against a runner: it runs on the driver and steps are Spark tasks, or the whole of it,
-all blocks and iterations, runs inside one task (`recspark.engine.placement`).
+`fit` is written once, against a runner: it runs on the driver and steps are Spark tasks, or the whole fit,
+with all blocks and iterations, runs inside one task (`recspark.engine.placement`).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from recspark.engine.spark.runner import Runner, SparkRunner, TaskRunner
 from recspark.engine.storage import HeldStore, Store
 from recspark.errors import RecsparkError
 
-#: the time that a fit in one process may spend on writing its states: killed, it loses a hundred times what
-#: it takes to write one
+#: share of its time that a fit in one process may spend on writing its states: if killed, it loses a hundred
+#: times the seconds that one writing takes
 WRITING_SHARE = 0.01
 #: a file that ends the fit after its next iteration
 STOP = "stop.json"
-#: a file that says that the blocks are built; a folder with a file for each iteration that is whole
+#: the file that says that the blocks are built; the folder with one file per complete iteration
 PREPARED, ITERATIONS = "prepared.json", "iterations"
 
 
@@ -51,9 +51,9 @@ class Chain:
     kept
         The iterations that the model is made of.
     shared
-        What all rows share in each of them, for models that have samples.
+        The values that all rows share in each kept iteration, for models that have samples.
     resumed_at
-        How many iterations an earlier attempt had finished.
+        The number of iterations that an earlier attempt had finished.
     """
 
     history: list[Row]
@@ -74,16 +74,16 @@ class Fit(Chain):
 def run(spark: SparkSession, plans: Sequence[Plan], judge: Callable[[Row], bool] | None = None) -> Fit:
     """Run or resume the fit of `plans`, and report its iterations; leave only the model in its folder.
 
-    Several plans are chains of one model, which differ in the seed and the kind of their sampler. Chains that
-    one task does whole run beside each other; else they come one after the other.
+    Several plans are chains of one model, which differ in the seed and the kind of their sampler. If one task
+    does a whole chain, chains run beside each other; else they run one after the other.
 
-    `judge` is called with the metrics of each iteration of the first; once it is true, all chains end after
-    the iterations that they have begun.
+    `judge` is called with the metrics of each iteration of the first chain; once it is true, all chains end
+    after the iterations that they have begun.
 
     Raises
     ------
     RecsparkError
-        Where numbers leave the range of floats: with what to change.
+        If numbers leave the range of floats; the message says what to change.
     """
     first, stores = plans[0], [Store(plan.root) for plan in plans]
     for store in stores:
@@ -127,7 +127,7 @@ def _mean(rows: tuple[Row, ...]) -> Row:
 
 
 def _fit_in_task(alone: bool, _: Store, plan: Plan) -> Chain:
-    """Worker: `fit` in this process, with threads instead of tasks; states are files only now and then."""
+    """Worker: `fit` in this process, with threads instead of tasks; states are written now and then."""
     store = HeldStore(plan.root, tuple(f"{name}/" for name in plan.states), (PREPARED, f"{ITERATIONS}/"))
     chain = fit(TaskRunner(store, plan.placement.threads), plan, alone)
     store.flush()
@@ -135,7 +135,7 @@ def _fit_in_task(alone: bool, _: Store, plan: Plan) -> Chain:
 
 
 def fit(runner: Runner, plan: Plan, alone: bool) -> Chain:
-    """Prepare, iterate, and export if it is `alone`; go on from the last iteration of an earlier attempt."""
+    """Prepare, iterate, and export if `alone`; resume after the last iteration of an earlier attempt."""
     started = time.perf_counter()
     store = runner.store
     if not store.exists(PREPARED):
@@ -156,7 +156,7 @@ def fit(runner: Runner, plan: Plan, alone: bool) -> Chain:
 
 
 def _iterate(runner: Runner, plan: Plan, iteration: int) -> Row:
-    """Run an iteration and commit it; RecsparkError where its metrics are not finite: it can't go on."""
+    """Run an iteration and commit it. Raise RecsparkError if its metrics are not finite."""
     started = time.perf_counter()
     metrics = plan.iterate(runner, iteration)
     seconds = time.perf_counter() - started
@@ -173,7 +173,7 @@ def _iterate(runner: Runner, plan: Plan, iteration: int) -> Row:
 
 
 def read_history(store: Store) -> list[Row]:
-    """The metrics of all iterations that are finished, up to the first gap (`HeldStore`)."""
+    """The metrics of all complete iterations, up to the first gap (`HeldStore`)."""
     names = [name for name in store.names(ITERATIONS) if name.endswith(".json")]
     whole = takewhile(
         lambda numbered: int(numbered[1].removesuffix(".json")) == numbered[0], enumerate(names, start=1)

@@ -1,4 +1,4 @@
-"""How many blocks, tasks and threads a fit gets where the user does not say."""
+"""Blocks, tasks and threads of a fit where the user sets none."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pyspark.sql import SparkSession
 from recspark.engine.spark.jvm import is_local
 from recspark.engine.spark.session import default_threads, master_of, parallelism, task_cpus
 
-#: ratings up to which one task on one machine beats tasks that exchange files; its blocks take about 16 bytes
-#: a rating
+#: number of ratings up to which one task on one machine beats tasks that exchange files; its blocks take
+#: about 16 bytes per rating
 ONE_TASK_RATINGS = 500_000_000
 
-#: ratings up to which one task is faster on a cluster too: an iteration takes less than the two Spark jobs of
-#: a step on each side
+#: number of ratings up to which one task is faster on a cluster too: an iteration takes less time than the
+#: two Spark jobs of a step on each side
 FEW_RATINGS = 5_000_000
 
 #: values of the Param `tasks`
@@ -24,14 +24,14 @@ TASKS = ("auto", "one", "blocks")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a fit runs.
+    """The blocks, tasks and threads of a fit.
 
     blocks
-        Of each side.
+        Number of blocks by side.
     one_task
         Whether one task does all blocks and all iterations; else each block of each step is a task.
     threads
-        Of a task.
+        Threads of one task.
     """
 
     blocks: dict[str, int]
@@ -40,8 +40,9 @@ class Placement:
 
     @property
     def kernel_threads(self) -> int:
-        """Threads of one block: a task with several blocks works on as many of them at a time as it has
-        threads.
+        """Threads of one block.
+
+        A task with several blocks works on as many blocks at a time as it has threads.
         """
         return max(1, self.threads // min(self.blocks.values())) if self.one_task else self.threads
 
@@ -54,20 +55,24 @@ def place(
     tasks: str,
     threads: int | None,
 ) -> Placement:
-    """Choose where a fit runs.
+    """Choose the placement of a fit.
 
     Parameters
     ----------
+    spark
+        The session that runs the tasks.
+    ratings
+        Number of rows to fit.
     blocks
-        Of each side, as ordered; None where no number is. A side without an order gets that of the other
+        Ordered number of blocks by side; None if not ordered. A side without an order gets that of the other
         side.
     hints
-        Blocks that are wished for: they count where there would be several anyway.
+        Wished number of blocks by side: it counts if there would be several blocks anyway.
     tasks
-        One of `TASKS`. auto: one task on one machine unless ratings are very many, on a cluster where they
+        One of `TASKS`. auto: one task on one machine unless ratings are very many, and on a cluster if they
         are few. A single block is one task anyway.
     threads
-        Of a task, as ordered; None: all cores where one task does all, else Spark's ``task.cpus``.
+        Ordered threads of a task; None: all cores if one task does all, else Spark's ``task.cpus``.
     """
     most = ONE_TASK_RATINGS if is_local(master_of(spark)) else FEW_RATINGS
     alone = tasks == "one" or (tasks == "auto" and ratings <= most)

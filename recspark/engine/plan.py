@@ -26,14 +26,14 @@ class Plan(ABC):
     work
         The folder, or URI, in which the fit has its own folder.
     model
-        The name of the folder of its outcome: no two fits share one.
+        The name of the model's folder, different for every fit.
     tol, patience
         See `recspark.algorithms.stopping.should_stop`.
     """
 
-    #: folders of what an iteration writes: it stays in memory where one task does all
+    #: folders that iterations write; if one task does all, their entries stay in memory
     states: ClassVar[tuple[str, ...]]
-    #: folders of what `prepare` writes
+    #: folders that `prepare` writes
     prepared: ClassVar[tuple[str, ...]]
 
     work: str
@@ -45,8 +45,9 @@ class Plan(ABC):
 
     @property
     def root(self) -> str:
-        """The fit's own folder: another input, algorithm or layout gets another one, so whatever is in it can
-        be resumed.
+        """The fit's own folder.
+
+        Another input, algorithm or layout gets another folder, so all that is in it can be resumed.
         """
         return f"{self.work}/fit-{fingerprint(*self.identity)[:16]}"
 
@@ -58,7 +59,7 @@ class Plan(ABC):
     @property
     @abstractmethod
     def identity(self) -> tuple[Any, ...]:
-        """What the outcome depends on."""
+        """All that the outcome depends on."""
 
     @property
     @abstractmethod
@@ -68,7 +69,7 @@ class Plan(ABC):
     @property
     @abstractmethod
     def remedy(self) -> str:
-        """What to change where the fit diverges."""
+        """The advice for a fit that diverges: what to change."""
 
     @abstractmethod
     def prepare(self, runner: Runner) -> None:
@@ -76,11 +77,11 @@ class Plan(ABC):
 
     @abstractmethod
     def iterate(self, runner: Runner, iteration: int) -> Row:
-        """Write the states after an iteration from those before; return its metrics."""
+        """Write the states after an iteration from the states before it, and return its metrics."""
 
     @abstractmethod
     def is_done(self, history: Sequence[Row]) -> bool:
-        """Whether these iterations are enough, before `max_iter` of them."""
+        """Whether these iterations are enough, although there are fewer than `max_iter`."""
 
     @abstractmethod
     def prune(self, store: Store, history: Sequence[Row]) -> None:
@@ -88,16 +89,16 @@ class Plan(ABC):
 
     @abstractmethod
     def kept(self, history: Sequence[Row]) -> list[int]:
-        """The iterations that the model is made of, once these were all."""
+        """The iterations that the model is made of, if the fit ends after these."""
 
     def best(self, history: Sequence[Row]) -> int:
-        """The iteration that the model is best described by: the last one, unless the plan knows better."""
+        """The iteration that describes the model best: the last one by default."""
         return len(history)
 
     def shared(self, store: Store, kept: Sequence[int]) -> list[Shared]:
-        """What all rows share in each kept iteration, for models that have samples."""
+        """The values that all rows share in each kept iteration, for models that have samples."""
         return []
 
     @abstractmethod
     def export(self, runner: Runner, chains: Sequence[tuple[Self, list[int]]]) -> None:
-        """Write the tables of the model from the kept iterations of all chains; this is the first."""
+        """Write the tables of the model from the kept iterations of all chains; this plan is the first."""

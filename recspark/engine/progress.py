@@ -40,12 +40,11 @@ def reporting(
     judge: Callable[[dict[str, Any]], bool] | None = None,
     end: Callable[[], Any] | None = None,
 ) -> Iterator[None]:
-    """Report iterations as they appear in `read_history()` while the body runs: it may run anywhere, the
-    files tell.
+    """Report iterations as they appear in `read_history()` while the body runs.
 
-    `judge`, where there is one, is called with the row of each iteration, too, until it is true; then `end`
-    is called. It sees the rows of all iterations, also of a body that has ended before it was asked about
-    them: what it says does not depend on the time.
+    The body may run anywhere, since files tell its progress. A `judge` is also called with the row of each
+    iteration, until it is true; then `end` is called. It sees the rows of all iterations, even if the body
+    has ended before: its calls do not depend on the time.
     """
     done = threading.Event()
     with ThreadPoolExecutor(1) as pool:

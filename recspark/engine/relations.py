@@ -1,10 +1,10 @@
-"""Rows that join entities of any number of sides: files by side and block, for steps that take one side at a
-time.
+"""Rows that join entities of any number of sides: files by side and block.
 
-Each row has one entity of each side, or none of it. The rows lie once a side, entity after entity, each with
-the *places* of its other entities: rows of one table of all sides, one side after the other, each with a last
-row that stands for none of it. A block is a range of a side's entities with their rows; the entities of other
-sides that it *needs* are listed, and its places count in that list.
+Steps read them one side at a time. Each row has one entity of each side, or none of it. The rows are stored
+once per side, entity after entity, each with the *places* of its other entities: row numbers of one table of
+all sides. In that table sides follow one another, each with a last row that stands for no entity. A block is
+a range of a side's entities with their rows. It lists the entities of other sides that it *needs*, and its
+places count in that list.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ from recspark.kernels.moments import pair_moments
 
 _NO_WEIGHTS = np.empty(0, np.float32)
 
-#: rows that moments are taken of, about
+#: number of rows that moments are computed from, about
 MOMENT_ROWS = 4_000_000
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side: its name, how many entities, whether rows name them by id (a table ``ids/NAME`` has the
-    positions) or by position.
+    """One side: its name and its number of entities.
+
+    `by_id` says whether rows name them by id (a table ``ids/NAME`` has the positions) or by position.
     """
 
     name: str
@@ -54,30 +55,31 @@ class Side:
 
 @dataclass(frozen=True)
 class Relations:
-    """Encoded rows: where they are, and what is known of all rows together."""
+    """Encoded rows: where they are, and sums over all rows."""
 
     root: str
     names: tuple[str, ...]
     sides: tuple[Side, ...]
     totals: Totals
     watched: tuple[str, ...]
-    #: by side: whether some rows that train join none of it
+    #: whether some training rows join none of a side, by side
     absent: dict[str, bool]
     digest: str
 
     @property
     def starts(self) -> list[int]:
-        """The first place of each side in the table of all, and their number; the last place of a side is
-        that of none.
+        """The first place of each side in the table of all sides, and the length of that table.
+
+        The last place of a side stands for no entity.
         """
         return list(accumulate((side.size + 1 for side in self.sides), initial=0))
 
 
 def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, int, int]]) -> Side:
-    """Write a side from its rows (id, columns, values): sorted ids, and each feature group (name, offset,
-    size) as CSC of its entities.
+    """Write a side from its rows (id, columns, values).
 
-    One process holds the whole side: 8 bytes an entry of its features.
+    The files are the sorted ids, and each feature group (name, offset, size) as CSC of its entities. One
+    process holds the whole side: 8 bytes per entry of its features.
     """
     size = in_one_process(df, partial(_write_side, store.root, name, groups))
     return Side(name, size, True)
@@ -108,13 +110,15 @@ def _write_side(
 
 
 def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relations:
-    """Write the rows of `df`: one column per side (an id, or a position of which -1 is none),
-    ``value float``, ``role byte`` and, where rows have weights, ``weight float``; row order does not matter.
+    """Write the rows of `df`, in any order.
+
+    It has one column per side (an id, or a position, where -1 is no entity), ``value float``, ``role byte``
+    and, if rows have weights, ``weight float``.
 
     Raises
     ------
     RecsparkError
-        Where a value or a weight is null or not finite, a weight negative, or no row trains.
+        If a value or a weight is null or not finite, a weight is negative, or no row trains.
     """
     rows = df.select(
         *(side.name for side in sides), "value", "role", *(["weight"] if "weight" in df.columns else [])
@@ -148,19 +152,20 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
 
 
 def _mean_and_deviation(parts: list[dict[str, Any]]) -> tuple[float, float]:
-    """Mean and standard deviation of all parts from those of each (Chan, Golub, LeVeque 1983); deviation 1
-    where all values are equal.
+    """Mean and standard deviation of all parts from those of each (Chan, Golub, LeVeque 1983).
+
+    The deviation is 1 if all values are equal.
     """
     weight = max(math.fsum(part["weight"] for part in parts), 1e-300)
     mean = math.fsum(part["weight"] * part["mean"] for part in parts) / weight
     squares = math.fsum(part["squares"] + part["weight"] * (part["mean"] - mean) ** 2 for part in parts)
     deviation = np.sqrt(squares / weight)
-    # labels are float32: what differs less from their mean is rounding
+    # labels are float32: a smaller difference from their mean is rounding
     return float(np.float32(mean)), float(np.float32(deviation)) if deviation > 1e-7 * abs(mean) else 1.0
 
 
 def require_ids(missing: int) -> None:
-    """Raise RecsparkError where training rows lack an id."""
+    """Raise RecsparkError if training rows lack an id."""
     if missing:
         raise RecsparkError(
             f"{missing} ids of training rows are null; filter these rows, or let `recspark ingest` put them "
@@ -216,12 +221,12 @@ def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch
     ]
 
 
-#: more different values than this are no levels
+#: more distinct values than this are not levels
 LEVELS = 100
 
 
 def _positions(store: Store, side: Side, column: pa.ChunkedArray) -> np.ndarray:
-    """int32 positions of a column's entities, -1 for none."""
+    """int32 positions of a column's entities, -1 for no entity."""
     if not side.by_id:
         return column.fill_null(-1).to_numpy().astype(np.int32)
     return IdIndex(store.load_table(f"ids/{side.name}")["id"]).positions(column)
@@ -229,7 +234,7 @@ def _positions(store: Store, side: Side, column: pa.ChunkedArray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _digest(positions, value_bits, weight_bits, role):
-    """A sum over rows of a hash of each row (uint64): the same for any order and partitioning of the rows."""
+    """A uint64 sum over rows of a hash of each row: the same for any order and partitioning."""
     total = np.uint64(0)
     for r in range(len(positions)):
         row = mix(
@@ -256,8 +261,9 @@ def _parts(relations: Relations) -> list[dict[str, np.ndarray]]:
 
 
 def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
-    """What `recspark.kernels.moments.pair_moments` says of a side, from rows that train; of very many from
-    those of some entities.
+    """The result of `recspark.kernels.moments.pair_moments` for a side, from training rows.
+
+    If rows are very many, only those of some entities are used.
     """
     one_in = np.uint64(1 + relations.totals.rows // MOMENT_ROWS)
     columns: dict[str, list[np.ndarray]] = {"positions": [], "value": [], "weight": []}
@@ -273,17 +279,28 @@ def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
 def build_relation(
     store: Store, relations: Relations, side: int, block: int, targets: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    """Write a block: rows by entity (indptr, places, values) and what it needs; for side 0 all roles, each
-    with the places of all sides.
+    """Write a block of a side: its rows by entity, and the places that they need.
 
-    The values of rows that train are what `targets` makes of them.
+    Entries are ``train`` (indptr, places, values, weights) and ``needed``; side 0 also gets ``rows-ROLE``
+    (places of all sides, values) for every role.
+
+    Parameters
+    ----------
+    store
+        The fit's store, which has the side's cuts.
+    relations
+        The encoded rows.
+    side, block
+        Number of the side, and of its block.
+    targets
+        Turns labels float32 (n,) into the values to fit (n,), for the rows that train.
     """
     name, starts = relations.sides[side].name, np.array(relations.starts)
     lo, hi = store.load(f"cuts/{name}")["cuts"][block : block + 2]
     parts = _parts(relations)
     chosen = [(part["positions"][:, side] >= lo) & (part["positions"][:, side] < hi) for part in parts]
     if side == 0:
-        # rows of an unknown entity are nobody's: the first block watches them
+        # rows of an unknown entity belong to no block: the first one watches them
         chosen = [
             mine | ((part["positions"][:, 0] < 0) & (block == 0))
             for mine, part in zip(chosen, parts, strict=True)

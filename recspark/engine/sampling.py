@@ -1,12 +1,13 @@
-"""Fits by draws of any number of sides: the entities of one side after the other, some iterations kept as
-samples.
+"""Fits by draws of any number of sides, one side after the other.
+
+Some iterations are kept as samples.
 
     prepare    cut the sides, build the blocks (`recspark.engine.relations`), write starting states
-    iterate    priors     one task per side: what features say of its entities, from their states
+    iterate    priors     one task per side: the prior of its entities from their features and states
                a side     one task per block: entities from the other sides' states; the first side comes last
                watch      one task per block of the first side: sums over rows, and the running means of
                           predictions for watched rows
-               close      what all rows share, from the sums
+               close      the values that all rows share, from the sums
     finish     the states of the kept iterations, one table per side
 
 Draws are functions of the iteration, so a fit that was killed goes on to the same bits.
@@ -41,11 +42,11 @@ class SamplingPlan(Plan):
     relations
         The encoded rows.
     blocks
-        How many each side is cut into.
+        Number of blocks by side.
     features
-        The names of the feature groups of each side.
+        The names of the feature groups, by side.
     burn_in, samples
-        Iterations that are not kept, and how many of the others are.
+        Number of first iterations that are not kept, and of later iterations that are kept.
     """
 
     states = ("states", "priors", "means", "shared")
@@ -60,7 +61,7 @@ class SamplingPlan(Plan):
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """See `Plan.identity`; the length says which samples are kept."""
+        """See `Plan.identity`. The three numbers of the length say which samples are kept."""
         sampler = type(self.sampler).__name__, asdict(self.sampler)
         length = (self.max_iter, self.burn_in, self.samples)
         return (self.relations.digest, *sampler, self.blocks, self.features, length)
@@ -115,18 +116,18 @@ class SamplingPlan(Plan):
         return len(since) > 1 and should_stop(since, self.tol, self.patience)
 
     def _planned(self, iterations: int) -> list[int]:
-        """The iterations that are kept of so many: spread evenly after the burn-in."""
+        """The iterations to keep out of this many: spread evenly after the burn-in."""
         first = min(self.burn_in, iterations - 1) + 1
         number = min(self.samples, iterations - first + 1)
         return sorted({round(kept) for kept in np.linspace(first, iterations, number)})
 
     def kept(self, history: Sequence[Row]) -> list[int]:
-        """The iterations after the burn-in that were planned and came about, or the last one."""
+        """The planned iterations that the fit has reached, or the last one."""
         last = len(history)
         return [number for number in self._planned(self.max_iter) if number <= last] or [last]
 
     def shared(self, store: Store, kept: Sequence[int]) -> list[Shared]:
-        """Offset, precision and cuts of each kept iteration, as the model needs them."""
+        """Offset, precision and cuts of each kept iteration, in the model's form."""
         return [self.sampler.export_shared(store.read_json(shared_of(number))) for number in kept]
 
     def prune(self, store: Store, history: Sequence[Row]) -> None:
@@ -155,12 +156,12 @@ def state_of(side: str, iteration: int, block: int) -> str:
 
 
 def shared_of(iteration: int) -> str:
-    """The file of what all rows share after an iteration."""
+    """The file with the values that all rows share after an iteration."""
     return f"shared/{iteration:05d}.json"
 
 
 def _cut(plan: SamplingPlan, store: Store, side: int) -> tuple[float, np.ndarray]:
-    """Worker: cut a side into blocks; what its rows say of the variance of its entities."""
+    """Worker: cut a side into blocks, and return the moments of its rows."""
     cut_side(store, plan.relations, side, plan.blocks[plan.sides[side]])
     return side_moments(plan.relations, side)
 
@@ -214,7 +215,7 @@ def _draw(plan: SamplingPlan, shared: Shared, iteration: int, store: Store, job:
 
 
 def _watch(plan: SamplingPlan, shared: Shared, iteration: int, store: Store, job: tuple[str, int]) -> Sums:
-    """Worker: what the new states say of the rows of one block of the first side."""
+    """Worker: sums over the rows of one block of the first side, by the new states."""
     side, block = job
     entry = f"blocks/{side}-{block:05d}"
     roles = [*(["train"] if plan.sampler.ordered else []), *plan.relations.watched]
@@ -237,11 +238,12 @@ def _watch(plan: SamplingPlan, shared: Shared, iteration: int, store: Store, job
 
 
 def _table(plan: SamplingPlan, store: Store, entry: str, iteration: int, newest: int) -> State:
-    """The states of the entities that a block needs, each side's none last; sides from number `newest` on are
-    those of this iteration.
+    """The states of the entities that a block needs; each side's last row is for no entity.
 
-    None of a side is nothing where rows that train have none of it, else, for rows that are watched, what a
-    new entity is: the average. An array without columns, of sides that come last, is left out.
+    Sides from number `newest` on have the states of this iteration, the others those of the last one. The
+    last row of a side is zeros if some training rows have no entity of it. Else only watched rows can use it,
+    and it is the average, as for a new entity. Arrays without columns, as the factors of the last sides may
+    be, are left out.
     """
     needed = store.load(f"{entry}/needed")["needed"]
     pieces, first = [], 0
@@ -258,7 +260,7 @@ def _table(plan: SamplingPlan, store: Store, entry: str, iteration: int, newest:
                 state if whole else {key: value[needed[lo:hi] - first] for key, value in state.items()}
             )
             first += n
-        # watched rows alone, which are scored by newest states, may have none where no row that trains has
+        # if all training rows have an entity, only watched rows, scored by the newest states, may lack one
         pieces.append(
             _average(states) if newest == 0 and not plan.relations.absent[side] else _nothing(states)
         )
@@ -284,8 +286,9 @@ def _average(states: list[State]) -> State:
 def _export(
     plan: SamplingPlan, last: SamplingPlan, kept: list[tuple[str, int]], store: Store, job: tuple[str, int]
 ) -> None:
-    """Worker: write one block's rows of a side's table as Parquet, from the kept iterations of all chains
-    (root, iteration); `last` is the plan of the last chain.
+    """Worker: write one block's rows of a side's table as Parquet.
+
+    They come from the kept iterations of all chains (root, iteration); `last` is the plan of the last chain.
     """
     side, block = job
     [by_id] = [known.by_id for known in plan.relations.sides if known.name == side]

@@ -1,9 +1,8 @@
-"""Parquet files that workers read by themselves: a function on their Arrow batches, a task for an equal share
-of the rows.
+"""Parquet files that workers read by themselves, each an equal share of the rows as Arrow batches.
 
 Spark's own scan makes rows of the columns, and Arrow of the rows, before Python sees them (`make bench-topn`
-times both ways). Here it takes what is on storage as it is: for anything that needs a plan,
-`recspark.engine.spark.crossing` is the way.
+times both ways). Here workers read the columns as they are on storage. For anything that needs a plan, use
+`recspark.engine.spark.crossing`.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from recspark.lake.folder import locate
 T = TypeVar("T")
 Batches = Iterator[pa.RecordBatch]
 
-#: rows of a batch at most
+#: most rows of a batch
 BATCH_ROWS = 1 << 20
 
 
 def parquet_files(place: str) -> ds.Dataset:
-    """The Parquet files under a path or URI; RecsparkError where there are none."""
+    """The Parquet files under a path or URI. Raise RecsparkError if there are none."""
     fs, path = locate(place)
     try:
         return ds.dataset(path, filesystem=fs, format="parquet")
@@ -44,10 +43,22 @@ def map_files(
     function: Callable[[Batches], Batches],
     schema: StructType,
 ) -> DataFrame:
-    """`function` on the rows of all `files`, with the columns ``{name: name in the files}``; rows with a null
-    are left out.
+    """`function` on the rows of all `files`, as a lazy DataFrame.
 
-    Lazy, but for the footers of the files, which are read at once.
+    Rows with a null are left out. Only the footers of the files are read at once.
+
+    Parameters
+    ----------
+    spark
+        The session that runs the tasks.
+    files
+        Data sets of Parquet files, as `parquet_files` gives them.
+    columns
+        Names in the files, by the names that `function` sees.
+    function
+        Turns an iterator of record batches into another one, on the worker.
+    schema
+        The schema of the batches that `function` gives.
     """
     groups = [
         group
@@ -62,8 +73,9 @@ def map_files(
 
 
 def _shares(pieces: Sequence[tuple[T, int]], count: int) -> list[list[T]]:
-    """Pieces with their rows dealt to at most `count` shares of nearly equal rows: the largest first, each to
-    the share with the fewest.
+    """Pieces, with their rows, dealt to at most `count` shares of nearly equal rows.
+
+    The largest piece comes first; each goes to the share with the fewest rows.
 
     >>> _shares([("b", 3), ("a", 5), ("c", 2)], 2)
     [['a'], ['b', 'c']]
@@ -83,7 +95,7 @@ def _on_shares(
     function: Callable[[Batches], Batches],
     numbers: Batches,
 ) -> Batches:
-    """Worker: `function` on the rows of the shares with these numbers."""
+    """Worker: `function` on the rows of the shares with the given numbers."""
     mine = [
         fragment for batch in numbers for number in batch.column(0).to_pylist() for fragment in shares[number]
     ]

@@ -1,5 +1,6 @@
-"""The state of a block before its first iteration: the solver's own rows, those that are given instead, and
-what is added to them.
+"""The state of a block before its first iteration.
+
+It has the solver's own rows, or given rows in their place, plus rows that are added.
 """
 
 from __future__ import annotations
@@ -28,19 +29,25 @@ def starting_state(
 
     Parameters
     ----------
+    solver
+        The algorithm, which starts the rows that are not given.
     initial, added
-        Folders of model tables: rows to start with, and rows to add to the start. None: the solver's own.
+        Folders of model tables: rows to start with, and rows to add to the start. None: there are none.
+    side
+        The side of the block.
     first
         The position of the block's first row.
+    block
+        The ratings of its rows.
     ids
-        The ids of its rows.
+        The ids of its rows, in the order of positions.
     """
     given, more = (_given(folder, side, ids, solver.rank) if folder else None for folder in (initial, added))
     return solver.start(side, first, block, given, more)
 
 
 def _given(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:
-    """What the tables in `folder` have for `ids`."""
+    """The rows of the tables in `folder` for `ids`."""
     place = Folder(folder)
     table = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(
         columns=["id", "features", "bias"]

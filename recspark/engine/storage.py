@@ -1,6 +1,6 @@
-"""Arrays and tables as files that workers map into memory: what the steps of a fit exchange.
+"""Arrays and tables as files that workers map into memory: the steps of a fit exchange them.
 
-An entry is a folder of ``.npy`` files (one an array). It is written under another name and renamed, so it is
+An entry is a folder of ``.npy`` files (one per array). It is written under another name and renamed, so it is
 there whole or not at all, and writing it twice (a task that Spark runs again) leaves the same bytes.
 """
 
@@ -23,7 +23,7 @@ import pyarrow.fs as pafs
 from recspark.lake.folder import Folder
 from recspark.lake.lake import fingerprint
 
-#: a copy of a remote entry that no task has read for so long goes
+#: a local copy of a remote entry is deleted after this many seconds without a reader
 KEEP_SECONDS = 900.0
 
 
@@ -61,8 +61,9 @@ class Store(Folder):
             return pa.ipc.open_file(source).read_all()
 
     def _scratch(self, name: str) -> Path | None:
-        """Where an entry is prepared: beside its place, so that a rename can publish it; None (a temporary
-        folder) if remote.
+        """The folder in which an entry is prepared: beside its target, so that a rename can publish it.
+
+        None, which is a temporary folder, if the store is remote.
         """
         if not self.is_local:
             return None
@@ -84,7 +85,7 @@ class Store(Folder):
         try:
             staged.rename(target)
         except OSError:
-            # the entry of an earlier attempt: steps are deterministic, either copy will do, the new one is
+            # the entry of an earlier attempt: steps are deterministic, so either copy will do; the new one is
             # known to be whole
             shutil.rmtree(target, ignore_errors=True)
             staged.rename(target)
@@ -93,7 +94,7 @@ class Store(Folder):
         """A local folder with the entry: the entry itself, or this machine's copy of a remote one."""
         if self.is_local:
             return Path(self.at(name))
-        # an entry that was written again is another one: its files have other times or sizes
+        # an entry that was written again gets a new copy: its files have other times or sizes
         files = sorted(
             (info.base_name, info.size, info.mtime_ns)
             for info in self.fs.get_file_info(pafs.FileSelector(self.at(name)))
@@ -118,8 +119,9 @@ class Store(Folder):
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps copies of remote entries: Spark's own folder of the application, which it
-    removes, else a temporary one.
+    """The folder in which this machine keeps copies of remote entries.
+
+    It is Spark's own folder of the application, which Spark removes, else a temporary one.
     """
     places = (os.environ.get(name) for name in ("SPARK_EXECUTOR_DIRS", "LOCAL_DIRS", "SPARK_LOCAL_DIRS"))
     first = next((place for place in places if place), tempfile.gettempdir())
@@ -127,7 +129,8 @@ def cache_folder() -> Path:
 
 
 def _forget(folder: Path) -> None:
-    """Remove the copies beside a new one that nobody has asked for lately: states of iterations long past.
+    """Remove copies beside a new one that nobody has read lately: states of old iterations.
+
     Mapped files live on.
     """
     for copy in folder.iterdir():
@@ -137,14 +140,14 @@ def _forget(folder: Path) -> None:
 
 
 class HeldStore(Store):
-    """A store of one process that keeps states in memory and writes them now and then: steps may last few
-    milliseconds.
+    """A store of one process that keeps states in memory and writes them now and then.
 
-    It holds the entries under the names `held` and all JSON files. On disk they are those of one moment, the
-    last `flush`: entries first, then JSON files, those under the names `commits` last and the newest of them
-    first, then what was deleted. So a process that dies in the middle leaves a gap between the commits of the
-    last time and those of this one. What was loaded must not be changed: it is the one that is held, and what
-    is read of other entries stays mapped, as every new map costs a page fault for each of its pages.
+    Steps may last only a few milliseconds. It holds the entries under the names `held` and all JSON files.
+    The files on disk are those of one moment, the last `flush`: entries first, then JSON files, those under
+    the names `commits` last and the newest of them first, then deletions. So a process that dies in the
+    middle leaves a gap between the commits of the previous flush and those of this one. Loaded arrays must
+    not be changed: they are the held ones. Arrays of other entries stay mapped once loaded, as every new map
+    costs a page fault for each of its pages.
     """
 
     def __init__(self, root: str, held: tuple[str, ...], commits: tuple[str, ...]) -> None:
@@ -155,7 +158,7 @@ class HeldStore(Store):
         self._documents: dict[str, Any] = {}
         self._unwritten: set[str] = set()
         self._deleted: list[str] = []
-        # when the last flush ended, and how long it took; a guess for the first
+        # when the last flush ended, and how long it took (at first a guess)
         self._written, self._took = time.perf_counter(), 0.01
 
     def save(self, name: str, **arrays: np.ndarray) -> None:
@@ -192,8 +195,9 @@ class HeldStore(Store):
             self._deleted.append(name)
 
     def flush(self, share: float | None = None) -> None:
-        """Write all that was saved since the last time; with a `share`, only if writing takes no more than
-        this share of all time.
+        """Write all that was saved since the last flush.
+
+        With a `share`, write only if writing takes no more than this share of all time.
         """
         started = time.perf_counter()
         if share is not None and self._took > share * (started - self._written):

@@ -1,9 +1,10 @@
-"""Fits that sweep over users and items: ALS, SGD, counts. An iteration is stages one after the other; a stage
-is a list of tasks that may run at the same time.
+"""Fits that sweep over users and items: ALS, SGD, counts.
+
+An iteration is stages one after the other; a stage is a list of tasks that may run at the same time.
 
     alternating    items from users, then users from the new items
                    ALS
-    simultaneous   both sides from the other one as it was before the iteration
+    simultaneous   each side from the state of the other side before the iteration
                    full-batch gradients
     strata         pairs of a user block and an item block, no two of a stage sharing a block
                    SGD (Gemulla et al. 2011)
@@ -49,10 +50,10 @@ class SweepPlan(Plan):
     parts
         The encoded ratings.
     initial
-        Folder of model tables (users, items: id, features, bias) to start from; ids that it lacks start as
-        without it.
+        Folder of model tables (users, items: id, features, bias) to start from. Ids that are not in them
+        start as without it.
     added
-        Folder of tables of the same columns, which are added to the starting factors and biases.
+        Folder of tables with the same columns, which are added to the starting factors and biases.
     """
 
     states = ("factors",)
@@ -173,10 +174,8 @@ def _export(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int])
 
 
 def alternating(plan: SweepPlan, iteration: int) -> Iterator[Stage]:
-    """Items, then users: two stages; then how preferences are ranked that are only watched, where there are
-    any.
-    """
-    # items go first, so users read the items of this iteration and items the users of the last
+    """Items, then users: two stages; then the ranks of preferences that are only watched, if any."""
+    # items come first: users read the items of this iteration, and items read the users of the last one
     yield partial(step, plan, iteration, iteration - 1), plan.side_jobs("items")
     yield partial(step, plan, iteration, iteration), plan.side_jobs("users")
     if plan.parts.watched and plan.solver.ranks:
@@ -184,13 +183,13 @@ def alternating(plan: SweepPlan, iteration: int) -> Iterator[Stage]:
 
 
 def simultaneous(plan: SweepPlan, iteration: int) -> Iterator[Stage]:
-    """Both sides in one stage, then what has come of it."""
+    """Both sides in one stage, then the metrics of the result."""
     yield partial(step, plan, iteration, iteration - 1), plan.jobs
     yield partial(watch, plan, iteration), plan.side_jobs("users")
 
 
 def strata(plan: SweepPlan, iteration: int) -> Iterator[Stage]:
-    """A stage a diagonal, then the rows that are only watched, where there are any."""
+    """One stage per diagonal, then the rows that are only watched, if any."""
     for number, pairs in enumerate(pairs_of(plan.blocks)):
         yield partial(step_pair, plan, iteration, number), pairs
     if plan.parts.watched:
@@ -213,8 +212,18 @@ def pairs_of(blocks: dict[str, int]) -> list[list[tuple[int, int]]]:
 
 
 def entry_before(plan: SweepPlan, side: str, block: int, iteration: int, stage: int) -> str:
-    """The entry of a block's newest state before a stage: of an earlier stage of the iteration, or of the
-    last iteration.
+    """The entry of a block's newest state before a stage.
+
+    It is of an earlier stage of the iteration, or of the last iteration.
+
+    Parameters
+    ----------
+    plan
+        The plan, whose blocks tell the stages (`pairs_of`).
+    side, block
+        The side, and the number of its block.
+    iteration, stage
+        The iteration from 1, and its stage from 0.
     """
     place = SIDES.index(side)
     for number in range(stage - 1, -1, -1):
@@ -224,8 +233,18 @@ def entry_before(plan: SweepPlan, side: str, block: int, iteration: int, stage: 
 
 
 def entry_after(plan: SweepPlan, side: str, block: int, iteration: int, stage: int) -> str:
-    """The entry that a stage writes: the last one that a block takes part in writes its state of the
-    iteration.
+    """The entry that a stage writes for a block.
+
+    The last stage that a block takes part in writes its state of the iteration.
+
+    Parameters
+    ----------
+    plan
+        The plan, whose blocks tell the stages (`pairs_of`).
+    side, block
+        The side, and the number of its block.
+    iteration, stage
+        The iteration from 1, and its stage from 0.
     """
     place = SIDES.index(side)
     later = pairs_of(plan.blocks)[stage + 1 :]
@@ -240,7 +259,26 @@ def entry_after(plan: SweepPlan, side: str, block: int, iteration: int, stage: i
 def step(
     plan: SweepPlan, iteration: int, source_iteration: int, store: Store, job: tuple[str, int]
 ) -> dict[str, float]:
-    """Worker: update one block of one side and write it."""
+    """Worker: update one block of one side and write its state.
+
+    Parameters
+    ----------
+    plan
+        The plan of the fit.
+    iteration
+        The iteration whose state is written, from 1.
+    source_iteration
+        The iteration whose states of the other side are read.
+    store
+        The store of the fit.
+    job
+        The side, and the number of its block.
+
+    Returns
+    -------
+    dict
+        Sums over the rows of the block, by name; see `recspark.algorithms.contract.Solver.step`.
+    """
     side, number = job
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), source_iteration, block.needed)
@@ -254,7 +292,24 @@ def step(
 def step_pair(
     plan: SweepPlan, iteration: int, stage: int, store: Store, pair: tuple[int, int]
 ) -> dict[str, float]:
-    """Worker: update a block of users and a block of items from the ratings between them, and write both."""
+    """Worker: update a block of users and a block of items from the ratings between them.
+
+    Parameters
+    ----------
+    plan
+        The plan of the fit.
+    iteration, stage
+        The iteration from 1, and its stage from 0.
+    store
+        The store of the fit, which gets both states.
+    pair
+        Numbers of the user block and the item block.
+
+    Returns
+    -------
+    dict
+        Sums over the ratings, by name; see `recspark.algorithms.contract.Solver.step_pair`.
+    """
     places = list(zip(SIDES, pair, strict=True))
     users, items = (store.load(entry_before(plan, *place, iteration, stage)) for place in places)
     cells = load_cells(store, *pair)
@@ -265,7 +320,7 @@ def step_pair(
 
 
 def watch(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -> dict[str, float]:
-    """Worker: what an iteration has come to on the rows of one user block."""
+    """Worker: sums over the rows of one user block, after an iteration."""
     side, number = job
     block = load_block(store, side, number)
     source = gather(store, plan, other(side), iteration, block.needed)
@@ -273,8 +328,9 @@ def watch(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -
 
 
 def rank(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -> dict[str, float]:
-    """Worker: sums for the AUC of the watched preferences of one user block; see
-    `recspark.algorithms.ranks`.
+    """Worker: sums for the AUC of the watched preferences of one user block.
+
+    See `recspark.algorithms.ranks`.
     """
     side, number = job
     block, cuts = load_block(store, side, number), store.load(f"cuts/{side}")["cuts"]
@@ -302,8 +358,23 @@ def rank(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) ->
 
 
 def gather(store: Store, plan: SweepPlan, side: str, iteration: int, needed: np.ndarray) -> State:
-    """Rows `needed` of the row arrays of `side` (empty: all rows), and the sums over blocks of its other
-    arrays.
+    """The states of a side after an iteration, as one.
+
+    Parameters
+    ----------
+    store
+        The store of the fit.
+    plan
+        The plan of the fit.
+    side, iteration
+        The side, and the iteration of its states.
+    needed
+        Ascending positions of the rows to read; empty: all rows.
+
+    Returns
+    -------
+    State
+        The rows `needed` of the solver's `row_arrays`, and of its other arrays the sums over blocks.
     """
     states = [store.load(factors(side, iteration, block)) for block in range(plan.blocks[side])]
     cuts = store.load(f"cuts/{side}")["cuts"]

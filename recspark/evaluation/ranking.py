@@ -110,10 +110,26 @@ def per_user_ranking(
 def rank_users(
     test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int], length: int = 0
 ) -> pd.DataFrame:
-    """What a worker does: the metrics of the users of `test` (user_id, item_id, relevant), given what they
-    have `seen`.
+    """Worker: the metrics of the users of `test`.
 
-    With a `length` a column ``list`` has the ids of the best items.
+    Parameters
+    ----------
+    test : DataFrame
+        user_id, item_id, relevant (bool): the test rows.
+    seen : DataFrame
+        user_id, item_id: pairs that are not candidates.
+    scorer
+        Scores all items for positions of users.
+    ks
+        Lengths of lists, for the metrics at k.
+    length
+        Number of best items to list; 0: none.
+
+    Returns
+    -------
+    DataFrame
+        One row per user: user_id, known, n_relevant, n_candidates and the metrics; with a `length` a column
+        ``list`` with the ids of the best items.
     """
     users, items = pd.Index(test["user_id"].unique()), pd.Index(scorer.item_ids)
     positions = pd.Index(scorer.user_ids).get_indexer(users)

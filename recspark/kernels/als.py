@@ -27,8 +27,8 @@ from recspark.kernels.linalg import (
     scale_row,
 )
 
-#: source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a core's
-#: first-level cache
+#: number of source rows gathered before the Gram matrix is updated: 128 rows of 64 floats fill half of a
+#: core's first-level cache
 PANEL = 128
 
 #: bytes of a line of a processor's cache
@@ -37,20 +37,20 @@ LINE = 64
 #: a ridge below this share of the largest number on a system's diagonal is lost in the rounding of float32
 NEGLIGIBLE = 1e-6
 
-#: a row that leaves no more than this share of the squares of its ratings is as good as float32 predictions
-#: can tell: it stays
+#: a row stays if its error is at most this share of the sum of squared ratings: float32 predictions can't
+#: tell a better one
 EXPLAINED = 1e-10
 
-#: ratings between the request of a source row and its use: a few hundred cycles of memory latency
+#: number of ratings between the request of a source row and its use: a few hundred cycles of memory latency
 AHEAD = 12
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c):
-    """Add one row's normal equations to a (upper), b = Y'Wt and, where `biased`, c = Y'W1; return sum(w),
-    sum(w t), positive values.
+    """Add one row's normal equations to a (upper half), b = Y'Wt and, if `biased`, c = Y'W1.
 
-    Sums over a panel are float32; b and c, whose terms cancel, add the panels up in float64.
+    Returns sum(w), sum(w t), and the number of positive values. Sums over a panel are float32; b and c, whose
+    terms cancel, add the panels up in float64.
     """
     total, target_sum, positive = 0.0, 0.0, 0.0
     for first in range(start, stop, panel.shape[0]):
@@ -96,8 +96,9 @@ def _build(
     b,
     c,
 ):
-    """Fill one row's system; return its border (sum w, without penalty), right side of the border and penalty
-    scale.
+    """Fill one row's system.
+
+    Returns its border (sum w, without penalty), the right side of the border, and the penalty scale.
     """
     # loops, not slices: they compile in a tenth of the time
     for i in range(a.shape[0]):
@@ -115,8 +116,9 @@ def _build(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mirrored(a, rank, n):
-    """The leading (rank, rank) block of a symmetric matrix, from its upper half, in a float64 matrix of order
-    n.
+    """The leading (rank, rank) block of a symmetric matrix in a float64 matrix of order n.
+
+    The block is read from its upper half.
     """
     full = np.zeros((n, n), np.float64)
     for i in range(rank):
@@ -129,8 +131,9 @@ def _mirrored(a, rank, n):
 def _exact_system(
     start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, rank, full, right
 ):
-    """Fill ``full @ solution = right``, a row's normal equations, in float64: of `rank` factors, and of a
-    bias if `full` has a row more.
+    """Fill ``full @ solution = right``, a row's normal equations, in float64.
+
+    The unknowns are `rank` factors, and a bias if `full` has one more row.
     """
     n, y = len(right), np.ones(len(right))
     full[:], right[:] = 0, 0
@@ -158,12 +161,12 @@ def _exact_system(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shortest_solution(full, right):
-    """Of all x that minimise ``x' full x - 2 right' x`` the shortest; `full` is symmetric, positive
-    semidefinite and float64.
+    """The shortest of all x that minimise ``x' full x - 2 right' x``.
 
-    A small ridge makes the matrix regular. Three steps of refinement take the effect of the ridge out again:
-    of a direction with eigenvalue e the share (ridge / (e + ridge))^4 stays. No step leaves the range of
-    `full`, so x has no part that data says nothing of.
+    `full` is symmetric, positive semidefinite and float64. A small ridge makes the matrix regular. Three
+    steps of refinement remove the effect of the ridge again: in a direction with eigenvalue e the share
+    (ridge / (e + ridge))^4 of it stays. No step leaves the range of `full`, so x has no part that the data
+    does not determine.
     """
     n, largest = len(full), 0.0
     for i in range(n):
@@ -199,7 +202,7 @@ def _shortest_solution(full, right):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _row_loss(start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, x, bias):
-    """What a row minimises, float64."""
+    """The objective of a row, float64."""
     rank = len(x)
     loss = bias_ridge * np.float64(bias) * bias
     for i in range(rank):
@@ -219,14 +222,15 @@ def _row_loss(start, stop, indices, values, weights, src, src_bias, gram, mean, 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _eliminate(p, q, c, border, target_sum, x):
-    """From p = A^-1 b and q = A^-1 c, the solution of [[A, c], [c', border]] [x, bias] = [b, target_sum]: x
-    in place, bias returned.
+    """Solve ``[[A, c], [c', border]] [x, bias] = [b, target_sum]`` from p = A^-1 b and q = A^-1 c.
+
+    x is solved in place, the bias is returned.
     """
     cp, cq = 0.0, 0.0
     for i in range(len(x)):
         cp += c[i] * p[i]
         cq += c[i] * q[i]
-    # where the factors alone already explain a constant, the bias is not determined: leave it at 0
+    # if the factors alone already explain a constant, the bias is not determined: leave it at 0
     bias = np.float32((target_sum - cp) / (border - cq)) if border - cq > 1e-6 * border else np.float32(0)
     for i in range(len(x)):
         x[i] = p[i] - bias * q[i]
@@ -235,8 +239,9 @@ def _eliminate(p, q, c, border, target_sum, x):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _nonnegative_solve_inplace(a, b, x, free):
-    """Minimise x'Ax/2 - b'x over x with x[:free] >= 0, by cyclic coordinate descent from `x` (Franc et al.
-    2005), float64.
+    """Minimise x'Ax/2 - b'x over x with x[:free] >= 0, in float64.
+
+    Cyclic coordinate descent starts from `x` (Franc et al. 2005).
     """
     n = len(b)
     slope = -b
@@ -262,8 +267,9 @@ def _nonnegative_solve_inplace(a, b, x, free):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
-    """The bordered system with x >= 0 (the bias is free), from `x` and `bias` on: x in place, the bias
-    returned.
+    """Solve the bordered system with x >= 0 (the bias is free), starting from `x` and `bias`.
+
+    x is solved in place, the bias is returned.
     """
     rank = len(x)
     n = rank + 1 if biased else rank
@@ -284,8 +290,9 @@ def _solve_nonnegative(a, b, c, border, target_sum, biased, x, bias):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _not_worse(system, old, old_bias, x, bias, biased, solved, nonnegative):
-    """Make `x` and the bias, which is returned, no worse for a row than its `old` ones; for systems that are
-    singular but for rounding.
+    """Make `x` and the bias no worse for a row than its `old` ones; the bias is returned.
+
+    This is for systems that only rounding keeps from being singular.
     """
     before, squares = _row_loss(*system, old, old_bias), 0.0
     start, stop, _, values, weights = system[:5]
@@ -331,11 +338,13 @@ def solve_rows(
 ):
     """Solve rows lo..hi of `dst` in place, each exactly; return the sum of their penalties (float64).
 
-    Without a penalty a row with fewer entries than factors has many solutions, and gets the shortest. Where
-    rounding makes a new row worse than the one before, that one stays: no iteration raises the objective.
+    Without a penalty a row with fewer entries than factors has many solutions, and gets the shortest. If
+    rounding makes a new row worse than the one before, the old one stays: no iteration raises the objective.
 
     Parameters
     ----------
+    lo, hi
+        The range of rows.
     indptr, indices, values, weights
         CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (empty: all weigh 1).
     src, src_bias
@@ -343,7 +352,13 @@ def solve_rows(
     gram
         float32 (rank padded, rank padded), read on and above the diagonal; (0, 0) for none.
     dst, dst_bias
-        float32 (n_dst, rank) and (n_dst,); their old content is where the nonnegative solver starts.
+        float32 (n_dst, rank) and (n_dst,); their old content is the start of the nonnegative solver.
+    mean
+        float32, subtracted from values.
+    reg, bias_reg, reg_power
+        The penalties of factors and biases, and the power of n_u in their scale.
+    biased, nonnegative
+        Whether biases are fitted, and whether factors must be at least 0.
     """
     rank, n = dst.shape[1], src.shape[1]
     panel, sums = np.empty((PANEL, n), np.float32), np.empty((2, n), np.float32)
@@ -425,8 +440,9 @@ def solve_rows(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _gather(start, m, indices, values, weights, src, gathered, b):
-    """Copy the source rows of one row's entries to gathered[:m]; ``b = Y'Wr``; return the number of positive
-    values.
+    """Copy the source rows of one row's entries to gathered[:m], and fill ``b = Y'Wr``.
+
+    Returns the number of positive values.
     """
     rank, positive = src.shape[1], 0.0
     b[:] = 0
@@ -467,12 +483,31 @@ def _dot(x, y):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg, reg_power, steps):
-    """Improve rows lo..hi of `dst` by `steps` of conjugate gradient on the system of `solve_rows` without
-    biases.
+    """Improve rows lo..hi of `dst` by conjugate gradient on the system of `solve_rows` without biases.
 
-    A step costs O(entries * rank) where the exact solve costs O(entries * rank^2) (Takacs, Pilaszy, Tikk
-    2011). Here `src` is (n_src, rank), and `gram` has both halves filled and is (rank, rank). Returns the sum
-    of the penalties (float64).
+    A step costs O(entries * rank), the exact solve O(entries * rank^2) (Takacs, Pilaszy, Tikk 2011).
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    indptr, indices, values, weights
+        CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (not empty).
+    src
+        float32 (n_src, rank), not padded.
+    gram
+        float32 (rank, rank), with both halves filled.
+    dst
+        float32 (n_dst, rank), changed in place.
+    reg, reg_power
+        The penalty of factors, and the power of n_u in its scale.
+    steps
+        Number of steps per row.
+
+    Returns
+    -------
+    float
+        The sum of the penalties (float64).
     """
     rank = src.shape[1]
     longest = 0
@@ -515,8 +550,22 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, dst_bias, mean, low, high):
-    """``sum w (r - p)^2`` and ``sum w`` over the entries of rows lo..hi (float64), p = mean + c_j + b_u +
-    <x_u, y_j> cut to [low, high].
+    """``sum w (r - p)^2`` and ``sum w`` over the entries of rows lo..hi (float64).
+
+    The prediction p is mean + c_j + b_u + <x_u, y_j>, cut to [low, high].
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    indptr, indices, values, weights
+        CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (empty: all weigh 1).
+    src, src_bias
+        float32 (n_src, rank) and (n_src,).
+    dst, dst_bias
+        float32 (n_dst, rank) and (n_dst,).
+    mean, low, high
+        float32: the mean, and the range of predictions.
     """
     rank = src.shape[1]
     error, total = 0.0, 0.0
@@ -534,10 +583,11 @@ def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, 
 
 
 def padded_rows(factors: np.ndarray, copy: bool = False) -> np.ndarray:
-    """`factors` (float32) with zero columns added up to a multiple of the register tile, from the start of a
-    cache line on: the form that kernels read.
+    """`factors` (float32) in the form that kernels read: zero columns added, cache lines aligned.
 
-    A vector of 16 floats that crosses the border of two lines is read, and written, twice.
+    The number of columns becomes a multiple of the register tile, and the memory starts at a cache line: a
+    vector of 16 floats that crosses the border of two lines is read, and written, twice. `copy` forces a
+    copy.
     """
     n, rank = factors.shape
     if not copy and rank == padded(rank) and factors.flags.c_contiguous and factors.ctypes.data % LINE == 0:
@@ -552,8 +602,9 @@ def padded_rows(factors: np.ndarray, copy: bool = False) -> np.ndarray:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def gram(lo, hi, factors):
-    """``F'F`` of rows lo..hi of padded factors (`padded_rows`), float32, filled on and above the diagonal of
-    its 16 x 16 tiles.
+    """``F'F`` of rows lo..hi of padded factors (`padded_rows`), float32.
+
+    It is filled on and above the diagonal of its 16 x 16 tiles.
     """
     n = factors.shape[1]
     out = np.zeros((n, n), np.float32)

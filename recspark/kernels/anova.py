@@ -1,17 +1,17 @@
-"""Factorization machines of any order on sparse rows, by stochastic gradients (Rendle 2010, section III.C;
-Blondel, Fujino, Ueda, Ishihata 2016).
+"""Factorization machines of any order on sparse rows, by stochastic gradients.
+
+See Rendle 2010, section III.C; Blondel, Fujino, Ueda, Ishihata 2016.
 
     score(x) = w0 + sum_j w_j x_j + sum_{t = 2..d} sum_f A^t(v^t_f * x)
     A^t(z)   = sum_{j_1 < ... < j_t} z_{j_1} ... z_{j_t}
 
-A^t is the ANOVA kernel. Entry by entry ``A^s += z_j A^{s-1}`` for s = t ... 1 takes O(t) a factor and an
+A^t is the ANOVA kernel. Entry by entry ``A^s += z_j A^{s-1}`` for s = t ... 1 takes O(t) per factor and
 entry; without entry j, ``A^s_{-j} = A^s - z_j A^{s-1}_{-j}``, and ``d A^t / d v_j = x_j A^{t-1}_{-j}``. For d
 = 2 these are the sum and the difference of libFM.
 
 A row is a row of the user side, one of the context and one of the item side, one after the other (`Joined`):
-the sides are kept once, however many rows meet them. A table of vectors is the context alone.
-
-Parameters are float64: w0 (1), w (columns), v (d - 1, columns, rank), a matrix of factors for each t.
+the sides are stored once, for any number of rows that join them. A table of vectors is the context alone.
+Parameters are float64: w0 (1), w (columns), v (d - 1, columns, rank), one matrix of factors per t.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ LOSSES = ("squared", "logistic", "bpr")
 _LOGISTIC = 1
 _ADAM = 1
 
-#: Adam's decay of the first and second moments, and what keeps it from dividing by 0 (Kingma and Ba 2015)
+#: Adam's decay of the first and second moments, and the term that avoids a division by 0 (Kingma and Ba 2015)
 BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 
-#: draws of an item that the user has not rated
+#: number of draws of an item, until the user has not rated it
 ATTEMPTS = 16
 
 
@@ -47,10 +47,11 @@ class Sparse(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Rows of three sides: int32 (rows) places in `user` and `item`, whose last row is for those that are not
-    known; `context` has as many rows.
+    """Rows of three sides.
 
-    Columns of the sides differ, and inside a row. ``width`` is at least the entries of any joined row.
+    `users` and `items` are int32 (rows): places in `user` and `item`, whose last row is for unknown ids;
+    `context` has as many rows as there are. The columns of the sides differ, and so do the columns inside a
+    row. ``width`` is at least the number of entries of any joined row.
     """
 
     users: np.ndarray
@@ -62,7 +63,7 @@ class Joined(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """Parameters, or what an optimizer keeps of each."""
+    """Parameters, or the moments that an optimizer keeps of each."""
 
     w0: np.ndarray
     w: np.ndarray
@@ -70,7 +71,7 @@ class Parameters(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What is descended and how; `loss` and `optimizer` as positions in `LOSSES`, `OPTIMIZERS`."""
+    """The objective and the optimizer; `loss` and `optimizer` are positions in `LOSSES` and `OPTIMIZERS`."""
 
     loss: int
     optimizer: int
@@ -89,7 +90,7 @@ def _append(side, row, m, columns, values):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gather(joined, row, item, columns, values):
-    """The entries of `row` with this item; the number of those before the item's, and of all."""
+    """The entries of `row` with this item; returns the number of entries before the item's, and of all."""
     shared = _append(joined.user, joined.users[row], 0, columns, values)
     shared = _append(joined.context, row, shared, columns, values)
     return shared, _append(joined.item, item, shared, columns, values)
@@ -117,8 +118,9 @@ def _score(m, columns, values, parameters, totals):
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _slopes(m, columns, values, parameters, totals, by_w, by_v):
-    """``by_w[e]`` and ``by_v[d, e, f]``: the derivatives of the score by the parameters of m entries;
-    `totals` as `_score` left them.
+    """The derivatives of the score by the parameters of m entries: ``by_w[e]`` and ``by_v[d, e, f]``.
+
+    `totals` are as `_score` left them.
     """
     v = parameters.v
     for e in range(m):
@@ -135,7 +137,7 @@ def _slopes(m, columns, values, parameters, totals, by_w, by_v):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _moved(value, gradient, at, first, second, steps, rule):
-    """`value` after a step; ``first[at], second[at]`` are what the optimizer keeps of it."""
+    """`value` after a step; ``first[at], second[at]`` are its moments in the optimizer."""
     if rule.optimizer == _ADAM:
         first[at] += (1 - BETA1) * (gradient - first[at])
         second[at] += (1 - BETA2) * (gradient * gradient - second[at])
@@ -148,8 +150,9 @@ def _moved(value, gradient, at, first, second, steps, rule):
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule):
-    """Move the parameters of entries lo ... hi by ``slope`` times their derivatives, and by the penalty
-    ``reg[column]``.
+    """Move the parameters of entries lo ... hi by ``slope`` times their derivatives.
+
+    The penalty of each is ``reg[column]``.
     """
     w, v = parameters.w, parameters.v
     for e in range(lo, hi):
@@ -179,7 +182,7 @@ def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _buffers(joined, v):
-    """Columns, values, derivatives by w and by v, of one row; totals of `_score`."""
+    """Buffers of one row: columns, values, derivatives by w and by v, and totals of `_score`."""
     columns, values, by_w = np.empty(joined.width, np.int32), np.empty(joined.width), np.empty(joined.width)
     return (
         columns,
@@ -192,12 +195,33 @@ def _buffers(joined, v):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def descend(order, joined, labels, weights, reg, rule, parameters, first, second, steps):
-    """One step for each row in `order`: on (y - score)^2 / 2, or logistic on ln(1 + exp(-score)) for labels 1
-    and its mirror for 0.
+    """One step per row in `order`.
 
-    reg (columns) is the L2 penalty of what a row meets; `first, second` (`Parameters`; `empty_moments`) and
-    steps (columns + 1, the last one of w0) are the optimizer's. All but `order`, `labels`, `weights`, `reg`
-    are changed in place. Returns the sum of weighted losses, each before its step.
+    The loss is (y - score)^2 / 2, or logistic: ln(1 + exp(-score)) for labels 1 and its mirror for 0.
+
+    Parameters
+    ----------
+    order
+        int64: the rows to visit, in order.
+    joined
+        The rows.
+    labels, weights
+        float64 (rows,).
+    reg
+        float64 (columns,): the L2 penalty of each column, paid by each row that has it.
+    rule
+        Loss, optimizer and learning rate.
+    parameters
+        The parameters, changed in place.
+    first, second
+        Moments of the optimizer (`empty_moments`), changed in place.
+    steps
+        int64 (columns + 1,): number of steps of each column, the last one of w0; changed in place.
+
+    Returns
+    -------
+    float
+        The sum of weighted losses, each before its step.
     """
     columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
     loss = 0.0
@@ -235,12 +259,40 @@ def descend_pairs(
     second,
     steps,
 ):
-    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): a step on
-    ``ln(1 + exp(score of another item - score))`` for rows with labels above 0.
+    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): one step per row with a label above 0.
 
-    The other item is drawn evenly from those of `candidates` that the row's user has not rated:
-    ``indptr, indices`` is the CSR of all that users have rated, items ascending; draws are a function of
-    (`key`, row). Returns the sums of weighted losses and of weights.
+    The loss is ``ln(1 + exp(score of another item - score))``. The other item is drawn evenly from the
+    `candidates` that the row's user has not rated; draws are a function of (`key`, row).
+
+    Parameters
+    ----------
+    order
+        int64: the rows to visit, in order.
+    joined
+        The rows.
+    labels, weights
+        float64 (rows,).
+    candidates
+        int: places of items to draw from.
+    indptr, indices
+        int64 (users + 1,) and int32: CSR of all items that users have rated, ascending.
+    key
+        uint64: seed of the draws.
+    reg
+        float64 (columns,): the L2 penalty of each column, paid by each row that has it.
+    rule
+        Optimizer and learning rate.
+    parameters
+        The parameters, changed in place.
+    first, second
+        Moments of the optimizer (`empty_moments`), changed in place.
+    steps
+        int64 (columns + 1,): number of steps of each column, the last one of w0; changed in place.
+
+    Returns
+    -------
+    float, float
+        The sums of weighted losses, each before its step, and of weights.
     """
     columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
     other_columns, other_values, other_by_w, other_by_v, other_totals = _buffers(joined, parameters.v)
@@ -286,7 +338,19 @@ def descend_pairs(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scores(lo, hi, joined, parameters, out):
-    """``out[lo:hi]``: the scores of rows."""
+    """The scores of rows lo..hi.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    joined
+        The rows.
+    parameters
+        The parameters.
+    out
+        float64 (rows,): ``out[lo:hi]`` is written.
+    """
     columns, values, _, _, totals = _buffers(joined, parameters.v)
     for row in range(lo, hi):
         _, m = _gather(joined, row, joined.items[row], columns, values)
@@ -295,8 +359,9 @@ def scores(lo, hi, joined, parameters, out):
 
 
 def empty_moments(parameters: Parameters, optimizer: str) -> tuple[Parameters, Parameters]:
-    """First and second moments before any step: adagrad's sums start at 1, so that a first step is no longer
-    than the rate.
+    """First and second moments before any step.
+
+    adagrad's sums start at 1, so that a first step is no longer than the rate.
     """
     start = 1.0 if optimizer == "adagrad" else 0.0
     return Parameters(*map(np.zeros_like, parameters)), Parameters(
@@ -312,6 +377,16 @@ def vectors(indptr: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Join
 
 
 def joined(users: np.ndarray, items: np.ndarray, user: Sparse, item: Sparse, context: Sparse) -> Joined:
-    """`Joined` with the width that its sides need."""
+    """`Joined` with the width that its sides need.
+
+    Parameters
+    ----------
+    users, items
+        int32 (rows,): places in `user` and `item`.
+    user, item
+        The sparse rows of each side; the last one is for unknown ids.
+    context
+        The sparse context of each row.
+    """
     width = sum(int(np.diff(side.indptr).max(initial=0)) for side in (user, item, context))
     return Joined(users, items, user, item, context, max(width, 1))

@@ -1,4 +1,4 @@
-"""Where numba keeps compiled kernels. Imported before numba, which reads the environment once."""
+"""The folder of numba's compiled kernels. Imported before numba, which reads the environment once."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ KERNELS = Path(__file__).parent
 
 
 def choose_folder() -> None:
-    """Set NUMBA_CACHE_DIR to a temporary folder where numba would find none that it can write, and refuse to
-    run.
+    """Set NUMBA_CACHE_DIR to a temporary folder if numba could write none of its own.
 
-    numba tries NUMBA_CACHE_DIR, ``__pycache__`` beside each module, then the user's cache folder.
+    numba tries NUMBA_CACHE_DIR, ``__pycache__`` beside each module, then the user's cache folder. Without any
+    it refuses to run.
     """
     if writable_folder() is None:
         _set(private_folder("numba"))  # private, because numba runs what it finds there
 
 
 def writable_folder() -> Path | None:
-    """The folder in which numba keeps the kernels of this folder; None where it can write none."""
+    """The folder in which numba keeps the kernels of this folder; None if it can write none."""
     return next((folder for folder in _folders() if _is_writable(folder)), None)
 
 
 def is_cold() -> bool:
-    """Whether none of the kernels was compiled since it was installed."""
+    """Whether none of the kernels was compiled since they were installed."""
     folder = writable_folder()
     if folder is None or not KERNELS.is_dir():
-        return False  # in an archive: nobody knows
+        return False  # in an archive: unknown
     installed = max(module.stat().st_mtime for module in KERNELS.glob("*.py"))
     return not any(index.stat().st_mtime >= installed for index in folder.glob("*.nbi"))
 
@@ -56,15 +56,16 @@ def _user_caches() -> Path:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether a file can be made in `folder`, which may still have to be made itself."""
+    """Whether a file can be made in `folder`, which need not exist yet."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def private_folder(purpose: str) -> str:
-    """A temporary folder that only this user can write, one for all processes; a new one where somebody else
-    holds its name.
+    """A temporary folder that only this user can write, one for all processes.
+
+    It is a new one if somebody else owns its name.
     """
     folder = Path(tempfile.gettempdir(), f"recspark-{purpose}-{os.geteuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -24,12 +24,24 @@ from recspark.kernels.probit import latent
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_weights(indptr, rows, values, weights, errors, w, alpha, center, precision, noise):
-    """Draw the weight of each column (CSC) in turn, in place; `errors` (rows), label minus score, follow.
+    """Draw the weight of each column in turn, in place; `errors` are kept up to date.
 
-    weights (rows)
-        Of the labels: a label's precision is alpha times its weight.
+    Parameters
+    ----------
+    indptr, rows, values
+        CSC of the rows: the rows and values of each column.
+    weights
+        float64 (rows,): the precision of a label is alpha times its weight.
+    errors
+        float64 (rows,): label minus score, changed in place.
+    w
+        float64 (columns,): the weights, changed in place.
+    alpha
+        Precision of a label of weight 1.
     center, precision
-        Of the weights before data. noise (columns): standard normal numbers, 0 for the mode.
+        Mean and precision of the weights without data.
+    noise
+        float64 (columns,): standard normal numbers, 0 for the mode.
     """
     for j in range(len(w)):
         squares, pull = 0.0, 0.0
@@ -47,8 +59,27 @@ def draw_weights(indptr, rows, values, weights, errors, w, alpha, center, precis
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_factor(indptr, rows, values, weights, errors, q, v, alpha, center, precision, noise):
-    """Draw one factor (columns) of each column in turn, as `draw_weights`; `q` (rows), the factor's sums
-    ``sum_j v_j x_j``, is made here."""
+    """Draw one factor of each column in turn, in place, as `draw_weights` does.
+
+    Parameters
+    ----------
+    indptr, rows, values
+        CSC of the rows: the rows and values of each column.
+    weights
+        float64 (rows,): the precision of a label is alpha times its weight.
+    errors
+        float64 (rows,): label minus score, changed in place.
+    q
+        float64 (rows,): a buffer for the sums ``sum_j v_j x_j`` of the factor.
+    v
+        float64 (columns,): the factor, changed in place.
+    alpha
+        Precision of a label of weight 1.
+    center, precision
+        Mean and precision of the factor without data.
+    noise
+        float64 (columns,): standard normal numbers, 0 for the mode.
+    """
     q[:] = 0
     for j in range(len(v)):
         for t in range(indptr[j], indptr[j + 1]):
@@ -70,7 +101,23 @@ def draw_factor(indptr, rows, values, weights, errors, q, v, alpha, center, prec
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def scores(lo, hi, indptr, columns, values, w0, w, v, out):
-    """``out[lo:hi]``: the scores of rows (CSR)."""
+    """The scores of rows lo..hi.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    indptr, columns, values
+        CSR of the rows.
+    w0
+        The constant.
+    w
+        float64 (columns,).
+    v
+        float64 (rank, columns).
+    out
+        float64 (rows,): ``out[lo:hi]`` is written.
+    """
     for row in range(lo, hi):
         total = w0
         for t in range(indptr[row], indptr[row + 1]):
@@ -88,8 +135,21 @@ def scores(lo, hi, indptr, columns, values, w0, w, v, out):
 
 @njit(cache=True, nogil=True)
 def draw_latent(scores, labels, key, noise, out):
-    """``out = z - score`` for labels 0 and 1: z is normal around the score with variance 1, cut to the
-    label's side of 0 (Albert and Chib 1993); without `noise` z is its mean."""
+    """Draw latent values z for labels 0 and 1, and write ``z - score`` to `out`.
+
+    z is normal around the score with variance 1, cut to the label's side of 0 (Albert and Chib 1993).
+
+    Parameters
+    ----------
+    scores, labels
+        float64 (rows,).
+    key
+        uint64: seed of the draws.
+    noise
+        Greater than 0 to draw; 0 for the mean of z.
+    out
+        float64 (rows,), written.
+    """
     for row in range(len(scores)):
         low, high = (0.0, np.inf) if labels[row] > 0.5 else (-np.inf, 0.0)
         out[row] = latent(scores[row], low, high, uniform(key, row), noise) - scores[row]

@@ -6,20 +6,20 @@ factors and a bias b_e:
     score_r = w0 + sum over sides b_e + sum over pairs of sides <u_e, u_f>
     u_e ~ N(mean + sum over its features x v, 1 / precision),   b_e likewise
 
-A feature's vector v so acts through the entities that have it: the factorization machine of Rendle (2010)
-whose one-hot entity columns are the residuals u_e - sum x v (Simm et al. 2017, Macau: side information as a
-regression). Given the entities' vectors, features need no row of the data. Given the other sides, entities of
-one side are independent: each solves a system of k + 1 unknowns.
+So a feature's vector v acts through the entities that have it: this is the factorization machine of Rendle
+(2010) whose one-hot entity columns are the residuals u_e - sum x v (Simm et al. 2017, Macau: side information
+as a regression). Given the entities' vectors, features need no row of the data. Given the other sides,
+entities of one side are independent: each solves a system of k + 1 unknowns.
 
-Ratings are normal around the score with precision alpha, or ordered levels: level l where a normal around the
-score with variance 1 lies between cuts l and l + 1 (Albert and Chib 1993), whose latent value is drawn afresh
-each time that a row is met; the mode takes its mean.
+Ratings are normal around the score with precision alpha, or ordered levels: level l if a normal around the
+score with variance 1 lies between cuts l and l + 1 (Albert and Chib 1993). Its latent value is drawn anew at
+each visit of the row; the mode takes its mean.
 
 Users and items may differ in their noise (Lakshminarayanan, Bouchard and Archambeau 2011): entity e then has
 a spread s_e, which is N(0, 1 / precision), and the standard deviation of a row's rating, or latent value, is
 exp(sum over sides s_e) times that of all.
 
-A side may have biases alone, and then comes after those with vectors: a table of all sides' vectors ends
+A side may have only biases, and then comes after those with vectors: the table of all sides' vectors ends
 where its entities begin.
 
 Matrices of factors have `padded` columns (`recspark.kernels.linalg`); column numbers are those of the
@@ -46,17 +46,18 @@ from recspark.kernels.linalg import (
 )
 from recspark.kernels.probit import latent, level_likelihood, normal_cdf
 
-#: rows of the data whose vectors are held at a time
+#: number of rows of the data whose vectors are held at a time
 PANEL = 128
 
-#: steps of Metropolis that a spread takes in an iteration
+#: number of Metropolis steps of a spread in an iteration
 SPREAD_STEPS = 2
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _join(row, places, table, bias, panel, m):
-    """``panel[m] = `` the sum of the row's vectors; returns the sum of their biases and of their products
-    with each other.
+    """Write the sum of the row's vectors to ``panel[m]``.
+
+    Returns the sum of their biases and of their products with each other.
     """
     scale_row(np.float32(1), table, places[row, 0], panel, m)
     total = np.float64(bias[places[row, 0]])
@@ -98,31 +99,39 @@ def draw_entities(
 
     Parameters
     ----------
+    lo, hi
+        The range of entities.
     indptr, places, values
-        The rows of each entity: where the other sides' entities stand in `table` (rows, sides - 1), and
-        ratings or, with cuts, levels 0, 1 ...
+        The rows of each entity, int64 (entities + 1,): the other sides' entities as places in `table`, int32
+        (rows, sides - 1), and ratings or, with cuts, levels 0, 1 ..., float32 (rows,).
     weights
-        Of rows, multiples of `alpha`; empty: all 1. With cuts the precision of the latent value.
+        float32 (rows,): multiples of `alpha`; empty: all 1. With cuts the precision of the latent value.
     table, bias
-        Vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of a row's
-        places has a vector.
-    own, own_bias, prior, prior_bias, precision, bias_precision
-        What is drawn, its mean (one row per entity) and precision (one number per column) without data.
+        float32: vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of
+        a row's places has a vector.
+    own, own_bias
+        float32 (entities, padded) and (entities,): drawn in place.
+    prior, prior_bias
+        Like them: their means without data.
+    precision, bias_precision
+        Their precisions without data: float32 (rank,), one per column, and float32.
     alpha, offset
         Precision of a rating, and w0.
     noise
         1 to sample; 0 for the mode, which is alternating least squares.
     keys
-        uint64 (2): of the entities' noise, and of the rows' latent values.
+        uint64 (2,): seeds of the entities' noise, and of the rows' latent values.
     first
         Number of entity 0 among all of its side.
     cuts
-        Bounds of the levels (levels + 1), from -inf to inf; empty for ratings.
+        float64 (levels + 1,): bounds of the levels, from -inf to inf; empty for ratings.
+    rank
+        Number of factors without padding.
 
     Returns
     -------
-    Weighted sum and sum of squares of what the scores leave of the ratings (or latent values), after the
-    draw; number of failed systems.
+    Weighted sum and sum of squares of the residuals of ratings (or latent values) after the draw; number of
+    failed systems.
     """
     width = own.shape[1]
     panel, gram = np.empty((PANEL, width), np.float32), np.empty((width, width), np.float32)
@@ -187,8 +196,29 @@ def draw_biases(
     first,
     cuts,
 ):
-    """Draw the biases of entities lo..hi of a side without vectors, given all other sides; in place. As
-    `draw_entities`.
+    """Draw the biases of entities lo..hi of a side without vectors, given all other sides; in place.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of entities.
+    indptr, places, values
+        The rows of each entity, int64 (entities + 1,): the other sides' entities as places in `table`, int32
+        (rows, sides - 1), and ratings or, with cuts, levels 0, 1 ..., float32 (rows,).
+    weights
+        float32 (rows,): multiples of `alpha`; empty: all 1. With cuts the precision of the latent value.
+    table, bias
+        float32: vectors (padded) and biases of the other sides.
+    own_bias
+        float32 (entities,): drawn in place.
+    prior_bias, bias_precision
+        Their means without data, (entities,), and their precision.
+    alpha, offset, noise, keys, first, cuts
+        As in `draw_entities`.
+
+    Returns
+    -------
+    Weighted sum and sum of squares of the residuals after the draw; 0 failed systems.
     """
     panel, left, left_square = np.empty((1, table.shape[1]), np.float32), 0.0, 0.0
     normal = noise * normal_rows(keys[0], 0, first + lo, hi - lo, 1)
@@ -242,13 +272,20 @@ def draw_spreads(
 ):
     """Draw the spreads of entities lo..hi of one side, given all else but latent values; in place.
 
-    `SPREAD_STEPS` steps of Metropolis, as long as the curvature of a normal model asks for. Parameters as of
-    `draw_entities`, and
+    `SPREAD_STEPS` Metropolis steps, whose length follows the curvature of a normal model.
 
+    Parameters
+    ----------
+    lo, hi, indptr, places, values, weights, table, bias, alpha, offset, first, cuts
+        As in `draw_entities`.
+    own, own_bias
+        float32 (entities, padded) and (entities,): the vectors and biases of the entities; read.
     spread, own_spread
-        Spreads of the other sides' entities, and what is drawn.
+        float32: spreads of the other sides' entities, and those that are drawn in place.
     precision
-        Of spreads around 0 without data.
+        Precision of spreads around 0 without data.
+    key
+        uint64: seed of the draws.
     """
     most = 0
     for e in range(lo, hi):
@@ -283,8 +320,9 @@ def draw_spreads(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _spread_likelihood(start, n, values, scores, roots, cuts, spread):
-    """The log-likelihood of n rows' values from `start` on where `spread` is added to what the precisions
-    ``roots^2`` say.
+    """The log-likelihood of n rows' values from `start` on, if `spread` is added to their noise.
+
+    Their precisions before are ``roots^2``.
     """
     scale, total = math.exp(-spread), 0.0
     if len(cuts) == 0:
@@ -300,7 +338,22 @@ def _spread_likelihood(start, n, values, scores, roots, cuts, spread):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def spread_weights(lo, hi, indptr, places, weights, spread, own_spread, out):
-    """``out``, float32: of the rows of entities lo..hi, ``exp(-2 sum of spreads)`` times their weight."""
+    """Write the weights of the rows of entities lo..hi: ``exp(-2 sum of spreads)`` times the given weight.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of entities.
+    indptr, places
+        The rows of each entity, int64 (entities + 1,): the other sides' entities as places in `spread`, int32
+        (rows, sides - 1).
+    weights
+        float32 (rows,): the given weights; empty: all 1.
+    spread, own_spread
+        float32: spreads of the other sides' entities, and of these, (entities,).
+    out
+        float32 (rows,), written for the rows of the entities.
+    """
     for e in range(lo, hi):
         for t in range(indptr[e], indptr[e + 1]):
             total = np.float64(own_spread[e])
@@ -329,9 +382,11 @@ def _sum_rows_inplace(
     gram,
     sums,
 ):
-    """Set ``gram = sum w R R'`` and ``sums = (sum w R, sum w z R)`` over the rows of entity e, where R adds
-    up the other sides' vectors, and z is what they and their products leave of the rating; returns
-    ``sum w, sum w z, sum w z^2``."""
+    """Set ``gram = sum w R R'`` and ``sums = (sum w R, sum w z R)`` over the rows of entity e.
+
+    R is the sum of the other sides' vectors, and z is the rating minus these entities' biases and products.
+    Returns ``sum w, sum w z, sum w z^2``.
+    """
     weighted, ordered = len(weights) > 0, len(cuts) > 0
     target = np.empty(PANEL, np.float32)
     gram[:], sums[:] = 0, 0
@@ -363,8 +418,9 @@ def _sum_rows_inplace(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _system_inplace(gram, sums, alpha, precision, prior, a, across, along):
-    """The equations of the vector given the bias b, ``a u + across b = along``; of `a` the upper half,
-    columns of padding those of 1.
+    """The equations of the vector given the bias b: ``a u + across b = along``.
+
+    Only the upper half of `a` is filled; its columns of padding are those of the identity.
     """
     rank, width = len(across), len(a)
     for i in range(rank):
@@ -380,9 +436,11 @@ def _system_inplace(gram, sums, alpha, precision, prior, a, across, along):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _draw_inplace(a, across, along, pivot, pull, normal):
-    """Leave a draw of the vector in `along`, with the bias as a last unknown of diagonal `pivot` and right
-    side `pull`; returns whether the system has a solution, and the bias. `normal`: rank + 1 draws, the bias's
-    last; all 0 for the mode. `a` and `across` are used up."""
+    """Leave a draw of the vector in `along`; return whether the system has a solution, and the bias.
+
+    The bias is a last unknown with diagonal `pivot` and right side `pull`. `normal` are rank + 1 draws, the
+    last for the bias; all 0 for the mode. `a` and `across` are used up.
+    """
     rank = len(across)
     if not cholesky_inplace(a, len(a)):
         return False, 0.0
@@ -402,8 +460,11 @@ def _draw_inplace(a, across, along, pivot, pull, normal):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _rest(gram, sums, x, b):
-    """What the vector `x` takes of the sum of residuals, and of the sum of their squares, by what was summed
-    already: with d = z - b, ``sum w d - sum w (d - <x, R>)`` and ``sum w d^2 - sum w (d - <x, R>)^2``."""
+    """The change of the sum of residuals, and of the sum of their squares, by the vector `x`.
+
+    It uses the sums already made: with d = z - b, ``sum w d - sum w (d - <x, R>)`` and
+    ``sum w d^2 - sum w (d - <x, R>)^2``.
+    """
     linear, square = 0.0, 0.0
     for i in range(len(x)):
         x_i = np.float64(x[i])
@@ -431,21 +492,28 @@ def draw_features(
     key,
     rank,
 ):
-    """Draw the vectors of one group's features, given those of their entities, one feature after the other;
-    in place.
+    """Draw the vectors of one group's features in place, one feature after the other.
+
+    The vectors of their entities are given.
 
     Parameters
     ----------
     indptr, entities, x
-        CSC: the entities that have each feature, and its value.
+        CSC: the entities that have each feature, and its value; int64, int32, float32.
     own, own_bias
-        The features' vectors (features, padded) and biases.
+        float32: the features' vectors (features, padded) and biases (features,), drawn in place.
     residual, residual_bias
-        What the features (all groups) and the mean leave of the entities' vectors; kept up to date.
+        float32: what the features (all groups) and the mean leave of the entities' vectors; kept up to date.
     precision, bias_precision
         Of the entities around their mean, one number per column.
     prior, bias_prior
         Precision of the features around 0, one number per column.
+    noise
+        1 to sample; 0 for the mode.
+    key
+        uint64: seed of the draws.
+    rank
+        Number of factors without padding.
     """
     pulled, change = np.zeros((1, own.shape[1]), np.float32), np.zeros((1, own.shape[1]), np.float32)
     normal = normal_rows(key, 0, 0, len(own), rank + 1)
@@ -476,8 +544,20 @@ def draw_features(
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def scores(lo, hi, places, table, bias, offset, out):
-    """``out[lo:hi]``, float64: the scores of rows whose entities, one a side, stand at `places` (rows, sides)
-    of `table`.
+    """The scores of rows lo..hi.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    places
+        int32 (rows, sides): the place in `table` of the row's entity of each side.
+    table, bias
+        float32: vectors (of sides with vectors, padded) and biases (of all sides).
+    offset
+        w0.
+    out
+        float64 (rows,): ``out[lo:hi]`` is written.
     """
     panel = np.empty((1, table.shape[1]), np.float32)
     for row in range(lo, hi):
@@ -487,8 +567,25 @@ def scores(lo, hi, places, table, bias, offset, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def sample_scores(lo, hi, places, table, biases, offsets, rank, out):
-    """``out[row, s]``, float64: scores by each of S samples; table (those with vectors, S * rank), biases
-    (all, S), offsets (S), places (rows, sides)."""
+    """The scores of rows lo..hi by each of S samples.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    places
+        int32 (rows, sides): the place in `biases` of the row's entity of each side.
+    table
+        float32 (entities with vectors, S * rank): vectors of all samples, one after the other.
+    biases
+        float32 (entities, S).
+    offsets
+        float64 (S,): w0 of each sample.
+    rank
+        Number of factors of a sample.
+    out
+        float64 (rows, S): ``out[lo:hi]`` is written.
+    """
     sides = places.shape[1]
     for row in range(lo, hi):
         for s in range(len(offsets)):

@@ -1,8 +1,8 @@
-"""Dense float32 linear algebra for many small symmetric systems, fast enough to be called once a row.
+"""Dense float32 linear algebra for many small symmetric systems, fast enough for one call per row.
 
-BLAS and LAPACK pay a call and a packing for every small matrix and compute both triangles. Here one register
-tile, written in LLVM's vector types, does all the work: 8 rows by 16 columns of a Gram matrix stay in
-registers while the rows of a panel stream by. Matrices are C-ordered float32 whose order is a multiple of
+For every small matrix BLAS and LAPACK pay a call and a packing, and they compute both triangles. Here one
+register tile, written in LLVM's vector types, does all the work: 8 rows by 16 columns of a Gram matrix stay
+in registers while the rows of a panel stream by. Matrices are C-ordered float32 whose order is a multiple of
 `TILE_COLUMNS` (pad with zero columns: `padded`), and only tiles on or above the diagonal are read and
 written.
 """
@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 TILE_ROWS = 8
 TILE_COLUMNS = 16
 
-#: everything of fastmath that keeps NaN and infinity meaningful
+#: all flags of fastmath that keep NaN and infinity meaningful
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 
@@ -26,7 +26,7 @@ VECTOR = ir.VectorType(ir.FloatType(), TILE_COLUMNS)
 
 
 def _matrix(context, builder, kind, value):
-    """Pointer to the first element, and columns, of a matrix that an intrinsic got."""
+    """Pointer to the first element, and number of columns, of a matrix argument of an intrinsic."""
     array = context.make_array(kind)(context, builder, value)
     return array.data, cgutils.unpack_tuple(builder, array.shape)[1]
 
@@ -52,8 +52,10 @@ def _multiply_add(builder, a, b, c):
 
 
 def _for_blocks(builder, width, emit):
-    """Emit code for the offset of each `TILE_COLUMNS` columns of a row: four of them a turn, as a turn costs
-    as much as they do, then one."""
+    """Emit code for the offset of each `TILE_COLUMNS` columns of a row.
+
+    First four of them per turn of the loop, as a turn costs as much as they do, then one.
+    """
     whole = builder.and_(width, ir.Constant(width.type, -4 * TILE_COLUMNS))
     for start, stop, blocks in ((ir.Constant(width.type, 0), whole, 4), (whole, width, 1)):
         step = ir.Constant(width.type, blocks * TILE_COLUMNS)
@@ -106,8 +108,9 @@ def _tile_update(rows: int):
 
 
 def _row_update(accumulate: bool):
-    """Make ``update(alpha, x, i, y, j)``: ``y[j] += alpha * x[i]``, or without `accumulate`
-    ``y[j] = alpha * x[i]``; rows of x's length.
+    """Make ``update(alpha, x, i, y, j)``: ``y[j] += alpha * x[i]``, for rows of x's length.
+
+    Without `accumulate` it is ``y[j] = alpha * x[i]``.
     """
 
     @intrinsic
@@ -144,7 +147,17 @@ add_row = _row_update(accumulate=True)
 
 @intrinsic
 def row_products(typing_context, x, i, y, j):
-    """``(<x_i, x_i>, <x_i, y_j>, <y_j, y_j>)`` of two rows of padded float32 matrices."""
+    """The products ``(<x_i, x_i>, <x_i, y_j>, <y_j, y_j>)`` of two rows, float32.
+
+    Parameters
+    ----------
+    typing_context
+        numba's; callers leave it out.
+    x, i
+        float32 (rows, padded), and the number of a row.
+    y, j
+        float32 (rows, padded), and the number of a row.
+    """
     signature = types.UniTuple(types.float32, 3)(x, types.intp, y, types.intp)
 
     def generate(context, builder, signature, arguments):
@@ -173,8 +186,18 @@ def row_products(typing_context, x, i, y, j):
 
 @intrinsic
 def mix_rows(typing_context, x, i, y, j, xx, xy, yx, yy):
-    """At once ``x_i = xx x_i + xy y_j`` and ``y_j = yx x_i + yy y_j``: what a gradient step on a pair does to
-    its two rows.
+    """At once ``x_i = xx x_i + xy y_j`` and ``y_j = yx x_i + yy y_j``, as in a gradient step on a pair.
+
+    Parameters
+    ----------
+    typing_context
+        numba's; callers leave it out.
+    x, i
+        float32 (rows, padded), and the number of a row, which is changed in place.
+    y, j
+        float32 (rows, padded), and the number of a row, which is changed in place.
+    xx, xy, yx, yy
+        float32: the weights of the rows.
     """
     signature = types.void(x, types.intp, y, types.intp, *[types.float32] * 4)
 
@@ -235,8 +258,9 @@ def padded(rank):
 
 @njit(cache=True, nogil=True)
 def add_gram_inplace(panel, m, gram):
-    """``gram += panel[:m].T @ panel[:m]`` on and above the diagonal; panel (>= m, n), gram (n, n), both
-    float32.
+    """``gram += panel[:m].T @ panel[:m]`` on and above the diagonal.
+
+    panel is (>= m, n), gram (n, n), both float32.
     """
     n = gram.shape[1]
     for i in range(0, n, TILE_ROWS):
@@ -246,11 +270,10 @@ def add_gram_inplace(panel, m, gram):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def cholesky_inplace(a, order):
-    """Factor ``a[:order, :order] = U.T @ U`` in place (U above the diagonal, its diagonal inverted); False
-    where it is not positive definite.
+    """Factor ``a[:order, :order] = U.T @ U`` in place; False if it is not positive definite.
 
-    Blocked right-looking: 16 rows are finished one by one, then the rest of the matrix is updated by register
-    tiles.
+    U is above the diagonal, its diagonal inverted. Blocked right-looking: 16 rows are finished one by one,
+    then the rest of the matrix is updated by register tiles.
     """
     n = a.shape[1]
     for p in range(0, n, TILE_COLUMNS):

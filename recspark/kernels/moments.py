@@ -1,17 +1,15 @@
-"""How much of the variance of values lies between the entities of each side: the method of moments for random
-effects.
-"""
+"""The share of each side in the variance of values: the method of moments for random effects."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import nnls
 
-#: the least share of a side: without any effect in the data it still starts with a spread, which a sampler
+#: the least share of a side: without any effect in the data it still starts with a variance, which a sampler
 #: can shrink
 LEAST_SHARE = 0.01
 
-#: the share of a side of which no entity has two rows; a sampler finds a smaller one sooner than a larger one
+#: the share of a side of which no entity has two rows: a sampler finds a smaller one sooner than a larger one
 UNKNOWN_SHARE = 0.1
 
 #: the least share of the noise
@@ -21,8 +19,7 @@ LEAST_NOISE = 0.05
 def pair_moments(
     entities: np.ndarray, side: int, value: np.ndarray, weight: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
-    """The mean product of two values of the same entity of a side, and how often two such rows share an
-    entity of each side.
+    """The mean product of two values of the same entity of a side, and how often they share other entities.
 
     With W and Q the sums of an entity's weights and of their squares, both are means over pairs,
 
@@ -35,15 +32,15 @@ def pair_moments(
     ----------
     entities
         Positions of each row's entities, int (n, sides); -1 for none, and never -1 on `side`.
+    side
+        The side, a column of `entities`.
     value
         z of mean 0, (n,).
     weight
         w >= 0, (n,); None: all 1.
 
-    Returns
-    -------
-    The mean product, and the shares of pairs, (sides,), of which that of `side` is 1; all 0 where no entity
-    has two rows.
+    Returns ------- The mean product, and for each side the share of pairs that share an entity of it,
+    (sides,), which is 1 for `side`; all 0 if no entity has two rows.
     """
     entity, w = entities[:, side], np.ones(len(value)) if weight is None else weight.astype(np.float64)
     total, squares = np.bincount(entity, w), np.bincount(entity, w * w)
@@ -73,7 +70,7 @@ def pair_moments(
 
 
 def variance_shares(products: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The variance of the effect of each side, where values have the variance 1.
+    """The variance of the effect of each side, if values have the variance 1.
 
     Rows that share entities of some sides have the sum of these sides' variances as their mean product (a
     user's effect is in each of the user's days, too): ``pairs @ variances = products``, solved for variances
@@ -82,12 +79,12 @@ def variance_shares(products: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     products, pairs
-        What `pair_moments` gives for each side: (sides,), (sides, sides).
+        The results of `pair_moments` for each side: (sides,), (sides, sides).
 
     Returns
     -------
-    (sides,), each at least `LEAST_SHARE`, `UNKNOWN_SHARE` where a side has no pairs; their sum leaves at
-    least `LEAST_NOISE`.
+    (sides,), each at least `LEAST_SHARE`, `UNKNOWN_SHARE` for a side without pairs; their sum leaves at least
+    `LEAST_NOISE`.
     """
     found = np.where(np.diagonal(pairs) > 0, np.maximum(nnls(pairs, products)[0], LEAST_SHARE), UNKNOWN_SHARE)
     return found * min(1.0, (1 - LEAST_NOISE) / found.sum())

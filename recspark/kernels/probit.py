@@ -1,5 +1,4 @@
-"""Ordered levels: level l is where a normal around the score lies between cuts l and l + 1 (Albert and Chib
-1993).
+"""Ordered levels: level l is a normal around the score between cuts l and l + 1 (Albert and Chib 1993).
 
 The standard deviation of that normal is 1, or exp(spread) of a row that has one.
 """
@@ -13,7 +12,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def normal_cdf(x):
-    """Of the standard normal distribution; precise in the lower tail."""
+    """The distribution function of the standard normal; precise in the lower tail."""
     return 0.5 * math.erfc(-x * 0.7071067811865476)
 
 
@@ -60,8 +59,9 @@ def normal_quantile(p):
 
 @njit(cache=True, nogil=True)
 def truncated_normal(mean, low, high, u):
-    """The u-quantile of a normal distribution of variance 1 around `mean`, cut to low < x < high; either may
-    be infinite.
+    """The u-quantile of a normal of variance 1 around `mean`, cut to low < x < high.
+
+    Both bounds may be infinite.
     """
     a, b = low - mean, high - mean
     # in the lower tail, where probabilities are precise
@@ -77,7 +77,7 @@ def truncated_normal(mean, low, high, u):
 
 @njit(cache=True, nogil=True)
 def truncated_mean(mean, low, high):
-    """The mean of the same distribution."""
+    """The mean of a normal of variance 1 around `mean`, cut to low < x < high."""
     a, b = low - mean, high - mean
     # in the lower tail, where probabilities are precise
     flip = a + b > 0
@@ -91,7 +91,19 @@ def truncated_mean(mean, low, high):
 
 @njit(cache=True, nogil=True)
 def latent(mean, low, high, u, noise):
-    """The latent value of a label: drawn by the uniform number `u`, or without `noise` its mean."""
+    """The latent value of a label.
+
+    Parameters
+    ----------
+    mean
+        The score.
+    low, high
+        Bounds of the value; they may be infinite.
+    u
+        A uniform number between 0 and 1, which draws the value.
+    noise
+        Greater than 0 to draw; 0 for the mean.
+    """
     return truncated_normal(mean, low, high, u) if noise > 0 else truncated_mean(mean, low, high)
 
 
@@ -105,7 +117,21 @@ def level_likelihood(a, b):
 
 @njit(cache=True, nogil=True)
 def expected_levels(lo, hi, scores, spreads, cuts, level_values, out):
-    """Write the expected level value of each row to ``out[lo:hi]``: ``sum_l v_l P(l | score, spread)``."""
+    """The expected level value of rows lo..hi: ``sum_l v_l P(l | score, spread)``.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    scores, spreads
+        float64 (rows,): the score, and the logarithm of the standard deviation.
+    cuts
+        float64 (levels + 1,): bounds of the levels, from -inf to inf.
+    level_values
+        float64 (levels,): the ratings of the levels, ascending.
+    out
+        float64 (rows,): ``out[lo:hi]`` is written.
+    """
     for row in range(lo, hi):
         total, root = level_values[-1], math.exp(-spreads[row])
         for cut in range(1, len(cuts) - 1):
@@ -123,8 +149,20 @@ def _bin(x, edge, bins):
 
 @njit(cache=True, nogil=True)
 def count_scores(lo, hi, scores, spreads, levels, edges, counts):
-    """``counts[level, i, j]``: rows by their spread and their score, each cut to -edge .. edge, in bins of
-    equal width.
+    """Count rows lo..hi by their level, spread and score.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    scores, spreads
+        float64 (rows,): the score, and the logarithm of the standard deviation.
+    levels
+        float (rows,): numbers 0, 1 ... of levels.
+    edges
+        float64 (2,): spreads, and scores, are cut to -edge .. edge.
+    counts
+        int64 (levels, bins of spreads, bins of scores), bins of equal width; increased in place.
     """
     for row in range(lo, hi):
         i, j = _bin(spreads[row], edges[0], counts.shape[1]), _bin(scores[row], edges[1], counts.shape[2])

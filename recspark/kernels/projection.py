@@ -1,9 +1,9 @@
-"""Rows to start alternating least squares from: the data against random non-negative rows of the other side.
+"""Starting rows for alternating least squares: the data times random nonnegative rows of the other side.
 
 A row points along the right side of its normal equations, ``sum_j w_j (t_j - mean) |omega_j|`` with omega_j
 standard normal: half a step of the randomized range finder (Halko, Martinsson, Tropp 2011). Its length is
-fixed. Mostly positive ratings, and preferences, have a first singular vector without negative entries; random
-rows of both signs hardly meet it.
+fixed. For mostly positive ratings, and for preferences, the first singular vector has no negative entries;
+random rows of both signs have only a small part in its direction.
 """
 
 from __future__ import annotations
@@ -16,15 +16,22 @@ from recspark.kernels.linalg import FAST
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def project_rows(lo, hi, indptr, indices, values, weights, src, mean, length, dst):
-    """Set rows lo..hi of `dst` to `length` times the unit vector along ``sum_j w_j (t_j - mean) src_j``; rows
-    of no length to 0.
+    """Set rows lo..hi of `dst` to vectors of a given length along ``sum_j w_j (t_j - mean) src_j``.
+
+    If that sum is 0, so is the row.
 
     Parameters
     ----------
+    lo, hi
+        The range of rows.
     indptr, indices, values, weights
         Entries of each row as CSR: places in `src`, targets, float32 weights (empty: all 1).
     src, dst
         float32 (n_src, rank) and (n_dst, rank).
+    mean
+        float32, subtracted from targets.
+    length
+        The length of each row.
     """
     rank = src.shape[1]
     total = np.empty(rank)

@@ -1,8 +1,7 @@
-"""The scores of 16 users and 8 items at once, in vector registers: where a scan over all pairs spends its
-time.
+"""The scores of 16 users and 8 items at once, in vector registers, for scans over all pairs.
 
 A score is ``offset_i + sum_f x_uf y_if``, added up over f in order by fused multiply-adds. So it has the same
-bits however users and items are cut into blocks and whoever is asked for with whom, which BLAS does not
+bits for any blocks of users and items, and for any set of users that ask together, which BLAS does not
 promise: equal rows stay tied.
 """
 
@@ -26,19 +25,38 @@ from recspark.kernels.linalg import (
     _store,
 )
 
-#: users side by side in a vector, and items whose scores are in registers at once
+#: number of users side by side in a vector, and of items whose scores are in registers at once
 LANES, ITEMS = TILE_COLUMNS, TILE_ROWS
 
 
 @intrinsic
 def score_tile(typing_context, items, first, offsets, users, least, hidden, place, scores, above):
-    """``scores[r, l] = offsets[first + r] + <items[first + r], users[:, l]>`` for ITEMS rows r and LANES
-    lanes l.
+    """The scores ``offsets[first + r] + <items[first + r], users[:, l]>`` of ITEMS rows r and LANES lanes l.
 
-    items (n, rank), offsets (n), users (rank, LANES), least (LANES), scores (ITEMS, LANES): float32, C order.
-    Bit l of ``above[r]`` (uint16, ITEMS) tells that the score is above ``least[l]``, which NaN never is, and
-    that bit l of ``hidden[place + r]`` (uint16) is not set. Returns whether there is such a bit; where there
-    is none, `scores` and `above` are left as they were.
+    Parameters
+    ----------
+    typing_context
+        numba's; callers leave it out.
+    items, offsets
+        float32 (n, rank) and (n,), C order.
+    first
+        The first item of the tile.
+    users
+        float32 (rank, LANES), C order: the factors of the users, one lane each.
+    least
+        float32 (LANES,): the score that each user's new items must exceed.
+    hidden, place
+        uint16: bit l of ``hidden[place + r]`` excludes row r from lane l.
+    scores
+        float32 (ITEMS, LANES), written.
+    above
+        uint16 (ITEMS,), written: bit l of ``above[r]`` tells that the score is above ``least[l]``, which NaN
+        never is, and not hidden.
+
+    Returns
+    -------
+    bool
+        Whether any bit of `above` is set; if not, `scores` and `above` are left unchanged.
     """
     signature = types.boolean(items, types.intp, offsets, users, least, hidden, types.intp, scores, above)
 
@@ -68,9 +86,7 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
 
 
 def _products(builder, rows, users, rank):
-    """Inner products of the item rows at the pointers `rows` with all lanes of `users`: one vector per
-    row.
-    """
+    """Inner products of the item rows at pointers `rows` with all lanes of `users`: one vector per row."""
     sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in rows]
     with cgutils.for_range(builder, rank) as loop:
         factor = _load(builder, builder.gep(users, [builder.mul(loop.index, ir.Constant(rank.type, LANES))]))
@@ -81,9 +97,7 @@ def _products(builder, rows, users, rank):
 
 
 def _bits_above(builder, vectors, least, hidden):
-    """For each vector r the lanes that are above `least`, without those that the bits of ``hidden[r]``
-    name.
-    """
+    """For each vector r the lanes that are above `least`, without the bits of ``hidden[r]``."""
     bits = []
     for r, vector in enumerate(vectors):
         lanes = builder.bitcast(builder.fcmp_ordered(">", vector, least), ir.IntType(LANES))

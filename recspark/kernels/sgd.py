@@ -40,12 +40,12 @@ _SIGMOID, _RBF = 1, 2
 _ABSOLUTE, _LOGISTIC = 1, 2
 _ADAGRAD, _ADAM = 1, 2
 
-#: Adam's decay of the first and second moments, and what keeps it from dividing by 0 (Kingma and Ba 2015)
+#: Adam's decay of the first and second moments, and the term that avoids a division by 0 (Kingma and Ba 2015)
 BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 
 
 class Rules(NamedTuple):
-    """What is descended and how; names as positions in `KERNELS`, `LOSSES`, `OPTIMIZERS`."""
+    """The objective and the optimizer; names are positions in `KERNELS`, `LOSSES`, `OPTIMIZERS`."""
 
     kernel: int
     loss: int
@@ -64,7 +64,7 @@ class Rules(NamedTuple):
 
 
 class Penalty(NamedTuple):
-    """Of the rows and biases of one side."""
+    """The penalties of the rows and biases of one side."""
 
     l2: float
     l1: float
@@ -75,9 +75,9 @@ class Penalty(NamedTuple):
 class Rows(NamedTuple):
     """One side's parameters, float32, changed in place.
 
-    factors (n, columns), bias (n); scale (n): the L2 penalties of a row count so many times; what the
-    optimizer keeps: squares (n, 2) for adagrad (factors, bias), moments (n, 2, columns + 1) and counts (n) of
-    steps for adam, each empty where it is not used.
+    factors are (n, columns), bias (n). scale (n) multiplies the L2 penalties of a row. The optimizer keeps
+    squares (n, 2) for adagrad (factors, bias), moments (n, 2, columns + 1) and counts (n) of steps for adam,
+    each empty if it is not used.
     """
 
     factors: np.ndarray
@@ -127,16 +127,34 @@ def _slope(score, rating, rules):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penalty):
-    """One step for each of the entries of runs lo..hi (`in_runs`), by sgd or adagrad without L1 and signs;
-    rows are padded (`padded_rows`).
+    """One step per entry of runs lo..hi (`in_runs`), by sgd or adagrad without L1 and without bounds.
 
-    As no row occurs twice in a run, to take its entries together is to take them one by one; but a processor
-    need not wait for the roots and quotients of one before it starts with the next, and takes them for the
-    whole run at once. The rows of the next run are asked for meanwhile.
-    Returns the sums of w (r - p)^2, of w and of w loss, each before its step.
+    As no row occurs twice in a run, taking its entries together equals taking them one by one. But the
+    processor need not wait for the roots and quotients of one entry before it starts with the next, and takes
+    them for the whole run at once. Meanwhile the rows of the next run are prefetched.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of runs.
+    runs
+        int64: the first entry of each run, and the end of the last.
+    entries
+        The ratings, in the order of the runs.
+    rules
+        Objective, optimizer and learning rate.
+    users, items
+        The parameters of both sides, with padded factors (`padded_rows`), changed in place.
+    user_penalty, item_penalty
+        The penalties of both sides.
+
+    Returns
+    -------
+    float, float, float
+        The sums of w (r - p)^2, of w and of w loss, each before its step.
     """
     squared, total, cost_sum = 0.0, 0.0, 0.0
-    # names of their own: fields of a tuple are looked up, and counted as references, every time
+    # local names: fields of a tuple are looked up, and counted as references, at every use
     user_rows, user_squares, user_bias, user_scale = users.factors, users.squares, users.bias, users.scale
     item_rows, item_squares, item_bias, item_scale = items.factors, items.squares, items.bias, items.scale
     entry_users, entry_items, values, weights = entries.users, entries.items, entries.values, entries.weights
@@ -156,7 +174,7 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
         rules.kernel == 0 and rules.loss == 0,
         len(weights) > 0,
     )
-    # one row a quantity, one lane per entry
+    # one row per quantity, one lane per entry
     lanes = np.zeros((16, RUN), np.float32)
     xx, xy, yy, weight, slope, value = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
     x_square, y_square, x_own, y_own = lanes[6], lanes[7], lanes[8], lanes[9]
@@ -241,8 +259,9 @@ def _bias_step(rows, row, slope, l2, rate, adagrad):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _shrunk(value, threshold, nonnegative):
-    """The proximal step of an L1 penalty: towards 0, and exactly 0 within the threshold; cut at 0 where
-    asked.
+    """The proximal step of an L1 penalty: towards 0, and exactly 0 within the threshold.
+
+    With `nonnegative` the result is at least 0.
     """
     if threshold > 0:
         value = max(value - threshold, 0.0) if value > 0 else min(value + threshold, 0.0)
@@ -251,8 +270,20 @@ def _shrunk(value, threshold, nonnegative):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def apply_gradient(rows, row, gradient, rules, penalty):
-    """Move one row and its bias (last place of `gradient`) by the optimizer; L1 and signs by proximal
-    steps.
+    """Move one row and its bias by the optimizer; L1 and bounds are proximal steps.
+
+    Parameters
+    ----------
+    rows
+        The parameters of the side, changed in place.
+    row
+        The row to move.
+    gradient
+        float64 (columns + 1,): of the factors, and of the bias in the last place.
+    rules
+        Optimizer and learning rate.
+    penalty
+        The penalties of the side, of which the L1 ones are read.
     """
     rank = rows.factors.shape[1]
     first_bias, second_bias = 1.0, 1.0
@@ -297,7 +328,7 @@ def _score(users, u, items, i, rules):
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _add_gradient(gradient, own, row, other, other_row, slope, weight, penalty, rules):
-    """Add one rating's gradient by the row ``own[row]`` and its bias, penalty included, to `gradient`."""
+    """Add one rating's gradient by the row ``own[row]`` and its bias to `gradient`, with its penalty."""
     c, d = (2.0, 2.0) if rules.kernel == _RBF else (1.0, 0.0)
     rank, weight = own.factors.shape[1], weight * own.scale[row]
     across, along = np.float32(slope * c), np.float32(weight * penalty.l2 - slope * d)
@@ -308,7 +339,7 @@ def _add_gradient(gradient, own, row, other, other_row, slope, weight, penalty, 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _slot(slots, held, used, row, gradients):
-    """The place of a row's gradient in this batch, and how many places are used."""
+    """The place of a row's gradient in this batch, and the number of places in use."""
     if slots[row] < 0:
         slots[row] = used
         held[used] = row
@@ -327,8 +358,27 @@ def _apply_batch(rows, slots, held, used, gradients, scale, rules, penalty):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def descend_batches(order, batch, entries, rules, users, user_penalty, items, item_penalty):
-    """Steps on the mean gradients of batches of `batch` entries, taken in `order` (int64 positions); returns
-    as `descend`.
+    """Steps on the mean gradients of batches of entries.
+
+    Parameters
+    ----------
+    order
+        int64: the entries to visit, in order.
+    batch
+        Number of entries of a batch, at least 1.
+    entries
+        The ratings.
+    rules
+        Objective, optimizer and learning rate.
+    users, items
+        The parameters of both sides, changed in place.
+    user_penalty, item_penalty
+        The penalties of both sides.
+
+    Returns
+    -------
+    float, float, float
+        As `descend`.
     """
     rank = users.factors.shape[1]
     squared, total, cost_sum = 0.0, 0.0, 0.0
@@ -357,11 +407,27 @@ def descend_batches(order, batch, entries, rules, users, user_penalty, items, it
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source, own, moved, penalty):
-    """Move rows lo..hi of `moved` (a copy of `own`) by the gradient of ``scale * sum of costs + penalty`` at
-    `own` and `source`.
+    """Move rows lo..hi by the gradient of ``scale * sum of costs + penalty``.
 
-    The gradient by one side reads the other side as it was before the step, so both sides may move at the
-    same time.
+    The gradient is taken at `own` and `source`. It reads the other side as it was before the step, so both
+    sides may move at the same time.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    indptr, indices, values, weights
+        CSR of the entries of each row: int64, int32 (rows of source), float32, float32 (empty: all 1).
+    scale
+        Multiplies the sum of costs, such as 1 / sum of weights.
+    rules
+        Objective, optimizer and learning rate.
+    source, own
+        The parameters of the other side, and of this one; read.
+    moved
+        A copy of `own`, changed in place.
+    penalty
+        The penalties of this side.
     """
     gradient = np.empty(own.factors.shape[1] + 1)
     rank = own.factors.shape[1]
@@ -402,12 +468,35 @@ def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
 def descend_pairs(
     lo, hi, entries, candidates, indptr, indices, key, rules, users, user_penalty, items, item_penalty
 ):
-    """BPR steps for the entries lo..hi: each against an item drawn evenly from `candidates` that its user has
-    not rated.
+    """BPR steps for the entries lo..hi, each against an item that its user has not rated.
 
-    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. ``indptr, indices`` is the CSR of all that users
-    have rated; draws are a function of (`key`, entry). Returns the number of pairs that are in the right
-    order, the number of pairs, and the sum of costs, each before its step.
+    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. Item j is drawn evenly from the candidates; draws
+    are a function of (`key`, entry). Entries with a value of at most 0 are skipped.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of entries.
+    entries
+        The ratings.
+    candidates
+        int64: rows of items to draw from.
+    indptr, indices
+        int64 and int32: CSR of all items that users have rated, ascending.
+    key
+        uint64: seed of the draws.
+    rules
+        Learning rate, and whether there are biases.
+    users, items
+        The parameters of both sides, changed in place.
+    user_penalty, item_penalty
+        The penalties of both sides, of which the L2 ones are read.
+
+    Returns
+    -------
+    float, float, float
+        The number of pairs in the right order, the number of pairs, and the sum of costs, each before its
+        step.
     """
     right, total, cost_sum = 0.0, 0.0, 0.0
     for e in range(lo, hi):
@@ -431,8 +520,22 @@ def descend_pairs(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, low, high):
-    """``sum w (r - p)^2``, ``sum w`` and ``sum w loss`` over the entries of rows lo..hi of `own`; predictions
-    cut to [low, high] first.
+    """``sum w (r - p)^2``, ``sum w`` and ``sum w loss`` over the entries of rows lo..hi.
+
+    Predictions are cut to [low, high] for the squared errors.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    indptr, indices, values, weights
+        CSR of the entries of each row: int64, int32 (rows of source), float32, float32 (empty: all 1).
+    source, own
+        The parameters of the other side, and of this one.
+    rules
+        Kernel and loss.
+    low, high
+        The range of predictions; it may be infinite.
     """
     squared, total, cost_sum = 0.0, 0.0, 0.0
     for row in range(lo, hi):
@@ -447,8 +550,24 @@ def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def descend_rows(lo, hi, indptr, indices, values, weights, epochs, rules, source, own, penalty):
-    """Epochs of one rating at a time on rows lo..hi of `own` alone, `source` fixed; each row ends where it
-    would end by itself.
+    """Epochs of one rating at a time on rows lo..hi of `own`, while `source` is fixed.
+
+    The result of a row does not depend on the other rows.
+
+    Parameters
+    ----------
+    lo, hi
+        The range of rows.
+    indptr, indices, values, weights
+        CSR of the entries of each row: int64, int32 (rows of source), float32, float32 (empty: all 1).
+    epochs
+        Number of passes over the entries of each row.
+    rules
+        Objective, optimizer and learning rate.
+    source, own
+        The parameters of the other side, read, and of this one, changed in place.
+    penalty
+        The penalties of this side.
     """
     gradient = np.empty(own.factors.shape[1] + 1)
     for row in range(lo, hi):

@@ -12,7 +12,7 @@ import numpy as np
 
 from recspark.kernels.arrays.csr import balanced_cuts
 
-#: ranges that a call is cut into at most, and the least work of one. They depend on the work alone, not on
+#: most ranges that a call is cut into, and the least work of one. They depend on the work alone, not on
 #: the number of threads: sums over ranges have the same bits on any machine
 RANGES, LEAST_WORK = 64, 50_000
 
@@ -21,7 +21,7 @@ THREAD_SPACE = 256 << 20
 
 
 class AddressSpace(NamedTuple):
-    """Bytes that the process may have (0: no limit), and that it has."""
+    """Address space in bytes: the limit of the process (0: none), and the amount in use."""
 
     limit: int
     used: int
@@ -38,16 +38,18 @@ def address_space() -> AddressSpace:
 
 
 def affordable(threads: int) -> int:
-    """`threads`, or as many as the address space has room for: a thread that has none never starts, and is
-    waited for without end.
+    """`threads`, or as many as the address space has room for.
+
+    A thread without room never starts, and its caller would wait without end.
     """
     limit, used = address_space()
     return max(1, min(threads, (limit - used) // THREAD_SPACE)) if limit else threads
 
 
 def over_rows(kernel: Callable[..., Any], work: np.ndarray, threads: int, *arguments: Any) -> list[Any]:
-    """Call ``kernel(lo, hi, *arguments)`` on row ranges of equal `work` (one number per row); the results in
-    row order.
+    """Call ``kernel(lo, hi, *arguments)`` on row ranges of equal `work` (one number per row).
+
+    Returns the results in row order.
     """
     cuts = balanced_cuts(work, int(np.clip(work.sum() // LEAST_WORK, 1, RANGES)))
     ranges = [(lo, hi) for lo, hi in zip(cuts[:-1], cuts[1:], strict=True) if hi > lo]

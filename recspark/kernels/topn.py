@@ -1,9 +1,8 @@
-"""Exact selection from score rows: the n best items of each user, and the rank of given items, seen items
-left out.
+"""Exact selection from score rows: the n best items of each user, and the ranks of given items.
 
-Three rules hold everywhere in this module:
+Seen items are left out. Three rules hold everywhere in this module:
 
-* an item is a *candidate* of a user where the user has not seen it and its score is above minus infinity (NaN
+* an item is a *candidate* of a user if the user has not seen it and its score is above minus infinity (NaN
   is not);
 * a higher score comes first, and of equal scores the lower item;
 * seen (and wanted) items are CSR rows beside the score rows: ``indptr`` (n_users + 1) into ``indices``,
@@ -20,13 +19,13 @@ from recspark.kernels.arrays.frozen import frozen
 from recspark.kernels.score_tile import ITEMS, LANES, score_tile
 from recspark.kernels.threads import in_threads
 
-#: items compared with the worst kept score at once, branch-free; most runs hold nothing better and are
-#: skipped whole
+#: number of items compared with the worst kept score at once, branch-free; most runs hold nothing better and
+#: are skipped as a whole
 RUN = 64
-#: fills the places of a user with fewer candidates than n, beside a score of minus infinity
+#: in place of an item if a user has fewer candidates than n, with a score of minus infinity
 NO_ITEM = -1
-#: users of :func:`top_n_of_factors` that share a pass over the items, and floats of item factors that stay in
-#: a core's cache meanwhile
+#: number of users of :func:`top_n_of_factors` that share a pass over the items, and of floats of item factors
+#: that stay in a core's cache meanwhile
 USERS, TILE_FLOATS = 256, 1 << 16
 
 
@@ -34,9 +33,9 @@ USERS, TILE_FLOATS = 256, 1 << 16
 def top_n(scores, n, seen_indptr, seen_indices):
     """The `n` best candidates of each row, best first.
 
-    scores float32 (n_users, n_items), C-contiguous. Returns items int32 and scores float32, both (n_users,
-    n); rows with fewer candidates end in NO_ITEM with a score of minus infinity. O(n_items + n log n log
-    n_items) expected a row.
+    scores are float32 (n_users, n_items), C-contiguous. Returns items int32 and scores float32, both
+    (n_users, n); rows with fewer candidates end in NO_ITEM with a score of minus infinity. The expected cost
+    per row is O(n_items + n log n log n_items).
 
     >>> scores = np.array([[1, 3, 2, 3], [4, 9, 9, np.nan]], np.float32)
     >>> items, best = top_n(scores, 2, np.array([0, 0, 2]), np.array([0, 1]))
@@ -56,8 +55,9 @@ def top_n(scores, n, seen_indptr, seen_indices):
 
 @njit(cache=True, nogil=True)
 def _select_inplace(row, seen, best, items, user):
-    """Leave the best candidates of `row` in the user's heap, whose root is the worst one kept: a row of
-    (best, items).
+    """Leave the best candidates of `row` in the user's heap: a row of (best, items).
+
+    The root of the heap is the worst candidate kept.
     """
     for start in range(0, len(row), RUN):
         run = row[start : start + RUN]
@@ -78,10 +78,11 @@ def _replace_inplace(best, items, user, score, item):
 
 @njit(cache=True, nogil=True)
 def _sift_inplace(best, items, user, size):
-    """Let the root of the user's heap of `size` sink to its place; above every child is what is worse: lower
-    score, then higher item.
+    """Let the root of the user's heap of `size` sink to its place.
+
+    Every parent is worse than its children: a lower score, then a higher item.
     """
-    # by the user's number: with views of the rows lists of ten take 7 % longer
+    # arrays and the user's number are passed: with views of the rows, lists of ten take 7 % longer
     score, item, place = best[user, 0], items[user, 0], 0
     while True:
         child = 2 * place + 1
@@ -100,7 +101,7 @@ def _sift_inplace(best, items, user, size):
 
 @njit(cache=True, nogil=True)
 def _sort_inplace(best, items, user):
-    """The user's heap to a list, best first: the worst one left goes to the end again and again."""
+    """Turn the user's heap into a list, best first: the worst one left goes to the end, again and again."""
     for last in range(best.shape[1] - 1, 0, -1):
         best[user, 0], best[user, last] = best[user, last], best[user, 0]
         items[user, 0], items[user, last] = items[user, last], items[user, 0]
@@ -120,13 +121,30 @@ def _holds(ascending, item):
 
 @njit(cache=True, nogil=True)
 def ranks_of(scores, seen_indptr, seen_indices, wanted_indptr, wanted_indices):
-    """Where the wanted items of each user stand among all candidates.
+    """The ranks of the wanted items of each user among all candidates.
 
-    scores float32 (n_users, n_items). Returns, one entry per wanted item, ``ranks`` (int32: 1 = best, ties by
-    lower item, 0 = not a candidate) and ``midranks`` (float64: the mean of the ranks over which its ties
-    spread, 0 = not a candidate), and ``candidates`` (int32, n_users): the number of candidates. O(n_items) a
-    wanted item.
+    The cost is O(n_items) per wanted item.
 
+    Parameters
+    ----------
+    scores
+        float32 (n_users, n_items).
+    seen_indptr, seen_indices
+        CSR of the items that each user has seen.
+    wanted_indptr, wanted_indices
+        CSR of the items whose ranks are wanted.
+
+    Returns
+    -------
+    ranks
+        int32 (wanted,): 1 is the best, ties go to the lower item, 0 is not a candidate.
+    midranks
+        float64 (wanted,): the mean rank of all items with the same score, 0 is not a candidate.
+    candidates
+        int32 (n_users,): the number of candidates.
+
+    Examples
+    --------
     >>> scores = np.array([[1, 3, 2, 3]], np.float32)
     >>> seen, wanted = (np.array([0, 1]), np.array([0])), (np.array([0, 3]), np.array([0, 2, 3]))
     >>> ranks, midranks, candidates = ranks_of(scores, *seen, *wanted)
@@ -153,7 +171,7 @@ def ranks_of(scores, seen_indptr, seen_indices, wanted_indptr, wanted_indices):
 
 @njit(cache=True, nogil=True)
 def _count(row, score):
-    """How many of `row` are above `score`, and how many equal it."""
+    """The number of entries of `row` that are above `score`, and that equal it."""
     # 32-bit sums: numba would widen them to 64 bits, which costs 20 times the time
     above = equal = np.int32(0)
     for place in range(len(row)):
@@ -171,11 +189,30 @@ def top_n_of_factors(
     seen_indices: np.ndarray,
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`top_n` of the scores ``users @ items.T + offsets``, of which no more than 8 x 16 ever exist.
+    """The :func:`top_n` of the scores ``users @ items.T + offsets``, of which only 8 x 16 exist at a time.
 
-    users float32 (n_users, rank), items float32 (n_items, rank), offsets float32 (n_items). A score has the
-    same bits whatever the other users and items and the threads are.
+    A score has the same bits for any set of other users and items and any number of threads.
 
+    Parameters
+    ----------
+    users, items
+        float32 (n_users, rank) and (n_items, rank).
+    offsets
+        float32 (n_items,).
+    n
+        The length of a list.
+    seen_indptr, seen_indices
+        CSR of the items that each user has seen, ascending in a row.
+    threads
+        Number of threads.
+
+    Returns
+    -------
+    ndarray, ndarray
+        Items int32 and scores float32, both (n_users, n), as :func:`top_n`.
+
+    Examples
+    --------
     >>> users, items = np.array([[1, 0], [0, 2]], np.float32), np.array([[3, 1], [1, 2], [2, 1]], np.float32)
     >>> bias, seen = np.zeros(3, np.float32), (np.array([0, 1, 1]), np.array([0], np.int32))
     >>> found, best = top_n_of_factors(users, items, bias, 2, *seen)
@@ -194,14 +231,15 @@ def top_n_of_factors(
 
 @njit(cache=True, nogil=True)
 def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, best, found):
-    """Fill the rows low ... high of (best, found), which are empty heaps. A tile of items serves all users
-    while it is in cache.
+    """Fill the rows low ... high of (best, found), which are empty heaps.
+
+    A tile of items serves all users while it is in the cache.
     """
     panels = _panels(users[low:high])
     least = np.full((len(panels), LANES), np.inf, np.float32)
     least.reshape(-1)[: high - low] = -np.inf
     scores, above = np.empty((ITEMS, LANES), np.float32), np.empty(ITEMS, np.uint16)
-    # where each user's seen items go on: tiles come in ascending order
+    # the next seen item of each user: tiles come in ascending order
     cursors = seen_indptr[low:high].copy()
     tile = max(1, TILE_FLOATS // (ITEMS * max(1, items.shape[1]))) * ITEMS
     hidden = np.empty(tile, np.uint16)
@@ -229,8 +267,9 @@ def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, b
 
 @njit(cache=True, nogil=True)
 def _hide_inplace(hidden, start, stop, cursors, ends, seen_indices):
-    """Bit l of ``hidden[i]``: whether the user of lane l has seen item ``start + i``, up to item `stop`;
-    cursors move there.
+    """Set bit l of ``hidden[i]`` if the user of lane l has seen item ``start + i``, up to item `stop`.
+
+    Cursors move to `stop`.
     """
     hidden[:] = 0
     for lane in range(min(LANES, len(cursors))):
@@ -243,8 +282,9 @@ def _hide_inplace(hidden, start, stop, cursors, ends, seen_indices):
 
 @njit(cache=True, nogil=True)
 def _keep_inplace(above, scores, item, least, best, found, user):
-    """Put the scores that the bits of ``above[r]`` name, of ``item + r``, into the heaps of their lanes; lane
-    0 is `user`.
+    """Put the scores that the bits of ``above[r]`` name, of item ``item + r``, into the heaps of their lanes.
+
+    Lane 0 is `user`.
     """
     for r in range(ITEMS):
         bits = np.uint64(above[r])
@@ -259,8 +299,9 @@ def _keep_inplace(above, scores, item, least, best, found, user):
 
 @njit(cache=True, nogil=True)
 def _panels(users):
-    """Rows of users as columns, LANES at a time: float32 (panels, rank, LANES), zeros where there is no
-    user.
+    """Rows of users as columns, LANES at a time: float32 (panels, rank, LANES).
+
+    Places without a user are zeros.
     """
     panels = np.zeros((-(-len(users) // LANES), users.shape[1], LANES), np.float32)
     for user in range(len(users)):
@@ -270,7 +311,7 @@ def _panels(users):
 
 @njit(cache=True, nogil=True)
 def _last_rows(items, offsets):
-    """The last items, where they do not fill a tile of scores, and rows that are no candidates after them."""
+    """The last items, if they do not fill a tile of scores, followed by rows that are not candidates."""
     first = len(items) // ITEMS * ITEMS
     rows, row_offsets = np.zeros((ITEMS, items.shape[1]), np.float32), np.full(ITEMS, -np.inf, np.float32)
     rows[: len(items) - first] = items[first:]

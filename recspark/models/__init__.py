@@ -1,5 +1,6 @@
-"""Spark ML estimators and models. Imported on demand, so that `recspark.models.serving` works where there is
-no Spark.
+"""Spark ML estimators and models.
+
+They are imported on demand, so that `recspark.models.serving` works without Spark.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""A blend: one prediction from those of several models, with weights that ridge regression finds on rows that
-trained none of them.
+"""A blend: one prediction from the predictions of several models.
+
+Ridge regression finds the weights of the models, on rows that trained none of them.
 """
 
 from __future__ import annotations
@@ -21,19 +22,17 @@ from recspark.models.folder import BlendFacts, blend_part, blended, read_facts, 
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.saving import Saved, load_model
 
-#: penalties that cross-validation chooses from, as a share of a unit of prediction squared
+#: penalties that cross-validation chooses from, as a share of one squared unit of prediction
 PENALTIES = np.logspace(-6, 2, 17)
 #: output columns of models beside the prediction
 OTHER_OUTPUTS = ("probabilityCol", "rawPredictionCol", "stdevCol", "levelsCol")
-#: parts that the validation rows are cut into for that
+#: number of parts that the validation rows are cut into for cross-validation
 FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a blend multiplies predictions by, and adds; ``rmse`` is that of cross-validation over the
-    folds.
-    """
+    """The intercept and weights of a blend; ``rmse`` is the cross-validation error over the folds."""
 
     intercept: float
     weights: tuple[float, ...]
@@ -42,7 +41,9 @@ class Weights:
 
 
 def fold_moments(predictions: DataFrame, columns: list[str], seed: int = 42) -> np.ndarray:
-    """Sums of products over the rows of each fold: all that the weights depend on, in one aggregation.
+    """Sums of products over the rows of each fold, in one aggregation.
+
+    They are all that the weights depend on.
 
     Parameters
     ----------
@@ -98,8 +99,9 @@ def fit_weights(moments: np.ndarray, penalty: float | None = None) -> Weights:
 
         mean((rating - b - <w, predictions>)^2) + penalty |w - 1/m|^2,
 
-    so few rows, or a high penalty, give the plain mean of the models. Where `penalty` is None it is that of
-    `PENALTIES` with the lowest squared error over the folds, each predicted by the weights of the others.
+    so few rows, or a high penalty, give the plain mean of the models. If `penalty` is None, it is the one of
+    `PENALTIES` with the lowest squared error over the folds, where each fold is predicted by weights from the
+    other folds.
     """
     total = moments.sum(axis=0)
     errors = {
@@ -111,7 +113,7 @@ def fit_weights(moments: np.ndarray, penalty: float | None = None) -> Weights:
 
 
 def _held_out_error(moments: np.ndarray, total: np.ndarray, penalty: float) -> float:
-    """Mean squared error of all rows, those of each fold predicted by weights from the other folds."""
+    """Mean squared error over all rows; each fold is predicted by weights from the other folds."""
     return sum(squared_error(fold, *ridge(total - fold, penalty)) for fold in moments) / total[0, 0]
 
 
@@ -121,7 +123,7 @@ def ridge(moments: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
     covariance = moments[1:, 1:] / moments[0, 0] - np.outer(means, means)
     xx, xy = covariance[:-1, :-1], covariance[:-1, -1]
     equal = np.full(len(xx), 1 / len(xx))
-    # equal models and no penalty leave the weights open: the smallest change from equal ones is taken
+    # equal models and no penalty leave the weights open: take the smallest change from equal weights
     weights = equal + np.linalg.lstsq(xx + penalty * np.eye(len(xx)), xy - xx @ equal)[0]
     return float(means[-1] - means[:-1] @ weights), weights
 
@@ -139,10 +141,9 @@ def model_rmse(moments: np.ndarray) -> list[float]:
 
 
 class BlendModel(Model, Configurable, Saved):
-    """``intercept + sum of weight x prediction`` over the models that it holds; it predicts rows, and makes
-    no lists.
+    """``intercept + sum of weight x prediction`` over the models that it holds.
 
-    A row has no prediction (NaN) where one of the models has none.
+    It predicts rows and makes no lists. A row has no prediction (NaN) if one of the models has none.
     """
 
     predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
@@ -160,7 +161,7 @@ class BlendModel(Model, Configurable, Saved):
         return ("serve",) if all("serve" in model.can for model in self.models.values()) else ()
 
     def bind(self, train: DataFrame) -> BlendModel:
-        """Give models with features the rows that trained, as `FMModel.bind`."""
+        """Give the training rows to the models with features; see `FMModel.bind`."""
         for model in self.models.values():
             if hasattr(model, "bind"):
                 model.bind(train)
@@ -175,7 +176,7 @@ class BlendModel(Model, Configurable, Saved):
         return with_new(predicted, {}, [(self.getPredictionCol(), blended)]).drop(*names)
 
     def write_parts(self, path: str) -> None:
-        """The weights as facts, the models as they save themselves."""
+        """Write the weights as facts; each model saves itself."""
         for number, model in enumerate(self.models.values()):
             model.write().save(blend_part(path, number))
         write_facts(
@@ -191,9 +192,9 @@ class BlendModel(Model, Configurable, Saved):
 
 
 def with_predictions(dataset: DataFrame, models: Mapping[str, FactorModel]) -> DataFrame:
-    """`dataset` with the predictions of each model in a column of its name."""
+    """`dataset` with one more column per model: its predictions, under its name."""
     for name, model in models.items():
-        # of what else a model would add nothing is asked for
+        # other outputs of the model are switched off
         others = (model.getParam(other) for other in OTHER_OUTPUTS if model.hasParam(other))
         dataset = model.transform(
             dataset, {model.getParam("predictionCol"): name, **dict.fromkeys(others, "")}

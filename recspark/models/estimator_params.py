@@ -1,5 +1,6 @@
-"""What every model keeps of the fit: the Params of its estimator, and the estimator itself as MLlib's code
-asks for it.
+"""The link from a model to its fit: the Params of its estimator, and the estimator itself.
+
+MLlib's code asks for the estimator as the model's ``parent``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from recspark.redaction import redacted
 
 
 class FitsModel:
-    """An estimator that declares the class of its models as `model_class`, which then has the Params of the
-    estimator.
+    """An estimator that declares the class of its models as `model_class`.
+
+    That class then has the Params of the estimator.
     """
 
     model_class: Any
@@ -24,16 +26,14 @@ class FitsModel:
 
 
 class EstimatorParams(Configurable):
-    """A model that has the Params of its estimator, with getters, beside those that it reads itself."""
+    """A model that has the Params of its estimator, with getters, beside its own Params."""
 
-    #: the class whose fits give this model
+    #: the class of the estimators that fit this model
     estimator_class: type[Configurable] | None = None
 
     @classmethod
     def fitted_by(cls, estimator: type[Configurable]) -> None:
-        """Declare `estimator` as the class whose fits give this model, and its Params as Params of the
-        model.
-        """
+        """Declare `estimator` as the class that fits this model, and take over its Params."""
         cls.estimator_class = estimator
         for name, param in estimator.hyperparameters().items():
             if name in cls.declared():
@@ -45,7 +45,7 @@ class EstimatorParams(Configurable):
                 setattr(cls, getter_name(name), getter(name))
 
     def take_params(self, estimator: Configurable) -> None:
-        """Take the Params and the uid of `estimator`, but no password or key: models are given away."""
+        """Take the Params and the uid of `estimator`, without passwords and keys: models are given away."""
         estimator._copyValues(self)
         for param, value in self._paramMap.items():
             self._paramMap[param] = redacted(value)
@@ -58,8 +58,9 @@ class EstimatorParams(Configurable):
 
     @property
     def parent(self) -> Configurable | None:
-        """The estimator of the fit: a new one with the model's Params and uid, also of a model that was
-        loaded.
+        """The estimator of the fit: a new object with the model's Params and uid.
+
+        A loaded model has it too.
         """
         if self.estimator_class is None:
             return None
@@ -73,7 +74,7 @@ class EstimatorParams(Configurable):
         return JavaView(self)
 
     def _facts_in_words(self) -> dict[str, Any]:
-        """What `repr` tells of the model."""
+        """The facts that `repr` shows."""
         return {}
 
     def __repr__(self) -> str:
@@ -86,8 +87,9 @@ class EstimatorParams(Configurable):
 
 
 class JavaView:
-    """Answers as the Java object behind a model of MLlib, for programs that ask it:
-    ``model._java_obj.parent().getRegParam()``.
+    """A stand-in for the Java object behind a model of MLlib.
+
+    Programs ask for it, as in ``model._java_obj.parent().getRegParam()``.
     """
 
     def __init__(self, stage: Any) -> None:
@@ -98,7 +100,7 @@ class JavaView:
         return JavaView(self._stage.parent)
 
     def toString(self) -> str:
-        """The uid of an estimator, or what a model says of itself."""
+        """The uid of an estimator, or the `repr` of a model."""
         return str(self._stage)
 
     __str__ = toString

@@ -1,4 +1,4 @@
-"""The files of a fitted model: which model they are of, and how long temporary ones stay.
+"""The files of a fitted model: which model they belong to, and how long temporary ones stay.
 
     ModelFiles     folder and stamp: a model object answers with its own numbers, or says that its files are
                    gone
@@ -25,17 +25,18 @@ from typing import Any
 from recspark.errors import RecsparkError
 from recspark.models.folder import read_facts, stamp_of
 
-#: seconds between looks at plans that may be gone: the first, which is later than py4j lets go of what Python
-#: has collected; the longest
+#: seconds between looks at plans that may be gone: the first pause, after which py4j has released what Python
+#: has collected, and the longest
 FIRST_LOOK, LONGEST_PAUSE = 1.2, 10.0
-#: seconds between collections of the JVM that are asked for
+#: seconds between requests for a garbage collection of the JVM
 COLLECTION_PAUSE = 5.0
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model's folder (path or URI) and the stamp in its facts, which no other model has. Small enough to go
-    with every task.
+    """A model's folder (path or URI) and the stamp in its facts, which no other model has.
+
+    It is small enough to travel with every task.
     """
 
     folder: str
@@ -44,20 +45,18 @@ class ModelFiles:
 
     @classmethod
     def read(cls, folder: str, lease: Lease | None = None) -> tuple[ModelFiles, Any]:
-        """The files in `folder`, and the facts that lie there. Raise RecsparkError where there is no
-        model.
-        """
+        """The files in `folder`, and the facts that lie there. Raise RecsparkError if there is no model."""
         facts = read_facts(folder)
         return cls(folder, facts.stamp, lease), facts
 
     @property
     def key(self) -> ModelFiles:
-        """The same without the lease: what a cache may keep."""
+        """The same without the lease, as the key of a cache."""
         return replace(self, lease=None)
 
     @contextmanager
     def verified(self) -> Iterator[None]:
-        """Raise RecsparkError where what the body reads is not all of this model."""
+        """Raise RecsparkError if the body may have read files of another model."""
         self.verify()
         try:
             yield
@@ -65,7 +64,7 @@ class ModelFiles:
             self.verify()
 
     def verify(self) -> None:
-        """Raise RecsparkError where the folder does not hold this model any more."""
+        """Raise RecsparkError if the folder does not hold this model any more."""
         stamp = stamp_of(self.folder)
         if stamp is None:
             raise RecsparkError(
@@ -79,8 +78,9 @@ class ModelFiles:
 
 
 class Lease:
-    """A temporary folder. It is deleted when the lease is collected and no plan of Spark that it was pickled
-    with is left.
+    """A temporary folder that is deleted once nothing needs it.
+
+    That is when the lease is collected and no plan of Spark that it was pickled with is left.
     """
 
     def __init__(self, folder: str) -> None:
@@ -89,14 +89,14 @@ class Lease:
         weakref.finalize(self, _end, folder, self._plans).atexit = False
 
     def hold(self, part: Any) -> None:
-        """Keep the folder also as long as the JVM has `part`, an object of a plan that reads it."""
+        """Keep the folder as long as the JVM has `part`, an object of a plan that reads it."""
         from pyspark import SparkContext
 
         self._plans.append(SparkContext._jvm.java.lang.ref.WeakReference(part))
         _start_sweeping()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel with a function of a plan as a mark; on the worker nothing is left of it."""
+        """Travel with a function of a plan as a mark; the worker gets None."""
         from pyspark import SparkContext
 
         if self._mark is None:
@@ -109,8 +109,8 @@ def _arrived(mark: Any) -> None:
     return None
 
 
-#: folders without a lease, and weak references to parts of their plans. A finalizer may put: `SimpleQueue` is
-#: reentrant
+#: folders without a lease, and weak references to parts of their plans. Finalizers may call `put`, as
+#: `SimpleQueue` is reentrant
 _ENDED: SimpleQueue[tuple[str, list[Any]]] = SimpleQueue()
 _sweeping = threading.Lock()
 
@@ -128,7 +128,7 @@ def _start_sweeping() -> None:
 
 
 def _sweep() -> None:
-    """Delete the folders whose plans the JVM has collected, for ever."""
+    """Delete, in an endless loop, the folders whose plans the JVM has collected."""
     waiting: list[tuple[str, list[Any]]] = []
     pause, collected = FIRST_LOOK, -COLLECTION_PAUSE
     while True:
@@ -136,7 +136,7 @@ def _sweep() -> None:
             waiting.append(_ENDED.get(timeout=pause if waiting else None))
             pause = FIRST_LOOK
         except Empty:
-            # collections soon after a model went; from then on the JVM's own have to do
+            # ask for collections soon after a model went; later the JVM's own must do
             if pause < 5 * FIRST_LOOK and time.monotonic() - collected >= COLLECTION_PAUSE:
                 _collect()
                 collected = time.monotonic()
@@ -145,7 +145,7 @@ def _sweep() -> None:
 
 
 def _deleted(folder: str, plans: list[Any]) -> bool:
-    # where the JVM is gone, so is every plan
+    # if the JVM is gone, so is every plan
     with suppress(*_jvm_gone()):
         if not all(part.refersTo(None) for part in plans):
             return False

@@ -1,10 +1,10 @@
-"""The folder of a fitted model: its facts and its tables. No other code knows what they are called.
+"""The folder of a fitted model: its facts and its tables. Only this module knows their names.
 
     model.json       `Facts`: what the model is and can do, and what its predictions need beside the tables
     users, items     `ModelTable` as Parquet, of models of factors; a sampled machine has one such table per
                      side of a row
     parameters ...   arrays, of machines on vectors and on rows
-    models/0 ...     the parts of a blend, a folder each
+    models/0 ...     the parts of a blend, one folder each
 
 No Spark is imported here: a served model reads the same files.
 """
@@ -31,15 +31,15 @@ from recspark.lake.folder import Folder
 from recspark.models.registry import KINDS, find
 
 FACTS = "model.json"
-#: of the folder: it changes where an older recspark could not read what a newer one writes
+#: version of the folder's format; it changes when an older recspark could not read the folder of a newer one
 FORMAT = 2
-#: the facts of models before format 2
+#: the files with the facts of models before format 2
 _EARLIER = ("scorer.json", "fm.json", "blend.json")
 
-#: rows of a file: lists of factors count their elements with 31 bits
+#: most rows of a file: lists of factors count their elements with 31 bits
 FILE_ROWS = 1 << 20
 
-#: what a model may be able to do, and how a refusal says it
+#: abilities of models, with the words of a refusal
 ABILITIES = {
     "lists": "make lists: it has no vectors of users and items",
     "serve": "be served by MLflow: its answers need Spark",
@@ -49,11 +49,11 @@ ABILITIES = {
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
-    """The facts of any model. `kind` is a key of `recspark.models.registry.KINDS`, `can` holds some keys of
-    `ABILITIES`.
+    """The facts of any model.
 
-    Every model gets a new stamp. A process that keeps a model in memory compares stamps to see that the
-    folder holds another one.
+    `kind` is a key of `recspark.models.registry.KINDS`; `can` holds keys of `ABILITIES`. Every model gets a
+    new stamp. A process that keeps a model in memory compares stamps to see whether the folder holds another
+    one.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
     stamp: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
     format: int = FORMAT
 
-    #: what answers from arrays, without Spark, as ``module:class``
+    #: the class that predicts from arrays, without Spark, as ``module:class``
     scorer: ClassVar[str] = ""
 
     def find_scorer(self) -> Any:
@@ -71,30 +71,32 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
 
     @property
     def content(self) -> tuple[str, ...]:
-        """The files and folders that the model consists of, beside these facts."""
+        """The files and folders of the model, beside these facts."""
         return ()
 
     def require(self, ability: str, what: str) -> None:
-        """Raise RecsparkError, which calls the model `what`, where it does not have the ability."""
+        """Raise RecsparkError, which calls the model `what`, if it does not have the ability."""
         if ability not in self.can:
             raise RecsparkError(f"{what} (kind {self.kind}) can't {ABILITIES[ability]}")
 
 
 class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
-    """A model of factors: a score is ``mean + bias_u + bias_i + <features_u, features_i>``, a rating the
-    `response` to it, cut to `clip`.
+    """The facts of a model of factors.
+
+    A score is ``mean + bias_u + bias_i + <features_u, features_i>``; a rating is the `response` to it, cut to
+    `clip`.
 
     level
-        The score of a pair of which neither id is known; deviations are added to it. Where the model is not
+        The score of a pair of which neither id is known; deviations are added to it. If the model is not
         `biased`, it is a rating.
     cold
-        What a pair with an unknown id gets (`recspark.models.serving.scorer.COLD_START`).
+        The prediction for a pair with a cold id (`recspark.models.serving.scorer.COLD_START`).
     id_kinds
-        By side, what its ids are (`recspark.ids`).
+        The kind of ids (`recspark.ids`), by side.
     solver
-        How single rows are solved (`recspark.models.factors.row_solvers`); None where they can't be.
+        How single rows are solved (`recspark.models.factors.row_solvers`); None if they can't be.
     trained
-        By side, the number of rows that training has left, where updates have added others.
+        The number of rows that training has left, by side; None until an update adds others.
     """
 
     scorer: ClassVar[str] = "recspark.models.serving.scorer:Scorer"
@@ -117,7 +119,9 @@ class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
 
 
 class SideFacts(msgspec.Struct, frozen=True):
-    """A side of a sampled machine: its table, whether rows give its ids (or positions), and whether it was
+    """A side of a sampled machine.
+
+    `name` is its table. `by_id` says whether rows give its ids (or positions), `absent` whether it was
     missing in a training row.
     """
 
@@ -135,8 +139,9 @@ class SampleFacts(msgspec.Struct, frozen=True):
 
 
 class SampledFacts(FactorFacts, tag="samples", frozen=True, kw_only=True):
-    """A factorization machine on feature groups: samples whose predictions are averaged; its mean score is a
-    model of factors.
+    """A factorization machine on feature groups: samples whose predictions are averaged.
+
+    Its mean score is a model of factors.
     """
 
     samples: tuple[SampleFacts, ...]
@@ -151,8 +156,9 @@ class SampledFacts(FactorFacts, tag="samples", frozen=True, kw_only=True):
 
 
 class RowFacts(SampledFacts, tag="rows", frozen=True, kw_only=True):
-    """A machine that scores each row from the parameters of its features; it has no vectors of users and
-    items.
+    """A machine that scores each row from the parameters of its features.
+
+    It has no vectors of users and items.
     """
 
     @property
@@ -195,7 +201,7 @@ def read_facts(folder: str, layout: type[Facts] = Facts) -> Any:
     Raises
     ------
     RecsparkError
-        Where there is no model, or one of another format or layout.
+        If there is no model, or one of another format or layout.
     """
     place = Folder(folder)
     raw = place.read_json(FACTS)
@@ -223,7 +229,7 @@ def read_facts(folder: str, layout: type[Facts] = Facts) -> Any:
 
 
 def _layouts(raw: dict[str, Any]) -> Any:
-    """All classes of facts; that of a kind which has its own is imported with it."""
+    """The union of all classes of facts; a kind with facts of its own is imported first."""
     known = {found.__struct_config__.tag: found for found in _below(Facts)}
     if raw.get("layout") not in known and raw.get("kind") in KINDS:
         find(KINDS[raw["kind"]].estimator)
@@ -242,7 +248,7 @@ def has_facts(folder: str) -> bool:
 
 
 def stamp_of(folder: str) -> str | None:
-    """The stamp of the model in a folder or URI; None where there is none."""
+    """The stamp of the model in a folder or URI; None if there is no model."""
     raw = Folder(folder).read_json(FACTS)
     return None if raw is None else raw.get("stamp", "")
 
@@ -259,12 +265,12 @@ def blend_part(folder: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class ModelTable:
-    """One side in position order: ids (n), counts of the ratings that trained int64 (n), features (n, rank),
-    bias and deviation (n).
+    """One side of a model, in the order of positions.
 
-    The bias is a part of scores, 0 where the model fits none. The deviation is what is known of an id when
-    the other one is cold: its bias, else how far its ratings lie from `FactorFacts.level`, damped. These
-    three are float32.
+    It has ids (n), counts of the training ratings int64 (n), features (n, rank), bias and deviation (n); the
+    last three are float32. The bias is a part of scores, 0 if the model fits none. The deviation is what is
+    known of an id when the other one is cold: its bias, else how far its ratings lie from
+    `FactorFacts.level`, damped.
     """
 
     ids: pa.Array
@@ -278,9 +284,7 @@ class ModelTable:
 
     @classmethod
     def read(cls, folder: str, side: str) -> ModelTable:
-        """The table `side` of the model in a folder or URI; a machine's has more columns, which are not
-        read.
-        """
+        """The table `side` of the model in a folder or URI. More columns of a machine are not read."""
         place, columns = Folder(folder), ["id", "count", "features", "bias", "deviation"]
         table = (
             ds.dataset(place.at(side), filesystem=place.fs, format="parquet")
@@ -296,7 +300,7 @@ class ModelTable:
         return cls(ids, counts, np.ascontiguousarray(matrix), *numbers)
 
     def write(self, folder: str, side: str) -> None:
-        """Put the table `side` of the model in a folder or URI in place of what is there."""
+        """Write the table `side` of the model in a folder or URI, in place of what is there."""
         place = Folder(folder)
         place.delete(side)
         arrays = {

@@ -1,6 +1,4 @@
-"""Items by items: a user's score of an item is a weighted sum over the items that the user has. Estimators
-and their model.
-"""
+"""Item-item models: a user's score of an item is a weighted sum over the items that the user has."""
 
 from __future__ import annotations
 
@@ -39,12 +37,15 @@ from recspark.models.saving import Saved
 from recspark.models.serving.scorer import Best, Ids, Side
 from recspark.models.workspace import workspace
 
-#: users whose scores of all items are made at once
+#: number of users whose scores of all items are made at once
 USERS_AT_ONCE = 256
 
 
 class ItemItemFacts(FactorFacts, tag="item_item", frozen=True, kw_only=True):
-    """The weights are a whole matrix if `dense`, else CSR. The history of each user is CSR too."""
+    """The facts of an item-item model.
+
+    The weights are a whole matrix if `dense`, else CSR. The history of each user is CSR too.
+    """
 
     scorer: ClassVar[str] = "recspark.models.item_item:ItemItemScorer"
 
@@ -80,8 +81,9 @@ class ItemItemScorer:
         )
 
     def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
-        """float32 scores of pairs of ids. Of an id that is not known: 0, where `cold` is ``mean``, else
-        NaN.
+        """float32 scores of pairs of ids.
+
+        A pair with a cold id gets 0 if `cold` is ``mean``, else NaN.
         """
         user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
         known = (user >= 0) & (item >= 0)
@@ -101,11 +103,11 @@ class ItemItemScorer:
         return _dense(self.history[users] @ self.weights)
 
     def ratings(self, scores: np.ndarray) -> np.ndarray:
-        """The scores: they are no ratings."""
+        """The scores, unchanged: they are not ratings."""
         return scores
 
     def best(self, side: str, ranked: str, chosen: np.ndarray) -> Best:
-        """See `recspark.models.serving.scorer.Scorer.best`; of items by items their weights."""
+        """See `recspark.models.serving.scorer.Scorer.best`; items are ranked for items by their weights."""
 
         def best(
             positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int
@@ -135,7 +137,7 @@ class ItemItemScorer:
     def list_values(
         self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
     ) -> np.ndarray:
-        """What lists show: the scores."""
+        """The values that lists show: the scores. See `recspark.models.serving.scorer.Scorer.list_values`."""
         return scores
 
 
@@ -152,14 +154,14 @@ def _matrix(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> csr_mat
 
 
 class ItemItemModel(FactorModel):
-    """Weights of items by items, and the history of each user. It recommends items to users and finds similar
-    items.
+    """Weights of items for items, and the history of each user.
 
-    A score is a sum of weights, not a rating. `similarItems` ranks by the weights themselves.
+    It recommends items to users and finds similar items. A score is a sum of weights, not a rating.
+    `similarItems` ranks by the weights themselves.
     """
 
     def recommendForAllItems(self, *_: Any, **__: Any) -> DataFrame:
-        """Not supported: the model ranks items only. Raise RecsparkError."""
+        """Raise RecsparkError: the model ranks items only."""
         raise RecsparkError(
             f"{type(self).__name__} ranks items, not users: use recommendForAllUsers or "
             "recommendForUserSubset"
@@ -170,9 +172,7 @@ class ItemItemModel(FactorModel):
 
 
 class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
-    """Base of `EASE` and `ItemKNN`: reads the rows, lays them out by blocks of items, and writes the
-    model.
-    """
+    """Base of `EASE` and `ItemKNN`: reads rows, cuts them into blocks of items, and writes the model."""
 
     dense = False
 
@@ -187,7 +187,7 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
     ranks_watched = False
 
     def write_parts(self, path: str) -> None:
-        """Nothing but Params."""
+        """Write nothing: there is nothing but Params."""
 
     @classmethod
     def read_parts(cls, path: str) -> ItemItem:
@@ -236,22 +236,22 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
         return dataset.select(*(column.alias(name) for name, column in columns.items()))
 
     def _check_items(self, n_items: int) -> None:
-        """Raise RecsparkError where there are too many items."""
+        """Raise RecsparkError if there are too many items."""
 
     def _solve(self, runner: SparkRunner, folder: str, blocks: range) -> None:
-        """Leave the weights in `folder`."""
+        """Compute the weights and leave them in `folder`."""
         raise NotImplementedError
 
 
 class EASEModel(ItemItemModel):
-    """A weight of every item for every other."""
+    """The weight of every item for every other item."""
 
 
 class EASE(ItemItem):
     """Ridge regression of each item on all others, in closed form; `recspark.algorithms.item_gram.ease`.
 
-    It is exact, so it holds a matrix of all items by all items in one task: 12 bytes an entry, 20,000 items
-    in 4.8 GB.
+    It is exact, so one task holds a matrix of all items by all items: 12 bytes per entry, so 4.8 GB for
+    20,000 items.
 
     Sources
     -------
@@ -293,6 +293,9 @@ class ItemKNNModel(ItemItemModel):
 class ItemKNN(ItemItem):
     """The nearest neighbours of each item by shrunken cosine; `recspark.algorithms.item_gram.nearest`.
 
+    A user's score of an item is the sum of the similarities of those neighbours that the user has (times
+    their ratings unless `binary`).
+
     A user's score of an item sums the similarities of the item's neighbours that the user has (times their
     ratings unless `binary`).
 
@@ -318,7 +321,7 @@ class ItemKNN(ItemItem):
 
 
 def _write_side(folder: str, binary: bool, store: Store, side: str) -> None:
-    """Worker: write the table of a side; with the users their histories."""
+    """Worker: write the table of a side, and with the users their histories."""
     index = store.load_table(f"index/{side}")
     counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
     # cold users get the items that most users have
@@ -331,8 +334,9 @@ def _write_side(folder: str, binary: bool, store: Store, side: str) -> None:
 
 
 def _ratings(store: Store, side: str, block: int, binary: bool) -> csr_matrix:
-    """A block's rows of ratings, by positions of the other side: a pair that comes again counts once, or with
-    the sum of its ratings.
+    """A block's rows of ratings, with positions of the other side as columns.
+
+    A repeated pair counts once if `binary`, else with the sum of its ratings.
     """
     loaded = load_block(store, side, block)
     n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])

@@ -1,5 +1,6 @@
-"""Spark ML Params from options: a hyper-parameter is one class attribute, its getter, setter, default and
-check follow.
+"""Spark ML Params from options.
+
+A hyper-parameter is one class attribute; its getter, setter, default and check follow from it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from recspark.errors import ConfigError
 
 
 class ParamError(ConfigError, IllegalArgumentException):
-    """A value that a Param does not take; Spark's own estimators raise IllegalArgumentException for it."""
+    """A value that a Param does not allow; Spark's own estimators raise IllegalArgumentException for it."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(message)
@@ -26,13 +27,14 @@ class ParamError(ConfigError, IllegalArgumentException):
 
 
 class ParamTypeError(ParamError, TypeError):
-    """A value of a type that a Param does not take, or a name that is not a Param: TypeError in Spark's own
-    estimators.
+    """A value of a type that a Param does not allow, or a name that is not a Param.
+
+    Spark's own estimators raise TypeError for it.
     """
 
 
 def plain(value: Any) -> Any:
-    """`value` with numbers, strings and arrays of numpy, vectors and tuples as Python's own.
+    """`value` as plain Python: scalars and arrays of numpy, vectors and tuples are converted.
 
     >>> plain((np.int64(3), np.float32(0.5), np.str_("a"), np.True_))
     [3, 0.5, 'a', True]
@@ -51,8 +53,9 @@ def plain(value: Any) -> Any:
 
 
 class Hyperparameter(Param):
-    """A Param whose name is that of the class attribute it is assigned to.
+    """A Param that takes its name from the class attribute it is assigned to.
 
+    >>> from recspark.config import at_least
     >>> class ALS(Configurable):
     ...     rank = Hyperparameter(int, 10, "number of factors", at_least(1))
     """
@@ -94,7 +97,7 @@ class Configurable(Params):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    #: names of Params that a model has from its estimator, beside those that it reads
+    #: names of Params that a model takes from its estimator, beside those that it reads
     _carried: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -121,21 +124,19 @@ class Configurable(Params):
 
     @classmethod
     def hyperparameters(cls) -> dict[str, Hyperparameter]:
-        """All Hyperparameters that the class itself reads, by name, in the order in which they are
-        written.
-        """
+        """All Hyperparameters that the class itself reads, by name, in the order of the source."""
         return {name: param for name, param in cls.declared().items() if name not in cls._carried}
 
     @classmethod
     def declared(cls) -> dict[str, Hyperparameter]:
-        """`hyperparameters`, and those that a model has from its estimator."""
+        """`hyperparameters`, and those that a model takes from its estimator."""
         found = {}
         for base in reversed(cls.__mro__):
             found |= {value.name: value for value in vars(base).values() if isinstance(value, Hyperparameter)}
         return found
 
     def setParams(self, **values: Any) -> Configurable:
-        """Set Params by name; an unknown name is an error that suggests the nearest one."""
+        """Set Params by name; the error for an unknown name suggests the nearest one."""
         known = self.hyperparameters()
         for name, value in values.items():
             if name not in known:
@@ -145,7 +146,7 @@ class Configurable(Params):
         return self
 
     def getParam(self, paramName: str) -> Param:
-        """The Param of this name; ValueError where there is none."""
+        """The Param of this name. Raise ValueError if there is none."""
         for param in self.params:
             if param.name == paramName:
                 return param
@@ -157,8 +158,7 @@ class Configurable(Params):
             raise TypeError("hasParam(): paramName must be a string")
         return any(param.name == paramName for param in self.params)
 
-    # as Spark's, but for the errors, which stay what they are, and for Params whose attribute is not called
-    # like them
+    # as in Spark, except that errors stay what they are, and that a Param's attribute may have another name
     def set(self, param: Param, value: Any) -> None:
         """Set `param`."""
         self._shouldOwn(param)
@@ -177,11 +177,11 @@ class Configurable(Params):
         return self
 
     def value(self, param: Hyperparameter) -> Any:
-        """The value of `param` here; None where it is optional and not set."""
+        """The value of `param`; None if it is optional and not set."""
         return self.getOrDefault(param.name) if self.isDefined(param.name) else None
 
     def values(self) -> dict[str, Any]:
-        """All Params by name: what MLflow logs."""
+        """All Params by name, as MLflow logs them."""
         return {name: self.value(param) for name, param in self.hyperparameters().items()}
 
 

@@ -1,5 +1,6 @@
-"""The kinds of models by the value of ``model.type``, with their classes and modules. All other lists of
-kinds are made from this one.
+"""The kinds of models by the value of ``model.type``, with their classes and modules.
+
+All other lists of kinds are made from this one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """An estimator and the models that it gives, by name; `home` is the module of both under
-    ``recspark.models``.
+    """An estimator and its models, by name.
+
+    `home` is the module of both under ``recspark.models``.
     """
 
     home: str
@@ -33,7 +35,7 @@ KINDS = {
     "fm_ranker": Kind("fm.estimators", "FMRanker", ("FMRankerModel",)),
 }
 
-#: what no estimator gives
+#: public names that do not belong to an estimator
 _OTHERS = {"BlendModel": "blend", "load_model": "saving"}
 
 #: the module of each public name under ``recspark.models``
@@ -41,12 +43,12 @@ HOMES = {name: kind.home for kind in KINDS.values() for name in (kind.estimator,
 
 
 def find(name: str) -> Any:
-    """The public class, or function, of that name; KeyError where there is none."""
+    """The public class or function of that name. Raise KeyError if there is none."""
     return getattr(import_module(f"recspark.models.{HOMES[name]}"), name)
 
 
 def kind_of(estimator: type) -> str:
-    """The kind of an estimator, or of one that is derived from it.
+    """The kind of an estimator, or of a class that is derived from one.
 
     >>> from recspark.models import ALS
     >>> kind_of(type("MyALS", (ALS,), {}))

@@ -1,8 +1,8 @@
-"""Models and estimators as folders: Spark ML's own file ``metadata/part-00000`` with the Params, and beside
-it what each kind consists of.
+"""Models and estimators as folders.
 
-Spark ML writes and reads that file by a job, so on storage that Spark has a client of; models lie where
-pyarrow can put them.
+Beside the parts of each kind there is Spark ML's own file ``metadata/part-00000`` with the Params. Spark ML
+writes and reads that file by a job, so only on storage that Spark has a client of; here pyarrow does it, so
+models can be on any storage of pyarrow.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from recspark.models.registry import HOMES, find
 
 
 class PathExists(RecsparkError, FileExistsError):
-    """A folder to be written has something in it already."""
+    """A folder to be written is not empty."""
 
 
 class Saved(MLWritable, MLReadable):
-    """What `write` and `read` ask of a model or an estimator: to write all but its Params, and to be made
-    from that.
+    """The methods that `write` and `read` need of a model or an estimator.
+
+    One writes all but the Params, another makes an object from that.
     """
 
-    #: MLlib's class of the same content, whose folders `import_parts` reads
+    #: MLlib's class with the same content, whose folders `import_parts` reads
     mllib_class: str | None = None
 
     def write_parts(self, path: str) -> None:
@@ -46,16 +47,16 @@ class Saved(MLWritable, MLReadable):
         raise NotImplementedError
 
     def saved_to(self, path: str) -> None:
-        """Be told that all of it is in `path` now, in place of what was there."""
+        """Learn that the whole object is now in `path`, in place of what was there."""
 
     @classmethod
     def read_parts(cls, path: str) -> Any:
-        """Make an object from what `write_parts` wrote."""
+        """Make an object from the output of `write_parts`."""
         raise NotImplementedError
 
     @classmethod
     def import_parts(cls, path: str) -> Any:
-        """Make an object from what MLlib wrote for `mllib_class`."""
+        """Make an object from a folder that MLlib wrote for `mllib_class`."""
         raise NotImplementedError
 
     def write(self) -> MLWriter:
@@ -64,12 +65,12 @@ class Saved(MLWritable, MLReadable):
 
     @classmethod
     def read(cls) -> MLReader:
-        """A reader of what `write` wrote."""
+        """A reader of the output of `write`."""
         return _Reader(cls)
 
 
 class FittedModel(Saved):
-    """A model that answers from files in a folder: those that its fit left, or those that it was loaded from.
+    """A model that answers from files in a folder: those of its fit, or those that it was loaded from.
 
     Temporary files of a fit go with the model and the DataFrames that it gave out, or with the Spark session:
     `save` the model to keep it.
@@ -81,7 +82,7 @@ class FittedModel(Saved):
 
     @property
     def can(self) -> tuple[str, ...]:
-        """What the model is able to do, of `recspark.models.folder.ABILITIES`."""
+        """The abilities of the model, from `recspark.models.folder.ABILITIES`."""
         return self._facts.can
 
     @property
@@ -90,7 +91,7 @@ class FittedModel(Saved):
         return self.files.folder
 
     def write_parts(self, path: str) -> None:
-        """The files, as they are."""
+        """Copy the files unchanged."""
         source, target = Folder(self.folder), Folder(path)
         with self.files.verified():
             for name in self._facts.content:
@@ -109,8 +110,9 @@ class _Writer(MLWriter):
         self.saved = saved
 
     def save(self, path: str) -> None:
-        """Write to `path`: all of it or nothing. Raise PathExists where something is there, unless
-        `overwrite` was called.
+        """Write to `path`: all of it or nothing.
+
+        Raise PathExists if something is there, unless `overwrite` was called.
         """
         if not isinstance(path, str):
             raise ConfigError(f"path = {path!r} is not allowed: it must be a string")
@@ -143,8 +145,9 @@ class _Reader(MLReader):
         self.cls = cls
 
     def load(self, path: str) -> Any:
-        """Read an object of the class, or of one derived from it. Raise RecsparkError where the folder holds
-        another.
+        """Read an object of the class, or of one derived from it.
+
+        Raise RecsparkError if the folder holds an object of another class.
         """
         check_no_pattern("path", path)
         metadata = read_metadata(path)
@@ -158,9 +161,7 @@ class _Reader(MLReader):
 
 
 def _with_params(saved: Any, metadata: dict[str, Any]) -> Any:
-    """`saved` with the uid and the Params of the metadata; Params that its class does not have are left
-    out.
-    """
+    """`saved` with the uid and the Params of the metadata, without Params that its class does not have."""
     saved._resetUid(metadata["uid"])
     maps = {key: metadata.get(key, {}) for key in ("paramMap", "defaultParamMap")}
     known = {
@@ -172,8 +173,9 @@ def _with_params(saved: Any, metadata: dict[str, Any]) -> Any:
 
 
 def write_metadata(saved: Params, path: str, spark: SparkSession) -> None:
-    """Write class, uid and Params of `saved` as ``DefaultParamsWriter.saveMetadata`` does; the class by its
-    public name.
+    """Write class, uid and Params of `saved` as ``DefaultParamsWriter.saveMetadata`` does.
+
+    The class is written by its public name.
     """
     folder, name = Folder(path), type(saved).__name__
     metadata = json.loads(DefaultParamsWriter._get_metadata_to_save(saved, spark)) | {
@@ -184,8 +186,9 @@ def write_metadata(saved: Params, path: str, spark: SparkSession) -> None:
 
 
 def read_metadata(path: str) -> dict[str, Any]:
-    """What `write_metadata` or Spark has written for the object in `path`; RecsparkError where there is
-    none.
+    """The metadata that `write_metadata` or Spark has written for the object in `path`.
+
+    Raise RecsparkError if there is none.
     """
     folder = Folder(path)
     for name in folder.names("metadata"):
@@ -198,7 +201,7 @@ def read_metadata(path: str) -> dict[str, Any]:
 
 
 def saved_class(path: str) -> type[Any]:
-    """The class of the model in `path`. Raise RecsparkError where it is not one of recspark's."""
+    """The class of the model in `path`. Raise RecsparkError if recspark has no such class."""
     metadata = read_metadata(path)
     found = _class_in(metadata)
     if found is None:
@@ -217,5 +220,5 @@ def _class_in(metadata: dict[str, Any]) -> type[Any] | None:
 
 
 def _short(name: str) -> str:
-    """The name of a class, in full where it is not one of recspark's."""
+    """The short name of a class of recspark, the full name of any other."""
     return name.rpartition(".")[2] if name.startswith("recspark.") else name

@@ -1,6 +1,4 @@
-"""Params that a fit does not read in some setting: declared by the estimators, and told to a user who has set
-one.
-"""
+"""Params that a fit does not read in some setting: estimators declare them, and users are warned."""
 
 from __future__ import annotations
 
@@ -14,11 +12,10 @@ log = logging.getLogger("recspark.fit")
 
 @dataclass(frozen=True)
 class Unread:
-    """The Params named in `params` are not read if `holds` is true of the estimator and the form of its data;
-    `setting` says when in words.
+    """The Params named in `params` are not read if `holds` is true of the estimator and its form of data.
 
-    Forms are ``ratings``, and of factorization machines ``vectors``, ``entities`` and ``rows``. Values of
-    Params may stand in braces in `setting`.
+    Forms are ``ratings``, and of factorization machines ``vectors``, ``entities`` and ``rows``. `setting`
+    names the setting in words; values of Params may stand in braces in it.
     """
 
     params: str
@@ -27,8 +24,9 @@ class Unread:
 
 
 def unread(estimator: Any, form: str) -> dict[str, str]:
-    """The Params that a fit of the estimator on such data does not read, set or not, each with the setting in
-    words.
+    """The Params that a fit of the estimator on this form of data does not read.
+
+    They may be set or not. Each comes with the setting in words.
     """
     rules = [rule for kind in reversed(type(estimator).__mro__) for rule in vars(kind).get("unread", ())]
     held = [rule for rule in rules if rule.holds(estimator, form)]
@@ -41,7 +39,7 @@ def unread(estimator: Any, form: str) -> dict[str, str]:
 
 
 def warn_of_unread(estimator: Any, form: str) -> None:
-    """Log one warning that names all Params which the user has set and the fit does not read."""
+    """Log one warning that names all Params that the user has set and the fit does not read."""
     names: dict[str, list[str]] = {}
     for name, setting in unread(estimator, form).items():
         if estimator.isSet(name):

@@ -1,8 +1,7 @@
-"""What estimators whose fits are iterations share: data that is followed beside the training rows, and a
-judge of the curve.
+"""The shared part of estimators whose fits are iterations.
 
-`watch` and the like take DataFrames, which are no Params: they are saved with the estimator as Parquet, under
-``data/NAME``.
+They follow data beside the training rows, and may have a judge of the curve. `watch` and the like take
+DataFrames, which are not Params: they are saved with the estimator as Parquet, under ``data/NAME``.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from recspark.models.saving import Saved
 class Watching(Configurable, Saved):
     """An estimator that can follow data while it fits."""
 
-    #: whether watched rows are preferences: then their AUC is followed, not their RMSE
+    #: whether watched rows are preferences, so that their AUC is followed instead of their RMSE
     ranks_watched = False
     _watched: Mapping[str, DataFrame] = MappingProxyType({})
     _judge: Callable[[dict[str, float]], bool] | None = None
@@ -30,10 +29,10 @@ class Watching(Configurable, Saved):
     _loaded: tuple[str, frozenset[str]] = ("", frozenset())
 
     def watch(self, **data: DataFrame) -> Watching:
-        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``; only validation
-        can stop the fit.
+        """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``.
 
-        Of preferences (ALS with implicitPrefs, loss bpr) it is the AUC: see `recspark.algorithms.ranks`.
+        Only validation can stop the fit. With preferences (ALS with implicitPrefs, loss bpr) the AUC is
+        followed instead: see `recspark.algorithms.ranks`.
         """
         for role in data:
             if role not in ROLES[1:]:
@@ -46,9 +45,9 @@ class Watching(Configurable, Saved):
     def stop_when(self, judge: Callable[[dict[str, float]], bool] | None) -> Watching:
         """End the fit soon after an iteration for which `judge` is true.
 
-        `judge` is called in this process with the rows of ``summary.history``, each once and in order, while
-        the fit goes on; after it has been true it is not called again. A fit that is quicker than the look at
-        its files may have more iterations. None: no judge.
+        `judge` is called in this process with the rows of ``summary.history``, each once and in order, during
+        the fit; after it has been true it is not called again. A fit that is faster than the reading of its
+        files may have more iterations. None: no judge.
         """
         self._judge = judge
         return self
@@ -58,14 +57,15 @@ class Watching(Configurable, Saved):
         return {f"watch-{role}": df for role, df in self._watched.items()}
 
     def _take_data(self, data: Mapping[str, DataFrame]) -> None:
-        """Take back what `_data` gave."""
+        """Take back the DataFrames that `_data` gave."""
         self._watched = {
             name.removeprefix("watch-"): df for name, df in data.items() if name.startswith("watch-")
         }
 
     def write_parts(self, path: str) -> None:
-        """The data that the estimator was given. Raise ConfigError where there is a judge, which no file can
-        hold.
+        """Write the data that the estimator was given.
+
+        Raise ConfigError if there is a judge, which no file can hold.
         """
         if self._judge is not None:
             raise ConfigError(
@@ -77,7 +77,7 @@ class Watching(Configurable, Saved):
             df.write.parquet(f"{path}/data/{name}")
 
     def saved_to(self, path: str) -> None:
-        """See `Saved.saved_to`: data that was loaded from there is read from the new files."""
+        """See `Saved.saved_to`. Data that was loaded from `path` is read from the new files."""
         if self._loaded[0] == path:
             self._read_data(path)
 
@@ -94,9 +94,7 @@ class Watching(Configurable, Saved):
         self._loaded = path, _files(path)
 
     def _require_data(self) -> None:
-        """Raise RecsparkError where the files that the estimator was loaded from are gone, or are those of
-        another one.
-        """
+        """Raise RecsparkError if the files that the estimator was loaded from are gone or replaced."""
         path, files = self._loaded
         if files and self._data() and not files <= _files(path):
             raise RecsparkError(
@@ -106,7 +104,7 @@ class Watching(Configurable, Saved):
 
     @classmethod
     def import_parts(cls, path: str) -> Watching:
-        """See `Saved.import_parts`: an estimator of MLlib has nothing but its Params."""
+        """See `Saved.import_parts`. An estimator of MLlib has nothing but its Params."""
         return cls()
 
 

@@ -1,6 +1,4 @@
-"""Where a fit keeps its files: a folder that the user names, which stays, or a temporary one of the Spark
-session.
-"""
+"""The folder of a fit: one that the user names, which stays, or a temporary one of the Spark session."""
 
 from __future__ import annotations
 
@@ -24,14 +22,15 @@ class Workspace:
 
 
 def workspace(spark: SparkSession, chosen: str | None) -> Workspace:
-    """The folder for a fit: `chosen`, or on a one-machine master a new one, which Spark deletes when it
-    stops.
+    """The folder for a fit: `chosen`, or on a one-machine master a new one.
+
+    Spark deletes the new one when it stops.
 
     Raises
     ------
     ConfigError
-        On a cluster, or over Spark Connect, without `chosen`: its workers would not see each other's files,
-        or this process theirs.
+        On a cluster, or over Spark Connect, without `chosen`: workers would not see each other's files, or
+        this process would not see theirs.
     """
     check_workers(spark)
     if chosen:

@@ -39,7 +39,23 @@ def write_model(
 ) -> str:
     """Write an MLflow model under `scratch` and return its folder. Call it inside ``quiet_mlflow``.
 
-    `folder` (path or URI) holds what ``scorer.load`` reads; `example` is a few rows of user_id and item_id.
+    Parameters
+    ----------
+    scorer
+        The class whose ``load`` reads `folder`.
+    folder
+        Path or URI of the files that the scorer reads.
+    example
+        A few rows of user_id and item_id.
+    code_paths
+        Folders of code that travel with the model; None or empty: the package recspark.
+    scratch
+        A local folder for temporary files.
+
+    Returns
+    -------
+    str
+        The local folder of the MLflow model.
     """
     from mlflow import pyfunc
     from mlflow.models import ModelSignature

@@ -107,8 +107,20 @@ class Registry:
 def add_version(
     client: MlflowClient, name: str, run_id: str, model_id: str, tags: Mapping[str, str]
 ) -> ModelVersion:
-    """The logged model `model_id` as a version of the registered model `name`, both made where they are not
-    there yet.
+    """The logged model `model_id` as a version of the registered model `name`; both are created if missing.
+
+    Parameters
+    ----------
+    client
+        The client of the store.
+    name
+        The name of the registered model.
+    run_id
+        The run that logged the model.
+    model_id
+        The id of the logged model.
+    tags
+        Tags of the version, added to those that it has.
     """
     from mlflow import MlflowException
 

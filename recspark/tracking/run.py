@@ -81,7 +81,21 @@ class Run:
     def dataset(
         self, name: str, source: str, digest: str, rows: int | None = None, context: str = "training"
     ) -> None:
-        """The data that the run read: path or URI, digest (MLflow keeps 36 characters) and number of rows."""
+        """Record a data set that the run read.
+
+        Parameters
+        ----------
+        name
+            The name of the data set.
+        source
+            Its path or URI; secrets are removed.
+        digest
+            The digest of its contents, of which MLflow keeps 36 characters.
+        rows
+            Number of rows; None if unknown.
+        context
+            Its use, such as training.
+        """
         self._send("dataset", name=name, source=redact(source), digest=digest, rows=rows, context=context)
 
     def figure(self, figure: Figure, path: str) -> None:

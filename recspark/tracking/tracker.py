@@ -120,8 +120,19 @@ class Tracker:
     ) -> Iterator[Run]:
         """A run that ends FINISHED, FAILED by an exception (its message a tag), or KILLED by an interrupt.
 
-        `name` is the job's; it is also the tag ``recspark.job``. An outermost run is called by that and what
-        it is `about`, such as a model. A conf file becomes an artifact, without its secrets.
+        Parameters
+        ----------
+        name
+            The name of the job, also the tag ``recspark.job``.
+        params, tags
+            Params and tags of the run.
+        parent
+            The run that it is nested in; None: an outermost run.
+        conf_file
+            A conf file that becomes an artifact, without its secrets.
+        about
+            The subject of the job, such as a model: an outermost run is named after the job and this, unless
+            ``tracking.runName`` is set.
         """
         title = name if parent else self.options.runName or " ".join(filter(None, (name, about)))
         run = Run(self, self._start(name, title, tags or {}, parent))

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event
 from recspark.errors import ConfigError
 from recspark.lake.locks import LakeBusy
 from recspark.pipeline.tuning.search_space import Choices, Interval
-from recspark.pipeline.tuning.study import open_study
+from recspark.pipeline.tuning.study import Search, open_study
 
 SPACE = {
     "regParam": Interval(0.01, 1.0, None, True, whole=False),
@@ -31,7 +31,7 @@ def unsynchronized():
     event.remove(Engine, "connect", connected)
 
 
-def settings(**changed):
+def search(**changed):
     usual = {
         "space": SPACE,
         "trials": 13,
@@ -42,12 +42,12 @@ def settings(**changed):
         "steps": 6,
         "warmup": 2,
     }
-    return usual | changed
+    return Search(**usual | changed)
 
 
 @contextmanager
 def opened(folder, made_from=None, wait=0.0, **changed):
-    with open_study(folder, "als", made_from or {"split": "a"}, wait, **settings(**changed)) as study:
+    with open_study(folder, "als", made_from or {"split": "a"}, wait, search(**changed)) as study:
         yield study
 
 

@@ -182,8 +182,16 @@ def generic_files(
 
 
 def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:
-    """`layout` with the column of the timestamp, where one is set or the file or its path has the usual
-    one.
+    """`layout` with the column of the timestamp, if one is set or the file or its path has the usual one.
+
+    Parameters
+    ----------
+    data
+        The options of ``[data]``.
+    layout
+        The layout without the column.
+    fs, member, path
+        The file's file system, its name in the source, and its path.
     """
     column = data.timestampColumn or "timestamp"
     if data.timestampColumn is None and column not in (

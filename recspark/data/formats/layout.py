@@ -164,12 +164,23 @@ def headings(body: bytes) -> Iterator[tuple[int, int, str]]:
 def plan(
     fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int = CHUNK_BYTES
 ) -> list[Chunk]:
-    """Cut one file into chunks; reads a text file once to count its lines and to decide its encoding.
+    """Cut one file into chunks.
+
+    A text file is read once, to count its lines and to decide its encoding.
+
+    Parameters
+    ----------
+    fs, member, path
+        The file's file system, its name in the source, and its path.
+    layout
+        The layout of the file.
+    chunk_bytes
+        The size of a chunk of text, in bytes, about.
 
     Raises
     ------
     DataRejected
-        Where the file is no Parquet file, or holds a line of more than LINE_BYTES.
+        If the file is not a Parquet file, or holds a line of more than LINE_BYTES.
     """
     if layout.parquet:
         return list(_row_groups(fs, member, path, layout))
@@ -188,8 +199,18 @@ def plan(
 def chunks_alone(
     fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int
 ) -> Iterator[Chunk]:
-    """The chunks of a text file one after the other, each with the encoding that it decides by itself; reads
-    no more than is asked for.
+    """The chunks of a text file one after the other, each with the encoding that it decides by itself.
+
+    Nothing is read ahead.
+
+    Parameters
+    ----------
+    fs, member, path
+        The file's file system, its name in the source, and its path.
+    layout
+        The layout of the file.
+    chunk_bytes
+        The size of a chunk, in bytes, about.
     """
     for start, line, body in _parts(fs, member, path, layout, chunk_bytes):
         yield Chunk(member, path, decided(layout, Vote([body])), start, len(body), line)

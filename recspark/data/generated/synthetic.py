@@ -159,19 +159,30 @@ def ratings_arrays(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw bare half-star ratings, by default "s10m", the shape of ML-10M: 10 M ratings in a few seconds.
 
-    Pairs are unique, every user has at least 20 ratings and every item at least one; biases, `rank` planted
-    factors and noise (in stars) as in :func:`generate`, without attributes and time.
+    Pairs are unique, every user has at least 20 ratings and every item at least one. Biases, factors and
+    noise are as in :func:`generate`, without attributes and time.
+
+    Parameters
+    ----------
+    n_users, n_items, nnz
+        Numbers of users, items and ratings.
+    seed
+        Seed of all draws.
+    rank
+        Number of planted factors.
+    noise
+        Standard deviation of the noise, in stars.
 
     Returns
     -------
     user : int32, (nnz,), ascending
-    item : int32, (nnz,), in no order within a user
+    item : int32, (nnz,), in any order within a user
     rating : float32, (nnz,), 0.5, 1 .. 5
 
     Raises
     ------
     ConfigError
-        Where so many ratings do not fit so many users and items.
+        If this many ratings do not fit this many users and items.
     """
     rng = np.random.default_rng(seed)
     fame = rng.standard_normal(n_items)

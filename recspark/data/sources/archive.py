@@ -169,23 +169,33 @@ def _zip(name: str, file: pa.NativeFile) -> Iterator[zipfile.ZipFile]:
 def open_source(
     spark: SparkSession, lake: Lake, source: str, limits: QualityOptions, option: str = "source"
 ) -> Iterator[Source]:
-    """The input at `source`: a local path or any URI that ``pyarrow.fs`` or else Spark's Hadoop file systems
-    know.
+    """The input at `source`: a local path, or any URI that ``pyarrow.fs`` or Spark's Hadoop client knows.
 
-    Errors name the `option` of ``[data]`` that it comes from.
+    A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and
+    unpacked files lie in a folder of the lake's staging area, where workers can read them, and are gone when
+    the context ends.
 
-    A URI that only Hadoop knows or may read (``s3a``, ``abfs``, ``http``...) is first copied. Copies and what
-    is unpacked lie in a folder of the lake's staging area, where workers can read them, and are gone when the
-    context ends.
+    Parameters
+    ----------
+    spark
+        The session whose Hadoop file systems are used.
+    lake
+        The lake with the staging area.
+    source
+        A path or URI: a file, a folder or a zip archive.
+    limits
+        The options of ``[quality]``, with the limits of unpacking.
+    option
+        The option of ``[data]`` that errors name.
 
     Raises
     ------
     InputMissing, ConfigError
-        See `recspark.data.sources.listing.list_source`; InputMissing, too, where the body rejects what
-        somebody is still writing.
+        See `recspark.data.sources.listing.list_source`; InputMissing, too, if the body rejects files that
+        somebody still writes.
     DataRejected
-        Where the source is an unsafe or damaged archive, expands beyond the limits of ``[quality]``, or is a
-        folder with links that lead out of it.
+        If the source is an unsafe or damaged archive, expands beyond the limits, or is a folder with links
+        that lead out of it.
     """
     with lake.staged("tables") as scratch:
         place = _readable(spark, source, lake.path(scratch), option)

@@ -2,7 +2,7 @@
 
 Spark's ``mapInArrow`` writes rows to Python one by one through its general machinery for Python functions: 10
 M rows of three numbers take 2 s on two cores. Its own converter to Arrow, which ``DataFrame.toArrow`` uses,
-takes a quarter of that; the messages that it makes, one a batch, go to Python as they are:
+takes a quarter of that. Its messages, one per batch, go to Python as they are:
 
     on_partitions     as an RDD of messages; results are values, at once
     in_one_process    the same with the messages of all partitions: few come to this process, many are
@@ -11,7 +11,7 @@ takes a quarter of that; the messages that it makes, one a batch, go to Python a
                       lazy, for 0.1 s more
 
 On Spark Connect, which has no RDD, they are ``mapInArrow`` on the rows. A `RecsparkError` of a function that
-ran elsewhere is raised here, as it was there, and not tried again.
+ran elsewhere is raised here, unchanged, and the task is not tried again.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ from recspark.errors import RecsparkError
 
 Batches = Iterator[pa.RecordBatch]
 
-#: bytes, as Spark estimates them, that come to this process rather than to a task of Python behind a shuffle
+#: data of at most this many bytes, as Spark estimates them, comes to this process instead of a Python task
+#: behind a shuffle
 SMALL = 1 << 24
 
 
 def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any]:
-    """Call a module-level `function` on every partition's batches, at once; its results, pickled, in the
-    order of the partitions.
+    """Call a module-level `function` on every partition's batches, at once.
+
+    Returns its results, pickled on the way, in the order of the partitions.
     """
     require_worker_memory(df.sparkSession)
     if _is_remote(df):
@@ -54,7 +56,7 @@ def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any
 
 
 def in_one_process(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
-    """Call a module-level `function` on the batches of all partitions, in any order, at once; its result."""
+    """The result of a module-level `function` on the batches of all partitions, in any order, at once."""
     require_worker_memory(df.sparkSession)
     if _is_remote(df):
         [result] = on_partitions(df.repartition(1), function)
@@ -66,9 +68,10 @@ def in_one_process(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
 
 
 def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema: StructType) -> DataFrame:
-    """``df.mapInArrow(function, schema)``, quick for many small rows; rows keep their partition and order.
+    """``df.mapInArrow(function, schema)``, fast for many small rows.
 
-    Lazy, but for shuffles that `df` needs: an adaptive plan runs them to see how to go on.
+    Rows keep their partition and order. The result is lazy, except for shuffles that `df` needs: an adaptive
+    plan runs them to see how to go on.
     """
     require_worker_memory(df.sparkSession)
     if _is_remote(df):
@@ -81,8 +84,9 @@ def map_partitions(df: DataFrame, function: Callable[[Batches], Batches], schema
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Raise a RecsparkError in place of an error that `raise_error` gave to a column of ours
-    (`recspark.engine.encode.id_column`).
+    """Raise a RecsparkError in place of an error that `raise_error` gave to a column of ours.
+
+    See `recspark.engine.encode.id_column`.
     """
     try:
         yield
@@ -106,8 +110,9 @@ def _raised(results: list[Any]) -> list[Any]:
 
 
 def _caught(function: Callable[[Batches], Any], batches: Batches) -> Any:
-    """Worker: the result, or the error of a user's as one: Spark would try the task again, and show a
-    traceback.
+    """Worker: the result, or a user error as a value.
+
+    If it were raised, Spark would try the task again, and show a traceback.
     """
     try:
         return within_memory(function, batches)
@@ -125,12 +130,12 @@ def _messages(df: DataFrame) -> JavaObject:
 
 
 def _bytes(df: DataFrame) -> int:
-    """Spark's estimate, which is exact for what it holds in memory and too high for a join."""
+    """Spark's estimate: exact for data that it holds in memory, too high for a join."""
     return int(df._jdf.queryExecution().optimizedPlan().stats().sizeInBytes())
 
 
 def _schema(df: DataFrame) -> pa.Schema:
-    """What the messages leave out."""
+    """The schema, which the messages leave out."""
     large = df.sparkSession.conf.get("spark.sql.execution.arrow.useLargeVarTypes") == "true"
     return to_arrow_schema(df.schema, prefers_large_types=large)
 

@@ -1,5 +1,6 @@
-"""Find a Java that can run Spark, or install one: ``python -m recspark.engine.spark.java [--install]`` prints
-its JAVA_HOME.
+"""Find a Java that can run Spark, or install one.
+
+``python -m recspark.engine.spark.java [--install]`` prints its JAVA_HOME.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from recspark.errors import RecsparkError
 
 #: the oldest Java that Spark 4 runs on
 MIN_VERSION = 17
-#: tried in this order, since no Debian or Ubuntu release has all of them
+#: packages to try, in this order: no Debian or Ubuntu release has all of them
 APT_PACKAGES = ("openjdk-17-jre-headless", "openjdk-21-jre-headless")
-#: where systems, IDEs and install-jdk put Java, absolute or under the home folder
+#: folders in which systems, IDEs and install-jdk put Java, absolute or under the home folder
 WELL_KNOWN = (
     "~/.jdk/*",
     "~/.jre/*",
@@ -40,8 +41,8 @@ HOW_TO = (
 def find_java() -> Path | None:
     """The home folder of the first Java that can run Spark, or None.
 
-    Looks at ``JAVA_HOME``, ``java`` on the PATH, then `WELL_KNOWN`; each is started once (0.2 s) to see what
-    it is.
+    It looks at ``JAVA_HOME``, ``java`` on the PATH, then `WELL_KNOWN`; each candidate is started once (0.2 s)
+    to ask for its version.
     """
     return next((home for java in _candidates() if (home := probe(java)) is not None), None)
 
@@ -77,7 +78,7 @@ def probe(java: Path) -> Path | None:
 
 
 def java_version(text: str) -> int:
-    """The major version in the output of ``java -version``, 0 where there is none.
+    """The major version in the output of ``java -version``, 0 if there is none.
 
     >>> java_version('openjdk version "17.0.15" 2025-04-15'), java_version('java version "1.8.0_372"')
     (17, 8)
@@ -87,14 +88,15 @@ def java_version(text: str) -> int:
 
 
 def ensure_java(install: bool = False) -> str:
-    """Return a JAVA_HOME that Spark can use.
+    """A JAVA_HOME that Spark can use.
 
-    Where there is none and `install` is true: by apt where we are root, else by install-jdk into ``~/.jdk``.
+    If there is none and `install` is true, Java is installed: by apt if we are root, else by install-jdk into
+    ``~/.jdk``.
 
     Raises
     ------
     RecsparkError
-        one sentence that says what to type
+        One sentence that says what to type.
     """
     home = find_java()
     for installer in (_install_by_apt, _install_by_jdk) if install else ():
@@ -141,7 +143,7 @@ def _say(text: str) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print JAVA_HOME; ``--install`` installs a Java where there is none."""
+    """Print JAVA_HOME; ``--install`` installs a Java if there is none."""
     parser = argparse.ArgumentParser(prog="python -m recspark.engine.spark.java", description=main.__doc__)
     parser.add_argument("--install", action="store_true", help="install a Java where there is none")
     try:

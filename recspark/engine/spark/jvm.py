@@ -1,5 +1,6 @@
-"""Spark's JVM: the one of the spark-submit that started us, else one that we start quietly, sized for this
-machine.
+"""Spark's JVM: that of the spark-submit that started us, else one that we start for this machine.
+
+Ours starts quietly, and its memory fits this machine.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ INCUBATOR = b"WARNING: Using incubator modules: jdk.incubator.vector"
 
 
 def connect(conf: Mapping[str, str]) -> None:
-    """Connect this process to Spark's JVM, once; `conf` (``spark.master``, `DRIVER_MEMORY`) counts where we
-    start it.
+    """Connect this process to Spark's JVM, once.
+
+    `conf` (``spark.master``, `DRIVER_MEMORY`) counts if we start it.
 
     Raises
     ------
     RecsparkError
-        where there is no Java, or Spark's JVM does not start
+        If there is no Java, or Spark's JVM does not start.
     """
     if SparkContext._gateway is None and not under_spark_submit():
         SparkContext._ensure_initialized(gateway=_launch(conf))
@@ -48,7 +50,7 @@ def connect(conf: Mapping[str, str]) -> None:
 def separate_stderr() -> None:
     """Give stderr back to a driver under spark-submit, which puts both of its streams into its own stdout.
 
-    To be called before anything is logged; does nothing where spark-submit did not start us.
+    Call it before anything is logged; it does nothing unless spark-submit started us.
     """
     if under_spark_submit() and not isinstance(sys.stderr, JvmStderr):
         SparkContext._ensure_initialized()
@@ -56,8 +58,9 @@ def separate_stderr() -> None:
 
 
 def name_nameless_user(jvm: Any) -> None:
-    """Log in to Spark's file systems under a name of ours where the user id has none: they open no file
-    without.
+    """Log in to Spark's file systems under a name of ours if the user id has none.
+
+    Without a name they open no file.
     """
     if not user_has_name():
         hadoop = jvm.org.apache.hadoop.security.UserGroupInformation
@@ -82,10 +85,10 @@ class JvmStderr(io.TextIOBase):
     """The stderr of Spark's JVM as a text stream."""
 
     def write(self, text: str) -> int:
-        """Print `text` on the JVM's standard error; on Python's own once the JVM is gone."""
+        """Print `text` on the JVM's standard error, or on Python's own once the JVM is gone."""
         try:
             SparkContext._jvm.System.err.print(text)
-        except Exception:  # the JVM is gone: the words must not be
+        except Exception:  # the JVM is gone, but the words must not be lost
             sys.__stderr__.write(text)
         return len(text)
 
@@ -125,7 +128,7 @@ def _relay(read_end: int) -> None:
 
 
 def _launch_variables(conf: Mapping[str, str]) -> dict[str, str]:
-    """The variables that Spark reads where neither ``--conf`` nor ``spark-defaults.conf`` says anything."""
+    """The variables that Spark reads if neither ``--conf`` nor ``spark-defaults.conf`` sets a value."""
     given = os.environ
     variables = {
         "MASTER": given.get("MASTER") or conf.get("spark.master", "local[*,4]"),
@@ -135,7 +138,7 @@ def _launch_variables(conf: Mapping[str, str]) -> dict[str, str]:
         f"{given.get('SPARK_SUBMIT_OPTS', '')}",
     }
     if is_local(variables["MASTER"]) and not _configured_elsewhere():
-        # nothing leaves this machine, and a host name that does not resolve is no hindrance
+        # nothing leaves this machine, and a host name that does not resolve does no harm
         variables["SPARK_LOCAL_IP"] = given.get("SPARK_LOCAL_IP") or "127.0.0.1"
     return variables
 

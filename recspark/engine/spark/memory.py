@@ -1,9 +1,9 @@
-"""The limit that ``spark.executor.pyspark.memory`` sets to a Python worker: whether recspark fits under it.
+"""The limit that ``spark.executor.pyspark.memory`` sets to a Python worker, and the need of recspark.
 
-Spark limits the address space of a worker (RLIMIT_AS), also on a local master, to this amount over
-``spark.executor.cores`` (1 if not set). Address space is more than memory: libraries, Arrow's and numba's
-reserves, mapped files and the stacks of threads count whole. A process that has none left fails in odd ways;
-a thread that can't start lets the one that started it wait for ever.
+Spark limits the address space of a worker (RLIMIT_AS), also on a local master, to this amount divided by
+``spark.executor.cores`` (1 if not set). Address space is more than memory: libraries, reserves of Arrow and
+numba, mapped files and the stacks of threads all count in full. A process that has none left fails in odd
+ways: if a thread can't start, the thread that started it waits for ever.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from recspark.kernels.threads import address_space
 
 SETTING = "spark.executor.pyspark.memory"
 
-#: what a worker reaches on a few hundred ratings: 2.1 GiB with compiled kernels, 2.3 GiB where it compiles
-#: them
+#: least limit in bytes. On a few hundred ratings a worker reaches 2.1 GiB with compiled kernels, and 2.3 GiB
+#: if it compiles them
 LEAST = 2560 << 20
 
 _UNITS = {"": 20, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 def require_worker_memory(spark: SparkSession) -> None:
-    """Raise ConfigError if Spark gives its Python workers less address space than recspark needs without any
-    data.
-    """
+    """Raise ConfigError if Python workers get less address space than recspark needs without any data."""
     text = spark.conf.get(SETTING, None)
     if not text:
         return
@@ -56,7 +54,7 @@ def free_bytes() -> int:
 
 
 def _bytes(text: str) -> int:
-    """A size as Spark writes it; a bare number is of MiB.
+    """A size in Spark's notation; a bare number is in MiB.
 
     >>> _bytes("2g") == _bytes("2048") == 2 << 30
     True
@@ -66,9 +64,7 @@ def _bytes(text: str) -> int:
 
 
 def within_memory(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Worker: call `function`; where memory ends under such a limit, raise a RecsparkError that names the
-    setting.
-    """
+    """Worker: call `function`; if memory ends under a limit, raise a RecsparkError that names the setting."""
     try:
         return function(*arguments)
     except MemoryError:

@@ -1,8 +1,8 @@
-"""Where the steps of a fit run: as Spark tasks, or one after the other inside a single task.
+"""Runners of the steps of a fit: as Spark tasks, or one after the other inside a single task.
 
-Both have a store and one method, ``map(function, items)``: call a module-level function with the store and
-each item, return the results in the order of the items. A fit is written once against it; with one block the
-fit itself is one item.
+Both have a store and one method, ``map(function, items)``: it calls a module-level function with the store
+and each item, and returns the results in the order of the items. A fit is written once, against a runner;
+with one block the fit itself is one item.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class TaskRunner:
-    """Runs inside the current process, `threads` items at a time: the kernels release the GIL."""
+    """Runs items inside the current process, `threads` at a time: the kernels release the GIL."""
 
     def __init__(self, store: Store, threads: int) -> None:
         self.store, self.threads = store, threads
@@ -44,7 +44,7 @@ class TaskRunner:
 
 
 class SparkRunner:
-    """Runs one Spark task per item; a task that is lost runs again, as Spark's ``task.maxFailures`` allows.
+    """Runs one Spark task per item; a lost task runs again, as Spark's ``task.maxFailures`` allows.
 
     Each task opens the store of the folder `root` for itself. A RecsparkError of the function would be the
     same at every try: it comes back as a result, and is raised here.

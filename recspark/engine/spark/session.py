@@ -1,5 +1,4 @@
-"""The Spark session of a job: spark-submit's where it started us, else one on this machine that starts
-quietly.
+"""The Spark session of a job: spark-submit's if it started us, else a quiet one on this machine.
 
 Settings rank, highest first: spark-submit's ``--conf`` and ``spark-defaults.conf``, the job's ``[spark]``
 section, then the defaults here. So a job can be moved to a cluster by spark-submit alone.
@@ -32,7 +31,7 @@ from recspark.errors import ConfigError, RecsparkError
 
 LOG = logging.getLogger(__name__)
 
-#: Spark 4.3's way of columns into Python: it fails on rows that also have a vector, read from Parquet
+#: Spark 4.3's direct path of columns into Python: it fails on rows from Parquet that also have a vector
 COLUMNAR_INPUT = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
 
 DEFAULTS = {
@@ -40,9 +39,9 @@ DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    # where a column was made, for error messages: half of the time of building a query
+    # off: to record where a column was made, for error messages, takes half of the time of building a query
     "spark.python.sql.dataFrameDebugging.enabled": "false",
-    # the kernels divide the cores among themselves: a BLAS that does so too would take each core twice
+    # the kernels divide the cores among themselves: a BLAS with threads of its own would take each core twice
     "spark.executorEnv.OMP_NUM_THREADS": "1",
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
     "spark.executorEnv.MKL_NUM_THREADS": "1",
@@ -53,8 +52,9 @@ _memory = Check(lambda text: re.fullmatch(r"[1-9]\d*[mg]", text) is not None, "a
 
 
 class SparkOptions(Section):
-    """Where and how Spark runs, for jobs that spark-submit did not start; anything else is spark-submit's
-    ``--conf``.
+    """The place and size of Spark, for jobs that spark-submit did not start.
+
+    All other settings are for spark-submit's ``--conf``.
     """
 
     name = "spark"
@@ -85,7 +85,7 @@ class SparkOptions(Section):
 
 @contextmanager
 def session(app_name: str, options: SparkOptions | None = None) -> Iterator[SparkSession]:
-    """A session for the length of a job; stopped at the end unless it ran before."""
+    """A session for the length of a job, which is stopped at the end unless it ran before."""
     found_running = is_running()
     spark = build_session(app_name, (options or SparkOptions()).as_conf())
     try:
@@ -97,14 +97,14 @@ def session(app_name: str, options: SparkOptions | None = None) -> Iterator[Spar
 
 
 def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
-    """Return the running session, else one with `conf` and `DEFAULTS` under whatever spark-submit set.
+    """The running session, else one with `conf` and `DEFAULTS` under the settings of spark-submit.
 
     Raises
     ------
     ConfigError
-        where the environment or the master asks for Spark Connect
+        If the environment or the master asks for Spark Connect.
     RecsparkError
-        where there is no Java or Spark can't start
+        If there is no Java, or Spark can't start.
     """
     if is_running():
         return SparkSession.builder.getOrCreate()
@@ -118,7 +118,7 @@ def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
 
 
 def _refuse_connect(conf: Mapping[str, str]) -> None:
-    """ConfigError where Spark Connect is asked for, as PySpark would understand it."""
+    """Raise ConfigError if the settings ask for Spark Connect, as PySpark would read them."""
     values = {name: os.environ.get(name, "") for name in ("SPARK_REMOTE", "SPARK_API_MODE", "MASTER")}
     values["spark.master"] = conf.get("spark.master", "")
     asked = [
@@ -136,13 +136,14 @@ def _refuse_connect(conf: Mapping[str, str]) -> None:
 
 
 def is_running() -> bool:
-    """Whether this process has a SparkContext already, whoever made it."""
+    """Whether this process already has a SparkContext, of any origin."""
     return SparkContext._active_spark_context is not None
 
 
 def is_remote(spark: SparkSession) -> bool:
-    """Whether `spark` is a Spark Connect session: without a SparkContext, its server and workers maybe on
-    other machines.
+    """Whether `spark` is a Spark Connect session.
+
+    It has no SparkContext, and its server and workers may be on other machines.
     """
     return not hasattr(spark, "_jsparkSession")
 
@@ -153,8 +154,9 @@ def master_of(spark: SparkSession) -> str:
 
 
 def parallelism(spark: SparkSession) -> int:
-    """Tasks that run side by side: ``sparkContext.defaultParallelism``, which Spark Connect gives away only
-    as partitions of a range.
+    """Number of tasks that run side by side: ``sparkContext.defaultParallelism``.
+
+    Spark Connect shows it only as the number of partitions of a range.
     """
     if not is_remote(spark):
         return spark.sparkContext.defaultParallelism
@@ -167,9 +169,7 @@ def task_cpus(spark: SparkSession) -> int:
 
 
 def default_threads(spark: SparkSession) -> int:
-    """Cores that one task may use when it runs alone: all of a local master, ``spark.task.cpus`` on a
-    cluster.
-    """
+    """Cores that a task may use alone: all of a local master, ``spark.task.cpus`` on a cluster."""
     return parallelism(spark) if is_local(master_of(spark)) else task_cpus(spark)
 
 
@@ -178,10 +178,10 @@ _checked: set[str] = set()
 
 
 def check_workers(spark: SparkSession) -> None:
-    """Ask one worker, once per session, whether it has what recspark needs there; warn where kernels have to
-    be compiled first.
+    """Ask one worker, once per session, whether it has all that recspark needs.
 
-    It also turns off what Spark does wrong in such a session (`COLUMNAR_INPUT`).
+    A warning says if kernels must be compiled first. This also turns off a setting that Spark gets wrong
+    (`COLUMNAR_INPUT`).
 
     Raises
     ------
@@ -209,7 +209,7 @@ def check_workers(spark: SparkSession) -> None:
 
 
 def _look(spark: SparkSession) -> dict[str, Any]:
-    """What `workers.look` finds on one worker."""
+    """The result of `workers.look` on one worker."""
     if is_remote(spark):
         [row] = spark.range(0, 1, 1, 1).mapInArrow(workers.look_in_arrow, "found string").collect()
         return json.loads(row.found)
@@ -237,7 +237,7 @@ def _reason(trace: str) -> str:
 
 
 def _remedy(spark: SparkSession) -> str:
-    """What to do about workers that can't run recspark."""
+    """The advice for workers that can't run recspark."""
     if is_remote(spark) or not is_local(spark.sparkContext.master):
         return (
             f"install recspark {recspark.__version__} there, or set PYSPARK_PYTHON (spark.pyspark.python) to "
@@ -253,9 +253,7 @@ def _remedy(spark: SparkSession) -> str:
 
 
 def require_storage(spark: SparkSession, place: str) -> None:
-    """ConfigError where Spark has no file system for the URI `place`: before a job starts, not in the middle
-    of it.
-    """
+    """Raise ConfigError if Spark has no file system for the URI `place`, before a job starts."""
     scheme = place.partition("://")[0] if "://" in place else "file"
     jvm, conf = spark.sparkContext._jvm, spark.sparkContext._jsc.hadoopConfiguration()
     try:
@@ -273,12 +271,10 @@ def _storage_hint(scheme: str, jvm: Any) -> str:
 
 
 def _merge(conf: Mapping[str, str]) -> SparkConf:
-    """What the JVM was started with, then `conf`, then the defaults: each only where the one before says
-    nothing.
-    """
+    """The settings of the JVM's start, then `conf`, then the defaults; earlier ones win."""
     merged = SparkConf()
     for key, value in conf.items():
-        if key != DRIVER_MEMORY:  # too late for that one, whatever a setting says
+        if key != DRIVER_MEMORY:  # too late to change it: the JVM runs
             merged.setIfMissing(key, value)
         if merged.get(key, "its default") != value:
             LOG.warning(

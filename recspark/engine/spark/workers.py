@@ -1,6 +1,6 @@
-"""Spark's Python workers: the Python that they start with, and what recspark needs there.
+"""Spark's Python workers: the Python that starts them, and the packages that recspark needs there.
 
-Imported before PySpark, whose session reads the environment once, when it starts.
+This module is imported before PySpark, whose session reads the environment once, when it starts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 def prepare_environment() -> None:
-    """Set what Spark's session reads from the environment, where the environment says nothing.
+    """Set the variables that Spark's session reads, unless the environment has them.
 
     The workers run this Python: Spark's own default is the ``python3`` of the PATH. A user id without a name
     gets one, and a home, because Spark's JVM does not start without.
@@ -28,7 +28,7 @@ def prepare_environment() -> None:
     if not os.environ.get("PYSPARK_PYTHON") and sys.executable:
         os.environ["PYSPARK_PYTHON"] = sys.executable
     if not user_has_name():
-        # MLflow and getpass look at the others
+        # MLflow and getpass read USER and HOME
         for variable, value in {
             "SPARK_USER": nameless_user(),
             "USER": nameless_user(),
@@ -41,7 +41,7 @@ def prepare_environment() -> None:
 
 
 def user_has_name() -> bool:
-    """Whether the system has a name for the user of this process: not in ``docker run --user 12345``."""
+    """Whether the user of this process has a name in the system: not in ``docker run --user 12345``."""
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -60,10 +60,9 @@ def _home() -> str:
 
 
 def look(_: Any = None) -> dict[str, Any]:
-    """Worker: the Python that runs, the version of recspark there, modules that are missing, and whether its
-    kernels are compiled.
+    """Worker: the Python, the version of recspark, missing modules, and whether kernels are compiled.
 
-    It is sent whole, with all that it needs: recspark may not be there.
+    The function is sent whole, with all that it needs: recspark may not be there.
     """
     import sys
     from importlib.util import find_spec
@@ -73,7 +72,7 @@ def look(_: Any = None) -> dict[str, Any]:
     try:
         import recspark
 
-        # a folder that is only called so has none
+        # a folder that only has the name recspark has no version
         version = getattr(recspark, "__version__", None)
         from recspark.kernels.cache import is_cold
 
@@ -84,7 +83,7 @@ def look(_: Any = None) -> dict[str, Any]:
 
 
 def look_in_arrow(batches: Iterator[Any]) -> Iterator[Any]:
-    """Worker: `look` as the function of a ``mapInArrow``, which gives out JSON."""
+    """Worker: `look` as the function of a ``mapInArrow``; the result is JSON."""
     import json
 
     import pyarrow
@@ -98,8 +97,9 @@ look.__module__ = look_in_arrow.__module__ = "__main__"
 
 
 def complaint(found: dict[str, Any], version: str, remedy: str) -> str | None:
-    """What is wrong with a worker by what `look` found there, in one sentence that ends with `remedy`; None
-    where nothing is.
+    """The fault of a worker by the result of `look`, in one sentence that ends with `remedy`.
+
+    None if it has no fault.
     """
     python = found["python"]
     if found["version"] is None:
@@ -115,15 +115,16 @@ def complaint(found: dict[str, Any], version: str, remedy: str) -> str | None:
 
 
 def is_this_python(python: str) -> bool:
-    """Whether the executable `python` is the one that runs this process; links count, because they make
-    virtual environments.
+    """Whether the executable `python` is the one that runs this process.
+
+    Links are not followed, because they make virtual environments.
     """
     found = shutil.which(python)
     return found is not None and os.path.abspath(found) == sys.executable
 
 
 def version_of(python: str) -> str | None:
-    """Major and minor version of the executable `python` on this machine; None where it does not run."""
+    """Major and minor version of the executable `python` on this machine; None if it does not run."""
     found = shutil.which(python)
     if found is None:
         return None

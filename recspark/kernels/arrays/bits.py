@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def trailing_zeros(typing_context, bits):
-    """How many zeros are below the lowest one of a number that is not 0."""
+    """The number of zero bits below the lowest set bit of a number that is not 0."""
 
     def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))

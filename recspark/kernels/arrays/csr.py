@@ -19,8 +19,9 @@ def _starts(keys, n):
 
 @njit(cache=True, nogil=True)
 def stable_order(keys, n):
-    """Counting sort: the stable order of int32 `keys` in [0, n), and the offset of each key's run (int64, n +
-    1).
+    """Counting sort: the stable order of int32 `keys` in [0, n).
+
+    Also returned is the offset of each key's run (int64, n + 1).
     """
     starts = _starts(keys, n)
     order = np.empty(len(keys), np.int64)
@@ -36,8 +37,22 @@ def csr_from_coo(rows, columns, values, weights, n_rows, n_columns):
     """CSR of coordinates in any order, columns ascending inside a row; duplicates stay separate entries.
 
     Two counting sorts, by column and then by row; each reads in order and writes every entry once.
-    rows, columns int32; values float32; weights float32, empty where all weigh 1.
-    Returns indptr (int64, n_rows + 1), indices (int32), values, weights.
+
+    Parameters
+    ----------
+    rows, columns
+        int32 (n,): coordinates of the entries.
+    values
+        float32 (n,).
+    weights
+        float32 (n,), or empty: all weigh 1.
+    n_rows, n_columns
+        The shape of the matrix.
+
+    Returns
+    -------
+    indptr, indices, values, weights
+        int64 (n_rows + 1,), int32 (n,), float32 (n,), float32 (n,) or empty.
     """
     by_column = _starts(columns, n_columns)
     place = by_column[:-1].copy()
@@ -68,8 +83,9 @@ def csr_from_coo(rows, columns, values, weights, n_rows, n_columns):
 
 
 def balanced_cuts(work: np.ndarray, parts: int) -> np.ndarray:
-    """Cut rows into `parts` contiguous ranges of nearly equal work; int64 bounds (parts + 1), ranges may be
-    empty.
+    """Cut rows into `parts` contiguous ranges of nearly equal work, which may be empty.
+
+    Returns int64 bounds (parts + 1).
 
     >>> balanced_cuts(np.array([4, 1, 1, 1, 1]), 2).tolist()
     [0, 1, 5]
@@ -82,7 +98,7 @@ def balanced_cuts(work: np.ndarray, parts: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def contains(indptr, indices, row, column):
-    """Whether `column` is among a row's indices, which ascend."""
+    """Whether `column` is among a row's indices, which must ascend."""
     lo, hi = indptr[row], indptr[row + 1]
     while lo < hi:
         middle = (lo + hi) // 2

@@ -1,5 +1,6 @@
-"""From ids that are whole numbers to positions, by a table that has a place for every number between the
-least and the greatest.
+"""From ids that are whole numbers to positions.
+
+The table has a place for every number between the least and the greatest id.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from numba import njit
 
 from recspark.kernels.arrays.frozen import frozen
 
-#: places of a table at most, for an id: where ids lie farther apart a hash table is smaller
+#: most places of a table per id: if ids lie farther apart, a hash table is smaller
 SPREAD = 8
 
 
 def position_table(ids: np.ndarray) -> tuple[int, np.ndarray] | None:
-    """The least of different `ids`, and the position of each number from there on (int32, -1: no id); None
-    where that is too long.
+    """The least of distinct `ids`, and the position of each number from there on (int32, -1: no id).
+
+    None if that table is too long.
 
     >>> least, places = position_table(np.array([7, 5, 9]))
     >>> least, places.tolist()
@@ -32,7 +34,7 @@ def position_table(ids: np.ndarray) -> tuple[int, np.ndarray] | None:
 
 
 def look_up(ids, least, places, unknown):
-    """int32 positions of `ids` (int64) in a :func:`position_table`, `unknown` for those that are not in it.
+    """int32 positions of `ids` (int64) in a :func:`position_table`, `unknown` for ids that are not in it.
 
     >>> look_up(np.array([9, 6, 4, -(2**63)]), 5, np.array([1, -1, 0, -1, 2], np.int32), -1).tolist()
     [2, -1, -1, -1]

@@ -13,18 +13,17 @@ from recspark.kernels.arrays.frozen import frozen
 
 @njit(cache=True, nogil=True)
 def by_block(rows, columns, least, blocks):
-    """The pairs of every block, row r being number ``r // blocks`` of block ``r % blocks``; their order
-    inside a block stays.
+    """The pairs of every block; row r is number ``r // blocks`` of block ``r % blocks``.
 
-    rows, columns int32; pairs with a row below 0 or a column below `least` are dropped. Returns ``starts``
-    (int64, blocks + 1) and int32 ``pairs`` (2, kept): block b has the numbers and columns
-    ``pairs[:, starts[b] : starts[b + 1]]``.
+    The order inside a block stays. rows, columns are int32; pairs with a row below 0 or a column below
+    `least` are dropped. Returns ``starts`` (int64, blocks + 1) and int32 ``pairs`` (2, kept): block b has the
+    numbers and columns ``pairs[:, starts[b] : starts[b + 1]]``.
 
     >>> starts, pairs = by_block(np.array([4, -1, 3, 2], np.int32), np.array([7, 8, 9, 5], np.int32), 0, 2)
     >>> starts.tolist(), pairs.tolist()
     ([0, 2, 3], [[2, 1, 1], [7, 5, 9]])
     """
-    # unsigned: a signed quotient that rounds down takes a branch more
+    # unsigned: a signed quotient that rounds down takes one more branch
     divisor = np.uint32(blocks)
     starts = np.zeros(blocks + 1, np.int64)
     for p in range(len(rows)):
@@ -44,8 +43,9 @@ def by_block(rows, columns, least, blocks):
 
 
 class Runs(NamedTuple):
-    """Pairs whose rows come many times in a row: the next ``lengths[r]`` of `columns` are those of
-    ``rows[r]``, which may come again.
+    """Pairs whose rows often repeat.
+
+    The next ``lengths[r]`` of `columns` belong to ``rows[r]``, which may occur again later.
     """
 
     #: int32
@@ -57,11 +57,10 @@ class Runs(NamedTuple):
 
 
 def sparse_rows(runs, n_rows, n_columns):
-    """CSR (indptr int64, indices int32) of :class:`Runs`, columns ascending in a row, each once; negative
-    rows and columns are dropped.
+    """CSR (indptr int64, indices int32) of :class:`Runs`, columns ascending in a row and distinct.
 
-    A counting sort of the runs, and then each row by itself: by the bits of a mask where it has more entries
-    than a sixteenth of the mask's words, else by comparisons.
+    Negative rows and columns are dropped. A counting sort of the runs, and then each row by itself: by the
+    bits of a mask if it has more entries than a sixteenth of the mask's words, else by comparisons.
 
     >>> items, ends = np.array([1, 0, -1, 1], np.int32), np.array([1, 1, 1, 2])
     >>> runs = Runs(items, ends, np.array([4, 2, 0, 3, 4], np.int32))
@@ -69,7 +68,7 @@ def sparse_rows(runs, n_rows, n_columns):
     >>> indptr.tolist(), indices.tolist()
     ([0, 1, 3], [2, 3, 4])
     """
-    # compiled once, whatever type the numbers came in
+    # compiled once, for any type of the numbers
     return _sparse_rows(
         frozen(runs.rows, np.int32),
         frozen(runs.lengths, np.int64),
@@ -83,7 +82,7 @@ def sparse_rows(runs, n_rows, n_columns):
 def _sparse_rows(rows, lengths, columns, n_rows, n_columns):
     firsts, order, starts = _by_row(rows, n_rows, lengths)
     mask = np.zeros(n_columns // 64 + 1, np.uint64)
-    # a plain 0 would be a type of its own, for which callees are compiled, too
+    # a plain 0 would have a type of its own, for which callees are compiled, too
     indptr, indices, kept = np.zeros(n_rows + 1, np.int64), np.empty(len(columns), np.int32), np.int64(0)
     for row in range(n_rows):
         own = order[firsts[row] : firsts[row + 1]]
@@ -104,7 +103,7 @@ def _sparse_rows(rows, lengths, columns, n_rows, n_columns):
 
 @njit(cache=True, nogil=True)
 def _by_row(rows, n_rows, lengths):
-    """The runs of row r, ``order[firsts[r] : firsts[r + 1]]``, and where the columns of each run start."""
+    """The runs of row r, ``order[firsts[r] : firsts[r + 1]]``, and the start of each run's columns."""
     firsts, starts = np.zeros(n_rows + 1, np.int64), np.zeros(len(rows) + 1, np.int64)
     for run in range(len(rows)):
         starts[run + 1] = starts[run] + lengths[run]
@@ -121,7 +120,7 @@ def _by_row(rows, n_rows, lengths):
 
 @njit(cache=True, nogil=True)
 def _append_inplace(indices, place, found):
-    """Put what is not negative into ``indices[place:]``; returns the next place."""
+    """Append the nonnegative numbers to ``indices[place:]``; returns the next place."""
     for column in found:
         if column >= 0:
             indices[place] = column
@@ -143,7 +142,7 @@ def _unique_inplace(indices, start, stop):
 
 @njit(cache=True, nogil=True)
 def _mark_inplace(mask, found):
-    """Set the bits of what is not negative."""
+    """Set the bits of the nonnegative numbers."""
     for column in found:
         if column >= 0:
             mask[column >> 6] |= np.uint64(1) << np.uint64(column & 63)
@@ -151,8 +150,9 @@ def _mark_inplace(mask, found):
 
 @njit(cache=True, nogil=True)
 def _take_inplace(mask, indices, kept):
-    """Put the numbers of the bits of `mask` into ``indices[kept:]`` in ascending order, and clear them;
-    returns the next place.
+    """Move the numbers of the bits of `mask` to ``indices[kept:]``, ascending; returns the next place.
+
+    The bits are cleared.
     """
     for word in range(len(mask)):
         bits = mask[word]

@@ -1,22 +1,22 @@
-"""Orders of ratings in which many steps in a row share nothing, for `recspark.kernels.sgd.descend`."""
+"""Orders of ratings in which many consecutive steps share nothing, for `recspark.kernels.sgd.descend`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-#: entries of a run at most, lanes of a vector of floats; and entries of a user among which one is looked for
-#: whose item is free
+#: most entries of a run, as many as a vector of floats has lanes; and number of a user's entries that are
+#: searched for a free item
 RUN, LOOK_AHEAD = 16, 8
 
 
 @njit(cache=True, nogil=True)
 def in_runs(users, items, offsets):
-    """Order the entries of each cell (``offsets[c] .. offsets[c + 1]``, user by user) in runs in which no
-    user and no item occurs twice.
+    """Order the entries of each cell in runs in which no user and no item occurs twice.
 
-    `RUN` users take turns; where one has no entry left, the next user of the cell takes its place. So their
-    rows stay in the first-level cache, and runs are nearly always full.
+    A cell has the entries ``offsets[c] .. offsets[c + 1]``, user by user. `RUN` users take turns; when one
+    has no entry left, the next user of the cell takes its place. So their rows stay in the first-level cache,
+    and runs are nearly always full.
 
     Returns the order, int64 (entries); the starts of all runs and the end of the last, int64; the place of
     each cell's first run, int64 (cells + 1).

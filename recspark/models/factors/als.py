@@ -1,6 +1,4 @@
-"""ALS as a Spark ML estimator: in place of ``pyspark.ml.recommendation.ALS``, import it from
-`recspark.models`.
-"""
+"""ALS as a Spark ML estimator, in place of ``pyspark.ml.recommendation.ALS``."""
 
 from __future__ import annotations
 
@@ -27,7 +25,8 @@ from recspark.models.workspace import workspace
 log = logging.getLogger("recspark.fit")
 
 
-#: the preference that implicit fits start from: the size of most scores of preferred pairs after an iteration
+#: the preference that implicit fits start from: most scores of preferred pairs have this size after one
+#: iteration
 PREFERENCE = 0.3
 
 
@@ -48,7 +47,7 @@ STORAGE_LEVELS = (
 
 
 class ALSModel(FactorModel):
-    """The factors that `ALS` fitted; `load` reads a folder of MLlib's ALSModel, too."""
+    """The factors that `ALS` fitted; `load` also reads a folder of MLlib's ALSModel."""
 
     mllib_class = "org.apache.spark.ml.recommendation.ALSModel"
 
@@ -179,7 +178,7 @@ class ALS(Factorization):
 
     @property
     def ranks_watched(self) -> bool:
-        """With implicitPrefs."""
+        """Whether watched rows are preferences: true with implicitPrefs."""
         return self.getImplicitPrefs()
 
     def _check(self) -> None:
@@ -199,7 +198,7 @@ class ALS(Factorization):
 
     def _encodable(self, dataset: DataFrame, role: F.Column) -> DataFrame:
         rows = super()._encodable(dataset, role)
-        # a pair that is not preferred, with no more confidence than an unseen one, says nothing
+        # a pair that is not preferred, with the confidence of an unseen pair, says nothing
         return rows.filter("weight is null or weight <> 0") if self.getImplicitPrefs() else rows
 
     def _target(self, rating: F.Column, weight: F.Column, role: F.Column) -> tuple[F.Column, F.Column]:
@@ -214,8 +213,8 @@ class ALS(Factorization):
 
     def _solver(self, parts: Parts) -> ALSSolver:
         implicit, bias_reg = self.getImplicitPrefs(), self.getBiasRegParam()
-        # a fit of ratings / unit, whose factors are then times the root of it, is this fit with its penalty
-        # of factors times the unit
+        # fitting ratings / unit, and then multiplying the factors by its root,
+        # equals this fit with the penalty of factors multiplied by the unit
         unit = parts.deviation if self.getStandardize() and not implicit else 1.0
         reg = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())
         bias_regs = reg if bias_reg is None else {"users": bias_reg, "items": bias_reg}
@@ -237,15 +236,16 @@ class ALS(Factorization):
         )
 
     def _length(self, parts: Parts) -> float:
-        """The length of a user's starting row: products of two rows of equal lengths are then as large as
-        ratings are.
+        """The length of a user's starting row.
+
+        Products of two rows of this length are as large as ratings are.
         """
         if self.getImplicitPrefs():
             return float(np.sqrt(PREFERENCE))
         return float(np.float32(np.sqrt(parts.spread_around(parts.mean if self.getCenter() else 0.0))))
 
     def _facts(self, solver: ALSSolver) -> dict[str, Any]:
-        # what recspark.models.factors.row_solvers solves more rows by
+        # recspark.models.factors.row_solvers solves more rows from these settings
         rows = {
             "kind": "als",
             "settings": asdict(solver),

@@ -1,4 +1,4 @@
-"""The yardstick of every table: the mean, and a bias of every user and item."""
+"""The yardstick of every comparison: the mean rating, and a bias of every user and item."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class BaselineModel(FactorModel):
 
 
 class Baseline(Factorization):
-    """``mean + b_u + b_i``, least squares with a penalty: factorizations with no factors.
+    """``mean + b_u + b_i``, least squares with a penalty: a factorization without factors.
 
-    ``solver = "als"``: ``b_u = sum_i (r_ui - mean - b_i) / (n_u + regParam)``, and so in turn for items:
+    ``solver = "als"``: ``b_u = sum_i (r_ui - mean - b_i) / (n_u + regParam)``, and likewise for items:
     regParam is a damping, in ratings (Koren 2010, "Factor in the neighbors", section 2.1).
-    ``solver = "sgd"``: a gradient step for each rating, its penalty paid with each.
+    ``solver = "sgd"``: one gradient step per rating; each step pays the penalty.
     """
 
     model_class = BaselineModel

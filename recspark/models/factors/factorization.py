@@ -1,6 +1,4 @@
-"""What every factorization by the engine shares: the Params of its run, the rows that it reads, the model
-that it leaves.
-"""
+"""The shared part of all factorizations by the engine: Params, rows to read, the model to leave."""
 
 from __future__ import annotations
 
@@ -89,7 +87,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
 
     @property
     def can_watch(self) -> bool:
-        """Whether `watch` and validationCol mean something: not where scores are no ratings."""
+        """Whether `watch` and validationCol have a meaning: they have none if scores are not ratings."""
         return True
 
     def _fit(self, dataset: DataFrame) -> FactorModel:
@@ -127,7 +125,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
         return self._model(plan, parts, fit, time.perf_counter() - started, work)
 
     def _start(self, work: str) -> dict[str, str]:
-        """What the fit starts from, by Param: folders of tables, those that had to be made under `work`."""
+        """The start of the fit, by Param: folders of tables; new ones are written under `work`."""
         given, vectors, start = self.getInitialModel(), self.getSideVectors(), {}
         if given:
             start["initialModel"] = initial_tables(
@@ -139,7 +137,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
         return start
 
     def _check(self) -> None:
-        """Combinations that no single Param can reject."""
+        """Refuse combinations that no single Param can reject."""
         needed = {
             "initialIndex": "initialModel",
             "initialScale": "initialModel",
@@ -186,7 +184,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
         return dataset.select(*(value.alias(name) for name, value in columns.items()))
 
     def _target(self, rating: F.Column, weight: F.Column, role: F.Column) -> tuple[F.Column, F.Column]:
-        """What is fitted, and its weight."""
+        """The value to fit, and its weight."""
         return rating, weight
 
     def _plan(self, spark: SparkSession, work: str, parts: Parts, start: dict[str, str]) -> SweepPlan:
@@ -207,7 +205,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
         raise NotImplementedError
 
     def _facts(self, solver: Any) -> dict[str, Any]:
-        """What the model's facts say of the algorithm."""
+        """The algorithm's part of the model's facts."""
         return {"rank": solver.rank, "mean": solver.mean, "level": solver.level, "biased": solver.biased}
 
     def _can(self) -> tuple[str, ...]:
@@ -231,5 +229,5 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
 
 
 def per_side(both: float, users: float | None, items: float | None) -> dict[str, float]:
-    """A value of each side: its own where it is given, else the one for both."""
+    """One value per side: its own if given, else the one for both."""
     return {"users": both if users is None else users, "items": both if items is None else items}

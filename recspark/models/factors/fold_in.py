@@ -1,15 +1,16 @@
-"""Fold new ratings into a fitted model: rows of one side are solved with the other side fixed, by the kernel
-that trained.
+"""Fold new ratings into a fitted model: solve rows of one side while the other side is fixed.
 
-    solved      users that the new ratings name, and items that training has not seen, each from all its
-                ratings, earlier and new
-    fixed       everything else; `refresh_items` adds the items that training has seen and the new ratings
-                name
-    order       users from the items that have factors; then, where items are solved, a few times items, users
+The kernel that trained solves them.
+
+    solved      users in the new ratings, and items that training has not seen, each from all its ratings,
+                earlier and new
+    fixed       everything else; `refresh_items` also solves the items in the new ratings that training has
+                seen
+    order       users from the items that have factors; then, if items are solved, a few times items, users
     positions   ids keep theirs, new ids follow in ascending order
 
-So users come last, as in training: a user whose ratings and items are those of the fit gets its trained row
-back (ALS).
+So users come last, as in training: if the ratings and items of a user are those of the fit, the user gets its
+trained row back (ALS).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from recspark.models.factors.row_solvers import RowSolver, row_solver
 from recspark.models.factors.tables import FactorTables
 from recspark.models.folder import ModelTable
 
-#: new ratings: ids as the model has them, one row per pair; weight only for models that were fitted with
+#: new ratings: ids of the model's types, one row per pair; weight only for models that were fitted with
 #: weights
 BATCH = "user_id bigint or string, item_id bigint or string, rating float, weight float"
 
@@ -49,36 +50,37 @@ def fold_in(
     epochs: int = 20,
     rate: float | None = None,
 ) -> tuple[FactorTables, dict[str, int]]:
-    """The model with the ratings of `batch` (columns `BATCH`) taken in, and counts of what was done; `model`
-    is not changed.
+    """The model with the ratings of `batch` (columns `BATCH`) added, and counts of what was done.
+
+    `model` is not changed.
 
     Parameters
     ----------
     history
-        Earlier ratings, in the order in which the model got to know them: those that trained, then each
-        earlier batch. All ratings of the rows that are solved again are needed (users in `batch`, its items
-        that are added or refreshed); others may be there. A pair that comes again replaces the earlier
-        rating.
+        Earlier ratings, in the order in which the model saw them: the training ratings, then each earlier
+        batch. All ratings of the rows that are solved again are needed (users in `batch`, its items that are
+        added or refreshed); other ratings may be there. A repeated pair replaces the earlier rating.
     refresh_items
-        Solve also items that training has seen, from all their ratings; users that are not in `batch` keep
-        factors that were solved with the items as they were.
+        Also solve items that training has seen, from all their ratings. Users that are not in `batch` keep
+        their factors, which were solved with the old items.
     sweeps
-        Times that solved items and users alternate.
+        Number of times that solving items and solving users alternate.
     epochs, rate
-        Of gradient descent, where that trained; `rate` None: that of the first epoch of training.
+        Epochs and learning rate of gradient descent, if it trained the model. If `rate` is None, it is the
+        rate of the first epoch of training.
 
     Returns
     -------
     FactorTables, dict
-        ``ratings`` (new ones that say something), ``new_users, new_items``, ``updated_users, updated_items``
-        (known and solved again).
+        The counts: ``ratings`` (new ones with an effect), ``new_users, new_items``, ``updated_users,
+        updated_items`` (known ids that were solved again).
 
     Raises
     ------
     DataRejected
-        Where an id is of another type than the model's or missing, or a rating or weight is not finite.
+        If an id is missing or not of the model's type, or a rating or weight is not finite.
     RecsparkError
-        Where the model's kind can't be folded into, or `history` is not what the model was made from.
+        If the model's kind can't be updated, or `history` is not what the model was made from.
     """
     solver = row_solver(model.facts, epochs, rate)
     batch = _checked(solver, model, batch)
@@ -104,7 +106,7 @@ def fold_in(
 
 
 def _checked(solver: RowSolver, model: FactorTables, rows: pa.Table) -> pa.Table:
-    """Ids in the model's types, what is fitted (value) and its weight; rows that say nothing are left out."""
+    """Ids in the model's types, the value to fit and its weight, without rows that have no effect."""
     if missing := {*COLUMNS.values(), "rating"} - set(rows.column_names):
         raise DataRejected(
             f"the ratings have no column {', '.join(sorted(missing))}: they have "
@@ -160,7 +162,7 @@ def _extended(solver: RowSolver, side: str, table: ModelTable, batch: pa.Table) 
 
 
 def _entries(tables: Mapping[str, ModelTable], rows: pa.Table) -> pd.DataFrame:
-    """Positions (int32), value and weight of the rows whose ids the tables have."""
+    """Positions (int32), value and weight of the rows whose ids are in the tables."""
     columns = {
         side: tables[side].positions(rows[column].combine_chunks()) for side, column in COLUMNS.items()
     }
@@ -170,7 +172,7 @@ def _entries(tables: Mapping[str, ModelTable], rows: pa.Table) -> pd.DataFrame:
 
 
 def _replaced(earlier: pd.DataFrame, later: pd.DataFrame) -> pd.DataFrame:
-    """Both, without the pairs of `earlier` that come again."""
+    """Both frames; a pair in `later` replaces the same pair in `earlier`."""
     before, after = (
         entries["users"].to_numpy(np.int64) << 32 | entries["items"].to_numpy(np.int64)
         for entries in (earlier, later)
@@ -179,7 +181,10 @@ def _replaced(earlier: pd.DataFrame, later: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_history(side: str, rows: np.ndarray, known: pd.DataFrame, table: ModelTable) -> None:
-    """Rows are solved again from all their ratings: as many as the model has counted must be there."""
+    """Raise RecsparkError unless `known` has as many ratings of each row as the model has counted.
+
+    Rows are solved again from all their ratings.
+    """
     found = _counts(known, side, table)[rows]
     wrong = np.flatnonzero(found != table.counts[rows])
     if len(wrong):
@@ -205,8 +210,9 @@ def _alternate_inplace(
     sweeps: int,
     threads: int,
 ) -> dict[str, State]:
-    """Factors and biases of both sides, whole, once `rows` are solved; items from `n_known` on have no
-    factors to begin with.
+    """Solve `rows` and return factors and biases of both sides, whole.
+
+    Items from `n_known` on have no factors to begin with.
     """
     states = {side: _state(table) for side, table in tables.items()}
     if not len(rows["items"]):
@@ -230,7 +236,7 @@ def _alternate_inplace(
 
 
 def _state(table: ModelTable) -> State:
-    """What a score is made of, in place."""
+    """The arrays that a score is made of, not copied."""
     return {"factors": table.features, "bias": table.bias}
 
 
@@ -249,7 +255,7 @@ def _solve_inplace(
 def _csr(
     solver: RowSolver, tables: Mapping[str, ModelTable], entries: pd.DataFrame, side: str, rows: np.ndarray
 ) -> CSR:
-    """The entries of `rows` (ascending positions of `side`), a row each."""
+    """The entries of `rows` (ascending positions of `side`), one CSR row per position."""
     place = np.full(len(tables[side]), -1, np.int32)
     place[rows] = np.arange(len(rows), dtype=np.int32)
     local = place[entries[side]]
@@ -262,7 +268,7 @@ def _csr(
 def _fill_inplace(
     solver: RowSolver, side: str, table: ModelTable, rows: np.ndarray, csr: CSR, state: State, n_other: int
 ) -> None:
-    """Put the columns of its solved rows into `table`."""
+    """Write the columns of the solved rows into `table`."""
     columns = solver.export(side, csr, {key: array[rows] for key, array in state.items()}, n_other)
     for array, name in ((table.features, "features"), (table.bias, "bias"), (table.deviation, "deviation")):
         array[rows] = columns[name]

@@ -1,9 +1,9 @@
-"""What workers do for `recspark.models.factors.recommend`: ids to pairs of positions by block, and blocks of
-pairs to lists of the best.
+"""The workers' part of `recspark.models.factors.recommend`.
 
-Block b has the positions p with ``p mod blocks = b``: heavy and light ids in every block, wherever they stand
-in the order. A worker holds the model, the pairs of a block and some lists; scores never leave the
-processor's registers (`recspark.kernels.topn`).
+Ids become pairs of positions by block, and blocks of pairs become lists of the best. Block b has the
+positions p with ``p mod blocks = b``: so every block gets heavy and light ids, however they are ordered. A
+worker holds the model, the pairs of a block and some lists; scores never leave the processor's registers
+(`recspark.kernels.topn`).
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ from pyspark.sql.types import BinaryType, IntegerType, StructField, StructType
 from recspark.kernels.arrays.pairs import Runs, by_block, sparse_rows
 from recspark.models.serving.scorer import Best, Scorer, Side, StoredScorer, by_factors, load_cached
 
-#: rows that a worker scatters at once, and entries of lists that it holds at once
+#: number of rows that a worker scatters at once, and of list entries that it holds at once
 CHUNK_ROWS, BATCH_ENTRIES = 1 << 20, 1 << 20
 
-#: what `Question.scatter` gives: numbers inside the block and what was seen, positions or ASKED (`_packed`)
+#: rows that `Question.scatter` gives: numbers inside the block, and positions seen or ASKED (`_packed`)
 PAIRS = StructType([StructField("block", IntegerType()), StructField("pairs", BinaryType())])
 ASKED, UNKNOWN = -1, -2
 
-#: from owners (positions of those that have the lists), entries (positions of what is on them) and scores to
-#: what is shown
+#: from owners (positions of the ids that have the lists), entries (positions on the lists) and scores to the
+#: shown values
 Values = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Question:
-    """The `n` best of side `ranked` for each id of `side`; by cosine where the two are the same. Small enough
-    to go with every task.
+    """The request for the `n` best of side `ranked` for each id of `side`.
+
+    If the two sides are the same, the best are found by cosine. A question is small enough to travel with
+    every task.
     """
 
     model: StoredScorer
@@ -44,7 +46,7 @@ class Question:
     n: int
     #: whether only ids with an ASKED pair get a list
     subset: bool
-    #: ids, None where all may be, or nothing is, on (off) the lists
+    #: ids that may be on the lists (None: all), and ids that may not (None: none is blocked)
     candidates: np.ndarray | None
     blocked: np.ndarray | None
     blocks: int
@@ -52,8 +54,9 @@ class Question:
     schema: StructType
 
     def scatter(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Ids (dst, src; src is null where dst is asked for) to `PAIRS`; pairs with an id that the model does
-        not know are dropped.
+        """Turn ids (dst, src; src is null for a dst that asks for a list) into `PAIRS`.
+
+        Pairs with an id that the model does not know are dropped.
         """
         _, dst, src = self._load()
         for table in _chunks(batches):
@@ -69,7 +72,7 @@ class Question:
             )
 
     def lists(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """`PAIRS` of whole blocks to `schema`."""
+        """Turn `PAIRS` of whole blocks into rows of `schema`."""
         held = defaultdict(list)
         for batch in batches:
             for block, pairs in zip(batch["block"].to_pylist(), batch["pairs"], strict=True):
@@ -83,8 +86,9 @@ class Question:
                 yield from self._of_block(block, asked, seen)
 
     def fallback(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Ids that the model does not know, and what they have seen (dst, seen array), to `schema`: the best
-        biases.
+        """Lists with the best biases for ids that the model does not know.
+
+        The input has columns dst and seen (an array of ids), the output is of `schema`.
         """
         scorer, _, src = self._load()
         by_bias = Side(src.ids, src.deviation[:, None], np.zeros_like(src.deviation), src.deviation)
@@ -105,7 +109,7 @@ class Question:
         return scorer, getattr(scorer, self.side), getattr(scorer, self.ranked)
 
     def _kinds(self) -> tuple[np.dtype, np.dtype]:
-        """Types that hold the numbers inside a block, and positions plus one."""
+        """Types that can hold the numbers inside a block, and the positions plus one."""
         _, dst, src = self._load()
         return np.min_scalar_type(len(dst.ids) // self.blocks), np.min_scalar_type(len(src.ids))
 
@@ -115,7 +119,7 @@ class Question:
         if asked is not None:
             seen, positions = seen._replace(rows=_inverse(asked, len(positions))[seen.rows]), positions[asked]
         if self.side == self.ranked:
-            # nothing is like itself
+            # no id is listed as similar to itself
             seen = Runs(
                 np.arange(len(positions), dtype=np.int32),
                 np.ones(len(positions), np.int64),
@@ -140,8 +144,9 @@ class Question:
         values: Values,
         search: Callable[[np.ndarray], Best],
     ) -> Iterator[pa.RecordBatch]:
-        """Lists of ``dst.ids[positions]`` without what was `seen`, whose rows are places in `positions` and
-        columns positions in src.
+        """Lists of ``dst.ids[positions]`` without what was `seen`.
+
+        The rows of `seen` index `positions`; its columns are positions in src.
         """
         chosen = self._chosen(src)
         if len(chosen) < len(src.ids) or (np.diff(chosen) < 0).any():
@@ -158,22 +163,20 @@ class Question:
             yield self._batch(dst.ids[part], lengths, src.ids[entries], values(owners, entries, scores))
 
     def _chosen(self, src: Side) -> np.ndarray:
-        """Positions of what may be on a list, in ascending order of their ids, so that the lower id wins a
-        tie.
-        """
+        """Positions of the ids that may be on a list, by ascending id, so that the lower id wins a tie."""
         mark = np.full(len(src.ids), self.candidates is None)
         for ids, value in ((self.candidates, True), (self.blocked, False)):
             if ids is not None:
                 positions = src.index.positions(ids)
                 mark[positions[positions >= 0]] = value
         chosen = np.flatnonzero(mark)
-        # positions follow the ids but for those that updates have added
+        # positions follow the order of the ids, except for ids that updates have added
         return chosen[np.argsort(src.ids[chosen], kind="stable")]
 
     def _batch(
         self, ids: np.ndarray, lengths: np.ndarray, entries: np.ndarray, values: np.ndarray
     ) -> pa.RecordBatch:
-        """One Arrow list an id, from flat arrays."""
+        """One Arrow list per id, from flat arrays."""
         owner, lists = self.schema.fields
         names = lists.dataType.elementType.names
         edges = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
@@ -208,14 +211,16 @@ def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _positions(ids: pa.ChunkedArray, side: Side) -> np.ndarray:
-    """int32 positions of `ids`, ASKED for null, UNKNOWN for what is not known."""
+    """int32 positions of `ids`: ASKED for null, UNKNOWN for ids that the model does not know."""
     return side.index.positions(ids, unknown=UNKNOWN, null=ASKED)
 
 
 def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
-    """Bytes of int32 pairs (2, n), by their first numbers: how many different ones there are, which, how
-    often each occurs; then the second numbers, of which ASKED, -1, becomes 0. Most rows come user by user, so
-    a pair takes the bytes of its second number.
+    """Bytes of int32 pairs (2, n), grouped by their first numbers.
+
+    The bytes hold the number of distinct first numbers, these numbers, and how often each occurs; then the
+    second numbers, in which ASKED, -1, becomes 0. Most rows come user by user, so a pair takes the bytes of
+    its second number.
 
     >>> pairs = np.array([[0, 3, 0], [300, ASKED, 7]], np.int32)
     >>> packed = _packed(pairs, (np.dtype("u1"), np.dtype("u2")))
@@ -237,7 +242,7 @@ def _packed(pairs: np.ndarray, kinds: tuple[np.dtype, np.dtype]) -> bytes:
 
 
 def _unpacked(packed: Sequence[bytes | pa.Buffer], kinds: tuple[np.dtype, np.dtype]) -> Runs:
-    """All pairs of some `_packed` ones."""
+    """All pairs of some results of `_packed`."""
     parts: list[tuple[np.ndarray, ...]] = [(np.empty(0, np.uint8),) * 3]
     for pairs in packed:
         if len(memoryview(pairs)):
@@ -256,8 +261,9 @@ def _unpacked(packed: Sequence[bytes | pa.Buffer], kinds: tuple[np.dtype, np.dty
 
 
 def _inverse(chosen: np.ndarray, n: int) -> np.ndarray:
-    """The place of each number of 0 ... n - 1 in `chosen`, int32, -1 for those that are not in it; ASKED and
-    UNKNOWN become -1, too.
+    """The int32 place of each number of 0 ... n - 1 in `chosen`, -1 if it is not in it.
+
+    ASKED and UNKNOWN become -1, too.
 
     >>> _inverse(np.array([3, 1]), 4)[[3, 0, ASKED, UNKNOWN]].tolist()
     [0, -1, -1, -1]

@@ -26,17 +26,16 @@ class MatrixFactorizationModel(FactorModel):
 
 
 class MatrixFactorization(Factorization):
-    """Biased matrix factorization, ``mean + b_u + b_i + <x_u, y_i>``, by gradient descent; other kernels and
-    losses, and BPR.
+    """Biased matrix factorization by gradient descent: ``mean + b_u + b_i + <x_u, y_i>``.
 
-    With the defaults it minimises
+    Other kernels and losses, and BPR, are available. With the defaults it minimises
 
         sum_ui w_ui [ (r_ui - s_ui)^2 + regParam (|x_u|^2 + |y_i|^2) + biasRegParam (b_u^2 + b_i^2) ] / 2.
 
     ``kernel`` puts the score through a function (`recspark.kernels.sgd`); ``loss = "bpr"`` learns from the
     pairs (preferred item, item that the user has not rated) and reads ratings above 0 as preferences.
-    ``batchSize`` is the number of ratings of a step; 0 takes all of them, as deep learning's full batch: the
-    mean cost plus ``regParam |row|^2 / 2`` once for each row.
+    ``batchSize`` is the number of ratings per step. 0 takes all of them, as deep learning's full batch: the
+    cost is then the mean over ratings plus ``regParam |row|^2 / 2`` once per row.
 
     Examples
     --------
@@ -130,7 +129,7 @@ class MatrixFactorization(Factorization):
 
     @property
     def ranks_watched(self) -> bool:
-        """With loss bpr."""
+        """Whether watched rows are preferences: true with loss bpr."""
         return self.getLoss() == "bpr"
 
     def _check(self) -> None:
@@ -157,7 +156,7 @@ class MatrixFactorization(Factorization):
 
     def _place(self, spark: SparkSession, ratings: int) -> Placement:
         found = super()._place(spark, ratings)
-        # BPR compares items with each other, so no two of them may live apart
+        # BPR compares items with each other, so all items must be in one block
         return replace(found, blocks=found.blocks | {"items": 1}) if self.getLoss() == "bpr" else found
 
     def _solver(self, parts: Parts) -> SGDSolver:
@@ -189,8 +188,9 @@ class MatrixFactorization(Factorization):
         )
 
     def _unit(self, parts: Parts) -> float:
-        """What errors are divided by: the range of ratings has four units with the kernels sigmoid and rbf,
-        as from 1 to 5.
+        """The number that errors are divided by.
+
+        With the kernels sigmoid and rbf, the range of ratings has four units, as from 1 to 5.
         """
         if self.getLoss() in ("logistic", "bpr"):
             return 1.0
@@ -229,5 +229,5 @@ class MatrixFactorization(Factorization):
         return super()._facts(solver) | {"mean": mean, "response": response, "solver": rows}
 
     def _can(self) -> tuple[str, ...]:
-        # bpr compares items with all that a user has not rated: no row can be solved by itself
+        # BPR compares items with all items that a user has not rated: no row can be solved by itself
         return tuple(ability for ability in super()._can() if ability != "update" or self.getLoss() != "bpr")

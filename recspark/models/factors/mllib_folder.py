@@ -1,5 +1,6 @@
-"""Folders that MLlib's ALSModel wrote: tables ``userFactors`` and ``itemFactors`` (id int, features
-array<float>), and the metadata.
+"""Folders that MLlib's ALSModel wrote.
+
+They hold tables ``userFactors`` and ``itemFactors`` (id int, features array<float>), and the metadata.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ _TABLES = {"users": "userFactors", "items": "itemFactors"}
 
 
 def import_als(path: str, target: str) -> None:
-    """Write the model of MLlib in `path` as one of ours into `target`; both a path or a URI. This process
-    holds all factors.
+    """Write MLlib's model in `path` as a model of ours into `target`; both are a path or a URI.
 
-    MLlib has no biases, no counts and no mean rating: they are 0, and so is ``level``, the prediction for two
-    ids that are not known.
+    This process holds all factors. MLlib has no biases, no counts and no mean rating: they are 0, and so is
+    ``level``, the prediction for two ids that are not known.
     """
     source = Folder(path)
     tables = {side: _read(source, name) for side, name in _TABLES.items()}

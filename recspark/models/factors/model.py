@@ -1,6 +1,4 @@
-"""The model that every factorization gives: tables of factors in a folder, predictions by a scorer on the
-workers.
-"""
+"""The model of every factorization: factor tables in a folder, predictions by a scorer on the workers."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ class RatingColumns(Configurable):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a fit went: one row per iteration, the iteration that the model is from, and times in seconds."""
+    """The history of a fit, one row per iteration, the iteration kept, and times in seconds."""
 
     history: list[dict[str, float]]
     best_iteration: int
@@ -55,8 +53,9 @@ class Summary:
 
     @property
     def curve(self) -> pd.DataFrame:
-        """The history as a table: iteration, train_rmse, validation_rmse ..., objective, seconds,
-        ratings_per_second.
+        """The history as a table.
+
+        Its columns are iteration, train_rmse, validation_rmse ..., objective, seconds, ratings_per_second.
         """
         return pd.DataFrame(self.history)
 
@@ -64,8 +63,9 @@ class Summary:
 class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorParams):
     """Factors and biases of users and items.
 
-    The tables ``users`` and ``items`` (`recspark.models.folder.ModelTable`) lie as Parquet in `folder`;
-    workers read them once. A model that was just fitted lies in the fit's work folder: `save` it to keep it.
+    The tables ``users`` and ``items`` (`recspark.models.folder.ModelTable`) lie as Parquet in `folder`; each
+    worker reads them once. The files of a new model lie in the fit's work folder: `save` the model to keep
+    it.
     """
 
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
@@ -104,8 +104,9 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
 
     @property
     def scorer(self) -> StoredScorer | None:
-        """Predictions from arrays, without Spark: a process that uses it needs memory for all factors. None
-        where no lists can be made.
+        """Predictions from arrays, without Spark; None if the model can't make lists.
+
+        A process that uses it needs memory for all factors.
         """
         return StoredScorer(self.files) if "lists" in self.can else None
 
@@ -113,8 +114,9 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         return {"rank": self.rank} if self.files else {}
 
     def _factors(self, side: str) -> DataFrame:
-        """(id, features), neither ids nor elements null: the types that Spark's other estimators ask for,
-        such as KMeans.
+        """The table (id, features), in which neither ids nor elements are null.
+
+        Spark's other estimators, such as KMeans, ask for these types.
         """
         table = self._table(side)
         nothing = {StringType: F.lit(""), DateType: F.lit("1970-01-01")}.get(
@@ -125,7 +127,7 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
 
     @property
     def _id_kinds(self) -> dict[str, str]:
-        """By side, what its ids are (`recspark.ids`)."""
+        """The kind of ids (`recspark.ids`), by side."""
         return self._facts.id_kinds
 
     def _table(self, side: str) -> DataFrame:
@@ -142,7 +144,7 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         user, item = (
             self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol())
         )
-        # never null, as MLlib's
+        # never null, as in MLlib
         prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
         if self.getColdStartStrategy() != "drop":
             return with_new(dataset, {}, [(self.getPredictionCol(), prediction)])
@@ -169,8 +171,8 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
     def _predictor(self) -> Any:
         scorer, cold = self.scorer, self.getColdStartStrategy()
 
-        # not a pandas UDF: a column of longs with one null is float64 there, and neighbours above 2^53 become
-        # one id
+        # not a pandas UDF: there a column of longs with one null is float64,
+        # and neighbours above 2^53 become one id
         @F.arrow_udf("float")
         def predict(user: pa.Array, item: pa.Array) -> pa.Array:
             return pa.array(scorer.predict(user, item, cold))

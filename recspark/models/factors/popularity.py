@@ -1,4 +1,4 @@
-"""The control of every ranking: the most rated items first, the same list for everybody."""
+"""The control of every ranking: the most rated items first, the same list for every user."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ class PopularityModel(FactorModel):
 
 
 class Popularity(Factorization):
-    """Scores an item by the number of its ratings, whatever they are: what a ranking must beat to be worth
-    anything.
+    """Scores an item by the number of its ratings, whatever their values.
 
-    ``transform`` adds that number; an item that training has not seen has 0. Rows that are watched are not
-    counted.
+    A ranking must beat it to be worth anything. ``transform`` adds that number; an item that training has not
+    seen has 0. Watched rows are not counted.
     """
 
     model_class = PopularityModel
@@ -32,7 +31,7 @@ class Popularity(Factorization):
     unread: tuple[Unread, ...] = (
         Unread("tol patience seed", lambda *_: True, "ratings are counted, in no iteration"),
     )
-    #: Params that ask for something which counts can't do
+    #: Params that ask for something that counts can't do
     _useless = (
         "weightCol",
         "initialModel",
@@ -45,7 +44,7 @@ class Popularity(Factorization):
 
     @property
     def can_watch(self) -> bool:
-        """False: no iteration, no score that is a rating."""
+        """False: there is no iteration, and scores are not ratings."""
         return False
 
     def getMaxIter(self) -> int:

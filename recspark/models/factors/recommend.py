@@ -1,12 +1,11 @@
-"""Lists for users, lists for items, and rows that point the same way: exact, on Spark, in memory bounded by a
-block.
+"""Lists for users, lists for items, and similar ids: exact, on Spark, in the memory of one block.
 
     ids (seen, asked for) -> `Question.scatter`: pairs of positions by block -> shuffle
                           -> `Question.lists`: one task per block
 
-Scattered pairs are 1 to 4 bytes a seen row and some for each user, in few large values: the shuffle moves no
-single rows. All of it is lazy and in Spark's hands, so a lost task runs again. What a block is, and what a
-worker holds: `recspark.models.factors.lists`.
+Scattered pairs take 1 to 4 bytes per seen row, and a few per user, in few large values: the shuffle moves no
+single rows. All of it is lazy and in Spark's hands, so a lost task runs again.
+`recspark.models.factors.lists` says how blocks are cut and what a worker holds.
 """
 
 from __future__ import annotations
@@ -34,26 +33,26 @@ from recspark.lake.folder import Folder
 from recspark.models.factors.lists import PAIRS, Question
 from recspark.models.params import plain
 
-#: lists that a task makes at most. Blocks are equal in work, so they come one a core, or as many rounds as
-#: that takes: a task costs 0.05 s
+#: most lists that a task makes. Blocks are equal in work, so there is one per core, or a multiple of that if
+#: lists are many: a task costs 0.05 s
 BLOCK_LISTS = 50_000
 
-#: what users are known to have rated
+#: pairs of users and items that are known
 Seen: TypeAlias = DataFrame | str | Sequence[str]
 
 _LENGTH = Option(int, None, "length of a list", at_least(1))
 
 
 class Recommendations:
-    """The lists of a factor model. The recommend methods have the names and results of
-    ``pyspark.ml.recommendation.ALSModel``.
+    """The lists of a factor model.
 
-    All are exact. Of equal scores the lower id comes first. A list is shorter than asked for where there are
-    fewer candidates. No pair in `seen` is recommended: a DataFrame with the model's user and item columns, or
-    the path or URI of Parquet files with them, or several, which workers read without Spark's rows. Where it
-    is not given, nothing is left out, as in MLlib. `candidates` and `blocked` (DataFrames with a column of
-    ids, which the driver collects) say what may and what may not be on a list. Row order and partitioning of
-    all inputs don't matter.
+    The recommend methods have the names and results of ``pyspark.ml.recommendation.ALSModel``. All are exact.
+    Of equal scores the lower id comes first. If there are fewer candidates, a list is shorter. No pair in
+    `seen` is recommended: a DataFrame with the model's user and item columns, or the path or URI of Parquet
+    files with them, or several paths, which workers read without Spark's rows. If it is not given, nothing is
+    left out, as in MLlib. `candidates` and `blocked` (DataFrames with a column of ids, which the driver
+    collects) say which ids may be on a list and which may not. Row order and partitioning of all inputs don't
+    matter.
     """
 
     if TYPE_CHECKING:  # the Params, tables and scorer of the model that it is mixed into
@@ -68,8 +67,9 @@ class Recommendations:
         candidates: DataFrame | None = None,
         blocked: DataFrame | None = None,
     ) -> DataFrame:
-        """The best `numItems` items of every user:
-        ``userCol, recommendations array<struct<itemCol, rating float>>``.
+        """The best `numItems` items of every user.
+
+        The result has columns ``userCol, recommendations array<struct<itemCol, rating float>>``.
         """
         return self._recommended("users", numItems, None, seen, candidates, blocked)
 
@@ -81,8 +81,9 @@ class Recommendations:
         candidates: DataFrame | None = None,
         blocked: DataFrame | None = None,
     ) -> DataFrame:
-        """The best `numUsers` users of every item:
-        ``itemCol, recommendations array<struct<userCol, rating float>>``.
+        """The best `numUsers` users of every item.
+
+        The result has columns ``itemCol, recommendations array<struct<userCol, rating float>>``.
         """
         return self._recommended("items", numUsers, None, seen, candidates, blocked)
 
@@ -96,11 +97,29 @@ class Recommendations:
         blocked: DataFrame | None = None,
         fallback: bool = False,
     ) -> DataFrame:
-        """The best `numItems` items of each different user in `dataset`.
+        """The best `numItems` items of each distinct user in `dataset`.
 
-        Users that the model does not know are left out, as MLlib leaves them out. With `fallback` they get
-        the items with the largest biases, and the ratings that are predicted for cold users; a last column
-        ``cold boolean`` tells them apart.
+        Parameters
+        ----------
+        dataset : DataFrame
+            The users, in the column userCol; repeated ids and nulls don't matter.
+        numItems : int
+            The length of a list, at least 1.
+        seen : DataFrame, str or sequence of str, optional
+            Pairs that are not recommended: a DataFrame with userCol and itemCol, or paths or URIs of Parquet
+            files.
+        candidates, blocked : DataFrame, optional
+            Items, in the column itemCol, that may be on a list (default: all) and that may not (default:
+            none).
+        fallback : bool
+            Also make lists for users that the model does not know, which are left out otherwise, as in MLlib.
+            They get the items with the largest biases, and the ratings that are predicted for cold users.
+
+        Returns
+        -------
+        DataFrame
+            ``userCol, recommendations array<struct<itemCol, rating float>>``, and with `fallback` a last
+            column ``cold boolean``, true for cold users.
         """
         known = self._recommended("users", numItems, dataset, seen, candidates, blocked)
         if not fallback:
@@ -117,23 +136,40 @@ class Recommendations:
         candidates: DataFrame | None = None,
         blocked: DataFrame | None = None,
     ) -> DataFrame:
-        """The best `numUsers` users of each different item in `dataset`; items that the model does not know
-        are left out.
+        """The best `numUsers` users of each distinct item in `dataset`.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+            The items, in the column itemCol; repeated ids and nulls don't matter. Items that the model does
+            not know are left out.
+        numUsers : int
+            The length of a list, at least 1.
+        seen : DataFrame, str or sequence of str, optional
+            Pairs that are not recommended: a DataFrame with userCol and itemCol, or paths or URIs of Parquet
+            files.
+        candidates, blocked : DataFrame, optional
+            Users, in the column userCol, that may be on a list (default: all) and that may not (default:
+            none).
+
+        Returns
+        -------
+        DataFrame
+            ``itemCol, recommendations array<struct<userCol, rating float>>``.
         """
         return self._recommended("items", numUsers, dataset, seen, candidates, blocked)
 
     def similarItems(self, items: DataFrame | Sequence[Any] | None, numItems: int) -> DataFrame:
-        """The items most like each of `items` (a DataFrame with itemCol, ids, or None for all), by the cosine
-        of their factors.
+        """The `numItems` items most similar to each of `items`, by the cosine of their factors.
 
-        ``itemCol, similar array<struct<itemCol, similarity float>>``, similarity
-        ``<y_i, y_j> / (|y_i| |y_j|)``, without the item itself. Factors that are all 0 have no direction:
-        such an item is like none, and none is like it.
+        `items` is a DataFrame with itemCol, ids, or None for all. The result has columns ``itemCol, similar
+        array<struct<itemCol, similarity float>>``, similarity ``<y_i, y_j> / (|y_i| |y_j|)``, without the
+        item itself. Factors that are all 0 have no direction: such an item is not similar to any other.
         """
         return self._similar("items", items, numItems)
 
     def similarUsers(self, users: DataFrame | Sequence[Any] | None, numUsers: int) -> DataFrame:
-        """The users most like each of `users`; see `similarItems`."""
+        """The `numUsers` users most similar to each of `users`; see `similarItems`."""
         return self._similar("users", users, numUsers)
 
     def _recommended(self, side, n, subset, seen, candidates, blocked) -> DataFrame:
@@ -195,7 +231,7 @@ class Recommendations:
         return dataset.select(dst, F.lit(None).cast(self._id_type(question.ranked)).alias("src"))
 
     def _seen(self, question: Question, pairs: DataFrame) -> DataFrame:
-        """Rows (dst, src) of what was seen; a row with a null says nothing."""
+        """Rows (dst, src) of the seen pairs, without rows that have a null."""
         sides = {"dst": question.side, "src": question.ranked}
         schema = pairs.schema
         return pairs.select(
@@ -234,7 +270,7 @@ class Recommendations:
         return from_arrow_type(self._stored(side).schema.field("id").type)
 
     def _stored(self, side: str) -> ds.Dataset:
-        """The model's table by its footers: a job of Spark's would take longer than many a list."""
+        """The model's table by its footers: a Spark job would take longer than many lists do."""
         self.files.verify()
         folder = Folder(self.folder)
         return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
@@ -245,15 +281,15 @@ def _places(seen: str | Sequence[str]) -> list[str]:
 
 
 def _scattered(question: Question, rows: DataFrame) -> DataFrame:
-    """`PAIRS` of rows (dst, src)."""
+    """Turn rows (dst, src) into `PAIRS`."""
     return map_partitions(rows, question.scatter, PAIRS)
 
 
 def _answer(question: Question, pairs: list[DataFrame]) -> DataFrame:
-    """The lists, from `PAIRS` of any order: one shuffle of what was scattered, none where there is none."""
+    """The lists, from `PAIRS` in any order: one shuffle of the scattered pairs, or none without pairs."""
     blocks, partitions = question.blocks, 1 if pairs else question.blocks
     numbers = SparkSession.active().range(0, blocks, 1, partitions)
-    # every block has a row, so that each one is seen to; the last task, as it is the shortest
+    # every block gets a row, so that each one is handled; it is in the last task, which is the shortest
     every = numbers.selectExpr("int(id) AS block", "X'' AS pairs")
     scattered = reduce(DataFrame.unionAll, [*pairs, every])
     placed = scattered.repartitionById(blocks, "block") if pairs else scattered

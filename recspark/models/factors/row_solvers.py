@@ -1,5 +1,6 @@
-"""What solves rows of a fitted model with the other side fixed: the solver that trained, made again from the
-facts that the model keeps.
+"""Solve rows of a fitted model while the other side is fixed.
+
+The solver that trained is made again from the facts that the model keeps.
 """
 
 from __future__ import annotations
@@ -23,20 +24,40 @@ class RowSolver(Protocol):
 
     #: whether ratings come with weights
     given_weights: bool
-    #: whether what is fitted has weights other than 1
+    #: whether the fitted values have weights other than 1
     weighted: bool
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """What is fitted, float32, and its weights, float32 (0: the rating says nothing); `weights` is None
-        unless they are given.
+        """The values to fit and their weights, both float32; weight 0: the rating has no effect.
+
+        `weights` is None unless ratings come with weights.
         """
 
     def start(self, side: str, first: int, n: int) -> State:
-        """Factors and biases of n rows from position `first` on that nothing is known of."""
+        """Factors and biases of n rows from position `first` on, of which nothing is known."""
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
-        """New factors and biases of the rows of `side` whose ratings are `csr`, from those of the whole other
-        side and their own.
+        """Solve rows of `side` while the other side is fixed.
+
+        Parameters
+        ----------
+        side
+            ``users`` or ``items``: the side of the rows.
+        csr
+            The ratings of the rows: one CSR row per solved row, whose indices are positions of the other
+            side.
+        fixed
+            Factors float32 (n_other, rank) and biases float32 (n_other,) of the whole other side, as
+            ``factors`` and ``bias``.
+        own
+            Factors float32 (n, rank) and biases float32 (n,) of the n rows before; they are not changed.
+        threads
+            Number of threads of the kernels.
+
+        Returns
+        -------
+        State
+            The new ``factors`` and ``bias`` of the rows.
         """
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
@@ -45,18 +66,19 @@ class RowSolver(Protocol):
 
 @dataclass(frozen=True)
 class ALSRows:
-    """ALS: each row is the minimum of its own least squares problem, so rows that were trained so come back
-    as they are.
+    """ALS: each row is the minimum of its own least squares problem.
+
+    So rows that were trained like that come back unchanged.
     """
 
     solver: ALSSolver
-    #: of implicit feedback without weights
+    #: factor of the confidence, for implicit feedback without weights
     alpha: float
     given_weights: bool
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any], epochs: int, rate: float | None) -> ALSRows:
-        """From what `recspark.models.factors.als` writes into the model's facts."""
+        """Make the solver from the facts that `recspark.models.factors.als` writes."""
         # rows are solved from nothing: conjugate gradient would need many more steps than while training
         solver = replace(ALSSolver(**facts["settings"]), cg_steps=0)
         return cls(solver, facts["alpha"], facts["weights"])
@@ -67,8 +89,9 @@ class ALSRows:
         return self.solver.implicit or self.given_weights
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """As `ALS` encodes them: ratings, or for implicit feedback c / (c - 1) with weight c - 1
-        (`recspark.kernels.als`).
+        """The values that `ALS` fits, and their weights.
+
+        They are ratings, or for implicit feedback c / (c - 1) with weight c - 1 (`recspark.kernels.als`).
         """
         if not self.solver.implicit:
             return ratings, np.ones_like(ratings) if weights is None else weights
@@ -82,11 +105,11 @@ class ALSRows:
         return targets.astype(np.float32), excess.astype(np.float32)
 
     def start(self, side: str, first: int, n: int) -> State:
-        """Rows to begin with, for ids that training has not seen."""
+        """Starting rows for ids that training has not seen."""
         return self.solver.fresh(side, first, n)
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
-        """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
+        """See `RowSolver.solve`."""
         source = self.solver.state(fixed["factors"], fixed["bias"])
         return self.solver.step(side, Block(csr), source, own, threads)[0]
 
@@ -97,8 +120,9 @@ class ALSRows:
 
 @dataclass(frozen=True)
 class SGDRows:
-    """Gradient descent: epochs over a row's own ratings, at a constant learning rate, by the loss and
-    penalties that trained.
+    """Gradient descent: epochs over a row's own ratings, with the loss and penalties that trained.
+
+    The learning rate is constant.
     """
 
     solver: SGDSolver
@@ -108,8 +132,9 @@ class SGDRows:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any], epochs: int, rate: float | None) -> SGDRows:
-        """From what `recspark.models.factors.mf` writes into the model's facts; `rate` not given: that of the
-        first epoch of training.
+        """Make the solver from the facts that `recspark.models.factors.mf` writes.
+
+        If `rate` is None, it is the rate of the first epoch of training.
         """
         settings = facts["settings"]
         penalty = {side: Penalty(*values) for side, values in settings["penalty"].items()}
@@ -122,15 +147,15 @@ class SGDRows:
         return self.given_weights
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """What is fitted, and with which weights, for ratings as they are given."""
+        """The values to fit and their weights, for given ratings."""
         return ratings, np.ones_like(ratings) if weights is None else weights
 
     def start(self, side: str, first: int, n: int) -> State:
-        """Rows to begin with, for ids that training has not seen."""
+        """Starting rows for ids that training has not seen."""
         return self.solver.fresh(side, first, n)
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
-        """The rows of `side` for their ratings `csr`, with those of the other side fixed."""
+        """See `RowSolver.solve`."""
         return self.solver.solve_rows(side, csr, fixed, own, self.epochs, self.rate, threads)
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
@@ -146,8 +171,9 @@ SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], Any]] = {
 
 
 def row_solver(facts: FactorFacts, epochs: int, rate: float | None) -> RowSolver:
-    """The solver that the facts of a model name; `epochs` and `rate` are for gradient descent. RecsparkError
-    where there is none for it.
+    """The solver that the facts of a model name; `epochs` and `rate` are for gradient descent.
+
+    Raise RecsparkError if the model can't be updated.
     """
     facts.require("update", "the model")
     return SOLVERS[facts.solver["kind"]](facts.solver, epochs, rate)

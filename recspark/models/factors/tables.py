@@ -1,5 +1,6 @@
-"""A fitted factor model as arrays that can grow: its tables read into one process, and written as a new
-model.
+"""A fitted factor model as arrays that can grow.
+
+Its tables are read into one process, and written as a new model.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ class FactorTables:
 
     @classmethod
     def read(cls, folder: str) -> FactorTables:
-        """Read the model saved in `folder`, a path or a URI; RecsparkError where there is none, or one that
-        can't be updated.
+        """Read the model saved in `folder`, a path or a URI.
+
+        Raise RecsparkError if there is none, or one that can't be updated.
         """
         facts = read_facts(folder)
         facts.require("update", folder)
         return cls({side: ModelTable.read(folder, side) for side in SIDES}, facts)
 
     def write(self, folder: str) -> None:
-        """Write tables and facts to `folder`, over those of another version that are there."""
+        """Write tables and facts to `folder`, in place of another version that is there."""
         for side, table in self.tables.items():
             table.write(folder, side)
         # readers keep a model in memory by its stamp

@@ -1,5 +1,6 @@
-"""Factorization machines of declared feature groups: from an estimator and its data to the sampler's plan,
-and the model of its samples.
+"""Factorization machines of declared feature groups.
+
+From an estimator and its data to the plan of the sampler, and the model made of its samples.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ from recspark.models.folder import RowFacts, SampledFacts, SampleFacts, SideFact
 from recspark.models.params import Hyperparameter
 from recspark.models.serving import fm_scorer
 
-#: a row of the user's, whole: no column of ours can be taken for one of it
+#: a struct of all columns of a user's row, so that none of them is mixed up with a column of ours
 ROW = "recspark_row"
 
 
 def id_kinds(df: DataFrame) -> dict[str, str]:
-    """What the ids of users and items in `df` are, by side. Raise RecsparkError where a column is missing or
-    can't hold ids.
+    """The kind of the ids of users and items in `df`, by side.
+
+    Raise RecsparkError if a column is missing or can't hold ids.
     """
     return {TABLES[side]: id_kind(df.schema, key) for side, key in IDS.items()}
 
@@ -60,15 +62,16 @@ def with_ids(
     what: str = "",
     sides: Sequence[str] = tuple(TABLES.values()),
 ) -> DataFrame:
-    """`df` with the ids of `sides` as models know them (`id_column`). Raise RecsparkError where they are not
-    of `kinds`.
+    """`df` with the ids of `sides` in the types of models (`id_column`).
+
+    Raise RecsparkError if they are not of `kinds`.
     """
     keys = {TABLES[side]: key for side, key in IDS.items() if TABLES[side] in sides}
     if kinds is not None:
         for side, key in keys.items():
             require_kind(what, df.schema, key, kinds[side])
     converted = {key: id_column(df.schema, key) for key in keys.values() if _is_converted(df, key)}
-    # Spark Connect refuses to add no column
+    # Spark Connect refuses an empty set of columns
     return df.withColumns(converted) if converted else df
 
 
@@ -84,7 +87,21 @@ def encode(
     watched: Mapping[str, DataFrame],
     staged: Store,
 ) -> Relations:
-    """The features of users and items, and all rows, as files in `staged`."""
+    """Write the features of users and items, and all rows, as files to `staged`.
+
+    Parameters
+    ----------
+    features
+        The feature set that was fitted on the training rows.
+    label, weight
+        Names of the columns of labels and of weights, cast to float; `weight` is None without weights.
+    train
+        The training rows: user_id, item_id, the label, the weight, and what the context groups need.
+    watched
+        Rows with the same columns that don't train, by role (a name of `recspark.engine.encode.ROLES`).
+    staged
+        The store for the files.
+    """
     check_groups(features)
     sides = [write_ids(features.side(side), staged, TABLES[side], attributes(features, side)) for side in IDS]
     sides += [Side(block.column, block.size, False) for block in contexts(features.layout)]
@@ -100,7 +117,7 @@ def contexts(layout: Layout) -> list[Block]:
 
 
 def attributes(features: FeatureSet, side: str) -> list[tuple[str, int, int]]:
-    """(name, offset, size) of a side's groups without the id, which is the entity itself."""
+    """(name, offset, size) of a side's groups, without the id group, which is the entity itself."""
     return [
         (block.name, block.offset, block.size)
         for block in features.layout.side(side)
@@ -109,7 +126,7 @@ def attributes(features: FeatureSet, side: str) -> list[tuple[str, int, int]]:
 
 
 def check_groups(features: FeatureSet) -> None:
-    """Raises ConfigError for groups that need an entity which is not declared."""
+    """Raise ConfigError if groups need an entity that is not declared."""
     for side in IDS:
         names = [block.name for block in features.layout.side(side)]
         if names and side not in names:
@@ -143,9 +160,26 @@ def run(
     judge: Callable[[dict[str, float]], bool] | None,
     **limits: Any,
 ) -> Fit:
-    """Sample, a chain each of `samplers`; the fit, whose folder then holds a whole model.
+    """Sample, one chain per sampler, and return the fit, whose folder then holds a whole model.
 
-    `limits` are the other fields of `SamplingPlan`; `judge` may end it.
+    Parameters
+    ----------
+    spark
+        The session that runs the tasks.
+    work
+        Folder or URI for blocks, checkpoints and the model.
+    kind
+        The kind of the model, a key of `recspark.models.registry.KINDS`.
+    features, relations
+        The feature set, and the encoded data that :func:`encode` has made from it.
+    samplers
+        One sampler per chain; they differ in seed and noise.
+    placement
+        Blocks by side, tasks and threads.
+    judge
+        Called with each row of the history; the fit ends soon after it is true. None: no judge.
+    limits
+        The other fields of `SamplingPlan`.
     """
     by_rows = [block.column for block in contexts(features.layout)]
     groups = {TABLES[side]: tuple(name for name, *_ in attributes(features, side)) for side in IDS}
@@ -174,8 +208,9 @@ def run(
 
 
 class Sampled(NamedTuple):
-    """What a fit has drawn, beside its tables; of a model of rows `sides` is empty. `rank` is that of one
-    sample.
+    """The draws of a fit, beside its tables; a model of rows has no `sides`.
+
+    `rank` is the rank of one sample.
     """
 
     sides: tuple[SideFacts, ...]
@@ -187,7 +222,7 @@ class Sampled(NamedTuple):
 
 
 def write_model(folder: str, kind: str, features: FeatureSet, found: Sampled) -> None:
-    """What a folder needs beside its tables: the layout of the features, and facts.
+    """Write the layout of the features and the facts: all that a folder needs beside its tables.
 
     These are also the facts of a model of factors, whose score is the mean over samples.
     """
@@ -243,10 +278,11 @@ class FMModel(FMColumns, FactorModel):
 
     @features.setter
     def features(self, features: FeatureSet) -> None:
+        """The feature set; that of a loaded model has no tables."""
         self._features = features
 
     def bind(self, train: DataFrame) -> FMModel:
-        """Give a loaded model the training rows, which groups such as ``last`` look into."""
+        """Give a loaded model the training rows, which groups such as ``last`` need."""
         self._features = FeatureSet(
             self.features.layout, Tables(with_ids(train, self._id_kinds, "bind(...)"), None, None)
         )
@@ -254,8 +290,9 @@ class FMModel(FMColumns, FactorModel):
 
     @property
     def is_of_rows(self) -> bool:
-        """Whether rows are scored from the parameters of their features: then there are no vectors of users
-        and items, and no lists.
+        """Whether rows are scored from the parameters of their features.
+
+        Then there are no vectors of users and items, and no lists.
         """
         return isinstance(self._facts, RowFacts)
 
@@ -266,7 +303,7 @@ class FMModel(FMColumns, FactorModel):
         return rows.select(f"{ROW}.*", *(value.alias(name) for name, value in outputs if name))
 
     def _outputs(self, predicted: F.Column) -> list[tuple[str | None, F.Column]]:
-        """What transform adds, from a struct (prediction, stdev, levels)."""
+        """The columns that transform adds, from a struct (prediction, stdev, levels)."""
         names = {
             "prediction": self.getPredictionCol(),
             "stdev": self.getStdevCol(),
@@ -275,8 +312,9 @@ class FMModel(FMColumns, FactorModel):
         return [(name, predicted[key]) for key, name in names.items()]
 
     def _with_predictions(self, dataset: DataFrame) -> DataFrame:
-        """The rows of `dataset`, each as a struct `ROW`, and structs ``predicted`` (prediction, stdev,
-        levels).
+        """The rows of `dataset`, each as a struct `ROW`, with their predictions.
+
+        ``predicted`` is a struct (prediction, stdev, levels).
         """
         check_workers(dataset.sparkSession)
         self.files.verify()

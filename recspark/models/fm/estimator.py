@@ -1,4 +1,4 @@
-"""What the estimators of factorization machines share: Params, and the way to the fit that they ask for."""
+"""The shared part of the estimators of factorization machines: Params, and the way to each kind of fit."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ from recspark.models.workspace import Workspace, workspace
 
 log = logging.getLogger("recspark.fit")
 
-#: MLlib's names of its solvers stand for ours
+#: our solvers, and MLlib's names, which mean sgd
 SOLVERS = ("mcmc", "als", "sgd", "adamW", "gd")
 
 
 class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
-    """What the estimators share.
+    """The shared part of the estimators of factorization machines.
 
-    With `groups` rows have user_id, item_id and what the groups need (timestamp ...), and `tables` gives the
-    attributes of users and items. Solvers mcmc and als then fit the vectors of entities, on blocks: see
-    `recspark.kernels.gibbs`. Solver sgd, contexts with several entries or with numbers, and vectors in
+    With `groups` rows have user_id, item_id and the columns that groups need (timestamp ...), and `tables`
+    gives the attributes of users and items. Solvers mcmc and als then fit the vectors of entities, on blocks:
+    see `recspark.kernels.gibbs`. Solver sgd, contexts with several entries or with numbers, and vectors in
     featuresCol as in MLlib are fitted by one task, on the features themselves: see `recspark.kernels.anova`
     and `recspark.kernels.fm`.
     """
@@ -192,7 +192,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         self._tables: dict[str, DataFrame | None] = {"users": None, "items": None}
 
     def tables(self, users: DataFrame | None = None, items: DataFrame | None = None) -> FactorizationMachine:
-        """Attributes that groups name: one row per id, ``user_id`` or ``item_id`` first among the columns."""
+        """Set the attributes that groups name: one row per id, in the column ``user_id`` or ``item_id``."""
         self._tables = {"users": users, "items": items}
         return self
 
@@ -207,14 +207,14 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
 
     @property
     def can_watch(self) -> bool:
-        """Whether `watch` means something: with groups, whose mean prediction it follows."""
+        """Whether `watch` has a meaning: with groups it follows their mean prediction."""
         return bool(self.getGroups())
 
     def _solver(self) -> str:
         return "sgd" if self.getSolver() in ("adamW", "gd") else self.getSolver()
 
     def _burn_in(self) -> int:
-        """Iterations that are not kept; Raises ConfigError where none would be left."""
+        """Number of iterations that are not kept. Raise ConfigError if none would be left."""
         if self._solver() != "mcmc" or not self.getMaxIter():
             return max(0, self.getMaxIter() - 1)
         burn_in = self.getMaxIter() // 10 if self.getBurnIn() is None else self.getBurnIn()
@@ -256,7 +256,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
             relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
-            # levels that no row has count, too: labels that are all 1 are level 1 of two
+            # levels without a row count, too: labels that are all 1 are level 1 of two
             counts = relations.totals.levels
             levels = {level: counts.get(level, 0) for level in self._levels(tuple(counts))}
             relations = replace(relations, totals=relations.totals._replace(levels=levels))
@@ -364,8 +364,9 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         return model
 
     def _row_fit(self, link: str) -> RowFit:
-        """The solver of one task with its hyper-parameters. Raises ConfigError for those that it has no use
-        for.
+        """The solver of one task with its hyper-parameters.
+
+        Raise ConfigError for hyper-parameters that it has no use for.
         """
         shared = {
             "rank": self.getFactorSize(),
@@ -405,7 +406,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
 
     @contextmanager
     def _reporting(self, folder: str) -> Iterator[None]:
-        """Progress of a fit of one task, which tells of its iterations by files in `folder`."""
+        """Report the progress of a fit of one task, which writes one file per iteration to `folder`."""
         store = Store(folder)
         with reporting(
             partial(read_history, store), self.getMaxIter(), self._judge, partial(store.write_json, STOP, {})
@@ -418,7 +419,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         return "logistic" if self._link() == "logistic" else "squared"
 
     def _samplers(self, relations: Relations, linear: tuple[str, ...], chains: int) -> list[FMSampler]:
-        """One of each chain, noisy ones last. Raises ConfigError where what is set does not go together."""
+        """One sampler per chain, noisy ones last. Raise ConfigError if Params contradict each other."""
         if self.getNoisyChains() > (chains if self._solver() == "mcmc" else 0):
             raise ConfigError(
                 f"noisyChains = {self.getNoisyChains()} is not allowed with solver = {self.getSolver()!r} "
@@ -455,8 +456,9 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         ]
 
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
-        """The levels of an ordered model; none of a normal one. Raises RecsparkError where labels are not
-        what the estimator wants.
+        """The levels of an ordered model; a normal one has none.
+
+        Raise RecsparkError if labels are not what the estimator allows.
         """
         raise NotImplementedError
 

@@ -1,5 +1,7 @@
-"""Factorization machines as Spark ML estimators: in place of ``pyspark.ml``'s FMRegressor and FMClassifier,
-import them from `recspark.models`."""
+"""Factorization machines as Spark ML estimators.
+
+Import FMRegressor and FMClassifier from `recspark.models` in place of ``pyspark.ml``.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,23 @@ from recspark.models.fm.vectors import FMVectorModel
 from recspark.models.params import Configurable, Hyperparameter, ParamError
 from recspark.models.unread import Unread
 
-#: the least that a probability counts for in a logit
+#: lower probabilities count as this one in a logit
 LEAST = 1e-15
 
 
 class FMRegressorModel(FMModel):
-    """What `FMRegressor` fitted on groups."""
+    """The model that `FMRegressor` fitted on groups."""
 
 
 class FMRegressionModel(FMVectorModel):
-    """What `FMRegressor` fitted on vectors; `intercept`, `linear` and `factors` as in MLlib."""
+    """The model that `FMRegressor` fitted on vectors; `intercept`, `linear` and `factors` as in MLlib."""
 
 
 class FMRegressor(FactorizationMachine):
-    """Numbers by a factorization machine.
+    """Prediction of numbers by a factorization machine.
+
+    ``ordered`` takes labels for levels with thresholds of their own (ordered probit), and predicts the
+    probability of each level; it needs groups.
 
     ``ordered`` takes labels for levels with thresholds of their own (ordered probit), which predicts the
     probability of each; with groups.
@@ -94,7 +99,7 @@ def _are_thresholds(values: list[Any]) -> bool:
 
 
 class Probabilities(Configurable):
-    """What a classifier's model adds beside the prediction."""
+    """The columns that a classifier's model adds beside the prediction."""
 
     probabilityCol = Hyperparameter(
         str, "probability", "column that transform adds: a vector with the probabilities of 0 and 1"
@@ -115,12 +120,12 @@ class Probabilities(Configurable):
     )
 
     def setThreshold(self, value: float) -> Any:
-        """Set threshold; thresholds are no longer set."""
+        """Set threshold and clear thresholds."""
         self.clear(self.getParam("thresholds"))
         return self._set(threshold=value)
 
     def setThresholds(self, value: list[float]) -> Any:
-        """Set thresholds; threshold is no longer set."""
+        """Set thresholds and clear threshold."""
         self.clear(self.getParam("threshold"))
         return self._set(thresholds=value)
 
@@ -160,7 +165,7 @@ class Probabilities(Configurable):
 
 
 class FMClassifierModel(Probabilities, FMModel):
-    """What `FMClassifier` fitted on groups."""
+    """The model that `FMClassifier` fitted on groups."""
 
     def _outputs(self, predicted: F.Column) -> list[tuple[str | None, F.Column]]:
         _, *more = FMModel._outputs(self, predicted)
@@ -168,9 +173,9 @@ class FMClassifierModel(Probabilities, FMModel):
 
 
 class FMClassificationModel(Probabilities, FMVectorModel):
-    """What `FMClassifier` fitted on vectors.
+    """The model that `FMClassifier` fitted on vectors.
 
-    `summary` is both what recspark's models have, with the history of the fit, and MLlib's method:
+    `summary` is both the summary of recspark's models, with the history of the fit, and MLlib's method:
     ``model.summary.history``, ``model.summary().accuracy``.
     """
 
@@ -185,6 +190,10 @@ class FMClassificationModel(Probabilities, FMVectorModel):
 
     @summary.setter
     def summary(self, summary: Summary | None) -> None:
+        """The history of the fit; called, MLlib's summary of the training rows.
+
+        A loaded model has none: see `hasSummary`.
+        """
         self._summary = summary
 
     @property
@@ -197,7 +206,7 @@ class FMClassificationModel(Probabilities, FMVectorModel):
         return evaluated(self, dataset)
 
     def predict(self, value: Vector) -> float:
-        """The label that is predicted for one vector."""
+        """The predicted label for one vector."""
         return self._label(self._of_vector(value))
 
     def predictRaw(self, value: Vector) -> DenseVector:
@@ -240,12 +249,13 @@ class FMClassifier(FactorizationMachine, Probabilities):
 
 
 class FMRankerModel(FMModel):
-    """What `FMRanker` fitted: scores that say which item comes first."""
+    """The scores that `FMRanker` fitted: they say which item comes first."""
 
 
 class FMRanker(FactorizationMachine):
-    """Rankings by a factorization machine of `groups`: each row with a label above 0 against items that its
-    user has no row with, drawn evenly (BPR).
+    """Rankings by a factorization machine of `groups` (BPR).
+
+    Each row with a label above 0 is compared with items that its user has no row with, drawn evenly.
 
     Examples
     --------
@@ -273,7 +283,7 @@ class FMRanker(FactorizationMachine):
 
     @property
     def can_watch(self) -> bool:
-        """No: its scores are no ratings."""
+        """False: its scores are not ratings."""
         return False
 
     def _fit(self, dataset: DataFrame) -> FMModel:

@@ -1,8 +1,8 @@
-"""Factorization machines of feature groups in one process: rows join the sparse rows of a user, an item and
-their own context.
+"""Factorization machines of feature groups in one process.
 
-For what entities (`recspark.models.fm.entities`) can't do: stochastic gradients, orders above 2, contexts
-with more than one entry or with numbers.
+Each row joins the sparse rows of a user, an item and its own context. This form is for all that entities
+(`recspark.models.fm.entities`) can't do: stochastic gradients, orders above 2, contexts with more than one
+entry or with numbers.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ LABEL, WEIGHT = "recspark_label", "recspark_weight"
 
 @dataclass(frozen=True)
 class JoinedPlan:
-    """What the fit needs: the folder of the model, the layout, the fit, the penalty of each group (others:
-    `reg`).
+    """The inputs of the fit: the folder of the model, the layout, the fit, and the penalties.
 
-    With `as_entities` the model is written as vectors of entities, which make lists; else as the parameters
-    themselves.
+    `group_reg` has penalties of groups; those of the others are `reg`. With `as_entities` the model is
+    written as vectors of entities, which can make lists; else as the parameters themselves.
     """
 
     folder: str
@@ -75,7 +74,7 @@ def has_entities(layout: Layout) -> bool:
 
 
 def check_group_names(group_reg: dict[str, Any], layout: Layout) -> None:
-    """Raises ConfigError for a penalty that is no number >= 0, or of no group."""
+    """Raise ConfigError for a penalty that is not a number >= 0, or whose group does not exist."""
     names = [block.name for block in layout]
     for name, value in group_reg.items():
         if name not in names:
@@ -95,13 +94,30 @@ def fit_joined(
     weight: str | None,
     plan: JoinedPlan,
 ) -> dict[str, Any]:
-    """Fit, and leave the tables of the model in ``plan.folder``; returns history, rows, range of labels,
-    samples, and which sides some rows lack.
+    """Fit in one process, and leave the tables of the model in ``plan.folder``.
+
+    Parameters
+    ----------
+    features
+        The feature set that was fitted on the training rows.
+    train
+        The training rows: user_id, item_id, the label, the weight, and what the context groups need.
+    watched
+        Rows with the same columns that don't train, by role (a name of `recspark.engine.encode.ROLES`).
+    label, weight
+        Names of the columns of labels and of weights, cast to double; `weight` is None without weights.
+    plan
+        Folder, layout, solver and penalties.
+
+    Returns
+    -------
+    dict
+        History, number of rows, range of labels, samples, and the sides that some training rows lack.
 
     Raises
     ------
     RecsparkError
-        Where no row trains, or a label, a weight or an entry is not what it must be.
+        If no row trains, or a label, a weight or an entry is not allowed.
     """
     store = Store(plan.folder)
     for side in IDS:
@@ -132,8 +148,9 @@ def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | No
 
 
 def needed(dataset: DataFrame, layout: Layout, more: Mapping[str, Column]) -> DataFrame:
-    """The columns of `dataset` that the context needs, and `more`: none of the others can be taken for one
-    that a group makes.
+    """The columns of `dataset` that the context needs, and `more`.
+
+    Other columns are dropped, so that none is taken for a column that a group makes.
     """
     names = dict.fromkeys(
         [*IDS.values(), *(name for block in layout.side("context") for name in block.group.needs)]
@@ -184,8 +201,9 @@ def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, 
 
 
 def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]:
-    """The ids of a side, and their rows with columns of a row of all sides; the last row is that of an id
-    which is not known.
+    """The ids of a side, and their rows with columns of a row of all sides.
+
+    The last row is for an id that is not known.
     """
     ids = IdIndex(store.load_table(f"ids/{TABLES[side]}")["id"])
     pieces = []
@@ -205,7 +223,7 @@ def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]
 
 
 def _absent(layout: Layout, joined: Joined, trains: np.ndarray) -> dict[str, bool]:
-    """Of each side of a model of entities: whether some rows that train have none of it."""
+    """Whether some training rows have none of a side, for each side of a model of entities."""
     met = csr_matrix(
         (np.ones_like(joined.context.values), joined.context.columns, joined.context.indptr),
         (len(joined.users), layout.size),
@@ -224,11 +242,10 @@ def _write_entities(
     found: dict[str, np.ndarray],
     trains: np.ndarray,
 ) -> None:
-    """Tables of what an entity adds: the sum of its features' factors, and its bias, which has the pairs of
-    features inside it.
+    """Write tables of what each entity adds: the sum of its features' factors, and its bias.
 
-    ``sum_{j < l} <v_j, v_l> x_j x_l`` over all features of a row is that sum inside each side, and the
-    products of the sums of two sides.
+    The bias includes the pairs of features inside the entity. ``sum_{j < l} <v_j, v_l> x_j x_l`` over all
+    features of a row is that sum inside each side, plus the products of the sums of two sides.
     """
     layout, parameters = plan.layout, parameters_of(found, 0)
     w, v = parameters.w, parameters.v[0]
@@ -271,7 +288,7 @@ def _write_table(
 
 
 def all_rows(batches: Iterator[pa.RecordBatch]) -> pa.Table:
-    """The rows of all batches, each column in one piece. Raises RecsparkError where there are none."""
+    """The rows of all batches, each column in one piece. Raise RecsparkError if there are none."""
     held = list(batches)
     if not held:
         raise RecsparkError("there is nothing to train on: the data has no rows")
@@ -279,7 +296,7 @@ def all_rows(batches: Iterator[pa.RecordBatch]) -> pa.Table:
 
 
 def reporter(root: str) -> Report:
-    """Tells the process that waits for the fit in the folder `root`, by files."""
+    """A report that tells the process which waits for the fit, by files in the folder `root`."""
     store = Store(root)
 
     def report(row: dict[str, float]) -> bool:

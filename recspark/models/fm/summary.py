@@ -1,6 +1,4 @@
-"""What MLlib tells of a classifier's predictions: accuracy, precision, recall and ROC, computed by Spark's
-own classes.
-"""
+"""MLlib's summary of a classifier: accuracy, precision, recall and ROC, by Spark's own classes."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _JAVA = "org.apache.spark.ml.classification.FMClassificationSummaryImpl"
 
 
 class TrainingSummary(FMClassificationTrainingSummary):
-    """MLlib's summary of the rows that trained."""
+    """MLlib's summary of the training rows."""
 
     def __init__(self, java_obj: Any, history: list[dict[str, float]]) -> None:
         super().__init__(java_obj)
@@ -54,12 +52,12 @@ class ClassificationSummary(Summary):
         return f"ClassificationSummary(iterations={len(self.history)}, fit_seconds={self.fit_seconds:.3g})"
 
     def __call__(self) -> TrainingSummary:
-        """MLlib's summary of the predictions for the rows that trained."""
+        """MLlib's summary of the predictions for the training rows."""
         return TrainingSummary(_java_summary(self.model, self.trained), self.history)
 
 
 class NoSummary:
-    """Stands where a model was loaded: false, and one sentence when it is called."""
+    """The summary of a loaded model: false, and one sentence when it is called."""
 
     def __bool__(self) -> bool:
         return False
@@ -85,7 +83,7 @@ def _java_summary(model: Any, dataset: DataFrame) -> Any:
             "there are no summaries over Spark Connect: use pyspark.ml.evaluation on transform(dataset)"
         )
     number(dataset, model.getLabelCol(), "a label")
-    # as MLlib: columns that transform is not to add have another name here
+    # as in MLlib: columns that transform does not add have another name here
     named = {
         name: model.getOrDefault(name) or f"{name}_{model.uid}"
         for name in ("probabilityCol", "predictionCol")

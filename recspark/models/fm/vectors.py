@@ -1,5 +1,6 @@
-"""Factorization machines on a column of vectors, as Spark's own: the rows go to one process, which fits with
-all its memory at hand.
+"""Factorization machines on a column of vectors, as Spark's own.
+
+The rows go to one process, which fits with all its memory at hand.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from recspark.models.saving import FittedModel
 
 
 def column_scale(x: csr_matrix) -> np.ndarray:
-    """What a column is multiplied by: 1 where its entries are all 0 or 1, else 1 over the root of the mean
-    square of its entries.
+    """The factor that each column is multiplied by, (columns,) float64.
 
-    Nothing is known of a column without entries: 0.
+    It is 1 if all entries are 0 or 1, else 1 over the root of the mean square of the entries. A column
+    without entries gets 0: nothing is known of it.
     """
     count = np.bincount(x.indices, minlength=x.shape[1])
     squares = np.bincount(x.indices, weights=np.square(x.data, dtype=np.float64), minlength=x.shape[1])
@@ -46,7 +47,10 @@ def column_scale(x: csr_matrix) -> np.ndarray:
 
 
 def vector_column(df: DataFrame, name: str) -> Column:
-    """Column `name` of `df`, whose values are vectors; ColumnError where it is missing or of another type."""
+    """Column `name` of `df`, whose values are vectors.
+
+    Raise ColumnError if it is missing or of another type.
+    """
     found = resolve(df.schema, name)
     kind = df.schema[found].dataType
     if not isinstance(kind, VectorUDT):
@@ -58,11 +62,10 @@ def vector_column(df: DataFrame, name: str) -> Column:
 
 
 def vector_entries(column: Column, name: str, width: int | None = None) -> list[Column]:
-    """A column of vectors as ``size int, indices array<int>, elements array<double>``; indices are null in a
-    dense one.
+    """A column of vectors as ``size int, indices array<int>, elements array<double>``.
 
-    A query of them ends with a sentence about column `name` at a null, and at a vector of another size than
-    `width`.
+    The indices of a dense vector are null. A query fails with a sentence about column `name` at a null, and
+    at a vector whose size is not `width`.
     """
     null = F.raise_error(F.lit(f"column {name} holds a null, but must hold vectors: filter these rows"))
     struct = F.unwrap_udt(F.when(column.isNotNull(), column).otherwise(null))
@@ -82,8 +85,9 @@ def vector_entries(column: Column, name: str, width: int | None = None) -> list[
 
 
 def fit_vectors(rows: DataFrame, folder: str, fit: RowFit, reg: float) -> list[dict[str, float]]:
-    """Fit on rows (size, indices, elements, label, weight); the parameters go into `folder`, the history
-    comes back.
+    """Fit on rows (size, indices, elements, label, weight).
+
+    The parameters are written to `folder`; the history is returned.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def _fit_rows(
 
 
 def sparse_matrix(table: pa.Table) -> csr_matrix:
-    """Rows (size, indices, elements) of one size as a matrix; RecsparkError where sizes differ."""
+    """Rows (size, indices, elements) of one size as a matrix. Raise RecsparkError if sizes differ."""
     sizes = table["size"].to_pandas()
     lists, indices = (table[name].combine_chunks() for name in ("elements", "indices"))
     lengths, values = lists.value_lengths().to_numpy(), lists.flatten().to_numpy()
@@ -138,7 +142,7 @@ def _parameters_cached(files: ModelFiles) -> dict[str, np.ndarray]:
 
 
 def predict_vectors(files: ModelFiles, link: str, x: csr_matrix) -> np.ndarray:
-    """The mean over samples of predictions of rows."""
+    """Predictions of rows: the mean over samples."""
     found = _parameters(files)
     columns = len(found["scale"])
     if x.shape[1] != columns:
@@ -153,11 +157,11 @@ def predict_vectors(files: ModelFiles, link: str, x: csr_matrix) -> np.ndarray:
 class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
     """Parameters of a factorization machine on vectors: one set, or samples whose predictions are averaged.
 
-    `intercept`, `linear` and `factors` are one machine, whose score of a vector x is
-    ``intercept + <linear, x> + sum_{j < l} <factors_j, factors_l> x_j x_l``. Solvers als and sgd find one,
-    which is what predicts. Of solver mcmc they are the last sample: each sample is a machine, and predictions
-    are means over all. A mean over samples of the factors would be none, as factors of two samples may be
-    turned against each other. All samples are `w0_samples`, `w_samples`, `V_samples`.
+    `intercept`, `linear` and `factors` are one machine, whose score of a vector x is ``intercept + <linear,
+    x> + sum_{j < l} <factors_j, factors_l> x_j x_l``. Solvers als and sgd find one, which predicts. With
+    solver mcmc they are the last sample: each sample is a machine, and predictions are means over all
+    samples. The mean of the factors over samples would not be a machine, as the factors of two samples may be
+    rotated against each other. All samples are `w0_samples`, `w_samples`, `V_samples`.
     """
 
     def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
@@ -171,13 +175,14 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
 
     @property
     def linear(self) -> DenseVector:
-        """Weights (columns) of the last sample, of the columns as they are in the data."""
+        """Weights (columns) of the last sample, for the columns as they are in the data."""
         return DenseVector(self.w_samples[-1])
 
     @property
     def factors(self) -> DenseMatrix:
-        """Factors (columns, factorSize) of the last sample, of the columns as they are in the data; of pairs
-        where `order` is more.
+        """Factors (columns, factorSize) of the last sample, for the columns as they are in the data.
+
+        If `order` is more than 2, they are the factors of pairs.
         """
         last = self.V_samples[-1]
         return DenseMatrix(*last.shape, last.ravel(), isTransposed=True)
@@ -207,9 +212,7 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
         return float(self._of_vector(value))
 
     def _of_vector(self, value: Vector) -> float:
-        """The mean over samples of what the link makes of the score: the mean label, or the probability of
-        label 1.
-        """
+        """The mean over samples of the predicted label, or of the probability of label 1."""
         if np.ndim(value.toArray() if isinstance(value, Vector) else value) != 1:
             raise TypeError(f"predict takes a vector, not {value!r}")
         vector = value if isinstance(value, SparseVector) else DenseVector(value)
@@ -237,7 +240,7 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
         return with_new(dataset, {held: self._predicted(dataset)}, outputs)
 
     def _outputs(self, predicted: Column) -> list[tuple[str, Column]]:
-        """What transform adds, from the column of predictions."""
+        """The columns that transform adds, from the column of predictions."""
         return [(self.getPredictionCol(), predicted)]
 
     def _predicted(self, dataset: DataFrame) -> Column:

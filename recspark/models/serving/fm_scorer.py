@@ -1,5 +1,6 @@
-"""A sampled factorization machine as plain arrays: predictions with their spread, averaged over samples,
-without Spark.
+"""A sampled factorization machine as plain arrays, without Spark.
+
+Predictions and their standard deviations are averaged over samples.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from recspark.lake.folder import Folder
 from recspark.models.files import ModelFiles
 from recspark.models.folder import RowFacts, SampledFacts, read_facts
 
-#: scores that are held at once: rows times samples
+#: most scores that are held at once: rows times samples
 HELD_SCORES = 1 << 23
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Means over samples, float64: of ratings; their standard deviation, noise included; (rows, levels)
-    probabilities of an ordered model."""
+    """Means over samples, all float64.
+
+    They are the means of ratings, their standard deviation, noise included, and of an ordered model the
+    probabilities (rows, levels).
+    """
 
     mean: np.ndarray
     stdev: np.ndarray
@@ -38,13 +42,13 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Answer:
-    """From scores (rows, samples) to predictions.
+    """The step from scores (rows, samples) to predictions.
 
     alphas, cuts
-        Of each sample: the precision of a rating, and of a model of levels the cuts (samples, levels - 1),
+        Of each sample: the precision of a rating, and the cuts (samples, levels - 1) of a model of levels
         under `link`.
     clip
-        The range of ratings; None where scores are no ratings.
+        The range of ratings; None if scores are not ratings.
     """
 
     alphas: np.ndarray
@@ -62,8 +66,9 @@ class Answer:
         return cls(alphas, cuts, np.array(facts.levels, float), facts.link, facts.clip)
 
     def __call__(self, scores: np.ndarray, noise: np.ndarray | float = 1.0) -> Predictions:
-        """Means over samples, of ratings or of probabilities; `noise` (rows, samples): multiples of the
-        standard deviation of a rating.
+        """Means over samples, of ratings or of probabilities.
+
+        `noise` (rows, samples) are multiples of the standard deviation of a rating.
         """
         if not len(self.levels):
             mean, variance = (
@@ -90,15 +95,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class FMScorer:
-    """The vectors and biases of all sides in two tables, as `recspark.kernels.gibbs.sample_scores` reads
-    them.
+    """The vectors and biases of all sides in two tables, as in `recspark.kernels.gibbs.sample_scores`.
 
     ids
-        Of each side that rows name by id; None where they name positions.
+        The ids of each side that rows name by id; None for sides that rows name by position.
     starts
-        First place of each side; its last place stands for what training has not seen, an average entity.
+        First place of each side. Its last place stands for entities that training has not seen: an average
+        one.
     spreads
-        Of each side, as `biases` of its own places; None where it has none.
+        Like `biases`, but for the places of one side alone; None for sides without them.
     offsets
         w0 of each sample.
     """
@@ -122,7 +127,7 @@ class FMScorer:
                 .to_table()
                 .combine_chunks()
             )
-            # rows that joined none of a side joined nothing; a level that training lacks is like the others
+            # if training rows lacked a side, an absent entity adds nothing; else it is an average entity
             none = 0.0 if side.absent else 1.0
             # sides without vectors come last
             for key, parts in (("features", tables), ("biases", biases)):
@@ -139,7 +144,7 @@ class FMScorer:
         )
 
     def predict(self, *columns: pa.Array) -> Predictions:
-        """Predictions of rows: one column per side, of ids or positions (-1: none)."""
+        """Predictions of rows: one column per side, with ids or positions (-1: none)."""
         places = np.stack([self._places(side, column) for side, column in enumerate(columns)], axis=1)
         held = max(1, HELD_SCORES // len(self.offsets))
         parts = [
@@ -189,8 +194,9 @@ def _with_average(column: pa.ChunkedArray, share: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RowScorer:
-    """Parameters of a model of rows (`recspark.models.fm.joined`), and the rows of users and items that join
-    the contexts.
+    """Parameters of a model of rows (`recspark.models.fm.joined`), and the rows of users and items.
+
+    The contexts join these rows.
     """
 
     layout: Layout
@@ -215,8 +221,9 @@ class RowScorer:
 
 
 def load_cached(files: ModelFiles) -> FMScorer | RowScorer:
-    """The scorer of these files, once per process. Raise RecsparkError where the folder holds another model
-    by now.
+    """The scorer of these files, once per process.
+
+    Raise RecsparkError if the folder now holds another model.
     """
     return _load_cached(files.key)
 

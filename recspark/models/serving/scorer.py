@@ -1,5 +1,6 @@
-"""A fitted factor model as plain arrays: predictions without Spark, the same on a worker, in MLflow and in a
-notebook.
+"""A fitted factor model as plain arrays: predictions without Spark.
+
+They are the same on a worker, in MLflow and in a notebook.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from recspark.models.folder import BlendFacts, FactorFacts, ModelTable, blended,
 LINEAR = Response()
 COLD_START = ("mean", "nan", "drop")
 
-#: from positions, a length, and CSR of what is left out, to the best places and their scores; with a number
-#: of threads
+#: from positions, a list length, indptr and indices of the places to leave out, and a number of threads, to
+#: the best places and their scores
 Best: TypeAlias = Callable[[np.ndarray, int, np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 #: a column of ids, as `recspark.ids.IdIndex.positions` takes it
 Ids: TypeAlias = np.ndarray | pa.Array | pa.ChunkedArray
@@ -30,10 +31,10 @@ Ids: TypeAlias = np.ndarray | pa.Array | pa.ChunkedArray
 
 @dataclass(frozen=True)
 class Side:
-    """The ids of one side in position order, with factors (n, rank), what each id adds to a score, and its
-    deviation (n), all float32.
+    """The ids of one side in the order of positions, with float32 arrays.
 
-    The deviation is what is known of an id when the other one is cold.
+    These are factors (n, rank), the offset that each id adds to a score (n), and the deviation (n): what is
+    known of an id when the other one is cold.
     """
 
     ids: np.ndarray
@@ -43,15 +44,16 @@ class Side:
 
     @cached_property
     def index(self) -> IdIndex:
-        """From ids to their positions."""
+        """The index from ids to their positions."""
         return IdIndex(pa.array(self.ids, pa.string() if self.ids.dtype == object else None))
 
 
 def by_factors(dst: Side, src: Side, chosen: np.ndarray) -> Best:
-    """Finds the places in `chosen`, positions in `src`, of the largest products with rows of `dst` plus
-    offsets of `src`.
+    """A search for the largest products with rows of `dst` plus offsets of `src`.
+
+    It finds places in `chosen`, which are positions in `src`.
     """
-    # here, since who answers for pairs has no use for it
+    # imported here, since predictions of pairs don't need it
     from recspark.kernels.topn import top_n_of_factors
 
     whole = len(chosen) == len(src.ids) and not (np.diff(chosen) < 0).any()
@@ -69,8 +71,8 @@ def by_factors(dst: Side, src: Side, chosen: np.ndarray) -> Best:
 class Scorer:
     """Predictions: the `response` to the score ``mean + o_u + o_i + <x_u, y_i>``, cut to `clip`.
 
-    A pair with an id that training has not seen gets, by ``cold``: ``mean``: ``level + b`` of the id that is
-    known; ``nan`` or ``drop``: NaN.
+    If training has not seen an id of the pair, ``cold`` decides. ``mean``: ``level`` plus the deviation of
+    the known id; ``nan`` or ``drop``: NaN.
     """
 
     users: Side
@@ -90,8 +92,7 @@ class Scorer:
         scorer = cls(
             users, items, facts.mean, facts.level, facts.biased, facts.clip, facts.cold, facts.response
         )
-        # what is compiled at the first call is compiled now: whoever serves a model is slow to start, not to
-        # answer
+        # compile now what the first call would compile: a served model starts slowly, but answers fast
         scorer.predict(users.ids[:1].copy(), items.ids[:1].copy())
         return scorer
 
@@ -99,8 +100,7 @@ class Scorer:
         """float32 predictions of pairs of ids; a missing id is one that training has not seen."""
         user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
         known = (user >= 0) & (item >= 0)
-        # position -1 reads the last row: its product is computed and thrown away, which is cheaper than to
-        # select
+        # position -1 reads the last row: computing its product and dropping it is cheaper than to select rows
         product = np.einsum("ij,ij->i", self.users.factors[user], self.items.factors[item])
         rating = self.ratings(self.mean + product + self.users.offset[user] + self.items.offset[item])
         if (cold or self.cold) != "mean":
@@ -108,8 +108,9 @@ class Scorer:
         return np.where(known, rating, self._fallback(user, item))
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        """float32 (len(users), n_items): scores of all items for dense user positions, in the order of their
-        predictions.
+        """float32 (len(users), n_items): scores of all items for positions of users.
+
+        They have the order of the predictions.
         """
         product = self.users.factors[users] @ self.items.factors.T
         return (
@@ -117,8 +118,9 @@ class Scorer:
         )
 
     def best(self, side: str, ranked: str, chosen: np.ndarray) -> Best:
-        """Finds the best of the side `ranked` at the positions `chosen` for ids of `side`; by cosine where
-        the two are the same.
+        """A search for the best of side `ranked`, at the positions `chosen`, for ids of `side`.
+
+        If the two sides are the same, it ranks by cosine.
         """
         dst, src = getattr(self, side), getattr(self, ranked)
         if side == ranked:
@@ -128,7 +130,24 @@ class Scorer:
     def list_values(
         self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
     ) -> np.ndarray:
-        """What lists show, ratings or cosines, from positions and the scores that `best` gave."""
+        """The values that lists show: ratings, or cosines.
+
+        Parameters
+        ----------
+        side, ranked
+            ``users`` or ``items``: the side that has the lists, and the side whose ids are on them.
+        owners
+            Positions of `side`, int (n,): the owner of each entry.
+        entries
+            Positions of `ranked`, int (n,): the id on the list.
+        scores
+            float32 (n,): the scores that the search of `best` gave.
+
+        Returns
+        -------
+        ndarray
+            float32 (n,): cosines if the sides are the same, else predicted ratings.
+        """
         if side == ranked:
             return scores
         return self.ratings(scores + getattr(self, side).offset[owners] + np.float32(self.mean))
@@ -142,13 +161,13 @@ class Scorer:
         value = (
             self.level + self.users.deviation[user] * (user >= 0) + self.items.deviation[item] * (item >= 0)
         )
-        # biases that were fitted are on the scale of scores, observed deviations on that of ratings
+        # fitted biases are on the scale of scores, observed deviations on the scale of ratings
         rating = self.response(value) if self.biased else value
         return (np.clip(rating, *self.clip) if self.clip else rating).astype(np.float32)
 
 
 def _directions(side: Side) -> Side:
-    """Factors scaled to length 1; those that are all 0 become NaN, which no list holds."""
+    """Factors scaled to length 1; factors that are all 0 become NaN, which no list holds."""
     with np.errstate(invalid="ignore"):
         # float64: squares of small factors are 0 in float32, and the factors are not
         factors = (
@@ -159,8 +178,9 @@ def _directions(side: Side) -> Side:
 
 @dataclass(frozen=True)
 class BlendScorer:
-    """``intercept + sum of weight x prediction`` over scorers; a pair has no prediction (NaN) where one of
-    them has none.
+    """``intercept + sum of weight x prediction`` over scorers.
+
+    A pair has no prediction (NaN) if one of the scorers has none.
     """
 
     scorers: tuple[Scorer, ...]
@@ -181,8 +201,9 @@ class BlendScorer:
 
 
 def load_cached(files: ModelFiles) -> Scorer:
-    """`Scorer.load` of these files, once per process. Raise RecsparkError where the folder holds another
-    model by now.
+    """`Scorer.load` of these files, once per process.
+
+    Raise RecsparkError if the folder now holds another model.
     """
     return _load_cached(files.key)
 

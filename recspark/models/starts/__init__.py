@@ -1,1 +1,1 @@
-"""What a fit starts from: a saved model, embeddings, vectors of features."""
+"""The start of a fit: a saved model, embeddings, vectors of features."""

@@ -1,4 +1,4 @@
-"""The arrays in a file or folder of embeddings, whoever wrote it; nothing that is read can run code.
+"""The arrays in a file or folder of embeddings of any program; nothing that is read can run code.
 
 A pickle is read by PyTorch's loader of tensors or not at all.
 """
@@ -25,12 +25,12 @@ from recspark.lake.folder import Folder, locate
 #: arrays, lists or Arrow arrays by name
 Arrays = Mapping[str, Any]
 
-#: before this version PyTorch's loader of tensors could be made to run code (CVE-2025-32434)
+#: before this version a file could make PyTorch's loader of tensors run code (CVE-2025-32434)
 SAFE_TORCH = (2, 6)
 
 
 def read_arrays(path: str, tables: Sequence[str] | None = None) -> Arrays:
-    """What `path` holds, by name; of a folder its Parquet `tables`, all where not given.
+    """The arrays in `path`, by name; from a folder the Parquet `tables`, all if not given.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _rows(folder: Folder, name: str) -> pa.Table:
 
 
 def _matrix(path: str, column: pa.ChunkedArray) -> np.ndarray:
-    """(rows, factors) of a column of lists."""
+    """A column of lists as a matrix (rows, factors)."""
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise DataRejected(f"{path}: column features is {kind}, it must be lists of numbers")

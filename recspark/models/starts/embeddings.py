@@ -1,5 +1,6 @@
-"""Factors from elsewhere: a saved model, or embeddings that another program trained, as the tables that a fit
-starts from.
+"""Factors from elsewhere, as the tables that a fit starts from.
+
+They are those of a saved model, or embeddings that another program trained.
 
     folder          Parquet tables users and items, folders or .parquet files: features, optionally id and
                     bias; a saved model is one
@@ -9,7 +10,7 @@ starts from.
     .pt, .pth       the same names, as tensors anywhere in nested dictionaries: ``model.users_emb.weight`` is
                     users_emb
 
-Row p belongs to the id that stands beside it, or where there are no ids to position p of an index
+Row p belongs to the id that stands beside it. Without ids it belongs to position p of an index
 (`recspark.data.index`).
 """
 
@@ -36,8 +37,9 @@ EMBEDDINGS = "id bigint, features array<float>, bias float"
 def read_embeddings(
     path: str, index: str | None = None, rank: int | None = None
 ) -> tuple[pa.Table, pa.Table]:
-    """The factors of users and of items in `path`, as two tables of the columns `EMBEDDINGS`; biases that it
-    lacks are 0.
+    """The factors of users and of items in `path`, as two tables with the columns `EMBEDDINGS`.
+
+    Missing biases are 0.
 
     Parameters
     ----------
@@ -45,16 +47,16 @@ def read_embeddings(
         File, folder or URI in one of the formats above.
     index
         Folder or URI with the tables users and items of an index, such as ``index`` of a lake. Rows without
-        ids have its ids by position; ids that it lacks are refused.
+        ids get its ids by position; ids that are not in it are refused.
     rank
-        The number of factors that is wanted; any where not given.
+        The required number of factors; any if not given.
 
     Raises
     ------
     ConfigError
-        Where there is nothing at `path`, or it is of another format.
+        If there is nothing at `path`, or it is of another format.
     DataRejected
-        Where a key is missing or stands twice, a shape is wrong, ids are unknown or come twice, a number is
+        If a key is missing or occurs twice, a shape is wrong, ids are unknown or occur twice, a number is
         not finite, or a pickle holds more than tensors. The message names file, key, value and what is
         allowed.
     """
@@ -65,8 +67,9 @@ def read_embeddings(
 
 
 def write_start(folder: str, users: pa.Table, items: pa.Table) -> None:
-    """Write two tables of :func:`read_embeddings` to `folder` (path or URI), in the form that the Param
-    ``initialModel`` takes.
+    """Write two tables of :func:`read_embeddings` to `folder` (path or URI).
+
+    The Param ``initialModel`` takes that folder.
     """
     target = Folder(folder)
     for side, table in zip(SIDES, (users, items), strict=True):
@@ -75,8 +78,9 @@ def write_start(folder: str, users: pa.Table, items: pa.Table) -> None:
 
 
 def vectors(path: str, arrays: Arrays, name: str, index: str | None = None) -> pa.Table:
-    """The vectors ``NAME_emb`` in the arrays of `path`, with ``NAME_id`` and ``NAME_bias``, as a table of the
-    columns `EMBEDDINGS`.
+    """The vectors ``NAME_emb`` in the arrays of `path`, as a table with the columns `EMBEDDINGS`.
+
+    ``NAME_id`` and ``NAME_bias`` are used if they are there.
     """
     key = _find(path, arrays, f"{name}_emb")
     if key is None:
@@ -100,7 +104,10 @@ def vectors(path: str, arrays: Arrays, name: str, index: str | None = None) -> p
 
 
 def check_ranks(path: str, tables: Mapping[str, pa.Table], rank: int | None) -> None:
-    """DataRejected where vectors of `path`, by their name, are of different lengths, or not of `rank`."""
+    """Raise DataRejected if vectors of `path` differ in length, or are not of `rank`.
+
+    `tables` has them by name.
+    """
     ranks = {f"{name}_emb": len(table["features"][0]) for name, table in tables.items()}
     if len(set(ranks.values())) > 1 or (rank is not None and rank not in ranks.values()):
         found = ", ".join(f"{key} has {value} factors" for key, value in ranks.items())
@@ -110,7 +117,7 @@ def check_ranks(path: str, tables: Mapping[str, pa.Table], rank: int | None) -> 
 
 
 def plain_key(key: str) -> str:
-    """`key` without what stands around it in a state_dict.
+    """`key` without the parts that a state_dict puts around it.
 
     >>> plain_key("model.users_emb.weight")
     'users_emb'
@@ -119,7 +126,7 @@ def plain_key(key: str) -> str:
 
 
 def _find(path: str, arrays: Arrays, name: str) -> str | None:
-    """The key that is `name` but for what stands around it in a state_dict."""
+    """The key that is `name` without the parts that a state_dict puts around it."""
     found = [key for key in arrays if plain_key(key) == name]
     if len(found) > 1:
         raise DataRejected(f"{path} has {' and '.join(found)}: only one of them may be called {name}")
@@ -127,7 +134,7 @@ def _find(path: str, arrays: Arrays, name: str) -> str | None:
 
 
 def _numbers(path: str, key: str, value: Any) -> np.ndarray:
-    """`value` as float32, all of it finite."""
+    """`value` as float32. Raise DataRejected unless all of it is finite."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise DataRejected(f"{path}: {key} holds {array.dtype}, it must hold numbers")
@@ -144,7 +151,7 @@ def _numbers(path: str, key: str, value: Any) -> np.ndarray:
 
 
 def _ids(path: str, arrays: Arrays, name: str, n_rows: int, index: str | None) -> pa.Array:
-    """The id of each row, by itself or by its position in the index."""
+    """The id of each row: as given, or by its position in the index."""
     key = _find(path, arrays, f"{name}_id")
     known = _index_ids(index, name) if index else None
     if key is None:
@@ -161,8 +168,9 @@ def _ids(path: str, arrays: Arrays, name: str, n_rows: int, index: str | None) -
 
 
 def checked_ids(what: str, value: Any, n_rows: int) -> pa.Array:
-    """Whole numbers or strings (int64, string), as many as rows, each once; DataRejected says of `what` that
-    it is not so.
+    """One distinct id per row: whole numbers or strings (int64, string).
+
+    Raise DataRejected about `what` if they are not.
     """
     try:
         ids = value if isinstance(value, pa.Array) else pa.array(np.asarray(value))

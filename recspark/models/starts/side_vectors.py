@@ -1,5 +1,6 @@
-"""Vectors of features of users and items (occupation, genres ...): the sum over an id's features is part of
-its own vector.
+"""Vectors of features of users and items (occupation, genres ...), added to the vectors of their ids.
+
+The vector of an id contains the sum over its features.
 
     levels.npz                               tables/users           added to users
     occupation_emb (21, k), occupation_id    user_id  occupation    7: occupation_emb[artist]
@@ -30,8 +31,7 @@ _SUFFIX = "_emb"
 
 
 def add_up(path: str, rank: int, tables: str, id_columns: Mapping[str, str]) -> dict[str, pa.Table]:
-    """For each side the ids that have one of the features, with the sum of the vectors (and biases) of their
-    levels.
+    """For each side the ids that have one of the features, with the sum of its levels' vectors and biases.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def add_up(path: str, rank: int, tables: str, id_columns: Mapping[str, str]) -> 
         rank) and ``COLUMN_id``, the levels; optionally ``COLUMN_bias``. A folder has a Parquet table for each
         COLUMN.
     tables
-        Folder or URI with the Parquet tables users and items, in one of which COLUMN is: a level, or a list
+        Folder or URI with the Parquet tables users and items. COLUMN is in one of them: a level, or a list
         of levels. A level without a vector, and a null, add nothing.
     id_columns
         The column of ids in each of these tables.
@@ -53,7 +53,7 @@ def add_up(path: str, rank: int, tables: str, id_columns: Mapping[str, str]) -> 
     Raises
     ------
     ConfigError, DataRejected
-        As `read_embeddings`, and where a column is in neither table or in both, or holds none of the levels.
+        As `read_embeddings`, and if a column is in neither table or in both, or holds none of the levels.
     """
     arrays = read_arrays(path)
     names = [key.removesuffix(_SUFFIX) for key in map(plain_key, arrays) if key.endswith(_SUFFIX)]
@@ -135,7 +135,7 @@ def _sums(
 
 
 def _pairs(what: str, column: pa.Array, levels: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Places (row, level) of every level in `column`, which holds one or a list of them a row."""
+    """Places (row, level) of every level in `column`, which holds one level or a list of levels per row."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         rows, values = pc.list_parent_indices(column).to_numpy(), pc.list_flatten(column)
     else:

@@ -1,7 +1,8 @@
-"""The start of a fit, as the engine wants it: folders with the tables users and items of ids, factors and
-biases.
+"""The start of a fit in the engine's form: folders with tables users and items.
 
-    a saved model                    read where it lies
+The tables have ids, factors and biases.
+
+    a saved model                    read in its place
     embeddings from elsewhere        checked, and written to the fit's work folder
                                      (`recspark.models.starts.embeddings`)
     vectors of features of the ids   added up for each id, and written there, too
@@ -32,8 +33,9 @@ from recspark.models.starts.side_vectors import add_up
 def initial_tables(
     path: str, work: str, rank: int, index: str | None = None, scale: float | None = None
 ) -> str:
-    """The folder that a fit starts from: a saved model itself, embeddings brought into the form of one under
-    the folder `work`.
+    """The folder that a fit starts from: a saved model itself, or converted embeddings.
+
+    Embeddings are brought into the form of a saved model in a folder under `work`.
 
     Parameters
     ----------
@@ -43,13 +45,12 @@ def initial_tables(
         Index whose positions are the rows of embeddings without ids
         (`recspark.models.starts.embeddings.read_embeddings`).
     scale
-        Factors are multiplied by it, so products of users and items by its square; as they are where not
-        given.
+        Factors are multiplied by it, so products of users and items by its square; not given: unchanged.
 
     Raises
     ------
     ConfigError, DataRejected
-        As `read_embeddings`; ConfigError where a saved model is of another rank or kind.
+        As `read_embeddings`; ConfigError if a saved model is of another rank or kind.
     """
     if has_facts(path):
         if scale is None:
@@ -62,14 +63,31 @@ def initial_tables(
 
 
 def side_tables(path: str, work: str, rank: int, tables: str, id_columns: Mapping[str, str]) -> str:
-    """The folder with the sums of the vectors of each id's features, under `work`; see
-    `recspark.models.starts.side_vectors.add_up`.
+    """Write the sums of the vectors of each id's features, and return their folder.
+
+    Parameters
+    ----------
+    path
+        File or folder of vectors; see `recspark.models.starts.side_vectors.add_up`.
+    work
+        Folder or URI under which the new folder is written.
+    rank
+        The number of factors that the fit has.
+    tables
+        Folder or URI with the Parquet tables users and items that hold the features.
+    id_columns
+        The column of ids in each of these tables, by side.
+
+    Returns
+    -------
+    str
+        The folder with tables users and items: ``id, features, bias``.
     """
     return _written(work, "added", add_up(path, rank, tables, id_columns))
 
 
 def check_ids(what: str, folder: str, id_kinds: Mapping[str, str]) -> None:
-    """DataRejected where the ids of a start are of another kind than those of the ratings."""
+    """Raise DataRejected if the ids of a start are not of the kinds of the ratings' ids."""
     place = Folder(folder)
     for side, kind in id_kinds.items():
         found = kind_of(
@@ -80,7 +98,7 @@ def check_ids(what: str, folder: str, id_kinds: Mapping[str, str]) -> None:
 
 
 def _of_rank(path: str, rank: int) -> str:
-    """`path` in full, where it holds a model of that rank."""
+    """The full path of the model in `path`. Raise ConfigError if it is not of this rank."""
     facts = read_facts(path)
     if "start" not in facts.can:
         raise ConfigError(f"{path} (kind {facts.kind}) can't {ABILITIES['start']}")
@@ -97,8 +115,9 @@ def _scaled(table: pa.Table, scale: float | None) -> pa.Table:
 
 
 def _written(work: str, kind: str, tables: Mapping[str, pa.Table]) -> str:
-    """A folder of `tables` under `work`, named by what is in them: a fit that is started again finds its
-    own.
+    """A folder of `tables` under `work`, named after a hash of its contents.
+
+    So a fit that is started again finds its own.
     """
     digest = hashlib.sha256()
     for side in SIDES:
@@ -108,7 +127,7 @@ def _written(work: str, kind: str, tables: Mapping[str, pa.Table]) -> str:
         digest.update(content.getvalue())
     place, name = Folder(work), f"{kind}-{digest.hexdigest()[:16]}"
     if not place.exists(name):
-        # whole or not there: a fit beside this one may start from the same
+        # it appears whole or not at all: a fit beside this one may start from the same tables
         staged = f"{name}.{uuid.uuid4().hex[:8]}"
         write_start(place.path(staged), *(tables[side] for side in SIDES))
         place.move(staged, name)

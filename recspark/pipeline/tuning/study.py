@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -45,24 +45,27 @@ _MEDIAN_OF = 5
 
 @contextmanager
 def open_study(
-    folder: Path, name: str, made_from: Mapping[str, Any], wait: float, **settings: Any
+    folder: Path, name: str, made_from: Mapping[str, Any], wait: float, search: Search
 ) -> Iterator[Study]:
-    """The study in FOLDER/NAME.db, made where it is not there, for this process alone; `settings` are those
-    of `Study`.
+    """The study in FOLDER/NAME.db, created if it is not there, for this process alone.
 
     Parameters
     ----------
-    made_from : mapping
-        What the values of trials depend on (data, model, metric, space), by name; texts.
-    wait : float
-        Seconds to wait for another process that works on it.
+    folder, name
+        The place of the file, and its name without ``.db``.
+    made_from
+        The texts, by name, that the values of trials depend on (data, model, metric, space).
+    wait
+        Seconds to wait for another process that works on the study.
+    search
+        The options of the study.
 
     Raises
     ------
     ConfigError
-        Where the study was made from something else.
+        If the study was made from something else.
     LakeBusy
-        Where another process works on it for longer than that.
+        If another process works on it for longer than `wait`.
     """
     # trials are reported by the job, in its own words
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -72,12 +75,12 @@ def open_study(
             f"sqlite:///{folder / name}.db", engine_kwargs={"poolclass": NullPool}
         )
         try:
-            direction = StudyDirection.MINIMIZE if settings["minimize"] else StudyDirection.MAXIMIZE
+            direction = StudyDirection.MINIMIZE if search.minimize else StudyDirection.MAXIMIZE
             study = optuna.create_study(
                 storage=storage, study_name=name, direction=direction, load_if_exists=True
             )
             _check_origin(study, f"{folder / name}.db", made_from)
-            yield Study(study, **settings)
+            yield Study(study, search)
         finally:
             storage.remove_session()
             storage.engine.dispose()
@@ -96,52 +99,52 @@ def _check_origin(study: optuna.Study, path: str, made_from: Mapping[str, Any]) 
         )
 
 
-class Study:
-    """Trials to ask for and to tell the outcome of, by any number of threads.
+class Search(NamedTuple):
+    """The options of a study.
 
     Parameters
     ----------
-    study : optuna.Study
-    space : Space
-    trials : int
-        How many trials to come to, those of earlier processes included.
-    minimize : bool
-        Whether less is better.
-    sampler : str
+    space
+        The values that trials draw from, by Param.
+    trials
+        Number of trials to reach, those of earlier processes included.
+    minimize
+        Whether a lower value is better.
+    sampler
         tpe, random or grid.
-    pruner : str
+    pruner
         none, median or hyperband.
-    steps : int
-        The most iterations that a trial reports; the first `warmup` of them are never pruned at.
-    start : dict, optional
-        Values of the first trial.
+    seed
+        Seed of all draws.
+    steps, warmup
+        Most iterations that a trial reports, and number of first iterations at which none is pruned.
+    start
+        Values of the first trial; None: they are drawn, too.
     """
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        space: Space,
-        trials: int,
-        minimize: bool,
-        sampler: str,
-        pruner: str,
-        seed: int,
-        steps: int,
-        warmup: int,
-        start: dict[str, Any] | None = None,
-    ) -> None:
-        self._study, self._space, self._sampler, self._seed, self._minimize = (
-            study,
-            space,
-            sampler,
-            seed,
-            minimize,
-        )
+    space: Space
+    trials: int
+    minimize: bool
+    sampler: str
+    pruner: str
+    seed: int
+    steps: int
+    warmup: int
+    start: dict[str, Any] | None = None
+
+
+class Study:
+    """Trials to ask for, and whose outcomes are told, by any number of threads."""
+
+    def __init__(self, study: optuna.Study, search: Search) -> None:
+        space, start = search.space, search.start
+        self._study, self._space, self._sampler = study, space, search.sampler
+        self._seed, self._minimize = search.seed, search.minimize
         self._distributions = {name: _distribution(part) for name, part in space.items()}
         self._turn = threading.RLock()
-        study.pruner = _pruner(pruner, steps, warmup)
-        grid = _grid(space, seed)[:trials] if sampler == "grid" else None
-        self._trials = len(grid) if grid is not None else trials
+        study.pruner = _pruner(search.pruner, search.steps, search.warmup)
+        grid = _grid(space, search.seed)[: search.trials] if search.sampler == "grid" else None
+        self._trials = len(grid) if grid is not None else search.trials
         self._resume()
         # in their order, so those that an earlier process has queued come first
         queued = sum(_RETRIES not in trial.user_attrs for trial in study.trials)

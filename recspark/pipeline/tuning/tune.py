@@ -24,7 +24,7 @@ from recspark.pipeline.context import Context
 from recspark.pipeline.model_section import ModelSection
 from recspark.pipeline.refit import full_split, on
 from recspark.pipeline.tuning.search_space import Choices, Space, parse_space, start_of
-from recspark.pipeline.tuning.study import Study, open_study
+from recspark.pipeline.tuning.study import Search, Study, open_study
 from recspark.pipeline.tuning.trials import Trials, narrowed
 from recspark.tracking import Run
 
@@ -57,16 +57,19 @@ def tune(job: Context) -> dict[str, Any]:
         for stage in (stages.ingest, stages.index, stages.split):
             stage(job)
         trials = Trials(job, run)
-        settings = {
-            "trials": options.trials,
-            "sampler": options.sampler,
-            "pruner": options.pruner,
-            "seed": options.seed,
-        }
-        settings |= {"steps": trials.steps(space), "warmup": options.warmup, "start": start_of(model, space)}
-        settings |= {"space": space, "minimize": minimize}
+        search = Search(
+            space=space,
+            trials=options.trials,
+            minimize=minimize,
+            sampler=options.sampler,
+            pruner=options.pruner,
+            seed=options.seed,
+            steps=trials.steps(space),
+            warmup=options.warmup,
+            start=start_of(model, space),
+        )
         opened = open_study(
-            folder, options.study or model.product, _origin(job, space), job.lake.wait, **settings
+            folder, options.study or model.product, _origin(job, space), job.lake.wait, search
         )
         with job.lake.reading(f"splits/{job['split'].name}"), opened as study:
             trials.run(study)
