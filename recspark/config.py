@@ -130,10 +130,14 @@ class Option:
         return int(value) if self.type is int and isinstance(value, float) and value.is_integer() else value
 
     @property
+    def type_name(self) -> str:
+        """The type of a value in words, such as "a whole number"."""
+        return _TYPE_NAMES[self.type]
+
+    @property
     def allowed(self) -> str:
-        """What a value must be, in words."""
-        text = _TYPE_NAMES[self.type]
-        return text if self.check is None else f"{text}, {self.check.allowed}"
+        """The allowed values in words: the type and the check."""
+        return self.type_name if self.check is None else f"{self.type_name}, {self.check.allowed}"
 
 
 class Section:

@@ -30,9 +30,9 @@ class ModelSection:
 
     name = "model"
     type = Option(str, "als", "estimator", one_of(*KINDS))
-    model_name = Option(str, None, "the model is kept as models/NAME", FILE_NAME)
+    model_name = Option(str, None, "the model is kept as models/NAME; not set: its type", FILE_NAME)
     positive = Option(
-        float, None, "ratings of so much or more are label 1, lower ones 0, in training and evaluation"
+        float, None, "ratings of at least this value are label 1, lower ones 0, in training and evaluation"
     )
 
     def __init__(self, **values: Any) -> None:

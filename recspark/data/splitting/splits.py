@@ -48,7 +48,7 @@ class SplitOptions(Section):
     folds = Option(
         int,
         None,
-        "random, stratified, new_users: cut into so many folds, in place of testFraction",
+        "random, stratified, new_users: number of folds to cut into, in place of testFraction",
         at_least(2),
     )
     fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")

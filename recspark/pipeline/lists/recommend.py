@@ -48,7 +48,7 @@ class RecommendOptions(Section):
     """Who gets a list, what may be on it, and how it is kept."""
 
     name = "recommend"
-    n = Option(int, 10, "length of a list", at_least(1))
+    n = Option(int, 10, "length of a list; it is shorter if fewer candidates are left", at_least(1))
     users = _Ids(
         list,
         ALL,
@@ -59,7 +59,7 @@ class RecommendOptions(Section):
     excludeSeen = Option(
         bool,
         True,
-        "whether what a user rated, in the model's split outside test and in its updates, is left out",
+        "leave out the items that a user rated in the model's split (except test rows) and in its updates",
     )
     candidates = _Ids(
         list,
@@ -70,14 +70,21 @@ class RecommendOptions(Section):
     blocked = _Ids(
         list, None, "items that may not be on a list: ids, or a Parquet table with item_id", _SAME_KIND
     )
-    genre = Option(str, None, "only items of this genre, as tables/items spells it")
-    minYear = Option(int, None, "only items of this year or later")
+    genre = Option(
+        str, None, "only items of this genre, by the column genres (a list, or one genre) of tables/items"
+    )
+    minYear = Option(int, None, "only items of this year or later, by the column year of tables/items")
     maxYear = Option(int, None, "only items of this year or earlier")
-    format = Option(str, "parquet", "format of the lists; csv: one file", one_of("parquet", "csv", "json"))
+    format = Option(
+        str,
+        "parquet",
+        "format of the lists; parquet and json: a folder of files, csv: one file",
+        one_of("parquet", "csv", "json"),
+    )
     columns = Option(
         str,
         "lake",
-        "names of ids and rating: lake: user_id, item_id, rating; source: its own",
+        "names of ids and rating; lake: user_id, item_id, rating; source: those of data.source",
         one_of("lake", "source"),
     )
 

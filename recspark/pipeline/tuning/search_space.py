@@ -30,9 +30,11 @@ class TuneOptions(Section):
         str, None, "the study is kept as tuning/STUDY.db; not set: the name of the model", FILE_NAME
     )
     folder = Option(
-        str, None, "folder on the driver's disk that studies are kept in; not set: tuning in the lake"
+        str,
+        None,
+        "folder on the driver's disk for studies, needed if the lake is a URI; not set: tuning in the lake",
     )
-    trials = Option(int, 20, "trials of the study, those of earlier runs included", at_least(1))
+    trials = Option(int, 20, "trials of the study, those of earlier jobs included", at_least(1))
     timeout = Option(float, None, "seconds after which no further trial begins", above(0))
     metric = Option(
         str, "rmse", "metric of the evaluation, on the validation rows, that trials are judged by"
