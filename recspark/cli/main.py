@@ -154,9 +154,10 @@ def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
     """
     from recspark.data.formats.own_tables import OWN
     from recspark.data.sources.listing import require_source
+    from recspark.lake.manifests import Manifest
 
     if not JOBS[name].begins and not lake.is_there:
-        lake.require("tables", "ingest")
+        lake.require("tables", Manifest, "ingest")
     section = JOBS[name].source
     for option in ("source", *OWN) if section else ():
         if source := getattr(sections[section], option, None):

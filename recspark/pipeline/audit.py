@@ -17,6 +17,7 @@ from recspark.errors import ConfigError, GateNotPassed
 from recspark.features.audit import Report
 from recspark.features.audit import audit as look_for_leaks
 from recspark.features.options import fitter
+from recspark.lake.manifests import SplitManifest
 
 if TYPE_CHECKING:
     from recspark.pipeline.context import Context
@@ -41,7 +42,7 @@ def audit(job: Context) -> dict[str, Any]:
         raise ConfigError(
             "features.groups is not set: there is nothing to audit; it must be a list of feature groups"
         )
-    counts = job.lake.require(product, "split")["counts"]
+    counts = job.lake.require(product, SplitManifest, "split").counts
     with job.running("audit", "features", "audit") as run:
         started = time.perf_counter()
         train = job.read(f"{product}/train").cache()

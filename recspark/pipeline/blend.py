@@ -14,6 +14,7 @@ from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features.options import FeatureOptions
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import BlendedModels, Manifest, ModelManifest, SplitManifest
 from recspark.models.blend import BlendModel, Weights, fit_weights, fold_moments, model_rmse, with_predictions
 from recspark.models.saving import load_model
 from recspark.pipeline import stages
@@ -37,7 +38,7 @@ def blend(job: Context) -> dict[str, Any]:
     """
     options = job["blend"]
     manifests = _manifests(job)
-    product = next(iter(manifests.values()))["split"]
+    product = next(iter(manifests.values())).split
     with job.running("blend", "blend") as run:
         with job.lake.reading(product, *(f"models/{name}" for name in manifests)):
             validated, fitted = _weights(job, product, options.models)
@@ -73,8 +74,8 @@ def blend(job: Context) -> dict[str, Any]:
         return summary
 
 
-def _manifests(job: Context) -> dict[str, dict[str, Any]]:
-    """What the models to blend were made from; all from one split with validation rows."""
+def _manifests(job: Context) -> dict[str, ModelManifest]:
+    """The manifests of the models to blend; all are from one split with validation rows."""
     options = job["blend"]
     if options.models is None:
         raise ConfigError("blend.models is not set: name the models, as in `recspark blend als mf`")
@@ -88,30 +89,24 @@ def _manifests(job: Context) -> dict[str, dict[str, Any]]:
             f"blend.name = {options.name!r} is not allowed: it would replace models/{taken.pop()}, which is "
             "to be blended"
         )
-    manifests = {name: job.lake.require(f"models/{name}", "train") for name in options.models}
+    manifests = {name: job.lake.require(f"models/{name}", ModelManifest, "train") for name in options.models}
     for name, manifest in manifests.items():
-        if (
-            "best_iteration" not in manifest
-            or manifest.get("updates")
-            or manifest["params"].get("positiveFrom") is not None
-        ):
+        if manifest.best_iteration is None or manifest.updates or manifest.positive_from is not None:
             raise ConfigError(
                 f"models/{name} is not allowed in a blend: train one of ratings, which no update has "
                 "changed, again"
             )
-    splits = {name: manifest["split"] for name, manifest in manifests.items()}
+    splits = {name: manifest.split for name, manifest in manifests.items()}
     if len(set(splits.values())) > 1:
         found = ", ".join(f"{name} is of {split}" for name, split in splits.items())
         raise ConfigError(f"models of different splits can't be blended: {found}")
-    split = job.lake.require(next(iter(splits.values())), "split")
-    stale = [
-        name for name, manifest in manifests.items() if manifest["split_fingerprint"] != split["fingerprint"]
-    ]
+    split = job.lake.require(next(iter(splits.values())), SplitManifest, "split")
+    stale = [name for name, manifest in manifests.items() if manifest.split_fingerprint != split.fingerprint]
     if stale:
         raise RecsparkError(
             f"models/{stale[0]} was trained on other rows than {splits[stale[0]]} has now: train it again"
         )
-    if not split["counts"]["validation"]:
+    if not split.counts["validation"]:
         raise ConfigError(
             f"{splits[options.models[0]]} has no validation rows, which the weights of a blend come from: "
             "split again with "
@@ -129,14 +124,14 @@ def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float],
     return model_rmse(moments), fit_weights(moments, job["blend"].regParam)
 
 
-def _refit(job: Context, full: SplitOptions, name: str, manifest: dict[str, Any]) -> dict[str, Any]:
+def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest) -> dict[str, Any]:
     """models/NAME once more on train and validation rows, with as many iterations as were best; its test
     metrics.
     """
-    params = manifest["params"] | {"name": name + FULL}
+    params = manifest.params | {"name": name + FULL}
     if "maxIter" in ModelSection(**params).estimator.hyperparameters():
-        params["maxIter"] = manifest["best_iteration"]
-    one = on(job, full, ModelSection(**params), FeatureOptions(**manifest["features"]))
+        params["maxIter"] = manifest.best_iteration
+    one = on(job, full, ModelSection(**params), FeatureOptions(**manifest.features))
     with one.running(name + FULL):
         if stages.is_trained(one.lake, one.sections):
             log.info("models/%s is in the lake", name + FULL)
@@ -149,11 +144,15 @@ def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights
     """models/NAME: the models that were fitted again, and their weights."""
     product = f"models/{job['blend'].name}"
     models = {name + FULL: load_model(job.lake.path(f"models/{name + FULL}")) for name in names}
-    parts = {name: job.lake.require(f"models/{name}", "train")["fingerprint"] for name in models}
-    with job.lake.publish(product, fingerprint("blend", parts, asdict(fitted))) as publication:
+    parts = {name: job.lake.require(f"models/{name}", Manifest, "train").fingerprint for name in models}
+    identity = fingerprint("blend", parts, asdict(fitted))
+    with job.lake.publish(product, identity) as publication:
         BlendModel(models, fitted).write().save(publication.path("").rstrip("/"))
-        publication.manifest.update(
-            split=f"splits/{full.name}", blend={"models": list(models), **asdict(fitted)}, history=[]
+        publication.manifest = ModelManifest(
+            fingerprint=identity,
+            split=f"splits/{full.name}",
+            history=[],
+            blend=BlendedModels(models=tuple(models), **asdict(fitted)),
         )
 
 

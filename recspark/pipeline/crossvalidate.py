@@ -37,7 +37,7 @@ def crossvalidate(job: Context) -> dict[str, Any]:
         )
         run.text(measured.to_csv(index_label="fold"), "folds.csv")
         run.metrics(summary)
-        facts = {key: data[key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
+        facts = stages.data_facts(data)
         return facts | {"model": job["model"].product, "folds": [split.fold for split in splits]} | summary
 
 

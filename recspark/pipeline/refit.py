@@ -9,6 +9,7 @@ from typing import Any
 
 from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import RecsparkError
+from recspark.lake.manifests import SplitManifest
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 
@@ -20,17 +21,15 @@ def full_split(job: Context, product: str) -> SplitOptions:
     """Publish the split with the same test rows as `product`, whose train rows are its train and validation
     rows.
     """
-    manifest = job.lake.require(product, "split")
+    manifest = job.lake.require(product, SplitManifest, "split")
     options = SplitOptions(
-        **manifest["options"] | {"validationFraction": 0.0, "name": manifest["options"]["name"] + FULL}
+        **manifest.options | {"validationFraction": 0.0, "name": f"{manifest.options['name']}{FULL}"}
     )
-    counts, before = (
-        stages.split(replace(job, sections=job.sections | {"split": options}))["counts"],
-        manifest["counts"],
-    )
+    counts = stages.split(replace(job, sections=job.sections | {"split": options}))["counts"]
+    before = manifest.counts
     expected = before | {"train": before["train"] + before["validation"], "validation": 0}
-    source = job.lake.require(f"splits/{options.name}", "split")["source"]
-    if counts != expected or source != manifest["source"]:
+    source = job.lake.require(f"splits/{options.name}", SplitManifest, "split").source
+    if counts != expected or source != manifest.source:
         raise RecsparkError(
             f"the tables have changed since {product} was made ({counts} rows, not {expected}): split and "
             "train again"

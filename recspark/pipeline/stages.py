@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.data.index import index_stage
+from recspark.data.index import IndexSummary, index_stage
+from recspark.data.ingest import IngestSummary
 from recspark.data.ingest import ingest as ingest_tables
-from recspark.data.splitting.splits import split_stage
+from recspark.data.splitting.splits import SplitSummary, split_stage
 from recspark.errors import ConfigError
 from recspark.evaluation import plots
 from recspark.evaluation.evaluate import evaluate as evaluate_predictions
 from recspark.evaluation.evaluate import write as write_evaluation
 from recspark.features.options import read_tables, with_leaks
 from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.manifests import Manifest, ModelManifest, PredictionsManifest, SplitManifest
 from recspark.models.blend import BlendModel
 from recspark.models.factors.model import FactorModel
 from recspark.models.fm.entities import FMModel
@@ -34,8 +36,11 @@ log = logging.getLogger("recspark")
 #: metrics that a run's description tells, where they are measured
 _TOLD = ("rmse", "mae", "ndcg_at_10", "auc")
 
+#: what a stage returns
+Outcome = TypeVar("Outcome")
 
-def ingest(job: Context) -> dict[str, Any]:
+
+def ingest(job: Context) -> IngestSummary:
     """Raw files -> tables/{ratings,users,items,tags,quarantine}."""
     outer = job.run
     with job.running("ingest", "data", "quality") as run:
@@ -55,7 +60,7 @@ def ingest(job: Context) -> dict[str, Any]:
         return summary
 
 
-def index(job: Context) -> dict[str, Any]:
+def index(job: Context) -> IndexSummary:
     """tables -> index/{users,items}: dense positions of the ids."""
     with job.running("index") as run:
         summary = index_stage(job.spark, job.lake)
@@ -63,7 +68,7 @@ def index(job: Context) -> dict[str, Any]:
         return summary
 
 
-def split(job: Context) -> dict[str, Any]:
+def split(job: Context) -> SplitSummary:
     """tables -> splits/NAME/{train,validation,test}."""
     with job.running("split", "split") as run:
         summary = split_stage(job.spark, job.lake, job["split"])
@@ -82,27 +87,31 @@ def train(job: Context) -> dict[str, Any]:
 
 def _train(job: Context) -> dict[str, Any]:
     options, product = job["model"], f"splits/{job['split'].name}"
-    manifest = job.lake.require(product, "split")
+    manifest = job.lake.require(product, SplitManifest, "split")
     with job.running("train", "model") as run:
-        trained = [part for part, rows in manifest["counts"].items() if rows and part != "update"]
+        trained = [part for part, rows in manifest.counts.items() if rows and part != "update"]
         parts = {part: labelled(job.read(f"{product}/{part}"), options.positive_from) for part in trained}
         estimator = make_estimator(job, parts)
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
         kept = keep_updated(job.lake, options.product)
-        with job.lake.publish(f"models/{options.product}", _identity(job.lake, job.sections)) as publication:
+        identity = _identity(job.lake, job.sections)
+        with job.lake.publish(f"models/{options.product}", identity) as publication:
             model.write().save(publication.path("").rstrip("/"))
-            publication.manifest.update(
-                split=product, split_fingerprint=manifest["fingerprint"], params=options.as_dict()
-            )
-            publication.manifest.update(features=job["features"].as_dict(), history=model.summary.history)
-            publication.manifest.update(
-                best_iteration=model.summary.best_iteration, fit_seconds=model.summary.fit_seconds
+            publication.manifest = ModelManifest(
+                fingerprint=identity,
+                split=product,
+                split_fingerprint=manifest.fingerprint,
+                params=options.as_dict(),
+                features=job["features"].as_dict(),
+                history=model.summary.history,
+                best_iteration=model.summary.best_iteration,
+                fit_seconds=model.summary.fit_seconds,
             )
         job.lake.delete(f"work/{options.product}")
         summary = _training_summary(model, options.product) | ({"kept": kept} if kept else {})
         run.dataset(
-            product, job.lake.path(product), manifest["fingerprint"], manifest["counts"]["train"], "training"
+            product, job.lake.path(product), manifest.fingerprint, manifest.counts["train"], "training"
         )
         run.params({"estimator": estimator.values()})
         run.curve(model.summary.history)
@@ -114,8 +123,8 @@ def _train(job: Context) -> dict[str, Any]:
 
 def _identity(lake: Lake, sections: Mapping[str, Any]) -> str:
     """The fingerprint of the model that a conf makes of the split as it is in the lake."""
-    split = lake.require(f"splits/{sections['split'].name}", "split")["fingerprint"]
-    return fingerprint(split, sections["model"].as_dict(), sections["features"].as_dict())
+    split = lake.require(f"splits/{sections['split'].name}", Manifest, "split")
+    return fingerprint(split.fingerprint, sections["model"].as_dict(), sections["features"].as_dict())
 
 
 def is_trained(lake: Lake, sections: Mapping[str, Any]) -> bool:
@@ -179,19 +188,21 @@ def evaluate(job: Context) -> dict[str, Any]:
 
 def _evaluate(job: Context) -> dict[str, Any]:
     name, product = job["model"].product, f"splits/{job['split'].name}"
-    manifest = job.lake.require(f"models/{name}", "train")
-    rows = job.lake.require(product, "split")["fingerprint"]
+    manifest = job.lake.require(f"models/{name}", ModelManifest, "train")
+    rows = job.lake.require(product, Manifest, "split").fingerprint
     with job.running("evaluate", "evaluation", about=name) as run:
         started = time.perf_counter()
-        run.params({"model": manifest.get("params", {}) | {"name": name}})
+        run.params({"model": manifest.params | {"name": name}})
         model = trained_model(job, name, product)
-        positive_from = manifest.get("params", {}).get("positiveFrom")
-        identity = fingerprint(manifest["fingerprint"], product)
+        positive_from = manifest.positive_from
+        identity = fingerprint(manifest.fingerprint, product)
         with job.lake.publish(f"predictions/{name}", identity) as publication:
             model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(
                 publication.path("test")
             )
-            publication.manifest.update(model=manifest["fingerprint"], split=product, split_fingerprint=rows)
+            publication.manifest = PredictionsManifest(
+                fingerprint=identity, model=manifest.fingerprint, split=product, split_fingerprint=rows
+            )
         known = rated_pairs(job, manifest, f"{product}/train")
         seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
         predictions = job.read(f"predictions/{name}/test")
@@ -221,24 +232,37 @@ def pipeline(job: Context) -> dict[str, Any]:
     """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
     job["split"].require_fold()
     with job.running("pipeline", "split", "model") as run:
-        results = {}
-        for stage in (ingest, index, split, train, evaluate):
-            started = time.perf_counter()
-            log.info("%s ...", stage.__name__)
-            results[stage.__name__] = stage(job)
-            log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
-        data = {
-            key: results["ingest"][key]
-            for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")
-        }
-        rows = {f"rows_{part}": count for part, count in results["split"]["counts"].items()}
+        data = data_facts(_timed(ingest, job))
+        _timed(index, job)
+        rows = {f"rows_{part}": count for part, count in _timed(split, job)["counts"].items()}
+        trained = _timed(train, job)
         # the metric that is written first is the one that MLflow's compare page draws
-        measured = results["evaluate"] | results["train"]
+        measured = _timed(evaluate, job) | trained
         run.metrics(
             {key: value for key, value in (measured | rows).items() if isinstance(value, (int, float))}
         )
         run.describe(_in_a_sentence(job, data, measured))
         return data | rows | measured
+
+
+def _timed(stage: Callable[[Context], Outcome], job: Context) -> Outcome:
+    started = time.perf_counter()
+    log.info("%s ...", stage.__name__)
+    outcome = stage(job)
+    log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
+    return outcome
+
+
+def data_facts(read: IngestSummary) -> dict[str, object]:
+    """The facts of an ingest that the summary of a job with more stages has as well."""
+    return {
+        "dataset": read["dataset"],
+        "digest": read["digest"],
+        "ratings": read["ratings"],
+        "users": read["users"],
+        "items": read["items"],
+        "quarantined": read["quarantined"],
+    }
 
 
 def _in_a_sentence(job: Context, data: Mapping[str, Any], measured: Mapping[str, Any]) -> str:

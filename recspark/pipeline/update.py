@@ -7,6 +7,7 @@ import time
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
@@ -19,6 +20,7 @@ from recspark.data.index import grow_index
 from recspark.engine.spark.session import default_threads
 from recspark.errors import ConfigError
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import BatchManifest, ModelManifest
 from recspark.models.factors.fold_in import fold_in
 from recspark.models.factors.tables import FactorTables
 from recspark.pipeline.gate.versions import copy_product, factor_manifest, keep_version, log_model
@@ -62,26 +64,26 @@ def _update(job: Context) -> dict[str, Any]:
     manifest = factor_manifest(job.lake, name)
     with job.running("update", "update", about=name) as run:
         batch = publish_batch(job.spark, job.lake, _source(job, manifest), job["quality"])
-        facts = job.lake.manifest(batch)["tables"]["ratings"]
-        run.dataset(batch, job.lake.path(batch), facts["digest"], facts["rows"], "update")
-        run.params({"model": manifest["params"]})
-        unchanged = batch in manifest.get("updates", [])
+        facts = job.lake.manifest(batch, BatchManifest).tables["ratings"]
+        run.dataset(batch, job.lake.path(batch), facts.digest, facts.rows, "update")
+        run.params({"model": manifest.params})
+        unchanged = batch in manifest.updates
         if unchanged:
             log.info("models/%s has the ratings of %s already: nothing to do", name, batch)
             made = manifest
         else:
             made = _apply(job, name, manifest, batch)
-        counts = dict.fromkeys(made["update"], 0) if unchanged else made["update"]
+        counts = dict.fromkeys(made.update, 0) if unchanged else made.update
         summary = {
             "model": name,
             "batch": batch,
             "unchanged": unchanged,
-            "version": made["version"],
+            "version": made.version,
             **counts,
         }
         summary |= {
-            "read": facts["read"],
-            "quarantined": facts["quarantined"],
+            "read": facts.read,
+            "quarantined": facts.quarantined,
             "seconds": time.perf_counter() - started,
         }
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
@@ -90,7 +92,7 @@ def _update(job: Context) -> dict[str, Any]:
         return summary
 
 
-def _source(job: Context, manifest: dict[str, Any]) -> DataOptions:
+def _source(job: Context, manifest: ModelManifest) -> DataOptions:
     """Where the new ratings are and how to read them."""
     given, source = job["data"].as_dict(), job["update"].source
     if source:
@@ -98,14 +100,14 @@ def _source(job: Context, manifest: dict[str, Any]) -> DataOptions:
         return DataOptions(
             **given | {"source": source, "dataset": given["dataset"] if given["dataset"] in GENERIC else None}
         )
-    part = f"{manifest['split']}/update"
+    part = f"{manifest.split}/update"
     if not job.lake.exists(part):
         missing = f"update.source is not set, and {job.lake.path(part)} does not exist"
         raise ConfigError(f"{missing}: set it, or train on a split of kind new_users")
     return DataOptions(source=job.lake.path(part), dataset="parquet")
 
 
-def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dict[str, Any]:
+def _apply(job: Context, name: str, manifest: ModelManifest, batch: str) -> ModelManifest:
     """Fold the ratings of `batch` into models/NAME; each product is whole before the next one names it, the
     model comes last.
     """
@@ -127,26 +129,28 @@ def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dic
     solved = counts | {"solve_seconds": time.perf_counter() - started}
     version = keep_version(lake, name, manifest)
     grow_index(job.spark, lake, batch)
-    with lake.publish(f"models/{name}", fingerprint(manifest["fingerprint"], batch)) as publication:
+    identity = fingerprint(manifest.fingerprint, batch)
+    with lake.publish(f"models/{name}", identity) as publication:
         copy_product(lake, f"models/{name}", publication.product)
         folded.write(publication.path("").rstrip("/"))
-        lineage = {
-            "version": version + 1,
-            "previous": f"models/{name}-v{version}",
-            "updates": [*manifest.get("updates", []), batch],
-        }
-        publication.manifest.update(
-            {**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": solved}
+        made = msgspec.structs.replace(
+            manifest,
+            fingerprint=identity,
+            version=version + 1,
+            previous=f"models/{name}-v{version}",
+            updates=(*manifest.updates, batch),
+            update=solved,
         )
-    return publication.manifest
+        publication.manifest = made
+    return made
 
 
-def _ratings(job: Context, manifest: dict[str, Any], batch: str) -> tuple[pa.Table, list[pa.Table]]:
+def _ratings(job: Context, manifest: ModelManifest, batch: str) -> tuple[pa.Table, list[pa.Table]]:
     """The ratings of `batch`; and of those that the model has seen, table by table, all that their users and
     items need.
     """
     new = job.read(f"{batch}/ratings").select(*_COLUMNS)
-    seen = [f"{manifest['split']}/train", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
+    seen = [f"{manifest.split}/train", *(f"{earlier}/ratings" for earlier in manifest.updates)]
     tables = [
         job.read(table).select(*_COLUMNS, F.lit(number).alias("table")) for number, table in enumerate(seen)
     ]

@@ -123,14 +123,14 @@ def test_what_the_lake_has_is_not_trained_again(spark, example, tmp_path, capsys
     first = runs.measure("one")
     assert 0.5 < first["rmse"] < 2 and first["fit_seconds"] > 0
     created = (
-        Lake(runs.lake).manifest("models/one")["created"],
-        Lake(runs.lake).manifest("metrics/one")["created"],
+        Lake(runs.lake).read_json("models/one/manifest.json")["created"],
+        Lake(runs.lake).read_json("metrics/one/manifest.json")["created"],
     )
     capsys.readouterr()
     assert runs.measure("one") == first and capsys.readouterr().out == ""
     assert (
-        Lake(runs.lake).manifest("models/one")["created"],
-        Lake(runs.lake).manifest("metrics/one")["created"],
+        Lake(runs.lake).read_json("models/one/manifest.json")["created"],
+        Lake(runs.lake).read_json("metrics/one/manifest.json")["created"],
     ) == created
     assert runs.measure("one", "model.maxIter=1")["rmse"] != first["rmse"]
     with pytest.raises(SystemExit):

@@ -11,6 +11,7 @@ import pandas as pd
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.plots import plot_differences
 from recspark.evaluation.significance import PairedBootstrap
+from recspark.lake.manifests import Manifest
 from recspark.pipeline.gate.measured import CompareOptions, measure
 from recspark.tracking.lookup import measured_by
 
@@ -80,7 +81,7 @@ def as_text(table: pd.DataFrame, options: CompareOptions) -> str:
 
 def _model_name(job: Context, name: str) -> str:
     """The name in the lake of what a user calls by that name, or by the id of an MLflow run."""
-    if job.lake.manifest(f"models/{name}") is not None or not _RUN_ID.fullmatch(name):
+    if job.lake.manifest(f"models/{name}", Manifest) is not None or not _RUN_ID.fullmatch(name):
         return name
     found, metrics = measured_by(job.tracker, name)
     then, now = metrics.get("rmse"), (job.lake.read_json(f"metrics/{found}.json") or {}).get("rmse")

@@ -10,6 +10,7 @@ from typing import Any
 from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError, GateNotPassed, RecsparkError
 from recspark.evaluation.ranking import metric_names
+from recspark.lake.manifests import Manifest, PredictionsManifest
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.measured import measure
@@ -40,7 +41,7 @@ def promote(job: Context) -> dict[str, Any]:
             f"promote.metric = {metric!r} is not allowed with evaluation.ranking = false: it has to be "
             "measured"
         )
-    job.lake.require(f"models/{candidate}", "train")
+    job.lake.require(f"models/{candidate}", Manifest, "train")
     # one gate at a time; and nothing that it judges by changes meanwhile
     with (
         job.lake.writing(f"models/{roles.product(CHAMPION)}"),
@@ -105,10 +106,8 @@ def _report(job: Context, run: Run, verdict: dict[str, Any]) -> None:
 def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> dict[str, Any]:
     """Whether `candidate` passes, and why: what the report holds."""
     job, options, lake = roles.job, roles.job["promote"], roles.job.lake
-    if (
-        lake.require(f"predictions/{candidate}", "evaluate").get("model")
-        != lake.require(f"models/{candidate}", "train")["fingerprint"]
-    ):
+    predicted = lake.require(f"predictions/{candidate}", PredictionsManifest, "evaluate")
+    if predicted.model != lake.require(f"models/{candidate}", Manifest, "train").fingerprint:
         raise RecsparkError(
             f"models/{candidate} has changed since it was evaluated: run `recspark evaluate` first"
         )
@@ -145,12 +144,16 @@ def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> dict[
 def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
     """The champion's name in the lake, with predictions for the candidate's test rows."""
     lake, product = roles.job.lake, roles.kept_as(champion, CHAMPION, PREVIOUS, WITHDRAWN)
-    candidates = lake.require(f"predictions/{candidate}", "evaluate")
-    rows = {"model": lake.require(f"models/{product}", "promote")["fingerprint"]}
-    rows |= {key: candidates[key] for key in ("split", "split_fingerprint")}
-    if not rows.items() <= (lake.manifest(f"predictions/{product}") or {}).items():
-        log.info("the champion is measured on the test rows of %s", candidates["split"])
-        split = SplitOptions(name=candidates["split"].removeprefix("splits/"))
+    of_candidate = lake.require(f"predictions/{candidate}", PredictionsManifest, "evaluate")
+    champions = lake.manifest(f"predictions/{product}", PredictionsManifest)
+    model = lake.require(f"models/{product}", Manifest, "promote").fingerprint
+    if champions is None or (champions.model, champions.split, champions.split_fingerprint) != (
+        model,
+        of_candidate.split,
+        of_candidate.split_fingerprint,
+    ):
+        log.info("the champion is measured on the test rows of %s", of_candidate.split)
+        split = SplitOptions(name=of_candidate.split.removeprefix("splits/"))
         stages.evaluate(on(roles.job, split, ModelSection(name=product)))
     return product
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from recspark.errors import RecsparkError
+from recspark.lake.manifests import ListsManifest, Manifest
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.roles import CHAMPION, IDENTITY, PREVIOUS, WITHDRAWN, Roles, require_registry
 from recspark.pipeline.lists.recommend import RecommendOptions, write_lists
@@ -25,7 +26,7 @@ def rollback(job: Context) -> dict[str, Any]:
     """
     require_registry(job, "rollback", "enabled")
     roles, lake = Roles(job), job.lake
-    lake.require(f"models/{roles.product(CHAMPION)}", "promote")
+    lake.require(f"models/{roles.product(CHAMPION)}", Manifest, "promote")
     # no gate at the same time, and nothing that reads what goes away
     with lake.writing(f"models/{roles.product(CHAMPION)}"), lake.writing(f"models/{roles.product(PREVIOUS)}"):
         back = roles.version(PREVIOUS)
@@ -78,11 +79,11 @@ def _bring_back(roles: Roles, source: str, back: ModelVersion) -> str | None:
     """
     job, champion = roles.job, roles.product(CHAMPION)
     product = f"recommendations/{champion}"
-    served = job.lake.manifest(product)
+    served = job.lake.manifest(product, ListsManifest)
     if served is None:
         roles.keep(source, CHAMPION, back)
         return None
-    same = replace(job, sections=job.sections | {"recommend": RecommendOptions(**served["options"])})
+    same = replace(job, sections=job.sections | {"recommend": RecommendOptions(**served.options)})
     if source == champion:
         write_lists(same, source, champion)
     else:

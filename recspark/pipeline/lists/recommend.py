@@ -17,6 +17,7 @@ from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.catalogue import described
 from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import ListsManifest, Manifest, ModelManifest, SplitManifest
 from recspark.models.factors.model import FactorModel
 from recspark.models.saving import load_model
 from recspark.pipeline.gate.versions import factor_manifest, pairs_of, rated_tables
@@ -108,7 +109,7 @@ def _recommend(job: Context) -> dict[str, Any]:
         counts = write_lists(job, name, name)
         summary = counts | {"recommend_seconds": time.perf_counter() - started}
         run.dataset(
-            f"models/{name}", job.lake.path(f"models/{name}"), manifest["fingerprint"], context="recommend"
+            f"models/{name}", job.lake.path(f"models/{name}"), manifest.fingerprint, context="recommend"
         )
         run.metrics(summary)
         return {"model": name, "product": f"recommendations/{name}", **summary}
@@ -123,16 +124,17 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
     users = None if options.users == ALL else _ids(job, model, "users").distinct()
     table = _table(_lists(job, model, manifest, users))
     names = list_names(job.lake, table.columns) if options.columns == "source" else table.columns
-    with job.lake.publish(
-        f"recommendations/{target}", fingerprint(manifest["fingerprint"], options.as_dict())
-    ) as publication:
+    identity = fingerprint(manifest.fingerprint, options.as_dict())
+    with job.lake.publish(f"recommendations/{target}", identity) as publication:
         with writing(table, publication, options.format, names) as written:
             counts = _counts(written, model.userBiases if users is None else users)
-        publication.manifest.update(model=target, options=options.as_dict(), counts=counts)
+        publication.manifest = ListsManifest(
+            fingerprint=identity, model=target, options=options.as_dict(), counts=counts
+        )
     return counts
 
 
-def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: DataFrame | None) -> DataFrame:
+def _lists(job: Context, model: FactorModel, manifest: ModelManifest, users: DataFrame | None) -> DataFrame:
     """Lists of `users`, None for all that the model knows: user_id, recommendations, cold."""
     options = job["recommend"]
     tables = _rated(job, manifest) if options.excludeSeen else []
@@ -172,12 +174,12 @@ def _counts(table: DataFrame, asked: DataFrame) -> dict[str, int]:
     return counts | {"users_without_list": asked.count() - counts["users"]}
 
 
-def _rated(job: Context, manifest: dict[str, Any]) -> list[str]:
+def _rated(job: Context, manifest: ModelManifest) -> list[str]:
     """What users are known to have rated: the tables of the model's split but that of test, and those that
     updated the model.
     """
-    product = manifest["split"]
-    counts = job.lake.require(product, "split")["counts"]
+    product = manifest.split
+    counts = job.lake.require(product, SplitManifest, "split").counts
     return rated_tables(
         manifest, *(f"{product}/{part}" for part, rows in counts.items() if rows and part != "test")
     )
@@ -194,7 +196,7 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
     given = {key: getattr(options, key) for key in conditions if getattr(options, key) is not None}
     if not given:
         return chosen
-    job.lake.require("tables", "ingest")
+    job.lake.require("tables", Manifest, "ingest")
     items = described(job.read("tables/items"))
     kept = reduce(DataFrame.filter, (conditions[key](value) for key, value in given.items()), items).select(
         "item_id"
@@ -243,10 +245,10 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     return job.spark.createDataFrame(rows, StructType([StructField(column, kind)]))
 
 
-def _shown(job: Context, model: FactorModel, manifest: dict[str, Any]) -> dict[str, Any]:
+def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[str, Any]:
     """The list of one user with titles, also as text on the log."""
     table = _table(_lists(job, model, manifest, _ids(job, model, "user")))
-    if job.lake.manifest("tables") is not None:
+    if job.lake.manifest("tables", Manifest) is not None:
         table = table.join(described(job.read("tables/items")), "item_id", "left")
     rows = [row.asDict() for row in table.orderBy("rank").collect()]
     if not rows:

@@ -21,6 +21,7 @@ from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.evaluate import EvaluationOptions, evaluate
 from recspark.evaluation.goals import LABEL_GOALS, RATING_GOALS
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import SplitManifest
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.model_section import ModelSection
@@ -49,7 +50,7 @@ class Trials:
         self._job, self._run, self._options = job, run, job["tune"]
         self._product = f"splits/{job['split'].name}"
         self._ended = threading.Event()
-        counts = job.lake.require(self._product, "split")["counts"]
+        counts = job.lake.require(self._product, SplitManifest, "split").counts
         if not counts["validation"]:
             raise ConfigError(
                 f"{self._product} has no validation rows, which trials are judged by: "

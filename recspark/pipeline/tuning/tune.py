@@ -18,6 +18,7 @@ from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation import study_plots
 from recspark.evaluation.goals import lower_is_better
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import Manifest
 from recspark.models.unread import unread
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
@@ -150,7 +151,7 @@ def _origin(job: Context, space: Space) -> dict[str, str]:
     model = {
         key: value for key, value in job["model"].as_dict().items() if key not in space and key != "name"
     }
-    split = job.lake.require(f"splits/{job['split'].name}", "split")["fingerprint"]
+    split = job.lake.require(f"splits/{job['split'].name}", Manifest, "split").fingerprint
     searched = {name: asdict(part) for name, part in space.items()}
     parts = {
         "split": split,
