@@ -4,21 +4,17 @@ docs/make_configuration.py`` (`make docs`), after any change of an option, a Par
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
 from recspark.cli.reference import as_toml, options_of
-from recspark.config import Option
+from recspark.config import Option, Section
 from recspark.models.registry import KINDS
 from recspark.pipeline.context import SECTIONS
 from recspark.pipeline.jobs import JOBS
 from recspark.pipeline.model_section import ModelSection
 
 ROOT = Path(__file__).parents[1]
-
-#: keys of ``[model]`` that models of all types have
-OF_EVERY_MODEL = ("type", "name", "positiveFrom")
 
 HEAD = """# Configuration
 Written by `make docs` from the options in the code.
@@ -58,32 +54,28 @@ def readers(name: str) -> list[str]:
     return [job for job, known in JOBS.items() if name in known.reads]
 
 
-def section(cls: type) -> str:
+def section(cls: type[Section]) -> str:
     """A section: its purpose, the jobs that read it and its keys."""
     found = readers(cls.name)
     read_by = "all jobs" if found == list(JOBS) else ", ".join(f"`{job}`" for job in found)
-    if cls is not ModelSection:
-        purpose = " ".join((inspect.getdoc(cls) or "").replace("``", "`").split())
-        return f"## [{cls.name}]\n{purpose} Read by {read_by}.\n\n{table(options_of(cls))}"
-    shared = [(key, option) for key, option in options_of(cls) if key in OF_EVERY_MODEL]
-    head = (
-        f"## [model]\nThe type of the model, its name in the lake and the Params of its estimator. Read by "
-        f"{read_by}.\n\n{table(shared)}"
-    )
-    return "\n\n".join([head, *(model(kind) for kind in KINDS)])
+    purpose = " ".join((cls.__doc__ or "").partition("\n\n")[0].replace("``", "`").split())
+    head = f"## [{cls.name}]\n{purpose} Read by {read_by}.\n\n{table(cls.options)}"
+    return "\n\n".join([head, *(model(kind) for kind in KINDS if cls is ModelSection)])
 
 
 def model(kind: str) -> str:
     """The Params of one type of model."""
-    params = [(key, option) for key, option in options_of(ModelSection, kind) if key not in OF_EVERY_MODEL]
+    params = {
+        key: option for key, option in options_of(ModelSection, kind) if key not in ModelSection.options
+    }
     estimator = KINDS[kind].estimator
     described = f"Params of [{estimator}](api.md#{estimator.lower()})."
     return f'### model.type = "{kind}"\n{described}\n\n{table(params)}'
 
 
-def table(options: Iterable[tuple[str, Option]]) -> str:
+def table(options: dict[str, Option]) -> str:
     """One row per key."""
-    return "\n".join([TABLE, *(_row(key, option) for key, option in options)])
+    return "\n".join([TABLE, *(_row(key, option) for key, option in options.items())])
 
 
 def _row(key: str, option: Option) -> str:

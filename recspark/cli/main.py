@@ -20,6 +20,7 @@ from recspark.redaction import RedactingFormatter, redacted
 
 if TYPE_CHECKING:
     from recspark.lake.lake import Lake
+    from recspark.pipeline.context import Sections
 
 log = logging.getLogger("recspark")
 
@@ -133,13 +134,13 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
     sections = validated(conf)
     if name == "warm":
-        return function_of(name)(sections["spark"])
-    lake = Lake(sections["paths"].lake, sections["paths"].waitSeconds)
-    tracker = Tracker(lake, sections["tracking"])
+        return function_of(name)(sections.spark)
+    lake = Lake(sections.paths.lake, sections.paths.waitSeconds)
+    tracker = Tracker(lake, sections.tracking)
     if name == "sync":
         return {"sent": tracker.sync(), "lake": lake.root}
     _require_input(name, sections, lake)
-    with explained(lake), session(f"recspark {name}", sections["spark"]) as spark:
+    with explained(lake), session(f"recspark {name}", sections.spark) as spark:
         require_storage(spark, lake.root)
         job = Context(sections, lake, tracker, spark, conf_file)
         summary = function_of(name)(job)
@@ -148,7 +149,7 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
         }
 
 
-def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
+def _require_input(name: str, sections: Sections, lake: Lake) -> None:
     """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to
     be missing.
     """
@@ -160,7 +161,7 @@ def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
         lake.require("tables", Manifest, "ingest")
     section = JOBS[name].source
     for option in ("source", *OWN) if section else ():
-        if source := getattr(sections[section], option, None):
+        if source := getattr(getattr(sections, section), option, None):
             require_source(source, option)
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
-from recspark.config import Option
+from recspark.config import Option, Section
 from recspark.pipeline.context import SECTIONS
 from recspark.pipeline.jobs import JOBS
 from recspark.pipeline.model_section import ModelSection
@@ -73,25 +72,23 @@ def starter(model: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _sections(names: tuple[str, ...]) -> list[Any]:
-    found: dict[str, Any] = {section.name: section for section in SECTIONS}
+def _sections(names: tuple[str, ...]) -> list[type[Section]]:
+    found = {section.name: section for section in SECTIONS}
     return [found[name] for name in names]
 
 
-def options_of(section: Any, model: str = "als") -> Iterator[tuple[str, Option]]:
+def options_of(section: type[Section], model: str = "als") -> Iterator[tuple[str, Option]]:
     """The keys of a section, each with its option; those of [model] for models of the type `model`."""
-    if section is not ModelSection:
-        yield from section.options.items()
-        return
-    yield from (("type", section.type), ("name", section.model_name), ("positiveFrom", section.positive))
-    yield from ((name, param.option) for name, param in ModelSection(type=model).known.items())
+    yield from section.options.items()
+    if section is ModelSection:
+        yield from ((name, param.option) for name, param in ModelSection(type=model).known.items())
 
 
 def _needs_groups(model: str) -> bool:
     return "groups" in ModelSection(type=model).estimator.hyperparameters()
 
 
-def as_toml(value: Any) -> str:
+def as_toml(value: object) -> str:
     """A value as TOML writes it; empty if it is not set."""
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 

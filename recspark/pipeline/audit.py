@@ -37,7 +37,7 @@ def audit(job: Context) -> dict[str, Any]:
     """Features of ``[features]`` on splits/NAME -> a report; GateNotPassed (exit code 4) where a group
     leaks.
     """
-    options, product = job["features"], f"splits/{job['split'].name}"
+    options, product = job.sections.features, f"splits/{job.sections.split.name}"
     if not options.declared:
         raise ConfigError(
             "features.groups is not set: there is nothing to audit; it must be a list of feature groups"
@@ -51,7 +51,7 @@ def audit(job: Context) -> dict[str, Any]:
         ).cache()
         try:
             fit = fitter(job.spark, job.lake, options)
-            report = look_for_leaks(fit, train, held_out, job["audit"].rows, job["audit"].seed)
+            report = look_for_leaks(fit, train, held_out, job.sections.audit.rows, job.sections.audit.seed)
         finally:
             train.unpersist()
             held_out.unpersist()

@@ -36,7 +36,7 @@ def blend(job: Context) -> dict[str, Any]:
     splits/SPLIT-full, unless the lake has it; those are blended. The test rows are read after that: they have
     no way into the weights.
     """
-    options = job["blend"]
+    options = job.sections.blend
     manifests = _manifests(job)
     product = next(iter(manifests.values())).split
     with job.running("blend", "blend") as run:
@@ -76,10 +76,10 @@ def blend(job: Context) -> dict[str, Any]:
 
 def _manifests(job: Context) -> dict[str, ModelManifest]:
     """The manifests of the models to blend; all are from one split with validation rows."""
-    options = job["blend"]
+    options = job.sections.blend
     if options.models is None:
         raise ConfigError("blend.models is not set: name the models, as in `recspark blend als mf`")
-    if not job["evaluation"].ratings:
+    if not job.sections.evaluation.ratings:
         raise ConfigError(
             "evaluation.ratings = False is not allowed with blend: a blend predicts ratings, and is judged "
             "by their RMSE"
@@ -119,9 +119,9 @@ def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float],
     """RMSE of each model on the validation rows, and the weights that they give."""
     models = {name: stages.trained_model(job, name, product) for name in names}
     moments = fold_moments(
-        with_predictions(job.read(f"{product}/validation"), models), names, job["blend"].seed
+        with_predictions(job.read(f"{product}/validation"), models), names, job.sections.blend.seed
     )
-    return model_rmse(moments), fit_weights(moments, job["blend"].regParam)
+    return model_rmse(moments), fit_weights(moments, job.sections.blend.regParam)
 
 
 def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest)
 
 def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights) -> None:
     """models/NAME: the models that were fitted again, and their weights."""
-    product = f"models/{job['blend'].name}"
+    product = f"models/{job.sections.blend.name}"
     models = {name + FULL: load_model(job.lake.path(f"models/{name + FULL}")) for name in names}
     parts = {name: job.lake.require(f"models/{name}", Manifest, "train").fingerprint for name in models}
     identity = fingerprint("blend", parts, asdict(fitted))

@@ -38,7 +38,7 @@ class CurveOptions(Section):
 
 def curves(job: Context) -> dict[str, Any]:
     """Histories of models/NAME ... -> metrics/FIGURE.png."""
-    options = job["curves"]
+    options = job.sections.curves
     if options.models is None:
         raise ConfigError("curves.models is not set: name the models, as in `recspark curves als mf`")
     with job.running("curves", "curves") as run:

@@ -41,13 +41,13 @@ def demo(job: Context) -> dict[str, Any]:
     """Ingest, index and split once, then train and evaluate every model; prints the table on stderr."""
     source, floor = _source(job)
     split = SplitOptions(name="demo", testFraction=0.1, validationFraction=0.1)
-    job = replace(job, sections=job.sections | {"data": source, "split": split})
+    job = replace(job, sections=replace(job.sections, data=source, split=split))
     with job.running("demo", "split") as run:
         for stage in (stages.ingest, stages.index, stages.split):
             log.info("%s ...", stage.__name__)
             stage(job)
         results = {name: _model(job, name, values) for name, values in MODELS.items()}
-        text = table(results, columns(job["evaluation"]), floor)
+        text = table(results, columns(job.sections.evaluation), floor)
         run.text(text, "comparison.txt")
         run.json(results, "comparison.json")
     log.info("\n%s\n\n%s", text, _what_next(job))
@@ -56,24 +56,26 @@ def demo(job: Context) -> dict[str, Any]:
 
 def _source(job: Context) -> tuple[DataOptions, float | None]:
     """The user's data, else a generated set, and its noise floor."""
-    if job["data"].source or job["data"].dataset:
-        return job["data"], None
+    if job.sections.data.source or job.sections.data.dataset:
+        return job.sections.data, None
     folder = Path(job.lake.path("generated")) / "ml-1m"
-    log.info("generating %d ratings of %d users ...", job["synthetic"].ratings, job["synthetic"].users)
-    write_movielens(generate(job["synthetic"]), folder)
+    log.info(
+        "generating %d ratings of %d users ...", job.sections.synthetic.ratings, job.sections.synthetic.users
+    )
+    write_movielens(generate(job.sections.synthetic), folder)
     truth = json.loads((folder / "truth.json").read_text())
     return DataOptions(source=str(folder), dataset="ml-1m"), truth["noise_floor"]
 
 
 def _model(job: Context, name: str, values: dict[str, Any]) -> dict[str, float]:
     log.info("%s ...", name)
-    one = replace(job, sections=job.sections | {"model": ModelSection(type="als", name=name, **values)})
+    one = replace(job, sections=replace(job.sections, model=ModelSection(type="als", name=name, **values)))
     with one.running(name, "model") as run:
         summary = stages.train(one) | stages.evaluate(one)
         if values.get("implicitPrefs"):
             # preferences are no ratings: their distance from stars says nothing
             summary |= {"rmse": None, "mae": None}
-        row = {key: summary[key] for key in columns(job["evaluation"])}
+        row = {key: summary[key] for key in columns(job.sections.evaluation)}
         run.metrics(row)
     return row
 

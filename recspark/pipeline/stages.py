@@ -27,7 +27,7 @@ from recspark.models.factors.model import FactorModel
 from recspark.models.fm.entities import FMModel
 from recspark.models.params import Configurable
 from recspark.models.saving import load_model
-from recspark.pipeline.context import Context
+from recspark.pipeline.context import Context, Sections
 from recspark.pipeline.gate.versions import keep_updated, log_model, rated_pairs
 from recspark.pipeline.model_figures import log_figures
 
@@ -44,7 +44,7 @@ def ingest(job: Context) -> IngestSummary:
     """Raw files -> tables/{ratings,users,items,tags,quarantine}."""
     outer = job.run
     with job.running("ingest", "data", "quality") as run:
-        summary = ingest_tables(job.spark, job.lake, job["data"], job["quality"])
+        summary = ingest_tables(job.spark, job.lake, job.sections.data, job.sections.quality)
         run.metrics(
             {
                 key: summary[key]
@@ -71,7 +71,7 @@ def index(job: Context) -> IndexSummary:
 def split(job: Context) -> SplitSummary:
     """tables -> splits/NAME/{train,validation,test}."""
     with job.running("split", "split") as run:
-        summary = split_stage(job.spark, job.lake, job["split"])
+        summary = split_stage(job.spark, job.lake, job.sections.split)
         run.metrics(
             {f"rows_{part}": rows for part, rows in summary["counts"].items()}
             | {"cold_share": summary["cold"]["share"]}
@@ -81,16 +81,19 @@ def split(job: Context) -> SplitSummary:
 
 def train(job: Context) -> dict[str, Any]:
     """splits/NAME -> models/NAME. A fit that was killed goes on from its last finished iteration."""
-    with job.lake.reading(f"splits/{job['split'].name}"), job.lake.writing(f"models/{job['model'].product}"):
+    with (
+        job.lake.reading(f"splits/{job.sections.split.name}"),
+        job.lake.writing(f"models/{job.sections.model.product}"),
+    ):
         return _train(job)
 
 
 def _train(job: Context) -> dict[str, Any]:
-    options, product = job["model"], f"splits/{job['split'].name}"
+    options, product = job.sections.model, f"splits/{job.sections.split.name}"
     manifest = job.lake.require(product, SplitManifest, "split")
     with job.running("train", "model") as run:
         trained = [part for part, rows in manifest.counts.items() if rows and part != "update"]
-        parts = {part: labelled(job.read(f"{product}/{part}"), options.positive_from) for part in trained}
+        parts = {part: labelled(job.read(f"{product}/{part}"), options.positiveFrom) for part in trained}
         estimator = make_estimator(job, parts)
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
@@ -103,7 +106,7 @@ def _train(job: Context) -> dict[str, Any]:
                 split=product,
                 split_fingerprint=manifest.fingerprint,
                 params=options.as_dict(),
-                features=job["features"].as_dict(),
+                features=job.sections.features.as_dict(),
                 history=model.summary.history,
                 best_iteration=model.summary.best_iteration,
                 fit_seconds=model.summary.fit_seconds,
@@ -121,15 +124,15 @@ def _train(job: Context) -> dict[str, Any]:
         return summary
 
 
-def _identity(lake: Lake, sections: Mapping[str, Any]) -> str:
+def _identity(lake: Lake, sections: Sections) -> str:
     """The fingerprint of the model that a conf makes of the split as it is in the lake."""
-    split = lake.require(f"splits/{sections['split'].name}", Manifest, "split")
-    return fingerprint(split.fingerprint, sections["model"].as_dict(), sections["features"].as_dict())
+    split = lake.require(f"splits/{sections.split.name}", Manifest, "split")
+    return fingerprint(split.fingerprint, sections.model.as_dict(), sections.features.as_dict())
 
 
-def is_trained(lake: Lake, sections: Mapping[str, Any]) -> bool:
+def is_trained(lake: Lake, sections: Sections) -> bool:
     """Whether models/NAME is what `train` would make, and no update has changed it since."""
-    return lake.is_current(f"models/{sections['model'].product}", _identity(lake, sections))
+    return lake.is_current(f"models/{sections.model.product}", _identity(lake, sections))
 
 
 def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
@@ -145,7 +148,7 @@ def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
 
 def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     """The estimator of the conf on the columns of a lake, with its features where it takes groups."""
-    options = job["model"]
+    options = job.sections.model
     lake = {
         "userCol": "user_id",
         "itemCol": "item_id",
@@ -156,15 +159,15 @@ def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     params = {name: value for name, value in lake.items() if name in known} | options.params
     if "groups" not in known:
         return options.estimator(**params)
-    if not job["features"].groups:
+    if not job.sections.features.groups:
         raise ConfigError(
             f"features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such "
             'as ["user", "item"]'
         )
     users, items = read_tables(job.spark, job.lake)
-    if job["features"].leak:
+    if job.sections.features.leak:
         users = with_leaks(users, reduce(DataFrame.unionByName, parts.values()))
-    return options.estimator(**params, groups=job["features"].groups).tables(users, items)
+    return options.estimator(**params, groups=job.sections.features.groups).tables(users, items)
 
 
 def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
@@ -182,12 +185,12 @@ def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
 
 def evaluate(job: Context) -> dict[str, Any]:
     """models/NAME on the test rows -> predictions/NAME, metrics/NAME.json."""
-    with job.lake.reading(f"splits/{job['split'].name}", f"models/{job['model'].product}"):
+    with job.lake.reading(f"splits/{job.sections.split.name}", f"models/{job.sections.model.product}"):
         return _evaluate(job)
 
 
 def _evaluate(job: Context) -> dict[str, Any]:
-    name, product = job["model"].product, f"splits/{job['split'].name}"
+    name, product = job.sections.model.product, f"splits/{job.sections.split.name}"
     manifest = job.lake.require(f"models/{name}", ModelManifest, "train")
     rows = job.lake.require(product, Manifest, "split").fingerprint
     with job.running("evaluate", "evaluation", about=name) as run:
@@ -209,7 +212,7 @@ def _evaluate(job: Context) -> dict[str, Any]:
         labels = positive_from is not None
         scorer = model.scorer if "lists" in model.can else None
         result = evaluate_predictions(
-            job.spark, predictions, known, job["evaluation"], scorer, seen, labels=labels
+            job.spark, predictions, known, job.sections.evaluation, scorer, seen, labels=labels
         )
         write_evaluation(job.lake, name, result, identity)
         if result.per_user is not None:
@@ -230,7 +233,7 @@ def trained_model(job: Context, name: str, product: str) -> FactorModel | BlendM
 
 def pipeline(job: Context) -> dict[str, Any]:
     """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
-    job["split"].require_fold()
+    job.sections.split.require_fold()
     with job.running("pipeline", "split", "model") as run:
         data = data_facts(_timed(ingest, job))
         _timed(index, job)
@@ -267,7 +270,7 @@ def data_facts(read: IngestSummary) -> dict[str, object]:
 
 def _in_a_sentence(job: Context, data: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     """What was done and what came of it, in Markdown."""
-    model, split = job["model"], job["split"].name
+    model, split = job.sections.model, job.sections.split.name
     found = ", ".join(
         f"{name} {measured[name]:.4f}" for name in _TOLD if isinstance(measured.get(name), float)
     )

@@ -55,15 +55,15 @@ def update(job: Context) -> dict[str, Any]:
     """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same
     ratings again: nothing.
     """
-    with job.lake.writing(f"models/{job['model'].product}"):
+    with job.lake.writing(f"models/{job.sections.model.product}"):
         return _update(job)
 
 
 def _update(job: Context) -> dict[str, Any]:
-    name, started = job["model"].product, time.perf_counter()
+    name, started = job.sections.model.product, time.perf_counter()
     manifest = factor_manifest(job.lake, name)
     with job.running("update", "update", about=name) as run:
-        batch = publish_batch(job.spark, job.lake, _source(job, manifest), job["quality"])
+        batch = publish_batch(job.spark, job.lake, _source(job, manifest), job.sections.quality)
         facts = job.lake.manifest(batch, BatchManifest).tables["ratings"]
         run.dataset(batch, job.lake.path(batch), facts.digest, facts.rows, "update")
         run.params({"model": manifest.params})
@@ -94,7 +94,7 @@ def _update(job: Context) -> dict[str, Any]:
 
 def _source(job: Context, manifest: ModelManifest) -> DataOptions:
     """Where the new ratings are and how to read them."""
-    given, source = job["data"].as_dict(), job["update"].source
+    given, source = job.sections.data.as_dict(), job.sections.update.source
     if source:
         # an edition of MovieLens says how the archive is read, not the new ratings
         return DataOptions(
@@ -111,7 +111,7 @@ def _apply(job: Context, name: str, manifest: ModelManifest, batch: str) -> Mode
     """Fold the ratings of `batch` into models/NAME; each product is whole before the next one names it, the
     model comes last.
     """
-    lake, options = job.lake, job["update"]
+    lake, options = job.lake, job.sections.update
     ratings, history = _ratings(job, manifest, batch)
     model = FactorTables.read(lake.path(f"models/{name}"))
     started = time.perf_counter()
@@ -155,7 +155,7 @@ def _ratings(job: Context, manifest: ModelManifest, batch: str) -> tuple[pa.Tabl
         job.read(table).select(*_COLUMNS, F.lit(number).alias("table")) for number, table in enumerate(seen)
     ]
     # an item that is added has no rating that trained
-    item = F.col("item") if job["update"].refreshItems else F.col("item") & (F.col("table") > 0)
+    item = F.col("item") if job.sections.update.refreshItems else F.col("item") & (F.col("table") > 0)
     rows = _marked(_marked(reduce(DataFrame.unionByName, tables), new, "user"), new, "item")
     rows = rows.where(F.col("user") | item).select(*_COLUMNS, "table").toArrow()
     return new.toArrow(), [rows.filter(pc.equal(rows["table"], number)) for number in range(len(seen))]

@@ -30,7 +30,7 @@ def test_it_has_every_key(make_configuration):
     for section in SECTIONS:
         part = page.partition(f"\n## [{section.name}]\n")[2].partition("\n## ")[0]
         assert "Read by " in part
-        assert [key for key in getattr(section, "options", {}) if f"\n| `{key}` |" not in part] == []
+        assert [key for key in section.options if f"\n| `{key}` |" not in part] == []
     for kind in KINDS:
         part = page.partition(f'\n### model.type = "{kind}"\n')[2].partition("\n### ")[0]
         assert [key for key in ModelSection(type=kind).known if f"\n| `{key}` |" not in part] == []
@@ -39,5 +39,5 @@ def test_it_has_every_key(make_configuration):
 def test_a_bar_does_not_end_a_cell(make_configuration):
     from recspark.config import Option, one_of
 
-    table = make_configuration.table([("mark", Option(str, "|", "a | mark", one_of("|", ";")))])
+    table = make_configuration.table({"mark": Option(str, "|", "a | mark", one_of("|", ";"))})
     assert table.splitlines()[-1] == r'| `mark` | string | `"\|"` | one of \|, ; | a \| mark |'

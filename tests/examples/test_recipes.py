@@ -83,12 +83,11 @@ def test_rungs_are_valid_and_the_conf_is_one_of_them(example, dataset):
         name: validated(read_conf(conf, ladder.settings(rung, dataset)))
         for name, rung in ladder.RUNGS.items()
     }
-    groups = [[group.name for group in sections["features"].declared] for sections in rungs.values()]
+    groups = [[group.name for group in sections.features.declared] for sections in rungs.values()]
     assert len(set(map(tuple, groups[:5]))) == 5 and groups[4] == groups[5] < groups[6]
     shipped = validated(read_conf(conf))
-    assert [group.name for group in shipped["features"].declared] == groups[4] and shipped[
-        "model"
-    ].product == "flipped"
+    assert [group.name for group in shipped.features.declared] == groups[4]
+    assert shipped.model.product == "flipped"
     assert set(ladder.ELSEWHERE[dataset]) <= set(rungs)
 
 

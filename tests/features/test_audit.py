@@ -147,7 +147,7 @@ def test_the_job_names_mistakes(call):
 
 def test_the_leaking_conf_is_valid_and_the_audit_has_a_job_file():
     conf = validated(read_conf(str(ROOT / "conf" / "recipes" / "leaking.toml")))
-    assert conf["features"].leak and [group.name for group in conf["features"].declared] == [
+    assert conf.features.leak and [group.name for group in conf.features.declared] == [
         "user",
         "item",
         "users.leak_ratings",

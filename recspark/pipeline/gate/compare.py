@@ -27,7 +27,7 @@ def compare(job: Context) -> dict[str, Any]:
     """predictions/NAME, metrics/NAME ... -> a table on the log; ``comparison.csv`` and
     ``figures/differences.png`` of the run.
     """
-    options = job["compare"]
+    options = job.sections.compare
     if options.models is None:
         raise ConfigError("compare.models is not set: name the models, as in `recspark compare als mf`")
     names = [_model_name(job, name) for name in options.models]

@@ -79,7 +79,7 @@ def measure(
     RecsparkError
         Where a model was not evaluated, or not on the same test rows as the others.
     """
-    lower = lower_is_better(f"{options.name}.metric", options.metric, job["evaluation"].ks)
+    lower = lower_is_better(f"{options.name}.metric", options.metric, job.sections.evaluation.ks)
     by_rows = options.metric in ROW_LOSSES
     if options.metric == "r2":
         raise ConfigError(

@@ -30,12 +30,12 @@ def promote(job: Context) -> dict[str, Any]:
     The champion before keeps the alias ``previous``, and is models/NAME-previous. A candidate that is the
     champion changes nothing.
     """
-    roles, candidate = Roles(job), job["promote"].candidate
+    roles, candidate = Roles(job), job.sections.promote.candidate
     if candidate is None:
         raise ConfigError(
             "promote.candidate is not set: name a model of the lake, as in --set promote.candidate=als"
         )
-    metric, evaluation = job["promote"].metric, job["evaluation"]
+    metric, evaluation = job.sections.promote.metric, job.sections.evaluation
     if not evaluation.ranking and metric in metric_names(evaluation.ks):
         raise ConfigError(
             f"promote.metric = {metric!r} is not allowed with evaluation.ranking = false: it has to be "
@@ -105,7 +105,7 @@ def _report(job: Context, run: Run, verdict: dict[str, Any]) -> None:
 
 def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> dict[str, Any]:
     """Whether `candidate` passes, and why: what the report holds."""
-    job, options, lake = roles.job, roles.job["promote"], roles.job.lake
+    job, options, lake = roles.job, roles.job.sections.promote, roles.job.lake
     predicted = lake.require(f"predictions/{candidate}", PredictionsManifest, "evaluate")
     if predicted.model != lake.require(f"models/{candidate}", Manifest, "train").fingerprint:
         raise RecsparkError(

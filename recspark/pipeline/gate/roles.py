@@ -32,7 +32,9 @@ class Roles:
     @property
     def name(self) -> str:
         """The registered model."""
-        return self.job["promote"].registered or self.job["tracking"].registeredModel or "recspark"
+        return (
+            self.job.sections.promote.registered or self.job.sections.tracking.registeredModel or "recspark"
+        )
 
     def product(self, alias: str) -> str:
         """The name in the lake of the model that `alias` names."""
@@ -109,7 +111,7 @@ def require_registry(job: Context, name: str, *keys: str) -> None:
     `name` has no registry.
     """
     for key in keys:
-        if not getattr(job["tracking"], key):
+        if not getattr(job.sections.tracking, key):
             raise ConfigError(
                 f"tracking.{key} = False is not allowed with {name}: the champion is a model in MLflow's "
                 "registry"

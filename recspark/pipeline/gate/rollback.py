@@ -83,7 +83,7 @@ def _bring_back(roles: Roles, source: str, back: ModelVersion) -> str | None:
     if served is None:
         roles.keep(source, CHAMPION, back)
         return None
-    same = replace(job, sections=job.sections | {"recommend": RecommendOptions(**served.options)})
+    same = replace(job, sections=replace(job.sections, recommend=RecommendOptions(**served.options)))
     if source == champion:
         write_lists(same, source, champion)
     else:

@@ -94,12 +94,12 @@ def recommend(job: Context) -> dict[str, Any]:
     """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold); for one user, the
     list itself.
     """
-    with job.lake.reading(f"models/{job['model'].product}"):
+    with job.lake.reading(f"models/{job.sections.model.product}"):
         return _recommend(job)
 
 
 def _recommend(job: Context) -> dict[str, Any]:
-    options, name = job["recommend"], job["model"].product
+    options, name = job.sections.recommend, job.sections.model.product
     manifest = factor_manifest(job.lake, name)
     if options.user is not None:
         model = load_model(job.lake.path(f"models/{name}"))
@@ -119,7 +119,7 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
     """Publish recommendations/TARGET: the lists that models/NAME makes by the options of ``[recommend]``;
     returns their counts.
     """
-    options, manifest = job["recommend"], factor_manifest(job.lake, name)
+    options, manifest = job.sections.recommend, factor_manifest(job.lake, name)
     model = load_model(job.lake.path(f"models/{name}"))
     users = None if options.users == ALL else _ids(job, model, "users").distinct()
     table = _table(_lists(job, model, manifest, users))
@@ -136,7 +136,7 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
 
 def _lists(job: Context, model: FactorModel, manifest: ModelManifest, users: DataFrame | None) -> DataFrame:
     """Lists of `users`, None for all that the model knows: user_id, recommendations, cold."""
-    options = job["recommend"]
+    options = job.sections.recommend
     tables = _rated(job, manifest) if options.excludeSeen else []
     limits = {"candidates": _candidates(job, model), "blocked": _ids(job, model, "blocked")}
     if users is None:
@@ -187,7 +187,7 @@ def _rated(job: Context, manifest: ModelManifest) -> list[str]:
 
 def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
     """Items that may be on a list, by their ids and by the columns of tables/items; None: all."""
-    options, chosen = job["recommend"], _ids(job, model, "candidates")
+    options, chosen = job.sections.recommend, _ids(job, model, "candidates")
     conditions = {
         "genre": lambda genre: F.array_contains("genres", genre),
         "minYear": lambda year: F.col("year") >= year,
@@ -213,7 +213,7 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
 
 def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     """The ids that `option` names, as user_id or item_id; None where it is not set."""
-    value = getattr(job["recommend"], option)
+    value = getattr(job.sections.recommend, option)
     column, known = (
         ("user_id", model.userFactors) if option.startswith("user") else ("item_id", model.itemFactors)
     )
@@ -253,11 +253,11 @@ def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[st
     rows = [row.asDict() for row in table.orderBy("rank").collect()]
     if not rows:
         raise RecsparkError(
-            f"nothing is left to recommend to user {job['recommend'].user}: all candidates are seen or "
+            f"nothing is left to recommend to user {job.sections.recommend.user}: all candidates are seen or "
             "blocked"
         )
     cold = rows[0]["cold"]
-    log.info("%suser %s\n%s", "new " if cold else "", job["recommend"].user, as_text(rows))
+    log.info("%suser %s\n%s", "new " if cold else "", job.sections.recommend.user, as_text(rows))
     return {
         "cold": cold,
         "recommendations": [

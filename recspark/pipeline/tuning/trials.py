@@ -47,8 +47,8 @@ class Trials:
     """
 
     def __init__(self, job: Context, run: Run) -> None:
-        self._job, self._run, self._options = job, run, job["tune"]
-        self._product = f"splits/{job['split'].name}"
+        self._job, self._run, self._options = job, run, job.sections.tune
+        self._product = f"splits/{job.sections.split.name}"
         self._ended = threading.Event()
         counts = job.lake.require(self._product, SplitManifest, "split").counts
         if not counts["validation"]:
@@ -56,8 +56,8 @@ class Trials:
                 f"{self._product} has no validation rows, which trials are judged by: "
                 "set split.validationFraction, such as 0.1 (the winner trains on them, too)"
             )
-        self._evaluation = narrowed(job["evaluation"], self._options.metric)
-        if self._options.pruner != "none" and not self._has_curve(job["model"]):
+        self._evaluation = narrowed(job.sections.evaluation, self._options.metric)
+        if self._options.pruner != "none" and not self._has_curve(job.sections.model):
             raise ConfigError(
                 f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve "
                 "of their validation RMSE, "
@@ -66,12 +66,12 @@ class Trials:
 
     def steps(self, space: Space) -> int:
         """The most iterations that a trial can have."""
-        known = self._job["model"].known
+        known = self._job.sections.model.known
         if "maxIter" not in known:
             return 1
         if "maxIter" in space:
             return max(space["maxIter"].grid() or [space["maxIter"].high])  # type: ignore[union-attr]
-        return self._job["model"].params.get("maxIter", known["maxIter"].option.default)
+        return self._job.sections.model.params.get("maxIter", known["maxIter"].option.default)
 
     def run(self, study: Study) -> None:
         """Trials until there are enough, or the time is over; so many at a time as the options say."""
@@ -100,10 +100,10 @@ class Trials:
         name = f"trial {trial.number}"
         try:
             model = ModelSection(
-                **self._job["model"].as_dict() | trial.params | {"name": self._folder(trial.params)}
+                **self._job.sections.model.as_dict() | trial.params | {"name": self._folder(trial.params)}
             )
             with self._run.child(
-                name, {"model": model.as_dict() | {"name": self._job["model"].product}}
+                name, {"model": model.as_dict() | {"name": self._job.sections.model.product}}
             ) as nested:
                 facts["run_id"] = nested.id
                 value = self._measure(study, trial, model, nested, facts)
@@ -134,7 +134,7 @@ class Trials:
         job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
         try:
             parts = {
-                part: stages.labelled(job.read(f"{self._product}/{part}"), model.positive_from)
+                part: stages.labelled(job.read(f"{self._product}/{part}"), model.positiveFrom)
                 for part in ("train", "validation")
             }
             estimator = self._estimator(model, parts)
@@ -150,7 +150,7 @@ class Trials:
             if judge.is_pruned:
                 return None
             known = parts["train"].select("user_id", "item_id")
-            labels = model.positive_from is not None
+            labels = model.positiveFrom is not None
             predictions = fitted.transform(parts["validation"])
             found = evaluate(job.spark, predictions, known, self._evaluation, fitted.scorer, labels=labels)
             if found.per_user is not None:
@@ -169,7 +169,7 @@ class Trials:
         """The estimator of a trial; with its share of the threads, where trials share a machine."""
         at_once = self._options.concurrent
         estimator = stages.make_estimator(
-            replace(self._job, sections=self._job.sections | {"model": model}), parts
+            replace(self._job, sections=replace(self._job.sections, model=model)), parts
         )
         if at_once > 1 and "threads" in model.known and "threads" not in model.params:
             # a default: not to be told of where one task does all
@@ -180,7 +180,7 @@ class Trials:
         """The name of a trial's work folder: that of the trial before with the same values, which a killed
         process has left.
         """
-        return f"{self._job['model'].product}-trial-{fingerprint(params)[:16]}"
+        return f"{self._job.sections.model.product}-trial-{fingerprint(params)[:16]}"
 
 
 def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
