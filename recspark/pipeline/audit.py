@@ -8,7 +8,7 @@ import logging
 import time
 from dataclasses import asdict
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
@@ -33,7 +33,7 @@ class AuditOptions(Section):
     seed = Option(int, 42, "seed of the draws")
 
 
-def audit(job: Context) -> dict[str, Any]:
+def audit(job: Context) -> dict[str, object]:
     """Features of ``[features]`` on splits/NAME -> a report; GateNotPassed (exit code 4) where a group
     leaks.
     """

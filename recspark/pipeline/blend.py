@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
@@ -27,7 +26,7 @@ from recspark.tracking import Run
 log = logging.getLogger("recspark")
 
 
-def blend(job: Context) -> dict[str, Any]:
+def blend(job: Context) -> dict[str, object]:
     """models/A, models/B ... -> models/NAME, predictions/NAME, metrics/NAME.json; A, B ... are fitted again
     on the validation rows, too.
 
@@ -53,7 +52,7 @@ def blend(job: Context) -> dict[str, Any]:
         with job.lake.reading(*(f"models/{name}{FULL}" for name in manifests)):
             _publish(job, full, list(refitted), fitted)
         blended = stages.evaluate(on(job, full, ModelSection(name=options.name)))
-        table = _table(options.models, validated, refitted, fitted, blended["rmse"], options.name)
+        table = _table(options.models, validated, refitted, fitted, float(blended["rmse"]), options.name)
         _report(run, table, fitted)
         log_model(job, run, options.name, job.read(f"predictions/{options.name}/test"))
         best = table["test_rmse"].iloc[:-1].min()
@@ -67,7 +66,7 @@ def blend(job: Context) -> dict[str, Any]:
             "penalty": fitted.penalty,
             "validation_rmse": fitted.rmse,
             "best_model_rmse": best,
-            "gain": best - blended["rmse"],
+            "gain": best - float(blended["rmse"]),
         }
         summary = blended | facts
         run.metrics({key: value for key, value in summary.items() if isinstance(value, float)})
@@ -124,7 +123,7 @@ def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float],
     return model_rmse(moments), fit_weights(moments, job.sections.blend.regParam)
 
 
-def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest) -> dict[str, Any]:
+def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest) -> stages.Figures:
     """models/NAME once more on train and validation rows, with as many iterations as were best; its test
     metrics.
     """
@@ -159,7 +158,7 @@ def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights
 def _table(
     names: list[str],
     validated: list[float],
-    refitted: dict[str, dict],
+    refitted: dict[str, stages.Figures],
     fitted: Weights,
     rmse: float,
     name: str,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -20,7 +19,7 @@ log = logging.getLogger("recspark")
 SHOWN = ("rmse", "mae", "auc", "map")
 
 
-def crossvalidate(job: Context) -> dict[str, Any]:
+def crossvalidate(job: Context) -> dict[str, object]:
     """Every fold of the split -> models/NAME-FOLD, metrics/NAME-FOLD.json; a run with a nested run a fold.
 
     The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the

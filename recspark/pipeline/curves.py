@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -36,7 +36,7 @@ class CurveOptions(Section):
     figure = Option(str, "curves", "the figure is kept as metrics/FIGURE.png", FILE_NAME)
 
 
-def curves(job: Context) -> dict[str, Any]:
+def curves(job: Context) -> dict[str, object]:
     """Histories of models/NAME ... -> metrics/FIGURE.png."""
     options = job.sections.curves
     if options.models is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from recspark.data.formats.generic import DataOptions
 from recspark.data.generated.synthetic import generate, write_movielens
@@ -37,7 +37,7 @@ MODELS = {
 }
 
 
-def demo(job: Context) -> dict[str, Any]:
+def demo(job: Context) -> dict[str, object]:
     """Ingest, index and split once, then train and evaluate every model; prints the table on stderr."""
     source, floor = _source(job)
     split = SplitOptions(name="demo", testFraction=0.1, validationFraction=0.1)
@@ -67,15 +67,19 @@ def _source(job: Context) -> tuple[DataOptions, float | None]:
     return DataOptions(source=str(folder), dataset="ml-1m"), truth["noise_floor"]
 
 
-def _model(job: Context, name: str, values: dict[str, Any]) -> dict[str, float]:
+def _model(job: Context, name: str, values: Mapping[str, object]) -> dict[str, float | None]:
     log.info("%s ...", name)
     one = replace(job, sections=replace(job.sections, model=ModelSection(type="als", name=name, **values)))
     with one.running(name, "model") as run:
-        summary = stages.train(one) | stages.evaluate(one)
+        summary = {
+            key: value
+            for key, value in (stages.train(one) | stages.evaluate(one)).items()
+            if not isinstance(value, str)
+        }
+        row: dict[str, float | None] = {key: summary[key] for key in columns(job.sections.evaluation)}
         if values.get("implicitPrefs"):
             # preferences are no ratings: their distance from stars says nothing
-            summary |= {"rmse": None, "mae": None}
-        row = {key: summary[key] for key in columns(job.sections.evaluation)}
+            row |= dict.fromkeys({"rmse", "mae"} & row.keys())
         run.metrics(row)
     return row
 
@@ -97,7 +101,9 @@ def columns(options: EvaluationOptions) -> dict[str, str]:
     return rating | ranking | {"fit_seconds": "fit s"}
 
 
-def table(results: dict[str, dict[str, float]], titles: dict[str, str], floor: float | None) -> str:
+def table(
+    results: Mapping[str, Mapping[str, float | None]], titles: dict[str, str], floor: float | None
+) -> str:
     """Models x metrics as text, the noise floor below the RMSE.
 
     >>> titles = columns(EvaluationOptions())

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -36,7 +36,10 @@ log = logging.getLogger("recspark")
 #: metrics that a run's description tells, where they are measured
 _TOLD = ("rmse", "mae", "ndcg_at_10", "auc")
 
-#: what a stage returns
+#: the summary of a training or an evaluation: figures, and names of products
+Figures = dict[str, str | float]
+
+#: the summary of a stage
 Outcome = TypeVar("Outcome")
 
 
@@ -79,7 +82,7 @@ def split(job: Context) -> SplitSummary:
         return summary
 
 
-def train(job: Context) -> dict[str, Any]:
+def train(job: Context) -> Figures:
     """splits/NAME -> models/NAME. A fit that was killed goes on from its last finished iteration."""
     with (
         job.lake.reading(f"splits/{job.sections.split.name}"),
@@ -88,7 +91,7 @@ def train(job: Context) -> dict[str, Any]:
         return _train(job)
 
 
-def _train(job: Context) -> dict[str, Any]:
+def _train(job: Context) -> Figures:
     options, product = job.sections.model, f"splits/{job.sections.split.name}"
     manifest = job.lake.require(product, SplitManifest, "split")
     with job.running("train", "model") as run:
@@ -136,8 +139,8 @@ def is_trained(lake: Lake, sections: Sections) -> bool:
 
 
 def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
-    """`ratings`; where `positive_from` is given with 1 for a rating of so much or more, and 0 for a lower
-    one.
+    """`ratings`; if `positive_from` is given, with labels as ratings: 1 for ratings of at least this
+    value, 0 for lower ones.
     """
     return (
         ratings
@@ -170,26 +173,27 @@ def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     return options.estimator(**params, groups=job.sections.features.groups).tables(users, items)
 
 
-def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
+def _training_summary(model: FactorModel, name: str) -> Figures:
     fit = model.summary
     last = fit.history[fit.best_iteration - 1] if fit.history else {}
-    facts = {
+    return {
         "model": name,
         "iterations": len(fit.history),
         "best_iteration": fit.best_iteration,
         "resumed_at": fit.resumed_at,
+        **{key: last[key] for key in last if key.endswith(("_rmse", "_auc")) or key == "objective"},
+        "fit_seconds": fit.fit_seconds,
+        "prepare_seconds": fit.prepare_seconds,
     }
-    metrics = {key: last[key] for key in last if key.endswith(("_rmse", "_auc")) or key == "objective"}
-    return facts | metrics | {"fit_seconds": fit.fit_seconds, "prepare_seconds": fit.prepare_seconds}
 
 
-def evaluate(job: Context) -> dict[str, Any]:
+def evaluate(job: Context) -> Figures:
     """models/NAME on the test rows -> predictions/NAME, metrics/NAME.json."""
     with job.lake.reading(f"splits/{job.sections.split.name}", f"models/{job.sections.model.product}"):
         return _evaluate(job)
 
 
-def _evaluate(job: Context) -> dict[str, Any]:
+def _evaluate(job: Context) -> Figures:
     name, product = job.sections.model.product, f"splits/{job.sections.split.name}"
     manifest = job.lake.require(f"models/{name}", ModelManifest, "train")
     rows = job.lake.require(product, Manifest, "split").fingerprint
@@ -231,7 +235,7 @@ def trained_model(job: Context, name: str, product: str) -> FactorModel | BlendM
     return model.bind(job.read(f"{product}/train")) if isinstance(model, (FMModel, BlendModel)) else model
 
 
-def pipeline(job: Context) -> dict[str, Any]:
+def pipeline(job: Context) -> dict[str, object]:
     """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
     job.sections.split.require_fold()
     with job.running("pipeline", "split", "model") as run:
@@ -268,7 +272,7 @@ def data_facts(read: IngestSummary) -> dict[str, object]:
     }
 
 
-def _in_a_sentence(job: Context, data: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+def _in_a_sentence(job: Context, data: Mapping[str, object], measured: Mapping[str, object]) -> str:
     """What was done and what came of it, in Markdown."""
     model, split = job.sections.model, job.sections.split.name
     found = ", ".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -51,7 +51,7 @@ class UpdateOptions(Section):
     )
 
 
-def update(job: Context) -> dict[str, Any]:
+def update(job: Context) -> dict[str, object]:
     """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same
     ratings again: nothing.
     """
@@ -59,7 +59,7 @@ def update(job: Context) -> dict[str, Any]:
         return _update(job)
 
 
-def _update(job: Context) -> dict[str, Any]:
+def _update(job: Context) -> dict[str, object]:
     name, started = job.sections.model.product, time.perf_counter()
     manifest = factor_manifest(job.lake, name)
     with job.running("update", "update", about=name) as run:
@@ -74,7 +74,7 @@ def _update(job: Context) -> dict[str, Any]:
         else:
             made = _apply(job, name, manifest, batch)
         counts = dict.fromkeys(made.update, 0) if unchanged else made.update
-        summary = {
+        summary: dict[str, object] = {
             "model": name,
             "batch": batch,
             "unchanged": unchanged,

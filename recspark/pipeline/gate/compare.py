@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -23,7 +23,7 @@ log = logging.getLogger("recspark")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def compare(job: Context) -> dict[str, Any]:
+def compare(job: Context) -> dict[str, object]:
     """predictions/NAME, metrics/NAME ... -> a table on the log; ``comparison.csv`` and
     ``figures/differences.png`` of the run.
     """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 from recspark.errors import RecsparkError
 from recspark.lake.manifests import ListsManifest, Manifest
@@ -18,7 +17,7 @@ from recspark.tracking import ModelVersion
 log = logging.getLogger("recspark")
 
 
-def rollback(job: Context) -> dict[str, Any]:
+def rollback(job: Context) -> dict[str, object]:
     """models/NAME-previous -> models/NAME-champion, recommendations/NAME-champion, alias ``champion``.
 
     The champion that was becomes models/NAME-withdrawn, with the alias ``withdrawn``. RecsparkError where
@@ -42,7 +41,7 @@ def rollback(job: Context) -> dict[str, Any]:
             return summary
 
 
-def _rollback(roles: Roles, back: ModelVersion) -> dict[str, Any]:
+def _rollback(roles: Roles, back: ModelVersion) -> dict[str, object]:
     """Every step may be done twice, so the same command finishes what a killed one has begun; the alias
     ``previous`` goes last.
     """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -31,10 +32,21 @@ log = logging.getLogger("recspark")
 ALL = "all"
 
 
-class _Ids(Option):
+class Entry(TypedDict, total=False):
+    """One item on the list of a user; items of tables without titles have the first three keys only."""
+
+    rank: int
+    item_id: int | str
+    rating: float
+    title: str | None
+    year: int | None
+    genres: list[str] | None
+
+
+class _Ids(Option[object]):
     """Ids in a list, or the name of a Parquet table with a column of them."""
 
-    def parse(self, key: str, value: Any) -> Any:
+    def parse(self, key: str, value: object) -> object:
         return value if isinstance(value, str) and value else super().parse(key, value)
 
 
@@ -90,7 +102,7 @@ class RecommendOptions(Section):
     )
 
 
-def recommend(job: Context) -> dict[str, Any]:
+def recommend(job: Context) -> dict[str, object]:
     """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold); for one user, the
     list itself.
     """
@@ -98,7 +110,7 @@ def recommend(job: Context) -> dict[str, Any]:
         return _recommend(job)
 
 
-def _recommend(job: Context) -> dict[str, Any]:
+def _recommend(job: Context) -> dict[str, object]:
     options, name = job.sections.recommend, job.sections.model.product
     manifest = factor_manifest(job.lake, name)
     if options.user is not None:
@@ -245,7 +257,7 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     return job.spark.createDataFrame(rows, StructType([StructField(column, kind)]))
 
 
-def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[str, Any]:
+def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[str, object]:
     """The list of one user with titles, also as text on the log."""
     table = _table(_lists(job, model, manifest, _ids(job, model, "user")))
     if job.lake.manifest("tables", Manifest) is not None:
@@ -266,7 +278,7 @@ def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[st
     }
 
 
-def as_text(rows: list[dict[str, Any]]) -> str:
+def as_text(rows: Sequence[Entry]) -> str:
     """A list as a table to read; an item without a title is shown by its id.
 
     >>> heat = {"title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}

@@ -8,11 +8,11 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
@@ -22,10 +22,11 @@ from recspark.evaluation.evaluate import EvaluationOptions, evaluate
 from recspark.evaluation.goals import LABEL_GOALS, RATING_GOALS
 from recspark.lake.lake import fingerprint
 from recspark.lake.manifests import SplitManifest
+from recspark.models.params import Configurable
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.model_section import ModelSection
-from recspark.pipeline.tuning.search_space import Space
+from recspark.pipeline.tuning.search_space import Choices, Space
 from recspark.tracking import Run
 from recspark.tracking.provenance import one_line
 
@@ -70,7 +71,8 @@ class Trials:
         if "maxIter" not in known:
             return 1
         if "maxIter" in space:
-            return max(space["maxIter"].grid() or [space["maxIter"].high])  # type: ignore[union-attr]
+            part = space["maxIter"]
+            return max(map(int, part.values)) if isinstance(part, Choices) else int(part.high)
         return self._job.sections.model.params.get("maxIter", known["maxIter"].option.default)
 
     def run(self, study: Study) -> None:
@@ -96,7 +98,8 @@ class Trials:
 
     def _try(self, study: Study, trial: Trial) -> None:
         """One trial; whatever it ends with is told to the study, but for what would end all trials."""
-        started, facts = time.perf_counter(), {}
+        started = time.perf_counter()
+        facts: dict[str, object] = {}
         name = f"trial {trial.number}"
         try:
             model = ModelSection(
@@ -128,7 +131,7 @@ class Trials:
             study.tell(trial, value, reason, seconds=round(time.perf_counter() - started, 3), **facts)
 
     def _measure(
-        self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, Any]
+        self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, object]
     ) -> float | None:
         """The value of a trial on the validation rows; None where it was pruned."""
         job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
@@ -165,7 +168,7 @@ class Trials:
         estimator = self._estimator(model, {})
         return self._options.metric == "rmse" and estimator.can_watch and not estimator.ranks_watched
 
-    def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Any:
+    def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Configurable:
         """The estimator of a trial; with its share of the threads, where trials share a machine."""
         at_once = self._options.concurrent
         estimator = stages.make_estimator(
@@ -176,7 +179,7 @@ class Trials:
             estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))
         return estimator
 
-    def _folder(self, params: dict[str, Any]) -> str:
+    def _folder(self, params: dict[str, object]) -> str:
         """The name of a trial's work folder: that of the trial before with the same values, which a killed
         process has left.
         """
@@ -224,8 +227,8 @@ def _is_alive(job: Context) -> bool:
 
 
 @contextmanager
-def _quiet_fits() -> Any:
-    """A line a trial is enough; one line per iteration of each is not read."""
+def _quiet_fits() -> Iterator[None]:
+    """Log one line per trial, and none per iteration."""
     fits: Callable[[int], None] = logging.getLogger("recspark.fit").setLevel
     fits(logging.WARNING)
     try:
@@ -238,7 +241,7 @@ def _outcome(metric: str, value: float | None) -> str:
     return "pruned" if value is None else f"{metric} {value:.4f}"
 
 
-def _shown(params: dict[str, Any]) -> str:
+def _shown(params: dict[str, object]) -> str:
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in params.items()

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -24,7 +23,7 @@ from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.model_section import ModelSection
 from recspark.pipeline.refit import full_split, on
-from recspark.pipeline.tuning.search_space import Choices, Space, parse_space, start_of
+from recspark.pipeline.tuning.search_space import Choices, Searched, Space, parse_space, start_of
 from recspark.pipeline.tuning.study import Study, open_study
 from recspark.pipeline.tuning.trials import Trials, narrowed
 from recspark.tracking import Run
@@ -38,7 +37,7 @@ _SHOWN = 5
 _COMBINATIONS = 1000
 
 
-def tune(job: Context) -> dict[str, Any]:
+def tune(job: Context) -> dict[str, object]:
     """splits/NAME -> tuning/STUDY.db, then models/NAME by the best Params and its test metrics; a run with a
     nested run a trial.
 
@@ -58,31 +57,35 @@ def tune(job: Context) -> dict[str, Any]:
         for stage in (stages.ingest, stages.index, stages.split):
             stage(job)
         trials = Trials(job, run)
-        settings = {
-            "trials": options.trials,
-            "sampler": options.sampler,
-            "pruner": options.pruner,
-            "seed": options.seed,
-        }
-        settings |= {"steps": trials.steps(space), "warmup": options.warmup, "start": start_of(model, space)}
-        settings |= {"space": space, "minimize": minimize}
         opened = open_study(
-            folder, options.study or model.product, _origin(job, space), job.lake.wait, **settings
+            folder,
+            options.study or model.product,
+            _origin(job, space),
+            job.lake.wait,
+            space=space,
+            trials=options.trials,
+            minimize=minimize,
+            sampler=options.sampler,
+            pruner=options.pruner,
+            seed=options.seed,
+            steps=trials.steps(space),
+            warmup=options.warmup,
+            start=start_of(model, space),
         )
         with job.lake.reading(f"splits/{job.sections.split.name}"), opened as study:
             trials.run(study)
             best = _report(run, study, space, options.metric, minimize)
             params = study.params(best["number"])
-        found = {
+        found: dict[str, object] = {
             f"validation_{options.metric}": best["value"],
             "trial": int(best["number"]),
             "trials": len(study.table),
             "best": params,
         }
-        return _refit(job, run, params, best) | found
+        return {**_refit(job, run, params, best), **found}
 
 
-def searched(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
+def searched(model: ModelSection, declared: Mapping[str, object] | None) -> Space:
     """The space that is declared; else the usual one, without what no trial reads and without `standardize`
     where [model] sets it.
 
@@ -200,7 +203,7 @@ def _report(run: Run, study: Study, space: Space, metric: str, minimize: bool) -
     return best
 
 
-def _refit(job: Context, run: Run, params: dict[str, Any], best: pd.Series) -> dict[str, Any]:
+def _refit(job: Context, run: Run, params: dict[str, Searched], best: pd.Series) -> stages.Figures:
     """The winner, trained on train and validation rows; what the test rows say of it."""
     values = job.sections.model.as_dict() | params
     if "maxIter" in job.sections.model.known:
@@ -222,7 +225,7 @@ def _refit(job: Context, run: Run, params: dict[str, Any], best: pd.Series) -> d
     return measured
 
 
-def as_toml(model: dict[str, Any]) -> str:
+def as_toml(model: dict[str, object]) -> str:
     """The section ``[model]`` of a conf file.
 
     >>> print(as_toml({"type": "als", "rank": 64, "clip": True}), end="")
