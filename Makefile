@@ -45,8 +45,8 @@ test-all: .venv/installed-test  ## all tests
 lint: .venv/installed-lint  ## ruff and its format on everything, mypy on recspark
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy
 
-docs: .venv/installed-project  ## docs/api.md from the docstrings
-	@$(BIN)/python docs/make_api.py
+docs: .venv/installed-project  ## docs/api.md from the docstrings, docs/configuration.md from the options
+	@$(BIN)/python docs/make_api.py && $(BIN)/python docs/make_configuration.py
 
 bench-als: .venv/installed-bench  ## recspark's ALS beside MLlib's and implicit's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_als.py $(ARGS)

@@ -1,5 +1,5 @@
 """docs/api.md from the docstrings: ``python docs/make_api.py`` (`make docs`), after any change of a public
-name, a Param or an option.
+name or a Param.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from recspark.config import Option
 from recspark.models.factors.factorization import Factorization
 from recspark.models.factors.model import FactorModel
 from recspark.models.params import Configurable
-from recspark.pipeline.context import SECTIONS
 from recspark.pipeline.jobs import JOBS
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +46,6 @@ def document() -> str:
     parts = [
         HEAD,
         jobs(),
-        options(),
         MODELS,
         *models,
         *(package(name) for name in LISTED),
@@ -60,23 +58,8 @@ def jobs() -> str:
     """What ``recspark JOB`` does."""
     rows = "\n".join(f"| `recspark {name}` | {job.text} |" for name, job in JOBS.items())
     return (
-        "## Jobs\nAll take `--conf-file FILE`, `--set SECTION.KEY=VALUE` and `--quiet`.\n\n| job | what "
-        f"|\n|---|---|\n{rows}"
-    )
-
-
-def options() -> str:
-    """The keys of a conf file; those of ``[model]`` are the Params of its estimator."""
-    sections = [section for section in SECTIONS if hasattr(section, "options")]
-    tables = [
-        f"### `[{section.name}]`\n{_words(section)}\n\n{_table('key', section.options)}"
-        for section in sections
-    ]
-    return "\n\n".join(
-        [
-            "## Conf sections\n`[model]` has `type`, `name` and the Params of the estimator of that type.",
-            *tables,
-        ]
+        "## Jobs\nAll take `--conf-file FILE`, `--set SECTION.KEY=VALUE` and `--quiet`. The keys are in "
+        f"[configuration](configuration.md).\n\n| job | what |\n|---|---|\n{rows}"
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from recspark.cli import main as recspark
 from recspark.config import read_conf
 from recspark.lake.lake import Lake
+from recspark.lake.manifests import ModelManifest
 from recspark.pipeline.context import validated
 from recspark.pipeline.stages import is_trained
 
@@ -51,7 +52,7 @@ class LakeRuns:
         if lake.read_json(f"metrics/{name}.json") is None:
             self.job("evaluate", *settings)
         return lake.read_json(f"metrics/{name}.json") | {
-            "fit_seconds": lake.require(f"models/{name}", "train")["fit_seconds"]
+            "fit_seconds": lake.require(f"models/{name}", ModelManifest, "train").fit_seconds
         }
 
     def _all(self, settings: Iterable[str]) -> list[str]:

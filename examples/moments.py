@@ -20,6 +20,7 @@ import pyarrow.dataset as ds
 from lake_runs import markdown
 
 from recspark.lake.lake import Lake
+from recspark.lake.manifests import Manifest
 
 #: seconds between two ratings: the upper ends of the table's columns
 ENDS = {
@@ -35,7 +36,7 @@ ENDS = {
 
 def read(lake: Lake, name: str) -> pd.DataFrame:
     """user_id, timestamp (seconds) and error of the test rows that a model of the lake has predicted."""
-    lake.require(f"predictions/{name}", "evaluate")
+    lake.require(f"predictions/{name}", Manifest, "evaluate")
     files = ds.dataset(lake.at(f"predictions/{name}/test"), filesystem=lake.fs, format="parquet")
     rows = files.to_table(columns=["user_id", "timestamp", "rating", "prediction"]).to_pandas()
     return rows.assign(error=rows["rating"] - rows["prediction"])

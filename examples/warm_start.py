@@ -20,6 +20,7 @@ from lake_runs import LakeRuns, markdown
 from recspark.engine.spark.session import session
 from recspark.evaluation.plots import plot_curves
 from recspark.lake.lake import Lake
+from recspark.lake.manifests import ModelManifest
 
 CONF = Path(__file__).parents[1] / "conf" / "recipes" / "warm-start.toml"
 #: LightGCN's products order items, on a scale of their own: times the square of this they are about as large
@@ -40,7 +41,8 @@ def embeddings(lake: str) -> str:
 def curves(lake: str, models: dict[str, str]) -> pd.DataFrame:
     """Rows (run, epoch, train_rmse, test_rmse) of models by the name that the figure gives them."""
     histories = {
-        run: Lake(lake).require(f"models/{model}", "train")["history"] for run, model in models.items()
+        run: Lake(lake).require(f"models/{model}", ModelManifest, "train").history
+        for run, model in models.items()
     }
     rows = [
         row | {"run": run, "epoch": row["iteration"]} for run, history in histories.items() for row in history

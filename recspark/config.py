@@ -8,16 +8,23 @@ is allowed.
 
 from __future__ import annotations
 
+import builtins
 import datetime
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from recspark.errors import ConfigError
 from recspark.hints import meant
+
+#: the type of an option's value
+Value = TypeVar("Value")
+
+#: what a TOML file or ``--set`` gives: keys and values by section, unchecked
+Conf = dict[str, dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def strictly_between(low: float, high: float) -> Check:
     return Check(lambda value: low < value < high, f"between {low:g} and {high:g}, both excluded")
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: object) -> bool:
     """Whether all strings in `value`, also within lists and tables, could be written to a file and be part of
     a path.
     """
@@ -92,22 +99,28 @@ SEVERAL_NAMES = Check(
 
 
 @dataclass(frozen=True)
-class Option:
+class Option(Generic[Value]):
     """One hyper-parameter or setting.
 
     ``default=None`` makes it optional: ``None`` means "not set" and is never checked.
     """
 
-    type: type
-    default: Any
+    type: builtins.type[Value]
+    default: Value | None
     doc: str
     check: Check | None = None
 
     if TYPE_CHECKING:  # an attribute of a class is an Option, the same one of an instance its value
 
-        def __get__(self, instance: object, owner: Any = None) -> Any: ...
+        @overload
+        def __get__(self, instance: None, owner: builtins.type) -> Option[Value]: ...
 
-    def parse(self, key: str, value: Any) -> Any:
+        @overload
+        def __get__(self, instance: object, owner: builtins.type) -> Value: ...
+
+        def __get__(self, instance: object, owner: builtins.type) -> object: ...
+
+    def parse(self, key: str, value: object) -> Value | None:
         """Return `value` as this option's type, or raise ConfigError that names `key`, the value and what is
         allowed.
         """
@@ -119,9 +132,9 @@ class Option:
         if not fits or wild or (self.check is not None and not self.check.holds(value)):
             allowed = f"{self.allowed}, {sane.allowed}" if wild else self.allowed
             raise ConfigError(f"{key} = {shown(value)} is not allowed: it must be {allowed}")
-        return value
+        return cast(Value, value)
 
-    def _as_number(self, value: Any) -> Any:
+    def _as_number(self, value: object) -> object:
         """`value` as the kind of number that the option has, where it is one: 2 for 2.0, 2.0 for 2."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return value
@@ -130,10 +143,14 @@ class Option:
         return int(value) if self.type is int and isinstance(value, float) and value.is_integer() else value
 
     @property
+    def type_name(self) -> str:
+        """The type of a value in words, such as "a whole number"."""
+        return _TYPE_NAMES[self.type]
+
+    @property
     def allowed(self) -> str:
-        """What a value must be, in words."""
-        text = _TYPE_NAMES[self.type]
-        return text if self.check is None else f"{text}, {self.check.allowed}"
+        """The allowed values in words: the type and the check."""
+        return self.type_name if self.check is None else f"{self.type_name}, {self.check.allowed}"
 
 
 class Section:
@@ -147,25 +164,26 @@ class Section:
     """
 
     name: str
-    options: dict[str, Option]
+    options: dict[str, Option[Any]]
 
     def __init_subclass__(cls) -> None:
         cls.options = {key: value for key, value in vars(cls).items() if isinstance(value, Option)}
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: object) -> None:
+        section = type(self).name  # an option may be called `name` as well
         for key in values:
             if key not in self.options:
-                raise unknown_key(f"{self.name}.{key}", (f"{self.name}.{known}" for known in self.options))
+                raise unknown_key(f"{section}.{key}", (f"{section}.{known}" for known in self.options))
         for key, option in self.options.items():
-            value = option.parse(f"{self.name}.{key}", values[key]) if key in values else option.default
+            value = option.parse(f"{section}.{key}", values[key]) if key in values else option.default
             setattr(self, key, value)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The values by their keys."""
         return {key: getattr(self, key) for key in self.options}
 
 
-def shown(value: Any, limit: int = 200) -> str:
+def shown(value: object, limit: int = 200) -> str:
     """`value` as an error message shows it: as Python writes it, and not at any length.
 
     >>> shown("a\\0b"), shown("x" * 1000, limit=5)
@@ -199,17 +217,18 @@ def _plain(name: str) -> str:
     return name if name.isprintable() and len(name) <= 200 else shown(name)
 
 
-def read_conf(path: str | None, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+def read_conf(path: str | None, overrides: Iterable[str] = ()) -> Conf:
     """Read a TOML conf file and apply ``section.key=value`` overrides, unvalidated:
     ``{section: {key: value}}``.
     """
-    conf = _read_toml(path) if path else {}
-    for key, value in conf.items():
+    conf: Conf = {}
+    for key, value in (_read_toml(path) if path else {}).items():
         if not isinstance(value, dict):
             raise ConfigError(
                 f"{_plain(key)} = {shown(value)} stands outside a section: write it as [section] "
                 f"{_plain(key)} = ..."
             )
+        conf[key] = value
     for override in overrides:
         name, equals, text = override.partition("=")
         section, dot, key = name.strip().partition(".")
@@ -219,7 +238,7 @@ def read_conf(path: str | None, overrides: Iterable[str] = ()) -> dict[str, dict
     return conf
 
 
-def _read_toml(path: str) -> dict[str, Any]:
+def _read_toml(path: str) -> dict[str, object]:
     try:
         # some editors of Windows begin a file with a mark
         return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
@@ -231,7 +250,7 @@ def _read_toml(path: str) -> dict[str, Any]:
         raise ConfigError(f"conf file {_plain(path)} is not valid TOML: {brief(error)}") from None
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: str) -> object:
     """A TOML value where `text` is one, else the text itself: paths and names need no quotes on a command
     line.
     """
@@ -246,7 +265,7 @@ def _parse_value(text: str) -> Any:
 
 
 def build_sections(
-    conf: Mapping[str, Mapping[str, Any]], sections: Iterable[type[Section]]
+    conf: Mapping[str, Mapping[str, object]], sections: Iterable[type[Section]]
 ) -> dict[str, Section]:
     """Validate `conf` against `sections` and return one instance per section, by name."""
     by_name = {section.name: section for section in sections}

@@ -7,8 +7,8 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import recspark
 from recspark.config import read_conf
@@ -20,6 +20,7 @@ from recspark.redaction import RedactingFormatter, redacted
 
 if TYPE_CHECKING:
     from recspark.lake.lake import Lake
+    from recspark.pipeline.context import Sections
 
 log = logging.getLogger("recspark")
 
@@ -94,10 +95,10 @@ def _parser() -> argparse.ArgumentParser:
 class _Help(argparse.Action):
     """The help of a job with the keys that it reads, which are imported only now."""
 
-    def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **options)
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from recspark.cli.reference import keys
 
         print(f"{parser.format_help()}\nkeys of --set and of a conf file:\n\n{keys(parser.prog.split()[-1])}")
@@ -122,7 +123,7 @@ def _named_models(options: argparse.Namespace) -> list[str]:
     return [f"{JOBS[options.job].names}={json.dumps(names)}"] if names else []
 
 
-def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> Mapping[str, object]:
     # imported when a job runs: `recspark --help` and a mistake in the conf file need not wait for Spark
     conf = read_conf(conf_file, overrides)
     from recspark.cli.failures import explained
@@ -133,13 +134,13 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
 
     sections = validated(conf)
     if name == "warm":
-        return function_of(name)(sections["spark"])
-    lake = Lake(sections["paths"].lake, sections["paths"].waitSeconds)
-    tracker = Tracker(lake, sections["tracking"])
+        return function_of(name)(sections.spark)
+    lake = Lake(sections.paths.lake, sections.paths.waitSeconds)
+    tracker = Tracker(lake, sections.tracking)
     if name == "sync":
         return {"sent": tracker.sync(), "lake": lake.root}
     _require_input(name, sections, lake)
-    with explained(lake), session(f"recspark {name}", sections["spark"]) as spark:
+    with explained(lake), session(f"recspark {name}", sections.spark) as spark:
         require_storage(spark, lake.root)
         job = Context(sections, lake, tracker, spark, conf_file)
         summary = function_of(name)(job)
@@ -148,21 +149,22 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> dict[str
         }
 
 
-def _require_input(name: str, sections: dict[str, Any], lake: Lake) -> None:
+def _require_input(name: str, sections: Sections, lake: Lake) -> None:
     """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to
     be missing.
     """
     from recspark.data.formats.own_tables import OWN
     from recspark.data.sources.listing import require_source
+    from recspark.lake.manifests import Manifest
 
     if not JOBS[name].begins and not lake.is_there:
-        lake.require("tables", "ingest")
+        lake.require("tables", Manifest, "ingest")
     section = JOBS[name].source
     for option in ("source", *OWN) if section else ():
-        if source := getattr(sections[section], option, None):
+        if source := getattr(getattr(sections, section), option, None):
             require_source(source, option)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """JSON has no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,9 +7,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
-from recspark.config import Option
+from recspark.config import Option, Section
 from recspark.pipeline.context import SECTIONS
 from recspark.pipeline.jobs import JOBS
 from recspark.pipeline.model_section import ModelSection
@@ -34,10 +33,10 @@ def keys(job: str, model: str = "als") -> str:
             else ""
         )
         lines = [f"[{section.name}]{of_others}"]
-        for key, option in _options(section, model):
+        for key, option in options_of(section, model):
             lines += _wrapped(
                 f"{section.name}.{key}",
-                f"{option.doc} ({option.allowed}; default {_toml(option.default) or 'not set'})",
+                f"{option.doc} ({option.allowed}; default {as_toml(option.default) or 'not set'})",
             )
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -55,7 +54,7 @@ def starter(model: str) -> str:
     parts = ["\n".join(head)]
     for section in _sections(_STARTER):
         lines = [f"[{section.name}]"]
-        for key, option in _options(section, model):
+        for key, option in options_of(section, model):
             name = f"{section.name}.{key}"
             chosen = {
                 **_SET,
@@ -64,34 +63,33 @@ def starter(model: str) -> str:
             }.get(name)
             lines += [f"# {line}" for line in textwrap.wrap(f"{option.doc} ({option.allowed})", WIDTH - 2)]
             lines.append(
-                f"{key} = {_toml(chosen)}"
+                f"{key} = {as_toml(chosen)}"
                 if chosen is not None
-                else f"# {key} = {_toml(option.default) or ''}".rstrip()
+                else f"# {key} = {as_toml(option.default) or ''}".rstrip()
             )
             lines.append("")
         parts.append("\n".join(lines).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
-def _sections(names: tuple[str, ...]) -> list[Any]:
-    found: dict[str, Any] = {section.name: section for section in SECTIONS}
+def _sections(names: tuple[str, ...]) -> list[type[Section]]:
+    found = {section.name: section for section in SECTIONS}
     return [found[name] for name in names]
 
 
-def _options(section: Any, model: str) -> Iterator[tuple[str, Option]]:
-    if section is not ModelSection:
-        yield from section.options.items()
-        return
-    yield from (("type", section.type), ("name", section.model_name), ("positiveFrom", section.positive))
-    yield from ((name, param.option) for name, param in ModelSection(type=model).known.items())
+def options_of(section: type[Section], model: str = "als") -> Iterator[tuple[str, Option]]:
+    """The keys of a section, each with its option; those of [model] for models of the type `model`."""
+    yield from section.options.items()
+    if section is ModelSection:
+        yield from ((name, param.option) for name, param in ModelSection(type=model).known.items())
 
 
 def _needs_groups(model: str) -> bool:
     return "groups" in ModelSection(type=model).estimator.hyperparameters()
 
 
-def _toml(value: Any) -> str:
-    """A value as TOML writes it; nothing for one that is not set."""
+def as_toml(value: object) -> str:
+    """A value as TOML writes it; empty if it is not set."""
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 

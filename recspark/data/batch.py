@@ -13,6 +13,7 @@ from recspark.data.ingest import ingest
 from recspark.data.quality import IDS, QualityOptions, Rules
 from recspark.data.schemas import columns
 from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.manifests import BatchManifest, TablesManifest
 
 _KEPT = ("ratings", "quarantine")
 
@@ -28,25 +29,29 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
         staged = Lake(lake.path(scratch))
         ratings_only, ids = _as_the_tables(lake, data)
         ingest(spark, staged, ratings_only, quality, ids)
-        found = staged.manifest("tables")
-        ratings = found["tables"]["ratings"]
-        identity = fingerprint("batch", ratings["rows"], ratings["digest"])
+        found = staged.manifest("tables", TablesManifest)
+        ratings = found.tables["ratings"]
+        identity = fingerprint("batch", ratings.rows, ratings.digest)
         product = f"updates/{identity[:16]}"
         if not lake.is_current(product, identity):
             with lake.publish(product, identity) as publication:
                 for table in _KEPT:
                     lake.move(f"{scratch}/tables/{table}", f"{publication.product}/{table}")
-                kept = {table: found["tables"][table] for table in _KEPT}
-                publication.manifest.update(source=found["source"], digest=found["digest"], tables=kept)
+                publication.manifest = BatchManifest(
+                    fingerprint=identity,
+                    source=found.source,
+                    digest=found.digest,
+                    tables={table: found.tables[table] for table in _KEPT},
+                )
         return product
 
 
 def _as_the_tables(lake: Lake, data: DataOptions) -> tuple[DataOptions, dict[str, str]]:
     """`data` for ratings alone, with the rating scale of the lake's tables; and the types of their ids."""
-    manifest = lake.require("tables", "ingest")
-    known = DataOptions(**manifest["options"]).rules(
-        EDITIONS[manifest["dataset"]].rules if manifest["dataset"] in EDITIONS else Rules()
+    manifest = lake.require("tables", TablesManifest, "ingest")
+    known = DataOptions(**manifest.options).rules(
+        EDITIONS[manifest.dataset].rules if manifest.dataset in EDITIONS else Rules()
     )
     scale = {"ratingMin": known.rating_min, "ratingMax": known.rating_max, "ratingStep": known.rating_step}
-    types = columns(manifest["tables"]["ratings"]["schema"])
+    types = columns(manifest.tables["ratings"].schema)
     return DataOptions(**data.as_dict() | scale | dict.fromkeys(OWN)), {name: types[name] for name in IDS}

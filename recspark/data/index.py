@@ -9,20 +9,32 @@ from __future__ import annotations
 
 from functools import reduce
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, StringType
 
 from recspark.errors import RecsparkError
 from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.manifests import IndexManifest, Manifest
 
 SIDES = {"users": "user_id", "items": "item_id"}
 LARGEST_POSITION = 2**31 - 1
 
 _SAMPLE = 1024
 _RANGES = 64
+
+
+class IndexSummary(TypedDict):
+    """The rows of the index and of the ratings; whether nothing had to be done."""
+
+    product: str
+    unchanged: bool
+    ratings: int
+    users: int
+    items: int
 
 
 def build_index(df: DataFrame, column: str) -> DataFrame:
@@ -83,7 +95,7 @@ def restore_ids(df: DataFrame, index: DataFrame, position: str, column: str) -> 
     ).select(*df.columns, column)
 
 
-def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
+def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
     """Publish ``index/users`` and ``index/items`` from ``tables/ratings``; where they are current, do
     nothing.
 
@@ -91,17 +103,24 @@ def index_stage(spark: SparkSession, lake: Lake) -> dict[str, Any]:
     had to be done.
     """
     with lake.reading("tables"), lake.writing("index"):
-        source = lake.require("tables", "ingest")["fingerprint"]
+        source = lake.require("tables", Manifest, "ingest").fingerprint
         identity = fingerprint("index", source)
         if lake.is_current("index", identity):
-            return _summary(lake.manifest("index"), unchanged=True)
+            return _summary(lake.manifest("index", IndexManifest), unchanged=True)
         ratings = spark.read.parquet(lake.path("tables/ratings"))
         with lake.publish("index", identity) as publication:
             sizes = {
                 side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()
             }
-            publication.manifest.update(source=source, ratings=ratings.count(), **sizes)
-        return _summary(publication.manifest, unchanged=False)
+            manifest = IndexManifest(
+                fingerprint=identity,
+                source=source,
+                ratings=ratings.count(),
+                users=sizes["users"],
+                items=sizes["items"],
+            )
+            publication.manifest = manifest
+        return _summary(manifest, unchanged=False)
 
 
 def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
@@ -113,28 +132,26 @@ def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
     happens: the stage will build it from the tables.
     """
     with lake.reading("tables", batch), lake.writing("index"):
-        manifest = lake.manifest("index")
-        if manifest is not None and batch not in manifest.get("updates", []):
+        manifest = lake.manifest("index", IndexManifest)
+        if manifest is not None and batch not in manifest.updates:
             _grow(spark, lake, batch, manifest)
 
 
-def _grow(spark: SparkSession, lake: Lake, batch: str, manifest: dict[str, Any]) -> None:
-    known = ["tables/ratings", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
+def _grow(spark: SparkSession, lake: Lake, batch: str, manifest: IndexManifest) -> None:
+    known = ["tables/ratings", *(f"{earlier}/ratings" for earlier in manifest.updates)]
     batch_pairs, *known_pairs = (
         spark.read.parquet(lake.path(table)).select(*SIDES.values()) for table in (f"{batch}/ratings", *known)
     )
     added = _new_pairs(batch_pairs, reduce(DataFrame.unionAll, known_pairs)).cache()
-    with lake.publish("index", manifest["fingerprint"]) as publication:
+    with lake.publish("index", manifest.fingerprint) as publication:
         for side, column in SIDES.items():
             append_index(spark.read.parquet(lake.path(f"index/{side}")), added, column).write.parquet(
                 publication.path(side)
             )
         sizes = {side: spark.read.parquet(publication.path(side)).count() for side in SIDES}
-        facts = {
-            "ratings": manifest["ratings"] + added.count(),
-            "updates": [*manifest.get("updates", []), batch],
-        }
-        publication.manifest.update(manifest | sizes | facts)
+        publication.manifest = msgspec.structs.replace(
+            manifest, ratings=manifest.ratings + added.count(), updates=(*manifest.updates, batch), **sizes
+        )
     added.unpersist()
 
 
@@ -149,8 +166,14 @@ def _write_side(path: str, ratings: DataFrame, column: str) -> int:
     return ratings.sparkSession.read.parquet(path).count()
 
 
-def _summary(manifest: dict[str, Any], unchanged: bool) -> dict[str, Any]:
-    return {"product": "index", "unchanged": unchanged} | {key: manifest[key] for key in ("ratings", *SIDES)}
+def _summary(manifest: IndexManifest, unchanged: bool) -> IndexSummary:
+    return {
+        "product": "index",
+        "unchanged": unchanged,
+        "ratings": manifest.ratings,
+        "users": manifest.users,
+        "items": manifest.items,
+    }
 
 
 def _counted(df: DataFrame, column: str) -> DataFrame:

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow.fs as pafs
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -35,10 +35,11 @@ from recspark.data.tables import (
     merged,
     with_links,
 )
-from recspark.data.work import MAIN, TABLES, Work, digest_of, formats, plan_work
+from recspark.data.work import MAIN, Work, digest_of, formats, plan_work
 from recspark.errors import ConfigError, DataRejected
 from recspark.lake.folder import locate
 from recspark.lake.lake import Lake, Publication, fingerprint
+from recspark.lake.manifests import LINKS, TableFacts, TablesManifest
 
 __all__ = ["DataOptions", "QualityOptions", "ingest"]
 
@@ -56,13 +57,40 @@ _CHANGES = ("merged", "added")
 _PLACES = ("source", "users", "items", "baseUrl", "cacheFolder", "dataset")
 
 
+class IngestSummary(TypedDict):
+    """The outcome of an ingest.
+
+    ratings, users, items, tags
+        Rows of each table.
+    read, merged, quarantined, reasons
+        Rows of all files: read; merged into others; in quarantine, in all and by reason.
+    unchanged
+        Whether nothing had to be done.
+    source, dataset, digest
+        The path or URI, its edition or format, and a hash of its files.
+    """
+
+    ratings: int
+    users: int
+    items: int
+    tags: int
+    read: int
+    merged: int
+    quarantined: int
+    reasons: dict[str, int]
+    unchanged: bool
+    source: str
+    dataset: str
+    digest: str
+
+
 def ingest(
     spark: SparkSession,
     lake: Lake,
     data: DataOptions,
     quality: QualityOptions,
     ids: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> IngestSummary:
     """Publish ``tables`` of `lake` from ``data.source``, or leave them alone where they come from the same
     input.
 
@@ -78,9 +106,7 @@ def ingest(
 
     Returns
     -------
-    dict
-        ``ratings, users, items, tags`` (rows of each table), ``read, merged, quarantined, reasons`` (over all
-        files), ``unchanged, source, dataset, digest``.
+    IngestSummary
 
     Raises
     ------
@@ -118,25 +144,32 @@ def ingest(
             with lake.publish("tables", mark) as publication:
                 work = plan_work(spark, data, dataset, sources, layouts, ids)
                 files = sorted(member for found in layouts.values() for member in found)
-                facts = {**places, "dataset": dataset, "digest": digest, "options": options, "files": files}
-                publication.manifest.update(facts, tables=_build(spark, publication, work, quality))
+                publication.manifest = TablesManifest(
+                    **places,
+                    fingerprint=mark,
+                    dataset=dataset,
+                    digest=digest,
+                    options=options,
+                    files=tuple(files),
+                    tables=_build(spark, publication, work, quality),
+                )
                 for source in sources.values():
                     source.listing.require_unchanged()
-    return _summary(lake.require("tables", "ingest"), unchanged)
+    return _summary(lake.require("tables", TablesManifest, "ingest"), unchanged)
 
 
 def _build(
     spark: SparkSession, publication: Publication, work: Work, quality: QualityOptions
-) -> dict[str, Any]:
-    """Write every table of `publication`; returns what the manifest says of each."""
-    parts = {"items", "links"} if "links" in work.loaded else set()
+) -> dict[str, TableFacts]:
+    """Write every table of `publication`; return the facts of each."""
+    parts = {"items", LINKS} if LINKS in work.loaded else set()
     parts |= {"ratings"} if work.merged else set()
     written = work.schemas | work.loaded
     tables = {
         name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl)
         for name, ddl in written.items()
     }
-    published = {name: (publication.path(name), ddl) for name, ddl in work.schemas.items() if name != "links"}
+    published = {name: (publication.path(name), ddl) for name, ddl in work.schemas.items() if name != LINKS}
     counts = _load(spark, work, tables, publication.path(_PARTS))
     require_quality(counts, quality)
     _fill(tables, {"tags", "quarantine", *work.loaded})
@@ -145,11 +178,9 @@ def _build(
     for name in {*parts, *work.own}:
         counts[name]["digest"] = None
     facts = {name: _facts(table, counts.get(name)) for name, table in published.items()}
-    if facts["quarantine"]["rows"] != sum(count["quarantined"] for count in counts.values()):
+    if facts["quarantine"].rows != sum(count["quarantined"] for count in counts.values()):
         raise RuntimeError("the quarantine table does not hold every row that was quarantined")
-    return facts | (
-        {"links": {key: counts["links"][key] for key in (*_SUMS, "reasons")}} if "links" in counts else {}
-    )
+    return facts | ({LINKS: TableFacts(**_counted(counts[LINKS]))} if LINKS in counts else {})
 
 
 def _load(
@@ -238,8 +269,8 @@ def _derive(
     """Write the tables that no file gives: items joined with links, pairs that are merged, and the ids that
     occur where there is no list of them, or that a list of one's own lacks. Note in `counts` how many rows
     that takes or adds."""
-    if "links" in work.loaded:
-        with_links(spark, tables["items"], tables["links"]).write.parquet(publication.path("items"))
+    if LINKS in work.loaded:
+        with_links(spark, tables["items"], tables[LINKS]).write.parquet(publication.path("items"))
     if work.merged:
         path = publication.path("ratings")
         merged(spark, tables["ratings"], work.merged).write.parquet(path)
@@ -253,29 +284,41 @@ def _derive(
             distinct_ids(spark, named, column, tables[name][1]).write.parquet(publication.path(name))
 
 
-def _facts(table: Table, count: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Rows, digest and schema of a table as it lies on disk, and where files gave it the counts of their
-    rows.
+def _facts(table: Table, count: Mapping[str, Any] | None) -> TableFacts:
+    """The facts of a table as it lies on disk; `count` has the counts of its rows if it is read from
+    files.
     """
     rows, digest = (
         (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
     )
-    counted = {key: count[key] for key in (*_SUMS, *_CHANGES, "reasons") if key in count} if count else {}
+    counted = _counted(count) if count else {}
     if counted and counted["kept"] != rows - counted.get("added", 0):
         raise RuntimeError(f"{table[0]} has {rows} rows, but {counted['kept']} were kept")
-    return {"rows": rows, "digest": f"{digest % (1 << 64):016x}", "schema": table[1], **counted}
+    return TableFacts(rows=rows, digest=f"{digest % (1 << 64):016x}", schema=table[1], **counted)
 
 
-def _summary(manifest: Mapping[str, Any], unchanged: bool) -> dict[str, Any]:
-    tables = manifest["tables"]
-    reasons: Counter = Counter()
+def _counted(count: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of the rows of files, and of what became of them."""
+    sums = {key: count[key] for key in (*_SUMS, *_CHANGES) if key in count}
+    return sums | {"reasons": dict(count["reasons"])}
+
+
+def _summary(manifest: TablesManifest, unchanged: bool) -> IngestSummary:
+    tables = manifest.tables
+    reasons: Counter[str] = Counter()
     for table in tables.values():
-        reasons.update(table.get("reasons", {}))
+        reasons.update(table.reasons or {})
     return {
-        **{name: tables[name]["rows"] for name in TABLES},
-        **{key: sum(table.get(key, 0) for table in tables.values()) for key in ("read", "merged")},
-        "quarantined": tables["quarantine"]["rows"],
+        "ratings": tables["ratings"].rows,
+        "users": tables["users"].rows,
+        "items": tables["items"].rows,
+        "tags": tables["tags"].rows,
+        "read": sum(table.read or 0 for table in tables.values()),
+        "merged": sum(table.merged or 0 for table in tables.values()),
+        "quarantined": tables["quarantine"].rows,
         "reasons": dict(reasons),
         "unchanged": unchanged,
-        **{key: manifest[key] for key in ("source", "dataset", "digest")},
+        "source": manifest.source,
+        "dataset": manifest.dataset,
+        "digest": manifest.digest,
     }

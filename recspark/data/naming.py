@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from recspark.data.formats.movielens import EDITIONS
 
@@ -11,21 +10,19 @@ from recspark.data.formats.movielens import EDITIONS
 _OPTIONS = {"user_id": "userColumn", "item_id": "itemColumn", "rating": "ratingColumn"}
 
 
-def source_names(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The source's own names by the lake's, from the manifest of ``tables``; without those that the source
-    has no name for.
+def source_names(dataset: str, options: Mapping[str, object]) -> dict[str, str]:
+    """The source's own names by the lake's, from the dataset and the options of the manifest of ``tables``;
+    without those that the source has no name for.
 
     >>> options = {"userColumn": "customer", "itemColumn": "sku", "ratingColumn": "stars"}
-    >>> source_names({"dataset": "csv", "options": options})
+    >>> source_names("csv", options)
     {'user_id': 'customer', 'item_id': 'sku', 'rating': 'stars'}
-    >>> source_names({"dataset": "ml-latest", "options": {}})
+    >>> source_names("ml-latest", {})
     {'user_id': 'userId', 'item_id': 'movieId', 'rating': 'rating'}
     """
-    if manifest["dataset"] in EDITIONS:
-        [layout] = [
-            layout for layout in EDITIONS[manifest["dataset"]].files.values() if layout.table == "ratings"
-        ]
+    if dataset in EDITIONS:
+        [layout] = [layout for layout in EDITIONS[dataset].files.values() if layout.table == "ratings"]
         named = {column: field for field, column in layout.rename}
     else:
-        named = {column: manifest["options"].get(option) for column, option in _OPTIONS.items()}
+        named = {column: str(options.get(option) or "") for column, option in _OPTIONS.items()}
     return {column: named[column] for column in _OPTIONS if named.get(column)}

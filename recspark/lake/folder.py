@@ -195,7 +195,7 @@ class Folder:
                 f"{self.path(name)} is damaged, it is not valid JSON: {brief(error)}"
             ) from None
 
-    def write_json(self, name: str, content: Any) -> None:
+    def write_json(self, name: str, content: object) -> None:
         """Write a small JSON file whole: under another name first, then renamed."""
         self.write_bytes(name, json.dumps(content, indent=2, sort_keys=True, default=str).encode())
 

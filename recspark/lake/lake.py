@@ -21,12 +21,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from recspark.config import Check, shown
 from recspark.errors import ConfigError, InputMissing
 from recspark.lake.folder import Folder, check_no_pattern, locate
 from recspark.lake.locks import hold
+from recspark.lake.manifests import MANIFEST, AnyManifest, Manifest, content, parsed
 from recspark.redaction import redacted
 
 log = logging.getLogger(__name__)
@@ -57,17 +59,31 @@ class Lake(Folder):
         if self.is_local:
             _check_root(root)
 
-    def manifest(self, product: str) -> dict[str, Any] | None:
-        """The manifest of `product`, or None where it has not been published; ConfigError where the name
-        leads out of the lake.
-        """
-        return self.read_json(f"{_checked(product)}/manifest.json")
+    def manifest(self, product: str, kind: type[AnyManifest]) -> AnyManifest | None:
+        """The manifest of `product`, or None if it has not been published.
 
-    def require(self, product: str, made_by: str) -> dict[str, Any]:
-        """The manifest of `product`, which the job `made_by` makes; InputMissing, which names the job to run
-        first, where there is none.
+        Raises
+        ------
+        ConfigError
+            If the name leads out of the lake.
+        RecsparkError
+            If the manifest is damaged: the message names the file and the field.
         """
-        manifest = self.manifest(product)
+        name = f"{_checked(product)}/{MANIFEST}"
+        raw = self.read_json(name)
+        return None if raw is None else parsed(raw, kind, self.path(name))
+
+    def require(self, product: str, kind: type[AnyManifest], made_by: str) -> AnyManifest:
+        """The manifest of `product`, which the job `made_by` makes.
+
+        Raises
+        ------
+        InputMissing
+            If it has not been published: the message names the job to run first.
+        ConfigError, RecsparkError
+            As :meth:`manifest`.
+        """
+        manifest = self.manifest(product, kind)
         if manifest is None:
             raise InputMissing(
                 f"{self.path(product)} does not exist: run `recspark {self._first_job(made_by)}` first"
@@ -84,8 +100,8 @@ class Lake(Folder):
         """Whether `product` was made from exactly this input, so that making it again would change
         nothing.
         """
-        manifest = self.manifest(product)
-        return manifest is not None and manifest.get("fingerprint") == fingerprint
+        manifest = self.manifest(product, Manifest)
+        return manifest is not None and manifest.fingerprint == fingerprint
 
     @contextmanager
     def writing(self, product: str) -> Iterator[None]:
@@ -119,14 +135,16 @@ class Lake(Folder):
     def publish(self, product: str, fingerprint: str) -> Iterator[Publication]:
         """Collect files in a staging folder; on success write the manifest and rename the folder to
         `product`.
+
+        The body sets `Publication.manifest`, unless the product has no more facts than its fingerprint.
         """
         with self.writing(product), self.staged(product) as folder:
-            publication = Publication(self, folder)
-            publication.manifest["fingerprint"] = fingerprint
+            publication = Publication(self, folder, Manifest(fingerprint=fingerprint))
             self.fs.create_dir(self.at(folder), recursive=True)
             yield publication
-            publication.manifest["created"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self.write_json(f"{folder}/manifest.json", redacted(publication.manifest))
+            created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            manifest = msgspec.structs.replace(publication.manifest, created=created)
+            self.write_json(f"{folder}/{MANIFEST}", redacted(content(manifest)))
             self._swap(folder, product)
 
     @contextmanager
@@ -176,9 +194,9 @@ class Lake(Folder):
         """`_swap` on an object store: what was there stops being a product before its files go, what comes
         becomes one by its last file.
         """
-        manifest = f"{product}/manifest.json"
-        made = self.read_json(f"{staged}/manifest.json")
-        self.delete(f"{staged}/manifest.json")
+        manifest = f"{product}/{MANIFEST}"
+        made = self.read_json(f"{staged}/{MANIFEST}")
+        self.delete(f"{staged}/{MANIFEST}")
         self.delete(manifest)
         self.delete(product)
         self.copy(staged, product)
@@ -188,17 +206,17 @@ class Lake(Folder):
 class Publication:
     """A product being written: where its files go, and the manifest that will describe it."""
 
-    def __init__(self, lake: Lake, product: str) -> None:
+    def __init__(self, lake: Lake, product: str, manifest: Manifest) -> None:
         self.lake = lake
         self.product = product
-        self.manifest: dict[str, Any] = {}
+        self.manifest = manifest
 
     def path(self, name: str) -> str:
         """The full path or URI of a file or table inside the staged product, for Spark."""
         return self.lake.path(f"{self.product}/{name}")
 
 
-def fingerprint(*parts: Any) -> str:
+def fingerprint(*parts: object) -> str:
     """A digest of everything that a product is made from: equal inputs and options give equal
     fingerprints.
     """

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypedDict
 
 from recspark.errors import RecsparkError
 
@@ -30,6 +30,17 @@ _POLL_S = 0.1
 _SAY_AGAIN_S = 60
 #: whether this thread holds a lock for writing, by the path of its file
 _HELD: dict[tuple[str, int], bool] = {}
+
+
+class Entry(TypedDict, total=False):
+    """A line of the journal: a holder, or the mark of one that is done."""
+
+    mark: str
+    host: str
+    pid: int
+    writes: bool
+    since: str
+    done: str
 
 
 class LakeBusy(RecsparkError):
@@ -122,7 +133,7 @@ def _sign(file: BinaryIO | None, exclusive: bool) -> str:
     return mark
 
 
-def _write(file: BinaryIO | None, entry: dict[str, Any]) -> None:
+def _write(file: BinaryIO | None, entry: Entry) -> None:
     if file is None:
         return
     try:
@@ -146,7 +157,7 @@ def _holders(file: BinaryIO) -> str:
     return ", ".join(named) or "another process"
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def _parsed(line: bytes) -> Entry:
     try:
         entry = json.loads(line)
     except ValueError:
@@ -157,7 +168,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     return entry if whole else {}
 
 
-def _may_live(entry: dict[str, Any]) -> bool:
+def _may_live(entry: Entry) -> bool:
     if entry["host"] != socket.gethostname():
         return True
     try:

@@ -8,7 +8,7 @@ import logging
 import time
 from dataclasses import asdict
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
@@ -17,6 +17,7 @@ from recspark.errors import ConfigError, GateNotPassed
 from recspark.features.audit import Report
 from recspark.features.audit import audit as look_for_leaks
 from recspark.features.options import fitter
+from recspark.lake.manifests import SplitManifest
 
 if TYPE_CHECKING:
     from recspark.pipeline.context import Context
@@ -32,16 +33,16 @@ class AuditOptions(Section):
     seed = Option(int, 42, "seed of the draws")
 
 
-def audit(job: Context) -> dict[str, Any]:
+def audit(job: Context) -> dict[str, object]:
     """Features of ``[features]`` on splits/NAME -> a report; GateNotPassed (exit code 4) where a group
     leaks.
     """
-    options, product = job["features"], f"splits/{job['split'].name}"
+    options, product = job.sections.features, f"splits/{job.sections.split.name}"
     if not options.declared:
         raise ConfigError(
             "features.groups is not set: there is nothing to audit; it must be a list of feature groups"
         )
-    counts = job.lake.require(product, "split")["counts"]
+    counts = job.lake.require(product, SplitManifest, "split").counts
     with job.running("audit", "features", "audit") as run:
         started = time.perf_counter()
         train = job.read(f"{product}/train").cache()
@@ -50,7 +51,7 @@ def audit(job: Context) -> dict[str, Any]:
         ).cache()
         try:
             fit = fitter(job.spark, job.lake, options)
-            report = look_for_leaks(fit, train, held_out, job["audit"].rows, job["audit"].seed)
+            report = look_for_leaks(fit, train, held_out, job.sections.audit.rows, job.sections.audit.seed)
         finally:
             train.unpersist()
             held_out.unpersist()

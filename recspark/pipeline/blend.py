@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features.options import FeatureOptions
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import BlendedModels, Manifest, ModelManifest, SplitManifest
 from recspark.models.blend import BlendModel, Weights, fit_weights, fold_moments, model_rmse, with_predictions
 from recspark.models.saving import load_model
 from recspark.pipeline import stages
@@ -26,7 +26,7 @@ from recspark.tracking import Run
 log = logging.getLogger("recspark")
 
 
-def blend(job: Context) -> dict[str, Any]:
+def blend(job: Context) -> dict[str, object]:
     """models/A, models/B ... -> models/NAME, predictions/NAME, metrics/NAME.json; A, B ... are fitted again
     on the validation rows, too.
 
@@ -35,9 +35,9 @@ def blend(job: Context) -> dict[str, Any]:
     splits/SPLIT-full, unless the lake has it; those are blended. The test rows are read after that: they have
     no way into the weights.
     """
-    options = job["blend"]
+    options = job.sections.blend
     manifests = _manifests(job)
-    product = next(iter(manifests.values()))["split"]
+    product = next(iter(manifests.values())).split
     with job.running("blend", "blend") as run:
         with job.lake.reading(product, *(f"models/{name}" for name in manifests)):
             validated, fitted = _weights(job, product, options.models)
@@ -52,7 +52,7 @@ def blend(job: Context) -> dict[str, Any]:
         with job.lake.reading(*(f"models/{name}{FULL}" for name in manifests)):
             _publish(job, full, list(refitted), fitted)
         blended = stages.evaluate(on(job, full, ModelSection(name=options.name)))
-        table = _table(options.models, validated, refitted, fitted, blended["rmse"], options.name)
+        table = _table(options.models, validated, refitted, fitted, float(blended["rmse"]), options.name)
         _report(run, table, fitted)
         log_model(job, run, options.name, job.read(f"predictions/{options.name}/test"))
         best = table["test_rmse"].iloc[:-1].min()
@@ -66,19 +66,19 @@ def blend(job: Context) -> dict[str, Any]:
             "penalty": fitted.penalty,
             "validation_rmse": fitted.rmse,
             "best_model_rmse": best,
-            "gain": best - blended["rmse"],
+            "gain": best - float(blended["rmse"]),
         }
         summary = blended | facts
         run.metrics({key: value for key, value in summary.items() if isinstance(value, float)})
         return summary
 
 
-def _manifests(job: Context) -> dict[str, dict[str, Any]]:
-    """What the models to blend were made from; all from one split with validation rows."""
-    options = job["blend"]
+def _manifests(job: Context) -> dict[str, ModelManifest]:
+    """The manifests of the models to blend; all are from one split with validation rows."""
+    options = job.sections.blend
     if options.models is None:
         raise ConfigError("blend.models is not set: name the models, as in `recspark blend als mf`")
-    if not job["evaluation"].ratings:
+    if not job.sections.evaluation.ratings:
         raise ConfigError(
             "evaluation.ratings = False is not allowed with blend: a blend predicts ratings, and is judged "
             "by their RMSE"
@@ -88,30 +88,24 @@ def _manifests(job: Context) -> dict[str, dict[str, Any]]:
             f"blend.name = {options.name!r} is not allowed: it would replace models/{taken.pop()}, which is "
             "to be blended"
         )
-    manifests = {name: job.lake.require(f"models/{name}", "train") for name in options.models}
+    manifests = {name: job.lake.require(f"models/{name}", ModelManifest, "train") for name in options.models}
     for name, manifest in manifests.items():
-        if (
-            "best_iteration" not in manifest
-            or manifest.get("updates")
-            or manifest["params"].get("positiveFrom") is not None
-        ):
+        if manifest.best_iteration is None or manifest.updates or manifest.positive_from is not None:
             raise ConfigError(
                 f"models/{name} is not allowed in a blend: train one of ratings, which no update has "
                 "changed, again"
             )
-    splits = {name: manifest["split"] for name, manifest in manifests.items()}
+    splits = {name: manifest.split for name, manifest in manifests.items()}
     if len(set(splits.values())) > 1:
         found = ", ".join(f"{name} is of {split}" for name, split in splits.items())
         raise ConfigError(f"models of different splits can't be blended: {found}")
-    split = job.lake.require(next(iter(splits.values())), "split")
-    stale = [
-        name for name, manifest in manifests.items() if manifest["split_fingerprint"] != split["fingerprint"]
-    ]
+    split = job.lake.require(next(iter(splits.values())), SplitManifest, "split")
+    stale = [name for name, manifest in manifests.items() if manifest.split_fingerprint != split.fingerprint]
     if stale:
         raise RecsparkError(
             f"models/{stale[0]} was trained on other rows than {splits[stale[0]]} has now: train it again"
         )
-    if not split["counts"]["validation"]:
+    if not split.counts["validation"]:
         raise ConfigError(
             f"{splits[options.models[0]]} has no validation rows, which the weights of a blend come from: "
             "split again with "
@@ -124,19 +118,19 @@ def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float],
     """RMSE of each model on the validation rows, and the weights that they give."""
     models = {name: stages.trained_model(job, name, product) for name in names}
     moments = fold_moments(
-        with_predictions(job.read(f"{product}/validation"), models), names, job["blend"].seed
+        with_predictions(job.read(f"{product}/validation"), models), names, job.sections.blend.seed
     )
-    return model_rmse(moments), fit_weights(moments, job["blend"].regParam)
+    return model_rmse(moments), fit_weights(moments, job.sections.blend.regParam)
 
 
-def _refit(job: Context, full: SplitOptions, name: str, manifest: dict[str, Any]) -> dict[str, Any]:
+def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest) -> stages.Figures:
     """models/NAME once more on train and validation rows, with as many iterations as were best; its test
     metrics.
     """
-    params = manifest["params"] | {"name": name + FULL}
+    params = manifest.params | {"name": name + FULL}
     if "maxIter" in ModelSection(**params).estimator.hyperparameters():
-        params["maxIter"] = manifest["best_iteration"]
-    one = on(job, full, ModelSection(**params), FeatureOptions(**manifest["features"]))
+        params["maxIter"] = manifest.best_iteration
+    one = on(job, full, ModelSection(**params), FeatureOptions(**manifest.features))
     with one.running(name + FULL):
         if stages.is_trained(one.lake, one.sections):
             log.info("models/%s is in the lake", name + FULL)
@@ -147,20 +141,24 @@ def _refit(job: Context, full: SplitOptions, name: str, manifest: dict[str, Any]
 
 def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights) -> None:
     """models/NAME: the models that were fitted again, and their weights."""
-    product = f"models/{job['blend'].name}"
+    product = f"models/{job.sections.blend.name}"
     models = {name + FULL: load_model(job.lake.path(f"models/{name + FULL}")) for name in names}
-    parts = {name: job.lake.require(f"models/{name}", "train")["fingerprint"] for name in models}
-    with job.lake.publish(product, fingerprint("blend", parts, asdict(fitted))) as publication:
+    parts = {name: job.lake.require(f"models/{name}", Manifest, "train").fingerprint for name in models}
+    identity = fingerprint("blend", parts, asdict(fitted))
+    with job.lake.publish(product, identity) as publication:
         BlendModel(models, fitted).write().save(publication.path("").rstrip("/"))
-        publication.manifest.update(
-            split=f"splits/{full.name}", blend={"models": list(models), **asdict(fitted)}, history=[]
+        publication.manifest = ModelManifest(
+            fingerprint=identity,
+            split=f"splits/{full.name}",
+            history=[],
+            blend=BlendedModels(models=tuple(models), **asdict(fitted)),
         )
 
 
 def _table(
     names: list[str],
     validated: list[float],
-    refitted: dict[str, dict],
+    refitted: dict[str, stages.Figures],
     fitted: Weights,
     rmse: float,
     name: str,

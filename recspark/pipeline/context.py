@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import get_type_hints
 
 from pyspark.sql import DataFrame, SparkSession
 
-from recspark.config import SEVERAL_NAMES, Check, Option, Section, at_least, build_sections
+from recspark.config import SEVERAL_NAMES, Check, Conf, Option, Section, at_least, build_sections
 from recspark.data.formats.generic import DataOptions
 from recspark.data.generated.synthetic import SyntheticOptions
 from recspark.data.quality import QualityOptions
@@ -82,34 +82,40 @@ class BlendOptions(Section):
 BlendOptions.options["name"] = Option(str, "blend", "the blend is kept as models/NAME", FILE_NAME)
 
 
-SECTIONS = (
-    PathOptions,
-    DataOptions,
-    QualityOptions,
-    SplitOptions,
-    FeatureOptions,
-    AuditOptions,
-    ModelSection,
-    EvaluationOptions,
-    RecommendOptions,
-    UpdateOptions,
-    CrossvalidationOptions,
-    CurveOptions,
-    BlendOptions,
-    TuneOptions,
-    CompareOptions,
-    PromoteOptions,
-    TrackingOptions,
-    SparkOptions,
-    SyntheticOptions,
-)
+@dataclass(frozen=True)
+class Sections:
+    """The validated conf: all sections by their names. A section that the conf does not name has defaults."""
+
+    paths: PathOptions
+    data: DataOptions
+    quality: QualityOptions
+    split: SplitOptions
+    features: FeatureOptions
+    audit: AuditOptions
+    model: ModelSection
+    evaluation: EvaluationOptions
+    recommend: RecommendOptions
+    update: UpdateOptions
+    crossvalidation: CrossvalidationOptions
+    curves: CurveOptions
+    blend: BlendOptions
+    tune: TuneOptions
+    compare: CompareOptions
+    promote: PromoteOptions
+    tracking: TrackingOptions
+    spark: SparkOptions
+    synthetic: SyntheticOptions
+
+
+#: the classes of all sections
+SECTIONS: tuple[type[Section], ...] = tuple(get_type_hints(Sections).values())
 
 
 @dataclass
 class Context:
     """One job at work; `run` is the MLflow run that stages report to or nest in."""
 
-    sections: dict[str, Any]
+    sections: Sections
     lake: Lake
     tracker: Tracker
     spark: SparkSession
@@ -117,9 +123,6 @@ class Context:
     run: Run | None = None
     #: MLflow id of the outermost run, known once it has started
     run_id: str | None = None
-
-    def __getitem__(self, section: str) -> Any:
-        return self.sections[section]
 
     def read(self, table: str) -> DataFrame:
         """A Parquet table of the lake."""
@@ -132,9 +135,9 @@ class Context:
         An outermost run is called by its stage and what it is `about`: not given, the model where that
         section is among its params.
         """
-        params = {name: self[name].as_dict() for name in sections}
+        params = {name: getattr(self.sections, name).as_dict() for name in sections}
         outer = self.run
-        about = about or (self["model"].product if "model" in sections else None)
+        about = about or (self.sections.model.product if "model" in sections else None)
         opened = (
             outer.child(stage, params)
             if outer
@@ -148,6 +151,6 @@ class Context:
                 self.run = outer
 
 
-def validated(conf: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def validated(conf: Conf) -> Sections:
     """The conf's sections, every key checked."""
-    return build_sections(conf, SECTIONS)  # type: ignore[arg-type]  # ModelSection reads its keys from an estimator
+    return Sections(**build_sections(conf, SECTIONS))  # type: ignore[arg-type]  # each is of the class of its name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -20,7 +19,7 @@ log = logging.getLogger("recspark")
 SHOWN = ("rmse", "mae", "auc", "map")
 
 
-def crossvalidate(job: Context) -> dict[str, Any]:
+def crossvalidate(job: Context) -> dict[str, object]:
     """Every fold of the split -> models/NAME-FOLD, metrics/NAME-FOLD.json; a run with a nested run a fold.
 
     The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the
@@ -37,13 +36,15 @@ def crossvalidate(job: Context) -> dict[str, Any]:
         )
         run.text(measured.to_csv(index_label="fold"), "folds.csv")
         run.metrics(summary)
-        facts = {key: data[key] for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")}
-        return facts | {"model": job["model"].product, "folds": [split.fold for split in splits]} | summary
+        facts = stages.data_facts(data)
+        return (
+            facts | {"model": job.sections.model.product, "folds": [split.fold for split in splits]} | summary
+        )
 
 
 def fold_splits(job: Context) -> list[SplitOptions]:
     """The split of each fold: of those that are asked for, else of 1 to split.folds."""
-    chosen, split = job["crossvalidation"].folds, job["split"]
+    chosen, split = job.sections.crossvalidation.folds, job.sections.split
     if chosen is None and split.folds is None:
         raise ConfigError(
             "there are no folds to cross-validate over: set split.folds, or crossvalidation.folds, such as "
@@ -58,9 +59,9 @@ def fold_splits(job: Context) -> list[SplitOptions]:
 
 def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
     """Split, train and evaluate; whatever is a number."""
-    model = job["model"].as_dict()
+    model = job.sections.model.as_dict()
     model |= {"name": f"{model['name']}-{split.name}"}
-    one = replace(job, sections=job.sections | {"split": split, "model": ModelSection(**model)})
+    one = replace(job, sections=replace(job.sections, split=split, model=ModelSection(**model)))
     with one.running(f"fold {split.fold}", "split") as run:
         stages.split(one)
         trained = stages.train(one)

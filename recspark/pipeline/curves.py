@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from recspark.config import Check, Option, Section
 from recspark.errors import ConfigError
 from recspark.evaluation.plots import RUN_COLOURS, plot_curves
 from recspark.lake.lake import FILE_NAME
+from recspark.lake.manifests import ModelManifest
 
 if TYPE_CHECKING:
     from recspark.pipeline.context import Context
@@ -35,13 +36,16 @@ class CurveOptions(Section):
     figure = Option(str, "curves", "the figure is kept as metrics/FIGURE.png", FILE_NAME)
 
 
-def curves(job: Context) -> dict[str, Any]:
+def curves(job: Context) -> dict[str, object]:
     """Histories of models/NAME ... -> metrics/FIGURE.png."""
-    options = job["curves"]
+    options = job.sections.curves
     if options.models is None:
         raise ConfigError("curves.models is not set: name the models, as in `recspark curves als mf`")
     with job.running("curves", "curves") as run:
-        histories = {name: job.lake.require(f"models/{name}", "train")["history"] for name in options.models}
+        histories = {
+            name: job.lake.require(f"models/{name}", ModelManifest, "train").history
+            for name in options.models
+        }
         rows = pd.concat([pd.DataFrame(history).assign(run=name) for name, history in histories.items()])
         figure, place = (
             plot_curves(rows.rename(columns={"iteration": "epoch"})),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from recspark.data.formats.generic import DataOptions
 from recspark.data.generated.synthetic import generate, write_movielens
@@ -37,17 +37,17 @@ MODELS = {
 }
 
 
-def demo(job: Context) -> dict[str, Any]:
+def demo(job: Context) -> dict[str, object]:
     """Ingest, index and split once, then train and evaluate every model; prints the table on stderr."""
     source, floor = _source(job)
     split = SplitOptions(name="demo", testFraction=0.1, validationFraction=0.1)
-    job = replace(job, sections=job.sections | {"data": source, "split": split})
+    job = replace(job, sections=replace(job.sections, data=source, split=split))
     with job.running("demo", "split") as run:
         for stage in (stages.ingest, stages.index, stages.split):
             log.info("%s ...", stage.__name__)
             stage(job)
         results = {name: _model(job, name, values) for name, values in MODELS.items()}
-        text = table(results, columns(job["evaluation"]), floor)
+        text = table(results, columns(job.sections.evaluation), floor)
         run.text(text, "comparison.txt")
         run.json(results, "comparison.json")
     log.info("\n%s\n\n%s", text, _what_next(job))
@@ -56,24 +56,30 @@ def demo(job: Context) -> dict[str, Any]:
 
 def _source(job: Context) -> tuple[DataOptions, float | None]:
     """The user's data, else a generated set, and its noise floor."""
-    if job["data"].source or job["data"].dataset:
-        return job["data"], None
+    if job.sections.data.source or job.sections.data.dataset:
+        return job.sections.data, None
     folder = Path(job.lake.path("generated")) / "ml-1m"
-    log.info("generating %d ratings of %d users ...", job["synthetic"].ratings, job["synthetic"].users)
-    write_movielens(generate(job["synthetic"]), folder)
+    log.info(
+        "generating %d ratings of %d users ...", job.sections.synthetic.ratings, job.sections.synthetic.users
+    )
+    write_movielens(generate(job.sections.synthetic), folder)
     truth = json.loads((folder / "truth.json").read_text())
     return DataOptions(source=str(folder), dataset="ml-1m"), truth["noise_floor"]
 
 
-def _model(job: Context, name: str, values: dict[str, Any]) -> dict[str, float]:
+def _model(job: Context, name: str, values: Mapping[str, object]) -> dict[str, float | None]:
     log.info("%s ...", name)
-    one = replace(job, sections=job.sections | {"model": ModelSection(type="als", name=name, **values)})
+    one = replace(job, sections=replace(job.sections, model=ModelSection(type="als", name=name, **values)))
     with one.running(name, "model") as run:
-        summary = stages.train(one) | stages.evaluate(one)
+        summary = {
+            key: value
+            for key, value in (stages.train(one) | stages.evaluate(one)).items()
+            if not isinstance(value, str)
+        }
+        row: dict[str, float | None] = {key: summary[key] for key in columns(job.sections.evaluation)}
         if values.get("implicitPrefs"):
             # preferences are no ratings: their distance from stars says nothing
-            summary |= {"rmse": None, "mae": None}
-        row = {key: summary[key] for key in columns(job["evaluation"])}
+            row |= dict.fromkeys({"rmse", "mae"} & row.keys())
         run.metrics(row)
     return row
 
@@ -95,7 +101,9 @@ def columns(options: EvaluationOptions) -> dict[str, str]:
     return rating | ranking | {"fit_seconds": "fit s"}
 
 
-def table(results: dict[str, dict[str, float]], titles: dict[str, str], floor: float | None) -> str:
+def table(
+    results: Mapping[str, Mapping[str, float | None]], titles: dict[str, str], floor: float | None
+) -> str:
     """Models x metrics as text, the noise floor below the RMSE.
 
     >>> titles = columns(EvaluationOptions())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 #: sections that every job reads
 _ALL = ("paths", "tracking", "spark")
@@ -126,6 +125,6 @@ JOBS = {
 }
 
 
-def function_of(name: str) -> Callable[[Any], dict[str, Any]]:
-    """The function of a job."""
+def function_of(name: str) -> Callable[..., Mapping[str, object]]:
+    """The function of a job, from its `Context` (warm: from `SparkOptions`) to its summary."""
     return getattr(importlib.import_module(f"recspark.pipeline.{JOBS[name].module or name}"), name)

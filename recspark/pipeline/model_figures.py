@@ -25,7 +25,7 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
     curve = summary.curve.rename(columns={"iteration": "epoch"})
     has_rmse = any(column.endswith("_rmse") for column in curve)
     if has_rmse:
-        unit = "rating units" if job["model"].positive_from is None else "preferences, 0 or 1"
+        unit = "rating units" if job.sections.model.positiveFrom is None else "preferences, 0 or 1"
         run.figure(plots.plot_curves(curve, unit), "figures/rmse_by_epoch.png")
     if "lists" not in model.can:  # users and items have no vectors and no biases of their own
         return

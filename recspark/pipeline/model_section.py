@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from typing import Any
 
-from recspark.config import Option, one_of, unknown_key
+from recspark.config import Option, Section, one_of, unknown_key
 from recspark.lake.lake import FILE_NAME
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.registry import KINDS, find
@@ -25,28 +24,31 @@ _FIXED: tuple[str, ...] = (
 _FIXED += ("probabilityCol", "rawPredictionCol", "workDir", "groups")
 
 
-class ModelSection:
-    """Validated against the estimator itself, so that a Param is written in one place only."""
+class ModelSection(Section):
+    """The type of the model, its name in the lake and the Params of its estimator.
+
+    The Params are validated against the estimator itself, so that each is written in one place only.
+    """
 
     name = "model"
     type = Option(str, "als", "estimator", one_of(*KINDS))
-    model_name = Option(str, None, "the model is kept as models/NAME", FILE_NAME)
-    positive = Option(
-        float, None, "ratings of so much or more are label 1, lower ones 0, in training and evaluation"
+    positiveFrom = Option(
+        float,
+        None,
+        "ratings of at least this value are label 1, lower ones 0, in training and evaluation",
     )
 
-    def __init__(self, **values: Any) -> None:
-        self.kind = self.type.parse("model.type", values.pop("type", self.type.default))
-        self.product = self.model_name.parse("model.name", values.pop("name", None)) or self.kind
-        self.positive_from = self.positive.parse("model.positiveFrom", values.pop("positiveFrom", None))
+    def __init__(self, **values: object) -> None:
+        super().__init__(**{key: value for key, value in values.items() if key in self.options})
+        #: the type, the name in the lake, and the Params that are set
+        self.kind: str = self.type
+        self.product: str = self.name or self.kind
         known = self.known
-        for key in values:
+        params = {key: value for key, value in values.items() if key not in self.options}
+        for key in params:
             if key not in known:
-                raise unknown_key(
-                    f"model.{key}",
-                    ("model.type", "model.name", "model.positiveFrom", *(f"model.{name}" for name in known)),
-                )
-        self.params = {key: known[key].option.parse(f"model.{key}", value) for key, value in values.items()}
+                raise unknown_key(f"model.{key}", (f"model.{name}" for name in (*self.options, *known)))
+        self.params = {key: known[key].option.parse(f"model.{key}", value) for key, value in params.items()}
 
     @property
     def estimator(self) -> builtins.type[Configurable]:
@@ -58,7 +60,15 @@ class ModelSection:
         """The Params that a conf may set, by name."""
         return {name: param for name, param in self.estimator.hyperparameters().items() if name not in _FIXED}
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The values that are set, under their keys."""
-        labels = {} if self.positive_from is None else {"positiveFrom": self.positive_from}
+        labels: dict[str, object] = {} if self.positiveFrom is None else {"positiveFrom": self.positiveFrom}
         return {"type": self.kind, "name": self.product, **labels, **self.params}
+
+
+# an option called `name` can't be a class attribute, which names the section itself
+ModelSection.options = {
+    "type": ModelSection.type,
+    "name": Option(str, None, "the model is kept as models/NAME; not set: its type", FILE_NAME),
+    "positiveFrom": ModelSection.positiveFrom,
+}

@@ -5,12 +5,14 @@ test rows.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import RecsparkError
+from recspark.features.options import FeatureOptions
+from recspark.lake.manifests import SplitManifest
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
+from recspark.pipeline.model_section import ModelSection
 
 #: what the name of the split ends with whose train rows are train and validation
 FULL = "-full"
@@ -20,17 +22,15 @@ def full_split(job: Context, product: str) -> SplitOptions:
     """Publish the split with the same test rows as `product`, whose train rows are its train and validation
     rows.
     """
-    manifest = job.lake.require(product, "split")
+    manifest = job.lake.require(product, SplitManifest, "split")
     options = SplitOptions(
-        **manifest["options"] | {"validationFraction": 0.0, "name": manifest["options"]["name"] + FULL}
+        **manifest.options | {"validationFraction": 0.0, "name": f"{manifest.options['name']}{FULL}"}
     )
-    counts, before = (
-        stages.split(replace(job, sections=job.sections | {"split": options}))["counts"],
-        manifest["counts"],
-    )
+    counts = stages.split(replace(job, sections=replace(job.sections, split=options)))["counts"]
+    before = manifest.counts
     expected = before | {"train": before["train"] + before["validation"], "validation": 0}
-    source = job.lake.require(f"splits/{options.name}", "split")["source"]
-    if counts != expected or source != manifest["source"]:
+    source = job.lake.require(f"splits/{options.name}", SplitManifest, "split").source
+    if counts != expected or source != manifest.source:
         raise RecsparkError(
             f"the tables have changed since {product} was made ({counts} rows, not {expected}): split and "
             "train again"
@@ -38,8 +38,9 @@ def full_split(job: Context, product: str) -> SplitOptions:
     return options
 
 
-def on(job: Context, split: SplitOptions, *sections: Any) -> Context:
-    """`job` on another split, and with other `sections`."""
-    return replace(
-        job, sections=job.sections | {"split": split} | {section.name: section for section in sections}
-    )
+def on(
+    job: Context, split: SplitOptions, model: ModelSection, features: FeatureOptions | None = None
+) -> Context:
+    """`job` on another split, with another model, and with other features if they are given."""
+    features = features or job.sections.features
+    return replace(job, sections=replace(job.sections, split=split, model=model, features=features))

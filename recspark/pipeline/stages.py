@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any
+from typing import TypeVar
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.data.index import index_stage
+from recspark.data.index import IndexSummary, index_stage
+from recspark.data.ingest import IngestSummary
 from recspark.data.ingest import ingest as ingest_tables
-from recspark.data.splitting.splits import split_stage
+from recspark.data.splitting.splits import SplitSummary, split_stage
 from recspark.errors import ConfigError
 from recspark.evaluation import plots
 from recspark.evaluation.evaluate import evaluate as evaluate_predictions
 from recspark.evaluation.evaluate import write as write_evaluation
 from recspark.features.options import read_tables, with_leaks
 from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.manifests import Manifest, ModelManifest, PredictionsManifest, SplitManifest
 from recspark.models.blend import BlendModel
 from recspark.models.factors.model import FactorModel
 from recspark.models.fm.entities import FMModel
 from recspark.models.params import Configurable
 from recspark.models.saving import load_model
-from recspark.pipeline.context import Context
+from recspark.pipeline.context import Context, Sections
 from recspark.pipeline.gate.versions import keep_updated, log_model, rated_pairs
 from recspark.pipeline.model_figures import log_figures
 
@@ -34,12 +36,18 @@ log = logging.getLogger("recspark")
 #: metrics that a run's description tells, where they are measured
 _TOLD = ("rmse", "mae", "ndcg_at_10", "auc")
 
+#: the summary of a training or an evaluation: figures, and names of products
+Figures = dict[str, str | float]
 
-def ingest(job: Context) -> dict[str, Any]:
+#: the summary of a stage
+Outcome = TypeVar("Outcome")
+
+
+def ingest(job: Context) -> IngestSummary:
     """Raw files -> tables/{ratings,users,items,tags,quarantine}."""
     outer = job.run
     with job.running("ingest", "data", "quality") as run:
-        summary = ingest_tables(job.spark, job.lake, job["data"], job["quality"])
+        summary = ingest_tables(job.spark, job.lake, job.sections.data, job.sections.quality)
         run.metrics(
             {
                 key: summary[key]
@@ -55,7 +63,7 @@ def ingest(job: Context) -> dict[str, Any]:
         return summary
 
 
-def index(job: Context) -> dict[str, Any]:
+def index(job: Context) -> IndexSummary:
     """tables -> index/{users,items}: dense positions of the ids."""
     with job.running("index") as run:
         summary = index_stage(job.spark, job.lake)
@@ -63,10 +71,10 @@ def index(job: Context) -> dict[str, Any]:
         return summary
 
 
-def split(job: Context) -> dict[str, Any]:
+def split(job: Context) -> SplitSummary:
     """tables -> splits/NAME/{train,validation,test}."""
     with job.running("split", "split") as run:
-        summary = split_stage(job.spark, job.lake, job["split"])
+        summary = split_stage(job.spark, job.lake, job.sections.split)
         run.metrics(
             {f"rows_{part}": rows for part, rows in summary["counts"].items()}
             | {"cold_share": summary["cold"]["share"]}
@@ -74,35 +82,42 @@ def split(job: Context) -> dict[str, Any]:
         return summary
 
 
-def train(job: Context) -> dict[str, Any]:
+def train(job: Context) -> Figures:
     """splits/NAME -> models/NAME. A fit that was killed goes on from its last finished iteration."""
-    with job.lake.reading(f"splits/{job['split'].name}"), job.lake.writing(f"models/{job['model'].product}"):
+    with (
+        job.lake.reading(f"splits/{job.sections.split.name}"),
+        job.lake.writing(f"models/{job.sections.model.product}"),
+    ):
         return _train(job)
 
 
-def _train(job: Context) -> dict[str, Any]:
-    options, product = job["model"], f"splits/{job['split'].name}"
-    manifest = job.lake.require(product, "split")
+def _train(job: Context) -> Figures:
+    options, product = job.sections.model, f"splits/{job.sections.split.name}"
+    manifest = job.lake.require(product, SplitManifest, "split")
     with job.running("train", "model") as run:
-        trained = [part for part, rows in manifest["counts"].items() if rows and part != "update"]
-        parts = {part: labelled(job.read(f"{product}/{part}"), options.positive_from) for part in trained}
+        trained = [part for part, rows in manifest.counts.items() if rows and part != "update"]
+        parts = {part: labelled(job.read(f"{product}/{part}"), options.positiveFrom) for part in trained}
         estimator = make_estimator(job, parts)
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
         kept = keep_updated(job.lake, options.product)
-        with job.lake.publish(f"models/{options.product}", _identity(job.lake, job.sections)) as publication:
+        identity = _identity(job.lake, job.sections)
+        with job.lake.publish(f"models/{options.product}", identity) as publication:
             model.write().save(publication.path("").rstrip("/"))
-            publication.manifest.update(
-                split=product, split_fingerprint=manifest["fingerprint"], params=options.as_dict()
-            )
-            publication.manifest.update(features=job["features"].as_dict(), history=model.summary.history)
-            publication.manifest.update(
-                best_iteration=model.summary.best_iteration, fit_seconds=model.summary.fit_seconds
+            publication.manifest = ModelManifest(
+                fingerprint=identity,
+                split=product,
+                split_fingerprint=manifest.fingerprint,
+                params=options.as_dict(),
+                features=job.sections.features.as_dict(),
+                history=model.summary.history,
+                best_iteration=model.summary.best_iteration,
+                fit_seconds=model.summary.fit_seconds,
             )
         job.lake.delete(f"work/{options.product}")
         summary = _training_summary(model, options.product) | ({"kept": kept} if kept else {})
         run.dataset(
-            product, job.lake.path(product), manifest["fingerprint"], manifest["counts"]["train"], "training"
+            product, job.lake.path(product), manifest.fingerprint, manifest.counts["train"], "training"
         )
         run.params({"estimator": estimator.values()})
         run.curve(model.summary.history)
@@ -112,20 +127,20 @@ def _train(job: Context) -> dict[str, Any]:
         return summary
 
 
-def _identity(lake: Lake, sections: Mapping[str, Any]) -> str:
+def _identity(lake: Lake, sections: Sections) -> str:
     """The fingerprint of the model that a conf makes of the split as it is in the lake."""
-    split = lake.require(f"splits/{sections['split'].name}", "split")["fingerprint"]
-    return fingerprint(split, sections["model"].as_dict(), sections["features"].as_dict())
+    split = lake.require(f"splits/{sections.split.name}", Manifest, "split")
+    return fingerprint(split.fingerprint, sections.model.as_dict(), sections.features.as_dict())
 
 
-def is_trained(lake: Lake, sections: Mapping[str, Any]) -> bool:
+def is_trained(lake: Lake, sections: Sections) -> bool:
     """Whether models/NAME is what `train` would make, and no update has changed it since."""
-    return lake.is_current(f"models/{sections['model'].product}", _identity(lake, sections))
+    return lake.is_current(f"models/{sections.model.product}", _identity(lake, sections))
 
 
 def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
-    """`ratings`; where `positive_from` is given with 1 for a rating of so much or more, and 0 for a lower
-    one.
+    """`ratings`; if `positive_from` is given, with labels as ratings: 1 for ratings of at least this
+    value, 0 for lower ones.
     """
     return (
         ratings
@@ -136,7 +151,7 @@ def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
 
 def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     """The estimator of the conf on the columns of a lake, with its features where it takes groups."""
-    options = job["model"]
+    options = job.sections.model
     lake = {
         "userCol": "user_id",
         "itemCol": "item_id",
@@ -147,58 +162,61 @@ def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     params = {name: value for name, value in lake.items() if name in known} | options.params
     if "groups" not in known:
         return options.estimator(**params)
-    if not job["features"].groups:
+    if not job.sections.features.groups:
         raise ConfigError(
             f"features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such "
             'as ["user", "item"]'
         )
     users, items = read_tables(job.spark, job.lake)
-    if job["features"].leak:
+    if job.sections.features.leak:
         users = with_leaks(users, reduce(DataFrame.unionByName, parts.values()))
-    return options.estimator(**params, groups=job["features"].groups).tables(users, items)
+    return options.estimator(**params, groups=job.sections.features.groups).tables(users, items)
 
 
-def _training_summary(model: FactorModel, name: str) -> dict[str, Any]:
+def _training_summary(model: FactorModel, name: str) -> Figures:
     fit = model.summary
     last = fit.history[fit.best_iteration - 1] if fit.history else {}
-    facts = {
+    return {
         "model": name,
         "iterations": len(fit.history),
         "best_iteration": fit.best_iteration,
         "resumed_at": fit.resumed_at,
+        **{key: last[key] for key in last if key.endswith(("_rmse", "_auc")) or key == "objective"},
+        "fit_seconds": fit.fit_seconds,
+        "prepare_seconds": fit.prepare_seconds,
     }
-    metrics = {key: last[key] for key in last if key.endswith(("_rmse", "_auc")) or key == "objective"}
-    return facts | metrics | {"fit_seconds": fit.fit_seconds, "prepare_seconds": fit.prepare_seconds}
 
 
-def evaluate(job: Context) -> dict[str, Any]:
+def evaluate(job: Context) -> Figures:
     """models/NAME on the test rows -> predictions/NAME, metrics/NAME.json."""
-    with job.lake.reading(f"splits/{job['split'].name}", f"models/{job['model'].product}"):
+    with job.lake.reading(f"splits/{job.sections.split.name}", f"models/{job.sections.model.product}"):
         return _evaluate(job)
 
 
-def _evaluate(job: Context) -> dict[str, Any]:
-    name, product = job["model"].product, f"splits/{job['split'].name}"
-    manifest = job.lake.require(f"models/{name}", "train")
-    rows = job.lake.require(product, "split")["fingerprint"]
+def _evaluate(job: Context) -> Figures:
+    name, product = job.sections.model.product, f"splits/{job.sections.split.name}"
+    manifest = job.lake.require(f"models/{name}", ModelManifest, "train")
+    rows = job.lake.require(product, Manifest, "split").fingerprint
     with job.running("evaluate", "evaluation", about=name) as run:
         started = time.perf_counter()
-        run.params({"model": manifest.get("params", {}) | {"name": name}})
+        run.params({"model": manifest.params | {"name": name}})
         model = trained_model(job, name, product)
-        positive_from = manifest.get("params", {}).get("positiveFrom")
-        identity = fingerprint(manifest["fingerprint"], product)
+        positive_from = manifest.positive_from
+        identity = fingerprint(manifest.fingerprint, product)
         with job.lake.publish(f"predictions/{name}", identity) as publication:
             model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(
                 publication.path("test")
             )
-            publication.manifest.update(model=manifest["fingerprint"], split=product, split_fingerprint=rows)
+            publication.manifest = PredictionsManifest(
+                fingerprint=identity, model=manifest.fingerprint, split=product, split_fingerprint=rows
+            )
         known = rated_pairs(job, manifest, f"{product}/train")
         seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
         predictions = job.read(f"predictions/{name}/test")
         labels = positive_from is not None
         scorer = model.scorer if "lists" in model.can else None
         result = evaluate_predictions(
-            job.spark, predictions, known, job["evaluation"], scorer, seen, labels=labels
+            job.spark, predictions, known, job.sections.evaluation, scorer, seen, labels=labels
         )
         write_evaluation(job.lake, name, result, identity)
         if result.per_user is not None:
@@ -217,23 +235,16 @@ def trained_model(job: Context, name: str, product: str) -> FactorModel | BlendM
     return model.bind(job.read(f"{product}/train")) if isinstance(model, (FMModel, BlendModel)) else model
 
 
-def pipeline(job: Context) -> dict[str, Any]:
+def pipeline(job: Context) -> dict[str, object]:
     """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
-    job["split"].require_fold()
+    job.sections.split.require_fold()
     with job.running("pipeline", "split", "model") as run:
-        results = {}
-        for stage in (ingest, index, split, train, evaluate):
-            started = time.perf_counter()
-            log.info("%s ...", stage.__name__)
-            results[stage.__name__] = stage(job)
-            log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
-        data = {
-            key: results["ingest"][key]
-            for key in ("dataset", "digest", "ratings", "users", "items", "quarantined")
-        }
-        rows = {f"rows_{part}": count for part, count in results["split"]["counts"].items()}
+        data = data_facts(_timed(ingest, job))
+        _timed(index, job)
+        rows = {f"rows_{part}": count for part, count in _timed(split, job)["counts"].items()}
+        trained = _timed(train, job)
         # the metric that is written first is the one that MLflow's compare page draws
-        measured = results["evaluate"] | results["train"]
+        measured = _timed(evaluate, job) | trained
         run.metrics(
             {key: value for key, value in (measured | rows).items() if isinstance(value, (int, float))}
         )
@@ -241,9 +252,29 @@ def pipeline(job: Context) -> dict[str, Any]:
         return data | rows | measured
 
 
-def _in_a_sentence(job: Context, data: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+def _timed(stage: Callable[[Context], Outcome], job: Context) -> Outcome:
+    started = time.perf_counter()
+    log.info("%s ...", stage.__name__)
+    outcome = stage(job)
+    log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
+    return outcome
+
+
+def data_facts(read: IngestSummary) -> dict[str, object]:
+    """The facts of an ingest that the summary of a job with more stages has as well."""
+    return {
+        "dataset": read["dataset"],
+        "digest": read["digest"],
+        "ratings": read["ratings"],
+        "users": read["users"],
+        "items": read["items"],
+        "quarantined": read["quarantined"],
+    }
+
+
+def _in_a_sentence(job: Context, data: Mapping[str, object], measured: Mapping[str, object]) -> str:
     """What was done and what came of it, in Markdown."""
-    model, split = job["model"], job["split"].name
+    model, split = job.sections.model, job.sections.split.name
     found = ", ".join(
         f"{name} {measured[name]:.4f}" for name in _TOLD if isinstance(measured.get(name), float)
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
@@ -19,6 +20,7 @@ from recspark.data.index import grow_index
 from recspark.engine.spark.session import default_threads
 from recspark.errors import ConfigError
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import BatchManifest, ModelManifest
 from recspark.models.factors.fold_in import fold_in
 from recspark.models.factors.tables import FactorTables
 from recspark.pipeline.gate.versions import copy_product, factor_manifest, keep_version, log_model
@@ -49,39 +51,39 @@ class UpdateOptions(Section):
     )
 
 
-def update(job: Context) -> dict[str, Any]:
+def update(job: Context) -> dict[str, object]:
     """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same
     ratings again: nothing.
     """
-    with job.lake.writing(f"models/{job['model'].product}"):
+    with job.lake.writing(f"models/{job.sections.model.product}"):
         return _update(job)
 
 
-def _update(job: Context) -> dict[str, Any]:
-    name, started = job["model"].product, time.perf_counter()
+def _update(job: Context) -> dict[str, object]:
+    name, started = job.sections.model.product, time.perf_counter()
     manifest = factor_manifest(job.lake, name)
     with job.running("update", "update", about=name) as run:
-        batch = publish_batch(job.spark, job.lake, _source(job, manifest), job["quality"])
-        facts = job.lake.manifest(batch)["tables"]["ratings"]
-        run.dataset(batch, job.lake.path(batch), facts["digest"], facts["rows"], "update")
-        run.params({"model": manifest["params"]})
-        unchanged = batch in manifest.get("updates", [])
+        batch = publish_batch(job.spark, job.lake, _source(job, manifest), job.sections.quality)
+        facts = job.lake.manifest(batch, BatchManifest).tables["ratings"]
+        run.dataset(batch, job.lake.path(batch), facts.digest, facts.rows, "update")
+        run.params({"model": manifest.params})
+        unchanged = batch in manifest.updates
         if unchanged:
             log.info("models/%s has the ratings of %s already: nothing to do", name, batch)
             made = manifest
         else:
             made = _apply(job, name, manifest, batch)
-        counts = dict.fromkeys(made["update"], 0) if unchanged else made["update"]
-        summary = {
+        counts = dict.fromkeys(made.update, 0) if unchanged else made.update
+        summary: dict[str, object] = {
             "model": name,
             "batch": batch,
             "unchanged": unchanged,
-            "version": made["version"],
+            "version": made.version,
             **counts,
         }
         summary |= {
-            "read": facts["read"],
-            "quarantined": facts["quarantined"],
+            "read": facts.read,
+            "quarantined": facts.quarantined,
             "seconds": time.perf_counter() - started,
         }
         run.metrics({key: value for key, value in summary.items() if isinstance(value, (int, float))})
@@ -90,26 +92,26 @@ def _update(job: Context) -> dict[str, Any]:
         return summary
 
 
-def _source(job: Context, manifest: dict[str, Any]) -> DataOptions:
+def _source(job: Context, manifest: ModelManifest) -> DataOptions:
     """Where the new ratings are and how to read them."""
-    given, source = job["data"].as_dict(), job["update"].source
+    given, source = job.sections.data.as_dict(), job.sections.update.source
     if source:
         # an edition of MovieLens says how the archive is read, not the new ratings
         return DataOptions(
             **given | {"source": source, "dataset": given["dataset"] if given["dataset"] in GENERIC else None}
         )
-    part = f"{manifest['split']}/update"
+    part = f"{manifest.split}/update"
     if not job.lake.exists(part):
         missing = f"update.source is not set, and {job.lake.path(part)} does not exist"
         raise ConfigError(f"{missing}: set it, or train on a split of kind new_users")
     return DataOptions(source=job.lake.path(part), dataset="parquet")
 
 
-def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dict[str, Any]:
+def _apply(job: Context, name: str, manifest: ModelManifest, batch: str) -> ModelManifest:
     """Fold the ratings of `batch` into models/NAME; each product is whole before the next one names it, the
     model comes last.
     """
-    lake, options = job.lake, job["update"]
+    lake, options = job.lake, job.sections.update
     ratings, history = _ratings(job, manifest, batch)
     model = FactorTables.read(lake.path(f"models/{name}"))
     started = time.perf_counter()
@@ -127,31 +129,33 @@ def _apply(job: Context, name: str, manifest: dict[str, Any], batch: str) -> dic
     solved = counts | {"solve_seconds": time.perf_counter() - started}
     version = keep_version(lake, name, manifest)
     grow_index(job.spark, lake, batch)
-    with lake.publish(f"models/{name}", fingerprint(manifest["fingerprint"], batch)) as publication:
+    identity = fingerprint(manifest.fingerprint, batch)
+    with lake.publish(f"models/{name}", identity) as publication:
         copy_product(lake, f"models/{name}", publication.product)
         folded.write(publication.path("").rstrip("/"))
-        lineage = {
-            "version": version + 1,
-            "previous": f"models/{name}-v{version}",
-            "updates": [*manifest.get("updates", []), batch],
-        }
-        publication.manifest.update(
-            {**manifest, **lineage, "fingerprint": publication.manifest["fingerprint"], "update": solved}
+        made = msgspec.structs.replace(
+            manifest,
+            fingerprint=identity,
+            version=version + 1,
+            previous=f"models/{name}-v{version}",
+            updates=(*manifest.updates, batch),
+            update=solved,
         )
-    return publication.manifest
+        publication.manifest = made
+    return made
 
 
-def _ratings(job: Context, manifest: dict[str, Any], batch: str) -> tuple[pa.Table, list[pa.Table]]:
+def _ratings(job: Context, manifest: ModelManifest, batch: str) -> tuple[pa.Table, list[pa.Table]]:
     """The ratings of `batch`; and of those that the model has seen, table by table, all that their users and
     items need.
     """
     new = job.read(f"{batch}/ratings").select(*_COLUMNS)
-    seen = [f"{manifest['split']}/train", *(f"{earlier}/ratings" for earlier in manifest.get("updates", []))]
+    seen = [f"{manifest.split}/train", *(f"{earlier}/ratings" for earlier in manifest.updates)]
     tables = [
         job.read(table).select(*_COLUMNS, F.lit(number).alias("table")) for number, table in enumerate(seen)
     ]
     # an item that is added has no rating that trained
-    item = F.col("item") if job["update"].refreshItems else F.col("item") & (F.col("table") > 0)
+    item = F.col("item") if job.sections.update.refreshItems else F.col("item") & (F.col("table") > 0)
     rows = _marked(_marked(reduce(DataFrame.unionByName, tables), new, "user"), new, "item")
     rows = rows.where(F.col("user") | item).select(*_COLUMNS, "table").toArrow()
     return new.toArrow(), [rows.filter(pc.equal(rows["table"], number)) for number in range(len(seen))]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Mapping
 
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
@@ -22,7 +22,7 @@ _IDS = {"userCol": "user_id", "itemCol": "item_id"}
 _BIASED = {"rank": 4, "maxIter": 2, "biases": True, **_IDS}
 _ON_GROUPS = {"groups": ["user", "item", "rated"], "factorSize": 4, "maxIter": 4, "regParam": 0.1}
 #: estimators and Params that together run every kernel
-FITS: list[tuple[str, dict[str, Any]]] = [
+FITS: list[tuple[str, Mapping[str, object]]] = [
     ("ALS", {"rank": 4, "maxIter": 2, "center": True, "biases": True, **_IDS}),
     ("ALS", {"rank": 4, "maxIter": 2, "implicitPrefs": True, "solver": "cholesky", **_IDS}),
     ("ALS", {"rank": 4, "maxIter": 2, "implicitPrefs": True, "solver": "cg", **_IDS}),
@@ -49,7 +49,7 @@ FITS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def warm(options: SparkOptions) -> dict[str, Any]:
+def warm(options: SparkOptions) -> dict[str, object]:
     """Run every kind of model on a few ratings. One task at a time unless a master is set, because two
     compile the same side by side.
     """
@@ -68,7 +68,7 @@ def warm(options: SparkOptions) -> dict[str, Any]:
     return {"seconds": round(time.perf_counter() - started, 1), "folder": str(writable_folder())}
 
 
-def _run(estimator: str, params: dict[str, Any], ratings: DataFrame) -> None:
+def _run(estimator: str, params: Mapping[str, object], ratings: DataFrame) -> None:
     """Fit, predict, and where a model makes lists, make some and measure them."""
     model = getattr(models, estimator)(**params).fit(ratings)
     model.transform(ratings).collect()

@@ -9,6 +9,7 @@ import pytest
 from recspark.data import naming
 from recspark.errors import ConfigError
 from recspark.lake.lake import Lake
+from recspark.lake.manifests import TablesManifest
 from recspark.pipeline.lists.list_files import list_names, writing
 
 COLUMNS = ["user_id", "rank", "item_id", "rating", "cold"]
@@ -51,8 +52,9 @@ def test_text_comes_back_as_it_was(spark, tmp_path):
 def test_the_source_s_own_names(spark, tmp_path, form):
     lake = Lake(str(tmp_path))
     options = {"userColumn": "customer", "itemColumn": "sku", "ratingColumn": "stars"}
+    facts = {"source": "r.csv", "dataset": "csv", "digest": "", "files": (), "tables": {}}
     with lake.publish("tables", "x") as publication:
-        publication.manifest.update(dataset="csv", options=options)
+        publication.manifest = TablesManifest(fingerprint="x", options=options, **facts)
     names = list_names(lake, COLUMNS)
     lists = spark.createDataFrame(
         ROWS, "user_id string, rank int, item_id string, rating float, cold boolean"
@@ -66,7 +68,9 @@ def test_the_source_s_own_names(spark, tmp_path, form):
     assert list(read(tmp_path / "recommendations/als" / ("lists.csv" if form == "csv" else "lists"))) == names
     assert names == ["customer", "rank", "sku", "stars", "cold"]
     with lake.publish("tables", "x") as publication:
-        publication.manifest.update(dataset="csv", options=options | {"itemColumn": "Rank"})
+        publication.manifest = TablesManifest(
+            fingerprint="x", options=options | {"itemColumn": "Rank"}, **facts
+        )
     with pytest.raises(
         ConfigError, match="lists would have the columns customer, rank, Rank, stars, cold, two of one name"
     ):
@@ -74,4 +78,4 @@ def test_the_source_s_own_names(spark, tmp_path, form):
 
 
 def test_examples():
-    assert not doctest.testmod(naming).failed and doctest.testmod(naming).attempted == 2
+    assert not doctest.testmod(naming).failed and doctest.testmod(naming).attempted == 3

@@ -24,5 +24,5 @@ def test_jobs_on_a_file_uri(spark, tmp_path, capsys):
         summary = json.loads(capsys.readouterr().out)
         assert summary["lake"] == f"file://{tmp_path}/lake"
     lake = Lake(str(tmp_path / "lake"))
-    assert lake.manifest("recommendations/als")["counts"]["users"] == 60
+    assert lake.read_json("recommendations/als/manifest.json")["counts"]["users"] == 60
     assert (tmp_path / "lake" / "mlflow.db").exists()

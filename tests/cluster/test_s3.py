@@ -83,7 +83,7 @@ def publish(lake, text, fingerprint="one"):
 
 def test_a_product_is_there_whole_or_not_at_all(bucket):
     lake = Lake(bucket)
-    assert lake.manifest("models/als") is None
+    assert lake.read_json("models/als/manifest.json") is None
     publish(lake, b"first")
     publish(lake, b"second", "two")
     assert lake.names("models/als") == ["manifest.json", "second.txt", "table"]
@@ -107,7 +107,7 @@ def test_a_copy_that_is_cut_off_leaves_no_product(bucket, monkeypatch):
     monkeypatch.setattr(Lake, "copy", lambda *_: (_ for _ in ()).throw(OSError("connection lost")))
     with pytest.raises(OSError, match="connection lost"):
         publish(lake, b"second", "two")
-    assert lake.manifest("models/als") is None
+    assert lake.read_json("models/als/manifest.json") is None
     monkeypatch.undo()
 
 
@@ -205,4 +205,4 @@ def test_a_server_that_is_not_there_is_named(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises((RecsparkError, OSError)):
-        Lake(bucket).manifest("tables")
+        Lake(bucket).read_json("tables/manifest.json")

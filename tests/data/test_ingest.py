@@ -131,7 +131,9 @@ def test_csv_edition_from_a_zip_with_tags_and_links(spark, lake, tmp_path):
     assert not list((tmp_path / "lake" / ".staging").iterdir())
     other = Lake(str(tmp_path / "other"))
     in_place = ingest(spark, other, DataOptions(source=source), QualityOptions())
-    assert other.manifest("tables")["tables"] == lake.manifest("tables")["tables"]
+    assert (
+        other.read_json("tables/manifest.json")["tables"] == lake.read_json("tables/manifest.json")["tables"]
+    )
     assert in_place["dataset"] == "ml-20m"
 
 
@@ -140,7 +142,7 @@ def test_tables_have_the_stated_schemas_also_where_they_are_empty(spark, lake, t
     for table in ("ratings", "users", "items", "tags", "quarantine"):
         ddl = getattr(schemas, table.upper())
         assert spark.read.parquet(lake.path(f"tables/{table}")).schema == schema_of(spark, ddl), table
-        assert lake.manifest("tables")["tables"][table]["schema"] == ddl
+        assert lake.read_json("tables/manifest.json")["tables"][table]["schema"] == ddl
 
 
 @pytest.mark.parametrize("cut", ["one chunk", "many chunks"])
@@ -165,7 +167,7 @@ def test_one_bad_row_of_each_kind_is_quarantined_and_no_other(spark, lake, tmp_p
         == len(GOOD) + len(BAD) + 5
         == summary["ratings"] + summary["quarantined"] + summary["items"]
     )
-    table = lake.manifest("tables")["tables"]["ratings"]
+    table = lake.read_json("tables/manifest.json")["tables"]["ratings"]
     assert (table["read"], table["kept"], table["quarantined"]) == (len(mixed), len(GOOD), len(BAD))
     assert summary["reasons"] == {reason: [r for _, r in BAD].count(reason) for _, reason in BAD}
 
@@ -189,7 +191,7 @@ def test_row_order_and_chunks_do_not_change_the_tables(spark, tmp_path, request)
     request.getfixturevalue("small_chunks")
     ingest(spark, second, DataOptions(source=csv_edition(tmp_path / "in-b", shuffled)), QualityOptions())
     digests = [
-        {name: facts["digest"] for name, facts in lake.manifest("tables")["tables"].items()}
+        {name: facts["digest"] for name, facts in lake.read_json("tables/manifest.json")["tables"].items()}
         for lake in (first, second)
     ]
     assert digests[0] == digests[1]
@@ -200,9 +202,9 @@ def test_row_order_and_chunks_do_not_change_the_tables(spark, tmp_path, request)
 def test_a_second_run_changes_nothing_and_a_changed_file_or_option_does(spark, lake, tmp_path):
     source = csv_edition(tmp_path / "in", GOOD)
     first = ingest(spark, lake, DataOptions(source=source), QualityOptions())
-    made = lake.manifest("tables")
+    made = lake.read_json("tables/manifest.json")
     assert ingest(spark, lake, DataOptions(source=source), QualityOptions()) == first | {"unchanged": True}
-    assert lake.manifest("tables") == made
+    assert lake.read_json("tables/manifest.json") == made
     with open(f"{source}/ratings.csv", "ab") as file:
         file.write(b"9,1,3.5,900000000\r\n")
     again = ingest(spark, lake, DataOptions(source=source), QualityOptions())
@@ -218,7 +220,7 @@ def test_too_many_bad_rows_publish_nothing(spark, lake, tmp_path):
         match=r"ratings: 1 of 41 rows are bad.*1 rating_range.*ratings.csv line 42, .*'1,77,9,900000000'",
     ):
         ingest(spark, lake, DataOptions(source=source), QualityOptions())
-    assert lake.manifest("tables") is None
+    assert lake.read_json("tables/manifest.json") is None
     assert not lake.exists("tables")
     assert not list((tmp_path / "lake" / ".staging").iterdir())
 
@@ -226,7 +228,7 @@ def test_too_many_bad_rows_publish_nothing(spark, lake, tmp_path):
 def test_a_failure_halfway_leaves_the_old_tables(spark, lake, tmp_path, monkeypatch):
     source = csv_edition(tmp_path / "in", GOOD)
     ingest(spark, lake, DataOptions(source=source), QualityOptions())
-    before = lake.manifest("tables")
+    before = lake.read_json("tables/manifest.json")
 
     def fail(*_):
         raise OSError("disk full")
@@ -234,7 +236,7 @@ def test_a_failure_halfway_leaves_the_old_tables(spark, lake, tmp_path, monkeypa
     monkeypatch.setattr(stage, "_derive", fail)
     with pytest.raises(OSError, match="disk full"):
         ingest(spark, lake, DataOptions(source=csv_edition(tmp_path / "new", GOOD[:5])), QualityOptions())
-    assert lake.manifest("tables") == before
+    assert lake.read_json("tables/manifest.json") == before
     assert len(rows(spark, lake, "ratings")) == len(GOOD)
 
 
@@ -389,7 +391,7 @@ def test_the_real_editions_have_exact_counts(spark, lake, movielens, dataset, ra
     assert without == {"ml-100k": 2, "ml-1m": 0, "ml-latest-small": 34}[dataset]
     assert table["year"].isna().sum() == {"ml-100k": 1, "ml-1m": 0, "ml-latest-small": 12}[dataset]
     if dataset == "ml-100k":
-        given = lake.manifest("tables")["tables"]
+        given = lake.read_json("tables/manifest.json")["tables"]
         assert [
             (given[f"given/u{i}/train"]["rows"], given[f"given/u{i}/test"]["rows"]) for i in range(1, 6)
         ] == [(80_000, 20_000)] * 5

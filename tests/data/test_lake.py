@@ -15,6 +15,7 @@ import pytest
 from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.lake import Lake
 from recspark.lake.locks import LakeBusy
+from recspark.lake.manifests import Manifest
 
 ROOT = Path(__file__).parents[2]
 #: holds a lock until it is killed
@@ -77,7 +78,11 @@ def test_a_product_is_there_whole_or_as_it_was(lake):
     with pytest.raises(KeyError), lake.publish("models/als", "new") as publication:
         lake.write_json(f"{publication.product}/content.json", "new")
         raise KeyError
-    assert lake.read_json("models/als/content.json") == lake.manifest("models/als")["fingerprint"] == "old"
+    assert (
+        lake.read_json("models/als/content.json")
+        == lake.read_json("models/als/manifest.json")["fingerprint"]
+        == "old"
+    )
     publish(lake)
     assert lake.read_json("models/als/content.json") == "new" and lake.is_current("models/als", "new")
     assert lake.names(".staging") == []
@@ -95,14 +100,14 @@ def test_a_second_writer_is_refused_and_told_who_writes(lake, holder):
     with pytest.raises(LakeBusy), lake.reading("models/als"):
         pass
     publish(lake, "models/other")
-    assert lake.manifest("models/als") is None
+    assert lake.read_json("models/als/manifest.json") is None
 
 
 def test_what_a_killed_writer_held_is_taken_over_by_the_one_that_waits(lake, holder, caplog):
     process, patient = holder("writing"), Lake(lake.root, wait=20)
     threading.Timer(0.5, process.kill).start()
     publish(patient)
-    assert lake.manifest("models/als") is not None
+    assert lake.read_json("models/als/manifest.json") is not None
     assert [record.message for record in caplog.records if "waiting, at most 20 s" in record.message]
     publish(lake)
 
@@ -176,7 +181,7 @@ def test_a_product_that_was_moved_away_when_its_run_was_killed_is_back(lake, mod
     lake.fs.move(lake.at("models/als"), lake.at(".staging/models-als-0123456789ab-old"))
     staged(lake, "models-als-0123456789ab", manifest={"fingerprint": "new"})
     with getattr(lake, mode)("models/als"):
-        assert lake.manifest("models/als")["fingerprint"] == "old"
+        assert lake.read_json("models/als/manifest.json")["fingerprint"] == "old"
     assert lake.names(".staging") == []
 
 
@@ -193,7 +198,7 @@ def test_a_run_that_reads_waits_for_the_one_that_makes_its_input(lake):
     thread.start()
     made.wait()
     with Lake(lake.root, wait=20).reading("tables"):
-        assert lake.manifest("tables") is not None
+        assert lake.read_json("tables/manifest.json") is not None
     thread.join()
 
 
@@ -205,7 +210,7 @@ def test_a_lake_that_can_only_be_read_has_readers(lake):
     locks.rmdir()
     locks.write_text("no folder can be made here")
     with lake.reading("models/als"):
-        assert lake.manifest("models/als")
+        assert lake.read_json("models/als/manifest.json")
     with pytest.raises(OSError, match=".locks"):
         publish(lake)
 
@@ -234,8 +239,8 @@ def test_a_store_without_locks_has_none(lake, monkeypatch):
 )
 def test_names_that_lead_out_of_the_lake_are_refused(lake, product):
     uses = (
-        lake.manifest,
-        lambda name: lake.require(name, "train"),
+        lambda name: lake.manifest(name, Manifest),
+        lambda name: lake.require(name, Manifest, "train"),
         lambda name: publish(lake, name),
         lambda name: enter(lake.reading(name)),
     )
@@ -278,7 +283,7 @@ def test_a_damaged_manifest_is_named(lake, content):
     publish(lake)
     (Path(lake.root) / "models/als/manifest.json").write_bytes(content)
     with pytest.raises(RecsparkError, match="models/als/manifest.json is damaged, it is not valid JSON"):
-        lake.manifest("models/als")
+        lake.read_json("models/als/manifest.json")
 
 
 def test_the_journal_of_a_lock_may_hold_anything(lake, holder):

@@ -32,7 +32,9 @@ def read(spark, lake, tmp_path):
         data = DataOptions(source=str(tmp_path / "ratings.csv"), items=str(items), **settings)
         ingest(spark, lake, data, QualityOptions())
         rows = spark.read.parquet(lake.path("tables/items")).orderBy("item_id").collect()
-        return columns(lake.manifest("tables")["tables"]["items"]["schema"]), [tuple(row) for row in rows]
+        return columns(lake.read_json("tables/manifest.json")["tables"]["items"]["schema"]), [
+            tuple(row) for row in rows
+        ]
 
     return read
 

@@ -168,10 +168,10 @@ def test_bad_rows_are_quarantined_ids_of_ratings_are_added_and_others_stay(
     found = sorted((row["table"], row["file"], row["line"], row["reason"]) for row in bad)
     reasons = [(2, "duplicate"), (3, "duplicate"), (4, "null_id"), (5, "field_count")]
     assert found == [("users", "people.csv", line, reason) for line, reason in reasons]
-    facts = lake.manifest("tables")["tables"]["users"]
+    facts = lake.read_json("tables/manifest.json")["tables"]["users"]
     assert [facts[key] for key in ("read", "kept", "quarantined", "added", "rows")] == [6, 2, 4, 2, 4]
     assert facts["schema"] == "user_id bigint, age bigint, city string" and summary["users"] == 4
-    manifest = lake.manifest("tables")
+    manifest = lake.read_json("tables/manifest.json")
     assert manifest["users"].endswith("people.csv") and manifest["files"] == ["people.csv", "ratings.csv"]
 
 
@@ -236,7 +236,7 @@ def test_ids_have_one_type_in_all_tables(spark, lake, write, tmp_path, rated, kn
     assert {types_of(read(spark, lake, table)[0])["user_id"] for table in ("ratings", "users", "tags")} == {
         found
     }
-    assert lake.manifest("tables")["tables"]["users"]["added"] == added
+    assert lake.read_json("tables/manifest.json")["tables"]["users"]["added"] == added
 
 
 def test_a_table_without_any_id_of_the_ratings_is_told(spark, lake, write, caplog):

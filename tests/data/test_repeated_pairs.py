@@ -34,7 +34,7 @@ def rows(spark, lake, table="ratings"):
 
 
 def counts(lake):
-    facts = lake.manifest("tables")["tables"]["ratings"]
+    facts = lake.read_json("tables/manifest.json")["tables"]["ratings"]
     return tuple(facts.get(key) for key in ("read", "kept", "merged", "quarantined"))
 
 
@@ -48,7 +48,7 @@ def test_events_without_a_rating_count_one_each(spark, lake, tmp_path):
     assert (summary["read"], summary["ratings"], summary["merged"], summary["quarantined"]) == (8, 3, 3, 2)
     assert counts(lake) == (8, 3, 3, 2) and summary["reasons"] == {"field_count": 1, "null_id": 1}
     assert (
-        lake.manifest("tables")["tables"]["ratings"]["schema"]
+        lake.read_json("tables/manifest.json")["tables"]["ratings"]["schema"]
         == "user_id string, item_id string, rating float, timestamp bigint"
     )
 
@@ -82,7 +82,7 @@ def test_a_merged_pair_is_the_same_in_any_order_and_any_cut(spark, tmp_path, mon
         source = csv(tmp_path / f"{seed}.csv", "user_id,item_id,rating,timestamp", shuffled)
         ingest(spark, lake, DataOptions(source=source, duplicates=rule), QualityOptions())
         found.append(rows(spark, lake))
-        digests.add(lake.manifest("tables")["tables"]["ratings"]["digest"])
+        digests.add(lake.read_json("tables/manifest.json")["tables"]["ratings"]["digest"])
         assert counts(lake) == (len(lines), len(expected), len(lines) - len(expected), 0)
         monkeypatch.undo()
     assert found[0] == found[1] == found[2] and len(digests) == 1

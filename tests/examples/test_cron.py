@@ -213,7 +213,7 @@ def test_three_nights_and_a_rollback(lived, tmp_path):
         "",
         ["pipeline", "promote", "recommend"],
     )
-    assert lake.manifest("recommendations/recspark-champion")["counts"]["users"] == 80
+    assert lake.read_json("recommendations/recspark-champion/manifest.json")["counts"]["users"] == 80
     first = lists.read_bytes()
 
     code, err, summaries = lived("2026-11-23", BAD)
@@ -233,7 +233,7 @@ def test_three_nights_and_a_rollback(lived, tmp_path):
         "recspark-withdrawn",
     )
     assert lists.read_bytes() == first
-    assert lake.manifest("models/recspark-champion")["params"]["rank"] == 4
+    assert lake.read_json("models/recspark-champion/manifest.json")["params"]["rank"] == 4
 
 
 def late(folder):

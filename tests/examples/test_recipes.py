@@ -83,12 +83,11 @@ def test_rungs_are_valid_and_the_conf_is_one_of_them(example, dataset):
         name: validated(read_conf(conf, ladder.settings(rung, dataset)))
         for name, rung in ladder.RUNGS.items()
     }
-    groups = [[group.name for group in sections["features"].declared] for sections in rungs.values()]
+    groups = [[group.name for group in sections.features.declared] for sections in rungs.values()]
     assert len(set(map(tuple, groups[:5]))) == 5 and groups[4] == groups[5] < groups[6]
     shipped = validated(read_conf(conf))
-    assert [group.name for group in shipped["features"].declared] == groups[4] and shipped[
-        "model"
-    ].product == "flipped"
+    assert [group.name for group in shipped.features.declared] == groups[4]
+    assert shipped.model.product == "flipped"
     assert set(ladder.ELSEWHERE[dataset]) <= set(rungs)
 
 
@@ -123,14 +122,14 @@ def test_what_the_lake_has_is_not_trained_again(spark, example, tmp_path, capsys
     first = runs.measure("one")
     assert 0.5 < first["rmse"] < 2 and first["fit_seconds"] > 0
     created = (
-        Lake(runs.lake).manifest("models/one")["created"],
-        Lake(runs.lake).manifest("metrics/one")["created"],
+        Lake(runs.lake).read_json("models/one/manifest.json")["created"],
+        Lake(runs.lake).read_json("metrics/one/manifest.json")["created"],
     )
     capsys.readouterr()
     assert runs.measure("one") == first and capsys.readouterr().out == ""
     assert (
-        Lake(runs.lake).manifest("models/one")["created"],
-        Lake(runs.lake).manifest("metrics/one")["created"],
+        Lake(runs.lake).read_json("models/one/manifest.json")["created"],
+        Lake(runs.lake).read_json("metrics/one/manifest.json")["created"],
     ) == created
     assert runs.measure("one", "model.maxIter=1")["rmse"] != first["rmse"]
     with pytest.raises(SystemExit):

@@ -15,6 +15,7 @@ from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import parse_groups
 from recspark.features.options import with_leaks
 from recspark.lake.lake import Lake
+from recspark.lake.manifests import ColdRows, SplitManifest
 from recspark.pipeline.context import validated
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,13 @@ def lake(spark, tables, tmp_path):
     with lake.publish("splits/default", "made") as product:
         for name, table in (("train", train), ("validation", test.limit(0)), ("test", test)):
             table.write.parquet(product.path(name))
-        product.manifest["counts"] = {"train": train.count(), "validation": 0, "test": test.count()}
+        product.manifest = SplitManifest(
+            fingerprint="made",
+            source="made",
+            options={},
+            counts={"train": train.count(), "validation": 0, "test": test.count()},
+            cold=ColdRows(rows=test.count(), user=0, item=0, both=0, share=0.0),
+        )
     return lake
 
 
@@ -140,7 +147,7 @@ def test_the_job_names_mistakes(call):
 
 def test_the_leaking_conf_is_valid_and_the_audit_has_a_job_file():
     conf = validated(read_conf(str(ROOT / "conf" / "recipes" / "leaking.toml")))
-    assert conf["features"].leak and [group.name for group in conf["features"].declared] == [
+    assert conf.features.leak and [group.name for group in conf.features.declared] == [
         "user",
         "item",
         "users.leak_ratings",

@@ -175,9 +175,9 @@ def conf(files: list[bytes], rng: random.Random, scratch: Path) -> Outcome:
 
     def read() -> tuple[int, int]:
         sections = validated(read_conf(str(path), overrides))
-        for name in (sections["split"].name, sections["model"].product):
+        for name in (sections.split.name, sections.model.product):
             assert "/" not in name and ".." not in name.split("/") and name.isprintable()
-        return len(sections), 0
+        return len(vars(sections)), 0
 
     try:
         return judged(damage + (" + --set" if overrides else ""), read)

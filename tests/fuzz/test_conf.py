@@ -46,7 +46,7 @@ def check(conf):
     except ConfigError as error:
         assert 10 < len(str(error)) < 5000 and "\0" not in str(error)
         return
-    for section in sections.values():
+    for section in vars(sections).values():
         for key, value in section.as_dict().items():
             assert not isinstance(value, float) or math.isfinite(value), key
             assert holds_text(value), key

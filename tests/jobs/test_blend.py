@@ -51,7 +51,9 @@ def test_a_blend_is_a_model_like_any_other(command, place):
     assert code == 0, err
     lake = Lake(summary["lake"])
     assert summary["model"] == "blend" and summary["split"] == "default-full" and len(summary["weights"]) == 2
-    counts, full = (lake.manifest(f"splits/{name}")["counts"] for name in ("default", "default-full"))
+    counts, full = (
+        lake.read_json(f"splits/{name}/manifest.json")["counts"] for name in ("default", "default-full")
+    )
     assert full == counts | {"train": counts["train"] + counts["validation"], "validation": 0}
     test, full_test = (
         pd.read_parquet(lake.path(f"splits/{name}/test")) for name in ("default", "default-full")
@@ -80,7 +82,10 @@ def test_a_blend_is_a_model_like_any_other(command, place):
         predicted["blend"], expected, check_names=False, check_dtype=False, rtol=1e-5
     )
     # as many iterations as were best with validation rows
-    assert len(lake.manifest("models/als-full")["history"]) == lake.manifest("models/als")["best_iteration"]
+    assert (
+        len(lake.read_json("models/als-full/manifest.json")["history"])
+        == lake.read_json("models/als/manifest.json")["best_iteration"]
+    )
     assert "validation_rmse" in err and "als" in err
     check_run(summary)
     check_promotion(command, place, predicted["blend"])
@@ -136,7 +141,7 @@ def check_test_ratings_have_no_way_in(command, place, lake, before):
         rows.assign(rating=(6 - rows["rating"]).astype("float32")).to_parquet(
             lake.path(f"splits/{split}/test")
         )
-    made = lake.manifest("models/als-full")["created"]
+    made = lake.read_json("models/als-full/manifest.json")["created"]
     code, after, err = command("blend", "als", "base", *place, "blend.name=again")
     assert code == 0 and after["model"] == "again"
     assert [after[key] for key in ("weights", "intercept", "penalty")] == [
@@ -144,7 +149,10 @@ def check_test_ratings_have_no_way_in(command, place, lake, before):
     ]
     assert after["rmse"] != before["rmse"]
     # what the lake has is not trained again
-    assert lake.manifest("models/als-full")["created"] == made and "models/als-full is in the lake" in err
+    assert (
+        lake.read_json("models/als-full/manifest.json")["created"] == made
+        and "models/als-full is in the lake" in err
+    )
 
 
 @pytest.mark.slow
@@ -203,7 +211,10 @@ def test_manifests_say_what_can_not_be_blended(command, place, tmp_path):
     """On the manifests alone: nothing is read from a model before they are right."""
     lake = Lake(str(tmp_path))
     whole = Lake(next(word for word in place if word.startswith("paths.lake=")).partition("=")[2])
-    model, split = whole.manifest("models/als"), whole.manifest("splits/default")
+    model, split = (
+        whole.read_json("models/als/manifest.json"),
+        whole.read_json("splits/default/manifest.json"),
+    )
 
     def error(other, split=split):
         lake.write_json("models/a/manifest.json", model)

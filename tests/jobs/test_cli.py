@@ -235,7 +235,7 @@ def test_conf_files_are_valid():
     confs = list((ROOT / "conf").glob("*.toml"))
     assert confs
     for conf in confs:
-        assert validated(read_conf(str(conf)))["model"].estimator
+        assert validated(read_conf(str(conf))).model.estimator
 
 
 @pytest.mark.slow

@@ -39,13 +39,15 @@ def roll(command, lake):
 def served(lake):
     """The model that serves: by its alias, in the lake, and that of the lists."""
     found = Lake(str(lake))
-    model = found.manifest("models/recspark-champion")
+    model = found.read_json("models/recspark-champion/manifest.json")
     lists = pd.read_csv(lake / "recommendations/recspark-champion/lists.csv")
     assert (
         lists.columns.tolist() == ["user_id", "rank", "item_id", "rating", "cold"]
         and lists["rank"].max() == 3
     )
-    names = {found.manifest(f"models/{name}")["fingerprint"]: name for name in ("first", "second")}
+    names = {
+        found.read_json(f"models/{name}/manifest.json")["fingerprint"]: name for name in ("first", "second")
+    }
     of_lists = [name for name in names.values() if ratings_of(found, name, lists)]
     return aliases(lake)["champion"], names[model["fingerprint"]], *of_lists
 

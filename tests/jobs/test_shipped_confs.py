@@ -20,7 +20,7 @@ FEATURED = [
 
 @pytest.mark.parametrize("name", CONFS)
 def test_it_is_valid_and_says_its_command(name):
-    assert validated(read_conf(str(CONF / name)))["model"].estimator
+    assert validated(read_conf(str(CONF / name))).model.estimator
     assert re.search(r"^#   (recspark|python examples/)", (CONF / name).read_text("utf-8"), re.MULTILINE)
 
 

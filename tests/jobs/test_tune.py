@@ -320,6 +320,6 @@ def test_conf_files_are_valid():
     assert confs
     for conf in confs:
         sections = validated(read_conf(str(conf)))
-        space = searched(sections["model"], sections["tune"].space)
-        assert sections["split"].validationFraction > 0
-        assert start_of(sections["model"], space), f"{conf}: what it says today is not in its own space"
+        space = searched(sections.model, sections.tune.space)
+        assert sections.split.validationFraction > 0
+        assert start_of(sections.model, space), f"{conf}: what it says today is not in its own space"

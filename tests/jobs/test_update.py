@@ -66,7 +66,7 @@ def write_csv(path, rows, header="user_id,item_id,rating,timestamp"):
 
 
 def test_new_users_of_the_split(call, lake):
-    before, old = table(lake, "models/als/users"), lake.manifest("models/als")
+    before, old = table(lake, "models/als/users"), lake.read_json("models/als/manifest.json")
     cold = rmse(lake)
     code, summary, _ = call("update", lake.root)
     assert code == 0
@@ -89,13 +89,16 @@ def test_new_users_of_the_split(call, lake):
     assert np.array_equal(np.stack(kept.features), np.stack(before.features))
     assert after["id"][len(before) :].tolist() == sorted(split.user_id.unique())
     # their ratings were in the tables: the index has them
-    assert lake.manifest("index")["ratings"] == lake.manifest("tables")["tables"]["ratings"]["rows"]
+    assert (
+        lake.read_json("index/manifest.json")["ratings"]
+        == lake.read_json("tables/manifest.json")["tables"]["ratings"]["rows"]
+    )
     assert rmse(lake) < cold - 0.01
-    assert lake.manifest("models/als-v1")["fingerprint"] == old["fingerprint"]
+    assert lake.read_json("models/als-v1/manifest.json")["fingerprint"] == old["fingerprint"]
     assert table(lake, "models/als-v1/users").shape == before.shape
     assert (
-        lake.manifest("models/als")["previous"] == "models/als-v1"
-        and lake.manifest("models/als")["history"] == old["history"]
+        lake.read_json("models/als/manifest.json")["previous"] == "models/als-v1"
+        and lake.read_json("models/als/manifest.json")["history"] == old["history"]
     )
 
     code, again, err = call("update", lake.root)
@@ -176,10 +179,15 @@ def test_versions_follow_each_other_and_never_replace_a_model(call, lake, tmp_pa
         models[summary["version"]] = table(lake, "models/als/users")
         assert summary["updated_users"] == number
     assert versions == [6, 7] and lake.names("models") == ["als", "als-v4", "als-v5", "als-v6"]
-    assert lake.manifest("models/als-v4")["fingerprint"] == "trained by that name"
+    assert lake.read_json("models/als-v4/manifest.json")["fingerprint"] == "trained by that name"
     pd.testing.assert_frame_equal(table(lake, "models/als-v6/users"), models[6])
-    assert models[7].set_index("id")["count"][9001] == 2 and len(lake.manifest("models/als")["updates"]) == 2
-    assert [len(lake.manifest(f"models/als-v{number}").get("updates", [])) for number in (5, 6)] == [0, 1]
+    assert (
+        models[7].set_index("id")["count"][9001] == 2
+        and len(lake.read_json("models/als/manifest.json")["updates"]) == 2
+    )
+    assert [
+        len(lake.read_json(f"models/als-v{number}/manifest.json").get("updates", [])) for number in (5, 6)
+    ] == [0, 1]
 
 
 def test_batches_one_by_one_are_as_good_as_at_once(call, lake, tmp_path):
@@ -202,7 +210,7 @@ def test_what_was_cut_off_is_taken_up_again(call, lake, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(update, "grow_index", lambda *_: 1 / 0)
         code, _, _ = call("update", lake.root)
-        assert code == 1 and "version" not in lake.manifest("models/als")
+        assert code == 1 and "version" not in lake.read_json("models/als/manifest.json")
     code, summary, _ = call("update", lake.root)
     assert (code, summary["version"], summary["unchanged"]) == (0, 2, False) and lake.names("models") == [
         "als",
@@ -218,7 +226,9 @@ def test_training_anew_keeps_the_updated_model(call, lake):
     code, summary, err = call("train", lake.root, *options)
     assert code == 0 and summary["kept"] == "models/als-v2" and "it is kept as models/als-v2" in err
     pd.testing.assert_frame_equal(table(lake, "models/als-v2/users"), updated)
-    assert lake.manifest("models/als-v2")["updates"] and "updates" not in lake.manifest("models/als")
+    assert lake.read_json("models/als-v2/manifest.json")["updates"] and "updates" not in lake.read_json(
+        "models/als/manifest.json"
+    )
     assert len(table(lake, "models/als/users")) < len(updated)
     # what training made is made again: there is nothing to keep
     code, summary, err = call("train", lake.root, *options)

@@ -3,6 +3,7 @@
 import pytest
 
 from recspark.lake.lake import Lake
+from recspark.lake.manifests import ModelManifest
 from recspark.pipeline.gate.versions import keep_updated, keep_version
 
 
@@ -14,8 +15,10 @@ def lake(tmp_path):
 def publish(lake, stamp, fingerprint="made of this", **facts):
     with lake.publish("models/als", fingerprint) as publication:
         lake.write_json(f"{publication.product}/model.json", {"stamp": stamp})
-        publication.manifest.update(facts)
-    return lake.manifest("models/als")
+        publication.manifest = ModelManifest(
+            fingerprint=fingerprint, split="splits/default", history=[], **facts
+        )
+    return lake.manifest("models/als", ModelManifest)
 
 
 def stamps(lake):
@@ -26,14 +29,14 @@ def test_only_what_updates_have_changed_is_kept_before_training(lake, caplog):
     assert keep_updated(lake, "als") is None
     publish(lake, "trained")
     assert keep_updated(lake, "als") is None and lake.names("models") == ["als"] and not caplog.records
-    publish(lake, "updated", "with a batch", version=2, updates=["updates/1", "updates/2"])
+    publish(lake, "updated", "with a batch", version=2, updates=("updates/1", "updates/2"))
     assert keep_updated(lake, "als") == "models/als-v2"
     assert caplog.messages == [
         "models/als is trained anew, without the updates that it had taken in (updates/1, updates/2): it is "
         "kept as models/als-v2"
     ]
     assert stamps(lake) == {"als": "updated", "als-v2": "updated"}
-    assert lake.manifest("models/als-v2")["updates"] == ["updates/1", "updates/2"]
+    assert lake.read_json("models/als-v2/manifest.json")["updates"] == ["updates/1", "updates/2"]
 
 
 def test_a_model_is_kept_once(lake):

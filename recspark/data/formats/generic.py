@@ -121,8 +121,12 @@ class DataOptions(Section):
 
     def rules(self, rules: Rules) -> Rules:
         """`rules` with the limits that are set here in their place."""
-        limits = {"rating_min": self.ratingMin, "rating_max": self.ratingMax, "rating_step": self.ratingStep}
-        return replace(rules, **{name: value for name, value in limits.items() if value is not None})
+        return replace(
+            rules,
+            rating_min=rules.rating_min if self.ratingMin is None else self.ratingMin,
+            rating_max=rules.rating_max if self.ratingMax is None else self.ratingMax,
+            rating_step=rules.rating_step if self.ratingStep is None else self.ratingStep,
+        )
 
 
 def generic_files(

@@ -5,8 +5,9 @@ guarantees.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -14,6 +15,7 @@ from recspark.config import Check, Option, Section, at_least, one_of, shown, str
 from recspark.data.splitting.rules import FOLDED, PART, RULES, draw, in_validation
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.lake.lake import FILE_NAME, Lake, fingerprint
+from recspark.lake.manifests import ColdRows, Manifest, SplitManifest
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class SplitOptions(Section):
     folds = Option(
         int,
         None,
-        "random, stratified, new_users: cut into so many folds, in place of testFraction",
+        "random, stratified, new_users: number of folds to cut into, in place of testFraction",
         at_least(2),
     )
     fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")
@@ -132,15 +134,33 @@ def split(df: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
     return _parts(RULES[options.kind](df, options), options)
 
 
-def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[str, Any]:
+class SplitSummary(TypedDict):
+    """The outcome of a split.
+
+    product, kind
+        The product in the lake and the rule that chose the test rows.
+    unchanged
+        Whether nothing had to be done.
+    counts
+        Rows by part.
+    cold
+        Test rows with ids that no training row has (:func:`cold_report`).
+    """
+
+    product: str
+    kind: str
+    unchanged: bool
+    counts: dict[str, int]
+    cold: dict[str, float]
+
+
+def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> SplitSummary:
     """Publish ``splits/NAME/{train,validation,test}`` from the product tables; where it is current, do
     nothing.
 
     Returns
     -------
-    dict
-        ``product``, ``kind``, ``unchanged`` (whether nothing had to be done), ``counts`` (rows by part) and
-        ``cold`` (see :func:`cold_report`).
+    SplitSummary
 
     Raises
     ------
@@ -152,20 +172,19 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> dict[
     options.require_fold()
     product = f"splits/{options.name}"
     with lake.reading("tables"), lake.writing(product):
-        source = lake.require("tables", "ingest")["fingerprint"]
+        source = lake.require("tables", Manifest, "ingest").fingerprint
         identity = fingerprint("split", source, options.as_dict())
         if unchanged := lake.is_current(product, identity):
             log.info("%s is up to date", product)
         else:
             _publish(spark, lake, options, product, source, identity)
-        return _summary(product, lake.require(product, "split"), unchanged)
+        return _summary(product, lake.require(product, SplitManifest, "split"), unchanged)
 
 
 def _publish(
     spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, identity: str
 ) -> None:
     with lake.publish(product, identity) as publication:
-        publication.manifest.update(source=source, options=options.as_dict())
         tables = [
             _sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)
         ]
@@ -177,8 +196,13 @@ def _publish(
             labelled.unpersist()
         rows = sum(table.count() for table in tables)
         written = {part: spark.read.parquet(publication.path(part)) for part in part_names(options)}
-        publication.manifest["counts"] = _checked_counts(written, rows, product)
-        publication.manifest["cold"] = cold_report(written["train"], written["test"])
+        publication.manifest = SplitManifest(
+            fingerprint=identity,
+            source=source,
+            options=options.as_dict(),
+            counts=_checked_counts(written, rows, product),
+            cold=msgspec.convert(cold_report(written["train"], written["test"]), ColdRows),
+        )
 
 
 def cold_report(train: DataFrame, test: DataFrame) -> dict[str, float]:
@@ -252,6 +276,11 @@ def _checked_counts(parts: dict[str, DataFrame], rows: int, product: str) -> dic
     return counts
 
 
-def _summary(product: str, manifest: dict[str, Any], unchanged: bool) -> dict[str, Any]:
-    report = {key: manifest[key] for key in ("counts", "cold")}
-    return {"product": product, "kind": manifest["options"]["kind"], "unchanged": unchanged} | report
+def _summary(product: str, manifest: SplitManifest, unchanged: bool) -> SplitSummary:
+    return {
+        "product": product,
+        "kind": str(manifest.options["kind"]),
+        "unchanged": unchanged,
+        "counts": manifest.counts,
+        "cold": msgspec.structs.asdict(manifest.cold),
+    }

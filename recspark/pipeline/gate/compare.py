@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.plots import plot_differences
 from recspark.evaluation.significance import PairedBootstrap
+from recspark.lake.manifests import Manifest
 from recspark.pipeline.gate.measured import CompareOptions, measure
 from recspark.tracking.lookup import measured_by
 
@@ -22,11 +23,11 @@ log = logging.getLogger("recspark")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def compare(job: Context) -> dict[str, Any]:
+def compare(job: Context) -> dict[str, object]:
     """predictions/NAME, metrics/NAME ... -> a table on the log; ``comparison.csv`` and
     ``figures/differences.png`` of the run.
     """
-    options = job["compare"]
+    options = job.sections.compare
     if options.models is None:
         raise ConfigError("compare.models is not set: name the models, as in `recspark compare als mf`")
     names = [_model_name(job, name) for name in options.models]
@@ -80,7 +81,7 @@ def as_text(table: pd.DataFrame, options: CompareOptions) -> str:
 
 def _model_name(job: Context, name: str) -> str:
     """The name in the lake of what a user calls by that name, or by the id of an MLflow run."""
-    if job.lake.manifest(f"models/{name}") is not None or not _RUN_ID.fullmatch(name):
+    if job.lake.manifest(f"models/{name}", Manifest) is not None or not _RUN_ID.fullmatch(name):
         return name
     found, metrics = measured_by(job.tracker, name)
     then, now = metrics.get("rmse"), (job.lake.read_json(f"metrics/{found}.json") or {}).get("rmse")

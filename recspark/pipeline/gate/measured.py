@@ -4,7 +4,7 @@ side on the same test rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
@@ -14,6 +14,7 @@ from recspark.evaluation.goals import lower_is_better
 from recspark.evaluation.pairing import ROW_LOSSES, PairedUsers, pair_rows, pair_users
 from recspark.evaluation.significance import PairedBootstrap, paired_bootstrap
 from recspark.lake.lake import FILE_NAME
+from recspark.lake.manifests import Manifest, PredictionsManifest
 
 if TYPE_CHECKING:
     from recspark.pipeline.context import Context
@@ -78,7 +79,7 @@ def measure(
     RecsparkError
         Where a model was not evaluated, or not on the same test rows as the others.
     """
-    lower = lower_is_better(f"{options.name}.metric", options.metric, job["evaluation"].ks)
+    lower = lower_is_better(f"{options.name}.metric", options.metric, job.sections.evaluation.ks)
     by_rows = options.metric in ROW_LOSSES
     if options.metric == "r2":
         raise ConfigError(
@@ -103,12 +104,12 @@ def measure(
 
 
 def _predictions(job: Context, name: str) -> DataFrame:
-    job.lake.require(f"predictions/{name}", "evaluate")
+    job.lake.require(f"predictions/{name}", Manifest, "evaluate")
     return job.read(f"predictions/{name}/test")
 
 
 def _per_user(job: Context, name: str) -> DataFrame:
-    job.lake.require(f"metrics/{name}", "evaluate")
+    job.lake.require(f"metrics/{name}", Manifest, "evaluate")
     if not job.lake.exists(f"metrics/{name}/per_user.parquet"):
         raise RecsparkError(
             f"{name} has no ranking metrics: run `recspark evaluate` with evaluation.ranking = true"
@@ -116,5 +117,6 @@ def _per_user(job: Context, name: str) -> DataFrame:
     return job.read(f"metrics/{name}/per_user.parquet")
 
 
-def _split(job: Context, name: str) -> Any:
-    return (job.lake.manifest(f"predictions/{name}") or {}).get("split", "a split that is not known")
+def _split(job: Context, name: str) -> str:
+    manifest = job.lake.manifest(f"predictions/{name}", PredictionsManifest)
+    return (manifest.split if manifest else None) or "a split that is not known"

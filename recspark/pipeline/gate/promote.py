@@ -5,11 +5,12 @@ docs/gate.md says by which rule.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TypedDict
 
 from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError, GateNotPassed, RecsparkError
 from recspark.evaluation.ranking import metric_names
+from recspark.lake.manifests import Manifest, PredictionsManifest
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.measured import measure
@@ -22,25 +23,70 @@ from recspark.tracking import ModelVersion, Run
 log = logging.getLogger("recspark")
 
 
-def promote(job: Context) -> dict[str, Any]:
+class Verdict(TypedDict, total=False):
+    """The report of the gate, ``metrics/promotion-CANDIDATE.json``. A first champion is not compared.
+
+    candidate, registered
+        The model of the lake, and the registered model in MLflow.
+    metric, margin, level, resamples, seed
+        The options of ``[promote]``.
+    value, champion_value, champion_version, difference
+        The metric of both models, the version of the champion, candidate minus champion.
+    interval, largest_loss, p_better
+        Of the paired bootstrap (docs/gate.md).
+    users, rows, missing
+        Test users and rows; by model, test rows or users without a prediction.
+    passed, reason
+        The decision, in words too.
+    version, previous, champion, unchanged
+        Versions of the registered model: now and before; the champion's name in the lake; whether nothing had
+        to be done.
+    """
+
+    candidate: str
+    registered: str
+    metric: str
+    margin: float
+    level: float
+    resamples: int
+    seed: int
+    champion_version: int
+    champion_value: float
+    value: float
+    difference: float
+    interval: list[float]
+    largest_loss: float
+    p_better: float
+    users: int
+    rows: int
+    missing: dict[str, int]
+    passed: bool
+    reason: str
+    version: int
+    previous: int | None
+    champion: str
+    unchanged: bool
+
+
+def promote(job: Context) -> Verdict:
     """models/CANDIDATE -> alias ``champion``, models/NAME-champion, metrics/promotion-CANDIDATE.json; else
     GateNotPassed (exit code 4).
 
     The champion before keeps the alias ``previous``, and is models/NAME-previous. A candidate that is the
     champion changes nothing.
     """
-    roles, candidate = Roles(job), job["promote"].candidate
+    roles, candidate = Roles(job), job.sections.promote.candidate
     if candidate is None:
         raise ConfigError(
             "promote.candidate is not set: name a model of the lake, as in --set promote.candidate=als"
         )
-    metric, evaluation = job["promote"].metric, job["evaluation"]
+    metric, evaluation = job.sections.promote.metric, job.sections.evaluation
     if not evaluation.ranking and metric in metric_names(evaluation.ks):
         raise ConfigError(
             f"promote.metric = {metric!r} is not allowed with evaluation.ranking = false: it has to be "
             "measured"
         )
-    job.lake.require(f"models/{candidate}", "train")
+    job.lake.require(f"models/{candidate}", Manifest, "train")
     # one gate at a time; and nothing that it judges by changes meanwhile
     with (
         job.lake.writing(f"models/{roles.product(CHAMPION)}"),
@@ -49,7 +95,7 @@ def promote(job: Context) -> dict[str, Any]:
         return _promote(roles, candidate)
 
 
-def _promote(roles: Roles, candidate: str) -> dict[str, Any]:
+def _promote(roles: Roles, candidate: str) -> Verdict:
     job = roles.job
     require_registry(job, "promote", "enabled", "logModel")
     require_ability(job.lake, candidate, "serve", "promote.candidate")
@@ -63,8 +109,10 @@ def _promote(roles: Roles, candidate: str) -> dict[str, Any]:
                 champion.version,
                 champion.name,
             )
-            verdict = {"candidate": candidate, "passed": True, "reason": "it is the champion"}
-            return verdict | {
+            return {
+                "candidate": candidate,
+                "passed": True,
+                "reason": "it is the champion",
                 "version": champion.version,
                 "unchanged": True,
                 "champion": roles.product(CHAMPION),
@@ -96,24 +144,29 @@ def _promote(roles: Roles, candidate: str) -> dict[str, Any]:
         }
 
 
-def _report(job: Context, run: Run, verdict: dict[str, Any]) -> None:
+def _report(job: Context, run: Run, verdict: Verdict) -> None:
     job.lake.write_json(f"metrics/promotion-{verdict['candidate']}.json", verdict)
     run.json(verdict, "promotion.json")
     run.metrics({key: value for key, value in verdict.items() if isinstance(value, float)})
 
 
-def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> dict[str, Any]:
+def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> Verdict:
     """Whether `candidate` passes, and why: what the report holds."""
-    job, options, lake = roles.job, roles.job["promote"], roles.job.lake
-    if (
-        lake.require(f"predictions/{candidate}", "evaluate").get("model")
-        != lake.require(f"models/{candidate}", "train")["fingerprint"]
-    ):
+    job, options, lake = roles.job, roles.job.sections.promote, roles.job.lake
+    predicted = lake.require(f"predictions/{candidate}", PredictionsManifest, "evaluate")
+    if predicted.model != lake.require(f"models/{candidate}", Manifest, "train").fingerprint:
         raise RecsparkError(
             f"models/{candidate} has changed since it was evaluated: run `recspark evaluate` first"
         )
-    facts: dict[str, Any] = {"candidate": candidate, "registered": roles.name}
-    facts |= {key: getattr(options, key) for key in ("metric", "margin", "level", "resamples", "seed")}
+    facts: Verdict = {
+        "candidate": candidate,
+        "registered": roles.name,
+        "metric": options.metric,
+        "margin": options.margin,
+        "level": options.level,
+        "resamples": options.resamples,
+        "seed": options.seed,
+    }
     if champion is None:
         value = (lake.read_json(f"metrics/{candidate}.json") or {}).get(options.metric)
         if value is None:
@@ -145,18 +198,22 @@ def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> dict[
 def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
     """The champion's name in the lake, with predictions for the candidate's test rows."""
     lake, product = roles.job.lake, roles.kept_as(champion, CHAMPION, PREVIOUS, WITHDRAWN)
-    candidates = lake.require(f"predictions/{candidate}", "evaluate")
-    rows = {"model": lake.require(f"models/{product}", "promote")["fingerprint"]}
-    rows |= {key: candidates[key] for key in ("split", "split_fingerprint")}
-    if not rows.items() <= (lake.manifest(f"predictions/{product}") or {}).items():
-        log.info("the champion is measured on the test rows of %s", candidates["split"])
-        split = SplitOptions(name=candidates["split"].removeprefix("splits/"))
+    of_candidate = lake.require(f"predictions/{candidate}", PredictionsManifest, "evaluate")
+    champions = lake.manifest(f"predictions/{product}", PredictionsManifest)
+    model = lake.require(f"models/{product}", Manifest, "promote").fingerprint
+    if champions is None or (champions.model, champions.split, champions.split_fingerprint) != (
+        model,
+        of_candidate.split,
+        of_candidate.split_fingerprint,
+    ):
+        log.info("the champion is measured on the test rows of %s", of_candidate.split)
+        split = SplitOptions(name=of_candidate.split.removeprefix("splits/"))
         stages.evaluate(on(roles.job, split, ModelSection(name=product)))
     return product
 
 
 def _move(
-    roles: Roles, run: Run, candidate: str, champion: ModelVersion | None, verdict: dict[str, Any]
+    roles: Roles, run: Run, candidate: str, champion: ModelVersion | None, verdict: Verdict
 ) -> ModelVersion:
     """Register the candidate and move the aliases; each step may be done twice, and the alias ``champion``
     moves last.
@@ -177,7 +234,7 @@ def _move(
     return version
 
 
-def verdict_of(facts: dict[str, Any]) -> dict[str, Any]:
+def verdict_of(facts: Verdict) -> Verdict:
     """Whether the gate is passed by what was measured, and the reason in words."""
     missing, loss = facts["missing"], facts["largest_loss"]
     passed = loss <= facts["margin"] and missing["candidate"] <= missing["champion"]

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import msgspec
+
 from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import Manifest, ModelManifest, Registration
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.versions import copy_product, identity
 from recspark.tracking import ModelVersion
@@ -29,7 +32,9 @@ class Roles:
     @property
     def name(self) -> str:
         """The registered model."""
-        return self.job["promote"].registered or self.job["tracking"].registeredModel or "recspark"
+        return (
+            self.job.sections.promote.registered or self.job.sections.tracking.registeredModel or "recspark"
+        )
 
     def product(self, alias: str) -> str:
         """The name in the lake of the model that `alias` names."""
@@ -39,7 +44,7 @@ class Roles:
         """Which model lies in models/NAME; None where there is none."""
         return (
             fingerprint(*identity(self.job.lake, model))
-            if self.job.lake.manifest(f"models/{model}")
+            if self.job.lake.manifest(f"models/{model}", Manifest)
             else None
         )
 
@@ -93,12 +98,11 @@ class Roles:
         nothing has changed.
         """
         lake = self.job.lake
-        manifest = lake.require(f"models/{source}", "train")
-        with lake.publish(f"models/{self.product(alias)}", manifest["fingerprint"]) as publication:
+        manifest = lake.require(f"models/{source}", ModelManifest, "train")
+        with lake.publish(f"models/{self.product(alias)}", manifest.fingerprint) as publication:
             copy_product(lake, f"models/{source}", publication.product)
-            publication.manifest.update(
-                manifest, registered={"name": version.name, "version": version.version, "candidate": source}
-            )
+            registered = Registration(name=version.name, version=version.version, candidate=source)
+            publication.manifest = msgspec.structs.replace(manifest, registered=registered)
             yield
 
 
@@ -107,7 +111,7 @@ def require_registry(job: Context, name: str, *keys: str) -> None:
     `name` has no registry.
     """
     for key in keys:
-        if not getattr(job["tracking"], key):
+        if not getattr(job.sections.tracking, key):
             raise ConfigError(
                 f"tracking.{key} = False is not allowed with {name}: the champion is a model in MLflow's "
                 "registry"

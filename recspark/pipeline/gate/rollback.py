@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 from recspark.errors import RecsparkError
+from recspark.lake.manifests import ListsManifest, Manifest
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.roles import CHAMPION, IDENTITY, PREVIOUS, WITHDRAWN, Roles, require_registry
 from recspark.pipeline.lists.recommend import RecommendOptions, write_lists
@@ -17,7 +17,7 @@ from recspark.tracking import ModelVersion
 log = logging.getLogger("recspark")
 
 
-def rollback(job: Context) -> dict[str, Any]:
+def rollback(job: Context) -> dict[str, object]:
     """models/NAME-previous -> models/NAME-champion, recommendations/NAME-champion, alias ``champion``.
 
     The champion that was becomes models/NAME-withdrawn, with the alias ``withdrawn``. RecsparkError where
@@ -25,7 +25,7 @@ def rollback(job: Context) -> dict[str, Any]:
     """
     require_registry(job, "rollback", "enabled")
     roles, lake = Roles(job), job.lake
-    lake.require(f"models/{roles.product(CHAMPION)}", "promote")
+    lake.require(f"models/{roles.product(CHAMPION)}", Manifest, "promote")
     # no gate at the same time, and nothing that reads what goes away
     with lake.writing(f"models/{roles.product(CHAMPION)}"), lake.writing(f"models/{roles.product(PREVIOUS)}"):
         back = roles.version(PREVIOUS)
@@ -41,7 +41,7 @@ def rollback(job: Context) -> dict[str, Any]:
             return summary
 
 
-def _rollback(roles: Roles, back: ModelVersion) -> dict[str, Any]:
+def _rollback(roles: Roles, back: ModelVersion) -> dict[str, object]:
     """Every step may be done twice, so the same command finishes what a killed one has begun; the alias
     ``previous`` goes last.
     """
@@ -78,11 +78,11 @@ def _bring_back(roles: Roles, source: str, back: ModelVersion) -> str | None:
     """
     job, champion = roles.job, roles.product(CHAMPION)
     product = f"recommendations/{champion}"
-    served = job.lake.manifest(product)
+    served = job.lake.manifest(product, ListsManifest)
     if served is None:
         roles.keep(source, CHAMPION, back)
         return None
-    same = replace(job, sections=job.sections | {"recommend": RecommendOptions(**served["options"])})
+    same = replace(job, sections=replace(job.sections, recommend=RecommendOptions(**served.options)))
     if source == champion:
         write_lists(same, source, champion)
     else:

@@ -8,12 +8,14 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from pyspark.sql import DataFrame
 
 from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.lake import Lake
+from recspark.lake.manifests import Manifest, ModelManifest
 from recspark.models.folder import read_facts, stamp_of
 
 if TYPE_CHECKING:
@@ -28,13 +30,13 @@ def copy_product(lake: Lake, product: str, target: str) -> None:
     lake.copy(product, target)
 
 
-def factor_manifest(lake: Lake, name: str) -> dict[str, Any]:
+def factor_manifest(lake: Lake, name: str) -> ModelManifest:
     """The manifest of models/NAME; ConfigError for a blend and a model of rows, which have no factors to make
     lists from, or to update.
     """
-    manifest = lake.require(f"models/{name}", "train")
-    if "blend" in manifest:
-        models = ", ".join(manifest["blend"]["models"])
+    manifest = lake.require(f"models/{name}", ModelManifest, "train")
+    if manifest.blend is not None:
+        models = ", ".join(manifest.blend.models)
         raise ConfigError(
             f"model.name = {name!r} is not allowed: models/{name} is a blend, it must be one model, such as "
             f"those in it: {models}"
@@ -53,7 +55,7 @@ def require_ability(lake: Lake, name: str, ability: str, key: str) -> None:
         raise ConfigError(f"{key} = {name!r} is not allowed: {error}") from None
 
 
-def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
+def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
     """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other
     model is replaced.
     """
@@ -65,30 +67,30 @@ def keep_version(lake: Lake, name: str, manifest: dict[str, Any]) -> int:
     for number, other in found.items():
         if identity(lake, other) == identity(lake, name):
             return number
-    number = max([manifest.get("version", 1), *(taken + 1 for taken in found)])
-    with lake.publish(f"models/{name}-v{number}", manifest["fingerprint"]) as publication:
+    number = max([manifest.version or 1, *(taken + 1 for taken in found)])
+    with lake.publish(f"models/{name}-v{number}", manifest.fingerprint) as publication:
         copy_product(lake, f"models/{name}", publication.product)
-        publication.manifest.update({**manifest, "version": number})
+        publication.manifest = msgspec.structs.replace(manifest, version=number)
     return number
 
 
-def identity(lake: Lake, name: str) -> tuple[Any, ...]:
-    """What it was made from, and which making: a start from a file (initialModel) is no part of the
+def identity(lake: Lake, name: str) -> tuple[str | None, str | None]:
+    """The fingerprint and the stamp of models/NAME: a start from a file (initialModel) is not part of the
     former.
     """
-    return (lake.manifest(f"models/{name}") or {}).get("fingerprint"), stamp_of(lake.path(f"models/{name}"))
+    manifest = lake.manifest(f"models/{name}", Manifest)
+    return manifest.fingerprint if manifest else None, stamp_of(lake.path(f"models/{name}"))
 
 
 def keep_updated(lake: Lake, name: str) -> str | None:
     """Before models/NAME is trained anew: where updates have changed it, keep it as models/NAME-vN, say so,
     and return that name.
     """
-    manifest = lake.manifest(f"models/{name}") or {}
-    updates = manifest.get("updates", [])
-    if not updates:
+    manifest = lake.manifest(f"models/{name}", ModelManifest)
+    if manifest is None or not manifest.updates:
         return None
     kept = f"models/{name}-v{keep_version(lake, name, manifest)}"
-    batches = ", ".join(updates)
+    batches = ", ".join(manifest.updates)
     log.warning(
         "models/%s is trained anew, without the updates that it had taken in (%s): it is kept as %s",
         name,
@@ -116,7 +118,7 @@ def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
         )
 
 
-def rated_pairs(job: Context, manifest: dict[str, Any], *tables: str) -> DataFrame:
+def rated_pairs(job: Context, manifest: ModelManifest, *tables: str) -> DataFrame:
     """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`;
     some may come twice.
     """
@@ -128,6 +130,6 @@ def pairs_of(job: Context, tables: Sequence[str]) -> DataFrame:
     return reduce(DataFrame.unionByName, (job.read(name).select("user_id", "item_id") for name in tables))
 
 
-def rated_tables(manifest: dict[str, Any], *tables: str) -> list[str]:
+def rated_tables(manifest: ModelManifest, *tables: str) -> list[str]:
     """`tables`, and those of the batches that have updated the model of `manifest`."""
-    return [*tables, *(f"{batch}/ratings" for batch in manifest.get("updates", []))]
+    return [*tables, *(f"{batch}/ratings" for batch in manifest.updates)]

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from recspark.data.naming import source_names
 from recspark.errors import ConfigError
 from recspark.lake.lake import Lake, Publication
+from recspark.lake.manifests import TablesManifest
 
 #: the sorted rows of a CSV file, gone when it is written; Spark warns of a folder whose name begins with "."
 #: or "_"
@@ -26,7 +27,8 @@ def list_names(lake: Lake, columns: Sequence[str]) -> list[str]:
     """`columns` of lists as the source of the lake's tables calls them; ConfigError where two would have one
     name.
     """
-    source = source_names(lake.require("tables", "ingest"))
+    tables = lake.require("tables", TablesManifest, "ingest")
+    source = source_names(tables.dataset, tables.options)
     names = [source.get(column, column) for column in columns]
     if len({name.lower() for name in names}) < len(names):
         raise ConfigError(

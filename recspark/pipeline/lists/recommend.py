@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -17,6 +18,7 @@ from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.catalogue import described
 from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import ListsManifest, Manifest, ModelManifest, SplitManifest
 from recspark.models.factors.model import FactorModel
 from recspark.models.saving import load_model
 from recspark.pipeline.gate.versions import factor_manifest, pairs_of, rated_tables
@@ -30,10 +32,21 @@ log = logging.getLogger("recspark")
 ALL = "all"
 
 
-class _Ids(Option):
+class Entry(TypedDict, total=False):
+    """One item on the list of a user; items of tables without titles have the first three keys only."""
+
+    rank: int
+    item_id: int | str
+    rating: float
+    title: str | None
+    year: int | None
+    genres: list[str] | None
+
+
+class _Ids(Option[object]):
     """Ids in a list, or the name of a Parquet table with a column of them."""
 
-    def parse(self, key: str, value: Any) -> Any:
+    def parse(self, key: str, value: object) -> object:
         return value if isinstance(value, str) and value else super().parse(key, value)
 
 
@@ -48,7 +61,7 @@ class RecommendOptions(Section):
     """Who gets a list, what may be on it, and how it is kept."""
 
     name = "recommend"
-    n = Option(int, 10, "length of a list", at_least(1))
+    n = Option(int, 10, "length of a list; it is shorter if fewer candidates are left", at_least(1))
     users = _Ids(
         list,
         ALL,
@@ -59,7 +72,7 @@ class RecommendOptions(Section):
     excludeSeen = Option(
         bool,
         True,
-        "whether what a user rated, in the model's split outside test and in its updates, is left out",
+        "leave out the items that a user rated in the model's split (except test rows) and in its updates",
     )
     candidates = _Ids(
         list,
@@ -70,28 +83,35 @@ class RecommendOptions(Section):
     blocked = _Ids(
         list, None, "items that may not be on a list: ids, or a Parquet table with item_id", _SAME_KIND
     )
-    genre = Option(str, None, "only items of this genre, as tables/items spells it")
-    minYear = Option(int, None, "only items of this year or later")
+    genre = Option(
+        str, None, "only items of this genre, by the column genres (a list, or one genre) of tables/items"
+    )
+    minYear = Option(int, None, "only items of this year or later, by the column year of tables/items")
     maxYear = Option(int, None, "only items of this year or earlier")
-    format = Option(str, "parquet", "format of the lists; csv: one file", one_of("parquet", "csv", "json"))
+    format = Option(
+        str,
+        "parquet",
+        "format of the lists; parquet and json: a folder of files, csv: one file",
+        one_of("parquet", "csv", "json"),
+    )
     columns = Option(
         str,
         "lake",
-        "names of ids and rating: lake: user_id, item_id, rating; source: its own",
+        "names of ids and rating; lake: user_id, item_id, rating; source: those of data.source",
         one_of("lake", "source"),
     )
 
 
-def recommend(job: Context) -> dict[str, Any]:
+def recommend(job: Context) -> dict[str, object]:
     """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold); for one user, the
     list itself.
     """
-    with job.lake.reading(f"models/{job['model'].product}"):
+    with job.lake.reading(f"models/{job.sections.model.product}"):
         return _recommend(job)
 
 
-def _recommend(job: Context) -> dict[str, Any]:
-    options, name = job["recommend"], job["model"].product
+def _recommend(job: Context) -> dict[str, object]:
+    options, name = job.sections.recommend, job.sections.model.product
     manifest = factor_manifest(job.lake, name)
     if options.user is not None:
         model = load_model(job.lake.path(f"models/{name}"))
@@ -101,7 +121,7 @@ def _recommend(job: Context) -> dict[str, Any]:
         counts = write_lists(job, name, name)
         summary = counts | {"recommend_seconds": time.perf_counter() - started}
         run.dataset(
-            f"models/{name}", job.lake.path(f"models/{name}"), manifest["fingerprint"], context="recommend"
+            f"models/{name}", job.lake.path(f"models/{name}"), manifest.fingerprint, context="recommend"
         )
         run.metrics(summary)
         return {"model": name, "product": f"recommendations/{name}", **summary}
@@ -111,23 +131,24 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
     """Publish recommendations/TARGET: the lists that models/NAME makes by the options of ``[recommend]``;
     returns their counts.
     """
-    options, manifest = job["recommend"], factor_manifest(job.lake, name)
+    options, manifest = job.sections.recommend, factor_manifest(job.lake, name)
     model = load_model(job.lake.path(f"models/{name}"))
     users = None if options.users == ALL else _ids(job, model, "users").distinct()
     table = _table(_lists(job, model, manifest, users))
     names = list_names(job.lake, table.columns) if options.columns == "source" else table.columns
-    with job.lake.publish(
-        f"recommendations/{target}", fingerprint(manifest["fingerprint"], options.as_dict())
-    ) as publication:
+    identity = fingerprint(manifest.fingerprint, options.as_dict())
+    with job.lake.publish(f"recommendations/{target}", identity) as publication:
         with writing(table, publication, options.format, names) as written:
             counts = _counts(written, model.userBiases if users is None else users)
-        publication.manifest.update(model=target, options=options.as_dict(), counts=counts)
+        publication.manifest = ListsManifest(
+            fingerprint=identity, model=target, options=options.as_dict(), counts=counts
+        )
     return counts
 
 
-def _lists(job: Context, model: FactorModel, manifest: dict[str, Any], users: DataFrame | None) -> DataFrame:
+def _lists(job: Context, model: FactorModel, manifest: ModelManifest, users: DataFrame | None) -> DataFrame:
     """Lists of `users`, None for all that the model knows: user_id, recommendations, cold."""
-    options = job["recommend"]
+    options = job.sections.recommend
     tables = _rated(job, manifest) if options.excludeSeen else []
     limits = {"candidates": _candidates(job, model), "blocked": _ids(job, model, "blocked")}
     if users is None:
@@ -165,12 +186,12 @@ def _counts(table: DataFrame, asked: DataFrame) -> dict[str, int]:
     return counts | {"users_without_list": asked.count() - counts["users"]}
 
 
-def _rated(job: Context, manifest: dict[str, Any]) -> list[str]:
+def _rated(job: Context, manifest: ModelManifest) -> list[str]:
     """What users are known to have rated: the tables of the model's split but that of test, and those that
     updated the model.
     """
-    product = manifest["split"]
-    counts = job.lake.require(product, "split")["counts"]
+    product = manifest.split
+    counts = job.lake.require(product, SplitManifest, "split").counts
     return rated_tables(
         manifest, *(f"{product}/{part}" for part, rows in counts.items() if rows and part != "test")
     )
@@ -178,7 +199,7 @@ def _rated(job: Context, manifest: dict[str, Any]) -> list[str]:
 
 def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
     """Items that may be on a list, by their ids and by the columns of tables/items; None: all."""
-    options, chosen = job["recommend"], _ids(job, model, "candidates")
+    options, chosen = job.sections.recommend, _ids(job, model, "candidates")
     conditions = {
         "genre": lambda genre: F.array_contains("genres", genre),
         "minYear": lambda year: F.col("year") >= year,
@@ -187,7 +208,7 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
     given = {key: getattr(options, key) for key in conditions if getattr(options, key) is not None}
     if not given:
         return chosen
-    job.lake.require("tables", "ingest")
+    job.lake.require("tables", Manifest, "ingest")
     items = described(job.read("tables/items"))
     kept = reduce(DataFrame.filter, (conditions[key](value) for key, value in given.items()), items).select(
         "item_id"
@@ -204,7 +225,7 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
 
 def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     """The ids that `option` names, as user_id or item_id; None where it is not set."""
-    value = getattr(job["recommend"], option)
+    value = getattr(job.sections.recommend, option)
     column, known = (
         ("user_id", model.userFactors) if option.startswith("user") else ("item_id", model.itemFactors)
     )
@@ -236,19 +257,19 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
     return job.spark.createDataFrame(rows, StructType([StructField(column, kind)]))
 
 
-def _shown(job: Context, model: FactorModel, manifest: dict[str, Any]) -> dict[str, Any]:
+def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[str, object]:
     """The list of one user with titles, also as text on the log."""
     table = _table(_lists(job, model, manifest, _ids(job, model, "user")))
-    if job.lake.manifest("tables") is not None:
+    if job.lake.manifest("tables", Manifest) is not None:
         table = table.join(described(job.read("tables/items")), "item_id", "left")
     rows = [row.asDict() for row in table.orderBy("rank").collect()]
     if not rows:
         raise RecsparkError(
-            f"nothing is left to recommend to user {job['recommend'].user}: all candidates are seen or "
+            f"nothing is left to recommend to user {job.sections.recommend.user}: all candidates are seen or "
             "blocked"
         )
     cold = rows[0]["cold"]
-    log.info("%suser %s\n%s", "new " if cold else "", job["recommend"].user, as_text(rows))
+    log.info("%suser %s\n%s", "new " if cold else "", job.sections.recommend.user, as_text(rows))
     return {
         "cold": cold,
         "recommendations": [
@@ -257,7 +278,7 @@ def _shown(job: Context, model: FactorModel, manifest: dict[str, Any]) -> dict[s
     }
 
 
-def as_text(rows: list[dict[str, Any]]) -> str:
+def as_text(rows: Sequence[Entry]) -> str:
     """A list as a table to read; an item without a title is shown by its id.
 
     >>> heat = {"title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}

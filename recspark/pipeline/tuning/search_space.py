@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recspark.config import Option, Section, above, at_least, one_of, unknown_key
 from recspark.errors import ConfigError
@@ -30,9 +30,11 @@ class TuneOptions(Section):
         str, None, "the study is kept as tuning/STUDY.db; not set: the name of the model", FILE_NAME
     )
     folder = Option(
-        str, None, "folder on the driver's disk that studies are kept in; not set: tuning in the lake"
+        str,
+        None,
+        "folder on the driver's disk for studies, needed if the lake is a URI; not set: tuning in the lake",
     )
-    trials = Option(int, 20, "trials of the study, those of earlier runs included", at_least(1))
+    trials = Option(int, 20, "trials of the study, those of earlier jobs included", at_least(1))
     timeout = Option(float, None, "seconds after which no further trial begins", above(0))
     metric = Option(
         str, "rmse", "metric of the evaluation, on the validation rows, that trials are judged by"
@@ -59,6 +61,10 @@ class TuneOptions(Section):
 _SHAPES = "a table {low, high} with step or log, or {choices}"
 
 
+#: a value of a Param that can be searched
+Searched = bool | int | float | str
+
+
 @dataclass(frozen=True)
 class Interval:
     """Numbers from `low` to `high`, both included; in steps from `low`, or even in the logarithm."""
@@ -69,7 +75,7 @@ class Interval:
     log: bool
     whole: bool
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         if (
             not isinstance(value, (int, float))
             or isinstance(value, bool)
@@ -78,7 +84,7 @@ class Interval:
             return False
         return self.step is None or _is_whole((value - self.low) / self.step)
 
-    def grid(self) -> list[Any] | None:
+    def grid(self) -> list[float] | None:
         """All values; None where they can't be counted."""
         if self.step is None:
             return None
@@ -94,12 +100,12 @@ class Interval:
 class Choices:
     """One of `values`."""
 
-    values: tuple[Any, ...]
+    values: tuple[Searched, ...]
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         return any(type(value) is type(choice) and value == choice for choice in self.values)
 
-    def grid(self) -> list[Any]:
+    def grid(self) -> list[Searched]:
         """All values."""
         return list(self.values)
 
@@ -109,7 +115,7 @@ Space = dict[str, Interval | Choices]
 _PENALTY = {"low": 0.01, "high": 2.0, "log": True}
 #: what is searched where tune.space is not set, by ``model.type``; penalties have the ratings' unit, so that
 #: they are standardized
-DEFAULT_SPACES: dict[str, dict[str, Any]] = {
+DEFAULT_SPACES: dict[str, dict[str, object]] = {
     "als": {
         "rank": {"low": 8, "high": 64, "step": 8},
         "regParam": _PENALTY,
@@ -126,7 +132,7 @@ DEFAULT_SPACES: dict[str, dict[str, Any]] = {
 }
 
 
-def parse_space(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
+def parse_space(model: ModelSection, declared: Mapping[str, object] | None) -> Space:
     """The search space that `declared` describes for the Params of `model`, or that of `DEFAULT_SPACES`.
 
     Raises
@@ -150,13 +156,13 @@ def parse_space(model: ModelSection, declared: Mapping[str, Any] | None) -> Spac
     return space
 
 
-def start_of(model: ModelSection, space: Space) -> dict[str, Any] | None:
+def start_of(model: ModelSection, space: Space) -> dict[str, Searched] | None:
     """What `model` itself says of the Params of `space`; None where that does not lie in it."""
     values = {name: model.params.get(name, model.known[name].option.default) for name in space}
     return values if all(values[name] in space[name] for name in space) else None
 
 
-def _parse(key: str, option: Option, shape: Any) -> Interval | Choices:
+def _parse(key: str, option: Option, shape: object) -> Interval | Choices:
     if isinstance(shape, dict) and shape.keys() == {"choices"}:
         return _choices(key, option, shape["choices"])
     if isinstance(shape, dict) and {"low", "high"} <= shape.keys() <= {"low", "high", "step", "log"}:
@@ -164,7 +170,7 @@ def _parse(key: str, option: Option, shape: Any) -> Interval | Choices:
     raise ConfigError(f"{key} = {shape!r} is not allowed: it must be {_SHAPES}")
 
 
-def _choices(key: str, option: Option, values: Any) -> Choices:
+def _choices(key: str, option: Option, values: object) -> Choices:
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{key}.choices = {values!r} is not allowed: it must be a list, not empty")
     parsed = tuple(option.parse(f"{key}.choices", value) for value in values)
@@ -176,7 +182,7 @@ def _choices(key: str, option: Option, values: Any) -> Choices:
     return Choices(parsed)
 
 
-def _interval(key: str, option: Option, shape: dict[str, Any]) -> Interval:
+def _interval(key: str, option: Option, shape: dict[str, object]) -> Interval:
     if option.type not in (int, float):
         raise ConfigError(
             f"{key} = {shape!r} is not allowed: the Param must be {option.allowed}, so name its choices"

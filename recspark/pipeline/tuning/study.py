@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -25,7 +25,7 @@ from sqlalchemy import NullPool
 
 from recspark.errors import ConfigError
 from recspark.lake.locks import hold
-from recspark.pipeline.tuning.search_space import Choices, Interval, Space
+from recspark.pipeline.tuning.search_space import Choices, Interval, Searched, Space
 
 log = logging.getLogger("recspark")
 
@@ -45,7 +45,7 @@ _MEDIAN_OF = 5
 
 @contextmanager
 def open_study(
-    folder: Path, name: str, made_from: Mapping[str, Any], wait: float, search: Search
+    folder: Path, name: str, made_from: Mapping[str, str], wait: float, search: Search
 ) -> Iterator[Study]:
     """The study in FOLDER/NAME.db, created if it is not there, for this process alone.
 
@@ -86,7 +86,7 @@ def open_study(
             storage.engine.dispose()
 
 
-def _check_origin(study: optuna.Study, path: str, made_from: Mapping[str, Any]) -> None:
+def _check_origin(study: optuna.Study, path: str, made_from: Mapping[str, str]) -> None:
     before = study.user_attrs.get(_MADE_FROM)
     if before is None:
         study.set_user_attr(_MADE_FROM, dict(made_from))
@@ -130,7 +130,7 @@ class Search(NamedTuple):
     seed: int
     steps: int
     warmup: int
-    start: dict[str, Any] | None = None
+    start: dict[str, Searched] | None = None
 
 
 class Study:
@@ -186,7 +186,7 @@ class Study:
             trial.report(value, step)
             return trial.should_prune()
 
-    def tell(self, trial: Trial, value: float | None, reason: str | None = None, **facts: Any) -> None:
+    def tell(self, trial: Trial, value: float | None, reason: str | None = None, **facts: object) -> None:
         """The outcome of a trial: its value; none where it was pruned, or failed for a reason."""
         with self._turn:
             for key, fact in (facts | ({REASON: reason} if reason else {})).items():
@@ -215,7 +215,7 @@ class Study:
         )
         return None if complete.empty else complete.iloc[0]
 
-    def params(self, number: int) -> dict[str, Any]:
+    def params(self, number: int) -> dict[str, Searched]:
         """The values of a trial, in their own types."""
         return dict(self._study.trials[number].params)
 
@@ -245,7 +245,7 @@ def _distribution(part: Interval | Choices) -> BaseDistribution:
     return FloatDistribution(part.low, part.high, part.log, part.step)
 
 
-def _grid(space: Space, seed: int) -> list[dict[str, Any]]:
+def _grid(space: Space, seed: int) -> list[dict[str, Searched]]:
     """All combinations of the values of a space, in an order drawn by the seed."""
     axes = {name: part.grid() for name, part in space.items()}
     for name, values in axes.items():

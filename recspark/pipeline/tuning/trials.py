@@ -8,11 +8,11 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
@@ -21,10 +21,12 @@ from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.evaluate import EvaluationOptions, evaluate
 from recspark.evaluation.goals import LABEL_GOALS, RATING_GOALS
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import SplitManifest
+from recspark.models.params import Configurable
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.model_section import ModelSection
-from recspark.pipeline.tuning.search_space import Space
+from recspark.pipeline.tuning.search_space import Choices, Space
 from recspark.tracking import Run
 from recspark.tracking.provenance import one_line
 
@@ -46,17 +48,17 @@ class Trials:
     """
 
     def __init__(self, job: Context, run: Run) -> None:
-        self._job, self._run, self._options = job, run, job["tune"]
-        self._product = f"splits/{job['split'].name}"
+        self._job, self._run, self._options = job, run, job.sections.tune
+        self._product = f"splits/{job.sections.split.name}"
         self._ended = threading.Event()
-        counts = job.lake.require(self._product, "split")["counts"]
+        counts = job.lake.require(self._product, SplitManifest, "split").counts
         if not counts["validation"]:
             raise ConfigError(
                 f"{self._product} has no validation rows, which trials are judged by: "
                 "set split.validationFraction, such as 0.1 (the winner trains on them, too)"
             )
-        self._evaluation = narrowed(job["evaluation"], self._options.metric)
-        if self._options.pruner != "none" and not self._has_curve(job["model"]):
+        self._evaluation = narrowed(job.sections.evaluation, self._options.metric)
+        if self._options.pruner != "none" and not self._has_curve(job.sections.model):
             raise ConfigError(
                 f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve "
                 "of their validation RMSE, "
@@ -65,12 +67,13 @@ class Trials:
 
     def steps(self, space: Space) -> int:
         """The most iterations that a trial can have."""
-        known = self._job["model"].known
+        known = self._job.sections.model.known
         if "maxIter" not in known:
             return 1
         if "maxIter" in space:
-            return max(space["maxIter"].grid() or [space["maxIter"].high])  # type: ignore[union-attr]
-        return self._job["model"].params.get("maxIter", known["maxIter"].option.default)
+            part = space["maxIter"]
+            return max(map(int, part.values)) if isinstance(part, Choices) else int(part.high)
+        return self._job.sections.model.params.get("maxIter", known["maxIter"].option.default)
 
     def run(self, study: Study) -> None:
         """Trials until there are enough, or the time is over; so many at a time as the options say."""
@@ -95,14 +98,15 @@ class Trials:
 
     def _try(self, study: Study, trial: Trial) -> None:
         """One trial; whatever it ends with is told to the study, but for what would end all trials."""
-        started, facts = time.perf_counter(), {}
+        started = time.perf_counter()
+        facts: dict[str, object] = {}
         name = f"trial {trial.number}"
         try:
             model = ModelSection(
-                **self._job["model"].as_dict() | trial.params | {"name": self._folder(trial.params)}
+                **self._job.sections.model.as_dict() | trial.params | {"name": self._folder(trial.params)}
             )
             with self._run.child(
-                name, {"model": model.as_dict() | {"name": self._job["model"].product}}
+                name, {"model": model.as_dict() | {"name": self._job.sections.model.product}}
             ) as nested:
                 facts["run_id"] = nested.id
                 value = self._measure(study, trial, model, nested, facts)
@@ -127,13 +131,13 @@ class Trials:
             study.tell(trial, value, reason, seconds=round(time.perf_counter() - started, 3), **facts)
 
     def _measure(
-        self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, Any]
+        self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, object]
     ) -> float | None:
         """The value of a trial on the validation rows; None where it was pruned."""
         job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
         try:
             parts = {
-                part: stages.labelled(job.read(f"{self._product}/{part}"), model.positive_from)
+                part: stages.labelled(job.read(f"{self._product}/{part}"), model.positiveFrom)
                 for part in ("train", "validation")
             }
             estimator = self._estimator(model, parts)
@@ -149,7 +153,7 @@ class Trials:
             if judge.is_pruned:
                 return None
             known = parts["train"].select("user_id", "item_id")
-            labels = model.positive_from is not None
+            labels = model.positiveFrom is not None
             predictions = fitted.transform(parts["validation"])
             found = evaluate(job.spark, predictions, known, self._evaluation, fitted.scorer, labels=labels)
             if found.per_user is not None:
@@ -164,22 +168,22 @@ class Trials:
         estimator = self._estimator(model, {})
         return self._options.metric == "rmse" and estimator.can_watch and not estimator.ranks_watched
 
-    def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Any:
+    def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Configurable:
         """The estimator of a trial; with its share of the threads, where trials share a machine."""
         at_once = self._options.concurrent
         estimator = stages.make_estimator(
-            replace(self._job, sections=self._job.sections | {"model": model}), parts
+            replace(self._job, sections=replace(self._job.sections, model=model)), parts
         )
         if at_once > 1 and "threads" in model.known and "threads" not in model.params:
             # a default: not to be told of where one task does all
             estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))
         return estimator
 
-    def _folder(self, params: dict[str, Any]) -> str:
+    def _folder(self, params: dict[str, object]) -> str:
         """The name of a trial's work folder: that of the trial before with the same values, which a killed
         process has left.
         """
-        return f"{self._job['model'].product}-trial-{fingerprint(params)[:16]}"
+        return f"{self._job.sections.model.product}-trial-{fingerprint(params)[:16]}"
 
 
 def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
@@ -223,8 +227,8 @@ def _is_alive(job: Context) -> bool:
 
 
 @contextmanager
-def _quiet_fits() -> Any:
-    """A line a trial is enough; one line per iteration of each is not read."""
+def _quiet_fits() -> Iterator[None]:
+    """Log one line per trial, and none per iteration."""
     fits: Callable[[int], None] = logging.getLogger("recspark.fit").setLevel
     fits(logging.WARNING)
     try:
@@ -237,7 +241,7 @@ def _outcome(metric: str, value: float | None) -> str:
     return "pruned" if value is None else f"{metric} {value:.4f}"
 
 
-def _shown(params: dict[str, Any]) -> str:
+def _shown(params: dict[str, object]) -> str:
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in params.items()

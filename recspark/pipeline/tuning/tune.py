@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice, product
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -18,12 +17,13 @@ from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation import study_plots
 from recspark.evaluation.goals import lower_is_better
 from recspark.lake.lake import fingerprint
+from recspark.lake.manifests import Manifest
 from recspark.models.unread import unread
 from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.model_section import ModelSection
 from recspark.pipeline.refit import full_split, on
-from recspark.pipeline.tuning.search_space import Choices, Space, parse_space, start_of
+from recspark.pipeline.tuning.search_space import Choices, Searched, Space, parse_space, start_of
 from recspark.pipeline.tuning.study import Search, Study, open_study
 from recspark.pipeline.tuning.trials import Trials, narrowed
 from recspark.tracking import Run
@@ -37,7 +37,7 @@ _SHOWN = 5
 _COMBINATIONS = 1000
 
 
-def tune(job: Context) -> dict[str, Any]:
+def tune(job: Context) -> dict[str, object]:
     """splits/NAME -> tuning/STUDY.db, then models/NAME by the best Params and its test metrics; a run with a
     nested run a trial.
 
@@ -45,14 +45,14 @@ def tune(job: Context) -> dict[str, Any]:
     iterations as were best for it, on splits/NAME-full, whose test rows are those of splits/NAME; they are
     read after the last trial.
     """
-    options, model = job["tune"], job["model"]
+    options, model = job.sections.tune, job.sections.model
     space = searched(model, options.space)
     minimize = lower_is_better(
-        "tune.metric", options.metric, job["evaluation"].ks, model.positive_from is not None
+        "tune.metric", options.metric, job.sections.evaluation.ks, model.positiveFrom is not None
     )
-    narrowed(job["evaluation"], options.metric)
+    narrowed(job.sections.evaluation, options.metric)
     folder = _folder(job)
-    job["split"].require_fold()
+    job.sections.split.require_fold()
     with job.running("tune", "data", "split", "model", "tune") as run:
         for stage in (stages.ingest, stages.index, stages.split):
             stage(job)
@@ -71,20 +71,20 @@ def tune(job: Context) -> dict[str, Any]:
         opened = open_study(
             folder, options.study or model.product, _origin(job, space), job.lake.wait, search
         )
-        with job.lake.reading(f"splits/{job['split'].name}"), opened as study:
+        with job.lake.reading(f"splits/{job.sections.split.name}"), opened as study:
             trials.run(study)
             best = _report(run, study, space, options.metric, minimize)
             params = study.params(best["number"])
-        found = {
+        found: dict[str, object] = {
             f"validation_{options.metric}": best["value"],
             "trial": int(best["number"]),
             "trials": len(study.table),
             "best": params,
         }
-        return _refit(job, run, params, best) | found
+        return {**_refit(job, run, params, best), **found}
 
 
-def searched(model: ModelSection, declared: Mapping[str, Any] | None) -> Space:
+def searched(model: ModelSection, declared: Mapping[str, object] | None) -> Space:
     """The space that is declared; else the usual one, without what no trial reads and without `standardize`
     where [model] sets it.
 
@@ -138,8 +138,8 @@ def _unread(model: ModelSection) -> dict[str, str]:
 
 
 def _folder(job: Context) -> Path:
-    if job["tune"].folder:
-        return Path(job["tune"].folder).expanduser().absolute()
+    if job.sections.tune.folder:
+        return Path(job.sections.tune.folder).expanduser().absolute()
     if not job.lake.is_local:
         raise ConfigError(
             f"tune.folder is not set: a study is an sqlite file, which {job.lake.root} can't hold; name a "
@@ -151,17 +151,19 @@ def _folder(job: Context) -> Path:
 def _origin(job: Context, space: Space) -> dict[str, str]:
     """What the values of trials depend on, by the name of a section."""
     model = {
-        key: value for key, value in job["model"].as_dict().items() if key not in space and key != "name"
+        key: value
+        for key, value in job.sections.model.as_dict().items()
+        if key not in space and key != "name"
     }
-    split = job.lake.require(f"splits/{job['split'].name}", "split")["fingerprint"]
+    split = job.lake.require(f"splits/{job.sections.split.name}", Manifest, "split").fingerprint
     searched = {name: asdict(part) for name, part in space.items()}
     parts = {
         "split": split,
         "model": model,
-        "features": job["features"].as_dict(),
-        "evaluation": job["evaluation"].as_dict(),
+        "features": job.sections.features.as_dict(),
+        "evaluation": job.sections.evaluation.as_dict(),
     }
-    parts |= {"tune.metric": job["tune"].metric, "tune.space": searched}
+    parts |= {"tune.metric": job.sections.tune.metric, "tune.space": searched}
     return {name: fingerprint(part) for name, part in parts.items()}
 
 
@@ -200,10 +202,10 @@ def _report(run: Run, study: Study, space: Space, metric: str, minimize: bool) -
     return best
 
 
-def _refit(job: Context, run: Run, params: dict[str, Any], best: pd.Series) -> dict[str, Any]:
+def _refit(job: Context, run: Run, params: dict[str, Searched], best: pd.Series) -> stages.Figures:
     """The winner, trained on train and validation rows; what the test rows say of it."""
-    values = job["model"].as_dict() | params
-    if "maxIter" in job["model"].known:
+    values = job.sections.model.as_dict() | params
+    if "maxIter" in job.sections.model.known:
         # how many iterations are best is what the validation rows were needed for; they train now
         values["maxIter"] = int(best["iterations"])
     model = ModelSection(**values)
@@ -211,7 +213,7 @@ def _refit(job: Context, run: Run, params: dict[str, Any], best: pd.Series) -> d
     log.info("the best, trial %d:\n%s", best["number"], text)
     run.text(text, "best.toml")
     run.json(params, "best.json")
-    final = on(job, full_split(job, f"splits/{job['split'].name}"), model)
+    final = on(job, full_split(job, f"splits/{job.sections.split.name}"), model)
     with final.running("winner", "split", "model"):
         measured = stages.train(final) | stages.evaluate(final)
     numbers = {key: value for key, value in measured.items() if isinstance(value, (int, float))}
@@ -222,7 +224,7 @@ def _refit(job: Context, run: Run, params: dict[str, Any], best: pd.Series) -> d
     return measured
 
 
-def as_toml(model: dict[str, Any]) -> str:
+def as_toml(model: dict[str, object]) -> str:
     """The section ``[model]`` of a conf file.
 
     >>> print(as_toml({"type": "als", "rank": 64, "clip": True}), end="")
