@@ -71,16 +71,10 @@ def sides(threads: int, rank: int) -> None:
             np.zeros(n_src, np.float32),
         )
         system = (
-            *entries,
-            source,
-            source_bias,
-            NO_GRAM,
-            out,
-            bias,
-            np.float32(3.5),
-            0.05,
-            0.05,
-            1.0,
+            entries,
+            als.Source(source, source_bias, NO_GRAM),
+            als.Side(out, bias),
+            als.Penalty(np.float32(3.5), 0.05, 0.05, 1.0),
             False,
             False,
         )
@@ -89,17 +83,15 @@ def sides(threads: int, rank: int) -> None:
             f"solve {name}, rank {rank}, {threads} threads", seconds, f"{seconds / bound:.2f} times the bound"
         )
         model = (
-            source[:, :rank].copy(),
-            source_bias,
-            out,
-            bias,
+            als.Side(source[:, :rank].copy(), source_bias),
+            als.Side(out, bias),
             np.float32(3.5),
             np.float32(0),
             np.float32(5),
         )
         report(
             f"squared error over {name}, {threads} threads",
-            seconds_of(lambda: over_rows(als.squared_error, work, threads, *entries, *model)),
+            seconds_of(lambda: over_rows(als.squared_error, work, threads, entries, *model)),
         )
 
 

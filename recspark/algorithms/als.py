@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -66,7 +65,7 @@ class ALSSolver:
         factors, bias = np.zeros((n, self.rank), np.float32), np.zeros(n, np.float32)
         if side == SIDES[0]:
             csr, source = block.train, self._random_rows(other(side), block)
-            project_rows(0, n, *csr.entries, source, np.float32(self.mean), self.length, factors)
+            project_rows(0, n, csr.entries, source, np.float32(self.mean), self.length, factors)
         if given:
             _, factors[given[0]], bias[given[0]] = given
         if added:
@@ -127,33 +126,29 @@ class ALSSolver:
     def _solve(
         self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
     ) -> list[float]:
-        system = (
-            als.padded_rows(source["factors"]),
-            source["bias"],
-            source.get("gram", _NO_GRAM),
-            factors,
-            bias,
-        )
-        penalty = (np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power)
-        return over_rows(
-            als.solve_rows, csr.work, threads, *csr.entries, *system, *penalty, self.biased, self.nonnegative
-        )
+        rows = als.padded_rows(source["factors"])
+        read = als.Source(rows, source["bias"], source.get("gram", _NO_GRAM))
+        own, penalty = als.Side(factors, bias), self._penalty(side)
+        how = self.biased, self.nonnegative
+        return over_rows(als.solve_rows, csr.work, threads, csr.entries, read, own, penalty, *how)
+
+    def _penalty(self, side: str) -> als.Penalty:
+        return als.Penalty(np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power)
 
     def _solve_by_cg(
         self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
     ) -> list[float]:
         gram = np.triu(source["gram"])[: self.rank, : self.rank]
         gram = np.ascontiguousarray(gram + np.triu(gram, 1).T)
-        kernel = partial(over_rows, als.solve_rows_cg, csr.work, threads)
-        return kernel(
-            *csr.entries, source["factors"], gram, factors, self.reg[side], self.reg_power, self.cg_steps
-        )
+        read = csr.entries, source["factors"], gram
+        how = self._penalty(side), self.cg_steps
+        return over_rows(als.solve_rows_cg, csr.work, threads, *read, factors, *how)
 
     def _errors(self, role: str, csr: CSR, source: State, state: State, threads: int) -> dict[str, float]:
         low, high = self.clip if role != "train" else (-np.inf, np.inf)
-        model = (source["factors"], source["bias"], state["factors"], state["bias"])
-        bounds = (np.float32(self.mean), np.float32(low), np.float32(high))
-        ranges = over_rows(als.squared_error, csr.work, threads, *csr.entries, *model, *bounds)
+        sides = als.Side(source["factors"], source["bias"]), als.Side(state["factors"], state["bias"])
+        bounds = np.float32(self.mean), np.float32(low), np.float32(high)
+        ranges = over_rows(als.squared_error, csr.work, threads, csr.entries, *sides, *bounds)
         error, weight = np.sum(ranges, axis=0) if ranges else (0.0, 0.0)
         return {f"{role}_error": float(error), f"{role}_weight": float(weight)}
 

@@ -166,20 +166,10 @@ class FMSampler:
             group_precision = self._precision(draw, columns, vectors, weights) if started else precision
             key = self._keys(iteration, side, 10 + number)[0]
             around, own_precision = _split(precision), _split(group_precision)
-            gibbs.draw_features(
-                csc["indptr"],
-                csc["entities"],
-                csc["values"],
-                vectors,
-                weights,
-                residual,
-                residual_bias,
-                *around,
-                *own_precision,
-                np.float32(self.noise),
-                key,
-                self.rank,
-            )
+            group_features = gibbs.Features(csc["indptr"], csc["entities"], csc["values"])
+            tables = gibbs.Table(vectors, weights), gibbs.Table(residual, residual_bias)
+            noise = np.float32(self.noise)
+            gibbs.draw_features(group_features, *tables, around, own_precision, noise, key, self.rank)
             prior |= {f"factors-{group}": vectors, f"bias-{group}": weights}
         means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
         if side in self.spread:
@@ -231,21 +221,22 @@ class FMSampler:
         if self.spread:
             weights = self._draw_spreads(block, state, shared, iteration, threads)
             sums["weight"] = float(weights.sum(dtype=np.float64))
-        read = rows["indptr"], rows["places"], rows["values"], weights, table["factors"], table["bias"]
-        alpha, noise = np.float32(shared["alpha"]), np.float32(self.noise)
-        keys = self._keys(iteration, side, 0)
-        constants = alpha, shared["offset"], noise, keys, block.first, self._cuts(shared)
-        precision, bias_precision = _split(prior["precision"])
+        own = gibbs.Table(state["factors"], state["bias"])
+        around = gibbs.Prior(prior["factors"], prior["bias"], *_split(prior["precision"]))
+        read = _rows(rows, weights), gibbs.Table(table["factors"], table["bias"])
+        given = gibbs.Noise(
+            np.float32(shared["alpha"]),
+            shared["offset"],
+            np.float32(self.noise),
+            self._keys(iteration, side, 0),
+            block.first,
+            self._cuts(shared),
+        )
         work = np.diff(rows["indptr"]) + ENTITY_WORK
         if side in self.linear:
-            own = state["bias"], prior["bias"], bias_precision
-            out = over_rows(gibbs.draw_biases, work, threads, *read, *own, *constants)
+            out = over_rows(gibbs.draw_biases, work, threads, *read, own.biases, around, given)
         else:
-            vectors = state["factors"], state["bias"]
-            around = prior["factors"], prior["bias"], precision, bias_precision
-            out = over_rows(
-                gibbs.draw_entities, work, threads, *read, *vectors, *around, *constants, self.rank
-            )
+            out = over_rows(gibbs.draw_entities, work, threads, *read, own, around, given, self.rank)
         left, left_square, failed = np.sum(out, axis=0) if out else (0.0, 0.0, 0)
         return state, sums | {"left": float(left), "left_square": float(left_square), "failed": int(failed)}
 
@@ -258,16 +249,24 @@ class FMSampler:
         """
         side, rows, table = block.side, block.rows, block.table
         work, weights = np.diff(rows["indptr"]) + ENTITY_WORK, np.empty(len(rows["values"]), np.float32)
-        by_entity = rows["indptr"], rows["places"]
+        by_entity = _rows(rows, rows["weights"])
         if side in self.spread:
-            read = rows["values"], rows["weights"], table["factors"], table["bias"]
-            own = state["factors"], state["bias"], table["spread"], state["spread"]
-            precision, alpha = float(block.prior["spread_precision"]), float(shared["alpha"])
-            key = self._keys(iteration, side, 1)[0]
-            constants = alpha, shared["offset"], key, block.first, self._cuts(shared)
-            over_rows(gibbs.draw_spreads, work, threads, *by_entity, *read, *own, precision, *constants)
-        given = rows["weights"], table["spread"], state["spread"]
-        over_rows(gibbs.spread_weights, work, threads, *by_entity, *given, weights)
+            given = gibbs.Noise(
+                float(shared["alpha"]),
+                shared["offset"],
+                np.float32(self.noise),
+                self._keys(iteration, side, 1),
+                block.first,
+                self._cuts(shared),
+            )
+            tables = (
+                gibbs.Table(table["factors"], table["bias"]),
+                gibbs.Table(state["factors"], state["bias"]),
+            )
+            precision = float(block.prior["spread_precision"])
+            spreads = gibbs.Spreads(table["spread"], state["spread"], precision)
+            over_rows(gibbs.draw_spreads, work, threads, by_entity, *tables, spreads, given)
+        over_rows(gibbs.spread_weights, work, threads, by_entity, table["spread"], state["spread"], weights)
         return weights
 
     def watch(
@@ -431,6 +430,10 @@ def _number(side: str) -> int:
     return zlib.crc32(side.encode())
 
 
-def _split(values: np.ndarray) -> tuple[np.ndarray, np.float32]:
+def _rows(rows: State, weights: np.ndarray) -> gibbs.Rows:
+    return gibbs.Rows(rows["indptr"], rows["places"], rows["values"], weights)
+
+
+def _split(values: np.ndarray) -> gibbs.Precision:
     """Numbers of the factors' columns, and of the bias."""
-    return np.ascontiguousarray(values[:-1], np.float32), np.float32(values[-1])
+    return gibbs.Precision(np.ascontiguousarray(values[:-1], np.float32), np.float32(values[-1]))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from recspark.kernels.arrays.csr import Entries
+
 SIDES = ("users", "items")
 #: roles of rows: the first trains, the others are only watched
 ROLES = ("train", "validation", "test")
@@ -40,9 +42,9 @@ class CSR:
     weights: np.ndarray
 
     @property
-    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The arrays in the order in which kernels take them."""
-        return self.indptr, self.indices, self.values, self.weights
+    def entries(self) -> Entries:
+        """The arrays as kernels take them."""
+        return Entries(self.indptr, self.indices, self.values, self.weights)
 
     @property
     def work(self) -> np.ndarray:

@@ -13,9 +13,12 @@ see that both objectives differ by a constant.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
+from recspark.kernels.arrays.csr import Entries
 from recspark.kernels.linalg import (
     FAST,
     add_gram_inplace,
@@ -45,13 +48,80 @@ EXPLAINED = 1e-10
 AHEAD = 12
 
 
+class Source(NamedTuple):
+    """The side that is read.
+
+    Parameters
+    ----------
+    factors
+        float32 (n_src, rank padded with zero columns: `padded_rows`).
+    bias
+        float32 (n_src,).
+    gram
+        float32 (rank padded, rank padded), read on and above the diagonal; (0, 0) for none.
+    """
+
+    factors: np.ndarray
+    bias: np.ndarray
+    gram: np.ndarray
+
+
+class Side(NamedTuple):
+    """The rows of one side: factors float32 (n, rank), bias float32 (n,)."""
+
+    factors: np.ndarray
+    bias: np.ndarray
+
+
+class Penalty(NamedTuple):
+    """The constants of the objective.
+
+    Parameters
+    ----------
+    mean
+        float32, subtracted from values.
+    reg, bias_reg, power
+        The penalties of factors and biases, and the power of n_u in their scale.
+    """
+
+    mean: np.float32
+    reg: float
+    bias_reg: float
+    power: float
+
+
+class _System(NamedTuple):
+    """One row: its entries start..stop, what they are solved from, and its own penalties."""
+
+    start: int
+    stop: int
+    entries: Entries
+    source: Source
+    mean: np.float32
+    ridge: float
+    bias_ridge: float
+
+
+class _Scratch(NamedTuple):
+    """Arrays that a row's normal equations are made in: see `_accumulate`."""
+
+    panel: np.ndarray
+    sums: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+
+
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c):
+def _accumulate(start, stop, entries, source, mean, biased, scratch):
     """Add one row's normal equations to a (upper half), b = Y'Wt and, if `biased`, c = Y'W1.
 
     Returns sum(w), sum(w t), and the number of positive values. Sums over a panel are float32; b and c, whose
     terms cancel, add the panels up in float64.
     """
+    _, indices, values, weights = entries
+    src, src_bias = source.factors, source.bias
+    panel, sums, a, b, c = scratch
     total, target_sum, positive = 0.0, 0.0, 0.0
     for first in range(start, stop, panel.shape[0]):
         m = min(panel.shape[0], stop - first)
@@ -76,41 +146,21 @@ def _accumulate(start, stop, indices, values, weights, src, src_bias, mean, bias
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _build(
-    rank,
-    start,
-    stop,
-    indices,
-    values,
-    weights,
-    src,
-    src_bias,
-    gram,
-    mean,
-    reg,
-    reg_power,
-    biased,
-    panel,
-    sums,
-    a,
-    b,
-    c,
-):
+def _build(rank, start, stop, entries, source, penalty, biased, scratch):
     """Fill one row's system.
 
     Returns its border (sum w, without penalty), the right side of the border, and the penalty scale.
     """
+    a, b, c, gram = scratch.a, scratch.b, scratch.c, source.gram
     # loops, not slices: they compile in a tenth of the time
     for i in range(a.shape[0]):
         b[i] = c[i] = 0
         for j in range(a.shape[1]):
             a[i, j] = gram[i, j] if gram.shape[0] > 0 else np.float32(0)
-    total, target_sum, positive = _accumulate(
-        start, stop, indices, values, weights, src, src_bias, mean, biased, panel, sums, a, b, c
-    )
-    scale = (positive if gram.shape[0] > 0 else total) ** reg_power
+    total, target_sum, positive = _accumulate(start, stop, entries, source, penalty.mean, biased, scratch)
+    scale = (positive if gram.shape[0] > 0 else total) ** penalty.power
     for i in range(rank):
-        a[i, i] += np.float32(scale * reg)
+        a[i, i] += np.float32(scale * penalty.reg)
     return total, target_sum, scale
 
 
@@ -128,13 +178,14 @@ def _mirrored(a, rank, n):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _exact_system(
-    start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, rank, full, right
-):
+def _exact_system(system, rank, full, right):
     """Fill ``full @ solution = right``, a row's normal equations, in float64.
 
     The unknowns are `rank` factors, and a bias if `full` has one more row.
     """
+    start, stop, entries, source, mean, ridge, bias_ridge = system
+    _, indices, values, weights = entries
+    src, src_bias, gram = source
     n, y = len(right), np.ones(len(right))
     full[:], right[:] = 0, 0
     for i in range(rank):
@@ -201,8 +252,11 @@ def _shortest_solution(full, right):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _row_loss(start, stop, indices, values, weights, src, src_bias, gram, mean, ridge, bias_ridge, x, bias):
+def _row_loss(system, x, bias):
     """The objective of a row, float64."""
+    start, stop, entries, source, mean, ridge, bias_ridge = system
+    _, indices, values, weights = entries
+    src, src_bias, gram = source
     rank = len(x)
     loss = bias_ridge * np.float64(bias) * bias
     for i in range(rank):
@@ -294,48 +348,30 @@ def _not_worse(system, old, old_bias, x, bias, biased, solved, nonnegative):
 
     This is for systems that only rounding keeps from being singular.
     """
-    before, squares = _row_loss(*system, old, old_bias), 0.0
-    start, stop, _, values, weights = system[:5]
-    for t in range(start, stop):
+    before, squares = _row_loss(system, old, old_bias), 0.0
+    values, weights = system.entries.values, system.entries.weights
+    for t in range(system.start, system.stop):
         squares += (np.float64(weights[t]) if len(weights) > 0 else 1.0) * values[t] * values[t]
     if before <= EXPLAINED * squares:
         x[:] = old
         return old_bias
-    if not nonnegative and (not solved or _row_loss(*system, x, bias) > before):
+    if not nonnegative and (not solved or _row_loss(system, x, bias) > before):
         order = len(x) + 1 if biased else len(x)
         full, right = np.empty((order, order)), np.empty(order)
-        _exact_system(*system, len(x), full, right)
+        _exact_system(system, len(x), full, right)
         solution = _shortest_solution(full, right)
         for i in range(len(x)):
             x[i] = solution[i]
         if biased:
             bias = np.float32(solution[len(x)])
-    if _row_loss(*system, x, bias) > before:
+    if _row_loss(system, x, bias) > before:
         x[:] = old
         return old_bias
     return bias
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def solve_rows(
-    lo,
-    hi,
-    indptr,
-    indices,
-    values,
-    weights,
-    src,
-    src_bias,
-    gram,
-    dst,
-    dst_bias,
-    mean,
-    reg,
-    bias_reg,
-    reg_power,
-    biased,
-    nonnegative,
-):
+def solve_rows(lo, hi, entries, source, own, penalty, biased, nonnegative):
     """Solve rows lo..hi of `dst` in place, each exactly; return the sum of their penalties (float64).
 
     Without a penalty a row with fewer entries than factors has many solutions, and gets the shortest. If
@@ -345,54 +381,30 @@ def solve_rows(
     ----------
     lo, hi
         The range of rows.
-    indptr, indices, values, weights
-        CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (empty: all weigh 1).
-    src, src_bias
-        float32 (n_src, rank padded with zero columns: `padded_rows`) and (n_src,).
-    gram
-        float32 (rank padded, rank padded), read on and above the diagonal; (0, 0) for none.
-    dst, dst_bias
-        float32 (n_dst, rank) and (n_dst,); their old content is the start of the nonnegative solver.
-    mean
-        float32, subtracted from values.
-    reg, bias_reg, reg_power
-        The penalties of factors and biases, and the power of n_u in their scale.
+    entries
+        `Entries` of each row of `own`; the indices are rows of `source`.
+    source, own
+        `Source`, and `Side`, whose old content is the start of the nonnegative solver.
+    penalty
+        `Penalty`.
     biased, nonnegative
         Whether biases are fitted, and whether factors must be at least 0.
     """
-    rank, n = dst.shape[1], src.shape[1]
-    panel, sums = np.empty((PANEL, n), np.float32), np.empty((2, n), np.float32)
-    a = np.empty((n, n), np.float32)
-    b, c = np.empty(n), np.empty(n)
+    dst, dst_bias = own
+    reg, bias_reg = penalty.reg, penalty.bias_reg
+    rank, n = dst.shape[1], source.factors.shape[1]
+    a, b, c = np.empty((n, n), np.float32), np.empty(n), np.empty(n)
+    scratch = _Scratch(np.empty((PANEL, n), np.float32), np.empty((2, n), np.float32), a, b, c)
     p, q, x = np.empty(rank, np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
-    penalty = 0.0
+    penalties = 0.0
     for row in range(lo, hi):
-        start, stop = indptr[row], indptr[row + 1]
+        start, stop = entries.indptr[row], entries.indptr[row + 1]
         if start == stop:
             for i in range(rank):
                 dst[row, i] = 0
             dst_bias[row] = 0
             continue
-        total, target_sum, scale = _build(
-            rank,
-            start,
-            stop,
-            indices,
-            values,
-            weights,
-            src,
-            src_bias,
-            gram,
-            mean,
-            reg,
-            reg_power,
-            biased,
-            panel,
-            sums,
-            a,
-            b,
-            c,
-        )
+        total, target_sum, scale = _build(rank, start, stop, entries, source, penalty, biased, scratch)
         border, bias, largest = total + scale * bias_reg, np.float32(0), np.float32(0)
         for i in range(rank):
             largest = max(largest, a[i, i])
@@ -416,26 +428,15 @@ def solve_rows(
             or scale * reg <= NEGLIGIBLE * largest
             or (biased and scale * bias_reg <= NEGLIGIBLE * border)
         ):
-            system = (
-                start,
-                stop,
-                indices,
-                values,
-                weights,
-                src,
-                src_bias,
-                gram,
-                mean,
-                scale * reg,
-                scale * bias_reg,
-            )
+            ridge, bias_ridge = scale * reg, scale * bias_reg
+            system = _System(start, stop, entries, source, penalty.mean, ridge, bias_ridge)
             bias = _not_worse(system, dst[row], dst_bias[row], x, bias, biased, solved, nonnegative)
         dst[row], dst_bias[row] = x, bias
         squares = 0.0
         for i in range(rank):
             squares += dst[row, i] * dst[row, i]
-        penalty += scale * (reg * squares + bias_reg * dst_bias[row] * dst_bias[row])
-    return penalty
+        penalties += scale * (reg * squares + bias_reg * dst_bias[row] * dst_bias[row])
+    return penalties
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -482,7 +483,7 @@ def _dot(x, y):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg, reg_power, steps):
+def solve_rows_cg(lo, hi, entries, src, gram, dst, penalty, steps):
     """Improve rows lo..hi of `dst` by conjugate gradient on the system of `solve_rows` without biases.
 
     A step costs O(entries * rank), the exact solve O(entries * rank^2) (Takacs, Pilaszy, Tikk 2011).
@@ -491,16 +492,16 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
     ----------
     lo, hi
         The range of rows.
-    indptr, indices, values, weights
-        CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (not empty).
+    entries
+        `Entries` of each row of `dst`; weights are not empty.
     src
         float32 (n_src, rank), not padded.
     gram
         float32 (rank, rank), with both halves filled.
     dst
         float32 (n_dst, rank), changed in place.
-    reg, reg_power
-        The penalty of factors, and the power of n_u in its scale.
+    penalty
+        `Penalty`, of which reg and power are read.
     steps
         Number of steps per row.
 
@@ -509,20 +510,22 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
     float
         The sum of the penalties (float64).
     """
+    indptr, indices, values, weights = entries
     rank = src.shape[1]
     longest = 0
     for row in range(lo, hi):
         longest = max(longest, indptr[row + 1] - indptr[row])
     gathered = np.empty((longest, rank), np.float32)
     r, p, ap = np.empty(rank, np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
-    penalty = 0.0
+    penalties = 0.0
     for row in range(lo, hi):
         start, m = indptr[row], indptr[row + 1] - indptr[row]
         x = dst[row]
         if m == 0:
             x[:] = 0
             continue
-        ridge = np.float32(reg * _gather(start, m, indices, values, weights, src, gathered, r) ** reg_power)
+        positive = _gather(start, m, indices, values, weights, src, gathered, r)
+        ridge = np.float32(penalty.reg * positive**penalty.power)
         _times_system(start, m, weights, gathered, gram, ridge, x, ap)
         for l in range(rank):
             r[l] -= ap[l]
@@ -544,12 +547,12 @@ def solve_rows_cg(lo, hi, indptr, indices, values, weights, src, gram, dst, reg,
             size = new_size
             for l in range(rank):
                 p[l] = r[l] + beta * p[l]
-        penalty += ridge * _dot(x, x)
-    return penalty
+        penalties += ridge * _dot(x, x)
+    return penalties
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, dst_bias, mean, low, high):
+def squared_error(lo, hi, entries, source, own, mean, low, high):
     """``sum w (r - p)^2`` and ``sum w`` over the entries of rows lo..hi (float64).
 
     The prediction p is mean + c_j + b_u + <x_u, y_j>, cut to [low, high].
@@ -558,15 +561,16 @@ def squared_error(lo, hi, indptr, indices, values, weights, src, src_bias, dst, 
     ----------
     lo, hi
         The range of rows.
-    indptr, indices, values, weights
-        CSR of the entries of each dst row: int64, int32 (rows of src), float32, float32 (empty: all weigh 1).
-    src, src_bias
-        float32 (n_src, rank) and (n_src,).
-    dst, dst_bias
-        float32 (n_dst, rank) and (n_dst,).
+    entries
+        `Entries` of each row of `own`; the indices are rows of `source`.
+    source, own
+        `Side` of both sides: factors (not padded) and biases.
     mean, low, high
         float32: the mean, and the range of predictions.
     """
+    indptr, indices, values, weights = entries
+    src, src_bias = source
+    dst, dst_bias = own
     rank = src.shape[1]
     error, total = 0.0, 0.0
     for row in range(lo, hi):

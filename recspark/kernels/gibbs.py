@@ -29,6 +29,7 @@ unpadded factors. Draws are a function of (seed, stream, entity or row), never o
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -53,6 +54,104 @@ PANEL = 128
 SPREAD_STEPS = 2
 
 
+class Rows(NamedTuple):
+    """The rows of each entity of one side.
+
+    Parameters
+    ----------
+    indptr
+        int64 (entities + 1,): the rows of entity e are ``indptr[e] ... indptr[e + 1]``.
+    places
+        int32 (rows, sides - 1): the other sides' entities as places in a `Table`. The first of a row's places
+        has a vector.
+    values
+        float32 (rows,): ratings or, with cuts, levels 0, 1 ...
+    weights
+        float32 (rows,): multiples of the precision; empty: all 1. With cuts the precision of the latent
+        value.
+    """
+
+    indptr: np.ndarray
+    places: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+
+class Table(NamedTuple):
+    """Entities, or features: vectors float32 (n, padded) and biases float32 (n,).
+
+    In a table of several sides, sides without vectors come last and have biases alone.
+    """
+
+    vectors: np.ndarray
+    biases: np.ndarray
+
+
+class Prior(NamedTuple):
+    """Entities without data: means as in a `Table`; precisions float32 (rank,) and float32."""
+
+    vectors: np.ndarray
+    biases: np.ndarray
+    precision: np.ndarray
+    bias_precision: np.float32
+
+
+class Precision(NamedTuple):
+    """Precisions of vectors, float32 (rank,), and of biases, float32."""
+
+    vectors: np.ndarray
+    bias: np.float32
+
+
+class Noise(NamedTuple):
+    """The constants of a draw.
+
+    Parameters
+    ----------
+    alpha, offset
+        Precision of a rating, and w0.
+    noise
+        1 to sample; 0 for the mode, which is alternating least squares.
+    keys
+        uint64 (2,): seeds of the entities' draws, and of the rows' latent values.
+    first
+        Number of entity 0 among all of its side.
+    cuts
+        float64 (levels + 1,): bounds of the levels, from -inf to inf; empty for ratings.
+    """
+
+    alpha: float | np.floating
+    offset: float
+    noise: np.float32
+    keys: np.ndarray
+    first: int
+    cuts: np.ndarray
+
+
+class Spreads(NamedTuple):
+    """Spreads, float32, of other sides' entities and of the own ones, which have a precision around 0."""
+
+    others: np.ndarray
+    own: np.ndarray
+    precision: float
+
+
+class Features(NamedTuple):
+    """One feature group as CSC: the entities that have each feature, and its value; int64, int32, float32."""
+
+    indptr: np.ndarray
+    entities: np.ndarray
+    values: np.ndarray
+
+
+class _Scratch(NamedTuple):
+    """Arrays that a system is made in, float32: rows' vectors, their Gram matrix, and two sums of them."""
+
+    panel: np.ndarray
+    gram: np.ndarray
+    sums: np.ndarray
+
+
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
 def _join(row, places, table, bias, panel, m):
     """Write the sum of the row's vectors to ``panel[m]``.
@@ -72,59 +171,19 @@ def _join(row, places, table, bias, panel, m):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def draw_entities(
-    lo,
-    hi,
-    indptr,
-    places,
-    values,
-    weights,
-    table,
-    bias,
-    own,
-    own_bias,
-    prior,
-    prior_bias,
-    precision,
-    bias_precision,
-    alpha,
-    offset,
-    noise,
-    keys,
-    first,
-    cuts,
-    rank,
-):
+def draw_entities(lo, hi, rows, table, own, prior, given, rank):
     """Draw the vectors and biases of entities lo..hi of one side, given all other sides; in place.
 
     Parameters
     ----------
     lo, hi
         The range of entities.
-    indptr, places, values
-        The rows of each entity, int64 (entities + 1,): the other sides' entities as places in `table`, int32
-        (rows, sides - 1), and ratings or, with cuts, levels 0, 1 ..., float32 (rows,).
-    weights
-        float32 (rows,): multiples of `alpha`; empty: all 1. With cuts the precision of the latent value.
-    table, bias
-        float32: vectors (of sides with vectors, padded) and biases (of all) of the other sides. The first of
-        a row's places has a vector.
-    own, own_bias
-        float32 (entities, padded) and (entities,): drawn in place.
-    prior, prior_bias
-        Like them: their means without data.
-    precision, bias_precision
-        Their precisions without data: float32 (rank,), one per column, and float32.
-    alpha, offset
-        Precision of a rating, and w0.
-    noise
-        1 to sample; 0 for the mode, which is alternating least squares.
-    keys
-        uint64 (2,): seeds of the entities' noise, and of the rows' latent values.
-    first
-        Number of entity 0 among all of its side.
-    cuts
-        float64 (levels + 1,): bounds of the levels, from -inf to inf; empty for ratings.
+    rows, table
+        `Rows` of the entities, and the `Table` of the other sides.
+    own, prior
+        `Table` of the entities, drawn in place, and their `Prior`.
+    given
+        `Noise`.
     rank
         Number of factors without padding.
 
@@ -133,43 +192,27 @@ def draw_entities(
     Weighted sum and sum of squares of the residuals of ratings (or latent values) after the draw; number of
     failed systems.
     """
-    width = own.shape[1]
-    panel, gram = np.empty((PANEL, width), np.float32), np.empty((width, width), np.float32)
-    sums = np.empty((2, width), np.float32)
+    width = own.vectors.shape[1]
+    gram, sums = np.empty((width, width), np.float32), np.empty((2, width), np.float32)
+    scratch = _Scratch(np.empty((PANEL, width), np.float32), gram, sums)
     a, across, along = (
         np.empty((width, width), np.float32),
         np.empty(rank, np.float32),
         np.empty(rank, np.float32),
     )
     left, left_square, failed = 0.0, 0.0, 0
-    normal = np.float32(noise) * normal_rows(keys[0], 0, first + lo, hi - lo, rank + 1)
+    normal = np.float32(given.noise) * normal_rows(given.keys[0], 0, given.first + lo, hi - lo, rank + 1)
+    alpha, bias_precision = given.alpha, prior.bias_precision
     for e in range(lo, hi):
-        row_key = mix(keys[1] + np.uint64(first + e))
-        count, total, square = _sum_rows_inplace(
-            e,
-            indptr,
-            places,
-            values,
-            weights,
-            table,
-            bias,
-            own,
-            own_bias,
-            offset,
-            cuts,
-            row_key,
-            noise,
-            panel,
-            gram,
-            sums,
-        )
-        _system_inplace(gram, sums, alpha, precision, prior[e], a, across, along)
-        pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior_bias[e]
+        row_key = mix(given.keys[1] + np.uint64(given.first + e))
+        count, total, square = _sum_rows_inplace(e, rows, table, own, given, row_key, scratch)
+        _system_inplace(gram, sums, alpha, prior.precision, prior.vectors[e], a, across, along)
+        pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior.biases[e]
         drawn, b = _draw_inplace(a, across, along, pivot, pull, normal[e - lo])
         if not drawn:
             failed += 1
             continue
-        own[e, :rank], own_bias[e] = along, b
+        own.vectors[e, :rank], own.biases[e] = along, b
         rest, rest_square = _rest(gram, sums, along, b)
         left += total - count * b - rest
         left_square += square - 2 * b * total + count * b * b - rest_square
@@ -177,56 +220,33 @@ def draw_entities(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def draw_biases(
-    lo,
-    hi,
-    indptr,
-    places,
-    values,
-    weights,
-    table,
-    bias,
-    own_bias,
-    prior_bias,
-    bias_precision,
-    alpha,
-    offset,
-    noise,
-    keys,
-    first,
-    cuts,
-):
+def draw_biases(lo, hi, rows, table, own_bias, prior, given):
     """Draw the biases of entities lo..hi of a side without vectors, given all other sides; in place.
 
     Parameters
     ----------
     lo, hi
         The range of entities.
-    indptr, places, values
-        The rows of each entity, int64 (entities + 1,): the other sides' entities as places in `table`, int32
-        (rows, sides - 1), and ratings or, with cuts, levels 0, 1 ..., float32 (rows,).
-    weights
-        float32 (rows,): multiples of `alpha`; empty: all 1. With cuts the precision of the latent value.
-    table, bias
-        float32: vectors (padded) and biases of the other sides.
-    own_bias
-        float32 (entities,): drawn in place.
-    prior_bias, bias_precision
-        Their means without data, (entities,), and their precision.
-    alpha, offset, noise, keys, first, cuts
-        As in `draw_entities`.
+    rows, table
+        `Rows` of the entities, and the `Table` of the other sides.
+    own_bias, prior
+        float32 (entities,), drawn in place, and their `Prior`, of which the biases are read.
+    given
+        `Noise`.
 
     Returns
     -------
     Weighted sum and sum of squares of the residuals after the draw; 0 failed systems.
     """
-    panel, left, left_square = np.empty((1, table.shape[1]), np.float32), 0.0, 0.0
-    normal = noise * normal_rows(keys[0], 0, first + lo, hi - lo, 1)
+    indptr, places, values, weights = rows
+    noise, cuts = given.noise, given.cuts
+    panel, left, left_square = np.empty((1, table.vectors.shape[1]), np.float32), 0.0, 0.0
+    normal = noise * normal_rows(given.keys[0], 0, given.first + lo, hi - lo, 1)
     for e in range(lo, hi):
-        row_key = mix(keys[1] + np.uint64(first + e))
+        row_key = mix(given.keys[1] + np.uint64(given.first + e))
         count, total, square = 0.0, 0.0, 0.0
         for t in range(indptr[e], indptr[e + 1]):
-            rest = _join(t, places, table, bias, panel, 0) + offset
+            rest = _join(t, places, table.vectors, table.biases, panel, 0) + given.offset
             z = np.float64(values[t])
             weight = weights[t] if len(weights) > 0 else np.float32(1)
             if len(cuts) > 0:
@@ -241,8 +261,10 @@ def draw_biases(
             count += weight
             total += weight * z
             square += weight * z * z
-        pivot = alpha * count + bias_precision
-        b = (alpha * total + bias_precision * prior_bias[e]) / pivot + normal[e - lo, 0] / np.sqrt(pivot)
+        pivot = given.alpha * count + prior.bias_precision
+        b = (given.alpha * total + prior.bias_precision * prior.biases[e]) / pivot + normal[
+            e - lo, 0
+        ] / np.sqrt(pivot)
         own_bias[e] = b
         left += total - count * b
         left_square += square - 2 * b * total + count * b * b
@@ -250,61 +272,44 @@ def draw_biases(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def draw_spreads(
-    lo,
-    hi,
-    indptr,
-    places,
-    values,
-    weights,
-    table,
-    bias,
-    own,
-    own_bias,
-    spread,
-    own_spread,
-    precision,
-    alpha,
-    offset,
-    key,
-    first,
-    cuts,
-):
+def draw_spreads(lo, hi, rows, table, own, spreads, given):
     """Draw the spreads of entities lo..hi of one side, given all else but latent values; in place.
 
     `SPREAD_STEPS` Metropolis steps, whose length follows the curvature of a normal model.
 
     Parameters
     ----------
-    lo, hi, indptr, places, values, weights, table, bias, alpha, offset, first, cuts
-        As in `draw_entities`.
-    own, own_bias
-        float32 (entities, padded) and (entities,): the vectors and biases of the entities; read.
-    spread, own_spread
-        float32: spreads of the other sides' entities, and those that are drawn in place.
-    precision
-        Precision of spreads around 0 without data.
-    key
-        uint64: seed of the draws.
+    lo, hi
+        The range of entities.
+    rows, table, own
+        `Rows` of the entities, the `Table` of the other sides, and that of the entities, which is read.
+    spreads
+        `Spreads`; the own ones are drawn in place.
+    given
+        `Noise`; the first key is the seed.
     """
+    indptr, places, values, weights = rows
+    alpha, cuts, precision = given.alpha, given.cuts, spreads.precision
     most = 0
     for e in range(lo, hi):
         most = max(most, indptr[e + 1] - indptr[e])
-    panel, scores, roots = np.empty((1, own.shape[1]), np.float32), np.empty(most), np.empty(most)
-    normal = normal_rows(key, 0, first + lo, hi - lo, 2 * SPREAD_STEPS)
+    panel, scores, roots = np.empty((1, own.vectors.shape[1]), np.float32), np.empty(most), np.empty(most)
+    normal = normal_rows(given.keys[0], 0, given.first + lo, hi - lo, 2 * SPREAD_STEPS)
     for e in range(lo, hi):
         n = indptr[e + 1] - indptr[e]
         for t in range(n):
             row, others = indptr[e] + t, 0.0
-            scores[t] = _join(row, places, table, bias, panel, 0) + offset + own_bias[e]
-            _, product, _ = row_products(panel, 0, own, e)
+            scores[t] = (
+                _join(row, places, table.vectors, table.biases, panel, 0) + given.offset + own.biases[e]
+            )
+            _, product, _ = row_products(panel, 0, own.vectors, e)
             scores[t] += product
             for c in range(places.shape[1]):
-                others += spread[places[row, c]]
+                others += spreads.others[places[row, c]]
             roots[t] = np.exp(-others) * (
                 np.sqrt(alpha * weights[row]) if len(weights) > 0 else np.sqrt(alpha)
             )
-        at, step = np.float64(own_spread[e]), 2.4 / np.sqrt(2 * n + precision)
+        at, step = np.float64(spreads.own[e]), 2.4 / np.sqrt(2 * n + precision)
         now = _spread_likelihood(indptr[e], n, values, scores, roots, cuts, at) - 0.5 * precision * at * at
         for attempt in range(SPREAD_STEPS):
             tried = at + step * normal[e - lo, 2 * attempt]
@@ -314,7 +319,7 @@ def draw_spreads(
             )
             if math.log(normal_cdf(normal[e - lo, 2 * attempt + 1])) < then - now:
                 at, now = tried, then
-        own_spread[e] = at
+        spreads.own[e] = at
     return 0
 
 
@@ -337,23 +342,21 @@ def _spread_likelihood(start, n, values, scores, roots, cuts, spread):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def spread_weights(lo, hi, indptr, places, weights, spread, own_spread, out):
+def spread_weights(lo, hi, rows, spread, own_spread, out):
     """Write the weights of the rows of entities lo..hi: ``exp(-2 sum of spreads)`` times the given weight.
 
     Parameters
     ----------
     lo, hi
         The range of entities.
-    indptr, places
-        The rows of each entity, int64 (entities + 1,): the other sides' entities as places in `spread`, int32
-        (rows, sides - 1).
-    weights
-        float32 (rows,): the given weights; empty: all 1.
+    rows
+        `Rows` of the entities.
     spread, own_spread
         float32: spreads of the other sides' entities, and of these, (entities,).
     out
         float32 (rows,), written for the rows of the entities.
     """
+    indptr, places, weights = rows.indptr, rows.places, rows.weights
     for e in range(lo, hi):
         for t in range(indptr[e], indptr[e + 1]):
             total = np.float64(own_spread[e])
@@ -364,29 +367,15 @@ def spread_weights(lo, hi, indptr, places, weights, spread, own_spread, out):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _sum_rows_inplace(
-    e,
-    indptr,
-    places,
-    values,
-    weights,
-    table,
-    bias,
-    own,
-    own_bias,
-    offset,
-    cuts,
-    row_key,
-    noise,
-    panel,
-    gram,
-    sums,
-):
+def _sum_rows_inplace(e, rows, table, own, given, row_key, scratch):
     """Set ``gram = sum w R R'`` and ``sums = (sum w R, sum w z R)`` over the rows of entity e.
 
     R is the sum of the other sides' vectors, and z is the rating minus these entities' biases and products.
     Returns ``sum w, sum w z, sum w z^2``.
     """
+    indptr, places, values, weights = rows
+    panel, gram, sums = scratch
+    cuts, noise, offset = given.cuts, given.noise, given.offset
     weighted, ordered = len(weights) > 0, len(cuts) > 0
     target = np.empty(PANEL, np.float32)
     gram[:], sums[:] = 0, 0
@@ -394,13 +383,13 @@ def _sum_rows_inplace(
     for start in range(indptr[e], indptr[e + 1], PANEL):
         m = min(PANEL, indptr[e + 1] - start)
         for t in range(m):
-            rest = _join(start + t, places, table, bias, panel, t) + offset
+            rest = _join(start + t, places, table.vectors, table.biases, panel, t) + offset
             z = np.float64(values[start + t])
             # a row of weight w is a row times sqrt(w)
             root = np.sqrt(weights[start + t]) if weighted else np.float32(1)
             if ordered:
-                _, product, _ = row_products(panel, t, own, e)
-                u, score = uniform(row_key, start + t - indptr[e]), rest + product + own_bias[e]
+                _, product, _ = row_products(panel, t, own.vectors, e)
+                u, score = uniform(row_key, start + t - indptr[e]), rest + product + own.biases[e]
                 z = latent(score * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u, noise) / root
             z -= rest
             if weighted:
@@ -476,38 +465,21 @@ def _rest(gram, sums, x, b):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def draw_features(
-    indptr,
-    entities,
-    x,
-    own,
-    own_bias,
-    residual,
-    residual_bias,
-    precision,
-    bias_precision,
-    prior,
-    bias_prior,
-    noise,
-    key,
-    rank,
-):
+def draw_features(features, own, residual, around, prior, noise, key, rank):
     """Draw the vectors of one group's features in place, one feature after the other.
 
     The vectors of their entities are given.
 
     Parameters
     ----------
-    indptr, entities, x
-        CSC: the entities that have each feature, and its value; int64, int32, float32.
-    own, own_bias
-        float32: the features' vectors (features, padded) and biases (features,), drawn in place.
-    residual, residual_bias
-        float32: what the features (all groups) and the mean leave of the entities' vectors; kept up to date.
-    precision, bias_precision
-        Of the entities around their mean, one number per column.
-    prior, bias_prior
-        Precision of the features around 0, one number per column.
+    features
+        `Features`.
+    own
+        `Table` of the features, drawn in place.
+    residual
+        `Table`: what the features (all groups) and the mean leave of the entities; kept up to date.
+    around, prior
+        `Precision` of the entities around their mean, and of the features around 0.
     noise
         1 to sample; 0 for the mode.
     key
@@ -515,31 +487,35 @@ def draw_features(
     rank
         Number of factors without padding.
     """
-    pulled, change = np.zeros((1, own.shape[1]), np.float32), np.zeros((1, own.shape[1]), np.float32)
-    normal = normal_rows(key, 0, 0, len(own), rank + 1)
-    for j in range(len(own)):
+    indptr, entities, x = features
+    pulled, change = (
+        np.zeros((1, own.vectors.shape[1]), np.float32),
+        np.zeros((1, own.vectors.shape[1]), np.float32),
+    )
+    normal = normal_rows(key, 0, 0, len(own.vectors), rank + 1)
+    for j in range(len(own.vectors)):
         pulled[0, :] = 0
         squares, pulled_bias = np.float32(0), np.float32(0)
         for t in range(indptr[j], indptr[j + 1]):
-            add_row(x[t], residual, entities[t], pulled, 0)
-            pulled_bias += x[t] * residual_bias[entities[t]]
+            add_row(x[t], residual.vectors, entities[t], pulled, 0)
+            pulled_bias += x[t] * residual.biases[entities[t]]
             squares += x[t] * x[t]
         for i in range(rank):
-            width = precision[i] * squares + prior[i]
-            new = precision[i] * (pulled[0, i] + squares * own[j, i]) / width + noise * normal[
+            width = around.vectors[i] * squares + prior.vectors[i]
+            new = around.vectors[i] * (pulled[0, i] + squares * own.vectors[j, i]) / width + noise * normal[
                 j, i
             ] / np.sqrt(width)
-            change[0, i] = own[j, i] - new
-            own[j, i] = new
-        width = bias_precision * squares + bias_prior
-        new_bias = bias_precision * (pulled_bias + squares * own_bias[j]) / width + noise * normal[
+            change[0, i] = own.vectors[j, i] - new
+            own.vectors[j, i] = new
+        width = around.bias * squares + prior.bias
+        new_bias = around.bias * (pulled_bias + squares * own.biases[j]) / width + noise * normal[
             j, rank
         ] / np.sqrt(width)
-        change_bias = np.float32(own_bias[j] - new_bias)
-        own_bias[j] = new_bias
+        change_bias = np.float32(own.biases[j] - new_bias)
+        own.biases[j] = new_bias
         for t in range(indptr[j], indptr[j + 1]):
-            add_row(x[t], change, 0, residual, entities[t])
-            residual_bias[entities[t]] += x[t] * change_bias
+            add_row(x[t], change, 0, residual.vectors, entities[t])
+            residual.biases[entities[t]] += x[t] * change_bias
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

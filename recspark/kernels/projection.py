@@ -15,7 +15,7 @@ from recspark.kernels.linalg import FAST
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def project_rows(lo, hi, indptr, indices, values, weights, src, mean, length, dst):
+def project_rows(lo, hi, entries, src, mean, length, dst):
     """Set rows lo..hi of `dst` to vectors of a given length along ``sum_j w_j (t_j - mean) src_j``.
 
     If that sum is 0, so is the row.
@@ -24,8 +24,8 @@ def project_rows(lo, hi, indptr, indices, values, weights, src, mean, length, ds
     ----------
     lo, hi
         The range of rows.
-    indptr, indices, values, weights
-        Entries of each row as CSR: places in `src`, targets, float32 weights (empty: all 1).
+    entries
+        `Entries` of each row: rows of `src`, targets, weights.
     src, dst
         float32 (n_src, rank) and (n_dst, rank).
     mean
@@ -33,6 +33,7 @@ def project_rows(lo, hi, indptr, indices, values, weights, src, mean, length, ds
     length
         The length of each row.
     """
+    indptr, indices, values, weights = entries
     rank = src.shape[1]
     total = np.empty(rank)
     for row in range(lo, hi):

@@ -40,16 +40,10 @@ def solve(
     penalty = als.solve_rows(
         0,
         n,
-        *entries,
-        als.padded_rows(src),
-        src_bias,
-        gram,
-        dst,
-        bias,
-        np.float32(mean),
-        reg,
-        bias_reg,
-        power,
+        csr.Entries(*entries),
+        als.Source(als.padded_rows(src), src_bias, gram),
+        als.Side(dst, bias),
+        als.Penalty(np.float32(mean), reg, bias_reg, power),
         biased,
         nonnegative,
     )
@@ -110,7 +104,8 @@ def test_conjugate_gradient_converges_to_the_exact_solution():
     gram[:5, :5] = src.T @ src
     exact, _, _ = solve(entries, src, np.zeros(20, np.float32), gram=gram)
     dst = np.zeros_like(exact)
-    als.solve_rows_cg(0, len(dst), *entries, src, np.ascontiguousarray(gram[:5, :5]), dst, 0.1, 1.0, 20)
+    penalty = als.Penalty(np.float32(0), 0.1, 0.0, 1.0)
+    als.solve_rows_cg(0, len(dst), entries, src, np.ascontiguousarray(gram[:5, :5]), dst, penalty, 20)
     np.testing.assert_allclose(dst, exact, rtol=1e-3, atol=1e-4)
 
 
@@ -128,7 +123,7 @@ def test_squared_error(weighted):
     entries, src, src_bias = problem(weighted=weighted)
     dst, bias, _ = solve(entries, src, src_bias, biased=True, mean=3.0)
     error, total = als.squared_error(
-        0, 30, *entries, src, src_bias, dst, bias, np.float32(3), np.float32(1), np.float32(5)
+        0, 30, entries, als.Side(src, src_bias), als.Side(dst, bias), *map(np.float32, (3, 1, 5))
     )
     expected = sum(
         (
@@ -205,9 +200,8 @@ def test_a_row_stays_where_a_new_one_is_no_better():
     entries, src, src_bias = problem(nnz=100, rank=9)
     dst, bias, _ = solve(entries, src, src_bias, reg=0.0, bias_reg=0.0)
     again, bias_again = dst.copy(), bias.copy()
-    arguments = np.float32(0), 0.0, 0.0, 1.0, False, False
-    als.solve_rows(
-        0, len(dst), *entries, als.padded_rows(src), src_bias, NO_GRAM, again, bias_again, *arguments
-    )
+    source, own = als.Source(als.padded_rows(src), src_bias, NO_GRAM), als.Side(again, bias_again)
+    penalty = als.Penalty(np.float32(0), 0.0, 0.0, 1.0)
+    als.solve_rows(0, len(dst), entries, source, own, penalty, False, False)
     explained = [row for row, indices, *_ in rows_of(entries) if 0 < len(indices) < 9]
     np.testing.assert_array_equal(again[explained], dst[explained])

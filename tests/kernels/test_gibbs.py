@@ -66,11 +66,11 @@ def draw(
     indptr, places, values, table, bias, own, own_bias, prior, prior_bias = data
     state = padded_rows(own.copy()), own_bias.copy()
     precision = (times * np.linspace(1, 2, RANK)).astype(np.float32)
-    arguments = (indptr, places, values, weights, padded_rows(table), bias, *state)
-    arguments += (padded_rows(prior), prior_bias, precision, np.float32(times * 1.5))
-    sums = gibbs.draw_entities(
-        lo, hi, *arguments, np.float32(alpha), offset, np.float32(noise), keys, first, cuts, RANK
-    )
+    rows = gibbs.Rows(indptr, places, values, weights)
+    around = gibbs.Prior(padded_rows(prior), prior_bias, precision, np.float32(times * 1.5))
+    given = gibbs.Noise(np.float32(alpha), offset, np.float32(noise), keys, first, cuts)
+    tables = gibbs.Table(padded_rows(table), bias), gibbs.Table(*state)
+    sums = gibbs.draw_entities(lo, hi, rows, *tables, around, given, RANK)
     return state[0][:, :RANK], state[1], sums
 
 
@@ -132,11 +132,18 @@ def test_spreads_have_the_mean_and_variance_of_the_posterior(cuts, weighted):
     spread = rng.normal(0, 0.4, len(table)).astype(np.float32)
     weights = rng.integers(1, 4, rows).astype(np.float32) if weighted else np.ones(rows, np.float32)
     drawn = np.zeros(copies, np.float32)
-    many = (np.arange(copies + 1) * rows, np.tile(places[:rows], (copies, 1)), np.tile(values[:rows], copies))
-    many += (np.tile(weights, copies) if weighted else NO_WEIGHTS, padded_rows(table), bias)
-    many += (padded_rows(np.repeat(own[:1], copies, axis=0)), np.repeat(own_bias[:1], copies), spread, drawn)
+    many = gibbs.Rows(
+        np.arange(copies + 1) * rows,
+        np.tile(places[:rows], (copies, 1)),
+        np.tile(values[:rows], copies),
+        np.tile(weights, copies) if weighted else NO_WEIGHTS,
+    )
+    others = gibbs.Table(padded_rows(table), bias)
+    entities = gibbs.Table(padded_rows(np.repeat(own[:1], copies, axis=0)), np.repeat(own_bias[:1], copies))
+    spreads = gibbs.Spreads(spread, drawn, precision)
     for key in range(40):
-        gibbs.draw_spreads(0, copies, *many, precision, alpha, 3.2, np.uint64(key), 0, cuts)
+        given = gibbs.Noise(alpha, 3.2, np.float32(1), np.array([key, 0], np.uint64), 0, cuts)
+        gibbs.draw_spreads(0, copies, many, others, entities, spreads, given)
     joined = [(np.vstack([table[row], own[0]]), np.append(bias[row], own_bias[0])) for row in places[:rows]]
     scores = np.array([reference.fm_score(*each, 3.2) for each in joined])
     at = np.linspace(-3, 3, 1201)
@@ -157,19 +164,10 @@ def test_spreads_do_not_depend_on_how_entities_are_cut():
     )
 
     def drawn(first, indptr, own, own_bias, out):
-        read = (
-            indptr,
-            places,
-            values,
-            NO_WEIGHTS,
-            padded_rows(table),
-            bias,
-            padded_rows(own),
-            own_bias,
-            spread,
-            out,
-        )
-        gibbs.draw_spreads(0, len(out), *read, 2.0, 1.7, 3.2, KEYS[0], first, NO_CUTS)
+        rows = gibbs.Rows(indptr, places, values, NO_WEIGHTS)
+        tables = gibbs.Table(padded_rows(table), bias), gibbs.Table(padded_rows(own), own_bias)
+        given = gibbs.Noise(1.7, 3.2, np.float32(1), KEYS, first, NO_CUTS)
+        gibbs.draw_spreads(0, len(out), rows, *tables, gibbs.Spreads(spread, out, 2.0), given)
 
     drawn(0, indptr, own, own_bias, whole)
     drawn(3, indptr[3:], own[3:].copy(), own_bias[3:], part)
@@ -184,7 +182,7 @@ def test_weights_of_rows_by_their_spreads(weighted):
     weights = rng.random(rows).astype(np.float32) if weighted else NO_WEIGHTS
     spread, own = rng.normal(size=len(table)).astype(np.float32), rng.normal(size=N).astype(np.float32)
     out = np.empty(rows, np.float32)
-    gibbs.spread_weights(0, N, indptr, places, weights, spread, own, out)
+    gibbs.spread_weights(0, N, gibbs.Rows(indptr, places, out, weights), spread, own, out)
     total = spread[places].sum(axis=1) + np.repeat(own, np.diff(indptr))
     np.testing.assert_allclose(out, np.exp(-2 * total) * (weights if weighted else 1), rtol=1e-5)
 
@@ -242,20 +240,11 @@ def test_draws_do_not_depend_on_how_entities_are_cut(cuts):
 def biases_of(data, lo=0, hi=N, noise=0.0, first=0, cuts=NO_CUTS, weights=NO_WEIGHTS):
     indptr, places, values, table, bias, _, own_bias, _, prior_bias = data
     drawn = own_bias.copy()
-    arguments = (
-        indptr,
-        places,
-        values,
-        weights,
-        padded_rows(table),
-        bias,
-        drawn,
-        prior_bias,
-        np.float32(1.5),
-    )
-    return drawn, gibbs.draw_biases(
-        lo, hi, *arguments, np.float32(1.7), 3.2, np.float32(noise), KEYS, first, cuts
-    )
+    rows, others = gibbs.Rows(indptr, places, values, weights), gibbs.Table(padded_rows(table), bias)
+    nothing = np.empty((0, 0), np.float32), np.empty(0, np.float32)
+    prior = gibbs.Prior(nothing[0], prior_bias, nothing[1], np.float32(1.5))
+    given = gibbs.Noise(np.float32(1.7), 3.2, np.float32(noise), KEYS, first, cuts)
+    return drawn, gibbs.draw_biases(lo, hi, rows, others, drawn, prior, given)
 
 
 def test_biases_alone_are_the_minimum_without_noise():
@@ -345,15 +334,11 @@ def test_features_without_noise_solve_one_column_after_the_other():
     )
     for _ in range(200):
         gibbs.draw_features(
-            *csc,
-            own,
-            own_bias,
-            residual,
-            residual_bias,
-            precision[:-1],
-            precision[-1],
-            prior[:-1],
-            prior[-1],
+            gibbs.Features(*csc),
+            gibbs.Table(own, own_bias),
+            gibbs.Table(residual, residual_bias),
+            gibbs.Precision(precision[:-1], precision[-1]),
+            gibbs.Precision(prior[:-1], prior[-1]),
             np.float32(0),
             KEYS[0],
             RANK,
@@ -375,20 +360,10 @@ def test_features_are_drawn_with_the_posterior_variance():
         own, own_bias = padded_rows(np.zeros((1, RANK), np.float32)), np.zeros(1, np.float32)
         residual, bias = padded_rows(target[:, :RANK].copy()), target[:, RANK].copy()
         ones = np.ones(RANK, np.float32)
-        gibbs.draw_features(
-            *csc,
-            own,
-            own_bias,
-            residual,
-            bias,
-            ones,
-            ones[0],
-            ones,
-            ones[0],
-            np.float32(1),
-            np.uint64(key),
-            RANK,
-        )
+        one = gibbs.Precision(ones, ones[0])
+        tables = gibbs.Table(own, own_bias), gibbs.Table(residual, bias)
+        key = np.uint64(key)
+        gibbs.draw_features(gibbs.Features(*csc), *tables, one, one, np.float32(1), key, RANK)
         drawn.append(own[0, :RANK].copy())
     assert np.var(drawn, axis=0) == pytest.approx(np.full(RANK, 1 / (np.square(x).sum() + 1)), rel=0.1)
 

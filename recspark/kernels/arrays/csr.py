@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+
+
+class Entries(NamedTuple):
+    """Entries of each row as CSR.
+
+    Parameters
+    ----------
+    indptr
+        int64 (rows + 1,): row r has the entries ``indptr[r] ... indptr[r + 1]``.
+    indices
+        int32 (entries,): rows of the other side.
+    values, weights
+        float32 (entries,); weights empty: all 1.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
 
 
 @njit(cache=True, nogil=True)
@@ -51,8 +72,8 @@ def csr_from_coo(rows, columns, values, weights, n_rows, n_columns):
 
     Returns
     -------
-    indptr, indices, values, weights
-        int64 (n_rows + 1,), int32 (n,), float32 (n,), float32 (n,) or empty.
+    Entries
+        The matrix.
     """
     by_column = _starts(columns, n_columns)
     place = by_column[:-1].copy()
@@ -79,7 +100,7 @@ def csr_from_coo(rows, columns, values, weights, n_rows, n_columns):
             out[target] = sorted_values[position]
             if len(weights) > 0:
                 out_weights[target] = sorted_weights[position]
-    return indptr, indices, out, out_weights
+    return Entries(indptr, indices, out, out_weights)
 
 
 def balanced_cuts(work: np.ndarray, parts: int) -> np.ndarray:
