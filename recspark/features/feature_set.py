@@ -57,8 +57,8 @@ class FeatureSet:
             See :func:`~recspark.features.groups.parse_groups`.
         train : DataFrame
             user_id, item_id, timestamp (seconds UTC; needed for groups of time and of scope past) and the
-            columns that ``ratings.COLUMN`` groups name. Read several times: cache it where it is costly. Test
-            rows have no way in.
+            columns that ``ratings.COLUMN`` groups name. Read several times: cache it if it is costly. Test
+            rows are never read.
         users, items : DataFrame, optional
             One row per id, ``user_id`` or ``item_id`` first among its columns.
 

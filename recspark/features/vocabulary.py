@@ -113,8 +113,9 @@ def _block(group: Group, found: Any) -> Block:
 
 
 def columns_of(spark: SparkSession, blocks: Iterable[Block]) -> DataFrame:
-    """The columns of levels: ``group int`` (place in `blocks`), ``level string``, ``column int`` (within the
-    side).
+    """The columns of levels: ``group int`` (place in `blocks`), ``level string`` and ``column int``.
+
+    Columns count within the side.
 
     The one column of a real group has the level ``""``.
     """

@@ -503,7 +503,7 @@ def draw_features(
     own, own_bias
         float32: the features' vectors (features, padded) and biases (features,), drawn in place.
     residual, residual_bias
-        float32: what the features (all groups) and the mean leave of the entities' vectors; kept up to date.
+        float32: the entities' vectors and biases minus their features (all groups) and mean; kept up to date.
     precision, bias_precision
         Of the entities around their mean, one number per column.
     prior, bias_prior

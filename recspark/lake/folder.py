@@ -68,7 +68,7 @@ def check_no_pattern(key: str, place: str) -> None:
 def _absolute(path: str) -> str:
     try:
         return str(Path(path).expanduser().absolute())
-    except RuntimeError as error:  # ~ of a user who is not known
+    except RuntimeError as error:  # ~ of an unknown user
         raise ConfigError(f"{shown(path)} is not allowed: {error}") from None
 
 

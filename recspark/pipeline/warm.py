@@ -59,7 +59,7 @@ def warm(options: SparkOptions) -> dict[str, object]:
     for part in (
         "fit",
         "engine.session",
-    ):  # how these fits go, and that something is compiled, is no news here
+    ):  # the progress of these fits, and compilations, are not reported here
         logging.getLogger(f"recspark.{part}").setLevel(logging.ERROR)
     options = SparkOptions(**options.as_dict() | {"master": options.master or "local[1]"})
     with session("recspark warm", options) as spark:

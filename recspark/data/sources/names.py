@@ -21,7 +21,7 @@ def is_data(path: str) -> bool:
     As in Spark a file is hidden if a part of its path has a leading "." or "_", except partitions such as
     ``_day=1``.
 
-    As in Spark a file is hidden where a part of its path has a leading "." or "_", except partitions such as
+    As in Spark a file is hidden if a part of its path has a leading "." or "_", except partitions such as
     ``_day=1``.
 
     >>> paths = "a/b.csv", "a/.b.csv", "_tmp/b.csv", "_day=1/b.csv", "~$b.csv", "b.csv~", "b.csv.bak"

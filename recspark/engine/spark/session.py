@@ -39,7 +39,7 @@ DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    # off: to record where a column was made, for error messages, takes half of the time of building a query
+    # off: it records the origin of columns for error messages, and takes half of the time of building a query
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     # the kernels divide the cores among themselves: a BLAS with threads of its own would take each core twice
     "spark.executorEnv.OMP_NUM_THREADS": "1",

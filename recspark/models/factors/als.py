@@ -64,7 +64,7 @@ class ALSModel(FactorModel):
 class ALS(Factorization):
     """Matrix factorization by alternating least squares, explicit or implicit.
 
-    With the defaults it minimises what MLlib's ALS minimises,
+    With the defaults it minimises the objective of MLlib's ALS,
 
         sum (r_ui - <x_u, y_i>)^2 + regParam * (sum_u n_u |x_u|^2 + sum_i n_i |y_i|^2),
 

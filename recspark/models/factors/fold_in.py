@@ -80,7 +80,7 @@ def fold_in(
     DataRejected
         If an id is missing or not of the model's type, or a rating or weight is not finite.
     RecsparkError
-        If the model's kind can't be updated, or `history` is not what the model was made from.
+        If the model's kind can't be updated, or the model was not made from `history`.
     """
     solver = row_solver(model.facts, epochs, rate)
     batch = _checked(solver, model, batch)

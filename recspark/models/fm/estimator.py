@@ -458,7 +458,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
         """The levels of an ordered model; a normal one has none.
 
-        Raise RecsparkError if labels are not what the estimator allows.
+        Raise RecsparkError if the estimator does not allow the labels.
         """
         raise NotImplementedError
 
