@@ -150,7 +150,7 @@ class Option(Generic[Value]):
 
     @property
     def allowed(self) -> str:
-        """The allowed values, in words."""
+        """The allowed values in words: the type and the check."""
         return self.type_name if self.check is None else f"{self.type_name}, {self.check.allowed}"
 
 

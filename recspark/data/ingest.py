@@ -104,9 +104,7 @@ def ingest(
 
     Returns
     -------
-    dict
-        ``ratings, users, items, tags`` (rows of each table), ``read, merged, quarantined, reasons`` (over all
-        files), ``unchanged, source, dataset, digest``.
+    IngestSummary
 
     Raises
     ------
@@ -161,7 +159,7 @@ def ingest(
 def _build(
     spark: SparkSession, publication: Publication, work: Work, quality: QualityOptions
 ) -> dict[str, TableFacts]:
-    """Write every table of `publication`; returns the manifest's facts about each."""
+    """Write every table of `publication`; return the facts of each."""
     parts = {"items", LINKS} if LINKS in work.loaded else set()
     parts |= {"ratings"} if work.merged else set()
     written = work.schemas | work.loaded
@@ -288,7 +286,7 @@ def _derive(
 
 
 def _facts(table: Table, count: Mapping[str, Any] | None) -> TableFacts:
-    """Rows, digest and schema of a table as it is on disk, and the counts of rows if files gave it."""
+    """The facts of a table as it is on disk; `count` has the counts of its rows if files gave it."""
     rows, digest = (
         (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
     )

@@ -11,7 +11,7 @@ _OPTIONS = {"user_id": "userColumn", "item_id": "itemColumn", "rating": "ratingC
 
 
 def source_names(dataset: str, options: Mapping[str, object]) -> dict[str, str]:
-    """The source's own names by the lake's, from the manifest of ``tables``.
+    """The source's own names by the lake's, from dataset and options of the manifest of ``tables``.
 
     Columns that the source has no name for are left out.
 

@@ -63,7 +63,12 @@ class Lake(Folder):
     def manifest(self, product: str, kind: type[AnyManifest]) -> AnyManifest | None:
         """The manifest of `product`, or None if it has not been published.
 
-        Raise ConfigError if the name leads out of the lake.
+        Raises
+        ------
+        ConfigError
+            If the name leads out of the lake.
+        RecsparkError
+            If the manifest is damaged: the message names the file and the field.
         """
         name = f"{_checked(product)}/{MANIFEST}"
         raw = self.read_json(name)
@@ -72,7 +77,12 @@ class Lake(Folder):
     def require(self, product: str, kind: type[AnyManifest], made_by: str) -> AnyManifest:
         """The manifest of `product`, which the job `made_by` makes.
 
-        If there is none, raise InputMissing, which names the job to run first.
+        Raises
+        ------
+        InputMissing
+            If it has not been published: the message names the job to run first.
+        ConfigError, RecsparkError
+            As :meth:`manifest`.
         """
         manifest = self.manifest(product, kind)
         if manifest is None:
@@ -124,7 +134,8 @@ class Lake(Folder):
     def publish(self, product: str, fingerprint: str) -> Iterator[Publication]:
         """Collect files in a staging folder, then write the manifest and rename the folder to `product`.
 
-        Nothing is published if the body fails.
+        The body sets `Publication.manifest`, unless the product has no more facts than its fingerprint. If
+        the body fails, nothing is published.
         """
         with self.writing(product), self.staged(product) as folder:
             publication = Publication(self, folder, Manifest(fingerprint=fingerprint))

@@ -25,7 +25,10 @@ _FIXED += ("probabilityCol", "rawPredictionCol", "workDir", "groups")
 
 
 class ModelSection(Section):
-    """The section is validated by the estimator itself, so that a Param is written in one place only."""
+    """The type of the model, its name in the lake and the Params of its estimator.
+
+    The Params are validated by the estimator itself, so that each is written in one place only.
+    """
 
     name = "model"
     type = Option(str, "als", "estimator", one_of(*KINDS))

@@ -162,9 +162,7 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> Split
 
     Returns
     -------
-    dict
-        ``product``, ``kind``, ``unchanged`` (whether there was nothing to do), ``counts`` (rows by part) and
-        ``cold`` (see :func:`cold_report`).
+    SplitSummary
 
     Raises
     ------

@@ -76,7 +76,7 @@ def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
 
 
 def identity(lake: Lake, name: str) -> tuple[str | None, str | None]:
-    """The fingerprint of a model's inputs, and the stamp of its making.
+    """The fingerprint and the stamp of models/NAME.
 
     A start from a file (initialModel) is not part of the former.
     """

@@ -230,7 +230,7 @@ def _is_alive(job: Context) -> bool:
 
 @contextmanager
 def _quiet_fits() -> Iterator[None]:
-    """Silence the lines per iteration: one line per trial is enough."""
+    """Log one line per trial, and none per iteration."""
     fits: Callable[[int], None] = logging.getLogger("recspark.fit").setLevel
     fits(logging.WARNING)
     try:
