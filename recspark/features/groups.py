@@ -150,7 +150,7 @@ class GroupEntry(Section):
     scale = Option(str, None, "sets: value of a member of n", one_of(*SCALES))
     unknown = Option(str, None, "levels that training has not seen", one_of("ignore", "own"))
     kind = Option(
-        str, None, "columns by name: what a value is; not set: by its type", one_of("level", "real")
+        str, None, "columns by name: kind of a value; not set: by its type", one_of("level", "real")
     )
     bins = Option(
         list,

@@ -70,7 +70,7 @@ class BlendOptions(Section):
     regParam = Option(
         float,
         None,
-        "ridge penalty of what weights differ from the plain mean by; not set: by cross-validation",
+        "ridge penalty of the weights' difference from the plain mean; not set: by cross-validation",
         at_least(0),
     )
     seed = Option(

@@ -32,8 +32,7 @@ DATASETS = (*EDITIONS, *GENERIC)
 #: how repeated pairs become one row
 MERGED = ("sum", "mean")
 DUPLICATES = (
-    "what becomes of repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, "
-    "else last"
+    "rule for repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, else last"
 )
 _TEXT_ENDINGS = (".csv", ".tsv")
 
@@ -60,9 +59,9 @@ class DataOptions(Section):
     users = Option(
         str,
         None,
-        "what is known of users: as source, with userColumn and any other columns; the table users has these",
+        "data about users: as source, with userColumn and any other columns; the table users has these",
     )
-    items = Option(str, None, "what is known of items: as users, with itemColumn")
+    items = Option(str, None, "data about items: as users, with itemColumn")
     baseUrl = Option(str, BASE_URL, "where editions are downloaded from")
     cacheFolder = Option(str, None, "where downloads are kept; not set: the user's cache folder")
     userColumn = Option(str, "user_id", "column of the user id; `_c0`, `_c1`... in a file without a header")
@@ -73,7 +72,7 @@ class DataOptions(Section):
         'column of the rating; "": rows are events without one, such as clicks, and count 1 each',
     )
     duplicates = Option(str, None, DUPLICATES, one_of("last", "first", *MERGED))
-    timestampColumn = Option(str, None, "column of the timestamp; not set: `timestamp` where there is one")
+    timestampColumn = Option(str, None, "column of the timestamp; not set: `timestamp` if there is one")
     timestampUnit = Option(
         str, "s", "unit of timestamps that are numbers, counted from 1970-01-01 UTC", one_of(*TICKS)
     )
@@ -90,7 +89,7 @@ class DataOptions(Section):
         one_of("auto", "bigint", "string"),
     )
     separator = Option(
-        str, ",", "what separates the fields of a CSV file; quotes work with one character", _SEPARATOR
+        str, ",", "separator of the fields of a CSV file; quotes work with one character", _SEPARATOR
     )
     header = Option(bool, True, "whether a CSV file's first line names its columns")
     encoding = Option(

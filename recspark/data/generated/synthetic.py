@@ -40,7 +40,7 @@ class SyntheticOptions(Section):
     users = Option(int, 2000, "number of users", at_least(1))
     items = Option(int, 1500, "number of items", at_least(31))
     ratings = Option(
-        int, 200_000, "number of ratings: at least 20 a user, at most 66 % of the items a user", at_least(20)
+        int, 200_000, "number of ratings: per user at least 20, at most 66 % of the items", at_least(20)
     )
     rank = Option(int, 8, "number of planted factors", at_least(1))
     noise = Option(

@@ -61,10 +61,10 @@ class SparkOptions(Section):
     master = Option(
         str,
         None,
-        "Spark master, such as local[4] or spark://host:7077; all cores of this machine where not set",
+        "Spark master, such as local[4] or spark://host:7077; all cores of this machine if not set",
     )
     driverMemory = Option(
-        str, None, "heap of the driver; half of the memory, from 1g to 8g, where not set", _memory
+        str, None, "heap of the driver; half of the memory, from 1g to 8g, if not set", _memory
     )
     shufflePartitions = Option(
         int,

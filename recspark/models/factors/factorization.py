@@ -42,7 +42,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
     model_class: type[FactorModel] = FactorModel
 
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
-    weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
+    weightCol = Hyperparameter(str, None, "column of weights >= 0, one per rating")
     validationCol = Hyperparameter(
         str, None, "boolean column: true rows don't train, their RMSE or AUC is watched and stops the fit"
     )
