@@ -90,6 +90,8 @@ def audit(fit: Fit, train: DataFrame, test: DataFrame, rows: int = 200, seed: in
         all held-out rows. Both are read about ten times.
     rows : int
         Number of rows of each that are watched, drawn by a hash.
+    seed : int
+        Seed of the draws.
     """
     watched = _watch(train, test, rows, seed)
     spark = train.sparkSession
