@@ -1,9 +1,8 @@
-"""Options: each is written once (name, type, default, check, doc) and read from TOML, ``--set`` and Spark ML
-Params alike.
+"""Options: each is written once (name, type, default, check, doc).
 
-A conf file is TOML with one table per :class:`Section`; a key that no section declares, a value of the wrong
-type and a value out of range are :class:`~recspark.errors.ConfigError` and name the key, the value and what
-is allowed.
+TOML, ``--set`` and Spark ML Params all read it. A conf file is TOML with one table per :class:`Section`. A
+key that no section declares, a value of the wrong type and a value out of range raise
+:class:`~recspark.errors.ConfigError`, which names the key, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Conf = dict[str, dict[str, object]]
 
 @dataclass(frozen=True)
 class Check:
-    """A condition on a value, with the words that tell a user what is allowed."""
+    """A condition on a value, with words that tell users what is allowed."""
 
     holds: Callable[[Any], bool]
     allowed: str
@@ -61,8 +60,9 @@ def strictly_between(low: float, high: float) -> Check:
 
 
 def is_text(value: object) -> bool:
-    """Whether all strings in `value`, also within lists and tables, could be written to a file and be part of
-    a path.
+    """Whether all strings in `value` could be written to a file and be part of a path.
+
+    Strings in lists and tables count, too.
     """
     if isinstance(value, dict):
         return all(map(is_text, value)) and is_text([*value.values()])
@@ -74,7 +74,7 @@ def is_text(value: object) -> bool:
 
 
 _TEXT = Check(is_text, "of Unicode without NUL")
-#: what a value must be whatever an option checks: neither Spark nor a file system takes any other
+#: conditions on the values of all options: neither Spark nor a file system takes other values
 _SANE = {
     int: Check(lambda value: -(2**63) <= value < 2**63, "of at most 64 bits"),
     float: Check(math.isfinite, "finite"),
@@ -121,8 +121,9 @@ class Option(Generic[Value]):
         def __get__(self, instance: object, owner: builtins.type) -> object: ...
 
     def parse(self, key: str, value: object) -> Value | None:
-        """Return `value` as this option's type, or raise ConfigError that names `key`, the value and what is
-        allowed.
+        """`value` as this option's type.
+
+        Raise ConfigError that names `key`, the value and what is allowed.
         """
         if value is None and self.default is None:
             return None
@@ -135,7 +136,7 @@ class Option(Generic[Value]):
         return cast(Value, value)
 
     def _as_number(self, value: object) -> object:
-        """`value` as the kind of number that the option has, where it is one: 2 for 2.0, 2.0 for 2."""
+        """`value` as the option's kind of number, if it is one: 2 for 2.0, 2.0 for 2."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return value
         if self.type is float and abs(value) < 2**1023:
@@ -184,26 +185,26 @@ class Section:
 
 
 def shown(value: object, limit: int = 200) -> str:
-    """`value` as an error message shows it: as Python writes it, and not at any length.
+    """`value` as an error message shows it: as Python writes it, with limited length.
 
     >>> shown("a\\0b"), shown("x" * 1000, limit=5)
     ("'a\\\\x00b'", "'xxxx... (1002 characters)")
     """
     try:
         text = repr(value)
-    except ValueError:  # Python writes no whole number of more than some thousand digits
+    except ValueError:  # Python refuses to write a whole number of more than a few thousand digits
         text = "a whole number of too many digits"
     return brief(text, limit)
 
 
 def brief(text: object, limit: int = 200) -> str:
-    """`text`, such as the message of another library, cut where it is longer than a sentence."""
+    """`text`, such as the message of another library, cut if it is longer than a sentence."""
     text = str(text)
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
-    """The error for a key that nothing declares, with the known keys that may be meant, else all."""
+    """The error for an undeclared key, with the known keys that may be meant, else all."""
     known = sorted(known)
     likely = meant(key, known)
     hint = f"did you mean {' or '.join(likely)}?" if likely else "known keys: " + ", ".join(known)
@@ -211,15 +212,14 @@ def unknown_key(key: str, known: Iterable[str]) -> ConfigError:
 
 
 def _plain(name: str) -> str:
-    """A key or a path in an error message: as it is, or where that would not be readable as Python writes
-    it.
-    """
+    """A key or a path for an error message: unchanged, or as Python writes it if it is not readable."""
     return name if name.isprintable() and len(name) <= 200 else shown(name)
 
 
 def read_conf(path: str | None, overrides: Iterable[str] = ()) -> Conf:
-    """Read a TOML conf file and apply ``section.key=value`` overrides, unvalidated:
-    ``{section: {key: value}}``.
+    """Read a TOML conf file and apply ``section.key=value`` overrides, without validation.
+
+    The result is ``{section: {key: value}}``.
     """
     conf: Conf = {}
     for key, value in (_read_toml(path) if path else {}).items():
@@ -245,22 +245,23 @@ def _read_toml(path: str) -> dict[str, object]:
     except OSError as error:
         raise ConfigError(f"conf file {_plain(path)}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        # not only what TOML forbids: also bytes that are no text, a path with NUL, numbers and nesting beyond
-        # all bounds
+        # more than TOML's own errors: also bytes that are not text, a path with NUL, numbers and nesting
+        # beyond all bounds
         raise ConfigError(f"conf file {_plain(path)} is not valid TOML: {brief(error)}") from None
 
 
 def _parse_value(text: str) -> object:
-    """A TOML value where `text` is one, else the text itself: paths and names need no quotes on a command
-    line.
+    """A TOML value if `text` is one, else the text itself.
+
+    So paths and names need no quotes on a command line.
     """
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
     value = parsed.pop("value")
-    # no option is a date, but a folder may be called like one; and what goes on after the end of a line is no
-    # value
+    # no option is a date, but a folder may have such a name; and a text that goes on after a line end is not
+    # a value
     return text if parsed or isinstance(value, (datetime.date, datetime.time)) else value
 
 

@@ -1,15 +1,16 @@
-"""The errors that a user can cause, each with the exit code that a job ends with."""
+"""The errors that users can cause, each with the exit code of the job."""
 
 from recspark.redaction import redact
 
 
 class RecsparkError(Exception):
-    """Anything that recspark reports in one clear sentence instead of a traceback; the sentence holds no
-    password or token.
+    """An error that recspark reports in one clear sentence instead of a traceback.
+
+    The sentence holds no password or token.
     """
 
     exit_code = 1
-    #: what a log line says before the message
+    #: the words of a log line before the message
     headline = ""
 
     def __init__(self, message: object = "") -> None:

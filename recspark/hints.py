@@ -1,13 +1,11 @@
-"""What somebody may have meant by a key that nothing declares: the same word for other tools, or the same
-word misspelt.
-"""
+"""The keys that an undeclared key may mean: the word of another tool, or a misspelt one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: our keys of one meaning -> what other recommenders, MLlib, scikit-learn, pandas and Optuna call it, in
-#: small letters
+#: our keys of one meaning -> names in other recommenders, MLlib, scikit-learn, pandas and Optuna, in lower
+#: case
 _PEERS = {
     # models
     "rank factorSize": (
@@ -136,10 +134,9 @@ _PEERS = {
 
 
 def meant(key: str, known: Iterable[str]) -> list[str]:
-    """The keys of `known` that `key` may have been meant to be: of the same letters, of the same meaning, or
-    nearly the same.
+    """The keys of `known` that `key` may mean: of the same letters, the same meaning, or nearly the same.
 
-    Only the part after the last dot is looked at.
+    Only the part after the last dot counts.
 
     >>> meant("data.delimiter", ["data.separator", "data.header"]), meant("iterations", ["rank", "maxIter"])
     (['data.separator'], ['maxIter'])
@@ -152,7 +149,7 @@ def meant(key: str, known: Iterable[str]) -> list[str]:
 
 
 def _of_the_same_meaning(word: str) -> list[str]:
-    """Our keys for what anybody calls `word`."""
+    """Our keys for the meaning of `word` in any tool."""
     return [
         leaf
         for ours, theirs in _PEERS.items()
@@ -162,8 +159,9 @@ def _of_the_same_meaning(word: str) -> list[str]:
 
 
 def _near(word: str, by_leaf: dict[str, str]) -> list[str]:
-    """Keys that a slip of the fingers in every four letters makes `word`; else those that `word` is the
-    beginning or the end of.
+    """Keys that differ from `word` by at most one slip of the fingers in every four letters.
+
+    If there are none, keys that begin or end with `word`.
     """
     allowed = max(1, len(word) // 4)
     slips = {name: _slips(word, _letters(leaf)) for leaf, name in by_leaf.items()}
@@ -182,8 +180,9 @@ def _letters(word: str) -> str:
 
 
 def _slips(one: str, other: str) -> int:
-    """Letters to add, drop, replace or swap with the next one, to get from `one` to the `other` (optimal
-    string alignment).
+    """The number of letters to add, drop, replace or swap with the next one, from `one` to the `other`.
+
+    This is the optimal string alignment.
 
     >>> _slips("rnak", "rank"), _slips("gendr", "gender"), _slips("genrecolumn", "usercolumn")
     (1, 1, 4)

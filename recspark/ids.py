@@ -1,6 +1,4 @@
-"""From ids to positions and back: whole numbers, strings and dates as users have them, never one taken for
-another.
-"""
+"""From ids to positions and back: whole numbers, strings and dates, never one taken for another."""
 
 from __future__ import annotations
 
@@ -19,17 +17,17 @@ from recspark.config import shown
 from recspark.errors import RecsparkError
 from recspark.kernels.arrays.lookup import look_up, position_table
 
-#: what ids can be; a model has one kind per side
+#: kinds of ids; a model has one kind per side
 WHOLE, TEXT, DATES = "whole numbers", "strings", "dates"
 
-#: the largest whole number up to which float64 has every one
+#: float64 can hold every whole number up to this one
 EXACT = 2**53
 
 NOT_WHOLE = "ids hold a number that is not whole: an id is a whole number, a string or a date"
 
 
 def kind_of(type_: pa.DataType) -> str | None:
-    """The kind of ids of an Arrow type; None where it holds no ids."""
+    """The kind of ids of an Arrow type; None if it can't hold ids."""
     if pa.types.is_integer(type_):
         return WHOLE
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
@@ -38,7 +36,7 @@ def kind_of(type_: pa.DataType) -> str | None:
 
 
 class IdIndex:
-    """The ids of one side, each once; the position of an id is its place among them.
+    """The distinct ids of one side; the position of an id is its place among them.
 
     >>> index = IdIndex(pa.array([30, 10, 20]))
     >>> index.positions(pa.array([10, None, 99, 30])).tolist()
@@ -55,12 +53,12 @@ class IdIndex:
     def positions(
         self, ids: pa.Array | pa.ChunkedArray | np.ndarray, unknown: int = -1, null: int = -1
     ) -> np.ndarray:
-        """int32 positions of `ids`: `unknown` for an id that is not here, `null` for one that is missing.
+        """int32 positions of `ids`: `unknown` for an id that is not here, `null` for a missing one.
 
         Raises
         ------
         RecsparkError
-            Where `ids` are of another kind, or numbers that are not whole.
+            If `ids` are of another kind, or numbers that are not whole.
         """
         ids = as_ids(ids)
         if pa.types.is_null(ids.type):
@@ -102,13 +100,15 @@ class IdIndex:
 
 
 def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[Any]) -> pa.Array:
-    """Ids as one Arrow array. A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and what no model
-    can know null.
+    """Ids as one Arrow array.
+
+    A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and an id that no model can know becomes
+    null.
 
     Raises
     ------
     RecsparkError
-        Where numbers are not whole, or values are of several kinds.
+        If numbers are not whole, or values are of several kinds.
     """
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()

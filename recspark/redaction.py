@@ -1,5 +1,6 @@
-"""Secrets are taken out of whatever is printed, raised or kept: one function for text, one for values, one
-for log lines.
+"""Removal of secrets from all that is printed, raised or kept.
+
+There is one function for text, one for values, one for log lines.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ HIDDEN = "***"
 _SECRET_PART = (
     r"(?:passw(?:or)?d|passphrase|secret|token|credential|signature|(?:access|api|account)[._-]?key)"
 )
-# a whole word with such a part; gone through once (lookahead, ++), for a long word must not cost its length
-# squared
+# a whole word with such a part; scanned once (lookahead, ++), as a long word must not cost its length squared
 _SECRET = rf"(?<![\w.-])(?=-*(?:sig|pwd)(?![\w.-])|[\w.-]*?{_SECRET_PART})[\w.-]++"
 _SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
 _SECRET_VALUE = re.compile(rf"""({_SECRET}["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s&'"]+)""", re.IGNORECASE)
@@ -25,8 +25,9 @@ _USER_IN_URI = re.compile(r"""(?<![\w+.-])([a-z][a-z0-9+.-]*+://)([^/?#\s"']*)@"
 
 
 def redact(text: str) -> str:
-    """`text` without passwords, tokens and keys: in URIs, in ``name=value`` and ``name = "value"``, after
-    ``--name``.
+    """`text` without passwords, tokens and keys.
+
+    They are found in URIs, in ``name=value`` and ``name = "value"``, and after ``--name``.
 
     >>> redact("s3a://key:secret@bucket/ratings --set store.password=x")
     's3a://***@bucket/ratings --set store.password=***'
@@ -38,14 +39,13 @@ def redact(text: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """`value` with every text in it redacted; of mappings also, whole, what stands under the name of a
-    secret.
+    """`value` with every text in it redacted; in mappings the values of secret names are hidden whole.
 
     >>> redacted({"source": "https://u:p@host/x.zip", "rank": 8, "apiKey": "abc"})
     {'source': 'https://***@host/x.zip', 'rank': 8, 'apiKey': '***'}
     """
     if isinstance(value, str):
-        # a film may be called "The Secret: ...": a secret in a value of its own is part of a URI or of an
+        # a film may be called "The Secret: ...": a secret in a lone value is part of a URI or of an
         # assignment
         return redact(value) if "://" in value or "=" in value else value
     if isinstance(value, Mapping):
@@ -57,7 +57,7 @@ def redacted(value: Any) -> Any:
 
 
 def names_secret(name: str) -> bool:
-    """Whether `name` is that of a password, a token or a key, whatever its value looks like.
+    """Whether `name` is that of a password, a token or a key, for any value.
 
     >>> names_secret("store.secretKey"), names_secret("split.key")
     (True, False)
@@ -66,7 +66,7 @@ def names_secret(name: str) -> bool:
 
 
 def without_user(uri: str) -> str:
-    """`uri` without the user and password before its host: for a reader that has credentials of its own.
+    """`uri` without the user and password before its host, for a reader with credentials of its own.
 
     >>> without_user("s3://key:secret@bucket/lake"), without_user("abfss://container@account.dfs.core.windows.net/lake")
     ('s3://bucket/lake', 'abfss://container@account.dfs.core.windows.net/lake')

@@ -116,7 +116,7 @@ class GibbsFit:
     def _scale(self, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
         """The center that is subtracted from labels, and the unit that they are then divided by.
 
-        They are 0 and 1 where another value would change the model: labels of classes have no unit, fixed
+        They are 0 and 1 if other values would change the model: labels of classes have no unit, fixed
         penalties are in the labels' unit, and without an intercept 0 has a meaning.
         """
         if self.link != "identity":

@@ -67,7 +67,7 @@ class Solver(Protocol):
     ranks: bool
     #: seed of all random numbers
     seed: int
-    #: advice for a fit that diverges: what to change
+    #: advice for a fit that diverges
     remedy: str
     #: the range that predictions are cut to
     clip: tuple[float, float]
@@ -195,7 +195,7 @@ class Sampler(Protocol):
 
     @property
     def remedy(self) -> str:
-        """The advice for a fit that diverges: what to change."""
+        """The advice for a fit that diverges."""
 
     def targets(self, values: np.ndarray) -> np.ndarray:
         """The values that the sampler fits, for given labels."""

@@ -71,7 +71,7 @@ class FMSampler:
 
     @property
     def remedy(self) -> str:
-        """The advice for a fit that diverges: what to change."""
+        """The advice for a fit that diverges."""
         return "lower initStd, or raise regParam with solver als"
 
     @property
@@ -182,7 +182,7 @@ class FMSampler:
     ):
         """A new precision and center of a side.
 
-        Also returned is what the center and the features leave of the entities.
+        Also returned are the residuals of the entities after the center and the features.
         """
         n, rank = len(bias), self._rank(side)
         if not self.noise:

@@ -91,8 +91,8 @@ def fit_in_order(
     Raises
     ------
     RecsparkError
-        If no row trains, a label or weight of a row is not finite, a weight is negative, or a label is not
-        one of 0 and 1 where it must be.
+        If no row trains, a label or weight of a row is not finite, a weight is negative, or a label is
+        neither 0 nor 1 although the link is not identity.
     """
     if not (roles == 0).any():
         raise RecsparkError("there is nothing to train on: the data has no rows")

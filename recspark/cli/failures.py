@@ -1,5 +1,6 @@
-"""Failures of the machine, not of the program: a full disk, a folder that can't be written. They are said in
-one sentence.
+"""Failures of the machine instead of the program: a full disk, a folder that can't be written.
+
+The user gets one sentence.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 from recspark.errors import RecsparkError
 from recspark.lake.lake import Lake
 
-#: what systems call it when nothing more can be written, as Python, NumPy, Arrow, Java and SQLite report it
+#: messages of systems when nothing more can be written, as Python, NumPy, Arrow, Java and SQLite report them
 _FULL = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|not enough space|database or disk is "
     r"full|\d+ requested and \d+ written",
     re.IGNORECASE,
 )
 _FULL_CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: what a user can mend without knowing the program
+#: errors that a user can mend without knowing the program
 _PLAIN_CODES = (
     errno.EACCES,
     errno.EPERM,
@@ -37,14 +38,12 @@ _PLAIN_CODES = (
 
 
 class StorageFailure(RecsparkError):
-    """Nothing more can be written, or something may not be."""
+    """Nothing more can be written, or writing is not allowed."""
 
 
 @contextmanager
 def explained(lake: Lake) -> Iterator[None]:
-    """StorageFailure in place of any exception of the body that a full disk or a forbidden path has
-    caused.
-    """
+    """Raise StorageFailure in place of any exception that a full disk or a forbidden path has caused."""
     try:
         yield
     except RecsparkError:
@@ -59,7 +58,7 @@ def explained(lake: Lake) -> Iterator[None]:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether `error`, or one that led to it, says that a disk or a quota is full.
+    """Whether `error`, or one of its causes, says that a disk or a quota is full.
 
     Errors of workers and of the JVM arrive as text.
     """
@@ -71,9 +70,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def _free_space(lake: Lake) -> str:
-    """What is free in the lake and in the folders where Spark and Python keep temporary files, the fullest
-    first.
-    """
+    """The free space in the lake and in the temporary folders of Spark and Python, the fullest first."""
     spark = os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")
     places = dict.fromkeys(
         [*([lake.at("").rstrip("/")] if lake.is_local else []), *spark, tempfile.gettempdir()]
@@ -87,7 +84,7 @@ def _free_space(lake: Lake) -> str:
 
 
 def _size(count: float) -> str:
-    """A number of bytes to read.
+    """A number of bytes for people.
 
     >>> _size(0), _size(8 << 20), _size(3 << 29)
     ('0 MB', '8 MB', '1536 MB')

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Help(argparse.Action):
-    """The help of a job with the keys that it reads, which are imported only now."""
+    """The help of a job with the keys that it reads, which are only imported here."""
 
     def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest, nargs=0, help=help)
@@ -113,18 +113,18 @@ def _print_conf(model: str) -> int:
 
 
 def _one_user(user: str) -> str:
-    """What ``--user`` is short for; the quotes keep an id text, whatever TOML would make of it."""
+    """The setting that ``--user`` stands for; the quotes make the id a TOML string."""
     return f"recommend.user={json.dumps(user)}"
 
 
 def _named_models(options: argparse.Namespace) -> list[str]:
-    """What names of models after a job are short for."""
+    """The setting that names of models after a job stand for."""
     names = getattr(options, "models", None)
     return [f"{JOBS[options.job].names}={json.dumps(names)}"] if names else []
 
 
 def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> Mapping[str, object]:
-    # imported when a job runs: `recspark --help` and a mistake in the conf file need not wait for Spark
+    # imported when a job runs: `recspark --help` and a mistake in the conf file don't wait for Spark
     conf = read_conf(conf_file, overrides)
     from recspark.cli.failures import explained
     from recspark.engine.spark.session import require_storage, session
@@ -150,9 +150,7 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> Mapping[
 
 
 def _require_input(name: str, sections: Sections, lake: Lake) -> None:
-    """InputMissing before Spark starts, and before anything is written, where the input of a job is seen to
-    be missing.
-    """
+    """Raise InputMissing before Spark starts, and before any writing, if the input of a job is missing."""
     from recspark.data.formats.own_tables import OWN
     from recspark.data.sources.listing import require_source
     from recspark.lake.manifests import Manifest

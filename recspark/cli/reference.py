@@ -1,5 +1,6 @@
-"""Reference of the conf, made from the options: the keys of a job for its ``--help``, and a conf file to
-begin with.
+"""Reference of the conf, made from the options.
+
+It has the keys of a job for its ``--help``, and a conf file to begin with.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from recspark.pipeline.context import SECTIONS
 from recspark.pipeline.jobs import JOBS
 from recspark.pipeline.model_section import ModelSection
 
-#: columns of a line
+#: most columns of a line
 WIDTH = 110
 #: sections of a conf to begin with, in the order of the flow
 _STARTER = ("paths", "data", "split", "features", "model", "evaluation", "recommend", "tracking")
-#: keys that a conf to begin with sets
+#: keys that are set in a conf to begin with
 _SET = {"paths.lake": "lake", "data.source": "ratings.csv"}
-#: groups of features for the models that need some
+#: groups of features for models that need them
 _GROUPS = ["user", "item"]
 
 
 def keys(job: str, model: str = "als") -> str:
-    """All keys that a job reads, by section: type, default, what is allowed, and what they are for."""
+    """All keys that a job reads, by section: type, default, allowed values and purpose."""
     parts = []
     for section in _sections(JOBS[job].reads):
         of_others = (
@@ -43,8 +44,9 @@ def keys(job: str, model: str = "als") -> str:
 
 
 def starter(model: str) -> str:
-    """A conf file to begin with for models of one type: every key with its default, as a comment where it
-    need not be set.
+    """A conf file to begin with, for models of one type.
+
+    It has every key with its default, as a comment if it need not be set.
     """
     head = [
         f"# A conf for recspark pipeline, with a model of type {model}. A line that begins with # key = "

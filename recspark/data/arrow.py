@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 
 def as_arrow(array: np.ndarray) -> pa.Array:
-    """One value, or one list of values, a row."""
+    """One value, or one list of values, per row."""
     if array.ndim == 1:
         return pa.array(array)
     offsets = np.arange(len(array) + 1, dtype=np.int32) * np.int32(array.shape[1])

@@ -1,5 +1,6 @@
-"""Batches of new ratings: read and judged as ingest does, kept as ``updates/ID`` beside the tables that they
-add to.
+"""Batches of new ratings, read and judged as by ingest.
+
+They are kept as ``updates/ID`` beside the tables that they add to.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _KEPT = ("ratings", "quarantine")
 def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions) -> str:
     """Publish the ratings of ``data.source`` as ``updates/ID/{ratings,quarantine}`` and return that product.
 
-    The ID is made from the set of ratings: the same ones in another order or file are the same batch. Row
+    The ID is made from the set of ratings: the same ratings in another order or file are the same batch. Row
     rules are those of ingest, the rating scale and the type of ids those of the lake's tables, and errors
     those of :func:`recspark.data.ingest.ingest`.
     """
@@ -47,7 +48,7 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
 
 
 def _as_the_tables(lake: Lake, data: DataOptions) -> tuple[DataOptions, dict[str, str]]:
-    """`data` for ratings alone, with the rating scale of the lake's tables; and the types of their ids."""
+    """`data` for ratings alone, with the rating scale of the lake's tables, and the types of their ids."""
     manifest = lake.require("tables", TablesManifest, "ingest")
     known = DataOptions(**manifest.options).rules(
         EDITIONS[manifest.dataset].rules if manifest.dataset in EDITIONS else Rules()

@@ -1,5 +1,6 @@
-"""The items of a lake as people know them: title, year and genres, whatever columns the table of items
-has.
+"""The items of a lake as people know them: title, year and genres.
+
+The table of items may have any columns.
 """
 
 from __future__ import annotations
@@ -8,21 +9,19 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType
 
-#: what an item is described by, and the type of each
+#: the columns that describe an item, and their types
 DESCRIPTION = {"title": "string", "year": "int", "genres": "array<string>"}
 
 
 def described(items: DataFrame) -> DataFrame:
-    """``item_id, title, year, genres`` of `items`; null where a table of one's own has no such column or
-    value.
-    """
+    """``item_id, title, year, genres`` of `items`; null for a column or value that the table lacks."""
     return items.select(
         "item_id", *(_as(items, name, type_).alias(name) for name, type_ in DESCRIPTION.items())
     )
 
 
 def _as(items: DataFrame, name: str, type_: str) -> Column:
-    """Column `name` as that type; one genre becomes a list of one."""
+    """Column `name` as that type; one genre becomes a list with one entry."""
     if name not in items.columns:
         return F.lit(None).cast(type_)
     found = items.schema[name].dataType

@@ -1,5 +1,6 @@
-"""Names of columns: how a name finds its column in the user's data, and how new columns are added without
-touching those that are there.
+"""Names of columns: how a name finds its column in the user's data.
+
+New columns are added without touching those that are there.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from recspark.errors import RecsparkError
 
 
 class ColumnError(RecsparkError, IllegalArgumentException):
-    """A column is missing, of the wrong type, or already there; Spark's own estimators raise
-    IllegalArgumentException for these.
+    """A column is missing, of the wrong type, or already there.
+
+    Spark's own estimators raise IllegalArgumentException for these.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -25,7 +27,7 @@ class ColumnError(RecsparkError, IllegalArgumentException):
 
 
 def quoted(name: str) -> str:
-    """`name` as Spark's parser takes it for one column, whatever it consists of.
+    """`name` in the form that Spark's parser takes for one column, for any text.
 
     >>> quoted("a.b`c")
     '`a.b``c`'
@@ -34,8 +36,9 @@ def quoted(name: str) -> str:
 
 
 def find_name(names: Sequence[str], name: str, case_sensitive: bool = False) -> str | None:
-    """The one of `names` that `name` stands for: the same, or without `case_sensitive` the only one that
-    differs by case alone.
+    """The one of `names` that `name` stands for.
+
+    It is the same name, or without `case_sensitive` the only one that differs only by case.
 
     >>> find_name(["USER", "item"], "user"), find_name(["USER", "User"], "user")
     ('USER', None)
@@ -52,8 +55,9 @@ def is_case_sensitive(spark: SparkSession) -> bool:
 
 
 def resolve(schema: StructType, name: str) -> str:
-    """The name of the column that `name` stands for, as Spark resolves names; ColumnError where there is
-    none.
+    """The name of the column that `name` stands for, as Spark resolves names.
+
+    Raise ColumnError if there is none.
     """
     found = find_name(schema.names, name, is_case_sensitive(SparkSession.active()))
     if found is None:
@@ -62,12 +66,12 @@ def resolve(schema: StructType, name: str) -> str:
 
 
 def column(df: DataFrame, name: str) -> Column:
-    """Column `name` of `df`; ColumnError where there is none."""
+    """Column `name` of `df`. Raise ColumnError if there is none."""
     return F.col(quoted(resolve(df.schema, name)))
 
 
 def number(df: DataFrame, name: str, what: str) -> Column:
-    """Column `name` of `df`, which holds `what`; ColumnError where its type is not a number."""
+    """Column `name` of `df`, which holds `what`. Raise ColumnError if its type is not a number."""
     found = resolve(df.schema, name)
     kind = df.schema[found].dataType
     if not isinstance(kind, NumericType):
@@ -78,8 +82,9 @@ def number(df: DataFrame, name: str, what: str) -> Column:
 
 
 def check_new(df: DataFrame, names: Iterable[str | None]) -> None:
-    """Raise ColumnError where one of `names` is a column of `df` already, or comes twice; empty names stand
-    for no column.
+    """Raise ColumnError if one of `names` is already a column of `df`, or occurs twice.
+
+    Empty names stand for no column.
     """
     fold = (lambda name: name) if is_case_sensitive(df.sparkSession) else str.lower
     taken = {fold(name) for name in df.columns}
@@ -92,7 +97,7 @@ def check_new(df: DataFrame, names: Iterable[str | None]) -> None:
 
 
 def unused_name(df: DataFrame, stem: str) -> str:
-    """`stem`, with as many underscores in front as it takes to be no column of `df`."""
+    """`stem`, with as many leading underscores as needed for a new column of `df`."""
     taken = {name.lower() for name in df.columns}
     name = f"_{stem}"
     while name.lower() in taken:
@@ -101,8 +106,9 @@ def unused_name(df: DataFrame, stem: str) -> str:
 
 
 def with_new(df: DataFrame, held: dict[str, Column], added: Sequence[tuple[str | None, Column]]) -> DataFrame:
-    """`df` with the columns `added`, but for those without a name; they may read the columns `held`, which do
-    not stay.
+    """`df` with the columns `added`, except those without a name.
+
+    They may read the columns `held`, which are dropped at the end.
     """
     columns = {name: value for name, value in added if name}
     frame = df.withColumns(held) if held else df

@@ -1,9 +1,8 @@
 """Duplicates across the chunks of a table, found without a shuffle of rows.
 
-Each chunk leaves a file of the 64-bit hashes of its keys, cut into buckets by the hash; one task for each
-bucket takes its part of every such file, sorts it and looks for neighbours that are equal. Only rows whose
-hash comes twice are then compared by their keys, so the answer is exact. A bucket takes about 20 bytes of
-memory for each of its rows.
+Each chunk leaves a file of the 64-bit hashes of its keys, cut into buckets by the hash. One task per bucket
+takes its part of every such file, sorts it and looks for equal neighbours. Only rows with a repeated hash are
+then compared by their keys, so the answer is exact. A bucket takes about 20 bytes of memory per row.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from pandas.util import hash_array
 
 from recspark.data.quality import judged, key_of, repeated_rows
 
-#: what a :class:`DuplicateFinder` finds: positions of rows to drop in the file of a chunk
+#: the result of a :class:`DuplicateFinder`: positions of rows to drop in the file of a chunk
 FOUND = "chunk int, drop array<bigint>"
 _FOUND_ARROW = pa.schema([("chunk", pa.int32()), ("drop", pa.list_(pa.int64()))])
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def part_path(folder: str, chunk: int) -> str:
-    """The file in which `folder` holds what a chunk gave."""
+    """The file in `folder` with the rows of a chunk."""
     return f"{folder}/part-{chunk:05d}.parquet"
 
 
@@ -42,7 +41,7 @@ def row_hashes(table: pa.Table) -> np.ndarray:
 
 
 def _hashable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of numbers or text whose values differ where those of `column` do."""
+    """A column of numbers or text whose values differ if those of `column` do."""
     kind = column.type
     if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
         return pc.binary_join(column, "\x1f")
@@ -58,8 +57,9 @@ def _hashable(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def write_keys(fs: pafs.FileSystem, path: str, hashes: np.ndarray, n_buckets: int) -> None:
-    """Write hashes and their positions by bucket: int64 bounds (n_buckets + 1), uint64 hashes, int32
-    positions.
+    """Write hashes and their positions by bucket.
+
+    The file has int64 bounds (n_buckets + 1), uint64 hashes and int32 positions.
     """
     bucket = ((hashes >> np.uint64(48)) * np.uint64(n_buckets) >> np.uint64(16)).astype(np.uint16)
     order = np.argsort(bucket, kind="stable").astype(np.int32)
@@ -81,13 +81,12 @@ def read_keys(fs: pafs.FileSystem, path: str, bucket: int, n_buckets: int) -> tu
 
 @dataclass(frozen=True)
 class DuplicateFinder:
-    """Finds the rows that another row of the same key replaces, as the function of a ``mapInArrow`` over
-    buckets.
+    """Finds rows that another row with the same key replaces, as the function of a ``mapInArrow``.
 
-    `chunks` are the numbers of the chunks of each table, in the order of the source; `folders` hold the
-    Parquet files of a table and `keys` the files of :func:`write_keys`. The rule is
-    :func:`recspark.data.quality.repeated_rows`: `keep` says for a table which row stays, the last one where
-    it says nothing.
+    It runs over buckets. `chunks` are the numbers of the chunks of each table, in the order of the source;
+    `folders` hold the Parquet files of a table and `keys` the files of :func:`write_keys`. The rule is
+    :func:`recspark.data.quality.repeated_rows`: `keep` says for a table which row stays, by default the last
+    one.
     """
 
     chunks: Mapping[str, list[int]]
@@ -98,7 +97,7 @@ class DuplicateFinder:
     keep: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """What is found in each bucket of `batches`."""
+        """The rows to drop in each bucket of `batches`."""
         for batch in batches:
             for bucket in batch.column(0).to_pylist():
                 found = [drop for table in self.chunks for drop in self.find(table, bucket)]

@@ -1,5 +1,4 @@
-"""The id index: a dense position for every user and item, the same whatever the order or partitioning of the
-ratings.
+"""The id index: a dense position for every user and item, for any order or partitioning of the ratings.
 
 A position is the rank of its id, so an index is a pure function of the set of ids. Ids are whole numbers or
 strings.
@@ -38,7 +37,7 @@ class IndexSummary(TypedDict):
 
 
 def build_index(df: DataFrame, column: str) -> DataFrame:
-    """Number the different ids of `column` from 0 in ascending order (strings by their UTF-8 bytes).
+    """Number the distinct ids of `column` from 0 in ascending order (strings by their UTF-8 bytes).
 
     Ids are cut into ranges that are sorted side by side: no step sorts or holds all of them in one task. Two
     small jobs run at once (the borders of the ranges, their sizes); the ids are shuffled twice, the rows
@@ -53,17 +52,16 @@ def build_index(df: DataFrame, column: str) -> DataFrame:
     Raises
     ------
     RecsparkError
-        Where an id is null, of another type, or there are more than 2^31 - 1.
+        If an id is null, of another type, or there are more than 2^31 - 1.
     """
     return _number(_counted(df, column), column, 0)
 
 
 def append_index(index: DataFrame, df: DataFrame, column: str) -> DataFrame:
-    """Extend `index` by the rows of `df`: known ids keep their position, new ids get the next ones, in
-    ascending order.
+    """Extend `index` by the rows of `df`: known ids keep their position, new ids get the next ones.
 
-    ``count`` becomes the rows behind the old index plus those of `df`. Columns and errors as
-    :func:`build_index`.
+    New ids are in ascending order. ``count`` becomes the rows behind the old index plus those of `df`.
+    Columns and errors are as in :func:`build_index`.
     """
     added = _counted(df, column)
     if (known := index.schema["id"].dataType) != (given := added.schema["id"].dataType):
@@ -78,29 +76,24 @@ def append_index(index: DataFrame, df: DataFrame, column: str) -> DataFrame:
 
 
 def add_positions(df: DataFrame, index: DataFrame, column: str, position: str) -> DataFrame:
-    """Add column `position` with the position of each id in `column`, null where the index does not know
-    it.
-    """
+    """Add column `position` with the position of each id in `column`, null for unknown ids."""
     return df.join(
         index.select(F.col("id").alias(column), F.col("position").alias(position)), column, "left"
     ).select(*df.columns, position)
 
 
 def restore_ids(df: DataFrame, index: DataFrame, position: str, column: str) -> DataFrame:
-    """Add column `column` with the id of each position in `position`: the inverse of
-    :func:`add_positions`.
-    """
+    """Add column `column` with the id of each position: the inverse of :func:`add_positions`."""
     return df.join(
         index.select(F.col("position").alias(position), F.col("id").alias(column)), position, "left"
     ).select(*df.columns, column)
 
 
 def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
-    """Publish ``index/users`` and ``index/items`` from ``tables/ratings``; where they are current, do
-    nothing.
+    """Publish ``index/users`` and ``index/items`` from ``tables/ratings``, unless they are current.
 
-    Returns the summary ``{product, unchanged, ratings, users, items}``; ``unchanged`` is true where nothing
-    had to be done.
+    Returns the summary ``{product, unchanged, ratings, users, items}``; ``unchanged`` is true if there was
+    nothing to do.
     """
     with lake.reading("tables"), lake.writing("index"):
         source = lake.require("tables", Manifest, "ingest").fingerprint
@@ -124,12 +117,11 @@ def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
 
 
 def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:
-    """Append the ids of the ratings in `batch` (``updates/ID``) to the lake's index; old positions stay, once
-    is enough.
+    """Append the ids of the ratings in `batch` (``updates/ID``) to the lake's index, at most once.
 
-    Counts grow by the pairs that neither the tables nor an earlier batch has. The index keeps its
-    fingerprint, so that the stage leaves it alone until the tables change. Where there is none yet, nothing
-    happens: the stage will build it from the tables.
+    Old positions stay. Counts grow by the pairs that neither the tables nor an earlier batch has. The index
+    keeps its fingerprint, so that the stage leaves it alone until the tables change. If there is no index
+    yet, nothing happens: the stage will build it from the tables.
     """
     with lake.reading("tables", batch), lake.writing("index"):
         manifest = lake.manifest("index", IndexManifest)
@@ -156,7 +148,7 @@ def _grow(spark: SparkSession, lake: Lake, batch: str, manifest: IndexManifest) 
 
 
 def _new_pairs(batch: DataFrame, known: DataFrame) -> DataFrame:
-    """The rows of `batch` that `known` has not; `known`, which may be large, is read but not shuffled."""
+    """The rows of `batch` that are not in `known`, which may be large: it is read but not shuffled."""
     again = known.join(F.broadcast(batch), batch.columns, "left_semi")
     return batch.join(F.broadcast(again), batch.columns, "left_anti")
 
@@ -201,8 +193,9 @@ def _number(counted: DataFrame, column: str, start: int) -> DataFrame:
 
 
 def _borders(counted: DataFrame) -> list[Any]:
-    """Ids that cut all ids into at most _RANGES ranges of about equal size: quantiles of a sample drawn by
-    hash.
+    """Ids that cut all ids into at most _RANGES ranges of about equal size.
+
+    They are quantiles of a sample drawn by a hash.
     """
     sample = counted.select("id").dropna().orderBy(F.xxhash64("id"), "id").limit(_SAMPLE)
     ids = sorted(row.id for row in sample.collect())

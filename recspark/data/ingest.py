@@ -1,8 +1,8 @@
 """Ingest: files of ratings in, tidy tables with a manifest and a quarantine out, whole or not at all.
 
-Files are cut into chunks; workers read a chunk, judge its rows and write a Parquet file of the rows that are
-kept and one of those that are not. Duplicates need all chunks of a table: they are looked for afterwards by
-the hashes of keys, and only the chunks that hold some are loaded again.
+Files are cut into chunks. Workers read a chunk, judge its rows and write one Parquet file of the kept rows
+and one of the others. Duplicates need all chunks of a table: they are searched afterwards by the hashes of
+keys, and only chunks with duplicates are loaded again.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ __all__ = ["DataOptions", "QualityOptions", "ingest"]
 
 log = logging.getLogger(__name__)
 
-#: part of the fingerprint: to be raised where a change of the code changes the tables
+#: part of the fingerprint: raise it when a change of the code changes the tables
 _VERSION = 2
-#: where there is what must not be published: parts that are joined first, hashes of keys
+#: folder of files that are not published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
 _SUMS = ("read", "kept", "quarantined")
-#: rows that became part of another one, and ids that were added to a table of one's own: where there may be
-#: any
+#: counts of rows that were merged into another one, and of ids that were added to a table of one's own, if
+#: there may be any
 _CHANGES = ("merged", "added")
-#: options that say where the input is, not what becomes of it; the edition is named apart
+#: options for the place of the input, which don't change the tables; the edition is recorded separately
 _PLACES = ("source", "users", "items", "baseUrl", "cacheFolder", "dataset")
 
 
@@ -91,8 +91,7 @@ def ingest(
     quality: QualityOptions,
     ids: Mapping[str, str] | None = None,
 ) -> IngestSummary:
-    """Publish ``tables`` of `lake` from ``data.source``, or leave them alone where they come from the same
-    input.
+    """Publish ``tables`` of `lake` from ``data.source``, unless they come from the same input.
 
     Parameters
     ----------
@@ -101,8 +100,7 @@ def ingest(
     data : DataOptions
     quality : QualityOptions
     ids : mapping, optional
-        The types of ``user_id`` and ``item_id``, ``bigint`` or ``string``; found out from the files where not
-        given.
+        The types of ``user_id`` and ``item_id``, ``bigint`` or ``string``; by default the files decide.
 
     Returns
     -------
@@ -111,13 +109,13 @@ def ingest(
     Raises
     ------
     InputMissing
-        Where there is no such source, it is a folder without a file of the format, or it changes while it is
+        If there is no such source, it is a folder without a file of the format, or it changes while it is
         read.
     ConfigError
-        Where the source is of no known format, or lacks a column.
+        If the source is of no known format, or lacks a column.
     DataRejected
-        Where an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing
-        is published.
+        If an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing is
+        published.
     """
     if data.source is None and data.dataset is None:
         raise ConfigError(
@@ -188,7 +186,7 @@ def _load(
 ) -> dict[str, dict[str, Any]]:
     """Write the tables that files give, without duplicates, and the quarantine; returns counts by table.
 
-    Tasks have a few chunks or buckets each, so that they stay even; a bucket has the rows of at most some 8
+    Tasks have a few chunks or buckets each, so that they stay even; a bucket has the rows of at most about 8
     chunks.
     """
     fs, keys = locate(f"{scratch}/keys")
@@ -213,9 +211,7 @@ def _load(
 
 
 def _chunks_by_table(chunks: Iterable[Chunk]) -> dict[str, list[int]]:
-    """The numbers of the chunks of each table that has more chunks than one, and keys that may not come
-    twice.
-    """
+    """The numbers of the chunks of each table that has several chunks and unique keys."""
     shared: dict[str, list[int]] = {}
     for number, chunk in enumerate(chunks):
         if not chunk.whole and chunk.layout.key():
@@ -224,7 +220,10 @@ def _chunks_by_table(chunks: Iterable[Chunk]) -> dict[str, list[int]]:
 
 
 def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
-    """Load the chunks of `work` (chunk, drop); the report of each. DataRejected where one can't be read."""
+    """Load the chunks of `work` (chunk, drop), and return the report of each.
+
+    Raise DataRejected if one can't be read.
+    """
     reports = {row.chunk: row for row in work.mapInArrow(loader, REPORT).collect()}
     if damaged := [report.damage for _, report in sorted(reports.items()) if report.damage]:
         raise DataRejected(damaged[0])
@@ -252,7 +251,7 @@ def _tally(work: Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
 
 
 def _fill(tables: Mapping[str, Table], names: Iterable[str]) -> None:
-    """Write an empty Parquet file for each of the tables that has none yet: an empty table is a table too."""
+    """Write an empty Parquet file for each table that has none yet: an empty table is a table too."""
     for path, ddl in (tables[name] for name in names):
         fs, folder = locate(path)
         if fs.get_file_info(folder).type == pafs.FileType.NotFound:
@@ -266,9 +265,11 @@ def _derive(
     work: Work,
     counts: Mapping[str, dict[str, Any]],
 ) -> None:
-    """Write the tables that no file gives: items joined with links, pairs that are merged, and the ids that
-    occur where there is no list of them, or that a list of one's own lacks. Note in `counts` how many rows
-    that takes or adds."""
+    """Write the tables that no file gives, and note in `counts` the rows removed or added.
+
+    These are items joined with links, merged pairs, and ids that occur in ratings but in no list, or not in a
+    list of one's own.
+    """
     if LINKS in work.loaded:
         with_links(spark, tables["items"], tables[LINKS]).write.parquet(publication.path("items"))
     if work.merged:
@@ -285,9 +286,7 @@ def _derive(
 
 
 def _facts(table: Table, count: Mapping[str, Any] | None) -> TableFacts:
-    """The facts of a table as it lies on disk; `count` has the counts of its rows if it is read from
-    files.
-    """
+    """The facts of a table as it is on disk; `count` has the counts of its rows if files gave it."""
     rows, digest = (
         (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
     )

@@ -1,6 +1,4 @@
-"""What a worker does with a chunk: read it, judge its rows, write those that are kept and those that are
-not.
-"""
+"""The workers' part of ingest: read a chunk, judge its rows, write those that are kept and the others."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ from recspark.data.quality import Rules, code_of, judge, judged, reason_of, repe
 from recspark.data.schemas import QUARANTINE
 from recspark.errors import DataRejected
 
-#: what a worker reports of a chunk; `digest` is of the rows kept, `first` is one bad row in words, `advice`
-#: which options may help, `damage` why there are no rows at all
+#: a worker's report on a chunk: `digest` is that of the kept rows, `first` is one bad row in words, `advice`
+#: names options that may help, `damage` is the reason if there are no rows at all
 REPORT = (
     "chunk int, read bigint, kept bigint, quarantined bigint, digest string, reasons map<string,bigint>, "
     "first string, "
@@ -51,9 +49,9 @@ class Loader:
 
     `source_fs` has the file system of each table's files. Chunk i of a table becomes ``part-0000i.parquet``
     in the folder of that table (`folders`, by table, "quarantine" among them), so that a chunk that is loaded
-    again replaces what it gave before. A chunk that is a whole table is rid of duplicates here; one of many
-    leaves the hashes of its keys in the folder `keys`, cut into `n_buckets`, and is loaded again with the
-    positions to `drop` among the rows that it kept.
+    again replaces its earlier files. Duplicates in a chunk that is a whole table are removed here. Other
+    chunks leave the hashes of their keys in the folder `keys`, cut into `n_buckets`, and are loaded again
+    with the positions to `drop` among the rows that they kept.
     """
 
     chunks: list[Chunk]
@@ -73,8 +71,9 @@ class Loader:
                 )
 
     def _report(self, number: int, drop: list[int]) -> dict[str, Any]:
-        """What came of a chunk. Damage is reported, not raised: Spark would try again, and bury the reason in
-        its own words.
+        """The report on a chunk.
+
+        Damage is reported instead of raised: Spark would try again, and bury the reason in its own words.
         """
         try:
             return self.load(number, drop)
@@ -151,7 +150,8 @@ def _in_words(row: Mapping[str, Any]) -> str:
 
 
 def row_digest(table: pa.Table) -> int:
-    """A 64-bit digest of the rows, whatever their order: the sum of their hashes, so that digests of parts
-    add up.
+    """A 64-bit digest of the rows, for any order.
+
+    It is the sum of their hashes, so that digests of parts add up.
     """
     return int(row_hashes(table).sum(dtype=np.uint64))

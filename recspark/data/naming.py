@@ -1,4 +1,4 @@
-"""What a source calls the columns that the lake calls user_id, item_id and rating."""
+"""The source's own names of the columns that the lake calls user_id, item_id and rating."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ _OPTIONS = {"user_id": "userColumn", "item_id": "itemColumn", "rating": "ratingC
 
 
 def source_names(dataset: str, options: Mapping[str, object]) -> dict[str, str]:
-    """The source's own names by the lake's, from the dataset and the options of the manifest of ``tables``;
-    without those that the source has no name for.
+    """The source's own names by the lake's, from dataset and options of the manifest of ``tables``.
+
+    Columns that the source has no name for are left out.
 
     >>> options = {"userColumn": "customer", "itemColumn": "sku", "ratingColumn": "stars"}
     >>> source_names("csv", options)

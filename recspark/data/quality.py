@@ -1,4 +1,4 @@
-"""Row rules: which rows are kept, and the one reason why a row is not."""
+"""Row rules: which rows are kept, and the one reason why another is not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from recspark.config import Option, Section, above, between
 from recspark.errors import DataRejected
 
-#: why a row is not kept, in the order in which the rules are applied: the first that fails names the row
+#: reasons why a row is not kept, in the order of the rules: the first that fails gives the reason
 REASONS = {
     "field_count": "the line has too few or too many fields",
     "encoding": "the line is not text in the file's encoding, or holds a NUL",
@@ -25,8 +25,8 @@ REASONS = {
 }
 _CODE = {reason: code for code, reason in enumerate(REASONS, 1)}
 
-#: seconds since 1970-01-01 UTC: MovieLens has nothing before 1995, so an earlier year is an error of units or
-#: of parsing
+#: seconds since 1970-01-01 UTC: MovieLens starts in 1995, so an earlier year is an error of units or of
+#: parsing
 YEAR_1990 = 631_152_000
 #: a fixed far future instead of "now", so that the same input gives the same tables on any day; catches
 #: milliseconds
@@ -38,7 +38,7 @@ _RATED = (*IDS, "rating", "timestamp")
 
 
 class QualityOptions(Section):
-    """What input is good enough."""
+    """The limits of acceptable input."""
 
     name = "quality"
     maxBadFraction = Option(
@@ -55,10 +55,10 @@ class QualityOptions(Section):
 
 @dataclass(frozen=True)
 class Rules:
-    """The limits of an edition: rating scale (None: any finite number) and of timestamps
-    ``time_min <= t < time_max``.
+    """The limits of an edition: rating scale (None: any finite number) and timestamps.
 
-    `required` are the columns other than the ids that may not be empty.
+    Timestamps must be ``time_min <= t < time_max``. `required` are the columns other than the ids that may
+    not be empty.
     """
 
     rating_min: float | None = None
@@ -70,8 +70,9 @@ class Rules:
 
 
 def judge(table: pa.Table, unparsable: np.ndarray, rules: Rules) -> np.ndarray:
-    """The code of the first rule that each row breaks, 0 where it breaks none (:func:`reason_of` names a
-    code).
+    """The code of the first rule that each row breaks, 0 if it breaks none.
+
+    :func:`reason_of` names a code.
     """
     codes = np.zeros(len(table), np.int8)
 
@@ -94,15 +95,16 @@ def judge(table: pa.Table, unparsable: np.ndarray, rules: Rules) -> np.ndarray:
 
 
 def key_of(table: str) -> list[str]:
-    """The columns that tell the rows of a table apart; none for tags, which may be given twice."""
+    """The columns that identify a row of a table; none for tags, which may be given twice."""
     if table == "ratings" or table.startswith("given/"):
         return list(IDS)
     return {"users": ["user_id"], "items": ["item_id"], "links": ["item_id"]}.get(table, [])
 
 
 def judged(table: str) -> list[str]:
-    """The columns of a table that have rules; what else users and items have is kept as it is, whatever its
-    name.
+    """The columns of a table that have rules.
+
+    Other columns of users and items are kept as they are, with any names.
     """
     key = key_of(table)
     return key if len(key) == 1 else list(_RATED)
@@ -111,8 +113,8 @@ def judged(table: str) -> list[str]:
 def repeated_rows(table: pa.Table, key: list[str], keep: str = "last") -> np.ndarray:
     """Positions of the rows that another row with the same `key` replaces.
 
-    The ``last`` or ``first`` row by timestamp is kept (no timestamp is before any), and among equal ones the
-    last or first by position.
+    The ``last`` or ``first`` row by timestamp is kept (a missing timestamp is the earliest), and among equal
+    ones the last or first by position.
     """
     if not key or not len(table):
         return np.array([], np.int64)
@@ -138,8 +140,7 @@ def code_of(reason: str) -> int:
 
 
 def require_quality(counts: Mapping[str, Mapping], quality: QualityOptions) -> None:
-    """Raise DataRejected where the bad share of a table is above ``maxBadFraction``, or where no rating is
-    left.
+    """Raise DataRejected if the bad share of a table is above ``maxBadFraction``, or no rating is left.
 
     `counts` has for each table ``read``, ``kept``, ``quarantined``, ``reasons``, ``first`` (one bad row, in
     words) and ``advice``.

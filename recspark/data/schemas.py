@@ -1,8 +1,7 @@
-"""The columns of every table in the lake, as DDL. Ids are ``bigint`` for MovieLens, ``bigint`` or ``string``
-for other data.
+"""The columns of every table in the lake, as DDL.
 
-Tables of users and items of one's own have other columns than USERS and ITEMS: the id, then what their files
-have.
+Ids are ``bigint`` for MovieLens, ``bigint`` or ``string`` for other data. Tables of users and items of one's
+own have other columns than USERS and ITEMS: the id, then the columns of their files.
 """
 
 from __future__ import annotations
@@ -10,20 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-#: one row per rating; timestamp in seconds since 1970-01-01 UTC, null where the source has none
+#: one row per rating; timestamp in seconds since 1970-01-01 UTC, null if the source has none
 RATINGS = "user_id bigint, item_id bigint, rating float, timestamp bigint"
 #: demographics as the edition gives them; zip is text, its leading zeros kept
 USERS = "user_id bigint, gender string, age int, occupation string, zip string"
 #: title without its year
 ITEMS = "item_id bigint, title string, year int, genres array<string>, imdb_id string, tmdb_id bigint"
 TAGS = "user_id bigint, item_id bigint, tag string, timestamp bigint"
-#: every row that was not kept: where it stood (line counts from 1), why, and its text
+#: every row that was not kept: its place (lines count from 1), the reason, and its text
 QUARANTINE = "table string, file string, line bigint, reason string, text string"
 #: dense position of an id: 0-based, stable, with the number of ratings behind it
 INDEX = "id bigint, position int, count bigint"
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: a name, in backticks where it is no plain word, and a type, which has no blanks
+#: a name, in backticks unless it is a plain word, and a type, which has no blanks
 _COLUMN = re.compile(r"(?:`((?:[^`]|``)*)`|(\w+)) (\S+?)(?:, |$)")
 
 
@@ -42,7 +41,7 @@ def ddl(types: Mapping[str, str]) -> str:
 
 
 def with_types(table: str, types: Mapping[str, str]) -> str:
-    """The DDL of `table` with other types for those of its columns that are among `types`.
+    """The DDL of `table` with other types for its columns that are in `types`.
 
     >>> with_types(TAGS, {"user_id": "string", "rating": "double"})
     'user_id string, item_id bigint, tag string, timestamp bigint'

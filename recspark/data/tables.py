@@ -1,4 +1,4 @@
-"""What Spark finds out about, and derives from, the tables that workers have written."""
+"""Facts that Spark finds in, and tables that it derives from, the tables that workers have written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Table = tuple[str, str]
 
 
 def distinct_ids(spark: SparkSession, tables: Iterable[Table], column: str, schema: str) -> DataFrame:
-    """One row for each id in `tables`, with the other columns of `schema` null."""
+    """One row per id in `tables`, with the other columns of `schema` null."""
     ids = reduce(DataFrame.unionAll, [_read(spark, table).select(column) for table in tables]).distinct()
     types = columns(schema).items()
     return ids.select(
@@ -32,8 +32,9 @@ def distinct_ids(spark: SparkSession, tables: Iterable[Table], column: str, sche
 
 
 def add_ids(spark: SparkSession, table: Table, tables: Iterable[Table], column: str) -> int:
-    """Add a row of nulls to `table` on disk for each id that occurs in `tables` and not there; returns how
-    many these are.
+    """Add a row of nulls to `table` on disk for each id that occurs only in `tables`.
+
+    Returns the number of added rows.
     """
     path, schema = table
     before = count_rows(path, schema)
@@ -50,7 +51,7 @@ def add_ids(spark: SparkSession, table: Table, tables: Iterable[Table], column: 
 
 
 def merged(spark: SparkSession, ratings: Table, how: str) -> DataFrame:
-    """One row for each pair in `ratings`: the sum or mean of its ratings, and its last timestamp.
+    """One row per pair in `ratings`: the sum or mean of its ratings, and its last timestamp.
 
     Ratings are counted by value and summed as float64 from the lowest to the highest, so that neither the
     order of rows nor the partitions make a difference, not even in the last bit.
@@ -71,14 +72,15 @@ def merged(spark: SparkSession, ratings: Table, how: str) -> DataFrame:
 
 
 def with_links(spark: SparkSession, items: Table, links: Table) -> DataFrame:
-    """Items with the ids that other catalogues give them, null where `links` has none."""
+    """Items with the ids of other catalogues, null if `links` has none."""
     rows = _read(spark, items)
     return rows.drop("imdb_id", "tmdb_id").join(_read(spark, links), "item_id", "left").select(rows.columns)
 
 
 def count_and_digest(path: str, schema: str) -> tuple[int, int]:
-    """Rows of a table on disk, and the sum of the digests of its parts
-    (:func:`recspark.data.load.row_digest`).
+    """Number of rows of a table on disk, and the sum of the digests of its parts.
+
+    See :func:`recspark.data.load.row_digest`.
     """
     rows, digest = 0, 0
     for batch in _dataset(path, schema).to_batches():
@@ -88,7 +90,7 @@ def count_and_digest(path: str, schema: str) -> tuple[int, int]:
 
 
 def count_rows(path: str, schema: str) -> int:
-    """Rows of a table on disk, by the footers of its files."""
+    """Number of rows of a table on disk, by the footers of its files."""
     return _dataset(path, schema).count_rows()
 
 

@@ -1,5 +1,6 @@
-"""The work of an ingest, planned on the driver: the files of every source, their fields and types, cut into
-chunks.
+"""The work of an ingest, planned on the driver.
+
+It is the files of every source, with their fields and types, cut into chunks.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.I
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to load, and what becomes of it.
+    """The chunks to load, and the rules and schemas for them.
 
     fs : the file system of the files of each table
     chunks : parts of files
@@ -50,7 +51,7 @@ class Work:
     loaded : the schema of each table that files give, as workers write it
     schemas : the schema of every table, as it is published
     own : the tables of one's own among those that files give
-    merged : how repeated pairs of ratings become one row; None where they don't
+    merged : how repeated pairs of ratings become one row; None if they don't
     """
 
     fs: dict[str, pafs.FileSystem]
@@ -70,7 +71,7 @@ class _Files(NamedTuple):
     layouts: Mapping[str, Layout]
 
     def each(self, change: Callable[[str, Layout], Layout]) -> _Files:
-        """The same files with the layouts that `change` makes of theirs."""
+        """The same files with the layouts that `change` makes from theirs."""
         return self._replace(
             layouts={member: change(member, layout) for member, layout in self.layouts.items()}
         )
@@ -84,9 +85,9 @@ class _Files(NamedTuple):
 
 
 def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict[str, dict[str, Layout]]]:
-    """The edition or format of ``data.source``, and of every source the layout of each member that is read.
+    """The edition or format of ``data.source``, and for every source the layouts of the members to read.
 
-    A table of one's own takes the place of the edition's. Files that are not read are named in the log.
+    A table of one's own takes the place of the edition's. The log names files that are not read.
     """
     main = sources[MAIN]
     with _waiting(main):
@@ -109,8 +110,9 @@ def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict
 
 @contextmanager
 def _waiting(source: Source) -> Iterator[None]:
-    """InputMissing where a folder has no file of the body's formats: some may still come to it, while an
-    archive is whole.
+    """Raise InputMissing if a folder has no file of the body's formats: it may still come.
+
+    An archive is whole.
     """
     try:
         yield
@@ -133,7 +135,7 @@ def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout])
 
 
 def digest_of(sources: Mapping[str, Source], layouts: Mapping[str, Mapping[str, Layout]]) -> str:
-    """The digest of all that is read."""
+    """The digest of all files that are read."""
     digests = {option: source.digest(layouts[option]) for option, source in sources.items()}
     return digests[MAIN] if len(digests) == 1 else f"sha256:{fingerprint(digests)}"
 
@@ -187,10 +189,10 @@ def plan_work(
 
 
 def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
-    """The files of one source, without those of text that are empty; InputMissing where no other is left: it
-    may still be written.
+    """The files of one source, without empty text files.
 
-    An empty file of an edition stays: the edition is damaged.
+    Raise InputMissing if no other is left: it may still be written. An empty file of an edition stays: the
+    edition is damaged.
     """
     files = _Files(*source.files(layouts), layouts)
     texts = [member for member, layout in layouts.items() if layout.notation and not layout.parquet]
@@ -219,7 +221,7 @@ def _bound(data: DataOptions, generic: bool, option: str, files: _Files) -> _Fil
 
 
 def _agreed_ids(data: DataOptions, files: Iterable[_Files]) -> dict[str, str]:
-    """The types of ids, one for all tables: text where one of them has text, by its first file."""
+    """The types of ids, one for all tables: text if the first file of any table has text."""
     agreed = dict.fromkeys(IDS, "bigint")
     for fs, paths, layouts in files:
         found = id_types(data, layouts, fs, paths)
@@ -228,7 +230,7 @@ def _agreed_ids(data: DataOptions, files: Iterable[_Files]) -> dict[str, str]:
 
 
 def _typed(spark: SparkSession, files: _Files, ids: Mapping[str, str]) -> _Files:
-    """`files` with the types of ids, and those of the values where text files have columns of one's own."""
+    """`files` with the types of ids; columns of one's own in text files get types from their values."""
 
     def with_ids(_: str, layout: Layout) -> Layout:
         known = judged(layout.table)

@@ -1,4 +1,4 @@
-"""Blocks, tasks and threads of a fit where the user sets none."""
+"""Default blocks, tasks and threads of a fit."""
 
 from __future__ import annotations
 

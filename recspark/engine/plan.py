@@ -64,12 +64,12 @@ class Plan(ABC):
     @property
     @abstractmethod
     def rows(self) -> int:
-        """The number of rows that train."""
+        """The number of training rows."""
 
     @property
     @abstractmethod
     def remedy(self) -> str:
-        """The advice for a fit that diverges: what to change."""
+        """The advice for a fit that diverges."""
 
     @abstractmethod
     def prepare(self, runner: Runner) -> None:

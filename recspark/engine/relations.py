@@ -55,7 +55,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Relations:
-    """Encoded rows: where they are, and sums over all rows."""
+    """Encoded rows: their files, and sums over all rows."""
 
     root: str
     names: tuple[str, ...]

@@ -1,5 +1,4 @@
-"""Catalogue metrics: the share of the catalogue that lists show, and how popular and how diverse the listed
-items are.
+"""Catalogue metrics: the share of the catalogue on lists, and the popularity and diversity of its items.
 
 They are computed on the lists of all ranked users (:mod:`recspark.evaluation.ranking`) and on the training
 rows. Definitions and edge cases: docs/metrics.md.
@@ -21,33 +20,35 @@ from scipy.sparse import csr_matrix
 
 from recspark.engine.spark.crossing import map_partitions
 
-#: lists that diversity is measured on, at most: those of the users whose ids hash lowest
+#: most lists that diversity is measured on: those of the users whose ids hash lowest
 DIVERSE_LISTS = 2048
-#: users of the training rows whose shares of all lists a task holds at once
+#: number of users of the training rows whose shares of all lists a task holds at once
 USERS_AT_ONCE = 1024
-#: what `_squares` gives: the place of k, and a number for each list
+#: rows of `_squares`: the place of k, and one number per list
 SQUARES = StructType([StructField("k", IntegerType()), StructField("squares", ArrayType(DoubleType()))])
 
 
 def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> dict[str, float]:
-    """``coverage_at_k``, ``gini_at_k``, ``novelty_at_k``, ``popularity_bias_at_k`` and ``diversity_at_k`` for
-    every k of `ks`.
+    """The metrics of the catalogue for every k of `ks`.
+
+    They are ``coverage_at_k``, ``gini_at_k``, ``novelty_at_k``, ``popularity_bias_at_k`` and
+    ``diversity_at_k``.
 
     Parameters
     ----------
     lists : DataFrame
-        ``user_id, list array<item_id>``: the best items of each user, best first, as long as the largest k
-        where there are so many.
+        ``user_id, list array<item_id>``: the best items of each user, best first, as long as the largest k if
+        there are that many.
     train : DataFrame
-        user_id, item_id: the pairs that were known before; a pair that comes twice counts once. The catalogue
-        are their items.
+        user_id, item_id: the pairs that were known before; a repeated pair counts once. Their items are the
+        catalogue.
     ks : sequence of int
         Lengths of the lists.
 
     Returns
     -------
     dict
-        NaN where no list has an item, and for diversity where none has two.
+        NaN if no list has an item, and for diversity if none has two.
     """
     pairs = train.select("user_id", "item_id").dropna().distinct().cache()
     try:
@@ -73,8 +74,7 @@ def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> 
 
 
 def gini(counts: np.ndarray) -> float:
-    """The Gini coefficient of `counts`: 0 if all are equal, near 1 if one has everything, NaN if their sum is
-    0.
+    """The Gini coefficient of `counts`: 0 if all are equal, near 1 if one has everything, NaN if all are 0.
 
     ``sum_i (2 i - n - 1) c_i / (n sum_i c_i)`` over the counts in ascending order, i = 1 ... n.
 
@@ -87,8 +87,9 @@ def gini(counts: np.ndarray) -> float:
 
 
 def _of_counts(shown: np.ndarray, users: np.ndarray, n_users: int, k: int) -> dict[str, float]:
-    """Coverage, Gini and novelty, from the number of lists and of earlier users of each item. The catalogue
-    are items with users.
+    """Coverage, Gini and novelty, from the number of lists and of earlier users of each item.
+
+    The catalogue are the items with users.
     """
     # an item without training rows counts as one with a single user
     surprise = -np.log2(np.maximum(users, 1) / max(n_users, 1))
@@ -101,8 +102,9 @@ def _of_counts(shown: np.ndarray, users: np.ndarray, n_users: int, k: int) -> di
 
 
 def _mean_fame(entries: DataFrame, known: DataFrame, ks: Sequence[int]) -> list[float]:
-    """For each k the mean over users of the mean number of users that their items at places below k have; NaN
-    where there are none.
+    """The mean popularity of listed items, averaged over users, for each k.
+
+    The popularity of an item is its number of users; items at places below k count. NaN without items.
     """
     with_users = entries.join(known, "item_id", "left").withColumn("users", F.coalesce("users", F.lit(0)))
     of_user = with_users.groupBy("user_id").agg(
@@ -113,12 +115,11 @@ def _mean_fame(entries: DataFrame, known: DataFrame, ks: Sequence[int]) -> list[
 
 
 def _diversity(lists: DataFrame, pairs: DataFrame, known: DataFrame, ks: Sequence[int]) -> dict[str, float]:
-    """1 - the mean cosine of two items of a list, as sets of the users that had them, averaged over lists of
-    two items or more.
+    """1 - the mean cosine of two items of a list, averaged over lists of two items or more.
 
-    With ``x_i`` the indicator of these users over its length, the sum over the pairs of a list is
-    ``(|sum_i x_i|^2 - sum_i |x_i|^2) / 2``, so each user of the training rows adds the square of one number
-    to each list.
+    Items are sets of the users that had them. With ``x_i`` the indicator of these users over its length, the
+    sum over the pairs of a list is ``(|sum_i x_i|^2 - sum_i |x_i|^2) / 2``, so each user of the training rows
+    adds the square of one number to each list.
     """
     chosen = (
         lists.orderBy(F.hash("user_id"), "user_id")
@@ -134,7 +135,7 @@ def _diversity(lists: DataFrame, pairs: DataFrame, known: DataFrame, ks: Sequenc
     places = spark.createDataFrame(
         pa.table({"item_id": items, "place": np.arange(len(items), dtype=np.int32)})
     )
-    # Spark's type of the ids, which a list of them has lost
+    # Spark's type of the ids, which was lost in the lists
     places = places.withColumn("item_id", F.col("item_id").cast(pairs.schema["item_id"].dataType))
     weighted = pairs.join(F.broadcast(places), "item_id").join(known, "item_id")
     rows = (
@@ -160,7 +161,7 @@ def _diversity(lists: DataFrame, pairs: DataFrame, known: DataFrame, ks: Sequenc
 
 
 def _indicators(lists: pa.ListArray, items: pa.Array, k: int) -> csr_matrix:
-    """(lists, items): 1 where one of the first k places of the list has the item."""
+    """(lists, items): 1 if one of the first k places of the list has the item."""
     first = [lists.slice(row, 1).flatten()[:k] for row in range(len(lists))]
     indptr = np.concatenate([[0], np.cumsum([len(part) for part in first])])
     indices = pc.index_in(pa.concat_arrays(first), value_set=items).to_numpy(zero_copy_only=False)

@@ -1,6 +1,4 @@
-"""The evaluation stage: rating metrics and slices of a set of predictions, ranking metrics of the model
-behind them.
-"""
+"""The evaluation stage: rating metrics and slices of predictions, ranking metrics of their model."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, 
 from recspark.lake.lake import Lake
 from recspark.lake.lake import fingerprint as digest
 
-#: blocks of users for each core of the cluster: enough that hashing them spreads the work evenly
+#: number of blocks of users per core of the cluster: enough that hashing them spreads the work evenly
 BLOCKS_PER_CORE = 4
 
 
@@ -33,7 +31,7 @@ def _whole_and_distinct(ks: list) -> bool:
 
 
 class EvaluationOptions(Section):
-    """How a model is evaluated; docs/metrics.md defines every metric."""
+    """The options of an evaluation; docs/metrics.md defines every metric."""
 
     name = "evaluation"
     ks = Option(
@@ -73,16 +71,16 @@ class EvaluationOptions(Section):
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found.
+    """The results of an evaluation.
 
     metrics : flat, by name: ``rmse, mae, r2, bias`` (of labels ``roc_auc, log_loss`` ...), counts of rows and
-    users, ``ndcg_at_10`` ... ;
-        NaN where undefined
-    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None where predictions
-    are no ratings
+        users, ``ndcg_at_10`` ... ; NaN if undefined
+    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None if predictions
+    are not
+        ratings
     histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as
-    slices
-    per_user : ranking metrics of every test user, cached; None where no ranking was asked for
+        slices
+    per_user : ranking metrics of every test user, cached; None without a ranking
     """
 
     metrics: dict[str, float]
@@ -100,7 +98,7 @@ def evaluate(
     seen: DataFrame | None = None,
     labels: bool = False,
 ) -> EvaluationResult:
-    """Evaluate the predictions for a test set, and the rankings of `scorer` where one is given.
+    """Evaluate the predictions for a test set, and the rankings of `scorer` if one is given.
 
     Parameters
     ----------
@@ -112,17 +110,17 @@ def evaluate(
         user_id, item_id of the training rows.
     options : EvaluationOptions
     scorer : Scorer, optional
-        The model, as something that scores all items for a block of users.
+        The model, in a form that scores all items for a block of users.
     seen : DataFrame, optional
-        user_id, item_id of the rows left out of rankings; the training rows where not given.
+        user_id, item_id of the rows left out of rankings; by default the training rows.
     labels : bool
-        Ratings are labels 0 and 1: :func:`~recspark.evaluation.labels.label_metrics` take the place of rating
-        metrics and slices.
+        Ratings are labels 0 and 1: :func:`~recspark.evaluation.labels.label_metrics` replace rating metrics
+        and slices.
 
     Raises
     ------
     RecsparkError
-        Where a column is missing, the test set is empty, a rating is missing or no row has a prediction.
+        If a column is missing, the test set is empty, a rating is missing or no row has a prediction.
     """
     _require("predictions", predictions, "user_id", "item_id", "rating", "prediction")
     _require("train", train, "user_id", "item_id")
@@ -159,8 +157,8 @@ def _require(name: str, rows: DataFrame, *columns: str) -> None:
 def write(lake: Lake, name: str, result: EvaluationResult, fingerprint: str | None = None) -> None:
     """Write ``metrics/NAME/{slices,histogram,per_user}.parquet`` as one product, then ``metrics/NAME.json``.
 
-    Undefined metrics (NaN) are null in the JSON. `fingerprint` is that of the inputs; of the metrics where
-    not given.
+    Undefined metrics (NaN) are null in the JSON. `fingerprint` is that of the inputs; by default it is made
+    from the metrics.
     """
     with lake.publish(f"metrics/{name}", fingerprint or digest(result.metrics)) as product:
         for table, rows in (("slices", result.slices), ("histogram", result.histogram)):

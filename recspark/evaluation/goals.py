@@ -1,4 +1,4 @@
-"""Which metrics say that one model is better than another, and which way."""
+"""The direction of metrics: which say that one model is better than another, and which way."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from recspark.errors import ConfigError
 from recspark.evaluation.ranking import metric_names
 
-#: metrics of predictions by kind, true where less is better
+#: metrics of predictions by kind; true if lower is better
 RATING_GOALS = {"rmse": True, "mae": True, "r2": False}
 LABEL_GOALS = {"log_loss": True, "brier": True, "roc_auc": False, "accuracy": False}
 
 
 def lower_is_better(key: str, metric: str, ks: Sequence[int], labels: bool = False) -> bool:
-    """Whether the lower value of `metric` is the better one; of rankings the higher is.
+    """Whether the lower value of `metric` is the better one; in rankings the higher one is.
 
     Parameters
     ----------
     key : str
-        Of the option whose value `metric` is, for the error.
+        The option whose value `metric` is, for the error.
+    metric : str
+        The name of the metric.
     ks : sequence of int
         Lengths of the lists that rankings are measured at.
     labels : bool
@@ -27,7 +29,7 @@ def lower_is_better(key: str, metric: str, ks: Sequence[int], labels: bool = Fal
     Raises
     ------
     ConfigError
-        Where `metric` is not measured, or no model is better for a higher or a lower value.
+        If `metric` is not measured, or neither a higher nor a lower value is better.
     """
     goals = LABEL_GOALS if labels else RATING_GOALS
     allowed = goals | dict.fromkeys(metric_names(ks), False)

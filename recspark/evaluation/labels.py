@@ -1,8 +1,7 @@
-"""Metrics of predicted labels 0 and 1: AUC, log-loss, accuracy, Brier score, from one aggregation over the
-test rows.
+"""Metrics of predicted labels 0 and 1, from one aggregation over the test rows.
 
-Spark counts the rows of each score, rounded to `DECIMALS`; the size of that table depends on the decimals,
-not on the number of test rows. Definitions: docs/metrics.md.
+They are AUC, log-loss, accuracy and Brier score. Spark counts the rows of each score, rounded to `DECIMALS`;
+the size of that table depends on the decimals, not on the number of test rows. Definitions: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from recspark.errors import RecsparkError
 
 #: scores that differ by less are a tie
 DECIMALS = 6
-#: a probability is taken to be at least this far from 0 and 1: the logarithm of 0 is nothing to average
+#: probabilities are kept at least this far from 0 and 1: the logarithm of 0 has no mean
 MARGIN = 1e-15
 
 
@@ -30,19 +29,19 @@ def label_metrics(predictions: DataFrame) -> dict[str, float]:
     ----------
     predictions : DataFrame
         ``rating``, which is 0 or 1; ``prediction``; and ``probability``, a vector with the probabilities of 0
-        and 1, where a classifier has made them. Without, `prediction` is the probability of 1. Row order
+        and 1, if a classifier has made them. Without it, `prediction` is the probability of 1. Row order
         doesn't matter.
 
     Returns
     -------
     dict
-        ``roc_auc, log_loss, brier, accuracy, positive_share, predicted_rows, unpredicted_rows``. Where a
-        score is no probability (one lies outside of 0 to 1) ``log_loss`` and ``brier`` are NaN.
+        ``roc_auc, log_loss, brier, accuracy, positive_share, predicted_rows, unpredicted_rows``. If a score
+        is not a probability (outside 0 to 1), ``log_loss`` and ``brier`` are NaN.
 
     Raises
     ------
     RecsparkError
-        Where there is no row, no row has a prediction, or a label is neither 0 nor 1.
+        If there is no row, no row has a prediction, or a label is neither 0 nor 1.
     """
     counts = score_counts(predictions)
     found = counts[counts["score"].notna()]
@@ -65,8 +64,9 @@ def label_metrics(predictions: DataFrame) -> dict[str, float]:
 
 
 def score_counts(predictions: DataFrame) -> pd.DataFrame:
-    """A row a score, ascending: ``score, rows, ones``, and sums ``log_loss, brier, accuracy``; the score is
-    null where there is none.
+    """One row per score, ascending: ``score, rows, ones``, and sums ``log_loss, brier, accuracy``.
+
+    The score of unpredicted rows is null.
     """
     label, score = F.col("rating").cast("double"), _score(predictions)
     decided = (F.col("prediction").cast("double") >= 0.5).alias("decided")
@@ -98,10 +98,9 @@ def _score(predictions: DataFrame) -> Column:
 
 
 def roc_auc(ones: np.ndarray, zeros: np.ndarray) -> float:
-    """The share of pairs (a 1, a 0) with the 1 scored higher, ties one half; from the counts of both at each
-    score, ascending.
+    """The share of pairs (a 1, a 0) in which the 1 has the higher score; ties count one half.
 
-    NaN where there is no 1 or no 0.
+    The arguments are the counts of both at each score, ascending. NaN without a 1 or without a 0.
 
     >>> roc_auc(np.array([0, 1, 2]), np.array([2, 1, 0]))
     0.9444444444444444

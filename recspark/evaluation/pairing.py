@@ -1,5 +1,6 @@
-"""Models side by side on the same test rows: what the paired bootstrap of `recspark.evaluation.significance`
-takes, from Spark.
+"""Models side by side on the same test rows.
+
+Spark makes the input of the paired bootstrap of `recspark.evaluation.significance`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
 
-#: metrics that are means over rows, by the loss of a row
+#: metrics that are means over rows, with the loss of a row
 ROW_LOSSES = {"rmse": lambda error: error * error, "mae": F.abs}
 
 
 @dataclass(frozen=True)
 class PairedUsers:
-    """Weights and totals of users, in the order of their ids, over what all models have a value for.
+    """Weights and totals of users, in the order of their ids, over rows with a value of every model.
 
     weights : (users,)
     totals : (users, models)
-    rows : what they were made of: test rows, or users of a ranking metric
+    rows : number of test rows, or of users of a ranking metric, that they were made from
     missing : rows (or users) without a value of a model, by its name; left out for all models
     """
 
@@ -50,7 +51,7 @@ def pair_rows(predictions: Mapping[str, DataFrame], metric: str) -> PairedUsers:
     Raises
     ------
     RecsparkError
-        Where the models have not the same rows with the same ratings.
+        If the models do not have the same rows with the same ratings.
     """
     loss = ROW_LOSSES[metric](F.col("prediction").cast("double") - F.col("rating").cast("double"))
     columns = ("user_id", "item_id", F.col("rating").alias("fact"), loss.alias("value"))
@@ -71,8 +72,8 @@ def pair_users(per_user: Mapping[str, DataFrame], metric: str) -> PairedUsers:
     Raises
     ------
     RecsparkError
-        Where a model was not measured so, or the models have not the same users with as many relevant items
-        each.
+        If a model was not measured by this metric, or the models do not have the same users with the same
+        numbers of relevant items.
     """
     for name, table in per_user.items():
         if metric not in table.columns:
@@ -86,8 +87,9 @@ def pair_users(per_user: Mapping[str, DataFrame], metric: str) -> PairedUsers:
 
 
 def _side_by_side(tables: Mapping[str, DataFrame], *keys: str) -> DataFrame:
-    """A row a key: ``shared`` (whether all tables have it once, with one fact), ``value0, value1 ...`` (null
-    where it is no number).
+    """One row per key: ``shared`` and the values ``value0, value1 ...`` of all tables.
+
+    ``shared`` says whether all tables have the key once, with one fact. Values that are not numbers are null.
     """
     rows = reduce(
         DataFrame.unionByName,
@@ -112,7 +114,7 @@ def _paired(keys: DataFrame, names: list[str], what: str) -> PairedUsers:
         *(F.sum(F.when(known, F.col(value))).alias(value) for value in values),
         *(F.count_if(F.col(value).isNull()).alias(f"{value}_missing") for value in values),
     )
-    # ordered: draws of users go by their place
+    # ordered: draws of users depend on their places
     table = users.orderBy("user_id").drop("user_id").toPandas()
     if table["strange"].sum():
         strange = table["strange"].sum()

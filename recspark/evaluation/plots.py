@@ -1,5 +1,6 @@
-"""The figures of a run: learning curves, predicted against actual ratings, residuals. Made without a display
-or global state.
+"""The figures of a run: learning curves, predicted against actual ratings, residuals.
+
+They are made without a display and without global state.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from recspark.errors import RecsparkError
 
-#: Okabe and Ito (2008): told apart with any colour vision, and in print by their lightness
+#: Okabe and Ito (2008): distinct for any colour vision, and in print by their lightness
 BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY = (
     "#0072B2",
     "#E69F00",
@@ -29,34 +30,35 @@ BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY = (
     "#5F5F5F",
 )
 RUN_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
-#: the sets of a curve row, by the line that shows them, and by their colour where there is one run
+#: the sets of a curve row with their line styles, and with their colours if there is one run
 LINES = {"train": (0, (4, 2)), "validation": "solid", "test": "solid"}
 SET_COLOURS = {"train": ORANGE, "validation": BLUE, "test": GREEN}
-#: of test rows where validation rows have the solid line
+#: line style of test rows if validation rows have the solid line
 SECOND_LINE = (0, (7, 2, 1, 2))
 #: as many decimals as a tick needs
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
-#: levels named on an axis, at most
+#: most levels named on an axis
 MAX_TICKS = 12
 
 
 def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: str = "rating units") -> Figure:
-    """RMSE of each epoch: a line style a set, a colour a run, and a dot at each run's best epoch, its value
-    in the legend.
+    """RMSE of each epoch: one line style per set, one colour per run.
+
+    A dot marks each run's best epoch, with its value in the legend.
 
     Parameters
     ----------
     curve_rows : rows or DataFrame
-        ``epoch`` and any of ``train_rmse, validation_rmse, test_rmse`` (null where not measured), and
-        ``run``, a name, where there are several. The best epoch is that of the validation set, else of the
-        test set, else of the training set.
+        ``epoch`` and any of ``train_rmse, validation_rmse, test_rmse`` (null if not measured), and ``run``, a
+        name, if there are several. The best epoch is that of the validation set, else of the test set, else
+        of the training set.
     unit : str
-        That of the RMSE.
+        The unit of the RMSE.
 
     Raises
     ------
     RecsparkError
-        Where there is no row, no epoch or no RMSE, or there are more runs than colours.
+        If there is no row, no epoch or no RMSE, or there are more runs than colours.
     """
     rows = pd.DataFrame(curve_rows)
     sets = [name for name in LINES if f"{name}_rmse" in rows and rows[f"{name}_rmse"].notna().any()]
@@ -97,12 +99,12 @@ def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: st
 
 
 def _points(curve: pd.DataFrame, name: str) -> np.ndarray:
-    """(epoch, RMSE) of a set, where it was measured."""
+    """The measured points (epoch, RMSE) of a set."""
     return curve[["epoch", f"{name}_rmse"]].dropna().sort_values("epoch").to_numpy(float)
 
 
 def _mark_best(axes: Axes, points: np.ndarray, colour: str) -> str:
-    """A dot at the lowest point; its value, in words."""
+    """Mark the lowest point with a dot, and return its value in words."""
     if not len(points):
         return ", not measured"
     epoch, best = points[np.argmin(points[:, 1])]
@@ -111,10 +113,10 @@ def _mark_best(axes: Axes, points: np.ndarray, colour: str) -> str:
 
 
 def plot_distribution(histogram: pd.DataFrame) -> Figure:
-    """How the ratings of the test set and the predictions for them are spread.
+    """The distributions of the ratings of the test set and of their predictions.
 
     Bars: the share of rows at each rating level, actual beside predicted and rounded to the nearest level.
-    Curve: the raw predictions, as the share a unit of rating. `histogram` is that of
+    Curve: the raw predictions, as the share per unit of rating. `histogram` is that of
     :func:`recspark.evaluation.ratings.histogram`.
     """
     series = {
@@ -129,7 +131,7 @@ def plot_distribution(histogram: pd.DataFrame) -> Figure:
     )
     raw = series["predicted"]
     width = raw.index[1] - raw.index[0]
-    # a bin's share is scaled to what a level's width would hold, so that curve and bars have one axis
+    # a bin's share is scaled to the width of a level, so that curve and bars share an axis
     axes.step(
         raw.index,
         raw * (step / width),
@@ -147,10 +149,10 @@ def plot_distribution(histogram: pd.DataFrame) -> Figure:
 
 
 def plot_biases(histogram: pd.DataFrame, unit: str = "rating units") -> Figure:
-    """How the learned biases of users and items are spread: the share of each side in bins of equal width.
+    """The distribution of learned biases: the share of each side in bins of equal width.
 
     `histogram` has the columns side (users, items), bias (the middle of a bin) and n (ids in it). A side
-    without biases, all in the bin of 0, is left out. `unit` is that of a score.
+    without biases, all in the bin of 0, is left out. `unit` is the unit of a score.
     """
     figure, axes = new_figure("Learned biases", f"bias ({unit})", "share of users or items in a bin")
     styles = {"items": (BLUE, "solid"), "users": (VERMILION, (0, (5, 2)))}
@@ -173,11 +175,10 @@ def plot_biases(histogram: pd.DataFrame, unit: str = "rating units") -> Figure:
 
 
 def plot_residuals(slices: pd.DataFrame) -> Figure:
-    """Mean and spread of ``prediction - rating`` by rating level and by item popularity, with each level's
-    share of rows.
+    """Mean and standard deviation of ``prediction - rating`` by rating level and by item popularity.
 
-    `slices` is the table of :func:`recspark.evaluation.ratings.slice_table`. Bands are one standard deviation
-    each way.
+    Each level shows its share of rows. `slices` is the table of
+    :func:`recspark.evaluation.ratings.slice_table`. Bands are one standard deviation each way.
     """
     figure = Figure(figsize=(10.5, 4.8), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -209,8 +210,9 @@ def _residual_panel(axes: Axes, rows: pd.DataFrame, title: str, label: str) -> N
 
 
 def _tick(level: str, share: float) -> str:
-    """A level over its share; of a bin such as 100-299 the lower edge says enough, and a row of whole names
-    would not fit.
+    """A level over its share.
+
+    A bin such as 100-299 is named by its lower edge, as whole names would not fit.
     """
     lower = re.sub(r"(?<=\d)-.*", "", level)
     return f"{lower}\n<1%" if 0 < share < 0.01 else f"{lower}\n{share:.0%}"
@@ -219,7 +221,7 @@ def _tick(level: str, share: float) -> str:
 def plot_differences(
     table: pd.DataFrame, metric: str, confidence: float, unit: str = "rating units"
 ) -> Figure:
-    """How much models differ from the first one, with intervals: one row per model, the best at the top.
+    """Differences of models from the first one, with intervals: one row per model, the best at the top.
 
     `table` has the columns model, value, difference, low and high; the last three are null for the first
     model. Intervals that don't meet the line at 0 are drawn full, others pale.
@@ -260,7 +262,7 @@ def new_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def tidy(axes: Axes, title: str, x: str, y: str) -> None:
-    """Title, labels and grid as all panels have them."""
+    """Set title, labels and grid, the same for all panels."""
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_xlabel(x)
     axes.set_ylabel(y)

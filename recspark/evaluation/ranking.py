@@ -1,8 +1,8 @@
-"""Ranking metrics of many users on Spark: score all items for blocks of users, rank the relevant ones,
-average.
+"""Ranking metrics of many users on Spark.
 
-Relevant items are the user's test items (rated at least ``threshold``, where one is given). Candidates are
-all items that the model knows and the user has not seen. A relevant item that is no candidate is never
+Workers score all items for blocks of users and rank the relevant ones; the metrics are then averaged.
+Relevant items are the user's test items (rated at least ``threshold``, if one is given). Candidates are all
+items that the model knows and the user has not seen. A relevant item that is not a candidate is never
 retrieved: it has no rank, but it counts in ``n_relevant``. The metrics themselves:
 :mod:`recspark.evaluation.user_metrics`; edge cases: docs/metrics.md.
 """
@@ -23,13 +23,14 @@ from recspark.errors import RecsparkError
 from recspark.evaluation.user_metrics import METRICS_AT_K, auc, average_precision
 from recspark.kernels.topn import ranks_of, top_n
 
-#: scores that a worker holds at once, in bytes
+#: most scores that a worker holds at once, in bytes
 SCORE_BYTES = 32 << 20
 
 
 class Scorer(Protocol):
-    """What a model offers to be ranked: pickled to the workers, so it should hold a path rather than
-    arrays.
+    """The form of a model that can be ranked.
+
+    It is pickled to the workers, so it should hold a path instead of arrays.
     """
 
     @property
@@ -41,15 +42,14 @@ class Scorer(Protocol):
         """The id of every item that the model knows, in the order of positions."""
 
     def scores(self, user_positions: np.ndarray) -> np.ndarray:
-        """Scores of all items for these users (int32 positions): float32, (len(user_positions), n_items),
-        higher is better.
+        """Scores of all items for these users (int32 positions), higher is better.
+
+        They are float32, (len(user_positions), n_items).
         """
 
 
 def metric_names(ks: Sequence[int]) -> list[str]:
-    """The columns of a user's metrics: ``precision_at_10`` ..., and of the whole ranking ``map`` and
-    ``auc``.
-    """
+    """The columns of a user's metrics: ``precision_at_10`` ..., and of the whole ranking ``map``, ``auc``."""
     return [f"{metric}_at_{k}" for k in ks for metric in METRICS_AT_K] + ["map", "auc"]
 
 
@@ -69,14 +69,15 @@ def per_user_ranking(
     test : DataFrame
         user_id, item_id, rating.
     seen : DataFrame
-        user_id, item_id: what each user had seen before; never a candidate.
+        user_id, item_id: the items that each user had seen before; never candidates.
     scorer : Scorer
     ks : sequence of int
         Lengths of the lists.
     threshold : float, optional
-        A test row is relevant where its rating is at least this; every one is where not given.
+        A test row is relevant if its rating is at least this; by default every one is.
     blocks : int
-        Blocks that the users are hashed into; a worker holds the rows of one, and SCORE_BYTES of scores.
+        Number of blocks that users are hashed into; a worker holds the rows of one, and SCORE_BYTES of
+        scores.
     lists : bool
         Whether a last column ``list array<item_id>`` has the best items, as many as the largest k.
 
@@ -152,8 +153,9 @@ def rank_users(
 
 
 def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """(indptr, indices) of the pairs of these users and items, ascending in a row; pairs of others are left
-    out.
+    """(indptr, indices) of the pairs of these users and items, ascending in a row.
+
+    Pairs with other users or items are left out.
     """
     rows, columns = users.get_indexer(pairs["user_id"]), items.get_indexer(pairs["item_id"])
     inside = (rows >= 0) & (columns >= 0)
@@ -166,8 +168,9 @@ def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndar
 def _metric_table(
     scorer, positions, n_relevant, seen_rows, wanted_rows, ks, length
 ) -> tuple[np.ndarray, np.ndarray]:
-    """n_candidates and the metrics, a row per user, and `length` best items of each; scores are made for a
-    few users at a time.
+    """n_candidates and the metrics, one row per user, and `length` best items of each.
+
+    Scores are made for a few users at a time.
     """
     height = max(1, SCORE_BYTES // (4 * max(1, len(scorer.item_ids))))
     table, lists = [], []
@@ -219,12 +222,11 @@ def _user_metrics(ranks, midranks, n_relevant, n_candidates, ks) -> list[float]:
 
 
 def ranking_metrics(per_user: DataFrame) -> dict[str, float]:
-    """Means over the users, and how many users stand behind them: one aggregation over
-    :func:`per_user_ranking`.
+    """Means over the users, and the numbers of users: one aggregation over :func:`per_user_ranking`.
 
-    ``ranked_users`` carry the means (``auc_users`` that of the AUC); ``users_without_relevant`` and
-    ``unknown_users`` (with relevant items, but not known to the model) are left out of them. A mean over no
-    user is NaN.
+    Means are over ``ranked_users`` (that of the AUC over ``auc_users``). They leave out
+    ``users_without_relevant`` and ``unknown_users`` (with relevant items, but not known to the model). A mean
+    over no user is NaN.
     """
     ranked = F.col("known") & (F.col("n_relevant") > 0)
     counts = {

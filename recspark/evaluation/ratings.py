@@ -19,14 +19,14 @@ from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
 
-#: lower edges of the bins of a user's or an item's number of training ratings: three a decade, the last one
-#: open
+#: lower edges of the bins of a user's or an item's number of training ratings: about three per factor of ten,
+#: the last one open
 COUNT_EDGES = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 #: columns of :func:`slice_table`
 SLICES = ("slice", "level", "n", "unpredicted", "rmse", "mae", "bias")
 #: columns of :func:`histogram`
 HISTOGRAM = ("series", "value", "n")
-#: what the model had seen of a test row's user and item
+#: names by whether a test row's user, and its item, are new to the model
 WARMTH = {
     (False, False): "warm",
     (True, False): "new user",
@@ -52,14 +52,14 @@ def rating_cube(predictions: DataFrame, train: DataFrame, bins_per_unit: int) ->
     -------
     pandas.DataFrame
         Keys ``user_count, item_count`` (lower edges of COUNT_EDGES), ``rating`` (on the grid),
-        ``predicted_bin`` (``floor(prediction * bins_per_unit)``, null where unpredicted); ``rows``, and over
+        ``predicted_bin`` (``floor(prediction * bins_per_unit)``, null if unpredicted); ``rows``, and over
         the predicted rows ``n``, ``rating_mean``, ``rating_variance`` (population), sums ``error``,
         ``absolute_error``, ``squared_error``.
 
     Raises
     ------
     RecsparkError
-        Where there is no test row, or one without a rating.
+        If there is no test row, or one without a rating.
     """
     value = F.col("prediction").cast("double")
     finite = value.isNotNull() & ~F.isnan(value) & (F.abs(value) != math.inf)
@@ -94,9 +94,7 @@ def _counts(train: DataFrame, key: str, name: str) -> DataFrame:
 
 
 def _count_bin(count: str) -> Column:
-    """The lower edge of the bin that `count` falls in; an id that the training rows don't hold has a count of
-    0.
-    """
+    """The lower edge of the bin that `count` falls in; ids without training rows have a count of 0."""
     known = F.coalesce(F.col(count), F.lit(0))
     return F.greatest(*(F.when(known >= edge, F.lit(edge)) for edge in COUNT_EDGES)).alias(count)
 
@@ -114,9 +112,8 @@ def rating_metrics(cube: pd.DataFrame) -> dict[str, float]:
     """RMSE, MAE, R2 and bias of all predicted rows, with the counts of predicted and unpredicted ones.
 
     ``rmse = sqrt(mean(e^2))``, ``mae = mean(|e|)``, ``bias = mean(e)`` with ``e = prediction - rating``, in
-    rating units; ``r2 = 1 - sum(e^2) / sum((rating - mean(rating))^2)``, NaN where all ratings are equal.
-
-    Raises RecsparkError where not one row has a prediction.
+    rating units; ``r2 = 1 - sum(e^2) / sum((rating - mean(rating))^2)``, NaN if all ratings are equal. Raise
+    RecsparkError if no row has a prediction.
     """
     total = _summary(cube)
     if total["n"] == 0:
@@ -126,7 +123,7 @@ def rating_metrics(cube: pd.DataFrame) -> dict[str, float]:
         )
     n, means = cube["n"], cube["rating_mean"]
     mean = (n * means).sum() / total["n"]
-    # the sum of squares within the cells and between them: no difference of two large sums
+    # the sum of squares within the cells plus that between them, instead of a difference of two large sums
     spread = (n * cube["rating_variance"]).sum() + (n * (means - mean) ** 2).sum()
     r2 = 1 - cube["squared_error"].sum() / spread if spread > 0 else math.nan
     metrics = {"rmse": total["rmse"], "mae": total["mae"], "r2": r2, "bias": total["bias"]}
@@ -137,11 +134,10 @@ def rating_metrics(cube: pd.DataFrame) -> dict[str, float]:
 
 
 def slice_table(cube: pd.DataFrame) -> pd.DataFrame:
-    """Metrics of each level of the slices ``warmth``, ``user_activity``, ``item_popularity`` and ``rating``
-    (columns SLICES).
+    """Metrics of each level of the slices, in order (columns SLICES).
 
-    Levels without a test row are left out; levels with none predicted have n = 0 and NaN metrics. Levels
-    stand in order.
+    The slices are ``warmth``, ``user_activity``, ``item_popularity`` and ``rating``. Levels without a test
+    row are left out; levels without predictions have n = 0 and NaN metrics.
     """
     warmth = [WARMTH[key] for key in zip(cube["user_count"] == 0, cube["item_count"] == 0, strict=True)]
     order = list(WARMTH.values())
@@ -169,7 +165,7 @@ def _slice(cube: pd.DataFrame, name: str, keys: pd.Series, label: Callable[[Any]
 
 
 def _summary(cells: pd.DataFrame) -> dict[str, float]:
-    """Counts, and the metrics that are means over the predicted rows; NaN where there are none."""
+    """Counts, and the metrics that are means over the predicted rows; NaN without predictions."""
     n = int(cells["n"].sum())
     squared, absolute, error = (
         cells[f"{kind}error"].sum() / n if n else math.nan for kind in ("squared_", "absolute_", "")
@@ -196,14 +192,13 @@ def _count_label(edge: int) -> str:
 
 
 def histogram(cube: pd.DataFrame, bins_per_unit: int) -> pd.DataFrame:
-    """Distributions of the ratings and the predictions of all predicted rows (columns HISTOGRAM), in three
-    series.
+    """Distributions of the ratings and the predictions of all predicted rows (columns HISTOGRAM).
 
-    ``actual``: rows per rating level; ``rounded``: predictions per nearest rating level, halves upwards;
-    ``predicted``: a full grid of bins of width ``1 / bins_per_unit`` by their centres, which ends one unit
-    beyond the lowest and the highest level and holds in its outermost bins what lies outside. ``rounded`` is
-    exact where all midpoints of neighbouring levels are multiples of ``1 / bins_per_unit`` (20 serves whole
-    and half stars), else to the nearest bin.
+    There are three series. ``actual``: rows per rating level; ``rounded``: predictions per nearest rating
+    level, halves upwards; ``predicted``: a full grid of bins of width ``1 / bins_per_unit`` by their centres,
+    which ends one unit beyond the lowest and the highest level; its outermost bins hold all predictions
+    outside. ``rounded`` is exact if all midpoints of neighbouring levels are multiples of ``1 /
+    bins_per_unit`` (20 serves whole and half stars), else to the nearest bin.
     """
     cells = cube[cube["n"] > 0]
     levels = np.sort(cells["rating"].unique())

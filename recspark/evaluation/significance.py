@@ -1,7 +1,7 @@
-"""Whether models differ by more than chance: the paired bootstrap over users, on the same test rows.
+"""Tests whether models differ by more than chance: the paired bootstrap over users, on the same test rows.
 
-A test set is a draw of users with all their rows, so users are what is drawn again: the rows of a user depend
-on each other (one rates high, another is hard to predict), and resampling rows as if they did not would make
+A test set is a draw of users with all their rows, so users are drawn again: the rows of a user depend on each
+other (one user rates high, another is hard to predict), and resampling rows as if they did not would make
 intervals too narrow. With weights ``w_u`` and totals ``t_um`` of user u and model m, the metric of model m on
 a resample that has user u ``c_u`` times is
 
@@ -9,7 +9,7 @@ a resample that has user u ``c_u`` times is
 
 where RMSE has w = number of rows, t = sum of squared errors and f = the square root, and a ranking metric
 that is a mean over users has w = 1, t = the user's value and f = the identity. All models are measured on the
-same resamples, so what they share (an unlucky draw of users) drops out of the difference ``d_m = v_m - v_0``
+same resamples, so common effects (an unlucky draw of users) drop out of the difference ``d_m = v_m - v_0``
 to the first.
 
 Intervals are percentile intervals, the quantiles of ``d_m`` over resamples (Efron and Tibshirani 1993, "An
@@ -27,7 +27,7 @@ import numpy as np
 
 from recspark.errors import RecsparkError
 
-#: draws of users that are held at once
+#: most draws of users that are held at once
 _DRAWS = 1 << 22
 
 
@@ -50,18 +50,15 @@ class PairedBootstrap:
         return self.values - self.values[0]
 
     def interval(self, confidence: float) -> np.ndarray:
-        """(models, 2): from where to where the difference to the first model is, two-sided, by the percentile
-        method.
-        """
+        """(models, 2): the two-sided percentile interval of the difference to the first model."""
         tail = (1 - confidence) / 2
         return np.quantile(self._drawn, (tail, 1 - tail), axis=0).T
 
     def largest_loss(self, level: float) -> np.ndarray:
-        """(models,): by how much a model is worse than the first at most, at the one-sided confidence 1 -
-        `level`; below 0: it is better.
+        """(models,): the most that a model is worse than the first, at the one-sided confidence 1 - `level`.
 
-        The upper end of the one-sided interval of the loss, which is the difference where lower is better,
-        else minus the difference.
+        Below 0 it is better. This is the upper end of the one-sided interval of the loss, which is the
+        difference if lower is better, else minus the difference.
         """
         return np.quantile(self._loss, 1 - level, axis=0)
 
@@ -88,7 +85,7 @@ def paired_bootstrap(
     resamples: int = 2000,
     seed: int = 42,
 ) -> PairedBootstrap:
-    """Measure models on `resamples` draws of the users, with replacement, as many as there are.
+    """Measure models on `resamples` draws of the users, with replacement, as many users as there are.
 
     Parameters
     ----------
@@ -125,7 +122,7 @@ def _draw(random: np.random.Generator, resamples: int, table: np.ndarray) -> np.
     users = len(table)
     drawn = random.integers(0, users, (resamples, users)) + np.arange(resamples)[:, None] * users
     counts = np.bincount(drawn.reshape(-1), minlength=resamples * users).reshape(resamples, users)
-    # not by BLAS, whose order of additions, and so the last bit, depends on how many draws come at once
+    # not by BLAS, whose order of additions, and so the last bit, depends on the number of draws at once
     return np.einsum("du,uc->dc", counts, table)
 
 

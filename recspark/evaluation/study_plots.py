@@ -1,8 +1,8 @@
-"""The figures of a tuning: how its trials went, and which Params made the difference.
+"""The figures of a tuning: the course of its trials, and the Params that made the difference.
 
-`trials` is a row a trial: number, state (complete, pruned, failed ...), value, and the Params by name. An
-`axis` is where a Param was searched: ``{"log": bool}`` of numbers, ``{"choices": [...]}`` of others. Values
-far behind the best are drawn at the edge, as triangles: near the best they are told apart.
+`trials` has one row per trial: number, state (complete, pruned, failed ...), value, and the Params by name.
+An `axis` is the searched range of a Param: ``{"log": bool}`` for numbers, ``{"choices": [...]}`` for others.
+Values far behind the best are drawn at the edge, as triangles, so that values near the best stay distinct.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 
 from recspark.evaluation.plots import BLUE, GREY, ORANGE, VERMILION, new_figure, tidy
 
-#: how far behind the best values are told apart, in distances of the median from the best
+#: values are drawn at their place up to this far from the best, in distances of the median from the best
 _REACH = 3.0
 _COLOURS = "viridis"
 _COLUMNS = 4
 
 
 def plot_history(trials: pd.DataFrame, metric: str, minimize: bool) -> Figure:
-    """The value of each trial in their order, and the best so far."""
+    """The values of the trials in their order, and the best so far."""
     figure, axes = new_figure("Trials", "trial", f"{metric} on the validation rows")
     complete, shown = _complete(trials), _Shown(trials, minimize)
     best = complete["value"].cummin() if minimize else complete["value"].cummax()
@@ -74,9 +74,7 @@ def plot_importances(importances: Mapping[str, float]) -> Figure:
 def plot_slices(
     trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool
 ) -> Figure:
-    """The value of complete trials over each Param by itself, later trials darker, the best one with a
-    ring.
-    """
+    """The values of complete trials against each Param alone: later trials darker, the best with a ring."""
     complete, shown = _complete(trials), _Shown(trials, minimize)
     best = complete["value"].astype(float).idxmin() if minimize else complete["value"].astype(float).idxmax()
     columns = min(_COLUMNS, len(axes_of))
@@ -129,8 +127,9 @@ def plot_slices(
 def plot_parallel(
     trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool
 ) -> Figure:
-    """A line a complete trial through its Params to its value; the better, the darker, and the best one in a
-    colour of its own.
+    """One line per complete trial through its Params to its value.
+
+    The better the trial, the darker its line; the best one has a colour of its own.
     """
     complete, shown = _complete(trials), _Shown(trials, minimize)
     figure = Figure(figsize=(2.0 * (len(axes_of) + 1) + 2.0, 4.8), dpi=120, layout="constrained")
@@ -186,7 +185,7 @@ class _Shown:
         self.beyond = "^" if minimize else "v"
 
     def clip(self, values: pd.Series) -> pd.Series:
-        """`values`, those beyond the range at its edge."""
+        """`values`, of which those beyond the range are moved to its edge."""
         return values.astype(float).clip(*sorted((self.best, self.worst)))
 
     def scatter(
@@ -198,7 +197,19 @@ class _Shown:
         label: str | None = None,
         **style: Any,
     ) -> None:
-        """Points, and triangles at the edge for what lies beyond."""
+        """Draw points, with triangles at the edge for points beyond it.
+
+        Parameters
+        ----------
+        axes
+            The panel to draw on.
+        x, values
+            Coordinates of the points.
+        marker, label
+            The marker of points within the range, and their name in the legend.
+        style
+            More arguments of matplotlib's ``scatter``.
+        """
         clipped = self.clip(values)
         beyond = (clipped != values.astype(float)) & (clipped == self.worst)
         for mask, mark, text in ((~beyond, marker, label), (beyond, self.beyond, None)):
@@ -218,7 +229,7 @@ def _fitting(style: dict[str, Any], marker: str) -> dict[str, Any]:
 
 
 def _places(values: pd.Series, axis: Mapping[str, Any]) -> tuple[pd.Series, list[str]]:
-    """Where values stand on an axis; and, of choices, their names."""
+    """The places of values on an axis, and for choices their names."""
     if "choices" not in axis:
         return values.astype(float), []
     choices = list(axis["choices"])
@@ -226,9 +237,7 @@ def _places(values: pd.Series, axis: Mapping[str, Any]) -> tuple[pd.Series, list
 
 
 class _Scale:
-    """One axis of the parallel coordinates: values to heights from 0 to 1, and (height, text) of its
-    ticks.
-    """
+    """One axis of the parallel coordinates: heights of values from 0 to 1, and its ticks (height, text)."""
 
     def __init__(self, values: pd.Series, axis: Mapping[str, Any]) -> None:
         places, names = _places(values, axis)

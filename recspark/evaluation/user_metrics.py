@@ -1,9 +1,8 @@
-"""The ranking metrics of one user: each a function of the ranks of the user's relevant items among the
-candidates.
+"""The ranking metrics of one user, as functions of the ranks of the user's relevant items.
 
-``ranks`` are the places (1 = best, ascending) of the relevant items that the model could retrieve,
-``n_relevant`` counts all relevant items, retrievable or not, and is at least 1. Denominators that other
-libraries use: docs/metrics.md.
+``ranks`` are the places among the candidates (1 = best, ascending) of the relevant items that the model could
+retrieve; ``n_relevant`` counts all relevant items, retrievable or not, and is at least 1. Denominators that
+other libraries use: docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from numba import njit
 
 @njit(cache=True)
 def precision(ranks, n_relevant, k):
-    """The share of the first k places that hold a relevant item: ``hits / k``, also where fewer than k are
-    relevant.
+    """The share of the first k places with a relevant item: ``hits / k``, even if fewer than k are relevant.
 
     >>> precision(np.array([1, 3, 7]), 4, 5)
     0.4
@@ -27,8 +25,7 @@ def precision(ranks, n_relevant, k):
 
 @njit(cache=True)
 def recall(ranks, n_relevant, k):
-    """The share of the relevant items found in the first k places: ``hits / n_relevant``, below 1 where
-    n_relevant > k.
+    """The share of relevant items in the first k places: ``hits / n_relevant``, below 1 if n_relevant > k.
 
     >>> recall(np.array([1, 3, 7]), 4, 5)
     0.5
@@ -57,10 +54,9 @@ def ndcg(ranks, n_relevant, k):
 
 @njit(cache=True)
 def average_precision(ranks, n_relevant, k):
-    """The mean over the relevant items of the precision at their rank, 0 for those behind k; its user mean is
-    MAP.
+    """The mean over the relevant items of the precision at their rank, 0 for those behind k.
 
-    ``sum(h / r_h for the h-th rank r_h <= k) / min(n_relevant, k)``
+    Its user mean is MAP. ``sum(h / r_h for the h-th rank r_h <= k) / min(n_relevant, k)``
 
     >>> round(average_precision(np.array([1, 3, 7]), 4, 5), 4)  # (1/1 + 2/3) / 4
     0.4167
@@ -74,7 +70,7 @@ def average_precision(ranks, n_relevant, k):
 
 @njit(cache=True)
 def reciprocal_rank(ranks, n_relevant, k):
-    """One over the rank of the first relevant item, 0 where it stands behind k; its user mean is MRR.
+    """One over the rank of the first relevant item, 0 if it stands behind k; its user mean is MRR.
 
     >>> reciprocal_rank(np.array([2, 3, 7]), 4, 5)
     0.5
@@ -84,7 +80,7 @@ def reciprocal_rank(ranks, n_relevant, k):
 
 @njit(cache=True)
 def hit_rate(ranks, n_relevant, k):
-    """1 where the first k places hold a relevant item, else 0.
+    """1 if the first k places hold a relevant item, else 0.
 
     >>> hit_rate(np.array([2, 3, 7]), 4, 1)
     0.0
@@ -94,12 +90,10 @@ def hit_rate(ranks, n_relevant, k):
 
 @njit(cache=True)
 def auc(midranks, n_candidates):
-    """The chance that a random relevant candidate scores above a random other candidate, ties counting one
-    half.
+    """The chance that a random relevant candidate scores above a random other one; ties count one half.
 
-    The Mann-Whitney statistic of the ``m`` relevant candidates:
-    ``(sum(n_candidates - midrank) - m(m-1)/2) / (m (n_candidates - m))``; NaN where no candidate is relevant
-    or all are.
+    The Mann-Whitney statistic of the ``m`` relevant candidates: ``(sum(n_candidates - midrank) - m(m-1)/2) /
+    (m (n_candidates - m))``; NaN if no candidate is relevant or all are.
 
     >>> auc(np.array([1.0, 3.5]), 5)  # (4 + 1.5 - 1) / (2 * 3)
     0.75

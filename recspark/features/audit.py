@@ -1,5 +1,6 @@
-"""The audit: features are made again from changed copies of the ratings. What changes although it must not
-has leaked.
+"""The audit: features are made again from changed copies of the ratings, to find leaks.
+
+A feature that changes although it must not has leaked.
 
 =======================  =====================================================================
 copy                     how it differs
@@ -14,10 +15,9 @@ later rows ... changed   these rows have another item and a later time
 all rows ... removed     no training row of anyone at or after one moment
 =======================  =====================================================================
 
-The first five must change no feature, level or moment. They fit again: that a level or a mean depends on a
-test row is a leak as well. The last three must not change groups of scope past (of all rows, up to that
-moment). They keep the fitted layout, which is of all training rows whatever the scope, and give it other
-histories.
+The first five must change no feature, level or moment. They fit again: it is also a leak if a level or a mean
+depends on a test row. The last three must not change groups of scope past (of all rows, up to that moment).
+They keep the fitted layout, which is of all training rows for any scope, and give it other histories.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from recspark.data.splitting.rules import draw
 from recspark.features.feature_set import FeatureSet
 from recspark.features.layout import Block, Layout
 
-#: how training rows, and rows that are held out, become features
+#: makes features from training rows and held-out rows
 Fit = Callable[[DataFrame, DataFrame], FeatureSet]
-#: for each watched row and group the positions and values of its features
+#: positions and values of the features, by watched row and group
 Snapshot = dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]
 
 _WATCHED = "_watched"
@@ -47,10 +47,10 @@ _TEN_YEARS = 10 * 365 * 86_400
 
 @dataclass(frozen=True)
 class Finding:
-    """A group that a perturbation changed although it must not: how many of the watched rows, and one of
-    them.
+    """A group that a perturbation changed although it must not.
 
-    ``rows`` is 0 and ``example`` empty where the group's levels or moments changed.
+    ``rows`` is the number of watched rows that changed, ``example`` one of them. They are 0 and empty if the
+    group's levels or moments changed.
     """
 
     perturbation: str
@@ -70,7 +70,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit did: the groups, how many rows it watched, the perturbations, and what it found."""
+    """The result of an audit: the groups, the number of watched rows, the perturbations, and the findings."""
 
     groups: list[str]
     rows: int
@@ -84,12 +84,14 @@ def audit(fit: Fit, train: DataFrame, test: DataFrame, rows: int = 200, seed: in
     Parameters
     ----------
     fit
-        Makes the features from training rows and held-out rows. An honest one has no use for the latter.
+        Makes the features from training rows and held-out rows. An honest one does not use the latter.
     train, test : DataFrame
-        user_id, item_id, rating, timestamp and the columns that ``ratings.COLUMN`` groups name; `test` is all
-        that is held out. Both are read about ten times.
+        user_id, item_id, rating, timestamp and the columns that ``ratings.COLUMN`` groups name; `test` has
+        all held-out rows. Both are read about ten times.
     rows : int
-        Rows of each that are watched, drawn by a hash.
+        Number of rows of each that are watched, drawn by a hash.
+    seed : int
+        Seed of the draws.
     """
     watched = _watch(train, test, rows, seed)
     spark = train.sparkSession
@@ -122,7 +124,7 @@ def _watch(train: DataFrame, test: DataFrame, rows: int, seed: int) -> pa.Table:
 def _refitted(
     train: DataFrame, test: DataFrame, watched: DataFrame, seed: int
 ) -> Iterator[tuple[str, DataFrame, DataFrame, DataFrame]]:
-    """Name, training rows, test rows, watched rows of the perturbations that no feature may show."""
+    """Name, training rows, test rows and watched rows of the perturbations that no feature may show."""
     rating, by = F.col("rating"), ("user_id", "item_id")
     for name, value in (
         ("ratings reversed", -rating),
@@ -142,9 +144,7 @@ def _refitted(
 def _later(
     layout: Layout, train: DataFrame, watched: pa.Table
 ) -> Iterator[tuple[str, DataFrame, pa.Table, list[str]]]:
-    """Name, training rows, watched rows and groups of the perturbations that only what looks ahead can
-    show.
-    """
+    """Perturbations that only a look ahead can show: name, training rows, watched rows and groups."""
     past = [block.group for block in layout if block.group.scope == "past"]
     watched = watched.filter(pc.is_valid(watched["timestamp"])) if past else watched.slice(0, 0)
     if not len(watched):
@@ -178,7 +178,7 @@ def _later(
 
 
 def _elsewhere(rows: DataFrame, which: Column, item: Any) -> DataFrame:
-    """`rows`, `which` of them with another item and ten years later."""
+    """`rows` in which those of `which` have another item, ten years later."""
     moved = F.col("timestamp") + F.when(which, _TEN_YEARS).otherwise(0)
     changed = F.when(which, F.lit(item)).otherwise(F.col("item_id"))
     return rows.withColumns({"item_id": changed, "timestamp": moved})

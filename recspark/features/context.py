@@ -1,5 +1,6 @@
-"""Columns of the rating rows: levels of time and of the past, numbers, and sets as of each row's own
-moment.
+"""Columns of the rating rows: levels of time and of the past, numbers, and sets of the past.
+
+Sets are as of each row's own moment.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _LEVEL = "_level"
 
 
 def with_context(df: DataFrame, layout: Layout, tables: Tables) -> DataFrame:
-    """`df` with the columns of each context group; see
-    :meth:`recspark.features.feature_set.FeatureSet.context`.
+    """`df` with the columns of each context group.
+
+    See :meth:`recspark.features.feature_set.FeatureSet.context`.
     """
     blocks = layout.side("context")
     _check_columns(df, blocks)
@@ -38,7 +40,7 @@ def with_context(df: DataFrame, layout: Layout, tables: Tables) -> DataFrame:
 
 
 def column_names(block: Block) -> tuple[str, ...]:
-    """The columns that a context group has in a DataFrame: of a set two, its positions and its values."""
+    """The columns of a context group in a DataFrame: a set has two, its positions and its values."""
     return (
         (f"{block.column}_columns", f"{block.column}_values")
         if block.group.is_history_set
@@ -47,7 +49,7 @@ def column_names(block: Block) -> tuple[str, ...]:
 
 
 def sparse_part(block: Block, start: int) -> Column:
-    """What a context group contributes to a row of all sides, whose context starts at column `start`."""
+    """The part of a context group in a row of all sides, whose context starts at column `start`."""
     first = start + block.offset
     if block.group.is_history_set:
         return shifted(sparse(*map(F.col, column_names(block))), first)
@@ -78,7 +80,7 @@ def _with_level(frame: DataFrame, block: Block) -> DataFrame:
 
 
 def _with_position(frame: DataFrame, block: Block, name: str) -> DataFrame:
-    """`frame` with the position of the group's level within the group, null for one that has no column."""
+    """`frame` with the position of the group's level within the group, null for a level without a column."""
     levels = columns_of(frame.sparkSession, [block]).select(
         F.col("level").alias(_LEVEL), (F.col("column") - block.offset).alias(name)
     )
@@ -95,8 +97,9 @@ def _with_number(frame: DataFrame, block: Block) -> DataFrame:
 
 
 def _with_past_set(frame: DataFrame, block: Block, train: DataFrame) -> DataFrame:
-    """The members of a key's first n training rows by time, n of which are strictly earlier: sorted once, cut
-    at each row.
+    """The members of a key's first n training rows by time, of which n are strictly earlier.
+
+    They are sorted once, and cut at each row.
     """
     key, own = block.group.key, block.own
     frame = frame.join(_histories(block, train), key, "left")
@@ -115,8 +118,9 @@ def _with_past_set(frame: DataFrame, block: Block, train: DataFrame) -> DataFram
 
 
 def _histories(block: Block, train: DataFrame) -> DataFrame:
-    """``_history array<struct<timestamp, position>>`` of each key, by time; null positions are members
-    without a column.
+    """``_history array<struct<timestamp, position>>`` of each key, by time.
+
+    Null positions are members without a column.
     """
     key = block.group.key
     timed = train.where(F.col("timestamp").isNotNull()).select(*IDS.values(), "timestamp")

@@ -24,11 +24,14 @@ from recspark.features.vocabulary import fit_layout
 class FeatureSet:
     """A layout, and the tables that rows are made from.
 
+    Only the layout is saved or pickled; :meth:`bind` gives a loaded feature set its tables again.
+
     The layout is all that is saved or pickled; a feature set that was loaded is bound to its tables again
     with :meth:`bind`.
 
     Examples
     --------
+    >>> from recspark.features.groups import parse_groups
     >>> groups = parse_groups(["user", "item", "rated", "day"])
     >>> features = FeatureSet.fit(groups, train, users, items)  # doctest: +SKIP
     >>> features.side("user").columns  # doctest: +SKIP
@@ -54,8 +57,8 @@ class FeatureSet:
             See :func:`~recspark.features.groups.parse_groups`.
         train : DataFrame
             user_id, item_id, timestamp (seconds UTC; needed for groups of time and of scope past) and the
-            columns that ``ratings.COLUMN`` groups name. Read several times: cache it where it is costly. Test
-            rows have no way in.
+            columns that ``ratings.COLUMN`` groups name. Read several times: cache it if it is costly. Test
+            rows are never read.
         users, items : DataFrame, optional
             One row per id, ``user_id`` or ``item_id`` first among its columns.
 
@@ -70,18 +73,17 @@ class FeatureSet:
     def bind(
         self, train: DataFrame, users: DataFrame | None = None, items: DataFrame | None = None
     ) -> FeatureSet:
-        """The same layout over these tables: histories are theirs, levels and moments stay."""
+        """The same layout with these tables: histories come from them, levels and moments stay."""
         tables = Tables(train, users, items)
         for block in self.layout:
             tables.require(block.group)
         return replace(self, tables=tables)
 
     def side(self, side: str) -> DataFrame:
-        """``id, columns array<int>, values array<float>`` for each ``user`` or ``item`` of the training rows
-        or of the side's table.
+        """The sparse rows of a side: ``id, columns array<int>, values array<float>``.
 
-        Columns ascend and count from the first of the side. An id that is in neither has
-        :meth:`Layout.unseen`.
+        There is one row per ``user`` or ``item`` of the training rows or of the side's table. Columns ascend
+        and count from the first of the side. An id that is in neither has :meth:`Layout.unseen`.
         """
         if side not in IDS:
             raise RecsparkError(
@@ -90,25 +92,24 @@ class FeatureSet:
         return side_rows(side, self.layout.side(side), self._bound())
 
     def context(self, df: DataFrame) -> DataFrame:
-        """`df` (user_id, item_id, timestamp, ...) with the columns of its context groups; positions count
-        within the group.
+        """`df` (user_id, item_id, timestamp, ...) with the columns of its context groups.
 
-        One column per group, named :attr:`Block.column`: a level is an int, -1 for none; a real group a
-        float, standardised, 0 where it is missing; a set the two columns ``NAME_columns array<int>`` and
-        ``NAME_values array<float>``.
+        There is one column per group, named :attr:`Block.column`; positions count within the group. A level
+        is an int, -1 for none; a real group a float, standardised, 0 if it is missing; a set has the two
+        columns ``NAME_columns array<int>`` and ``NAME_values array<float>``.
 
         Raises
         ------
         RecsparkError
-            Where `df` has a column of such a name, or lacks one that a group needs.
+            If `df` already has a column of such a name, or lacks one that a group needs.
         """
         return with_context(df, self.layout, self._bound())
 
     def rows(self, df: DataFrame) -> DataFrame:
-        """`df` with the sparse row of all sides: ``columns array<int>``, ascending, and
-        ``values array<float>``.
+        """`df` with the sparse row of all sides.
 
-        Sides stand one after the other: user, item, context; ``layout.starts`` says where each begins.
+        The columns are ``columns array<int>``, ascending, and ``values array<float>``. Sides stand one after
+        the other: user, item, context; ``layout.starts`` says where each begins.
         """
         frame, starts = self.context_rows(df), self.layout.starts
         for side, key in IDS.items():
@@ -123,15 +124,17 @@ class FeatureSet:
         return frame.select(*(f"`{name}`" for name in df.columns), "_row.*")
 
     def context_rows(self, df: DataFrame) -> DataFrame:
-        """`df` with the sparse row of its context,
-        ``_context struct<columns array<int>, values array<float>>``, counted from the first of the
-        context."""
+        """`df` with the sparse row of its context.
+
+        The column is ``_context struct<columns array<int>, values array<float>>``, counted from the first
+        column of the context.
+        """
         parts = [sparse_part(block, 0) for block in self.layout.side("context")]
         frame = self.context(df).withColumn("_context", concatenated(parts) if parts else sparse([], []))
         return frame.select(*(f"`{name}`" for name in df.columns), "_context")
 
     def assemble(self, df: DataFrame) -> DataFrame:
-        """`df` with ``features``, a SparseVector of ``layout.size``: for estimators that know no groups."""
+        """`df` with ``features``, a SparseVector of ``layout.size``, for estimators that don't use groups."""
         size = self.layout.size
         vector = F.udf(lambda columns, values: SparseVector(size, columns, values), VectorUDT())
         rows = self.rows(df)

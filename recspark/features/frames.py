@@ -1,6 +1,4 @@
-"""The tables that groups are expressions over: one row per entity, or the rating rows with what is known of
-their past.
-"""
+"""The tables that groups are expressions over: entities, or rating rows with facts about their past."""
 
 from __future__ import annotations
 
@@ -13,9 +11,10 @@ from pyspark.sql.types import IntegralType
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features.groups import IDS, Group
 
-#: added to rating rows, by the key of the history: how many of its training rows are strictly earlier
+#: columns that are added to rating rows, by the key of the history: number of its strictly earlier training
+#: rows
 N_PAST = {"user_id": "_n_user", "item_id": "_n_item"}
-#: who stands in the history of a key
+#: the ids in the history of a key
 MEMBER = {"user_id": "item_id", "item_id": "user_id"}
 
 _EARLIER = "_earlier"
@@ -23,20 +22,18 @@ _EARLIER = "_earlier"
 
 @dataclass(frozen=True)
 class Tables:
-    """The training rows (user_id, item_id, timestamp) and the tables of what is known of users and items, by
-    id.
-    """
+    """The training rows (user_id, item_id, timestamp), and the tables that describe users and items."""
 
     train: DataFrame
     users: DataFrame | None = None
     items: DataFrame | None = None
 
     def attributes(self, side: str) -> DataFrame | None:
-        """The table that describes a side; of the context the training rows themselves."""
+        """The table that describes a side; for the context it is the training rows themselves."""
         return {"user": self.users, "item": self.items, "context": self.train}[side]
 
     def require(self, group: Group) -> None:
-        """ConfigError where the table of the group's side lacks a column that it needs."""
+        """Raise ConfigError if the table of the group's side lacks a column that it needs."""
         table = self.attributes(group.side)
         known = [] if table is None else table.columns
         for column in group.needs:
@@ -48,22 +45,23 @@ class Tables:
                 )
 
     def entities(self, side: str) -> DataFrame:
-        """The rows of the side's table, and a row of nulls for each id of a training row, which may have a
-        row in the table as well.
+        """The rows of the side's table, and one row of nulls for each id of a training row.
+
+        Such an id may also have a row in the table.
         """
         key, table = IDS[side], self.attributes(side)
         trained = self.train.select(key).distinct()
         return trained if table is None else table.unionByName(trained, allowMissingColumns=True)
 
     def trained(self, side: str) -> DataFrame:
-        """Every id of a side that has a training row, once, with the columns of the side's table."""
+        """Each id of a side that has a training row, once, with the columns of the side's table."""
         key, table = IDS[side], self.attributes(side)
         ids = self.train.select(key).distinct()
         return ids if table is None else ids.join(table, key, "left")
 
 
 def require_seconds(df: DataFrame) -> None:
-    """RecsparkError where the column timestamp is not a whole number."""
+    """Raise RecsparkError if the column timestamp is not a whole number."""
     type_ = df.schema["timestamp"].dataType
     if not isinstance(type_, IntegralType):
         raise RecsparkError(
@@ -73,8 +71,9 @@ def require_seconds(df: DataFrame) -> None:
 
 
 def first_day(train: DataFrame) -> int:
-    """The day of the first training row, in days since 1970-01-01 UTC; RecsparkError where no row has a
-    time.
+    """The day of the first training row, in days since 1970-01-01 UTC.
+
+    Raise RecsparkError if no row has a time.
     """
     require_seconds(train)
     day = train.agg(F.floor(F.min("timestamp") / 86400)).first()[0]
@@ -88,7 +87,7 @@ def first_day(train: DataFrame) -> int:
 def rating_rows(df: DataFrame, train: DataFrame, groups: list[Group], day: int | None) -> DataFrame:
     """Rating rows with the columns that context groups are expressions over.
 
-    Adds ``_first_day``; where a group of scope past asks for it ``_n_user`` and ``_last_item``, or
+    Adds ``_first_day``; if a group of scope past asks for it also ``_n_user`` and ``_last_item``, or
     ``_n_item``. Each history shuffles the rows and the training rows once, by its key. Row order does not
     matter.
     """
@@ -101,10 +100,10 @@ def rating_rows(df: DataFrame, train: DataFrame, groups: list[Group], day: int |
 
 
 def _with_past(rows: DataFrame, train: DataFrame, key: str) -> DataFrame:
-    """Number of training rows of the same `key` with a smaller timestamp, and of a user the last of them
-    (ties: the largest item id).
+    """Add the number of earlier training rows of the same `key`, and for users the last item.
 
-    A row without a time has no past, and is in nobody's.
+    Earlier rows have a smaller timestamp; of equal last rows the largest item id counts. A row without a time
+    has no past, and is in no past.
     """
     known = train.where(F.col("timestamp").isNotNull()).select(
         key, MEMBER[key], "timestamp", F.lit(True).alias(_EARLIER)

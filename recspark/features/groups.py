@@ -1,5 +1,4 @@
-"""Feature groups: what a block of feature columns means, where its levels come from, and how a conf declares
-it.
+"""Feature groups: the meaning of a block of columns, the source of its levels, its declaration in a conf.
 
 A group is SQL over the table of its side: users, items, or the rating rows (*context*). Names that start with
 an underscore are columns that :mod:`recspark.features.frames` adds to the rating rows.
@@ -36,23 +35,23 @@ class Group:
     Attributes
     ----------
     name : str
-        Unique in a feature set: as declared, with ``_past`` where a set knows the past only.
+        Unique in a feature set: as declared, with ``_past`` if a set knows only the past.
     side : str
         ``user`` or ``item``: depends on that id alone; ``context``: depends on the rating row.
     expression : str
         SQL of the level, the set or the number; of a history group the column of its members.
     kind : str or None
-        ``level`` one of many, ``set`` an array of levels, ``weights`` a map of levels to numbers, ``real`` a
-        number. None until a fit has seen the type of the column.
+        ``level``: one of many; ``set``: an array of levels; ``weights``: a map from levels to numbers;
+        ``real``: a number. None until a fit has seen the type of the column.
     needs : tuple of str
         Columns that the side's table must have.
     numbers : tuple of str
         Those of them that must hold numbers.
     vocabulary : str or None
-        ``users`` or ``items`` where the levels are ids that training knows; else the levels are the group's
+        ``users`` or ``items`` if the levels are ids that training knows; else the levels are the group's
         own.
     key : str or None
-        Of history groups: the id column whose earlier rows, or training rows, are looked at.
+        Of history groups: the id column whose earlier rows, or training rows, count.
     scope : str or None
         Of history groups: ``train`` all training rows of the key, ``past`` those with a smaller timestamp.
     scale : str or None
@@ -61,7 +60,7 @@ class Group:
         For a level that training has not seen, a missing value and an empty set: ``ignore`` no feature,
         ``own`` a bucket of its own.
     factors : bool
-        Whether a level of the context has factors beside its weight: without, it interacts with nothing.
+        Whether a level of the context has factors beside its weight; without them it does not interact.
     """
 
     name: str
@@ -79,12 +78,12 @@ class Group:
 
     @property
     def is_history_set(self) -> bool:
-        """Whether the members come from the training rows and not from a column."""
+        """Whether the members come from the training rows instead of a column."""
         return self.key is not None and self.kind == "set"
 
     @property
     def is_column(self) -> bool:
-        """Whether it is a column by name, whose kind follows from its type."""
+        """Whether it is a column given by name, whose kind follows from its type."""
         return self.expression.startswith("`")
 
 
@@ -139,9 +138,7 @@ _ASCENDING = Check(
 
 
 class GroupEntry(Section):
-    """The options of one entry of ``features.groups``; where one is not set, the group's own default
-    holds.
-    """
+    """The options of one entry of ``features.groups``; the group's own defaults hold otherwise."""
 
     name = "features.groups"
     group = Option(
@@ -153,7 +150,7 @@ class GroupEntry(Section):
     scale = Option(str, None, "sets: value of a member of n", one_of(*SCALES))
     unknown = Option(str, None, "levels that training has not seen", one_of("ignore", "own"))
     kind = Option(
-        str, None, "columns by name: what a value is; not set: by its type", one_of("level", "real")
+        str, None, "columns by name: kind of a value; not set: by its type", one_of("level", "real")
     )
     bins = Option(
         list,
@@ -180,8 +177,8 @@ def parse_groups(entries: Iterable[str | dict[str, Any]]) -> list[Group]:
     Raises
     ------
     ConfigError
-        For an unknown group or option, an option that the group has no use for, a group that stands twice,
-        scope ``all``, and the rating itself.
+        For an unknown group or option, an option that the group has no use for, a repeated group, scope
+        ``all``, and the rating itself.
     """
     groups = [_parse(entry) for entry in entries]
     for name, times in Counter(group.name for group in groups).items():
@@ -229,8 +226,9 @@ def _column(name: str) -> Group:
 
 
 def _binned(group: Group, edges: list[float]) -> Group:
-    """A group of a column with a level for each bin: how many `edges` are at or below the number; a missing
-    number has none.
+    """A group of a column with one level per bin: the number of `edges` at or below the number.
+
+    A missing number has no level.
     """
     if not group.is_column:
         raise _useless(group, "bins", edges)

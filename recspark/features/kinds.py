@@ -1,4 +1,4 @@
-"""What a group's values are, by the type of its column: one level, a set, a map of weights, a number."""
+"""The kind of a group's values, by the type of its column: one level, a set, a map of weights, a number."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyspark.sql.types import (
 from recspark.errors import ConfigError
 from recspark.features.groups import TABLES, Group
 
-#: what a column of a type may be; the first is what it is where the conf does not say
+#: kinds that a column of a type may have; the first is the default
 _KINDS: tuple[tuple[type[DataType], tuple[str, ...]], ...] = (
     (FractionalType, ("real", "level")),
     (IntegralType, ("level", "real")),
@@ -30,17 +30,17 @@ _KINDS: tuple[tuple[type[DataType], tuple[str, ...]], ...] = (
     (BinaryType, ()),
     (DataType, ("level",)),
 )
-#: the kinds that an option is of use for
+#: the kinds that an option is for
 _USES = {"scale": ("set", "weights"), "unknown": ("level", "set", "weights")}
 
 
 def typed(group: Group, frame: DataFrame) -> Group:
-    """`group` with a kind, and a scale where it is a set.
+    """`group` with a kind, and a scale if it is a set.
 
     Raises
     ------
     ConfigError
-        Where the column's type has no such kind, an option is of no use for the kind, or a rating row has a
+        If the column's type has no such kind, an option is not for the kind, or a rating row has a
         collection.
     """
     _check_columns(group, frame)
@@ -57,8 +57,9 @@ def typed(group: Group, frame: DataFrame) -> Group:
 
 
 def _check_columns(group: Group, frame: DataFrame) -> None:
-    """ConfigError where a column, which may be one of the user's own, is not of the type that a named group
-    or bins need.
+    """Raise ConfigError if a column is not of the type that a named group or bins need.
+
+    The column may be one of the user's own.
     """
     wanted = dict.fromkeys(group.numbers, (NumericType, "numbers"))
     if group.kind == "set" and not group.key:

@@ -1,5 +1,6 @@
-"""The fitted layout: which columns a group has, what each means, and how a number is standardised. Small,
-readable, saved with a model.
+"""The fitted layout: the columns of each group, their meaning, and the standardisation of numbers.
+
+It is small and readable, and saved with a model.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from recspark.lake.folder import Folder
 SIDES = ("user", "item", "context")
 FILE = "layout.json"
 
-#: the name of the bucket for what training has not seen
+#: the name of the bucket for values that training has not seen
 UNKNOWN = "(unknown)"
 
 Level = int | str
@@ -52,12 +53,12 @@ class Block:
 
     @property
     def column(self) -> str:
-        """The group's name as a column of a DataFrame that needs no quotes."""
+        """The group's name as a DataFrame column that needs no quotes."""
         return re.sub(r"\W", "_", self.name)
 
     @property
     def is_real(self) -> bool:
-        """Whether its one column holds numbers, not levels."""
+        """Whether its one column holds numbers instead of levels."""
         return self.group.kind == "real"
 
     @property
@@ -67,12 +68,12 @@ class Block:
 
     @property
     def own(self) -> int | None:
-        """The column of the bucket for the unknown, within the side; None where the unknown is ignored."""
+        """The column of the bucket for unknown values, within the side; None if they are ignored."""
         return self.offset + len(self.levels) if self.group.unknown == "own" else None
 
     @property
     def names(self) -> list[str]:
-        """What each column stands for."""
+        """The meaning of each column."""
         if self.is_real:
             return [self.name]
         return [str(level) for level in self.levels] + ([UNKNOWN] if self.own is not None else [])
@@ -80,8 +81,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """All blocks in the order of their declaration. ``first_day`` is the first day with a training row, in
-    days since 1970-01-01 UTC.
+    """All blocks in the order of their declaration.
+
+    ``first_day`` is the first day with a training row, in days since 1970-01-01 UTC.
     """
 
     blocks: tuple[Block, ...]
@@ -89,7 +91,7 @@ class Layout:
 
     @classmethod
     def of(cls, fitted: Iterable[Block], first_day: int | None = None) -> Layout:
-        """Blocks laid side by side: each gets the offset that its place gives it."""
+        """Lay blocks side by side: each gets the offset of its place."""
         used = dict.fromkeys(SIDES, 0)
         blocks = []
         for block in fitted:
@@ -111,7 +113,7 @@ class Layout:
 
     @cached_property
     def starts(self) -> dict[str, int]:
-        """First column of each side in a row of all: user side, item side, context."""
+        """First column of each side in a row of all sides: user, item, context."""
         return dict(zip(SIDES, accumulate(self.widths.values(), initial=0), strict=False))
 
     @property
@@ -120,9 +122,7 @@ class Layout:
         return sum(self.widths.values())
 
     def unseen(self, side: str) -> tuple[list[int], list[float]]:
-        """Columns and values of an id that no table has: the buckets of the groups that have one for the
-        unknown.
-        """
+        """Columns and values of an id that no table has: the buckets for unknown values."""
         columns = [block.own for block in self.side(side) if block.own is not None]
         return columns, [1.0] * len(columns)
 
@@ -153,7 +153,7 @@ class Layout:
 
     @classmethod
     def load(cls, folder: str) -> Layout:
-        """Read what :meth:`save` wrote; RecsparkError where there is none."""
+        """Read the output of :meth:`save`. Raise RecsparkError if there is none."""
         content = Folder(folder).read_json(FILE)
         if content is None:
             raise RecsparkError(f"{folder} holds no features: {FILE} is missing")
@@ -161,12 +161,12 @@ class Layout:
 
 
 def _vocabulary(group: Group) -> str:
-    """Under which name a group's levels are kept: those that are ids share one list."""
+    """The name under which a group's levels are kept: groups of ids share one list."""
     return group.vocabulary or group.name
 
 
 def _block(entry: dict[str, Any], levels: dict[str, tuple[Level, ...]]) -> Block:
-    # a layout of an older version lacks what is new
+    # a layout of an older version lacks newer facts
     facts = {key: entry[key] for key in Group.__dataclass_fields__ if key in entry}
     group = Group(**facts | {key: tuple(facts.get(key, ())) for key in ("needs", "numbers")})
     return Block(group, entry["offset"], levels.get(_vocabulary(group), ()), entry["mean"], entry["stdev"])

@@ -1,4 +1,4 @@
-"""The conf section ``[features]``, and what it makes of the tables of a lake."""
+"""The conf section ``[features]``, applied to the tables of a lake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recspark.lake.lake import Lake
 
 
 class FeatureOptions(Section):
-    """Which feature groups a model has; docs/leakage.md says what each knows."""
+    """The feature groups of a model; docs/leakage.md says what each knows."""
 
     name = "features"
     groups = Option(
@@ -36,8 +36,11 @@ class FeatureOptions(Section):
 
 
 def read_tables(spark: SparkSession, lake: Lake) -> tuple[DataFrame, DataFrame]:
-    """The tables users and items of a lake; items have ``tags array<string>``, the different tags of all
-    users in lower case, if they have no column of that name already."""
+    """The tables users and items of a lake.
+
+    Items get ``tags array<string>``, the distinct tags of all users in lower case, unless they already have a
+    column of that name.
+    """
     users, items, tags = (
         spark.read.parquet(lake.path(f"tables/{table}")) for table in ("users", "items", "tags")
     )
@@ -50,8 +53,9 @@ def read_tables(spark: SparkSession, lake: Lake) -> tuple[DataFrame, DataFrame]:
 def fitter(
     spark: SparkSession, lake: Lake, options: FeatureOptions
 ) -> Callable[[DataFrame, DataFrame], FeatureSet]:
-    """How the features of a conf are made from training rows and held-out rows; the latter are used for
-    ``features.leak`` alone.
+    """A function that makes the features of a conf from training rows and held-out rows.
+
+    The latter are used for ``features.leak`` alone.
     """
     users, items = read_tables(spark, lake)
 
@@ -63,12 +67,11 @@ def fitter(
 
 
 def with_leaks(users: DataFrame, ratings: DataFrame) -> DataFrame:
-    """`users` with two maps that no honest feature can have, for a user's n rows in `ratings`, which holds
-    the test rows as well.
+    """`users` with two maps that no honest feature can have.
 
-    ``leak_rated`` gives each item of the user the weight ``1 / n``, ``leak_ratings`` the weight
-    ``rating / n``. A set over all rows tells which items are in the test rows; with ratings for weights it
-    holds the answers.
+    `ratings` has the test rows as well, n for a user. ``leak_rated`` gives each item of the user the weight
+    ``1 / n``, ``leak_ratings`` the weight ``rating / n``. A set over all rows tells which items are in the
+    test rows; with ratings as weights it holds the answers.
     """
     once = ratings.groupBy("user_id", "item_id").agg(F.max("rating").alias("rating"))
     of_user = once.groupBy("user_id").agg(

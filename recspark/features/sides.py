@@ -1,5 +1,6 @@
-"""The sparse rows of users and items: an entry for each (id, group, level) that is known of an id, looked up,
-then collected by id.
+"""The sparse rows of users and items.
+
+Each (id, group, level) that is known becomes an entry; entries are looked up, then collected by id.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ _ENTRIES = "array<struct<group:int,level:string,value:double>>"
 
 
 def side_rows(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame:
-    """DataFrame SIDE of every id that a training row or the side's table has; one shuffle of the entries, no
-    order matters.
+    """DataFrame SIDE of every id in a training row or in the side's table.
 
-    A row without an id is nobody's.
+    Entries are shuffled once; no order matters. Rows without an id are ignored.
     """
     if not blocks:
         ids = tables.entities(side).select(F.col(IDS[side]).alias("id")).dropna().distinct()
@@ -39,8 +39,9 @@ def side_rows(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame:
 
 
 def _attributes(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame:
-    """Entries (id, group, level, value) of what stands in the side's table; an id of which nothing is known
-    has one of nulls.
+    """Entries (id, group, level, value) of the side's table.
+
+    An id of which nothing is known has one entry of nulls.
     """
     lists = [
         F.coalesce(_entries(place, block), F.array().cast(_ENTRIES)) for place, block in enumerate(blocks)
@@ -52,7 +53,7 @@ def _attributes(side: str, blocks: Sequence[Block], tables: Tables) -> DataFrame
 
 
 def _entries(place: int, block: Block) -> Column:
-    """The entries of one group in one row of a table, as an array; null or empty where there are none."""
+    """The entries of one group in one row of a table, as an array; null or empty if there are none."""
 
     def entry(level: Column, value: Column) -> Column:
         return F.struct(
@@ -89,13 +90,14 @@ def _histories(blocks: Sequence[Block], tables: Tables) -> list[DataFrame]:
 
 
 def _looked_up(entries: DataFrame, blocks: Sequence[Block]) -> DataFrame:
-    """Entries (id, group, column, value): levels that training has not seen go to their group's bucket, or
-    have no column.
+    """Entries (id, group, column, value).
+
+    Levels that training has not seen go to their group's bucket, or have no column.
     """
     own = F.array(*(F.lit(block.own).cast("int") for block in blocks))[F.col("group")]
     joined = entries.join(columns_of(entries.sparkSession, blocks), ["group", "level"], "left")
     unseen = F.col("level").isNotNull() & F.col("column").isNull()
-    # how many members fall into a bucket says nothing that is known: it counts once
+    # the number of members in a bucket has no known meaning: it counts once
     value, column = (
         F.when(unseen, 1.0).otherwise(F.col("value")),
         F.when(unseen, own).otherwise(F.col("column")),
@@ -104,10 +106,11 @@ def _looked_up(entries: DataFrame, blocks: Sequence[Block]) -> DataFrame:
 
 
 def _members(place: int, block: Block) -> Column:
-    """The different members of a group, ``array<struct<column, value>>``, ascending; where there are none its
-    bucket, if it has one.
+    """The distinct members of a group, ``array<struct<column, value>>``, ascending.
+
+    Without members it is the group's bucket, if it has one.
     """
-    # a number that is missing or not finite is no feature
+    # a number that is missing or not finite gives no feature
     counts = (F.col("group") == place) & F.col("column").isNotNull() & (F.abs("value") < float("inf"))
     found = F.sort_array(F.collect_set(F.when(counts, F.struct("column", "value"))))
     if block.own is None:

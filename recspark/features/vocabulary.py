@@ -1,5 +1,6 @@
-"""Fitting: levels and moments from the training rows, one Spark job a side; and the way back, from levels to
-columns.
+"""Fitting: levels and moments from the training rows, one Spark job per side.
+
+And the way back, from levels to columns.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ from recspark.features.groups import NAMED, Group
 from recspark.features.kinds import has_whole_levels, typed
 from recspark.features.layout import SIDES, Block, Layout, Level
 
-#: more levels than that are a mistake, such as a column that is an id of the row
+#: more levels than this are a mistake, such as a column that is an id of the row
 MAX_LEVELS = 1 << 22
 
-#: the groups that ids are counted by: two vocabularies that several groups share
+#: the groups that count ids: two vocabularies that several groups share
 _IDS = {"users": NAMED["user"], "items": NAMED["item"]}
-#: which level has which column
+#: the columns of levels
 _SCHEMA = pa.schema([("group", pa.int32()), ("level", pa.string()), ("column", pa.int32())])
 
 
 def fit_layout(groups: Iterable[Group], tables: Tables) -> Layout:
-    """Lay out `groups`: their levels in ascending order, their moments, all from training rows; at most four
-    small jobs.
+    """Lay out `groups`: their levels in ascending order, and their moments.
+
+    All come from training rows, by at most four small jobs.
 
     Raises
     ------
     ConfigError
-        Where a table lacks a column, a column is of a type that has no levels, an option does not fit that
-        type, no training row has a value, or there are more than MAX_LEVELS levels.
+        If a table lacks a column, a column is of a type that has no levels, an option does not fit that type,
+        no training row has a value, or there are more than MAX_LEVELS levels.
     """
     groups = list(groups)
     for group in groups:
@@ -54,12 +56,12 @@ def _training_frame(side: str, tables: Tables, groups: list[Group], day: int | N
 
 
 def _source(group: Group) -> Group:
-    """The group whose levels a group has: ids are counted once."""
+    """The group whose levels a group has, since ids are counted once."""
     return _IDS.get(group.vocabulary, group)
 
 
 def _collect(groups: list[Group], frames: dict[str, DataFrame]) -> dict[str, Any]:
-    """What :func:`_statistic` says of each group, by name; sets as ascending tuples."""
+    """The results of :func:`_statistic` by the name of the group; sets are ascending tuples."""
     sources = {source.name: source for source in map(_source, groups)}
     found = {}
     for side, frame in frames.items():
@@ -86,7 +88,7 @@ def _statistic(group: Group) -> Column:
 
 
 def number(group: Group) -> Column:
-    """The value of a real group; null where it is missing or not finite."""
+    """The value of a real group; null if it is missing or not finite."""
     value = F.expr(group.expression).cast("double")
     return F.when(F.abs(value) < F.lit(float("inf")), value)
 
@@ -111,8 +113,9 @@ def _block(group: Group, found: Any) -> Block:
 
 
 def columns_of(spark: SparkSession, blocks: Iterable[Block]) -> DataFrame:
-    """The columns of levels: ``group int`` (place in `blocks`), ``level string``, ``column int`` (within the
-    side).
+    """The columns of levels: ``group int`` (place in `blocks`), ``level string`` and ``column int``.
+
+    Columns count within the side.
 
     The one column of a real group has the level ``""``.
     """

@@ -477,7 +477,7 @@ def draw_features(features, own, residual, around, prior, noise, key, rank):
     own
         `Table` of the features, drawn in place.
     residual
-        `Table`: what the features (all groups) and the mean leave of the entities; kept up to date.
+        `Table`: the entities minus their features (all groups) and mean; kept up to date.
     around, prior
         `Precision` of the entities around their mean, and of the features around 0.
     noise

@@ -70,7 +70,8 @@ def _rows(builder, *places):
 
 
 def _tile_update(rows: int):
-    """Make ``update(panel, m, i, j, gram, alpha)``:
+    """Make ``update(panel, m, i, j, gram, alpha)``, which updates a tile of a Gram matrix.
+
     ``gram[i:i+rows, j:j+16] += alpha * panel[:m, i:i+rows].T @ panel[:m, j:j+16]``.
     """
 

@@ -1,1 +1,1 @@
-"""Where everything lies: the lake's folder and names, its commits, its locks."""
+"""The lake: its folder and names, its commits, its locks."""

@@ -1,5 +1,6 @@
-"""A folder on any storage that ``pyarrow.fs`` knows: a local path, ``file://``, ``s3://``, ``gs://``,
-``hdfs://``.
+"""A folder on any storage that ``pyarrow.fs`` knows.
+
+It is a local path, or a URI of ``file://``, ``s3://``, ``gs://`` or ``hdfs://``.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from recspark.config import brief, is_text, shown
 from recspark.errors import ConfigError, RecsparkError
 from recspark.redaction import redact
 
-#: what a root may be, for error messages
+#: allowed roots, for error messages
 PLACES = "a local path, or a URI of file, s3 (s3a), gs, hdfs (viewfs) or abfs (abfss)"
 
-#: storage that knows files only: a folder can be copied there, not renamed
+#: storage that has only files: a folder can be copied there, not renamed
 OBJECT_STORES = ("s3", "gcs")
 
 
 def is_uri(place: str) -> bool:
-    """Whether `place` is a URI, not a path on this machine."""
+    """Whether `place` is a URI instead of a path on this machine."""
     return "://" in place or place.startswith("file:")
 
 
 def locate(place: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and the path on it of a local path or a URI; ConfigError where it is neither."""
+    """The file system and the path on it of a local path or a URI. Raise ConfigError if it is neither."""
     if not place or not is_text(place):
         raise ConfigError(f"{shown(place)} is not allowed: it must be a path or a URI")
     if not is_uri(place):
@@ -39,7 +40,7 @@ def locate(place: str) -> tuple[pafs.FileSystem, str]:
         options = "options of a storage are environment variables, such as AWS_ENDPOINT_URL"
         raise ConfigError(f"{shown(redact(place))} is not allowed: {options}")
     if local := re.fullmatch(r"file:(?://(?:localhost)?)?(/.*)", place):
-        # as Spark's file system takes it: nothing is decoded, a %20 stays
+        # as in Spark's file system: nothing is decoded, a %20 stays
         return pafs.LocalFileSystem(), local[1].rstrip("/") or "/"
     try:
         fs, path = pafs.FileSystem.from_uri(arrow_uri(place))
@@ -53,8 +54,9 @@ def locate(place: str) -> tuple[pafs.FileSystem, str]:
 
 
 def check_no_pattern(key: str, place: str) -> None:
-    """Raise ConfigError where Spark would take the path or URI `place` for a pattern of names, and read the
-    folders of others.
+    """Raise ConfigError if Spark would take the path or URI `place` for a pattern of names.
+
+    It would read other folders.
     """
     if patterns := set(place) & set("*?[]{}\\"):
         found = " ".join(sorted(patterns))
@@ -66,12 +68,12 @@ def check_no_pattern(key: str, place: str) -> None:
 def _absolute(path: str) -> str:
     try:
         return str(Path(path).expanduser().absolute())
-    except RuntimeError as error:  # ~ of a user who is not known
+    except RuntimeError as error:  # ~ of an unknown user
         raise ConfigError(f"{shown(path)} is not allowed: {error}") from None
 
 
 def arrow_uri(uri: str) -> str:
-    """`uri` as ``pyarrow.fs`` writes it: Hadoop's clients of S3 are called s3a and s3n.
+    """`uri` in the form of ``pyarrow.fs``: Hadoop's clients of S3 are called s3a and s3n.
 
     >>> arrow_uri("s3a://bucket/lake"), arrow_uri("file:///srv/lake")
     ('s3://bucket/lake', 'file:///srv/lake')
@@ -97,7 +99,7 @@ class Folder:
 
     @property
     def renames(self) -> bool:
-        """Whether a folder gets another name at once and whole."""
+        """Whether a folder can be renamed at once and whole."""
         return self.fs.type_name not in OBJECT_STORES
 
     @property
@@ -112,17 +114,17 @@ class Folder:
 
     @property
     def is_there(self) -> bool:
-        """Whether there is such a folder; on an object store, whether there is a file in it."""
+        """Whether the folder exists; on an object store, whether there is a file in it."""
         return self.fs.get_file_info(self._base).type != pafs.FileType.NotFound
 
     @property
     def is_prepared(self) -> bool:
-        """Whether the folder is there and empty."""
+        """Whether the folder exists and is empty."""
         is_folder = self.fs.get_file_info(self._base).type == pafs.FileType.Directory
         return is_folder and not self.fs.get_file_info(pafs.FileSelector(self._base))
 
     def at(self, name: str) -> str:
-        """The path of `name` as this folder's file system wants it."""
+        """The path of `name` in the form of this folder's file system."""
         return f"{self._base}/{name}"
 
     def exists(self, name: str) -> bool:
@@ -130,7 +132,7 @@ class Folder:
         return self.fs.get_file_info(self.at(name)).type != pafs.FileType.NotFound
 
     def delete(self, name: str) -> None:
-        """Remove a file or a folder with all in it; nothing happens where there is none."""
+        """Remove a file or a folder with all its contents, if it exists."""
         kind = self.fs.get_file_info(self.at(name)).type
         if kind == pafs.FileType.Directory:
             self.fs.delete_dir(self.at(name))
@@ -138,9 +140,7 @@ class Folder:
             self.fs.delete_file(self.at(name))
 
     def move(self, name: str, target: str) -> None:
-        """Give a folder the name `target`, where there is nothing yet; file by file where the storage can't
-        rename.
-        """
+        """Rename a folder to `target`, which must not exist; file by file if the storage can't rename."""
         self.fs.create_dir(self.at(target).rpartition("/")[0], recursive=True)
         if self.renames:
             self.fs.move(self.at(name), self.at(target))
@@ -149,9 +149,7 @@ class Folder:
             self.delete(name)
 
     def replace(self, name: str, target: str) -> None:
-        """Give a folder the name `target` in place of what has it: by two renames where the storage has
-        them.
-        """
+        """Rename a folder to `target`, in place of an existing one: by two renames if the storage can."""
         old = f"{name}-old"
         if self.exists(target) and self.renames:
             self.fs.move(self.at(target), self.at(old))
@@ -167,14 +165,14 @@ class Folder:
         )
 
     def copy_to(self, name: str, target: Folder) -> None:
-        """Copy a file, or a folder with all in it, to `target` under the same name."""
+        """Copy a file, or a folder with all its contents, to `target` under the same name."""
         source, place = self.at(name), target.at(name)
         is_folder = self.fs.get_file_info(source).type == pafs.FileType.Directory
         target.fs.create_dir(place if is_folder else place.rpartition("/")[0], recursive=True)
         pafs.copy_files(source, place, source_filesystem=self.fs, destination_filesystem=target.fs)
 
     def names(self, name: str) -> list[str]:
-        """The sorted names of the files and folders directly inside `name`; none where it is missing."""
+        """The sorted names of the files and folders directly inside `name`; none if it is missing."""
         try:
             found = self.fs.get_file_info(pafs.FileSelector(self.at(name), allow_not_found=True))
         except (
@@ -184,7 +182,7 @@ class Folder:
         return sorted(info.base_name for info in found)
 
     def read_json(self, name: str) -> Any:
-        """The content of a JSON file, or None where there is none; RecsparkError where it is damaged."""
+        """The content of a JSON file, or None if there is none. Raise RecsparkError if it is damaged."""
         try:
             with self.fs.open_input_stream(self.at(name)) as stream:
                 return json.loads(stream.read())

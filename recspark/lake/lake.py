@@ -1,13 +1,13 @@
 """The lake: one root folder or URI that every job reads from and writes to.
 
 A *product* is a folder that appears whole or not at all: it is written under ``.staging`` and renamed into
-place with its ``manifest.json``, which names what it was made from (``fingerprint``). A reader asks for the
-manifest first. An object store renames nothing: there files are copied, the manifest last, so that a product
+place with its ``manifest.json``, which names its inputs by a hash (``fingerprint``). A reader asks for the
+manifest first. An object store can't rename: there files are copied, the manifest last, so that a product
 without one does not exist.
 
-In a local lake one run at a time writes a product, and not while others read it (:mod:`recspark.lake.locks`).
-A store of objects has no such locks: there a product is still whole, but of two runs that write it at once
-the last one stays.
+In a local lake one job at a time writes a product, and not while others read it (:mod:`recspark.lake.locks`).
+An object store has no such locks: there a product is still whole, but if two jobs write it at once, the last
+one stays.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from recspark.redaction import redacted
 
 log = logging.getLogger(__name__)
 
-#: what a product may be called; file systems take 255 bytes, of which the staging area needs some
+#: allowed names of products; file systems take 255 bytes, of which the staging area needs some
 FILE_NAME = Check(
     lambda name: re.fullmatch(r"\w[\w.-]*", name) is not None and len(name.encode()) <= 128,
     "of letters, digits, dots, hyphens and underscores, at most 128 bytes",
 )
-#: how long a run waits for another one that uses its output, where nothing else is said
+#: how long a job waits by default for another one that uses its output
 WAIT_SECONDS = 3600
 
-#: the folder of what each job makes, in the order in which a new lake needs them
+#: the output folder of each job, in the order in which a new lake needs them
 _MAKERS = {"ingest": "tables", "split": "splits", "train": "models", "evaluate": "predictions"}
 
 _STAGING = ".staging"
@@ -49,8 +49,9 @@ _LOCKS = ".locks"
 
 
 class Lake(Folder):
-    """Atomic publication of products under one root; `wait` is how many seconds a run waits for another that
-    uses its output.
+    """Atomic publication of products under one root.
+
+    `wait` is the number of seconds that a job waits for another one that uses its output.
     """
 
     def __init__(self, root: str, wait: float = WAIT_SECONDS) -> None:
@@ -97,21 +98,20 @@ class Lake(Folder):
         return next((earlier for earlier in before if not self.exists(_MAKERS[earlier])), job)
 
     def is_current(self, product: str, fingerprint: str) -> bool:
-        """Whether `product` was made from exactly this input, so that making it again would change
-        nothing.
-        """
+        """Whether `product` was made from exactly this input, so that nothing would change."""
         manifest = self.manifest(product, Manifest)
         return manifest is not None and manifest.fingerprint == fingerprint
 
     @contextmanager
     def writing(self, product: str) -> Iterator[None]:
-        """Keep other runs from `product` while the body runs; what a run that was killed has left of it is
-        put in order first.
+        """Keep other jobs from `product` while the body runs.
+
+        Leftovers of a killed job are put in order first.
 
         Raises
         ------
         LakeBusy
-            Where another run writes or reads `product` for longer than this one may wait.
+            If another job writes or reads `product` for longer than this one may wait.
         """
         with self._held(product, exclusive=True) as fresh:
             if fresh:
@@ -120,12 +120,11 @@ class Lake(Folder):
 
     @contextmanager
     def reading(self, *products: str) -> Iterator[None]:
-        """Keep runs that write one of `products` waiting while the body runs; errors as :meth:`writing`."""
+        """Keep jobs that write one of `products` waiting while the body runs; errors as :meth:`writing`."""
         with ExitStack() as stack:
             for product in products:
                 if not self.exists(_checked(product)):
-                    # a run that is making it is waited for, one that was killed while it replaced it is
-                    # mended
+                    # wait for a job that is making it, mend after one that was killed while it replaced it
                     with self.writing(product):
                         pass
                 stack.enter_context(self._held(product, exclusive=False))
@@ -133,10 +132,10 @@ class Lake(Folder):
 
     @contextmanager
     def publish(self, product: str, fingerprint: str) -> Iterator[Publication]:
-        """Collect files in a staging folder; on success write the manifest and rename the folder to
-        `product`.
+        """Collect files in a staging folder, then write the manifest and rename the folder to `product`.
 
-        The body sets `Publication.manifest`, unless the product has no more facts than its fingerprint.
+        The body sets `Publication.manifest`, unless the product has no more facts than its fingerprint. If
+        the body fails, nothing is published.
         """
         with self.writing(product), self.staged(product) as folder:
             publication = Publication(self, folder, Manifest(fingerprint=fingerprint))
@@ -149,8 +148,9 @@ class Lake(Folder):
 
     @contextmanager
     def staged(self, product: str) -> Iterator[str]:
-        """The name of a new folder, which no reader looks into, for what is on its way to `product`; gone
-        when the body ends.
+        """The name of a new folder, which no reader looks into, for files on their way to `product`.
+
+        It is deleted when the body ends.
         """
         folder = f"{_STAGING}/{_slug(product)}-{uuid.uuid4().hex[:12]}"
         try:
@@ -168,8 +168,9 @@ class Lake(Folder):
             yield fresh
 
     def _mend(self, product: str) -> None:
-        """Bring back what a killed run had moved away, and delete what it had staged: nobody else works on
-        `product` now.
+        """Bring back folders that a killed job had moved away, and delete those that it had staged.
+
+        Nobody else works on `product` now.
         """
         for name in self.names(_STAGING):
             if not re.fullmatch(rf"{re.escape(_slug(product))}-[0-9a-f]{{12}}(-old)?", name):
@@ -191,8 +192,10 @@ class Lake(Folder):
         self.replace(staged, product)
 
     def _replace(self, staged: str, product: str) -> None:
-        """`_swap` on an object store: what was there stops being a product before its files go, what comes
-        becomes one by its last file.
+        """`_swap` on an object store.
+
+        The old product loses its manifest before its files go; the new one gets its manifest as the last
+        file.
         """
         manifest = f"{product}/{MANIFEST}"
         made = self.read_json(f"{staged}/{MANIFEST}")
@@ -204,7 +207,7 @@ class Lake(Folder):
 
 
 class Publication:
-    """A product being written: where its files go, and the manifest that will describe it."""
+    """A product being written: the place of its files, and the manifest that will describe it."""
 
     def __init__(self, lake: Lake, product: str, manifest: Manifest) -> None:
         self.lake = lake
@@ -217,14 +220,15 @@ class Publication:
 
 
 def fingerprint(*parts: object) -> str:
-    """A digest of everything that a product is made from: equal inputs and options give equal
-    fingerprints.
+    """A digest of everything that a product is made from.
+
+    Equal inputs and options give equal fingerprints.
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _checked(product: str) -> str:
-    """`product`; ConfigError where a part of it is no name, such as ``..``."""
+    """`product`. Raise ConfigError if a part of it is not a name, such as ``..``."""
     for part in product.split("/"):
         if not FILE_NAME.holds(part):
             raise ConfigError(
@@ -239,7 +243,7 @@ def _slug(product: str) -> str:
 
 
 def _check_root(root: str) -> None:
-    """Raise ConfigError where a local `root` can't be that of a lake."""
+    """Raise ConfigError if a local `root` can't be that of a lake."""
     check_no_pattern("paths.lake", root)
     if Path(locate(root)[1]).is_file():
         raise ConfigError(f"paths.lake = {shown(root)} is a file: it must be a folder, or a URI of one")

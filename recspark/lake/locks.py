@@ -1,8 +1,8 @@
-"""Who may write a product of a local lake, and who reads it: ``flock`` on a small file for each product.
+"""Locks of the products of a local lake, for writers and readers: ``flock`` on one small file per product.
 
-The kernel frees a lock when its process ends, however it ends, so no lock outlives its holder. The file
-itself is a journal, a line of JSON for every holder since the last writer, and is there only to say who it is
-that others wait for.
+The kernel frees a lock when its process ends, in any way, so no lock outlives its holder. The file
+itself is a journal, one line of JSON per holder since the last writer. It only serves to name the holder that
+others wait for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recspark.errors import RecsparkError
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
-#: seconds between two messages that a run still waits
+#: seconds between two messages that a job still waits
 _SAY_AGAIN_S = 60
 #: whether this thread holds a lock for writing, by the path of its file
 _HELD: dict[tuple[str, int], bool] = {}
@@ -44,22 +44,22 @@ class Entry(TypedDict, total=False):
 
 
 class LakeBusy(RecsparkError):
-    """Another run works on the same output, and did not end within the time that this one may wait."""
+    """Another job works on the same output, and did not end within the allowed time."""
 
 
 @contextmanager
 def hold(path: Path, what: str, exclusive: bool, wait: float) -> Iterator[bool]:
-    """Hold the lock of `what`, whose file is `path`, while the body runs; yields whether this thread did not
-    hold it already.
+    """Hold the lock of `what`, whose file is `path`, while the body runs.
 
-    Any number of readers hold it together, a writer holds it alone. A thread that holds it takes it again at
-    once; for writing only where it holds it for writing.
+    It yields whether this thread did not hold it already. Any number of readers hold it together, a writer
+    holds it alone. A thread that holds it takes it again at once; for writing only if it holds it for
+    writing.
 
     Raises
     ------
     LakeBusy
-        Where another process or thread still holds it after `wait` seconds; it is named with host, process
-        and since when.
+        If another process or thread still holds it after `wait` seconds; the message names host, process and
+        start.
     """
     key = (str(path), threading.get_ident())
     if key in _HELD:
@@ -82,8 +82,9 @@ def hold(path: Path, what: str, exclusive: bool, wait: float) -> Iterator[bool]:
 
 
 def _journal(path: Path, exclusive: bool) -> AbstractContextManager[BinaryIO | None]:
-    """The open file of a lock; None where it can't be written and need not be, because readers of such a lake
-    meet no writer.
+    """The open file of a lock.
+
+    None if it can't be written and need not be, because readers of such a lake meet no writer.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def _try(file: BinaryIO, exclusive: bool) -> bool:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
-        # some mounts know no locks: then it is for the scheduler to start one run at a time
+        # some mounts have no locks: then the scheduler must start one job at a time
         log.warning(
             "%s has no locks (%s): nothing keeps another run from the same output", file.name, error.strerror
         )
@@ -121,7 +122,7 @@ def _try(file: BinaryIO, exclusive: bool) -> bool:
 
 
 def _sign(file: BinaryIO | None, exclusive: bool) -> str:
-    """Say in the journal who holds the lock now; a writer, who is alone, begins it anew."""
+    """Note in the journal who holds the lock now; a writer, who is alone, begins it anew."""
     mark = uuid.uuid4().hex[:12]
     if exclusive:
         file.truncate(0)
@@ -139,12 +140,12 @@ def _write(file: BinaryIO | None, entry: Entry) -> None:
     try:
         file.write(json.dumps(entry).encode() + b"\n")
     except OSError as error:
-        # the lock holds all the same: on a full disk only its journal is short
+        # the lock still holds: on a full disk only its journal is short
         log.debug("%s can't be written: %s", file.name, error)
 
 
 def _holders(file: BinaryIO) -> str:
-    """The holders in the journal that have neither let go nor died, in words."""
+    """The holders in the journal that have neither released the lock nor died, in words."""
     file.seek(0)
     entries = [_parsed(line) for line in file.read().splitlines()]
     done = {entry.get("done") for entry in entries}

@@ -121,8 +121,9 @@ class IndexManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class ColdRows(msgspec.Struct, kw_only=True, frozen=True):
-    """The test rows (`rows`) with a user, an item, or both, that no training row has; `share` is the share
-    with either.
+    """The test rows (`rows`) with a user, an item, or both, that no training row has.
+
+    `share` is the share of rows with either.
     """
 
     both: int
@@ -150,8 +151,9 @@ class SplitManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class BlendedModels(msgspec.Struct, kw_only=True, frozen=True):
-    """The models of a blend, their weights, and how the weights were fitted: the intercept, the ridge penalty
-    and the RMSE on the validation rows.
+    """The models of a blend and their weights.
+
+    `intercept`, `penalty` (ridge) and the RMSE on the validation rows tell how the weights were fitted.
     """
 
     models: tuple[str, ...]
@@ -226,8 +228,9 @@ class PredictionsManifest(Manifest, kw_only=True, frozen=True, omit_defaults=Tru
 
 
 class ListsManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
-    """``recommendations/NAME``: the name of the model, the section ``[recommend]``, and counts of rows, users
-    and items.
+    """``recommendations/NAME``: the name of the model, the options of the lists and their counts.
+
+    `options` is the section ``[recommend]``; `counts` are of rows, users and items.
     """
 
     model: str
@@ -236,8 +239,9 @@ class ListsManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
 
 
 def parsed(raw: object, kind: type[AnyManifest], path: str) -> AnyManifest:
-    """The manifest `raw` that was read from the file `path`; RecsparkError names the file and the field that
-    is missing or of another type.
+    """The manifest `raw`, read from the file `path`.
+
+    Raise RecsparkError, which names the file and the field, if a field is missing or of another type.
     """
     try:
         return msgspec.convert(raw, kind)
@@ -251,7 +255,7 @@ def content(manifest: msgspec.Struct) -> dict[str, object]:
 
 
 def _require_facts(tables: dict[str, TableFacts]) -> None:
-    """ValueError for a published table without its facts."""
+    """Raise ValueError for a published table without its facts."""
     for name, facts in tables.items():
         for field in ("rows", "digest", "schema"):
             if name != LINKS and getattr(facts, field) is None:

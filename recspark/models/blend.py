@@ -61,7 +61,7 @@ def fold_moments(predictions: DataFrame, columns: list[str], seed: int = 42) -> 
     Raises
     ------
     RecsparkError
-        Where fewer than two folds have a row: there is nothing to cross-validate.
+        If fewer than two folds have a row: there is nothing to cross-validate.
     """
     z = [F.lit(1.0), *(F.col(f"`{name}`").cast("double") for name in (*columns, "rating"))]
     fold = F.floor(draw(seed, "blend", "user_id", "item_id") * FOLDS).alias("fold")

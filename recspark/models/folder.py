@@ -300,7 +300,7 @@ class ModelTable:
         return cls(ids, counts, np.ascontiguousarray(matrix), *numbers)
 
     def write(self, folder: str, side: str) -> None:
-        """Write the table `side` of the model in a folder or URI, in place of what is there."""
+        """Write the table `side` of the model in a folder or URI, in place of an existing one."""
         place = Folder(folder)
         place.delete(side)
         arrays = {

@@ -178,7 +178,7 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
 
     binary = Hyperparameter(bool, True, "every row counts 1, whatever its rating; false: its rating")
     itemBlocks = Hyperparameter(
-        int, None, "blocks that the Gram matrix is made by, a task each; not set: one a core", at_least(1)
+        int, None, "blocks of the Gram matrix, one task each; not set: one per core", at_least(1)
     )
     workDir = Hyperparameter(str, None, "folder or URI that all workers reach, for blocks and the model")
 

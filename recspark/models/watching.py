@@ -25,7 +25,7 @@ class Watching(Configurable, Saved):
     ranks_watched = False
     _watched: Mapping[str, DataFrame] = MappingProxyType({})
     _judge: Callable[[dict[str, float]], bool] | None = None
-    #: where a loaded estimator's data lies, and the paths of its files
+    #: the place of a loaded estimator's data, and the paths of its files
     _loaded: tuple[str, frozenset[str]] = ("", frozenset())
 
     def watch(self, **data: DataFrame) -> Watching:

@@ -1,5 +1,6 @@
-"""The job `audit`: the features of a conf are made again from perturbed copies of its split; nothing that
-must not change may.
+"""The job `audit`: checks that features of a conf do not leak.
+
+They are made again from perturbed copies of its split, and those that must not change are compared.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ log = logging.getLogger("recspark")
 
 
 class AuditOptions(Section):
-    """How closely the features are looked at."""
+    """The extent of an audit."""
 
     name = "audit"
     rows = Option(int, 200, "rows of train, and as many of test, whose features are watched", at_least(1))
@@ -34,8 +35,9 @@ class AuditOptions(Section):
 
 
 def audit(job: Context) -> dict[str, object]:
-    """Features of ``[features]`` on splits/NAME -> a report; GateNotPassed (exit code 4) where a group
-    leaks.
+    """Features of ``[features]`` on splits/NAME -> a report.
+
+    Raise GateNotPassed (exit code 4) if a group leaks.
     """
     options, product = job.sections.features, f"splits/{job.sections.split.name}"
     if not options.declared:

@@ -1,5 +1,6 @@
-"""The job `blend`: several models of one split as one, with weights from the validation rows; docs/recipes.md
-says by which protocol.
+"""The job `blend`: several models of one split as one, with weights from the validation rows.
+
+docs/recipes.md explains the protocol.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ log = logging.getLogger("recspark")
 
 
 def blend(job: Context) -> dict[str, object]:
-    """models/A, models/B ... -> models/NAME, predictions/NAME, metrics/NAME.json; A, B ... are fitted again
-    on the validation rows, too.
+    """models/A, models/B ... -> models/NAME, predictions/NAME, metrics/NAME.json.
 
-    The weights come from the predictions for the validation rows of models that train rows alone have
-    trained. Then each model is trained again on train and validation rows, as models/A-full on
-    splits/SPLIT-full, unless the lake has it; those are blended. The test rows are read after that: they have
-    no way into the weights.
+    The weights come from the predictions for the validation rows of models that only train rows have trained.
+    Then each model is trained again on train and validation rows, as models/A-full on splits/SPLIT-full,
+    unless the lake has it; those are blended. The test rows are read after that: they can't influence the
+    weights.
     """
     options = job.sections.blend
     manifests = _manifests(job)
@@ -74,7 +74,7 @@ def blend(job: Context) -> dict[str, object]:
 
 
 def _manifests(job: Context) -> dict[str, ModelManifest]:
-    """The manifests of the models to blend; all are from one split with validation rows."""
+    """The manifests of the models to blend; all are of one split with validation rows."""
     options = job.sections.blend
     if options.models is None:
         raise ConfigError("blend.models is not set: name the models, as in `recspark blend als mf`")
@@ -115,7 +115,7 @@ def _manifests(job: Context) -> dict[str, ModelManifest]:
 
 
 def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float], Weights]:
-    """RMSE of each model on the validation rows, and the weights that they give."""
+    """RMSE of each model on the validation rows, and the weights from these rows."""
     models = {name: stages.trained_model(job, name, product) for name in names}
     moments = fold_moments(
         with_predictions(job.read(f"{product}/validation"), models), names, job.sections.blend.seed
@@ -124,8 +124,9 @@ def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float],
 
 
 def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest) -> stages.Figures:
-    """models/NAME once more on train and validation rows, with as many iterations as were best; its test
-    metrics.
+    """Train models/NAME again on train and validation rows; returns its test metrics.
+
+    It gets as many iterations as were best.
     """
     params = manifest.params | {"name": name + FULL}
     if "maxIter" in ModelSection(**params).estimator.hyperparameters():
@@ -140,7 +141,7 @@ def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest)
 
 
 def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights) -> None:
-    """models/NAME: the models that were fitted again, and their weights."""
+    """Publish models/NAME: the models that were fitted again, and their weights."""
     product = f"models/{job.sections.blend.name}"
     models = {name + FULL: load_model(job.lake.path(f"models/{name + FULL}")) for name in names}
     parts = {name: job.lake.require(f"models/{name}", Manifest, "train").fingerprint for name in models}
@@ -163,8 +164,9 @@ def _table(
     rmse: float,
     name: str,
 ) -> pd.DataFrame:
-    """One row per model, the blend last: model, weight, validation_rmse (without those rows), test_rmse
-    (fitted with them).
+    """One row per model, the blend last.
+
+    The columns are model, weight, validation_rmse (without those rows) and test_rmse (fitted with them).
     """
     tested = [refitted[model]["rmse"] for model in names]
     columns = {

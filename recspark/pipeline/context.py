@@ -1,4 +1,4 @@
-"""What a job works with: its validated conf, the lake, Spark and the MLflow run."""
+"""The context of a job: its validated conf, the lake, Spark and the MLflow run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from recspark.tracking import Run, Tracker, TrackingOptions
 
 
 class PathOptions(Section):
-    """Where things are."""
+    """The places of files."""
 
     name = "paths"
     lake = Option(str, "lake", "root folder or URI of the lake")
@@ -42,7 +42,7 @@ class PathOptions(Section):
 
 
 class CrossvalidationOptions(Section):
-    """What is cross-validated over."""
+    """The folds of a cross-validation."""
 
     name = "crossvalidation"
     folds = Option(
@@ -57,7 +57,7 @@ class CrossvalidationOptions(Section):
 
 
 class BlendOptions(Section):
-    """Which models are blended, and how."""
+    """The models of a blend, and the choice of its weights."""
 
     name = "blend"
     models = Option(
@@ -70,7 +70,7 @@ class BlendOptions(Section):
     regParam = Option(
         float,
         None,
-        "ridge penalty of what weights differ from the plain mean by; not set: by cross-validation",
+        "ridge penalty of the weights' difference from the plain mean; not set: by cross-validation",
         at_least(0),
     )
     seed = Option(
@@ -130,10 +130,10 @@ class Context:
 
     @contextmanager
     def running(self, stage: str, *sections: str, about: str | None = None) -> Iterator[Run]:
-        """An MLflow run for a stage, nested where a pipeline runs; `sections` are its params.
+        """An MLflow run for a stage, nested if a pipeline runs; `sections` are its params.
 
-        An outermost run is called by its stage and what it is `about`: not given, the model where that
-        section is among its params.
+        An outermost run is named after its stage and `about`, which by default is the model, if that section
+        is among its params.
         """
         params = {name: getattr(self.sections, name).as_dict() for name in sections}
         outer = self.run

@@ -15,22 +15,23 @@ from recspark.pipeline.model_section import ModelSection
 
 log = logging.getLogger("recspark")
 
-#: shown in the log for every fold, where they are measured
+#: metrics that the log shows for every fold, if they are measured
 SHOWN = ("rmse", "mae", "auc", "map")
 
 
 def crossvalidate(job: Context) -> dict[str, object]:
-    """Every fold of the split -> models/NAME-FOLD, metrics/NAME-FOLD.json; a run with a nested run a fold.
+    """Every fold of the split -> models/NAME-FOLD, metrics/NAME-FOLD.json.
 
-    The summary holds the mean of each metric over the folds under the metric's name, and under NAME_std the
-    standard deviation of a fold, ``sqrt(sum (x - mean)^2 / (folds - 1))``.
+    The run has one nested run per fold. The summary holds the mean of each metric over the folds under the
+    metric's name, and under NAME_std the standard deviation of a fold, ``sqrt(sum (x - mean)^2 / (folds -
+    1))``.
     """
     splits = fold_splits(job)
     with job.running("crossvalidate", "split", "model", "crossvalidation") as run:
         data = stages.ingest(job)
         stages.index(job)
         measured = pd.DataFrame({split.fold: _fold(job, split) for split in splits}).T
-        # what a fold leaves undefined has no mean
+        # a metric that is undefined in a fold has no mean
         summary = (
             measured.mean(skipna=False).to_dict() | measured.std(skipna=False).add_suffix("_std").to_dict()
         )
@@ -43,7 +44,7 @@ def crossvalidate(job: Context) -> dict[str, object]:
 
 
 def fold_splits(job: Context) -> list[SplitOptions]:
-    """The split of each fold: of those that are asked for, else of 1 to split.folds."""
+    """The split of each fold: of the chosen folds, else of 1 to split.folds."""
     chosen, split = job.sections.crossvalidation.folds, job.sections.split
     if chosen is None and split.folds is None:
         raise ConfigError(
@@ -58,7 +59,7 @@ def fold_splits(job: Context) -> list[SplitOptions]:
 
 
 def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
-    """Split, train and evaluate; whatever is a number."""
+    """Split, train and evaluate; returns all results that are numbers."""
     model = job.sections.model.as_dict()
     model |= {"name": f"{model['name']}-{split.name}"}
     one = replace(job, sections=replace(job.sections, split=split, model=ModelSection(**model)))
@@ -75,7 +76,7 @@ def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
 
 
 def name_of(split: str, fold: str, other: str) -> str:
-    """How the split of another fold is called, where `split` is that of `fold`.
+    """The name of the split of another fold, if `split` is that of `fold`.
 
     >>> name_of("u1", "u1", "u3"), name_of("fold-1", "1", "3"), name_of("random", "1", "3")
     ('u3', 'fold-3', 'random-3')

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CurveOptions(Section):
-    """Which models are drawn, and how the figure is called."""
+    """The models of the figure, and its name."""
 
     name = "curves"
     models = Option(

@@ -1,4 +1,4 @@
-"""The demo: the whole pipeline, several models side by side, on generated data whose noise floor is known."""
+"""The demo: the whole pipeline on generated data with a known noise floor, several models side by side."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ log = logging.getLogger("recspark")
 
 #: name of a model in the table -> its [model] section
 MODELS = {
-    # factors that cost so much stay at zero: what is left is mean and biases, the yardstick of every factor
-    # model
+    # factors with this penalty stay at zero: mean and biases are left, the yardstick of every factor model
     "bias-only": {
         "rank": 1,
         "regParam": 1e6,
@@ -38,7 +37,7 @@ MODELS = {
 
 
 def demo(job: Context) -> dict[str, object]:
-    """Ingest, index and split once, then train and evaluate every model; prints the table on stderr."""
+    """Ingest, index and split once, then train and evaluate every model; the table is printed on stderr."""
     source, floor = _source(job)
     split = SplitOptions(name="demo", testFraction=0.1, validationFraction=0.1)
     job = replace(job, sections=replace(job.sections, data=source, split=split))
@@ -78,15 +77,14 @@ def _model(job: Context, name: str, values: Mapping[str, object]) -> dict[str, f
         }
         row: dict[str, float | None] = {key: summary[key] for key in columns(job.sections.evaluation)}
         if values.get("implicitPrefs"):
-            # preferences are no ratings: their distance from stars says nothing
+            # preferences are not ratings: their distance from stars has no meaning
             row |= dict.fromkeys({"rmse", "mae"} & row.keys())
         run.metrics(row)
     return row
 
 
 def columns(options: EvaluationOptions) -> dict[str, str]:
-    """The table's columns, as far as `options` have them measured: a metric of `evaluate` or `train`, and its
-    title.
+    """The columns of the table that `options` measure: a metric of `evaluate` or `train`, and its title.
 
     >>> columns(EvaluationOptions(ks=[5], ratings=False))
     {'ndcg_at_5': 'NDCG@5', 'recall_at_5': 'recall@5', 'auc': 'AUC', 'fit_seconds': 'fit s'}
@@ -134,8 +132,9 @@ def _what_next(job: Context) -> str:
 
 
 def _where_runs_are(job: Context) -> str:
-    """How to compare the models in MLflow. It compares by the first metric that all have: so only those that
-    have an RMSE are shown.
+    """Advice how to compare the models in MLflow.
+
+    It compares by the first metric that all models have, so only models with an RMSE are shown.
     """
     page = job.tracker.runs_page(f"metrics.rmse > 0 and tags.mlflow.parentRunId = '{job.run_id}'", "rmse")
     if page is None:

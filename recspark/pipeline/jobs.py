@@ -1,4 +1,4 @@
-"""The registry of jobs: purpose, sections of the conf that are read, and arguments of the command line."""
+"""The registry of jobs: their purpose, their sections of the conf, and their arguments."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Job:
     """One job.
 
     sections
-        The sections of a conf that it reads, beside those that all do.
+        The sections of a conf that it reads, beside those that all jobs read.
     module
-        The module of ``recspark.pipeline`` that has its function; not given: one of the job's name.
+        The module of ``recspark.pipeline`` that has its function; by default one of the job's name.
     begins
         Whether it can begin with an empty lake.
     source
-        The section that names its source, where it has one.
+        The section that names its source, if it has one.
     names
-        The key that names of models on the command line set; of a list of them where `several`.
+        The key that names of models on the command line set; a list of them if `several`.
     """
 
     text: str

@@ -1,6 +1,4 @@
-"""What a trained model looks like, for its MLflow run: its curve, its biases, and what it holds to be
-alike.
-"""
+"""Figures of a trained model for its MLflow run: its curve, its biases, and similar items."""
 
 from __future__ import annotations
 
@@ -13,14 +11,15 @@ from recspark.models.factors.model import FactorModel, Summary
 from recspark.pipeline.context import Context
 from recspark.tracking import Run
 
-#: popular items whose neighbours are shown, and how many of them, of how many that are looked at, with how
-#: many ratings at least
+#: number of popular items, number of neighbours shown for each, number of neighbours considered, and the
+#: least number of ratings of a neighbour
 SHOWN_ITEMS, NEIGHBOURS, LOOKED_AT, LEAST_RATINGS = 10, 5, 100, 20
 
 
 def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) -> None:
-    """Log ``figures/rmse_by_epoch.png``, ``figures/biases.png`` and ``similar_items.csv``, each where the
-    model has what it shows.
+    """Log ``figures/rmse_by_epoch.png``, ``figures/biases.png`` and ``similar_items.csv``.
+
+    Each is made if the model has the numbers for it.
     """
     curve = summary.curve.rename(columns={"iteration": "epoch"})
     has_rmse = any(column.endswith("_rmse") for column in curve)
@@ -29,7 +28,7 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
         run.figure(plots.plot_curves(curve, unit), "figures/rmse_by_epoch.png")
     if "lists" not in model.can:  # users and items have no vectors and no biases of their own
         return
-    # what was counted, in no iteration, was not learned
+    # counts, which took no iteration, were not learned
     if model.is_biased and summary.history:
         run.figure(
             plots.plot_biases(bias_histogram(model), "rating units" if has_rmse else "score units"),
@@ -40,8 +39,9 @@ def log_figures(job: Context, run: Run, model: FactorModel, summary: Summary) ->
 
 
 def bias_histogram(model: FactorModel) -> pd.DataFrame:
-    """How many users and items have which bias: side, bias (the middle of a bin of a tenth), n; with an empty
-    bin at both ends.
+    """The number of users and items by bias: side, bias (the middle of a bin of a tenth), n.
+
+    There is an empty bin at both ends.
     """
     number = F.count(F.lit(1)).alias("n")
     sides = []
@@ -58,10 +58,10 @@ def bias_histogram(model: FactorModel) -> pd.DataFrame:
 
 
 def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
-    """The items most like the most rated ones by cosine, one row per pair: item_id, like_id, similarity;
-    titles where the lake has them.
+    """The items most similar to the most rated ones by cosine: item_id, like_id, similarity.
 
-    Items with fewer than `LEAST_RATINGS` ratings, which are alike by chance, are left out.
+    There is one row per pair, with titles if the lake has them. Items with fewer than `LEAST_RATINGS`
+    ratings, which are similar by chance, are left out.
     """
     popular = [row.id for row in model.itemBiases.orderBy(F.desc("count"), "id").limit(SHOWN_ITEMS).collect()]
     similar = model.similarItems(popular, LOOKED_AT)
@@ -79,7 +79,7 @@ def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
 
 
 def _titles(job: Context, items: set) -> dict:
-    """Item id -> title (year), of those of `items` that the lake's table names."""
+    """Item id -> title (year), for those of `items` that are in the lake's table."""
     table = described(job.read("tables/items")).filter(F.col("item_id").isin([*items]))
     years = F.when(F.col("year").isNotNull(), F.format_string(" (%d)", "year")).otherwise("")
     return dict(table.select("item_id", F.concat("title", years)).collect())

@@ -1,4 +1,4 @@
-"""The conf section ``[model]``: which estimator, under which name its model is kept, and its Params."""
+"""The conf section ``[model]``: the estimator, the name of its model, and its Params."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from recspark.lake.lake import FILE_NAME
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.registry import KINDS, find
 
-#: set by the jobs: the lake has one name for each column, work goes to the lake, and groups have a section of
-#: their own
+#: Params that the jobs set: the lake has one name per column, work goes to the lake, and groups have a
+#: section of their own
 _FIXED: tuple[str, ...] = (
     "userCol",
     "itemCol",
@@ -27,7 +27,7 @@ _FIXED += ("probabilityCol", "rawPredictionCol", "workDir", "groups")
 class ModelSection(Section):
     """The type of the model, its name in the lake and the Params of its estimator.
 
-    The Params are validated against the estimator itself, so that each is written in one place only.
+    The Params are validated by the estimator itself, so that each is written in one place only.
     """
 
     name = "model"

@@ -1,6 +1,4 @@
-"""The last step of whatever was chosen on validation rows: train on them as well, and only then look at the
-test rows.
-"""
+"""The last step after a choice on validation rows: train on them as well, then read the test rows."""
 
 from __future__ import annotations
 
@@ -14,14 +12,12 @@ from recspark.pipeline import stages
 from recspark.pipeline.context import Context
 from recspark.pipeline.model_section import ModelSection
 
-#: what the name of the split ends with whose train rows are train and validation
+#: ending of the name of a split whose train rows are train and validation rows of another
 FULL = "-full"
 
 
 def full_split(job: Context, product: str) -> SplitOptions:
-    """Publish the split with the same test rows as `product`, whose train rows are its train and validation
-    rows.
-    """
+    """Publish the split with the test rows of `product`, trained on its train and validation rows."""
     manifest = job.lake.require(product, SplitManifest, "split")
     options = SplitOptions(
         **manifest.options | {"validationFraction": 0.0, "name": f"{manifest.options['name']}{FULL}"}

@@ -33,7 +33,7 @@ from recspark.pipeline.model_figures import log_figures
 
 log = logging.getLogger("recspark")
 
-#: metrics that a run's description tells, where they are measured
+#: metrics that a run's description shows, if they are measured
 _TOLD = ("rmse", "mae", "ndcg_at_10", "auc")
 
 #: the summary of a training or an evaluation: figures, and names of products
@@ -56,7 +56,8 @@ def ingest(job: Context) -> IngestSummary:
         )
         read = summary["dataset"], summary["source"], summary["digest"], summary["ratings"]
         run.dataset(*read, "ingest")
-        # this run has all options of [data]; the one that goes on with the tables has only those that matter
+        # this run has all options of [data]; the run that continues with the tables has only those that
+        # matter
         if outer:
             outer.dataset(*read)
             outer.params({"data": {key: summary[key] for key in ("dataset", "source")}})
@@ -83,7 +84,7 @@ def split(job: Context) -> SplitSummary:
 
 
 def train(job: Context) -> Figures:
-    """splits/NAME -> models/NAME. A fit that was killed goes on from its last finished iteration."""
+    """splits/NAME -> models/NAME. A killed fit goes on from its last finished iteration."""
     with (
         job.lake.reading(f"splits/{job.sections.split.name}"),
         job.lake.writing(f"models/{job.sections.model.product}"),
@@ -134,14 +135,12 @@ def _identity(lake: Lake, sections: Sections) -> str:
 
 
 def is_trained(lake: Lake, sections: Sections) -> bool:
-    """Whether models/NAME is what `train` would make, and no update has changed it since."""
+    """Whether models/NAME is the model that `train` would make, and no update has changed it since."""
     return lake.is_current(f"models/{sections.model.product}", _identity(lake, sections))
 
 
 def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
-    """`ratings`; if `positive_from` is given, with labels as ratings: 1 for ratings of at least this
-    value, 0 for lower ones.
-    """
+    """`ratings`, or with `positive_from` labels: 1 for a rating of at least this value, 0 for a lower one."""
     return (
         ratings
         if positive_from is None
@@ -150,7 +149,7 @@ def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
 
 
 def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
-    """The estimator of the conf on the columns of a lake, with its features where it takes groups."""
+    """The estimator of the conf on the columns of a lake, with its features if it takes groups."""
     options = job.sections.model
     lake = {
         "userCol": "user_id",
@@ -230,20 +229,20 @@ def _evaluate(job: Context) -> Figures:
 
 
 def trained_model(job: Context, name: str, product: str) -> FactorModel | BlendModel:
-    """models/NAME, with the rows of a split that features such as ``last`` look into."""
+    """models/NAME, with the rows of a split that features such as ``last`` need."""
     model = load_model(job.lake.path(f"models/{name}"))
     return model.bind(job.read(f"{product}/train")) if isinstance(model, (FMModel, BlendModel)) else model
 
 
 def pipeline(job: Context) -> dict[str, object]:
-    """All of it: ingest, index, split, train, evaluate, in one run with a nested run a stage."""
+    """Ingest, index, split, train and evaluate, in one run with one nested run per stage."""
     job.sections.split.require_fold()
     with job.running("pipeline", "split", "model") as run:
         data = data_facts(_timed(ingest, job))
         _timed(index, job)
         rows = {f"rows_{part}": count for part, count in _timed(split, job)["counts"].items()}
         trained = _timed(train, job)
-        # the metric that is written first is the one that MLflow's compare page draws
+        # MLflow's compare page draws the metric that is written first
         measured = _timed(evaluate, job) | trained
         run.metrics(
             {key: value for key, value in (measured | rows).items() if isinstance(value, (int, float))}
@@ -273,7 +272,7 @@ def data_facts(read: IngestSummary) -> dict[str, object]:
 
 
 def _in_a_sentence(job: Context, data: Mapping[str, object], measured: Mapping[str, object]) -> str:
-    """What was done and what came of it, in Markdown."""
+    """The work and its result, in Markdown."""
     model, split = job.sections.model, job.sections.split.name
     found = ", ".join(
         f"{name} {measured[name]:.4f}" for name in _TOLD if isinstance(measured.get(name), float)

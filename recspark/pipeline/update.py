@@ -1,4 +1,4 @@
-"""The job `update`: new ratings into a model without training it again; the model before is kept."""
+"""The job `update`: new ratings into a model without training it again; the old model is kept."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COLUMNS = ("user_id", "item_id", "rating")
 
 
 class UpdateOptions(Section):
-    """New ratings, and what is solved again."""
+    """The source of new ratings, and the rows to solve again."""
 
     name = "update"
     source = Option(
@@ -52,8 +52,9 @@ class UpdateOptions(Section):
 
 
 def update(job: Context) -> dict[str, object]:
-    """New ratings -> updates/ID, index, models/NAME; the model before becomes models/NAME-vN. The same
-    ratings again: nothing.
+    """New ratings -> updates/ID, index, models/NAME; the old model becomes models/NAME-vN.
+
+    The same ratings again change nothing.
     """
     with job.lake.writing(f"models/{job.sections.model.product}"):
         return _update(job)
@@ -93,7 +94,7 @@ def _update(job: Context) -> dict[str, object]:
 
 
 def _source(job: Context, manifest: ModelManifest) -> DataOptions:
-    """Where the new ratings are and how to read them."""
+    """The place of the new ratings, and how to read them."""
     given, source = job.sections.data.as_dict(), job.sections.update.source
     if source:
         # an edition of MovieLens says how the archive is read, not the new ratings
@@ -108,8 +109,9 @@ def _source(job: Context, manifest: ModelManifest) -> DataOptions:
 
 
 def _apply(job: Context, name: str, manifest: ModelManifest, batch: str) -> ModelManifest:
-    """Fold the ratings of `batch` into models/NAME; each product is whole before the next one names it, the
-    model comes last.
+    """Fold the ratings of `batch` into models/NAME.
+
+    Each product is whole before the next one names it; the model comes last.
     """
     lake, options = job.lake, job.sections.update
     ratings, history = _ratings(job, manifest, batch)
@@ -146,15 +148,13 @@ def _apply(job: Context, name: str, manifest: ModelManifest, batch: str) -> Mode
 
 
 def _ratings(job: Context, manifest: ModelManifest, batch: str) -> tuple[pa.Table, list[pa.Table]]:
-    """The ratings of `batch`; and of those that the model has seen, table by table, all that their users and
-    items need.
-    """
+    """The ratings of `batch`, and all earlier ratings, table by table, that their users and items need."""
     new = job.read(f"{batch}/ratings").select(*_COLUMNS)
     seen = [f"{manifest.split}/train", *(f"{earlier}/ratings" for earlier in manifest.updates)]
     tables = [
         job.read(table).select(*_COLUMNS, F.lit(number).alias("table")) for number, table in enumerate(seen)
     ]
-    # an item that is added has no rating that trained
+    # an added item has no training rating
     item = F.col("item") if job.sections.update.refreshItems else F.col("item") & (F.col("table") > 0)
     rows = _marked(_marked(reduce(DataFrame.unionByName, tables), new, "user"), new, "item")
     rows = rows.where(F.col("user") | item).select(*_COLUMNS, "table").toArrow()

@@ -1,5 +1,6 @@
-"""Compile everything once: small fits of every kind of model, and what models do, so that later calls do not
-wait for numba.
+"""Compile all kernels once, so that later calls do not wait for numba.
+
+It runs small fits of every kind of model, and uses the models.
 """
 
 from __future__ import annotations
@@ -50,14 +51,15 @@ FITS: list[tuple[str, Mapping[str, object]]] = [
 
 
 def warm(options: SparkOptions) -> dict[str, object]:
-    """Run every kind of model on a few ratings. One task at a time unless a master is set, because two
-    compile the same side by side.
+    """Run every kind of model on a few ratings.
+
+    One task runs at a time unless a master is set, because two would compile the same kernels side by side.
     """
     started = time.perf_counter()
     for part in (
         "fit",
         "engine.session",
-    ):  # how these fits go, and that something is compiled, is no news here
+    ):  # the progress of these fits, and compilations, are not reported here
         logging.getLogger(f"recspark.{part}").setLevel(logging.ERROR)
     options = SparkOptions(**options.as_dict() | {"master": options.master or "local[1]"})
     with session("recspark warm", options) as spark:
@@ -69,7 +71,7 @@ def warm(options: SparkOptions) -> dict[str, object]:
 
 
 def _run(estimator: str, params: Mapping[str, object], ratings: DataFrame) -> None:
-    """Fit, predict, and where a model makes lists, make some and measure them."""
+    """Fit and predict; if the model makes lists, make some and measure them."""
     model = getattr(models, estimator)(**params).fit(ratings)
     model.transform(ratings).collect()
     if "userCol" in params:
@@ -79,7 +81,7 @@ def _run(estimator: str, params: Mapping[str, object], ratings: DataFrame) -> No
 
 
 def _ratings(spark: SparkSession) -> DataFrame:
-    """Some hundred ratings with what every estimator asks for: ids, labels of 0 and 1, vectors."""
+    """A few hundred ratings with the columns of every estimator: ids, labels of 0 and 1, vectors."""
     pairs = [(user, item) for user in range(30) for item in range(20) if (user * 7 + item * 3) % 4]
     rows = [
         (

@@ -1,9 +1,9 @@
 """Every job is an MLflow run; a store that can't be reached costs one warning, never the training.
 
-:class:`Run` turns what a job reports into small records ``(operation, arguments)``. A record goes to
-the first of two places that takes it: the MLflow store, else the spool in the lake, from where
-``Tracker.sync`` sends it later. This package is the only one that imports mlflow, and only when the first
-record is sent: the import takes seconds.
+:class:`Run` turns the reports of a job into small records ``(operation, arguments)``. A record goes to
+the first of two places that accepts it: the MLflow store, else the spool in the lake, from where
+``Tracker.sync`` sends it later. Only this package imports mlflow, and only when the first record is sent: the
+import takes seconds.
 """
 
 from recspark.tracking.registry import ModelVersion, Registry

@@ -1,4 +1,4 @@
-"""From the id of a run to what it worked on."""
+"""From the id of a run to the model that it worked on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 
 def measured_by(tracker: Tracker, run_id: str) -> tuple[str, dict[str, float]]:
-    """The name in the lake of the model that a run, or a run nested in it, has trained or evaluated; and the
-    metrics of the run.
+    """The model that a run, or a run nested in it, has trained or evaluated, and the metrics of the run.
+
+    The model is named as in the lake.
 
     Raises
     ------
     RecsparkError
-        Where there is no such run, no model, or more than one; or the store can't be reached.
+        If there is no such run, no model, or more than one; or the store can't be reached.
     """
     try:
         with tracker.registry.connected() as client:

@@ -1,5 +1,6 @@
-"""An MLflow model's folder: the scorer's files, the code that reads them, its signature and what it needs
-installed.
+"""The folder of an MLflow model.
+
+It has the scorer's files, the code that reads them, its signature and the packages that it needs.
 """
 
 from __future__ import annotations
@@ -16,19 +17,21 @@ import recspark
 from recspark.lake.folder import locate
 from recspark.tracking.spool import fetch
 
-#: what a model needs to answer; given to MLflow, which would else load the model in a new process to find out
+#: packages that a model needs to answer; without them MLflow would load the model in a new process to find
+#: out
 REQUIREMENTS = ("mlflow", "msgspec", "numba", "numpy", "pandas", "pyarrow", "scipy")
 _PACKAGE = str(Path(recspark.__file__).parent)
 
 
 class Scorer(Protocol):
-    """What a logged model calls: a class that any Python with :data:`REQUIREMENTS` can import from the logged
-    code.
+    """The form of a logged model: a class that any Python with :data:`REQUIREMENTS` can import.
+
+    It is imported from the logged code.
     """
 
     @classmethod
     def load(cls, folder: str) -> Scorer:
-        """The scorer that `folder` holds."""
+        """The scorer in `folder`."""
 
     def predict(self, user_ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
         """Predicted ratings of pairs of ids."""
@@ -63,8 +66,7 @@ def write_model(
     from mlflow.types.schema import AnyType
 
     example = example[["user_id", "item_id"]]
-    # any type: whole numbers of which one is missing reach MLflow as floats, which it refuses to take for
-    # longs
+    # any type: whole numbers with a missing one reach MLflow as floats, which it refuses for longs
     inputs = Schema([ColSpec(AnyType(), name) for name in example])
     target = f"{scratch}/mlflow-model"
     pyfunc.save_model(

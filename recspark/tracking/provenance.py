@@ -1,4 +1,4 @@
-"""What made a run: versions, commit and command line, with every secret taken out."""
+"""The origin of a run: versions, commit and command line, without secrets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _CODE = Path(recspark.__file__).parent
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """``(name, text)`` of every value that is set, secrets hidden: ``{"als": {"rank": 8}}`` gives
-    ``("als.rank", "8")``.
+    """``(name, text)`` of every value that is set, secrets hidden.
+
+    ``{"als": {"rank": 8}}`` gives ``("als.rank", "8")``.
     """
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -31,7 +32,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def provenance() -> dict[str, str]:
-    """Tags that tell which code, on which versions, by which command and for whom; the same on every host."""
+    """Tags with code, versions, command and user of a run; the same on every host."""
     program, *arguments = sys.argv or [""]
     tags = {
         "recspark.version": recspark.__version__,
@@ -48,7 +49,7 @@ def provenance() -> dict[str, str]:
 
 
 def _commit() -> dict[str, str]:
-    # an installed package may lie inside the checkout of another project: only a tracked file tells that the
+    # an installed package may lie inside the checkout of another project: only a tracked file shows that the
     # commit is ours
     commit = _git("rev-parse", "HEAD") if _git("ls-files", "--error-unmatch", "__init__.py") else None
     if not commit:
@@ -67,6 +68,6 @@ def _git(*arguments: str) -> str | None:
 
 
 def one_line(error: Exception) -> str:
-    """The error in one line; the middle of a long one is left out, for the cause stands at the end."""
+    """The error in one line; a long one loses its middle, as the cause stands at the end."""
     text = redact(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 240 else f"{text[:80]} ... {text[-155:]}"

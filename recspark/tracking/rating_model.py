@@ -1,6 +1,6 @@
 """The code of a logged model: MLflow copies this file into the model's folder and runs it to load the model.
 
-It answers (user_id, item_id) pairs with nothing but `recspark.tracking.model_files.REQUIREMENTS` and the code
+It answers pairs (user_id, item_id) with only `recspark.tracking.model_files.REQUIREMENTS` and the code
 logged beside it: no Spark, and no pickle that would tie the model to one version of Python.
 """
 
@@ -24,9 +24,7 @@ class RatingModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A column ``prediction`` for rows of user_id and item_id; a missing id is one that training has not
-        seen.
-        """
+        """A column ``prediction`` for rows of user_id and item_id; a missing id counts as cold."""
         users, items = model_input["user_id"].to_numpy(), model_input["item_id"].to_numpy()
         return pd.DataFrame({"prediction": self._scorer.predict(users, items)}, index=model_input.index)
 

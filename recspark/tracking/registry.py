@@ -1,5 +1,6 @@
-"""The registry of a tracking store: versions of what runs have logged, and aliases that name one of them,
-such as ``champion``.
+"""The registry of a tracking store: versions of logged models, and aliases such as ``champion``.
+
+An alias names one version.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from recspark.tracking.store import Store
 
-#: what MLflow answers where there is no such model, version or alias
+#: MLflow's answers if there is no such model, version or alias
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _TAKEN = "RESOURCE_ALREADY_EXISTS"
 _LINK = "mlflow.modelVersions"
@@ -26,8 +27,9 @@ _LINK = "mlflow.modelVersions"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a registered model: what a run has logged, under a name and a number that stay; `source`
-    is where its files are.
+    """One version of a registered model: a logged model under a fixed name and number.
+
+    `source` is the place of its files.
     """
 
     name: str
@@ -38,33 +40,35 @@ class ModelVersion:
 
     @property
     def uri(self) -> str:
-        """What ``mlflow.pyfunc.load_model`` and ``mlflow models serve -m`` take."""
+        """The name that ``mlflow.pyfunc.load_model`` and ``mlflow models serve -m`` take."""
         return f"models:/{self.name}/{self.version}"
 
 
 class Registry:
-    """Registered models of a store. Unlike runs, they are asked for an answer, so a store that is away is an
-    error here.
+    """The registered models of a store.
+
+    Unlike runs, they must give an answer, so an unreachable store is an error here.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def register(self, name: str, run_id: str, tags: Mapping[str, Any] | None = None) -> ModelVersion:
-        """The model that a run, or one nested in it, has logged as a version of `name` with `tags`; the same
-        model again: the same version.
+        """The model that a run, or one nested in it, has logged, as a version of `name` with `tags`.
+
+        The same model again gives the same version.
 
         Raises
         ------
         RecsparkError
-            Where there is no such run, it has logged no model or several, or the store can't be reached.
+            If there is no such run, it has logged no model or several, or the store can't be reached.
         """
         with self.connected() as client:
             logging_run, model_id = _logged_model(client, run_id)
             return add_version(client, name, logging_run, model_id, dict(flatten(tags or {})))
 
     def assign(self, version: ModelVersion, alias: str) -> None:
-        """Let `alias` name `version`, and no other version of that model any more."""
+        """Let `alias` name `version`, and no other version of that model."""
         with self.connected() as client:
             client.set_registered_model_alias(version.name, alias, str(version.version))
 
@@ -74,7 +78,7 @@ class Registry:
             client.delete_registered_model_alias(name, alias)
 
     def find(self, name: str, alias: str) -> ModelVersion | None:
-        """The version of `name` that `alias` names; None where there is none."""
+        """The version of `name` that `alias` names, or None."""
         from mlflow import MlflowException
 
         with self.connected() as client:
@@ -86,13 +90,13 @@ class Registry:
                 raise
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of `name`, the newest first; none where there is no such model."""
+        """All versions of `name`, the newest first; none if there is no such model."""
         with self.connected() as client:
             return _versions(client, name)
 
     @contextmanager
     def connected(self) -> Iterator[MlflowClient]:
-        """The client of the store; RecsparkError where it can't be used."""
+        """The client of the store. Raise RecsparkError if it can't be used."""
         try:
             with self._store.connected() as client:
                 yield client
@@ -129,7 +133,7 @@ def add_version(
     except MlflowException as error:
         if error.error_code != _TAKEN:
             raise
-    # not models:/ID, which MLflow looks up in the store of the process, whatever store the client is of
+    # not models:/ID, which MLflow looks up in the store of the process, even if the client has another one
     source = client.get_logged_model(model_id).artifact_location
     known = next((version for version in _versions(client, name) if version.source == source), None)
     if known:

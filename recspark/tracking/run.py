@@ -1,4 +1,4 @@
-"""What one run reports."""
+"""The reports of one run."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ _NOT_IN_NAMES = re.compile(r"[^\w.\-/ :]")
 
 
 class Run:
-    """One run: every method reports something, and none fails because of the store. ``id`` is None where
-    nothing is tracked.
+    """One run: every method reports something, and none fails because of the store.
+
+    ``id`` is None if nothing is tracked.
     """
 
     def __init__(self, tracker: Tracker, run_id: str | None) -> None:
@@ -40,7 +41,7 @@ class Run:
 
     @property
     def keeps_models(self) -> bool:
-        """Whether `model` does anything: its example need not be made where not."""
+        """Whether `model` does anything; if not, its example need not be made."""
         return self._tracker.active and self._tracker.options.logModel
 
     def child(
@@ -50,26 +51,29 @@ class Run:
         return self._tracker.run(name, params, tags, parent=self)
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Settings, each written once; nested tables become ``section.key``, None is left out, secrets are
-        hidden.
+        """Report settings, each written once.
+
+        Nested tables become ``section.key``, None is left out, secrets are hidden.
         """
         if values:
             self._send("params", values={_valid(name): text for name, text in flatten(values)})
 
     def tags(self, values: Mapping[str, Any]) -> None:
-        """Facts that may change; named like params."""
+        """Report facts that may change; they are named like params."""
         if values:
             self._send("tags", values={_valid(name): text for name, text in flatten(values)})
 
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Numbers of one step; None is left out. MLflow knows no ``@``: ``ndcg@10`` becomes
-        ``ndcg_at_10``.
+        """Report numbers of one step; None is left out.
+
+        MLflow does not allow ``@``: ``ndcg@10`` becomes ``ndcg_at_10``.
         """
         self._metrics([(step, values)])
 
     def curve(self, rows: Iterable[Mapping[str, float | None]]) -> None:
-        """Metrics by iteration: each row has ``iteration`` (the step) and any number of metrics. Give each
-        row once.
+        """Report metrics by iteration; give each row once.
+
+        A row has ``iteration`` (the step) and any number of metrics.
         """
         self._metrics(
             [
@@ -99,25 +103,26 @@ class Run:
         self._send("dataset", name=name, source=redact(source), digest=digest, rows=rows, context=context)
 
     def figure(self, figure: Figure, path: str) -> None:
-        """A matplotlib figure as the artifact `path`, whose ending names the format:
-        ``figures/curve.png``.
+        """Keep a matplotlib figure as the artifact `path`, such as ``figures/curve.png``.
+
+        The ending of the path names the format.
         """
         self._write(path, lambda target: figure.savefig(target, dpi=120, bbox_inches="tight"))
 
     def text(self, text: str, path: str) -> None:
-        """`text` as the artifact `path`, as it is."""
+        """Keep `text` unchanged as the artifact `path`."""
         self._write(path, lambda target: Path(target).write_text(text, "utf-8"))
 
     def json(self, content: Any, path: str) -> None:
-        """`content` as the artifact `path`, without secrets."""
+        """Keep `content` as the artifact `path`, without secrets."""
         self.text(json.dumps(redacted(content), indent=2, sort_keys=True, default=str), path)
 
     def describe(self, markdown: str) -> None:
-        """What stands at the top of the run's page, as Markdown."""
+        """Set the text at the top of the run's page, in Markdown."""
         self._send("tags", values={"mlflow.note.content": redact(markdown)})
 
     def file(self, path: str, folder: str = "") -> None:
-        """A local file, or a folder with all that it holds, as an artifact under `folder`."""
+        """Keep a local file, or a folder with all its contents, as an artifact under `folder`."""
         if not Path(path).exists():
             raise RecsparkError(f"{path} does not exist: it can't be kept with the run")
         self._send("artifact", path=str(Path(path)), folder=folder)
@@ -130,20 +135,23 @@ class Run:
         name: str = "model",
         code_paths: Sequence[str] | None = None,
     ) -> None:
-        """The model as an ``mlflow.pyfunc`` that answers (user_id, item_id) pairs without Spark, and
-        registered where the options say so.
+        """Log the model as an ``mlflow.pyfunc`` that answers pairs (user_id, item_id) without Spark.
+
+        It is registered if the options say so.
 
         Parameters
         ----------
         scorer
-            class with ``load(folder)`` and ``predict(user_ids, item_ids)``, importable by its name from
-            `code_paths`
+            A class with ``load(folder)`` and ``predict(user_ids, item_ids)``, importable by its name from
+            `code_paths`.
         folder
-            path or URI of the files that ``scorer.load`` reads; they are copied
+            Path or URI of the files that ``scorer.load`` reads; they are copied.
         example
-            a few rows of user_id and item_id in their true types: the signature is made from them
+            A few rows of user_id and item_id in their true types: the signature is made from them.
+        name
+            The name of the logged model.
         code_paths
-            files and packages logged beside the model; the package recspark where not given
+            Files and packages logged beside the model; by default the package recspark.
         """
         if not self.keeps_models:
             return
@@ -187,5 +195,5 @@ def now() -> int:
 
 
 def _valid(name: str) -> str:
-    """`name` in the letters that MLflow takes."""
+    """`name` in the letters that MLflow allows."""
     return _NOT_IN_NAMES.sub("_", name.replace("@", "_at_"))

@@ -1,8 +1,8 @@
-"""Records that the store did not take, kept in the lake until they are sent: nothing is lost.
+"""Records that the store did not accept, kept in the lake until they are sent: nothing is lost.
 
 ``tracking-spool/<run id>/000007-metrics.json`` holds ``{"op": "metrics", "args": {...}}``, the arguments of
 one operation of :class:`recspark.tracking.store.Store`, numbered in their order. Files and folders of an
-operation lie beside it, under ``000007/``. One small file a record, because an object store can't append.
+operation lie beside it, under ``000007/``. Each record is a small file, because an object store can't append.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Spool:
         self._numbers = itertools.count(1)
 
     def send(self, run_id: str | None, op: str, args: dict[str, Any]) -> str:
-        """Keep one record and return the id of its run: of one that starts here its key."""
+        """Keep one record and return the id of its run; for a run that starts here that is its key."""
         run_id = run_id or args["key"]
         number = f"{next(self._numbers):06d}"
         if "path" in args:
@@ -40,7 +40,7 @@ class Spool:
         return run_id
 
     def refuses(self, error: Exception) -> bool:
-        """Never: what the lake does not take now, it will not take later."""
+        """False: a record that the lake does not accept now will not be accepted later."""
         return False
 
     def runs(self) -> list[str]:
@@ -48,14 +48,12 @@ class Spool:
         return self._names("")
 
     def first(self, run_id: str) -> str | None:
-        """The operation that comes first of what waits of a run."""
+        """The first operation of a run's waiting records."""
         records = [name for name in self._names(run_id) if name.endswith(".json")]
         return records[0].removesuffix(".json").partition("-")[2] if records else None
 
     def drain(self, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Each record in its order, its path a local one; a record is deleted once the next one is asked
-        for.
-        """
+        """Each record in its order, with local paths; it is deleted once the next one is asked for."""
         place = f"{FOLDER}/{run_id}"
         for name in self._names(run_id):
             if not name.endswith(".json"):
@@ -86,8 +84,9 @@ def new_key() -> str:
 
 
 def fetch(filesystem: pafs.FileSystem, path: str, scratch: str) -> str:
-    """A local path to the file or folder `path`: itself where `filesystem` is the local one, else a copy
-    under `scratch`.
+    """A local path to the file or folder `path`: itself if `filesystem` is local, else a copy.
+
+    The copy is under `scratch`.
     """
     if isinstance(filesystem, pafs.LocalFileSystem):
         return path

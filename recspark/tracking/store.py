@@ -1,8 +1,7 @@
-"""The MLflow store: one method an operation, each with plain JSON arguments so that a spooled one can be sent
-later.
+"""The MLflow store: one method per operation.
 
-Only ``MlflowClient`` is used, never the fluent API: it has no "active run", so several runs at once don't
-mix.
+Each takes plain JSON arguments, so that a spooled one can be sent later. Only ``MlflowClient`` is used, never
+the fluent API: it has no "active run", so several runs at once don't mix.
 """
 
 from __future__ import annotations
@@ -25,21 +24,23 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as MlflowRun
 
-#: os.environ and the levels of loggers belong to the whole process: one call at a time changes them, and puts
-#: them back
+#: os.environ and the levels of loggers belong to the whole process: one call at a time changes and restores
+#: them
 _PROCESS = threading.RLock()
 _NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")
 _METRICS_PER_BATCH = 1000
 _PARAMS_PER_BATCH = 100
 _LONGEST = {"param": 6000, "tag": 8000, "name": 250, "digest": 36}
-#: names a run before the store has given it an id, so that a start whose answer was lost is not sent twice
+#: the tag that names a run before the store has given it an id, so that a start whose answer was lost is not
+#: sent twice
 _KEY = "recspark.key"
 
 
 @contextmanager
 def quiet_mlflow(timeout: int) -> Iterator[None]:
-    """Call MLflow without its log lines, warnings, progress bars and telemetry, and with short waits; what
-    the user has set stays.
+    """Call MLflow without its log lines, warnings, progress bars and telemetry, and with short waits.
+
+    Settings of the user stay.
     """
     settings = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout),
@@ -75,13 +76,13 @@ class Store:
     Parameters
     ----------
     uri
-        tracking URI
+        Tracking URI.
     experiment
-        name of the experiment, created where it doesn't exist
+        Name of the experiment, created if it doesn't exist.
     artifacts
-        where the artifacts of a new experiment go when `uri` is a database; a server decides for itself
+        Place of the artifacts of a new experiment if `uri` is a database; a server decides for itself.
     timeout
-        seconds to wait for one answer
+        Seconds to wait for one answer.
     """
 
     def __init__(self, uri: str, experiment: str, artifacts: str, timeout: int) -> None:
@@ -95,12 +96,12 @@ class Store:
 
     @contextmanager
     def connected(self) -> Iterator[MlflowClient]:
-        """The client of this store, called as `quiet_mlflow` says."""
+        """The client of this store, in a block of `quiet_mlflow`."""
         with quiet_mlflow(self._timeout):
             yield self._client
 
     def refuses(self, error: Exception) -> bool:
-        """Whether the store was reached and turned down this one record, so that the next may well pass."""
+        """Whether the store was reached and refused only this record, so that the next may pass."""
         return getattr(error, "error_code", None) in ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")
 
     @property
@@ -110,8 +111,9 @@ class Store:
             return self._experiment_id
 
     def find(self, key: str) -> str | None:
-        """The id of the run that was started with `key`, if there is one; others, of a start that was sent
-        twice, are deleted.
+        """The id of the run that was started with `key`, if there is one.
+
+        Other runs with the key, of a start that was sent twice, are deleted.
         """
         with self.connected() as client:
             found = [
@@ -216,8 +218,9 @@ class Store:
         self._client.log_artifact(run_id, path, folder or None)
 
     def _model(self, run_id: str, path: str, name: str, registered: str | None = None) -> None:
-        """Make a logged model of the MLflow model in the folder `path`, as ``pyfunc.log_model`` would; done
-        twice, it is there once.
+        """Make a logged model of the MLflow model in the folder `path`, as ``pyfunc.log_model`` would.
+
+        Done twice, it exists once.
         """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
         from mlflow.models import Model
@@ -237,7 +240,7 @@ class Store:
             add_version(self._client, registered, run_id, logged.model_id, {})
 
     def _logged_model(self, run: MlflowRun, name: str) -> LoggedModel:
-        """The run's logged model of that name, made where an earlier try has not made it."""
+        """The run's logged model of that name, created unless an earlier try has created it."""
         known = self._client.search_logged_models(
             [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
         )
@@ -250,7 +253,7 @@ class Store:
 
 
 def _connect_once(uri: str) -> None:
-    """Fail at once where MLflow would try ten times, for 100 seconds in all, to open the database `uri`."""
+    """Fail at once if the database `uri` can't be opened: MLflow would try ten times, for 100 seconds."""
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)

@@ -1,4 +1,4 @@
-"""Where runs go: to the store, else to the spool, else nowhere."""
+"""The targets of runs: the store, else the spool, else none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger("recspark.tracking")
 
 
 class TrackingOptions(Section):
-    """Where runs go and what they hold."""
+    """The targets of runs, and their contents."""
 
     name = "tracking"
     enabled = Option(bool, True, "whether jobs are tracked")
@@ -46,7 +46,7 @@ class TrackingOptions(Section):
 
 
 class Tracker:
-    """Starts runs, and sends what they report to the store; once that fails, to the spool in the lake.
+    """Starts runs, and sends their reports to the store; once that fails, to the spool in the lake.
 
     The store is ``options.uri``, else the environment's MLFLOW_TRACKING_URI, else ``mlflow.db`` and
     ``mlartifacts/`` in a local lake. A remote lake can hold no database: without a URI its runs go to the
@@ -56,7 +56,7 @@ class Tracker:
     def __init__(self, lake: Lake, options: TrackingOptions | None = None) -> None:
         self.options = options or TrackingOptions()
         self.uri = self.options.uri or os.environ.get("MLFLOW_TRACKING_URI") or _default_uri(lake)
-        # MLflow keeps this location: it has credentials of its own
+        # MLflow stores this location: it has credentials of its own
         artifacts = without_user(lake.path("mlartifacts"))
         self._spool = Spool(lake)
         self._store = self.uri and Store(
@@ -71,7 +71,7 @@ class Tracker:
 
     @property
     def active(self) -> bool:
-        """Whether anything that a run reports is kept anywhere."""
+        """Whether reports of a run are kept anywhere."""
         return bool(self._places)
 
     @property
@@ -80,11 +80,10 @@ class Tracker:
         return str(self.uri).startswith(("http://", "https://"))
 
     def runs_page(self, found_by: str, first: str) -> str | None:
-        """The address in MLflow, after its host, of the runs that a search finds, the lowest of a metric
-        first.
+        """The address in MLflow, after its host, of the runs that a search finds, sorted by a metric.
 
-        None where runs do not go to the store. Without ``workflowType`` MLflow 3 may open its pages for
-        agents.
+        The lowest comes first. None if runs do not go to the store. Without ``workflowType`` MLflow 3 may
+        open its pages for agents.
         """
         if not self._places or self._places[0] is not self._store:
             return None
@@ -103,7 +102,7 @@ class Tracker:
 
     @property
     def registry(self) -> Registry:
-        """The registered models of the store; ConfigError where there is no store."""
+        """The registered models of the store. Raise ConfigError if there is no store."""
         if not self._store:
             raise ConfigError("tracking.uri is not set: name the tracking store whose registry is asked")
         return Registry(self._store)
@@ -153,16 +152,15 @@ class Tracker:
             self.send(run.id, "end", status=status, at=now())
 
     def sync(self) -> int:
-        """Send what waits in the spool, and return the number of runs.
+        """Send the records that wait in the spool, and return the number of runs.
 
-        A record is deleted once it is sent, so that a sync that stops halfway goes on where it was. What a
-        job keeps meanwhile stays for the next one, and so does what belongs to a run that this store does not
-        know.
+        A record is deleted once it is sent, so that an interrupted sync can go on. Records that a job spools
+        meanwhile stay for the next sync, and so do those of a run that this store does not know.
 
         Raises
         ------
         RecsparkError
-            The store can't be reached; what was not sent stays in the spool.
+            If the store can't be reached; unsent records stay in the spool.
         """
         if not self._store:
             raise ConfigError(
@@ -203,11 +201,11 @@ class Tracker:
         return self.send(None, "start", name=title, tags=facts, parent=outer, at=now(), key=new_key())
 
     def send(self, run_id: str | None, op: str, **args: Any) -> str | None:
-        """Hand one record to the first place that takes it; "start" returns the id of the run. Never
-        raises.
+        """Hand one record to the first place that accepts it; "start" returns the id of the run.
+
+        It never raises.
         """
-        # one at a time: threads that wait while the store does not answer need not find that out for
-        # themselves
+        # one at a time: threads that wait while the store does not answer need not wait for it again
         with self._turn:
             while self._places:
                 try:

@@ -1,1 +1,1 @@
-"""From the bytes of a file to typed columns: editions of MovieLens, files of one's own, their notation."""
+"""From the bytes of a file to typed columns: editions of MovieLens, other files, their notation."""

@@ -1,4 +1,4 @@
-"""Advice: which option of ``[data]`` probably reads what could not be read, judged by an example."""
+"""Advice for data that could not be read: the option of ``[data]`` that probably helps, by an example."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from recspark.data.formats.notation import TICKS
 from recspark.data.formats.timestamps import is_spreadsheet_day
 from recspark.data.quality import YEAR_1990, YEAR_2100
 
-#: characters of a time as text
+#: most characters of a time as text
 _LONGEST_TIME = 64
 _SEPARATORS = (",", ";", "\t", "|")
 _UNITS = dict(zip(TICKS, ("seconds", "milliseconds", "microseconds", "nanoseconds"), strict=True))
 
 
 def separator_advice(fields: Sequence[str]) -> str | None:
-    """The separator that a line looks like, which was cut into `fields` at another one; None where they were
-    the right ones.
+    """The separator that a line seems to have, which was cut into `fields` at another one.
+
+    None if the fields were the right ones.
     """
     text = "".join(fields)
     found = max(_SEPARATORS, key=text.count)
@@ -33,8 +34,7 @@ def separator_advice(fields: Sequence[str]) -> str | None:
 
 
 def value_advice(layout: Layout, examples: Mapping[str, str], late: np.ndarray) -> str | None:
-    """The options to set so that the `examples`, by column, and the timestamps that are too `late` would be
-    read.
+    """The options to set so that the `examples`, by column, and the `late` timestamps would be read.
 
     There are none for MovieLens, whose notation no option changes.
     """
@@ -51,7 +51,7 @@ def value_advice(layout: Layout, examples: Mapping[str, str], late: np.ndarray) 
 
 
 def _late_advice(name: str, late: np.ndarray, unit: str) -> list[str]:
-    """The unit that timestamps which are out of range look like, else the format."""
+    """The probable unit of timestamps that are out of range, else the format."""
     if other := _unit_of(float(np.median(late)), unit):
         return [f"column {name} looks like {_UNITS[other]}: data.timestampUnit={other}"]
     formats = _likely_formats(str(late[0])) if unit == "s" else ""
@@ -63,7 +63,7 @@ def _late_advice(name: str, late: np.ndarray, unit: str) -> list[str]:
 
 
 def _about(layout: Layout, column: str, text: str) -> str:
-    """What the field `text` is not, and the option that would help."""
+    """The reason why the field `text` was refused, and the option that would help."""
     notation = layout.notation
     if column == "timestamp":
         if notation.time_format:
@@ -96,16 +96,14 @@ def _number(text: str) -> float:
 def _likely_formats(text: str) -> str:
     if len(text) > _LONGEST_TIME:  # a guess takes time by the square of the length
         return ""
-    with warnings.catch_warnings(action="ignore"):  # that a day may be a month: both are named
+    with warnings.catch_warnings(action="ignore"):  # a day may be a month: both are named
         guesses = [guess_datetime_format(text, dayfirst=first) for first in (False, True)]
     found = list(dict.fromkeys(repr(guess) for guess in guesses if guess))
     return f", such as {' or '.join(found)}" if found else ""
 
 
 def _unit_of(seconds: float, unit: str) -> str | None:
-    """The unit in which a count that was taken for `unit` is a time of today; None where it is none in
-    any.
-    """
+    """The unit in which a count that was taken for `unit` is a time of today; None if there is none."""
     count = seconds * TICKS[unit]
     return next(
         (other for other, ticks in TICKS.items() if other != unit and YEAR_1990 <= count / ticks < YEAR_2100),

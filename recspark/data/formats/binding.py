@@ -1,4 +1,4 @@
-"""Binding: the names of the fields of one file, and which column of the table each becomes."""
+"""Binding: from the names of the fields of one file to the columns of the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recspark.data.formats.layout import BOM, Layout, decided, first_line, parqu
 from recspark.data.quality import key_of
 from recspark.errors import ConfigError, DataRejected
 
-#: what a column of a Parquet file may be
+#: types that a column of a Parquet file may have
 _READABLE = (
     pa.types.is_integer,
     pa.types.is_floating,
@@ -34,7 +34,7 @@ _READABLE = (
 
 
 def field_names(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> list[str]:
-    """The names of the fields of a file; ``_c0, _c1 ...`` as in Spark where it has no header.
+    """The names of the fields of a file; without a header ``_c0, _c1 ...`` as in Spark.
 
     Raises
     ------
@@ -63,8 +63,8 @@ def bind(fs: pafs.FileSystem, path: str, member: str, layout: Layout) -> Layout:
     Raises
     ------
     ConfigError
-        Where a column that is read is missing, comes twice, or is of a type that holds neither numbers, text
-        nor timestamps.
+        If a column to read is missing, occurs twice, or is of a type that holds neither numbers, text nor
+        timestamps.
     """
     if layout.names:
         return layout

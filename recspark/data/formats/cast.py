@@ -1,4 +1,4 @@
-"""Columns of text, or of whatever a Parquet file holds, as numbers; and which values are none."""
+"""Columns of text, or of any type of a Parquet file, as numbers, and the values that can't be converted."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: how almost all numbers are written
+#: the usual notation of numbers
 ORDINARY = {
     pa.int64(): r"-?[0-9]{1,18}",
     pa.int32(): r"-?[0-9]{1,9}",
     pa.float64(): r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?",
 }
 _INTEGER = re.compile(r"([+-]?[0-9]+)(\.0*)?")
-# no two repetitions side by side that match the same: a field of a million digits would take a million times
+# no two adjacent repetitions match the same text: else a field of a million digits would take a million times
 # as long
 _DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.Array, np.ndarray]:
-    """`column` as int32, int64, float64 or text, null where a value can't be, and which values could not.
+    """`column` as int32, int64, float64 or text, and a mask of the values that can't be converted.
 
-    A timestamp becomes seconds since 1970-01-01 UTC; an empty text becomes a null number and counts as none
-    at all. With `exact` a float that can stand for several whole numbers is none: it is no id.
+    These are null. A timestamp becomes seconds since 1970-01-01 UTC. An empty text becomes a null number and
+    counts as not convertible. With `exact` so does a float that can stand for several whole numbers: it can't
+    be an id.
     """
     none_bad = np.zeros(len(column), bool)
     if pa.types.is_nested(type_) or pa.types.is_temporal(type_):
@@ -58,11 +59,10 @@ def cast(column: pa.Array, type_: pa.DataType, exact: bool = False) -> tuple[pa.
 
 
 def as_text(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """`column`, as text where it holds bytes or text, null where those are not UTF-8 or hold a NUL, and which
-    these are.
+    """`column`, as text if it holds bytes or text, and a mask of the values that are not text.
 
-    Whoever writes a Parquet file may put any bytes into a column of strings; nobody checks them when they are
-    read.
+    Those are not UTF-8 or hold a NUL, and become null. Writers of Parquet files may put any bytes into a
+    column of strings; nobody checks them at reading.
     """
     if not holds_text(column.type):
         return column, np.zeros(len(column), bool)
@@ -77,7 +77,7 @@ def as_text(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 
 def readable(value: Any) -> str:
-    """Any value as text, of bytes with marks for what is no UTF-8."""
+    """Any value as text; bytes that are not UTF-8 get marks."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -100,7 +100,7 @@ def _decoded(value: bytes | None) -> str | None:
 
 
 def _parse(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
-    """Numbers from text, and which texts are none: all the ordinary ones at once, the odd ones one by one."""
+    """Numbers from text, and a mask of texts that are not numbers: usual ones at once, others one by one."""
     common = pc.match_substring_regex(column, f"^{ORDINARY[type_]}$")
     values = pc.if_else(common, column, None).cast(type_)
     odd = np.flatnonzero(~pc.fill_null(common, True).to_numpy(zero_copy_only=False))
@@ -116,7 +116,7 @@ def _parse(column: pa.Array, type_: pa.DataType) -> tuple[pa.Array, np.ndarray]:
 
 
 def _integer(text: str, bits: int) -> int | None:
-    """An integer of that many bits, also one that a float column wrote ("12.0")."""
+    """An integer of that many bits, including one that a float column wrote ("12.0")."""
     match = _INTEGER.fullmatch(text)
     if match is None or len(match[1]) > 20:
         return None

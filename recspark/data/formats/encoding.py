@@ -22,6 +22,9 @@ class Vote:
     """Decides between UTF-8 and latin-1 over the parts of a file, each cut at a line end.
 
     Text of latin-1 almost never happens to be UTF-8. So the majority decides: one damaged line does not turn
+    a whole file into latin-1, but goes to quarantine. A file of only ASCII is UTF-8.
+
+    Text of latin-1 almost never happens to be UTF-8. So the majority decides: one damaged line does not turn
     a whole file to latin-1, and goes to quarantine instead. A file of nothing but ASCII is UTF-8.
 
     >>> Vote(["Amélie\\n".encode(), b"damaged \\xff\\n"]).encoding, Vote([b"Am\\xe9lie\\n"]).encoding
@@ -34,7 +37,7 @@ class Vote:
             self.count(part)
 
     def count(self, part: bytes) -> None:
-        """Take the bytes above 127 of `part` into account."""
+        """Count the bytes above 127 of `part`."""
         if part.isascii():
             return
         n_ascii = len(part.translate(None, _NOT_ASCII))
@@ -49,7 +52,7 @@ class Vote:
 
 
 def check_byte_order(member: str, start: bytes) -> None:
-    """Raise DataRejected where a file starts with the byte-order mark of UTF-16 or UTF-32."""
+    """Raise DataRejected if a file starts with the byte-order mark of UTF-16 or UTF-32."""
     for mark, name in _WIDE.items():
         if start.startswith(mark):
             raise DataRejected(

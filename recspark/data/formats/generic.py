@@ -25,19 +25,18 @@ from recspark.data.sources.download import BASE_URL
 from recspark.data.sources.names import plain_name
 from recspark.errors import ConfigError
 
-#: the formats that are no edition of MovieLens
+#: the formats other than editions of MovieLens
 GENERIC = ("csv", "parquet")
 DATASETS = (*EDITIONS, *GENERIC)
 
 #: how repeated pairs become one row
 MERGED = ("sum", "mean")
 DUPLICATES = (
-    "what becomes of repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, "
-    "else last"
+    "rule for repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, else last"
 )
 _TEXT_ENDINGS = (".csv", ".tsv")
 
-#: an id that loses nothing as a number
+#: an id that keeps all its characters as a number
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _TEXTS = Check(lambda values: all(isinstance(value, str) for value in values), "of strings")
 _SEPARATOR = Check(
@@ -46,9 +45,7 @@ _SEPARATOR = Check(
 
 
 class DataOptions(Section):
-    """What to ingest and how to read it. The options from `userColumn` on are for data other than
-    MovieLens.
-    """
+    """The input and its notation. The options from `userColumn` on are for data other than MovieLens."""
 
     name = "data"
     source = Option(
@@ -62,9 +59,9 @@ class DataOptions(Section):
     users = Option(
         str,
         None,
-        "what is known of users: as source, with userColumn and any other columns; the table users has these",
+        "data about users: as source, with userColumn and any other columns; the table users has these",
     )
-    items = Option(str, None, "what is known of items: as users, with itemColumn")
+    items = Option(str, None, "data about items: as users, with itemColumn")
     baseUrl = Option(str, BASE_URL, "where editions are downloaded from")
     cacheFolder = Option(str, None, "where downloads are kept; not set: the user's cache folder")
     userColumn = Option(str, "user_id", "column of the user id; `_c0`, `_c1`... in a file without a header")
@@ -75,7 +72,7 @@ class DataOptions(Section):
         'column of the rating; "": rows are events without one, such as clicks, and count 1 each',
     )
     duplicates = Option(str, None, DUPLICATES, one_of("last", "first", *MERGED))
-    timestampColumn = Option(str, None, "column of the timestamp; not set: `timestamp` where there is one")
+    timestampColumn = Option(str, None, "column of the timestamp; not set: `timestamp` if there is one")
     timestampUnit = Option(
         str, "s", "unit of timestamps that are numbers, counted from 1970-01-01 UTC", one_of(*TICKS)
     )
@@ -92,7 +89,7 @@ class DataOptions(Section):
         one_of("auto", "bigint", "string"),
     )
     separator = Option(
-        str, ",", "what separates the fields of a CSV file; quotes work with one character", _SEPARATOR
+        str, ",", "separator of the fields of a CSV file; quotes work with one character", _SEPARATOR
     )
     header = Option(bool, True, "whether a CSV file's first line names its columns")
     encoding = Option(
@@ -116,11 +113,11 @@ class DataOptions(Section):
 
     @property
     def duplicate_rule(self) -> str:
-        """What becomes of repeated pairs."""
+        """The rule for repeated pairs."""
         return self.duplicates or ("last" if self.ratingColumn else "sum")
 
     def rules(self, rules: Rules) -> Rules:
-        """`rules` with the limits that are set here in their place."""
+        """`rules`, in which the limits that are set here replace the others."""
         return replace(
             rules,
             rating_min=rules.rating_min if self.ratingMin is None else self.ratingMin,
@@ -132,10 +129,10 @@ class DataOptions(Section):
 def generic_files(
     data: DataOptions, members: Iterable[str], option: str = "source"
 ) -> tuple[str, dict[str, Layout]]:
-    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings; NoDataFile where
-    there are none.
+    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings.
 
     `members` are those of ``data.source``, whose format ``data.dataset`` may set, or of another `option`.
+    Raise NoDataFile if there are none.
     """
     members = list(members)
     parquet = [name for name in members if plain_name(name).lower().endswith(".parquet")]
@@ -159,7 +156,7 @@ def generic_files(
             f"one of {', '.join(DATASETS)}"
         )
     if dataset == "csv" and data.decimal == data.separator and not data.header:
-        # with a header, a number that is not quoted makes its row too long, and is seen
+        # with a header, a number that is not quoted makes its row too long, and is noticed
         raise ConfigError(
             f"data.decimal and data.separator are both {data.decimal!r} and data.header is false: a number "
             "that is not quoted "
@@ -170,7 +167,7 @@ def generic_files(
     merged = data.duplicate_rule in MERGED
     layout = Layout(
         "ratings",
-        # what is summed keeps its digits until then
+        # values to be summed keep their digits until then
         schemas.with_types(schemas.RATINGS, {"rating": "double"}) if merged else schemas.RATINGS,
         rename=rename if data.ratingColumn else rename[:2],
         separator=data.separator,
@@ -209,12 +206,12 @@ def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, membe
 def id_types(
     data: DataOptions, layouts: Mapping[str, Layout], fs: pafs.FileSystem, paths: Mapping[str, str]
 ) -> dict[str, str]:
-    """The types of a table's ids (``bigint`` or ``string``), by column: as set, as Parquet has them, or as
-    most of a MiB.
+    """The types of a table's ids (``bigint`` or ``string``), by column.
 
-    The first file, or MiB, that has values decides; without any, ids are numbers.
-    Most, not all, so that one stray line does not turn every id to text: it goes to quarantine, where it is
-    seen. An id in the path is judged by the paths of all files.
+    They are as set, as Parquet has them, or as most of a MiB of text. The first file, or MiB, that has values
+    decides; without any, ids are numbers. Most instead of all, so that one stray line does not turn every id
+    into text: it goes to quarantine, where it is noticed. An id in the path is judged by the paths of all
+    files.
     """
     (table,) = {layout.table for layout in layouts.values()}
     ids = [name for name in judged(table) if name in IDS]
@@ -229,7 +226,7 @@ def id_types(
 
 
 def _in_paths(layouts: Mapping[str, Layout], ids: Iterable[str]) -> dict[str, bool | None]:
-    """Whether the ids in the path of the first file hold numbers in the paths of all."""
+    """Whether the ids in the path of the first file are numbers in the paths of all files."""
     values = [dict(layout.partition) for layout in layouts.values()]
     return {
         name: _mostly_numbers([each.get(name) for each in values])
@@ -241,9 +238,7 @@ def _in_paths(layouts: Mapping[str, Layout], ids: Iterable[str]) -> dict[str, bo
 def _in_files(
     layouts: Mapping[str, Layout], ids: Iterable[str], fs: pafs.FileSystem, paths: Mapping[str, str]
 ) -> Iterator[dict[str, bool | None]]:
-    """Whether the columns of ids hold numbers, by each part of the files in turn; None where it has no
-    value.
-    """
+    """Whether the columns of ids hold numbers, for each part of the files in turn; None without a value."""
     for member, layout in sorted(layouts.items()):
         if layout.parquet:
             yield _in_parquet(layout, fs, member, paths[member])
@@ -265,7 +260,7 @@ def _in_parquet(layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> 
 
 
 def _has_values(parquet: pq.ParquetFile, column: str) -> bool:
-    """Whether a column of a Parquet file has a value; read up to the first batch of rows that has one."""
+    """Whether a column of a Parquet file has a value; reading stops at the first batch of rows with one."""
     return any(batch.column(0).null_count < len(batch) for batch in parquet.iter_batches(columns=[column]))
 
 
@@ -274,6 +269,6 @@ def _is_number(type_: pa.DataType) -> bool | None:
 
 
 def _mostly_numbers(ids: list[str | None]) -> bool | None:
-    """Whether most of the ids that are given are numbers; None where none is."""
+    """Whether most of the given ids are numbers; None if none is given."""
     given = [text for text in ids if text is not None]
     return 2 * sum(_NUMBER.fullmatch(text) is not None for text in given) >= len(given) if given else None

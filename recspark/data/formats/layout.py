@@ -1,4 +1,4 @@
-"""How files are laid out, and how they are cut into chunks that workers read on their own.
+"""The layout of files, and how they are cut into chunks that workers read on their own.
 
 A text file is cut at line ends and each chunk knows the number of its first line, so that a bad row can name
 its line without a second pass. A chunk of a Parquet file is a row group, and its "lines" are row numbers.
@@ -25,9 +25,9 @@ from recspark.errors import DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
 CHUNK_BYTES = 16 << 20
-#: bytes of a line: what has more between two line ends is no text, and would not fit a worker's memory
+#: most bytes of a line: data with longer lines is not text, and would not fit a worker's memory
 LINE_BYTES = 64 << 20
-#: bytes of a header
+#: most bytes of a header
 _HEADER_BYTES = 1 << 20
 #: the byte-order mark of UTF-8
 BOM = b"\xef\xbb\xbf"
@@ -58,13 +58,13 @@ def arrow_schema(ddl: str) -> pa.Schema:
 class Layout:
     """How the fields of a file become the columns of `table`, published with `schema`.
 
-    `names` has the column of every field in order, "" where the field is not read. A file with a header, or a
-    Parquet file, names its own fields: then `rename` says which of them is read as which column (see
+    `names` has the column of every field in order, "" if the field is not read. A file with a header, or a
+    Parquet file, names its own fields: then `rename` maps them to columns (see
     :func:`recspark.data.formats.binding.bind`). `partition` has the columns in the path of the file with
-    their text, by the names in the path until the layout is bound. A column is read as a number where the
-    published column of that name is one, else as text. `notation` tells how fields are written in other data
+    their text, by the names in the path until the layout is bound. A column is read as a number if the
+    published column of that name is one, else as text. `notation` says how fields are written in data other
     than MovieLens (None). `constants` are the values of columns that are published although no file has them.
-    `own`: all columns but the id are the user's own, and kept as they are whatever their names.
+    `own`: all columns but the id are the user's own, and stay as they are, with any names.
     `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
     `heading`: the column that lines such as ``7:`` give for all rows below them.
     `rest`: the last field is the rest of the line, separators included.
@@ -88,24 +88,22 @@ class Layout:
     rest: bool = False
 
     def key(self) -> list[str]:
-        """The columns that tell the rows apart of which one stays; none where all stay."""
+        """The columns that identify a row, of which one is kept; none if all rows stay."""
         return [] if self.duplicates == "all" else key_of(self.table)
 
     def types(self) -> dict[str, pa.DataType]:
-        """The columns that are read, and as what."""
+        """The columns to read, and their types."""
         published, read_as = columns(self.schema), _ARROW if self.own else _READ_AS
         names = [*filter(None, self.names), *dict(self.partition)]
         return {name: read_as.get(published.get(name, ""), pa.string()) for name in names}
 
     def field_types(self) -> dict[str, pa.DataType]:
-        """The same of the fields of a text file as they are read at first: timestamps of any notation as
-        text.
-        """
+        """The types of the fields of a text file at first: timestamps of any notation are text."""
         types = {name: type_ for name, type_ in self.types().items() if name in self.names}
         return {name: pa.string() if self.is_timestamp(name) else type_ for name, type_ in types.items()}
 
     def is_timestamp(self, name: str) -> bool:
-        """Whether a column holds timestamps in a notation; one of the user's own stays what it is."""
+        """Whether a column holds timestamps in a notation; columns of the user's own are left as they are."""
         return name == "timestamp" and self.notation is not None and not self.own
 
     @property
@@ -115,25 +113,24 @@ class Layout:
 
     @property
     def nulls(self) -> list[str]:
-        """The fields that are a missing number."""
+        """The fields that mean a missing number."""
         return ["", *self.notation.nulls] if self.notation else [""]
 
     def split(self, raw: bytes) -> list[str]:
-        """The fields of a line: the separator is literal, and quotes count only where the layout has them."""
+        """The fields of a line: the separator is literal, and quotes count only if the layout has them."""
         text = raw.decode(self.encoding)
         if self.quoted and '"' in text:
             blanks = self.notation is not None
             return next(csv.reader([text], delimiter=self.separator, strict=True, skipinitialspace=blanks))
-        # one field too many is enough to know
+        # one field too many is enough to notice
         return text.split(self.separator, len(self.names) - self.rest or -1)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of one file: bytes ``start .. start + length`` of a text file, or row group `start` of a Parquet
-    file.
+    """A part of one file: bytes ``start .. start + length`` of a text file, or row group `start` of Parquet.
 
-    `whole`: it is all that there is of its table. `heading` is the last one before it (`Layout.heading`).
+    `whole`: it is all of its table. `heading` is the last one before it (`Layout.heading`).
     """
 
     member: str
@@ -147,7 +144,7 @@ class Chunk:
 
 
 def headings(body: bytes) -> Iterator[tuple[int, int, str]]:
-    """The lines that are nothing but some text and a colon: where they start and end, and that text.
+    """The lines that are only some text and a colon: their starts, their ends, and that text.
 
     >>> list(headings(b"7:\\n1,3,2005-09-06\\n8:\\r\\n"))
     [(0, 3, '7'), (18, 22, '8')]
@@ -217,14 +214,14 @@ def chunks_alone(
 
 
 def decided(layout: Layout, vote: Vote) -> Layout:
-    """`layout` with the encoding that `vote` decides, where the file is to decide it."""
+    """`layout` with the encoding that `vote` decides, if the file is to decide it."""
     return replace(layout, encoding=vote.encoding) if layout.encoding == AUTO else layout
 
 
 def _parts(
     fs: pafs.FileSystem, member: str, path: str, layout: Layout, chunk_bytes: int
 ) -> Iterator[tuple[int, int, bytes]]:
-    """Where each chunk of a text file starts, the number of its first line, and its bytes."""
+    """The start of each chunk of a text file, the number of its first line, and its bytes."""
     start, line = (
         (len(first_line(fs, member, path)), 2) if layout.header else (len(_mark(fs, member, path)), 1)
     )
@@ -258,8 +255,9 @@ def _row_groups(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> 
 
 @contextmanager
 def parquet_file(fs: pafs.FileSystem, member: str, path: str) -> Iterator[pq.ParquetFile]:
-    """An open Parquet file; DataRejected where it, or what the body reads of it, is damaged. Checksums that
-    it has are checked.
+    """An open Parquet file, whose checksums are checked if it has any.
+
+    Raise DataRejected if the file, or the part that the body reads, is damaged.
     """
     try:
         with pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True) as parquet:
@@ -269,7 +267,7 @@ def parquet_file(fs: pafs.FileSystem, member: str, path: str) -> Iterator[pq.Par
 
 
 def first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
-    """The bytes of the first line, with what ends it."""
+    """The bytes of the first line, with its line end."""
     with fs.open_input_stream(path, compression=None) as stream:
         line, end, _ = stream.read(_HEADER_BYTES).partition(b"\n")
     check_byte_order(member, line)
@@ -282,7 +280,7 @@ def first_line(fs: pafs.FileSystem, member: str, path: str) -> bytes:
 
 
 def is_empty(fs: pafs.FileSystem, path: str, layout: Layout) -> bool:
-    """Whether a text file has nothing but empty lines, and maybe a byte-order mark."""
+    """Whether a text file has only empty lines, and maybe a byte-order mark."""
     # in a line that is not the header, blanks may be separators
     skipped = None if layout.header else b"\r\n"
     with fs.open_input_stream(path, compression=None) as stream:
@@ -293,7 +291,7 @@ def is_empty(fs: pafs.FileSystem, path: str, layout: Layout) -> bool:
 
 
 def _mark(fs: pafs.FileSystem, member: str, path: str) -> bytes:
-    """The byte-order mark of UTF-8 where the file has one: it is not part of its first field."""
+    """The byte-order mark of UTF-8 if the file has one: it is not part of its first field."""
     with fs.open_input_stream(path, compression=None) as stream:
         start = stream.read(4)
     check_byte_order(member, start)

@@ -1,5 +1,4 @@
-"""The MovieLens editions, and the Netflix prize: which files make one, how their fields are laid out, and
-what becomes of them.
+"""The MovieLens editions, and the Netflix prize: their files, the layout of the fields, and their rules.
 
 Sources: the README of each archive at https://grouplens.org/datasets/movielens/, and that of the Netflix
 prize's training set.
@@ -58,13 +57,13 @@ ML_1M_OCCUPATIONS = (
     "unemployed",
     "writer",
 )
-#: how an edition says that an item has no genre
+#: the texts for an item without a genre
 NO_GENRES = ("", "unknown", "(no genres listed)")
 
 LINKS = "item_id bigint, imdb_id string, tmdb_id bigint"
 GIVEN_SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
-# no two repetitions side by side that match the same: a title of a million blanks would take a million times
+# no two adjacent repetitions match the same text: else a title of a million blanks would take a million times
 # as long
 _YEAR = re.compile(r"\((\d{4})\s*(?:[-\u2013]\s*(?:\d{4}\s*)?)?\)\s*(?:(\((?:V|TV|VG)\))\s*)?$")
 
@@ -84,11 +83,11 @@ class Edition:
 
     @property
     def needed(self) -> set[str]:
-        """The files without which it is not this edition."""
+        """The files without which a source is not this edition."""
         return self.files.keys() - self.optional
 
     def match(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """Which of `names` are which of the files; files that none of them is are left out."""
+        """The `names` that match each of the files; files without a match are left out."""
         names = list(names)
         found = {
             file: [name for name in names if any(fnmatchcase(name, pattern) for pattern in file.split("|"))]
@@ -185,23 +184,22 @@ EDITIONS: dict[str, Edition] = {
     **dict.fromkeys(("ml-20m", "ml-25m", "ml-32m", "ml-latest", "ml-latest-small"), _csv()),
     "netflix": _netflix(),
 }
-#: one edition of each kind, in the order in which they are looked for: ML-1M is ML-10M with one file more
+#: one edition of each kind, in the order of the search: ML-1M is ML-10M with one more file
 _LOOKS = ("ml-100k", "ml-1m", "ml-10m", "ml-latest", "netflix")
 
 
 class NoDataFile(ConfigError):
-    """None of the files of a source can be read as what the conf asks for."""
+    """None of the files of a source has the format that the conf asks for."""
 
 
 def find_edition(
     members: Iterable[str], source: str, dataset: str | None = None
 ) -> tuple[str, dict[str, Layout]] | None:
-    """The edition that `members` of `source` make up, with the layout of each member it reads; None where
-    they make none.
+    """The edition that `members` of `source` make up, with the layout of each member it reads.
 
-    ML-20M and all later editions look alike: the name of the folder or of the source tells them apart, and
-    where neither does the edition is ``ml-latest``. A file may be compressed. `dataset` names the edition
-    instead; then NoDataFile where its files are missing.
+    None if they make up none. ML-20M and all later editions look alike: the name of the folder or of the
+    source tells them apart; if neither does, the edition is ``ml-latest``. A file may be compressed.
+    `dataset` names the edition instead; then NoDataFile is raised if its files are missing.
     """
     folders: dict[str, dict[str, str]] = {}
     for member in sorted(members):
@@ -232,7 +230,7 @@ def _csv_edition(folder: str, source: str) -> str:
 
 
 def tidy(table: pa.Table, layout: Layout) -> pa.Table:
-    """The columns of a file as the published table has them; a column that the file lacks is null."""
+    """The columns of a file as in the published table; a column that the file lacks is null."""
     columns = dict(zip(table.column_names, table.columns, strict=True))
     if not layout.own:
         columns |= _told_apart(columns, layout.table, len(table))
@@ -244,8 +242,9 @@ def tidy(table: pa.Table, layout: Layout) -> pa.Table:
 
 
 def _told_apart(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int) -> dict[str, pa.Array]:
-    """What MovieLens writes into one field, or into a field for each value: titles with years, genres, codes
-    of occupations.
+    """Separate columns for values that MovieLens mixes: titles with years, genres, codes of occupations.
+
+    MovieLens writes them into one field, or into one field per value.
     """
     found = {}
     if "title" in columns and "year" not in columns:
@@ -261,9 +260,9 @@ def _told_apart(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int)
 
 
 def split_year(titles: Iterable[str]) -> tuple[pa.Array, pa.Array]:
-    """Titles without their year, and the years; the first year of "(2006-2007)", null where a title has none.
+    """Titles without their year, and the years: the first year of "(2006-2007)", null without a year.
 
-    What IMDb puts behind the year stays in the title: "(V)" video, "(TV)", "(VG)" game.
+    The mark that IMDb puts behind the year stays in the title: "(V)" video, "(TV)", "(VG)" game.
     """
     names, years = [], []
     for title in titles:
@@ -280,7 +279,7 @@ def _genre_lists(columns: Mapping[str, pa.ChunkedArray], n_rows: int) -> pa.Arra
     else:
         lists = [[] for _ in range(n_rows)]
         for genre in (name for name in ML_100K_GENRES if name in columns):
-            # not by Arrow's indices_nonzero, which crashes where there is no row
+            # not by Arrow's indices_nonzero, which crashes without rows
             for row in np.flatnonzero(pc.equal(columns[genre], "1").to_numpy()).tolist():
                 lists[row].append(genre)
     return pa.array(

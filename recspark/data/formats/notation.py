@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: the texts that databases, pandas, R and spreadsheets write for a missing value
+#: texts that databases, pandas, R and spreadsheets write for a missing value
 NULLS = ("NULL", "null", "None", "nan", "NaN", "NaT", "NA", "<NA>", "N/A", "n/a", "#N/A", "\\N")
-#: how many of each unit make a second
+#: number of ticks per second, by unit
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -21,7 +21,7 @@ class Notation:
     """How the text of a field becomes a value.
 
     `nulls` are the texts that mean a missing value, as the empty text does. `decimal` is the decimal mark of
-    numbers. `unit` is that of timestamps written as numbers (a key of TICKS), `time_format` the strptime
+    numbers. `unit` is the unit of timestamps written as numbers (a key of TICKS), `time_format` the strptime
     format of all others.
     """
 
@@ -31,13 +31,14 @@ class Notation:
     time_format: str | None = None
 
     def clean(self, text: pa.Array) -> pa.Array:
-        """`text` without the blanks around it, null where it means a missing value."""
+        """`text` without the blanks around it, null if it means a missing value."""
         text = pc.utf8_trim_whitespace(text)
         return pc.if_else(pc.is_in(text, value_set=pa.array(["", *self.nulls])), None, text)
 
     def with_points(self, text: pa.Array) -> pa.Array:
-        """`text` of numbers with a decimal point in place of the decimal mark; a number that had a point is
-        none then.
+        """`text` of numbers with a decimal point in place of the decimal mark.
+
+        A number that had a point is then not a number.
         """
         if self.decimal == ".":
             return text

@@ -1,5 +1,6 @@
-"""Tables of users and items of one's own: the id, and any other columns with the types that their files give
-them.
+"""Tables of users and items of one's own.
+
+They have the id, and any other columns with the types that their files give them.
 """
 
 from __future__ import annotations
@@ -24,24 +25,25 @@ from recspark.errors import ConfigError, DataRejected
 
 log = logging.getLogger(__name__)
 
-#: the tables, by the options that say where their files are, with the option that names the column of their
-#: id
+#: the options that name the files of the tables, which are also the names of the tables, with the option that
+#: names their id column
 OWN = {"users": "userColumn", "items": "itemColumn"}
 
-#: what a column of numbers written as text looks like: whole numbers without leading zeros, and numbers that
-#: float64 tells apart
+#: patterns of numbers written as text: whole numbers without leading zeros, and numbers that float64 tells
+#: apart
 _WHOLE = r"^\s*[+-]?(0|[1-9][0-9]{0,17})\s*$"
 _DECIMAL = r"^\s*[+-]?(0|[1-9][0-9]{0,14})?(\.[0-9]*)?([eE][+-]?[0-9]+)?\s*$"
 _SOME_DIGIT = r"[0-9]"
-#: the types of text columns, each of which can hold what those before it hold
+#: the types of text columns; each can hold the values of those before it
 _WIDER = ("void", "bigint", "double", "string")
 _FOUND = "name string, type string"
 _FOUND_ARROW = pa.schema([("name", pa.string()), ("type", pa.string())])
 
 
 def own_files(data: DataOptions, table: str, members: Iterable[str]) -> tuple[str, dict[str, Layout]]:
-    """The format of ``data.users`` or ``data.items``, and its members that are read, with layouts that know
-    no column but the id yet.
+    """The format of ``data.users`` or ``data.items``, and its members to read, with layouts.
+
+    These know no column but the id yet.
     """
     dataset, layouts = generic_files(data, members, table)
     (key,) = key_of(table)
@@ -59,13 +61,14 @@ def own_files(data: DataOptions, table: str, members: Iterable[str]) -> tuple[st
 def bind_own(
     fs: pafs.FileSystem, paths: Mapping[str, str], layouts: Mapping[str, Layout]
 ) -> dict[str, Layout]:
-    """The layouts of one table with all columns of all its files; those of text files are text until
-    :func:`with_text_types`.
+    """The layouts of one table with all columns of all its files.
+
+    Columns of text files are text until :func:`with_text_types`.
 
     Raises
     ------
     ConfigError
-        Where a file has no id, two columns of one name, or a column of another type than the file before it.
+        If a file has no id, two columns of one name, or a column of another type than the file before it.
     """
     bound: dict[str, Layout] = {}
     types: dict[str, str] = {}
@@ -104,8 +107,9 @@ def _path_types(layouts: Iterable[Layout]) -> dict[str, str]:
 
 
 def _file_types(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> dict[str, str]:
-    """The columns of one file and their types; one without a name, or of a type that no table holds, is left
-    out and named.
+    """The columns of one file and their types.
+
+    A column without a name, or of a type that no table holds, is left out, and a warning names it.
     """
     if not layout.parquet:
         names = field_names(fs, member, path, layout)
@@ -125,8 +129,9 @@ def _file_types(fs: pafs.FileSystem, member: str, path: str, layout: Layout) -> 
 
 
 def published_type(type_: pa.DataType) -> str | None:
-    """The type of a table's column for a type of Parquet; None where a table has none for it, ``void`` where
-    it holds nulls only.
+    """The type of a table's column for a type of Parquet.
+
+    None if a table has none for it, ``void`` if it holds only nulls.
     """
     if pa.types.is_dictionary(type_):
         return published_type(type_.value_type)
@@ -153,7 +158,7 @@ def published_type(type_: pa.DataType) -> str | None:
 
 
 def _check_names(member: str, names: Iterable[str], id_name: str, key: str) -> None:
-    """ConfigError where Spark, which tells no upper case from lower case, would take two columns for one."""
+    """Raise ConfigError if Spark, which ignores case, would take two columns for one."""
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(name.lower(), []).append(name)
@@ -186,8 +191,9 @@ def _merged(member: str, known: Mapping[str, str], found: Mapping[str, str]) -> 
 
 
 def text_types(spark: SparkSession, fs: pafs.FileSystem, chunks: list[Chunk]) -> dict[str, str]:
-    """The types of the columns of text files, by all their values: a column of numbers is one, all others are
-    text. One Spark job.
+    """The types of the columns of text files, by all their values, in one Spark job.
+
+    A column of numbers is one, all others are text.
     """
     n_tasks = max(1, min(len(chunks), 4 * spark.sparkContext.defaultParallelism))
     found = (
@@ -210,7 +216,7 @@ class TypeFinder:
     fs: pafs.FileSystem
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The types in each chunk of `batches`; none where one is damaged: who loads it says so."""
+        """The types in each chunk of `batches`; none for a damaged one, which the loading reports."""
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 try:
@@ -221,7 +227,7 @@ class TypeFinder:
                 yield pa.RecordBatch.from_pylist(rows, schema=_FOUND_ARROW)
 
     def find(self, chunk: Chunk) -> dict[str, str]:
-        """The type of each column of text in one chunk but the id."""
+        """The type of each column of text in one chunk, except the id."""
         table, notation = read(self.fs, chunk).table, chunk.layout.notation
         texts = (field.name for field in table.schema if pa.types.is_string(field.type))
         names = [name for name in texts if name not in key_of(chunk.layout.table)]
@@ -229,8 +235,9 @@ class TypeFinder:
 
 
 def type_of_text(column: pa.ChunkedArray) -> str:
-    """What all values of a column of text are: ``bigint``, ``double``, ``string``; ``void`` where there is
-    none.
+    """The type that fits all values of a column of text: ``bigint``, ``double`` or ``string``.
+
+    It is ``void`` without values.
 
     >>> columns = ["1", "", "-20"], ["1", ".5"], ["01002", "1"], [""]
     >>> [type_of_text(pa.chunked_array([texts])) for texts in columns]

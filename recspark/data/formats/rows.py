@@ -1,7 +1,7 @@
 """Rows of chunks: bytes in, typed Arrow columns and line numbers out.
 
 One row is one line: a line break inside quotes ends the row, which then goes to quarantine. An empty line is
-no row.
+not a row.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ _UNUSED = b"\x1f"
 
 @dataclass
 class Rows:
-    """The rows of a chunk: columns, the line of each row, and which rows hold a field that is not of its
-    type.
+    """The rows of a chunk: columns, the line of each row, and a mask of rows with unparsable fields.
 
     `broken` are the lines that gave no row, as (line, reason); `texts` gives the text of lines by their
-    numbers. `examples` has for each column with such fields the text of one.
+    numbers. `examples` has for each column with unparsable fields the text of one.
     """
 
     table: pa.Table
@@ -46,12 +45,12 @@ class Rows:
 
 
 def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
-    """The rows of `chunk`, by the fast reader where it is exact and by the slow one elsewhere: the same rows.
+    """The rows of `chunk`, by the fast reader if it is exact, else by the slow one: the same rows.
 
     Raises
     ------
     DataRejected
-        Where the file is damaged, or no longer what it was when it was cut.
+        If the file is damaged, or has changed since it was cut.
     """
     if chunk.layout.parquet:
         return _read_parquet(fs, chunk)
@@ -67,8 +66,9 @@ def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
 
 
 def read_headed(body: bytes, layout: Layout, first_line: int = 1, heading: str | None = None) -> Rows:
-    """Rows of lines between headings (`Layout.heading`), the first of them under `heading`; a heading is no
-    row.
+    """Rows of lines between headings (`Layout.heading`), the first of them under `heading`.
+
+    A heading is not a row.
     """
     pieces, start, line = [], 0, first_line
     for low, high, text in [*headings(body), (len(body), len(body), "")]:
@@ -87,8 +87,9 @@ def read_headed(body: bytes, layout: Layout, first_line: int = 1, heading: str |
 
 
 def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
-    """Rows of lines that aren't all plain: those that are by the fast reader, the others by the slow one, in
-    their order.
+    """Rows of lines that aren't all plain, in their order.
+
+    The fast reader reads the plain lines, the slow one the others.
     """
     lines = body.split(b"\n")
     match = ordinary_line(replace(layout, partition=())).fullmatch
@@ -112,9 +113,7 @@ def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
 
 @cache
 def ordinary_line(layout: Layout) -> re.Pattern[bytes]:
-    """What a line that :func:`read_plain` reads looks like: numbers as almost all are written, text without
-    surprises.
-    """
+    """The pattern of a line that :func:`read_plain` reads: usual numbers, text without surprises."""
     taken = r'\0\r\n"\x1f' if layout.quoted else r"\0\r\n\x1f"
     separator = re.escape(layout.separator)
     text = rf"(?:(?!{separator}|0[xX])[^{taken}])*"
@@ -124,11 +123,10 @@ def ordinary_line(layout: Layout) -> re.Pattern[bytes]:
 
 
 def read_plain(body: bytes, layout: Layout, first_line: int = 1) -> Rows | None:
-    """Rows of well-formed lines by Arrow's CSV reader; None where that reader could differ from
-    :func:`read_exact`.
+    """Rows of well-formed lines by Arrow's CSV reader; None if it could differ from :func:`read_exact`.
 
-    That is where a field may be quoted, not of its type, hexadecimal (Arrow reads ``0x1F`` as a number), or
-    holds a NUL or a lone carriage return, and where a line is empty or its fields are too few or too many.
+    That is so if a field may be quoted, not of its type, hexadecimal (Arrow reads ``0x1F`` as a number), or
+    holds a NUL or a lone carriage return, and if a line is empty or has too few or too many fields.
     """
     separator = layout.separator.encode()
     doubtful = [b"\0", b"0x", b"0X"] + [b'"'] * layout.quoted + [_UNUSED] * (len(separator) > 1)
@@ -161,7 +159,7 @@ def read_plain(body: bytes, layout: Layout, first_line: int = 1) -> Rows | None:
 
 
 def read_exact(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
-    """Rows of any bytes, one line at a time: what cannot be a row is listed with its reason."""
+    """Rows of any bytes, one line at a time; lines that can't be rows are listed with the reason."""
     width = len(layout.names)
     fields, lines, broken = [], [], []
     for number, raw in enumerate(body.split(b"\n"), first_line):
@@ -216,9 +214,7 @@ def _typed(
     texts: Callable,
     broken: Sequence[Any] = (),
 ) -> Rows:
-    """Rows with every column cast to the type it is read as; a value that can't be is null and its row
-    unparsable.
-    """
+    """Rows with every column cast to its type; a value that can't be cast is null, its row unparsable."""
     columns = columns | {name: pa.array([text] * len(line), pa.string()) for name, text in layout.partition}
     unparsable = np.zeros(len(line), bool)
     typed, examples = {}, {}
@@ -231,7 +227,7 @@ def _typed(
 
 
 def _values(column: pa.Array, name: str, type_: pa.DataType, layout: Layout) -> tuple[pa.Array, np.ndarray]:
-    """The values of one column, and which fields hold none of its type."""
+    """The values of one column, and a mask of fields that are not of its type."""
     notation = layout.notation
     if notation is not None and pa.types.is_string(column.type):
         column = column if layout.parquet else notation.clean(column)
@@ -256,10 +252,10 @@ def _row_texts(group: pa.Table, first_line: int, lines: list[int]) -> list[str]:
 
 def _python_values(column: pa.ChunkedArray) -> list[Any]:
     if holds_text(column.type):
-        # as bytes, because Arrow makes no str of text that is none
+        # as bytes, because Arrow can't make a str of invalid text
         return column.cast(pa.binary()).to_pylist()
     try:
         return column.to_pylist()
     except (OverflowError, ValueError):
-        # a timestamp that Python's calendar has not
+        # a timestamp outside Python's calendar
         return column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64()).to_pylist()

@@ -1,5 +1,6 @@
-"""Timestamps of data other than MovieLens as seconds since 1970-01-01 UTC: typed, counted in a unit, or
-written as text.
+"""Timestamps of data other than MovieLens as seconds since 1970-01-01 UTC.
+
+They are typed, counted in a unit, or written as text.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from recspark.data.quality import YEAR_1990, YEAR_2100
 
 #: a whole number of 64 bits
 _WHOLE = r"^-?([0-9]{1,18}|[1-8][0-9]{18})$"
-#: ISO 8601 as it is written in data: the extended form, or the basic form with a time (a basic date alone
-#: looks like a number)
+#: ISO 8601 as data uses it: the extended form, or the basic form with a time (a basic date alone looks like a
+#: number)
 _DATE, _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
 _ZONE = r"( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?"
 _ISO = rf"^({_DATE}([T ]{_TIME}{_ZONE})?|[0-9]{{8}}T[0-9]{{4}}([0-9]{{2}})?Z?)$"
@@ -44,9 +45,9 @@ TIME_FORMAT = Check(_is_time_format, 'a format of Python\'s strptime, such as "%
 
 
 def seconds(column: pa.Array, notation: Notation) -> tuple[pa.Array, np.ndarray]:
-    """`column` as int64 seconds, fractions cut off (toward the past), and which values are no timestamp.
+    """`column` as int64 seconds, fractions cut off (toward the past), and a mask of other values.
 
-    A column that is a timestamp or a date by type is taken as such, whatever `notation` says.
+    A column whose type is a timestamp or a date is taken as such, for any `notation`.
     """
     if is_temporal(column.type):
         return cast(column, pa.int64())
@@ -60,7 +61,7 @@ def seconds(column: pa.Array, notation: Notation) -> tuple[pa.Array, np.ndarray]
 
 
 def _converted(column: pa.Array, notation: Notation) -> pa.Array:
-    """`column` of numbers or text as seconds, null where a value is no timestamp."""
+    """`column` of numbers or text as seconds, null if a value is not a timestamp."""
     ticks = TICKS[notation.unit]
     if notation.time_format:
         return _calendar(column.cast(pa.string()), notation.time_format)
@@ -78,8 +79,9 @@ def _converted(column: pa.Array, notation: Notation) -> pa.Array:
 
 
 def _floor(count: pa.Array, ticks: int) -> pa.Array:
-    """A count of ticks as whole seconds, null where those are beyond 64 bits or the count is a time in
-    another notation.
+    """A count of ticks as whole seconds.
+
+    It is null if these are beyond 64 bits, or the count is a time in another notation.
     """
     number = pc.fill_null(count, 0).to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):  # infinity
@@ -91,8 +93,9 @@ def _floor(count: pa.Array, ticks: int) -> pa.Array:
 
 
 def _is_written_day(number: np.ndarray) -> np.ndarray:
-    """Which numbers are a day such as 20240501: as a count they would all lie in 1970, where no ratings
-    are.
+    """A mask of numbers that are a day such as 20240501.
+
+    As counts they would all lie in 1970, where there are no ratings.
     """
     month, day = number // 100 % 100, number // 1 % 100
     return (
@@ -106,16 +109,18 @@ def _is_written_day(number: np.ndarray) -> np.ndarray:
 
 
 def is_spreadsheet_day(number: np.ndarray | float) -> np.ndarray:
-    """Which numbers are days since 1899-12-30 with a time of day, from 1990 to 2099; whole ones may as well
-    count rows.
+    """A mask of numbers that are days since 1899-12-30 with a time of day, from 1990 to 2099.
+
+    Whole numbers may as well count rows.
     """
     number = np.asarray(number)
     return (np.floor(number) != number) & (number >= _SPREADSHEET_1990) & (number < _SPREADSHEET_2100)
 
 
 def _is_of_coarser_unit(number: np.ndarray, ticks: int) -> np.ndarray:
-    """Which counts of ticks are a time from 1990 to 2099 in a coarser unit: all of these would lie in
-    1970.
+    """A mask of counts of ticks that are a time from 1990 to 2099 in a coarser unit.
+
+    As counts of ticks they would all lie in 1970.
     """
     found = np.zeros(len(number), bool)
     for other in (other for other in TICKS.values() if other < ticks):
@@ -124,12 +129,13 @@ def _is_of_coarser_unit(number: np.ndarray, ticks: int) -> np.ndarray:
 
 
 def _iso(text: pa.Array) -> pa.Array:
-    """ISO 8601 as seconds: at once by Arrow where all values are of one form, else by pandas, which takes 20
-    times as long.
+    """ISO 8601 as seconds: at once by Arrow if all values have one form, else by pandas.
+
+    pandas takes 20 times as long.
     """
     text = pc.replace_substring_regex(
         text, "[.,][0-9]+", ""
-    )  # a time without its fraction is the one cut toward the past
+    )  # dropping the fraction cuts a time toward the past
     for type_ in (pa.timestamp("s"), pa.timestamp("s", "UTC")):
         with suppress(pa.ArrowInvalid):
             return cast(text.cast(type_), pa.int64())[0]
@@ -137,7 +143,7 @@ def _iso(text: pa.Array) -> pa.Array:
 
 
 def _calendar(text: pa.Array, time_format: str) -> pa.Array:
-    """Dates and times written in one format, UTC where they name no zone; null where a text is none."""
+    """Dates and times written in one format, UTC if they name no zone; null if a text is not in it."""
     texts = text.to_pandas()
     read = pd.to_datetime(texts, format=time_format, utc=True, errors="coerce")
     instant = read.dt.tz_localize(None).to_numpy("datetime64[ns]")
@@ -149,7 +155,7 @@ def _calendar(text: pa.Array, time_format: str) -> pa.Array:
 
 
 def _far(text: str, time_format: str) -> int | None:
-    """A time that nanoseconds of 64 bits, as pandas counts, don't reach; None where `text` is none."""
+    """A time beyond the nanoseconds of 64 bits that pandas counts; None if `text` is not a time."""
     try:
         moment = (
             datetime.fromisoformat(text) if time_format == "ISO8601" else datetime.strptime(text, time_format)

@@ -1,5 +1,6 @@
-"""Who rates what: activity and popularity with MovieLens's long tails, and unique (user, item) pairs drawn
-from them.
+"""Pairs of users and items with MovieLens's long tails of activity and popularity.
+
+Each pair (user, item) is drawn once.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ LARGEST_SHARE = 0.66
 
 
 def skewed_lognormal(normal: np.ndarray, spread: float, bend: float) -> np.ndarray:
-    """``exp(spread z - bend z^2)``: a lognormal whose upper tail is cut short, as MovieLens's activity and
-    popularity are.
+    """``exp(spread z - bend z^2)``: a lognormal whose upper tail is cut short.
+
+    MovieLens's activity and popularity have this shape.
     """
     return np.exp(spread * normal - bend * normal**2)
 
 
 def user_counts(rng: np.random.Generator, n_users: int, n_items: int, nnz: int) -> np.ndarray:
-    """Ratings per user, int64, summing to exactly `nnz`; each between LEAST_RATINGS and LARGEST_SHARE of the
-    items.
+    """Ratings per user, int64, with the sum `nnz`, between LEAST_RATINGS and LARGEST_SHARE of the items.
 
     ``n_u = 20 + c x_u`` cut at the largest, x_u skewed lognormal (fitted to ML-1M and ML-10M), c solved by
     bisection.
@@ -53,7 +54,10 @@ def popularity(normal: np.ndarray) -> np.ndarray:
 
 
 def draw_items(counts: np.ndarray, weights: np.ndarray, epoch: np.ndarray, seed: int) -> np.ndarray:
-    """Draw ``counts[u]`` different items for each user, in proportion to the popularity of the user's epoch.
+    """Draw ``counts[u]`` distinct items for each user, in proportion to the popularity of the user's epoch.
+
+    Successive sampling without replacement, popular items tend to come first. Item ``u mod n_users`` of a
+    random order is always user u's first, so that every item is rated.
 
     Successive sampling without replacement, popular items tending to come first. Item ``u mod n_users`` of a
     random order is always user u's first, so that every item is rated.
@@ -75,8 +79,9 @@ def draw_items(counts: np.ndarray, weights: np.ndarray, epoch: np.ndarray, seed:
 
 @numba.njit(cache=True)
 def _uniform(state: np.ndarray) -> float:
-    """The next number in [0, 1) of a splitmix64 stream (Steele et al. 2014); `state` is uint64, (1,), and is
-    advanced.
+    """The next number in [0, 1) of a splitmix64 stream (Steele et al. 2014).
+
+    `state` is uint64, (1,), and is advanced.
     """
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
@@ -109,9 +114,7 @@ def _draw_items(counts, weights, cumulative, epoch, order, seed):
 
 @numba.njit(cache=True)
 def _reject(items, cumulative, drawn_by, user, state):
-    """Fill `items` by drawing with replacement and dropping what the user has already: fast for few of
-    many.
-    """
+    """Fill `items` by drawing with replacement and dropping repeated items: fast for few of many."""
     at = 0
     while at < items.size:
         item = np.searchsorted(cumulative, _uniform(state), side="right")
@@ -123,8 +126,9 @@ def _reject(items, cumulative, drawn_by, user, state):
 
 @numba.njit(cache=True)
 def _race(items, weights, drawn_by, user, state):
-    """The same law as `_reject` at a cost that does not grow with the share drawn: first arrivals of
-    exponential clocks.
+    """The same law as `_reject`, by first arrivals of exponential clocks.
+
+    Its cost does not grow with the share drawn.
     """
     arrival = np.empty(weights.size)
     for item in range(weights.size):

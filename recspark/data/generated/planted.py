@@ -1,5 +1,6 @@
-"""What the generator plants: people, movies, their biases and factors, the rating scale, and the error that
-nobody can beat.
+"""The planted parts of generated data: people, movies, biases, factors and the rating scale.
+
+And the error that no model can beat.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ _CHUNK = 1 << 20
 
 
 def biases(rng: np.random.Generator, n_users: int, fame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Biases of users and items in stars, float32; famous items are better liked (correlation about 0.4, as
-    in ML-1M).
+    """Biases of users and items in stars, float32.
+
+    Famous items are better liked (correlation about 0.4, as in ML-1M).
     """
     user_bias = 0.4 * rng.standard_normal(n_users)
     item_bias = 0.5 * (0.4 * fame + 0.9 * rng.standard_normal(fame.size))
@@ -65,7 +67,7 @@ def factors(rng: np.random.Generator, known: np.ndarray, share: float, rank: int
 
 
 def plant_users(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """The users table with ML-1M's codes and shares, and the users' factors, which lean on it."""
+    """The users table with ML-1M's codes and shares, and the users' factors, which depend on it."""
     male = rng.random(n) < 0.72
     age = rng.choice(len(AGES), n, p=(0.04, 0.18, 0.35, 0.20, 0.09, 0.08, 0.06))
     occupation = np.minimum(rng.exponential(7, n).astype(int), OCCUPATIONS - 1)
@@ -83,8 +85,9 @@ def plant_users(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFra
 
 
 def plant_items(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """The items table, recent years and some genres being more frequent, and the items' factors, which lean
-    on it.
+    """The items table, and the items' factors, which depend on it.
+
+    Recent years and some genres are more frequent.
     """
     year = LAST_YEAR - np.minimum(rng.exponential(14, n).astype(np.int32), LAST_YEAR - FIRST_YEAR)
     liking = np.log(rng.dirichlet(np.full(len(GENRES), 2.0))) + rng.gumbel(size=(n, len(GENRES)))
@@ -104,7 +107,7 @@ def plant_items(rng: np.random.Generator, n: int, rank: int) -> tuple[pd.DataFra
 
 
 def _titles(rng: np.random.Generator, n: int) -> list[str]:
-    """Different titles, some with the accents, quotes and colons that a reader of files has to survive."""
+    """Distinct titles, some with accents, quotes and colons that a reader of files must handle."""
     titles = [f"{first} {second}{end}" for first, second, end in product(*_TITLE_WORDS)]
     order = rng.permutation(max(n, len(titles)))[:n]
     parts, numbers = np.divmod(order, len(titles))

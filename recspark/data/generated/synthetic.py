@@ -1,5 +1,6 @@
-"""Seeded data of MovieLens's shape whose noise floor is known: a whole data set for the demo, bare arrays for
-benchmarks.
+"""Seeded data of MovieLens's shape with a known noise floor.
+
+A whole data set for the demo, bare arrays for benchmarks.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ EPOCHS = 12
 
 
 class SyntheticOptions(Section):
-    """How large the generated data set is and how much of a rating is noise."""
+    """The size of the generated data set, and the share of noise in a rating."""
 
     name = "synthetic"
     users = Option(int, 2000, "number of users", at_least(1))
     items = Option(int, 1500, "number of items", at_least(31))
     ratings = Option(
-        int, 200_000, "number of ratings: at least 20 a user, at most 66 % of the items a user", at_least(20)
+        int, 200_000, "number of ratings: per user at least 20, at most 66 % of the items", at_least(20)
     )
     rank = Option(int, 8, "number of planted factors", at_least(1))
     noise = Option(
@@ -56,7 +57,7 @@ def generate(options: SyntheticOptions) -> dict[str, Any]:
     """Draw a data set; the same options give the same tables.
 
     ``score = mean + b_u + b_i + (d_u + d_i) tau + <p_u, q_i>`` with tau in [-1/2, 1/2] the time of the
-    rating, d the drift of a bias, and p, q leaning on demographics, genres and year;
+    rating, d the drift of a bias, and p, q depending on demographics, genres and year;
     ``rating = round(score + noise N(0, 1))`` on the scale.
 
     Returns
@@ -96,13 +97,14 @@ def generate(options: SyntheticOptions) -> dict[str, Any]:
 
 
 def _rng(options: SyntheticOptions, purpose: str) -> np.random.Generator:
-    """A stream of its own for each purpose: a change in one draw leaves the others as they were."""
+    """A stream of its own for each purpose: a change in one draw does not change the others."""
     return np.random.default_rng([options.seed, *purpose.encode()])
 
 
 def _draw_pairs(options: SyntheticOptions, fame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Who rates what, and when: user and item positions, int32, and the time as a share of SPAN; by user,
-    then time.
+    """Users, items and times of the ratings, by user, then time.
+
+    User and item are int32 positions, the time is a share of SPAN.
     """
     counts = user_counts(_rng(options, "activity"), options.users, options.items, options.ratings)
     elapsed, arrival = _visits(_rng(options, "visits"), counts)
@@ -131,12 +133,11 @@ def _drifting_biases(
 
 
 def _visits(rng: np.random.Generator, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """When ratings are given, as shares of SPAN: since the user's first, (nnz,), and the first itself,
-    (n_users,).
+    """The times of ratings as shares of SPAN: since the user's first, (nnz,), and of the first, (n_users,).
 
-    As in ML-1M half of a user's ratings share a second with the one before, sessions run at a rating in some
+    As in ML-1M half of a user's ratings share a second with the one before, sessions have one rating in about
     20 seconds, one rating in 54 opens a new session, a median of 6 days after the last, and most users come
-    early. A user who would overrun the span is hurried.
+    early. The times of a user who would overrun the span are compressed.
     """
     nnz = counts.sum()
     pause = rng.exponential(40, nnz).astype(int) * (rng.random(nnz) < 0.5)
@@ -201,7 +202,7 @@ def ratings_arrays(
 
 
 def write_movielens(tables: dict[str, Any], folder: str | Path) -> None:
-    """Write what :func:`generate` returned as the files of a MovieLens edition, for the ingest to read.
+    """Write the output of :func:`generate` as the files of a MovieLens edition, for ingest.
 
     Integer levels take ML-1M's layout (``users.dat``, ``movies.dat``, ``ratings.dat``, latin-1), half stars
     ML-10M's (``movies.dat``, ``ratings.dat``, ``tags.dat``, UTF-8), which has no users. ``truth.json`` beside

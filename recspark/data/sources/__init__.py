@@ -1,1 +1,1 @@
-"""Where ratings come from: folders, archives, downloads, and what of them is read."""
+"""Sources of ratings: folders, archives, downloads, and the choice of files to read."""

@@ -1,5 +1,6 @@
-"""Where input comes from: a folder, a file, a zip or a compressed file, local or remote; nothing unsafe is
-unpacked.
+"""Input files: a folder, a file, a zip or a compressed file, local or remote.
+
+Nothing unsafe is unpacked.
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ class Source:
         return sorted(self._files)
 
     def size(self, member: str) -> int:
-        """The bytes of a file as it lies there."""
+        """The size of a file as it is stored, in bytes."""
         return self._files[member].size or 0
 
     def content(self, member: str) -> Hashable:
-        """What is equal for files of the same bytes, compressed or not."""
+        """A value that is equal for files of the same bytes, compressed or not."""
         with self._open(member) as stream, reading(self._called(member), COMPRESSED):
             return _digest(
                 stream, lambda size: check_expansion(self.name, self.size(member), size, self.limits)
             )
 
     def digest(self, members: Iterable[str]) -> str:
-        """SHA-256 over name, size and content of `members`, whatever their order."""
+        """SHA-256 over name, size and content of `members`, in any order."""
         total = hashlib.sha256()
         for member in sorted(members):
             with self.fs.open_input_stream(self._files[member].path, compression=None) as stream:
@@ -65,10 +66,10 @@ class Source:
         return f"sha256:{total.hexdigest()}"
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
-        """Where workers read `members`: the file system, and the path of each.
+        """The file system from which workers read `members`, and the path of each.
 
-        Files lie in place, but for compressed ones: these are unpacked. The others are copied to where those
-        are where that is another storage. DataRejected where one is damaged or they expand too far.
+        Compressed files are unpacked. The others stay in place, or are copied to the unpacked ones if these
+        are on another storage. Raise DataRejected if a file is damaged or they expand too far.
         """
         paths = {member: self._files[member].path for member in members}
         packed = [member for member, path in paths.items() if codec_of(path)]
@@ -103,7 +104,7 @@ class Source:
 
 
 class Zip(Source):
-    """A zip archive, refused as a whole where any of its members is unsafe."""
+    """A zip archive, refused as a whole if any of its members is unsafe."""
 
     def __init__(self, listing: Listing, scratch: str, limits: QualityOptions) -> None:
         [self._archive] = listing.files.values()
@@ -125,11 +126,11 @@ class Zip(Source):
         super().__init__(inside, scratch, limits)
 
     def size(self, member: str) -> int:
-        """The bytes of a member when it is unpacked."""
+        """The size of an unpacked member, in bytes."""
         return self._infos[member].file_size
 
     def content(self, member: str) -> Hashable:
-        """What is equal for members of the same bytes."""
+        """A value that is equal for members of the same bytes."""
         return self._infos[member].file_size, self._infos[member].CRC
 
     def digest(self, members: Iterable[str]) -> str:
@@ -138,8 +139,9 @@ class Zip(Source):
             return f"sha256:{_digest(stream)[1]}"
 
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
-        """Unpack `members`; where workers read them. DataRejected where one is damaged or they expand too
-        far.
+        """Unpack `members`; returns the file system and the path of each for workers.
+
+        Raise DataRejected if one is damaged or they expand too far.
         """
         unpacker = Unpacker(self.name, self._archive.size or 0, self._scratch, self.limits)
         paths = {}
@@ -208,7 +210,7 @@ def open_source(
 
 
 def _readable(spark: SparkSession, source: str, scratch: str, option: str) -> str:
-    """`source`, or a copy of it where Arrow can't read it."""
+    """`source`, or a copy of it if Arrow can't read it."""
     try:
         fs, path = locate(source)
         fs.get_file_info(path)
@@ -234,7 +236,7 @@ def _copy(spark: SparkSession, uri: str, scratch: str, option: str) -> str:
 
 
 def _digest(stream: pa.NativeFile, check: Callable[[int], None] = lambda size: None) -> tuple[int, str]:
-    """The size and SHA-256 of what is read; `check` may stop it at any size."""
+    """The size and SHA-256 of a stream; `check` may stop the reading at any size."""
     digest, size = hashlib.sha256(), 0
     while block := stream.read(BLOCK):
         digest.update(block)

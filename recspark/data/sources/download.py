@@ -22,8 +22,8 @@ _TIMEOUT_S = 30
 def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE_URL) -> str:
     """The path of the zip of `dataset`, downloaded unless the cache holds it whole.
 
-    A file takes its name only when it is whole and its MD5 is the publisher's, so a broken download is never
-    seen. The publisher's MD5 is asked for each time, since ``ml-latest`` changes; where the publisher can't
+    A file takes its name only when it is whole and its MD5 is the publisher's, so a broken download never
+    appears. The publisher's MD5 is asked for each time, since ``ml-latest`` changes; if the publisher can't
     be reached, a file that was verified before is used.
 
     Raises
@@ -31,7 +31,7 @@ def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE
     ConfigError
         For a `dataset` that GroupLens does not publish.
     RecsparkError
-        Where the publisher can't be reached, or what it sends is not what its MD5 says.
+        If the publisher can't be reached, or its file does not match its MD5.
     """
     known = [name for name, edition in EDITIONS.items() if edition.downloaded]
     if dataset not in known:
@@ -54,7 +54,7 @@ def download(dataset: str, cache_folder: str | None = None, base_url: str = BASE
 
 
 def _publisher_md5(url: str, kept: Path) -> str:
-    """The MD5 at `url`, or the one that an earlier download kept where the publisher can't be reached."""
+    """The MD5 at `url`, or the one kept from an earlier download if the publisher can't be reached."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
             text = answer.read(4096).decode("ascii", "replace")

@@ -1,5 +1,6 @@
-"""Files of a source that are not read: copies, so that no row is read twice, and all that is no data; each is
-named in the log.
+"""Files of a source that are not read: copies, so that no row is read twice, and files that are not data.
+
+The log names each of them.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ from recspark.data.sources.names import plain_name
 
 log = logging.getLogger(__name__)
 
-#: names in one line of the log
+#: most names in one line of the log
 _SHOWN = 20
 #: a second download or copy of a file
 _NUMBERED = re.compile(r"(.*?) ?\(\d+\)((?:\.\w+)*)")
 
 
 def copies(source: Source, members: Iterable[str]) -> dict[str, str]:
-    """The `members` of `source` that are copies, each with the member of the same folder that it is a copy
-    of.
+    """The `members` of `source` that are copies, each with its original in the same folder.
 
-    A copy is ``ratings (1).csv`` beside ``ratings.csv``, whatever it holds, or a file of the same bytes; so
+    A copy is ``ratings (1).csv`` beside ``ratings.csv``, with any contents, or a file of the same bytes; so
     is a compressed file beside the same file unpacked. Only files of the same size or plain name are
     compared.
     """
@@ -48,7 +48,7 @@ def copies(source: Source, members: Iterable[str]) -> dict[str, str]:
 
 
 def report_left_out(source: Source, dataset: str, read: Container[str], twins: Mapping[str, str]) -> None:
-    """Name in the log every file of `source` that is not among those `read`, and what to do to read it."""
+    """Name in the log every file of `source` that is not among those `read`, and how to read it."""
     if twins:
         found = (f"{copy} (of {original})" for copy, original in twins.items())
         log.warning(
@@ -69,11 +69,11 @@ def report_left_out(source: Source, dataset: str, read: Container[str], twins: M
 
 
 def report_empty(source: Source, empty: Iterable[str]) -> None:
-    """Name in the log the files of `source` that are skipped because nothing is in them."""
+    """Name in the log the files of `source` that are skipped because they are empty."""
     log.warning("%s: skipped, as empty: %s", source.name, _some(empty))
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first names, and how many there are more."""
+    """The first names, and the number of the others."""
     names = list(names)
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -1,4 +1,4 @@
-"""What lies at a source, a folder or one file, and whether somebody is still writing it."""
+"""The files at a source, a folder or one file, and a check that nobody is still writing them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from recspark.data.sources.table_formats import check_no_table, check_outside_ta
 from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.lake.folder import locate
 
-#: seconds within which a file that is being written changes, and without a change after which nobody writes
-#: it any more
+#: seconds within which a file that is being written changes, and seconds without a change after which nobody
+#: writes it any more
 _STIR_S, _CALM_S = 0.1, 60
-#: what Arrow raises for a place that only Hadoop's file systems know, or may read
+#: errors of Arrow for a place that only Hadoop's file systems know, or may read
 NOT_ARROW = (RecsparkError, pa.ArrowInvalid, NotImplementedError, OSError)
 
 
 class Listing:
     """The files of a source by member name, as they were when it was opened.
 
-    `name` is what a user calls the source, `hidden` are the names of files that are no input, without what
-    Spark writes for itself, `is_folder` says whether files may be added to it, `option` which option of
-    ``[data]`` it comes from.
+    `name` is the user's name of the source, `hidden` are the names of files that are not input, without
+    Spark's own files, `is_folder` says whether files may be added to it, `option` is the option of ``[data]``
+    that names it.
     """
 
     def __init__(
@@ -48,9 +48,7 @@ class Listing:
         return f"data.{self.option} = {self.name!r}"
 
     def require_unchanged(self) -> None:
-        """Raise InputMissing where a file has changed since the source was opened: somebody is still writing
-        it.
-        """
+        """Raise InputMissing if a file has changed since the source was opened: it is still being written."""
         found = self.fs.get_file_info([info.path for info in self.files.values()])
         states = zip(self.files, self.files.values(), found, strict=True)
         if changed := [member for member, before, now in states if _state(before) != _state(now)]:
@@ -60,9 +58,7 @@ class Listing:
             )
 
     def require_calm(self) -> None:
-        """`require_unchanged` after a moment, in which a file that has changed a short while ago may change
-        again.
-        """
+        """`require_unchanged` after a moment, in which a recently changed file may change again."""
         if any(time.time_ns() - (info.mtime_ns or 0) < _CALM_S * 1e9 for info in self.files.values()):
             time.sleep(_STIR_S)
         self.require_unchanged()
@@ -74,8 +70,9 @@ def _state(info: pafs.FileInfo) -> tuple[int, int]:
 
 
 def require_source(source: str, option: str = "source") -> None:
-    """Raise InputMissing where nothing is at `source`, or an empty file or folder; nothing happens where only
-    Hadoop can tell.
+    """Raise InputMissing if nothing is at `source`, or an empty file or folder.
+
+    A source that only Hadoop can read passes.
     """
     try:
         fs, path = locate(source)
@@ -86,17 +83,18 @@ def require_source(source: str, option: str = "source") -> None:
 
 
 def list_source(source: str, place: str, option: str = "source") -> Listing:
-    """The files at `place`, a path or URI, of what the user calls `source`; errors name its `option` of
-    ``[data]``.
+    """The files at `place`, a path or URI, of the input that the user calls `source`.
+
+    Errors name its `option` of ``[data]``.
 
     Raises
     ------
     InputMissing
-        Where there is nothing, or an empty file or folder.
+        If there is nothing, or an empty file or folder.
     ConfigError
-        Where it is neither a file nor a folder, or is a table of Delta, Iceberg or Hudi, or a part of one.
+        If it is neither a file nor a folder, or is a table of Delta, Iceberg or Hudi, or a part of one.
     DataRejected
-        Where a folder has links that lead out of it.
+        If a folder has links that lead out of it.
     """
     fs, path = locate(place)
     info = fs.get_file_info(path)

@@ -1,4 +1,4 @@
-"""What the name of a file says: whether it is data, and how it is compressed."""
+"""The facts in the name of a file: whether it is data, and its compression."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import re
 
 #: compressed files that hold one file, by the end of their name
 _CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-#: what editors, spreadsheets, downloads and file managers leave: locks, back-ups, halves, their own notes
+#: leftovers of editors, spreadsheets, downloads and file managers: locks, back-ups, parts, their own notes
 _LEFTOVER = re.compile(
     r"~\$.*|#.*#|.*(~|\.bak|\.old|\.orig|\.tmp|\.swp|\.crdownload|\.part|\.partial|\.filepart|\._COPYING_)|thumbs\.db|desktop\.ini",
     re.IGNORECASE,
 )
-#: what Spark and Hadoop write beside data for themselves
+#: files that Spark and Hadoop write beside data for themselves
 _MARKER = re.compile(r"_SUCCESS|_(committed|started)_.*|\..*\.crc|_(common_)?metadata")
 
 
 def is_data(path: str) -> bool:
     """Whether a file is input: not a folder, not hidden and not a leftover of an editor or a spreadsheet.
 
-    As in Spark a file is hidden where a part of its path has a leading "." or "_", except partitions such as
+    As in Spark a file is hidden if a part of its path has a leading "." or "_", except partitions such as
+    ``_day=1``.
+
+    As in Spark a file is hidden if a part of its path has a leading "." or "_", except partitions such as
     ``_day=1``.
 
     >>> paths = "a/b.csv", "a/.b.csv", "_tmp/b.csv", "_day=1/b.csv", "~$b.csv", "b.csv~", "b.csv.bak"
@@ -31,7 +34,7 @@ def is_data(path: str) -> bool:
 
 
 def is_marker(path: str) -> bool:
-    """Whether a file was written by Spark or Hadoop for themselves, beside data.
+    """Whether Spark or Hadoop wrote a file for themselves, beside data.
 
     >>> paths = "a/_SUCCESS", "a/.part-0.csv.crc", "a/.part-0.csv", "a/part-0.csv"
     >>> [path for path in paths if is_marker(path)]
@@ -41,7 +44,7 @@ def is_marker(path: str) -> bool:
 
 
 def codec_of(name: str) -> str | None:
-    """How the file of that name is compressed, or None where it is not."""
+    """The compression of a file with that name, or None."""
     return next((codec for ending, codec in _CODECS.items() if name.lower().endswith(ending)), None)
 
 

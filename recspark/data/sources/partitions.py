@@ -1,6 +1,4 @@
-"""Hive partitions: columns that the folders of a path hold, as in
-``date=2024-05-01/country=DE/part.parquet``.
-"""
+"""Hive partitions: columns in the folders of a path, as ``date=2024-05-01/country=DE/part.parquet``."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def partition_values(path: str) -> tuple[tuple[str, str | None], ...]:
-    """The columns in the folders of `path` with their values, percent-decoded; None where a value is missing.
+    """The columns in the folders of `path` with their values, percent-decoded; None if a value is missing.
 
     >>> partition_values("ratings/date=2024-05-01/city=S%C3%A3o%20Paulo/part.parquet")
     (('date', '2024-05-01'), ('city', 'São Paulo'))

@@ -1,6 +1,4 @@
-"""What is safe to read: members of archives that stay in their folder, links that do, and no more bytes than
-are allowed.
-"""
+"""Checks of safe input: members of archives and links stay in their folder, and sizes within limits."""
 
 from __future__ import annotations
 
@@ -15,13 +13,16 @@ from recspark.data.quality import QualityOptions
 from recspark.data.sources.names import is_data
 from recspark.errors import DataRejected
 
-#: what expands to less is no bomb, whatever its ratio
+#: an archive that expands to fewer bytes is not a bomb, at any ratio
 _HARMLESS = 64 << 20
 
 
 def check_members(source: str, members: Iterable[zipfile.ZipInfo]) -> None:
-    """Raise DataRejected for a member that could be written outside its folder, or that is not a plain file
-    or folder, and for a name that comes twice, also as a file and as a folder."""
+    """Raise DataRejected for a member that could be written outside its folder.
+
+    Also for one that is not a plain file or folder, and for a name that occurs twice, even once as a file and
+    once as a folder.
+    """
     files: set[str] = set()
     folders: set[str] = set()
     for info in members:
@@ -38,9 +39,7 @@ def check_members(source: str, members: Iterable[zipfile.ZipInfo]) -> None:
 
 
 def check_expansion(source: str, packed: int, expanded: int, limits: QualityOptions) -> None:
-    """Raise DataRejected where a source of `packed` bytes that expands to `expanded`, or more, is beyond what
-    `limits` allow.
-    """
+    """Raise DataRejected if `packed` bytes that expand to `expanded`, or more, are beyond `limits`."""
     if expanded > limits.maxExpandedBytes:
         limit = f"quality.maxExpandedBytes = {limits.maxExpandedBytes}"
         raise DataRejected(f"{source} expands to {expanded} bytes or more, more than {limit} allows")
@@ -66,8 +65,9 @@ def _problem(info: zipfile.ZipInfo) -> str | None:
 
 
 def check_links(source: str, folder: Path) -> None:
-    """Raise DataRejected for a link in `folder` that leads elsewhere than to a file in it: it could show any
-    file of the machine.
+    """Raise DataRejected for a link in `folder` that does not lead to a file in it.
+
+    It could show any file of the machine.
     """
     root = folder.resolve()
     for place, folders, files in os.walk(root):

@@ -1,5 +1,6 @@
-"""Folders that are tables of Delta, Iceberg or Hudi: their files alone don't say which rows are still in the
-table.
+"""Folders that are tables of Delta, Iceberg or Hudi.
+
+Their files alone don't say which rows are still in the table.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import pyarrow.fs as pafs
 
 from recspark.errors import ConfigError
 
-#: the folder that makes a folder a table, and of which format
+#: the subfolder that marks a folder as a table, with the format
 _LOGS = {"_delta_log": "a Delta", ".hoodie": "a Hudi"}
 _ICEBERG = (".metadata.json", ".metadata.json.gz")
 
 
 def check_no_table(setting: str, names: Iterable[str]) -> None:
-    """Raise ConfigError, which begins with `setting`, where the paths `names` of files and folders are those
-    of a table, at any depth.
+    """Raise ConfigError, which begins with `setting`, if the paths `names` belong to a table.
+
+    They are paths of files and folders, at any depth.
     """
     for name in names:
         folder, _, last = name.rpartition("/")
@@ -34,19 +36,20 @@ def check_no_table(setting: str, names: Iterable[str]) -> None:
 
 
 def check_outside_tables(setting: str, fs: pafs.FileSystem, path: str) -> None:
-    """Raise ConfigError where `path` is a file or a partition of a table."""
+    """Raise ConfigError if `path` is a file or a partition of a table."""
     for folder in _around(path):
         try:
             beside = fs.get_file_info([f"{folder}/{name}" for name in _LOGS])
             beside += fs.get_file_info(pafs.FileSelector(f"{folder}/metadata", allow_not_found=True))
-        except OSError:  # of a folder that may not be listed nothing is known
+        except OSError:  # the folder may not be listed
             continue
         check_no_table(setting, (info.path for info in beside if info.type != pafs.FileType.NotFound))
 
 
 def _around(path: str) -> Iterator[str]:
-    """The folder of a file or partition, and those above as long as they are partitions or hold the data of a
-    table.
+    """The folder of a file or partition, and the folders above it.
+
+    They go up as long as they are partitions or hold the data of a table.
     """
     folder, _, name = path.rpartition("/")
     while folder:

@@ -19,8 +19,8 @@ from recspark.errors import DataRejected
 from recspark.lake.folder import locate
 
 BLOCK = 1 << 20
-#: what the layers of a damaged archive raise; OSError, which a full disk raises too, only where nothing but
-#: the archive is touched
+#: errors of the layers of a damaged archive; OSError, which a full disk raises too, counts only while nothing
+#: but the archive is touched
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -38,8 +38,9 @@ _DAMAGE = (
 
 @contextmanager
 def reading(name: str, kind: str) -> Iterator[None]:
-    """DataRejected for whatever fails in the body, which reads the `kind` of packed file called `name` and
-    does nothing else.
+    """Raise DataRejected for any failure in the body.
+
+    The body must only read the `kind` of packed file called `name`.
     """
     try:
         yield
@@ -48,8 +49,9 @@ def reading(name: str, kind: str) -> Iterator[None]:
 
 
 class Unpacker:
-    """Writes streams below the folder `scratch`, as long as all together stay within what `size` packed bytes
-    may expand to.
+    """Writes streams below the folder `scratch`, within the limits of expansion.
+
+    All streams together may be as large as `size` packed bytes may expand to.
     """
 
     def __init__(self, source: str, size: int, scratch: str, limits: QualityOptions) -> None:
@@ -60,7 +62,7 @@ class Unpacker:
     def write(self, stream: IO[bytes], member: str, name: str, kind: str) -> str:
         """Write `stream` as `member` and return its path.
 
-        DataRejected where the packed file called `name` is damaged, or expands too far.
+        Raise DataRejected if the packed file called `name` is damaged, or expands too far.
         """
         target = self.place(member)
         with self.fs.open_output_stream(target, compression=None) as out:
@@ -71,7 +73,7 @@ class Unpacker:
         return target
 
     def place(self, member: str) -> str:
-        """The path of `member` below the scratch folder; its folder is there."""
+        """The path of `member` below the scratch folder, which is created."""
         target = f"{self._scratch}/unpacked/{member}"
         self.fs.create_dir(target.rpartition("/")[0], recursive=True)
         return target

@@ -1,7 +1,7 @@
-"""The rules that choose a part for each rating: pure functions of the rows, indifferent to their order and
-partitioning.
+"""The rules that choose a part for each rating: pure functions of the set of rows.
 
-A rule takes ratings (user_id, item_id, timestamp and any other columns; pairs unique) and adds column PART.
+Order and partitioning don't matter. A rule takes ratings (user_id, item_id, timestamp and any other columns;
+pairs unique) and adds column PART.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from recspark.errors import DataRejected
 
 PART = "part"
 
-# a time is looked for first among spans of 2^16 seconds, then within one of them
+# a time is searched first among spans of 2^16 seconds, then within one of them
 _SPAN_BITS = 16
 
 
 def draw(seed: int, purpose: str, *columns: str) -> Column:
     """A number in [0, 1) that depends on the seed, the purpose and the text of these columns only.
 
-    Ids are hashed as text: 1 as int, as bigint and as string draw the same.
+    Ids are hashed as text: 1 as int, as bigint and as string give the same number.
     """
     bits = F.xxhash64(F.lit(f"{seed}/{purpose}"), *(F.col(column).cast("string") for column in columns))
     return F.shiftrightunsigned(bits, 11) * F.lit(2.0**-53)
@@ -44,13 +44,14 @@ def random(df: DataFrame, options: Any) -> DataFrame:
 
 
 def stratified(df: DataFrame, options: Any) -> DataFrame:
-    """As `random`, with the rows of each item spread evenly: test has its share of each; items with too few
-    rows for one only train.
+    """As `random`, with the rows of each item spread evenly: test has its share of each item.
+
+    Items with too few rows for that only train.
     """
     item = Window.partitionBy("item_id")
     place = F.row_number().over(item.orderBy(draw(options.seed, "row", "user_id", "item_id"), "user_id")) - 1
     count = F.count(F.lit(1)).over(item)
-    # an offset of its own for every item: what does not divide evenly falls to another fold each time
+    # every item has its own offset: rows that don't divide evenly fall to another fold each time
     spread = (place + draw(options.seed, "offset", "item_id")) / count
     test = (count >= (options.folds or 1 / options.testFraction)) & _held_out(spread, options)
     return df.withColumn(
@@ -59,8 +60,9 @@ def stratified(df: DataFrame, options: Any) -> DataFrame:
 
 
 def new_users(df: DataFrame, options: Any) -> DataFrame:
-    """Users are drawn; the older half of a drawn user's ratings (the larger where odd) goes to update, the
-    newer to test.
+    """Users are drawn; a drawn user's older ratings go to update, the newer to test.
+
+    They are halves; the older one is larger if their number is odd.
     """
     held_out = _held_out(draw(options.seed, "user", "user_id"), options)
     age, count = _newest_first(options)
@@ -70,7 +72,7 @@ def new_users(df: DataFrame, options: Any) -> DataFrame:
 
 
 def temporal(df: DataFrame, options: Any) -> DataFrame:
-    """Rows after one moment are test, rows after an earlier one validation; equal times are never parted."""
+    """Rows after one moment are test, rows after an earlier one validation; equal times stay together."""
     test_from = time_at(df, 1 - options.testFraction)
     part = F.when(F.col("timestamp") > test_from, "test")
     if options.validationFraction > 0:
@@ -80,18 +82,19 @@ def temporal(df: DataFrame, options: Any) -> DataFrame:
 
 
 def last(df: DataFrame, options: Any) -> DataFrame:
-    """Each user's newest n, or testFraction, are test, those before them validation; one row at least stays
-    in train.
+    """Each user's newest n, or testFraction, are test, those before them validation.
+
+    At least one row stays in train.
     """
     return _last(df, options, options.n)
 
 
 def leave_one_out(df: DataFrame, options: Any) -> DataFrame:
-    """Each user's newest row is test, the one before it validation; one row at least stays in train."""
+    """Each user's newest row is test, the one before it validation; at least one row stays in train."""
     return _last(df, options, 1)
 
 
-#: every rule that needs nothing but the ratings, by the name of its kind
+#: every rule that needs only the ratings, by the name of its kind
 RULES: dict[str, Callable[[DataFrame, Any], DataFrame]] = {
     rule.__name__: rule for rule in (random, stratified, temporal, last, leave_one_out, new_users)
 }
@@ -100,8 +103,9 @@ FOLDED = ("random", "stratified", "new_users")
 
 
 def time_at(df: DataFrame, share: float) -> int:
-    """The earliest time with at least `share` of the rows (rounded to a whole number) at or before it; exact,
-    in two counts.
+    """The earliest time with at least `share` of the rows (rounded to a whole number) at or before it.
+
+    It is exact, and takes two counts.
     """
     time = F.col("timestamp")
     span = F.shiftright(time, _SPAN_BITS)
@@ -122,7 +126,7 @@ def _histogram(df: DataFrame, key: Column) -> dict[int | None, int]:
 
 
 def _locate(histogram: dict[int, int], rank: int) -> tuple[int, int]:
-    """The key of the `rank`-th smallest row (from 1), and how many rows have smaller keys."""
+    """The key of the `rank`-th smallest row (from 1), and the number of rows with smaller keys."""
     keys = sorted(histogram)
     below = accumulate((histogram[key] for key in keys), initial=0)
     return next((key, rows) for key, rows in zip(keys, below, strict=False) if rows + histogram[key] >= rank)
@@ -135,9 +139,9 @@ def _held_out(number: Column, options: Any) -> Column:
 
 
 def _newest_first(options: Any) -> tuple[Column, Column]:
-    """For each row its rank among its user's, 1 for the newest, and how many the user has.
+    """For each row its rank among its user's rows, 1 for the newest, and their number.
 
-    Rows without a time count as the oldest; equal times are ordered by hash, since ids often follow the age
+    Rows without a time count as the oldest; equal times are ordered by a hash, since ids often follow the age
     of an item.
     """
     user = Window.partitionBy("user_id")

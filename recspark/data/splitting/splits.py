@@ -1,5 +1,6 @@
-"""Splits of the ratings into training, validation and test rows; docs/splits.md defines each kind and its
-guarantees.
+"""Splits of the ratings into training, validation and test rows.
+
+docs/splits.md defines each kind and its guarantees.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _SHARE_OR_NONE = Check(lambda value: 0 <= value < 1, "at least 0 and less than 1
 
 
 class SplitOptions(Section):
-    """Which rows go where; an option that the kind has no use for must not be set."""
+    """The rules of the split; an option that the kind has no use for must not be set."""
 
     name = "split"
     kind = Option(str, "random", "rule that chooses the test rows", one_of("given", *RULES))
@@ -76,8 +77,9 @@ class SplitOptions(Section):
                 raise _useless(key, getattr(self, key), self.kind, "random")
 
     def require_fold(self) -> None:
-        """Raise ConfigError if one split can't be made because no fold is named; a cross-validation names
-        them itself.
+        """Raise ConfigError if one split can't be made because no fold is named.
+
+        A cross-validation names the folds itself.
         """
         if self.fold is None and (self.folds or self.kind == "given"):
             raise self._wrong_fold()
@@ -104,18 +106,19 @@ def _useless(key: str, value: Any, kind: str, useful: str) -> ConfigError:
 
 
 def part_names(options: SplitOptions) -> tuple[str, ...]:
-    """The tables that a split consists of."""
+    """The names of the tables of a split."""
     return ("train", "validation", "test", *(["update"] if options.kind == "new_users" else []))
 
 
 def split(df: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
-    """Cut ratings into ``{"train", "validation", "test"}``, with kind new_users also ``"update"``; lazy,
-    columns as in `df`.
+    """Cut ratings into ``{"train", "validation", "test"}``, with kind new_users also ``"update"``.
+
+    The tables are lazy, with the columns of `df`.
 
     Parameters
     ----------
     df : DataFrame
-        user_id, item_id, timestamp and any other columns; (user_id, item_id) unique, timestamp null where
+        user_id, item_id, timestamp and any other columns; (user_id, item_id) unique, timestamp null if
         unknown.
 
     Raises
@@ -123,7 +126,7 @@ def split(df: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
     ConfigError
         With kind given, whose rows come from files (see :func:`split_stage`).
     DataRejected
-        With kind temporal, where a timestamp is null.
+        With kind temporal, if a timestamp is null.
     """
     if options.kind == "given":
         raise ConfigError(
@@ -155,8 +158,7 @@ class SplitSummary(TypedDict):
 
 
 def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> SplitSummary:
-    """Publish ``splits/NAME/{train,validation,test}`` from the product tables; where it is current, do
-    nothing.
+    """Publish ``splits/NAME/{train,validation,test}`` from the product tables, unless it is current.
 
     Returns
     -------
@@ -165,9 +167,9 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> Split
     Raises
     ------
     ConfigError
-        Where `options` name no fold, but folds to choose from.
+        If `options` name no fold, although there are folds to choose from.
     DataRejected
-        Where no row is left for train or for test.
+        If no row is left for train or for test.
     """
     options.require_fold()
     product = f"splits/{options.name}"
@@ -206,7 +208,7 @@ def _publish(
 
 
 def cold_report(train: DataFrame, test: DataFrame) -> dict[str, float]:
-    """How many test rows have a user, an item, or both, that no training row has.
+    """The number of test rows that have a user, an item, or both, that no training row has.
 
     Returns ``{rows, user, item, both, share}``: rows of test; rows with an unseen user, an unseen item
     (either way, a row with both counts in both) and with both; share of the rows with either.
@@ -227,7 +229,7 @@ def _parts(labelled: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
 
 
 def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
-    """The tables that the rows come from: all ratings, or the train and test that the data set gives."""
+    """The tables that the rows come from: all ratings, or the train and test of the data set."""
     if options.kind != "given":
         return ("tables/ratings",)
     folder = f"tables/given/{options.fold}"
@@ -240,8 +242,9 @@ def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
 
 
 def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
-    """The users, then the rows, with the lowest draws, ties by the ids: the same ones for any order and
-    partitioning.
+    """The users, then the rows, with the lowest draws, ties by the ids.
+
+    They are the same for any order and partitioning.
     """
     if options.sampleUsers:
         users = (

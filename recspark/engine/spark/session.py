@@ -39,7 +39,7 @@ DEFAULTS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    # off: to record where a column was made, for error messages, takes half of the time of building a query
+    # off: it records the origin of columns for error messages, and takes half of the time of building a query
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     # the kernels divide the cores among themselves: a BLAS with threads of its own would take each core twice
     "spark.executorEnv.OMP_NUM_THREADS": "1",
@@ -61,10 +61,10 @@ class SparkOptions(Section):
     master = Option(
         str,
         None,
-        "Spark master, such as local[4] or spark://host:7077; all cores of this machine where not set",
+        "Spark master, such as local[4] or spark://host:7077; all cores of this machine if not set",
     )
     driverMemory = Option(
-        str, None, "heap of the driver; half of the memory, from 1g to 8g, where not set", _memory
+        str, None, "heap of the driver; half of the memory, from 1g to 8g, if not set", _memory
     )
     shufflePartitions = Option(
         int,

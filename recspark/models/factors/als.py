@@ -64,7 +64,7 @@ class ALSModel(FactorModel):
 class ALS(Factorization):
     """Matrix factorization by alternating least squares, explicit or implicit.
 
-    With the defaults it minimises what MLlib's ALS minimises,
+    With the defaults it minimises the objective of MLlib's ALS,
 
         sum (r_ui - <x_u, y_i>)^2 + regParam * (sum_u n_u |x_u|^2 + sum_i n_i |y_i|^2),
 
@@ -91,10 +91,10 @@ class ALS(Factorization):
     rank = Hyperparameter(int, 10, "number of factors", at_least(1))
     maxIter = Hyperparameter(int, 10, "largest number of iterations", at_least(0))
     regParam = Hyperparameter(float, 0.1, "penalty of factors", at_least(0))
-    userRegParam = Hyperparameter(float, None, "penalty of user factors; regParam where not set", at_least(0))
-    itemRegParam = Hyperparameter(float, None, "penalty of item factors; regParam where not set", at_least(0))
+    userRegParam = Hyperparameter(float, None, "penalty of user factors; regParam if not set", at_least(0))
+    itemRegParam = Hyperparameter(float, None, "penalty of item factors; regParam if not set", at_least(0))
     biasRegParam = Hyperparameter(
-        float, None, "penalty of biases; the side's penalty of factors where not set", at_least(0)
+        float, None, "penalty of biases; the side's penalty of factors if not set", at_least(0)
     )
     regPower = Hyperparameter(
         float,
@@ -122,7 +122,7 @@ class ALS(Factorization):
         one_of("auto", "cholesky", "cg"),
     )
     cgSteps = Hyperparameter(
-        int, 3, "conjugate gradient steps a row and iteration, for solver cg", at_least(1)
+        int, 3, "conjugate gradient steps per row and iteration, for solver cg", at_least(1)
     )
     checkpointInterval = Hyperparameter(
         int,

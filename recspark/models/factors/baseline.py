@@ -41,11 +41,11 @@ class Baseline(Factorization):
     regParam = Hyperparameter(
         float,
         5.0,
-        "als: ratings that a bias of 0 counts for; sgd: penalty a rating, such as 0.005",
+        "als: number of ratings that a bias of 0 counts for; sgd: penalty per rating, such as 0.005",
         at_least(0),
     )
-    userRegParam = Hyperparameter(float, None, "of users; regParam where not set", at_least(0))
-    itemRegParam = Hyperparameter(float, None, "of items; regParam where not set", at_least(0))
+    userRegParam = Hyperparameter(float, None, "of users; regParam if not set", at_least(0))
+    itemRegParam = Hyperparameter(float, None, "of items; regParam if not set", at_least(0))
     stepSize = Hyperparameter(float, 0.01, "learning rate of solver sgd", above(0))
 
     unread: tuple[Unread, ...] = (

@@ -42,7 +42,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
     model_class: type[FactorModel] = FactorModel
 
     clip = Hyperparameter(bool, False, "cut predictions to the range of the ratings that trained")
-    weightCol = Hyperparameter(str, None, "column of weights >= 0, one a rating")
+    weightCol = Hyperparameter(str, None, "column of weights >= 0, one per rating")
     validationCol = Hyperparameter(
         str, None, "boolean column: true rows don't train, their RMSE or AUC is watched and stops the fit"
     )
@@ -158,7 +158,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
         return self.getWeightCol() is not None
 
     def _rows(self, dataset: DataFrame) -> DataFrame:
-        """All rows that train or are watched, as `recspark.engine.encode.COLUMNS`."""
+        """All training and watched rows, as `recspark.engine.encode.COLUMNS`."""
         validation = self.getValidationCol()
         role = F.when(column(dataset, validation), 1).otherwise(0) if validation else F.lit(0)
         rows = self._encodable(dataset, role)

@@ -56,6 +56,10 @@ def fold_in(
 
     Parameters
     ----------
+    model
+        The fitted model, which is not changed.
+    batch
+        The new ratings.
     history
         Earlier ratings, in the order in which the model saw them: the training ratings, then each earlier
         batch. All ratings of the rows that are solved again are needed (users in `batch`, its items that are
@@ -65,6 +69,8 @@ def fold_in(
         their factors, which were solved with the old items.
     sweeps
         Number of times that solving items and solving users alternate.
+    threads
+        Number of threads of the kernels.
     epochs, rate
         Epochs and learning rate of gradient descent, if it trained the model. If `rate` is None, it is the
         rate of the first epoch of training.
@@ -72,15 +78,15 @@ def fold_in(
     Returns
     -------
     FactorTables, dict
-        The counts: ``ratings`` (new ones with an effect), ``new_users, new_items``, ``updated_users,
-        updated_items`` (known ids that were solved again).
+        The new model, and the counts: ``ratings`` (new ones with an effect), ``new_users, new_items``,
+        ``updated_users, updated_items`` (known ids that were solved again).
 
     Raises
     ------
     DataRejected
         If an id is missing or not of the model's type, or a rating or weight is not finite.
     RecsparkError
-        If the model's kind can't be updated, or `history` is not what the model was made from.
+        If the model's kind can't be updated, or the model was not made from `history`.
     """
     solver = row_solver(model.facts, epochs, rate)
     batch = _checked(solver, model, batch)

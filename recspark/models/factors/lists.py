@@ -144,7 +144,7 @@ class Question:
         values: Values,
         search: Callable[[np.ndarray], Best],
     ) -> Iterator[pa.RecordBatch]:
-        """Lists of ``dst.ids[positions]`` without what was `seen`.
+        """Lists of ``dst.ids[positions]`` without the ids that were `seen`.
 
         The rows of `seen` index `positions`; its columns are positions in src.
         """

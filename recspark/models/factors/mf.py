@@ -64,21 +64,17 @@ class MatrixFactorization(Factorization):
         "decay)^t",
         one_of(*SCHEDULES),
     )
-    decay = Hyperparameter(float, 0.1, "of the learning rate, where schedule is not constant", between(0, 1))
+    decay = Hyperparameter(float, 0.1, "of the learning rate, if schedule is not constant", between(0, 1))
     optimizer = Hyperparameter(
         str,
         "sgd",
-        "adagrad keeps one sum of squares a row, adam moments of every number",
+        "adagrad keeps one sum of squares per row, adam moments of every number",
         one_of(*OPTIMIZERS),
     )
     batchSize = Hyperparameter(int, 1, "ratings of a step; 0: all of them", at_least(0))
     regParam = Hyperparameter(float, 0.05, "L2 penalty of factors", at_least(0))
-    userRegParam = Hyperparameter(
-        float, None, "L2 penalty of user factors; regParam where not set", at_least(0)
-    )
-    itemRegParam = Hyperparameter(
-        float, None, "L2 penalty of item factors; regParam where not set", at_least(0)
-    )
+    userRegParam = Hyperparameter(float, None, "L2 penalty of user factors; regParam if not set", at_least(0))
+    itemRegParam = Hyperparameter(float, None, "L2 penalty of item factors; regParam if not set", at_least(0))
     biasRegParam = Hyperparameter(float, 0.01, "L2 penalty of biases", at_least(0))
     regPower = Hyperparameter(
         float,
@@ -105,7 +101,7 @@ class MatrixFactorization(Factorization):
         "from score to rating; sigmoid and rbf stay inside the range of the training ratings",
         one_of(*KERNELS),
     )
-    gamma = Hyperparameter(float, None, "scale of the rbf kernel; 1 / rank where not set", above(0))
+    gamma = Hyperparameter(float, None, "scale of the rbf kernel; 1 / rank if not set", above(0))
     loss = Hyperparameter(
         str, "squared", "logistic is for ratings 0 and 1, bpr for preferences", one_of(*LOSSES)
     )

@@ -11,7 +11,7 @@ from recspark.models.unread import Unread
 
 
 class PopularityModel(FactorModel):
-    """How often each item was rated."""
+    """The number of ratings of each item."""
 
     @property
     def rank(self) -> int:
@@ -20,7 +20,7 @@ class PopularityModel(FactorModel):
 
 
 class Popularity(Factorization):
-    """Scores an item by the number of its ratings, whatever their values.
+    """Scores an item by the number of its ratings, for any values.
 
     A ranking must beat it to be worth anything. ``transform`` adds that number; an item that training has not
     seen has 0. Watched rows are not counted.

@@ -273,12 +273,11 @@ class FMModel(FMColumns, FactorModel):
 
     @property
     def features(self) -> FeatureSet:
-        """The feature set; of a loaded model without tables."""
+        """The feature set; that of a loaded model has no tables."""
         return self._features or FeatureSet.load(self.folder)
 
     @features.setter
     def features(self, features: FeatureSet) -> None:
-        """The feature set; that of a loaded model has no tables."""
         self._features = features
 
     def bind(self, train: DataFrame) -> FMModel:

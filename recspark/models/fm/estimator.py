@@ -74,7 +74,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         "feature groups, by name or as tables {group, scope, scale, unknown}, docs/fm.md; not set: "
         "featuresCol",
     )
-    weightCol = Hyperparameter(str, None, "column of weights >= 0, one a row")
+    weightCol = Hyperparameter(str, None, "column of weights >= 0, one per row")
     factorSize = Hyperparameter(int, 8, "number of factors", at_least(1))
     maxIter = Hyperparameter(
         int, 100, "iterations; 0 leaves the start, with featuresCol or solver sgd", at_least(0)
@@ -83,7 +83,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         str,
         "mcmc",
         "mcmc: Gibbs sampling, predictions are means over samples; als: the mode for fixed penalties; "
-        "sgd: stochastic gradients (adamW and gd mean it, too)",
+        "sgd: stochastic gradients (adamW and gd are other names of it)",
         one_of(*SOLVERS),
     )
     burnIn = Hyperparameter(
@@ -98,7 +98,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
     chains = Hyperparameter(
         int,
         1,
-        "solver mcmc with groups: chains from different starts, side by side where there are cores; "
+        "solver mcmc with groups: chains from different starts, side by side if there are cores; "
         "predictions are means over all",
         at_least(1),
     )
@@ -112,7 +112,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
     regParam = Hyperparameter(
         float,
         0.0,
-        "penalty of all parameters (als, sgd); als with groups: of what an entity differs from its features",
+        "penalty of all parameters (als, sgd); als with groups: of an entity's difference from its features",
         at_least(0),
     )
     groupRegParam = Hyperparameter(
@@ -123,13 +123,13 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
     featureRegParam = Hyperparameter(
         float,
         None,
-        "solver als with groups: penalty of the vectors of features; regParam where not set",
+        "solver als with groups: penalty of the vectors of features; regParam if not set",
         at_least(0),
     )
     order = Hyperparameter(
         int,
         2,
-        "solver sgd: up to so many features interact, each number of them with factors of its own (ANOVA "
+        "solver sgd: up to this many features interact, each number of them with factors of its own (ANOVA "
         "kernel)",
         between(2, 6),
     )
@@ -458,7 +458,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
     def _levels(self, labels: tuple[float, ...]) -> tuple[float, ...]:
         """The levels of an ordered model; a normal one has none.
 
-        Raise RecsparkError if labels are not what the estimator allows.
+        Raise RecsparkError if the estimator does not allow the labels.
         """
         raise NotImplementedError
 

@@ -183,17 +183,14 @@ class FMClassificationModel(Probabilities, FMVectorModel):
 
     @property
     def summary(self) -> Any:
-        """How the fit went; called, what MLlib tells of the rows that trained. Of a loaded model there is
-        none: see `hasSummary`.
+        """The history of the fit; called, MLlib's summary of the training rows.
+
+        A loaded model has none: see `hasSummary`.
         """
         return self._summary or NoSummary()
 
     @summary.setter
     def summary(self, summary: Summary | None) -> None:
-        """The history of the fit; called, MLlib's summary of the training rows.
-
-        A loaded model has none: see `hasSummary`.
-        """
         self._summary = summary
 
     @property

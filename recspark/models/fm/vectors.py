@@ -92,7 +92,7 @@ def fit_vectors(rows: DataFrame, folder: str, fit: RowFit, reg: float) -> list[d
     Raises
     ------
     RecsparkError
-        Where there are no rows, vectors differ in size, or a label, weight or entry is not finite.
+        If there are no rows, vectors differ in size, or a label, weight or entry is not finite.
     """
     return in_one_process(rows, partial(_fit_rows, folder, fit, reg))
 

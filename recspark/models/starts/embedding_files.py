@@ -142,7 +142,7 @@ def _read_torch(path: str, content: bytes) -> Arrays:
         raise DataRejected(
             f"{path} {what}, and to read it could run code: save a state_dict or a dict of tensors"
         ) from None
-    except Exception as error:  # what is no PyTorch file fails in any layer of zip and pickle
+    except Exception as error:  # a file of another kind fails in any layer of zip and pickle
         raise DataRejected(f"{path} is not a readable PyTorch file: {brief(error)}") from None
     return {key: _from_torch(value) for key, value in _flat(loaded)}
 

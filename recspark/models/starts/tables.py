@@ -39,6 +39,10 @@ def initial_tables(
 
     Parameters
     ----------
+    path
+        A saved model, or embeddings: a file, folder or URI.
+    work
+        Folder or URI under which converted embeddings are written.
     rank
         The number of factors that the fit has.
     index

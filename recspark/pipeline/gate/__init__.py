@@ -1,1 +1,1 @@
-"""Models against each other: compare, promote, roll back, and the versions that a lake keeps."""
+"""Comparison of models: compare, promote, roll back, and the versions that a lake keeps."""

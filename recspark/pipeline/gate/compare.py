@@ -1,4 +1,4 @@
-"""The job `compare`: models side by side on the same test rows, with what chance has to do with it."""
+"""The job `compare`: models side by side on the same test rows, with the role of chance."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def compare(job: Context) -> dict[str, object]:
-    """predictions/NAME, metrics/NAME ... -> a table on the log; ``comparison.csv`` and
-    ``figures/differences.png`` of the run.
+    """predictions/NAME, metrics/NAME ... -> a table on the log, and artifacts of the run.
+
+    These are ``comparison.csv`` and ``figures/differences.png``.
     """
     options = job.sections.compare
     if options.models is None:
@@ -56,8 +57,9 @@ def compare(job: Context) -> dict[str, object]:
 
 
 def differences(names: list[str], drawn: PairedBootstrap, options: CompareOptions) -> pd.DataFrame:
-    """One row per model: model, value, difference to the first, low and high end of its interval, p of being
-    better; of the first NaN.
+    """One row per model: model, value, difference to the first, low and high end of its interval, p.
+
+    p is that of being better. The last four are NaN for the first model.
     """
     low, high = drawn.interval(options.confidence).T
     columns = {"difference": drawn.differences, "low": low, "high": high, "p": drawn.p_better}
@@ -67,7 +69,7 @@ def differences(names: list[str], drawn: PairedBootstrap, options: CompareOption
 
 
 def as_text(table: pd.DataFrame, options: CompareOptions) -> str:
-    """The table for people, under its own head."""
+    """The table as text, under its own head."""
     width = max(5, *table["model"].str.len())
     interval = f"{100 * options.confidence:.4g}% interval"
     lines = [f"{'model':<{width}}  {options.metric:>12}  {'difference':>10}  {interval:>20}  {'p better':>8}"]
@@ -80,7 +82,7 @@ def as_text(table: pd.DataFrame, options: CompareOptions) -> str:
 
 
 def _model_name(job: Context, name: str) -> str:
-    """The name in the lake of what a user calls by that name, or by the id of an MLflow run."""
+    """The name in the lake of a model that the user names so, or by the id of an MLflow run."""
     if job.lake.manifest(f"models/{name}", Manifest) is not None or not _RUN_ID.fullmatch(name):
         return name
     found, metrics = measured_by(job.tracker, name)

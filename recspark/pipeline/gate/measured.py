@@ -1,5 +1,6 @@
-"""What the jobs `compare` and `promote` share: their conf sections, and models of the lake measured side by
-side on the same test rows.
+"""The shared part of the jobs `compare` and `promote`.
+
+It has their conf sections, and measures models of the lake side by side on the same test rows.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _RESAMPLES = "draws of the test users"
 
 
 class CompareOptions(Section):
-    """Which models are compared, and how."""
+    """The models to compare, and the method."""
 
     name = "compare"
     models = Option(
@@ -41,7 +42,7 @@ class CompareOptions(Section):
 
 
 class PromoteOptions(Section):
-    """Which model may become the champion, and what it must show; docs/gate.md."""
+    """The model that may become the champion, and the test that it must pass; docs/gate.md."""
 
     name = "promote"
     candidate = Option(str, None, "model of the lake, evaluated on its test rows", FILE_NAME)
@@ -69,15 +70,16 @@ class PromoteOptions(Section):
 def measure(
     job: Context, names: list[str], options: CompareOptions | PromoteOptions
 ) -> tuple[PairedBootstrap, PairedUsers]:
-    """The paired bootstrap of models/NAME ... by the metric of `options`, from predictions/NAME or
-    metrics/NAME, and what it was made of.
+    """The paired bootstrap of models/NAME ... by the metric of `options`, and the paired users behind it.
+
+    It uses predictions/NAME or metrics/NAME.
 
     Raises
     ------
     ConfigError
-        Where the metric is not one that models can be compared by, user by user.
+        If models can't be compared by the metric, user by user.
     RecsparkError
-        Where a model was not evaluated, or not on the same test rows as the others.
+        If a model was not evaluated, or not on the same test rows as the others.
     """
     lower = lower_is_better(f"{options.name}.metric", options.metric, job.sections.evaluation.ks)
     by_rows = options.metric in ROW_LOSSES

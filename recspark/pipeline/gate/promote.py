@@ -1,5 +1,6 @@
-"""The job `promote`, the gate: a candidate becomes the champion where it is shown not to be worse;
-docs/gate.md says by which rule.
+"""The job `promote`, the gate: a candidate becomes the champion if it is shown not to be worse.
+
+docs/gate.md explains the rule.
 """
 
 from __future__ import annotations
@@ -69,11 +70,10 @@ class Verdict(TypedDict, total=False):
 
 
 def promote(job: Context) -> Verdict:
-    """models/CANDIDATE -> alias ``champion``, models/NAME-champion, metrics/promotion-CANDIDATE.json; else
-    GateNotPassed (exit code 4).
+    """models/CANDIDATE -> alias ``champion``, models/NAME-champion, metrics/promotion-CANDIDATE.json.
 
-    The champion before keeps the alias ``previous``, and is models/NAME-previous. A candidate that is the
-    champion changes nothing.
+    Else GateNotPassed (exit code 4) is raised. The previous champion keeps the alias ``previous``, and is
+    models/NAME-previous. A candidate that is the champion changes nothing.
     """
     roles, candidate = Roles(job), job.sections.promote.candidate
     if candidate is None:
@@ -87,7 +87,7 @@ def promote(job: Context) -> Verdict:
             "measured"
         )
     job.lake.require(f"models/{candidate}", Manifest, "train")
-    # one gate at a time; and nothing that it judges by changes meanwhile
+    # one gate at a time, and its inputs must not change meanwhile
     with (
         job.lake.writing(f"models/{roles.product(CHAMPION)}"),
         job.lake.reading(f"models/{candidate}", f"predictions/{candidate}"),
@@ -151,7 +151,7 @@ def _report(job: Context, run: Run, verdict: Verdict) -> None:
 
 
 def _judge(roles: Roles, candidate: str, champion: ModelVersion | None) -> Verdict:
-    """Whether `candidate` passes, and why: what the report holds."""
+    """The verdict on `candidate`, with its reasons, as the report holds it."""
     job, options, lake = roles.job, roles.job.sections.promote, roles.job.lake
     predicted = lake.require(f"predictions/{candidate}", PredictionsManifest, "evaluate")
     if predicted.model != lake.require(f"models/{candidate}", Manifest, "train").fingerprint:
@@ -215,8 +215,9 @@ def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
 def _move(
     roles: Roles, run: Run, candidate: str, champion: ModelVersion | None, verdict: Verdict
 ) -> ModelVersion:
-    """Register the candidate and move the aliases; each step may be done twice, and the alias ``champion``
-    moves last.
+    """Register the candidate and move the aliases; returns its version.
+
+    Each step may be done twice, and the alias ``champion`` moves last.
     """
     job, registry = roles.job, roles.job.tracker.registry
     version = roles.version_of(candidate)
@@ -235,7 +236,7 @@ def _move(
 
 
 def verdict_of(facts: Verdict) -> Verdict:
-    """Whether the gate is passed by what was measured, and the reason in words."""
+    """Whether measured `facts` pass the gate, and the reason in words."""
     missing, loss = facts["missing"], facts["largest_loss"]
     passed = loss <= facts["margin"] and missing["candidate"] <= missing["champion"]
     decision = "promoted" if passed else "refused"

@@ -1,5 +1,6 @@
-"""The models that have a role: champion, the one before it, and the one that a rollback has withdrawn; in the
-registry and in the lake.
+"""The models that have a role: the champion, the previous one, and one that a rollback has withdrawn.
+
+They are in the registry and in the lake.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from recspark.pipeline.context import Context
 from recspark.pipeline.gate.versions import copy_product, identity
 from recspark.tracking import ModelVersion
 
-#: aliases in the registry, and what the names of the models in the lake end with
+#: aliases in the registry, which are also the endings of names of models in the lake
 CHAMPION, PREVIOUS, WITHDRAWN = "champion", "previous", "withdrawn"
-#: tag of a version that says which model of the lake it is, whatever that is called
+#: tag of a version that says which model of the lake it is, under any name
 IDENTITY = "recspark.identity"
 
 
@@ -41,7 +42,7 @@ class Roles:
         return f"{self.name}-{alias}"
 
     def identity(self, model: str) -> str | None:
-        """Which model lies in models/NAME; None where there is none."""
+        """A hash that identifies the model in models/NAME; None if there is none."""
         return (
             fingerprint(*identity(self.job.lake, model))
             if self.job.lake.manifest(f"models/{model}", Manifest)
@@ -49,12 +50,13 @@ class Roles:
         )
 
     def version(self, alias: str) -> ModelVersion | None:
-        """The version that `alias` names; None where it names none."""
+        """The version that `alias` names, or None."""
         return self.job.tracker.registry.find(self.name, alias)
 
     def kept_as(self, version: ModelVersion, *aliases: str) -> str:
-        """The name in the lake of `version`, which is the model of one of `aliases`; RecsparkError where it
-        is none of them.
+        """The name in the lake of `version`, which must be the model of one of `aliases`.
+
+        Raise RecsparkError if it is none of them.
         """
         found = next(
             (
@@ -73,7 +75,7 @@ class Roles:
         return found
 
     def version_of(self, model: str) -> ModelVersion | None:
-        """The version that models/NAME is; None where it was never registered."""
+        """The version of models/NAME; None if it was never registered."""
         mark = self.identity(model)
         return next(
             (
@@ -85,17 +87,16 @@ class Roles:
         )
 
     def keep(self, source: str, alias: str, version: ModelVersion) -> None:
-        """Make models/SOURCE, which is `version`, the model of `alias` in the lake; nothing happens where it
-        is already.
-        """
+        """Make models/SOURCE, which is `version`, the model of `alias` in the lake, unless it is already."""
         if self.identity(self.product(alias)) != self.identity(source):
             with self.replacing(source, alias, version):
                 pass
 
     @contextmanager
     def replacing(self, source: str, alias: str, version: ModelVersion) -> Iterator[None]:
-        """Copy models/SOURCE, run the body, then let the copy be the model of `alias`; where the body fails
-        nothing has changed.
+        """Copy models/SOURCE, run the body, then make the copy the model of `alias`.
+
+        If the body fails, nothing has changed.
         """
         lake = self.job.lake
         manifest = lake.require(f"models/{source}", ModelManifest, "train")
@@ -107,8 +108,9 @@ class Roles:
 
 
 def require_registry(job: Context, name: str, *keys: str) -> None:
-    """Raise ConfigError where one of the switches `keys` of ``[tracking]`` is off, without which the job
-    `name` has no registry.
+    """Raise ConfigError if one of the switches `keys` of ``[tracking]`` is off.
+
+    Without them the job `name` has no registry.
     """
     for key in keys:
         if not getattr(job.sections.tracking, key):

@@ -1,5 +1,6 @@
-"""The job `rollback`: the champion before serves again, with its lists; docs/gate.md says what becomes of the
-one that served.
+"""The job `rollback`: the previous champion serves again, with its lists.
+
+docs/gate.md explains what happens to the withdrawn one.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ log = logging.getLogger("recspark")
 def rollback(job: Context) -> dict[str, object]:
     """models/NAME-previous -> models/NAME-champion, recommendations/NAME-champion, alias ``champion``.
 
-    The champion that was becomes models/NAME-withdrawn, with the alias ``withdrawn``. RecsparkError where
-    there is no model before it.
+    The old champion becomes models/NAME-withdrawn, with the alias ``withdrawn``. Raise RecsparkError if there
+    is no previous model.
     """
     require_registry(job, "rollback", "enabled")
     roles, lake = Roles(job), job.lake
     lake.require(f"models/{roles.product(CHAMPION)}", Manifest, "promote")
-    # no gate at the same time, and nothing that reads what goes away
+    # no gate at the same time, and no reader of products that go away
     with lake.writing(f"models/{roles.product(CHAMPION)}"), lake.writing(f"models/{roles.product(PREVIOUS)}"):
         back = roles.version(PREVIOUS)
         if back is None:
@@ -42,8 +43,9 @@ def rollback(job: Context) -> dict[str, object]:
 
 
 def _rollback(roles: Roles, back: ModelVersion) -> dict[str, object]:
-    """Every step may be done twice, so the same command finishes what a killed one has begun; the alias
-    ``previous`` goes last.
+    """Bring the previous champion back.
+
+    Every step may be done twice, so the same command finishes a killed one; the alias ``previous`` goes last.
     """
     registry, champion = roles.job.tracker.registry, roles.product(CHAMPION)
     # a killed rollback may have brought the model back already
@@ -71,10 +73,10 @@ def _rollback(roles: Roles, back: ModelVersion) -> dict[str, object]:
 
 
 def _bring_back(roles: Roles, source: str, back: ModelVersion) -> str | None:
-    """models/SOURCE and its lists in place of the champion's, with the options of these; returns the product
-    of the lists, if there is one.
+    """Put models/SOURCE and its lists in place of the champion's; returns the product of the lists, if any.
 
-    Both are written first. Then they take their places, by a rename each.
+    The lists use the options of the champion's lists. Both are written first. Then they take their places, by
+    one rename each.
     """
     job, champion = roles.job, roles.product(CHAMPION)
     product = f"recommendations/{champion}"

@@ -1,6 +1,4 @@
-"""Versions of a model: what the lake keeps when models/NAME changes, what MLflow gets of it, and what its
-ratings are.
-"""
+"""Versions of a model: copies in the lake when models/NAME changes, models in MLflow, and their ratings."""
 
 from __future__ import annotations
 
@@ -31,8 +29,9 @@ def copy_product(lake: Lake, product: str, target: str) -> None:
 
 
 def factor_manifest(lake: Lake, name: str) -> ModelManifest:
-    """The manifest of models/NAME; ConfigError for a blend and a model of rows, which have no factors to make
-    lists from, or to update.
+    """The manifest of models/NAME.
+
+    Raise ConfigError for a blend and a model of rows, which have no factors to make lists from, or to update.
     """
     manifest = lake.require(f"models/{name}", ModelManifest, "train")
     if manifest.blend is not None:
@@ -46,8 +45,9 @@ def factor_manifest(lake: Lake, name: str) -> ModelManifest:
 
 
 def require_ability(lake: Lake, name: str, ability: str, key: str) -> None:
-    """Raise ConfigError, which names the option `key`, where models/NAME does not have the ability
-    (`recspark.models.folder.ABILITIES`).
+    """Raise ConfigError, which names the option `key`, if models/NAME lacks the ability.
+
+    See `recspark.models.folder.ABILITIES`.
     """
     try:
         read_facts(lake.path(f"models/{name}")).require(ability, f"models/{name}")
@@ -56,8 +56,9 @@ def require_ability(lake: Lake, name: str, ability: str, key: str) -> None:
 
 
 def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
-    """Keep models/NAME, whose manifest is given, as models/NAME-vN as well, unless it is; returns N. No other
-    model is replaced.
+    """Keep models/NAME, whose manifest is given, also as models/NAME-vN, unless it is; returns N.
+
+    No other model is replaced.
     """
     found = {
         int(match[1]): other
@@ -75,16 +76,18 @@ def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
 
 
 def identity(lake: Lake, name: str) -> tuple[str | None, str | None]:
-    """The fingerprint and the stamp of models/NAME: a start from a file (initialModel) is not part of the
-    former.
+    """The fingerprint and the stamp of models/NAME.
+
+    A start from a file (initialModel) is not part of the former.
     """
     manifest = lake.manifest(f"models/{name}", Manifest)
     return manifest.fingerprint if manifest else None, stamp_of(lake.path(f"models/{name}"))
 
 
 def keep_updated(lake: Lake, name: str) -> str | None:
-    """Before models/NAME is trained anew: where updates have changed it, keep it as models/NAME-vN, say so,
-    and return that name.
+    """Keep models/NAME as models/NAME-vN before it is trained anew, if updates have changed it.
+
+    A log line says so; returns that name.
     """
     manifest = lake.manifest(f"models/{name}", ModelManifest)
     if manifest is None or not manifest.updates:
@@ -101,8 +104,9 @@ def keep_updated(lake: Lake, name: str) -> str | None:
 
 
 def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
-    """models/NAME as an MLflow model, which answers pairs of ids as they are in `rows`; where nothing serves
-    the model, a line says so.
+    """Log models/NAME as an MLflow model, which answers pairs of ids as they are in `rows`.
+
+    If nothing can serve the model, a log line says so.
     """
     folder = job.lake.path(f"models/{name}")
     if not run.keeps_models:
@@ -119,8 +123,9 @@ def log_model(job: Context, run: Run, name: str, rows: DataFrame) -> None:
 
 
 def rated_pairs(job: Context, manifest: ModelManifest, *tables: str) -> DataFrame:
-    """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`;
-    some may come twice.
+    """The pairs (user_id, item_id) of `tables`, and of the batches that have updated the model of `manifest`.
+
+    Some may occur twice.
     """
     return pairs_of(job, rated_tables(manifest, *tables))
 

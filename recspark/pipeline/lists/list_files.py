@@ -1,5 +1,6 @@
-"""How lists are kept: as Spark writes a format, or as one CSV file; under the lake's names or those of the
-source.
+"""The files of lists: in a format of Spark, or as one CSV file.
+
+Columns have the lake's names or those of the source.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from recspark.errors import ConfigError
 from recspark.lake.lake import Lake, Publication
 from recspark.lake.manifests import TablesManifest
 
-#: the sorted rows of a CSV file, gone when it is written; Spark warns of a folder whose name begins with "."
-#: or "_"
+#: folder of the sorted rows of a CSV file, deleted once that is written; Spark warns of a folder whose name
+#: begins with "." or "_"
 _PARTS = "parts"
 
 
 def list_names(lake: Lake, columns: Sequence[str]) -> list[str]:
-    """`columns` of lists as the source of the lake's tables calls them; ConfigError where two would have one
-    name.
+    """`columns` of lists under the names of the source of the lake's tables.
+
+    Raise ConfigError if two columns would have one name.
     """
     tables = lake.require("tables", TablesManifest, "ingest")
     source = source_names(tables.dataset, tables.options)
@@ -42,8 +44,9 @@ def list_names(lake: Lake, columns: Sequence[str]) -> list[str]:
 def writing(
     lists: DataFrame, publication: Publication, form: str, names: Sequence[str]
 ) -> Iterator[DataFrame]:
-    """Write `lists` under `names` as ``lists`` (a folder of files) or ``lists.csv``; yields what is written,
-    under its own names.
+    """Write `lists` under `names` as ``lists`` (a folder of files) or ``lists.csv``.
+
+    Yields the written rows, under their own names.
     """
     table = _PARTS if form == "csv" else "lists"
     kind = "parquet" if form == "csv" else form
@@ -62,8 +65,9 @@ def writing(
 
 
 def _write_csv(publication: Publication, names: Sequence[str]) -> None:
-    """``lists.csv`` of the files of `_PARTS`, in the order of their names: UTF-8, quotes and line ends as in
-    RFC 4180.
+    """Write ``lists.csv`` from the files of `_PARTS`, in the order of their names.
+
+    It is UTF-8, with quotes and line ends as in RFC 4180.
     """
     lake, parts = publication.lake, f"{publication.product}/{_PARTS}"
     with lake.fs.open_output_stream(lake.at(f"{publication.product}/lists.csv")) as stream:

@@ -58,7 +58,7 @@ _SAME_KIND = Check(
 
 
 class RecommendOptions(Section):
-    """Who gets a list, what may be on it, and how it is kept."""
+    """The users who get a list, the items that may be on it, and its format."""
 
     name = "recommend"
     n = Option(int, 10, "length of a list; it is shorter if fewer candidates are left", at_least(1))
@@ -103,8 +103,9 @@ class RecommendOptions(Section):
 
 
 def recommend(job: Context) -> dict[str, object]:
-    """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold); for one user, the
-    list itself.
+    """models/NAME -> recommendations/NAME/lists (user_id, rank, item_id, rating, cold).
+
+    For one user, the list itself is returned.
     """
     with job.lake.reading(f"models/{job.sections.model.product}"):
         return _recommend(job)
@@ -128,8 +129,9 @@ def _recommend(job: Context) -> dict[str, object]:
 
 
 def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
-    """Publish recommendations/TARGET: the lists that models/NAME makes by the options of ``[recommend]``;
-    returns their counts.
+    """Publish recommendations/TARGET: the lists of models/NAME by the options of ``[recommend]``.
+
+    Returns their counts.
     """
     options, manifest = job.sections.recommend, factor_manifest(job.lake, name)
     model = load_model(job.lake.path(f"models/{name}"))
@@ -172,8 +174,10 @@ def _table(lists: DataFrame) -> DataFrame:
 
 
 def _counts(table: DataFrame, asked: DataFrame) -> dict[str, int]:
-    """Rows, users with a list, how many of them are cold, different items on the lists, and users for whom
-    nothing was left.
+    """Counts of the lists.
+
+    They are rows, users with a list, cold users among them, distinct items on the lists, and users for whom
+    no item was left.
     """
     cold = F.count_distinct(F.when(F.col("cold"), F.col("user_id")))
     measures = {
@@ -187,9 +191,7 @@ def _counts(table: DataFrame, asked: DataFrame) -> dict[str, int]:
 
 
 def _rated(job: Context, manifest: ModelManifest) -> list[str]:
-    """What users are known to have rated: the tables of the model's split but that of test, and those that
-    updated the model.
-    """
+    """The tables of known ratings: those of the model's split except test, and those that updated it."""
     product = manifest.split
     counts = job.lake.require(product, SplitManifest, "split").counts
     return rated_tables(
@@ -224,7 +226,7 @@ def _candidates(job: Context, model: FactorModel) -> DataFrame | None:
 
 
 def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
-    """The ids that `option` names, as user_id or item_id; None where it is not set."""
+    """The ids that `option` names, as user_id or item_id; None if it is not set."""
     value = getattr(job.sections.recommend, option)
     column, known = (
         ("user_id", model.userFactors) if option.startswith("user") else ("item_id", model.itemFactors)

@@ -1,1 +1,1 @@
-"""The job tune: trials, the study that they are of, the ranges that they draw from."""
+"""The job tune: trials, their study, the ranges that they draw from."""

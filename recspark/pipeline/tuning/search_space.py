@@ -1,5 +1,6 @@
-"""The conf section ``[tune]``; its table ``[tune.space]`` says which Params are searched, and where, checked
-by the Params themselves.
+"""The conf section ``[tune]``, whose table ``[tune.space]`` names the Params to search and their ranges.
+
+The Params themselves check them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TuneOptions(Section):
-    """How the Params of ``[model]`` are tuned; docs/tuning.md."""
+    """The tuning of the Params of ``[model]``; docs/tuning.md."""
 
     name = "tune"
     space = Option(
@@ -85,7 +86,7 @@ class Interval:
         return self.step is None or _is_whole((value - self.low) / self.step)
 
     def grid(self) -> list[float] | None:
-        """All values; None where they can't be counted."""
+        """All values; None if they can't be counted."""
         if self.step is None:
             return None
         numbers = range(round((self.high - self.low) / self.step) + 1)
@@ -113,8 +114,7 @@ class Choices:
 Space = dict[str, Interval | Choices]
 
 _PENALTY = {"low": 0.01, "high": 2.0, "log": True}
-#: what is searched where tune.space is not set, by ``model.type``; penalties have the ratings' unit, so that
-#: they are standardized
+#: default search space by ``model.type``; penalties have the ratings' unit, so they are standardized
 DEFAULT_SPACES: dict[str, dict[str, object]] = {
     "als": {
         "rank": {"low": 8, "high": 64, "step": 8},
@@ -138,7 +138,7 @@ def parse_space(model: ModelSection, declared: Mapping[str, object] | None) -> S
     Raises
     ------
     ConfigError
-        Where there is neither, a Param is unknown, or a bound or choice is of the wrong type or out of the
+        If there is neither, a Param is unknown, or a bound or choice is of the wrong type or out of the
         Param's own range.
     """
     declared = declared or DEFAULT_SPACES.get(model.kind)
@@ -157,7 +157,7 @@ def parse_space(model: ModelSection, declared: Mapping[str, object] | None) -> S
 
 
 def start_of(model: ModelSection, space: Space) -> dict[str, Searched] | None:
-    """What `model` itself says of the Params of `space`; None where that does not lie in it."""
+    """The values in `model` of the Params of `space`; None if they do not lie in it."""
     values = {name: model.params.get(name, model.known[name].option.default) for name in space}
     return values if all(values[name] in space[name] for name in space) else None
 

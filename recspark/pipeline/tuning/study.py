@@ -1,8 +1,8 @@
-"""A study: the trials of a tuning, in a file, by Optuna; the only module that imports it.
+"""A study: the trials of a tuning, in a file, by Optuna. Only this module imports it.
 
-A study outlives its process. What a trial draws is a function of the seed, of the trials that have ended, and
-of the trial's place among them: a trial that a killed process has left is tried again in its old place, so a
-study that was killed and goes on makes the trials that it would have made.
+A study outlives its process. The draws of a trial are a function of the seed, of the trials that have ended,
+and of the trial's place among them: a trial that a killed process has left is tried again in its old place.
+So a study that was killed and goes on makes the same trials as without the interruption.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from recspark.pipeline.tuning.search_space import Choices, Interval, Searched, S
 
 log = logging.getLogger("recspark")
 
-#: why a trial ended without a value: one that has no reason was left by a killed process
+#: attribute with the reason why a trial ended without a value; a killed process leaves none
 REASON = "reason"
 _RETRIES = "retries"
 _MADE_FROM = "made_from"
@@ -39,7 +39,7 @@ _STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-#: trials before the median of those that ended prunes anything
+#: number of trials that must end before their median prunes others
 _MEDIAN_OF = 5
 
 
@@ -152,7 +152,7 @@ class Study:
             study.enqueue_trial(values)
 
     def _resume(self) -> None:
-        """Trials that a killed process has left have failed, and are tried again."""
+        """Mark trials that a killed process has left as failed, and queue them again."""
         for trial in self._study.get_trials(states=(TrialState.RUNNING,)):
             self._study.tell(trial.number, state=TrialState.FAIL)
         again = {trial.user_attrs.get(_RETRIES) for trial in self._study.trials}
@@ -162,7 +162,7 @@ class Study:
                 self._study.enqueue_trial(trial.params, user_attrs={_RETRIES: trial.number})
 
     def ask(self) -> Trial | None:
-        """The next trial, its values drawn; None where there are enough."""
+        """The next trial, with drawn values; None if there are enough."""
         with self._turn:
             begun = sum(_state(trial) not in ("interrupted", "waiting") for trial in self._study.trials)
             if begun >= self._trials:
@@ -171,8 +171,9 @@ class Study:
             return self._study.ask(self._distributions)
 
     def _sampler_of(self, place: int) -> optuna.samplers.BaseSampler:
-        """A sampler whose draws depend on the place of a trial, not on how many it has made before in this
-        process.
+        """A sampler whose draws depend on the place of a trial.
+
+        They do not depend on the number of earlier draws in this process.
         """
         seed = int(np.random.SeedSequence((self._seed, place)).generate_state(1)[0])
         if self._sampler == "tpe":
@@ -181,13 +182,13 @@ class Study:
         return optuna.samplers.RandomSampler(seed=seed)
 
     def report(self, trial: Trial, value: float, step: int) -> bool:
-        """Note what a trial had reached at an iteration; returns whether it should end there."""
+        """Record the value of a trial at an iteration; returns whether it should end there."""
         with self._turn:
             trial.report(value, step)
             return trial.should_prune()
 
     def tell(self, trial: Trial, value: float | None, reason: str | None = None, **facts: object) -> None:
-        """The outcome of a trial: its value; none where it was pruned, or failed for a reason."""
+        """Record the outcome of a trial: its value, or None if it was pruned, or failed for a reason."""
         with self._turn:
             for key, fact in (facts | ({REASON: reason} if reason else {})).items():
                 trial.set_user_attr(key, fact)
@@ -196,8 +197,9 @@ class Study:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row a trial that has ended: number, state (complete, pruned, failed, interrupted), value, the
-        Params, and the facts told.
+        """One row per ended trial: number, state, value, the Params, and the recorded facts.
+
+        The state is complete, pruned, failed or interrupted.
         """
         with self._turn:
             ended = [trial for trial in self._study.trials if _state(trial) not in ("running", "waiting")]
@@ -209,7 +211,7 @@ class Study:
         return pd.DataFrame(rows, columns=list(known | dict.fromkeys(itertools.chain(*rows))))
 
     def best(self) -> pd.Series | None:
-        """The row of the best complete trial, of equal ones the first; None where there is none."""
+        """The row of the best complete trial, of equal ones the first; None if there is none."""
         complete = self.table.query("state == 'complete'").sort_values(
             "value", ascending=self._minimize, kind="stable"
         )
@@ -220,12 +222,11 @@ class Study:
         return dict(self._study.trials[number].params)
 
     def importances(self) -> dict[str, float]:
-        """The share of each Param in what makes good trials good, the largest first; empty where that can't
-        be told.
+        """The share of each Param in the success of trials, the largest first; empty if it is unknown.
 
-        PED-ANOVA: how much the values of the better trials differ in their distribution from those of all.
-        (Watanabe, Bansal, Hutter 2023, "PED-ANOVA: efficiently quantifying hyperparameter importance in
-        arbitrary subspaces".)
+        PED-ANOVA: how much the distribution of its values in the better trials differs from that in all
+        trials. (Watanabe, Bansal, Hutter 2023, "PED-ANOVA: efficiently quantifying hyperparameter importance
+        in arbitrary subspaces".)
         """
         values = self.table.query("state == 'complete'")["value"]
         return optuna.importance.get_param_importances(self._study) if values.nunique() > 1 else {}

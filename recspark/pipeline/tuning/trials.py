@@ -1,5 +1,6 @@
-"""The trials of a tuning: fits on the train rows of a split, judged on its validation rows. No other rows are
-read.
+"""The trials of a tuning: fits on the train rows of a split, judged on its validation rows.
+
+No other rows are read.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Trials:
     Raises
     ------
     ConfigError
-        Where the split has no validation rows, the metric is not measured, or trials can't be pruned.
+        If the split has no validation rows, the metric is not measured, or trials can't be pruned.
     """
 
     def __init__(self, job: Context, run: Run) -> None:
@@ -66,7 +67,7 @@ class Trials:
             )
 
     def steps(self, space: Space) -> int:
-        """The most iterations that a trial can have."""
+        """The largest number of iterations of a trial."""
         known = self._job.sections.model.known
         if "maxIter" not in known:
             return 1
@@ -76,7 +77,7 @@ class Trials:
         return self._job.sections.model.params.get("maxIter", known["maxIter"].option.default)
 
     def run(self, study: Study) -> None:
-        """Trials until there are enough, or the time is over; so many at a time as the options say."""
+        """Run trials until there are enough, or the time is over; the options say how many at a time."""
         deadline = time.monotonic() + (self._options.timeout or math.inf)
         with _quiet_fits():
             if self._options.concurrent == 1:
@@ -89,7 +90,7 @@ class Trials:
                     ):
                         worker.result()
                 finally:
-                    # an error or an interrupt: the others end after the iteration that they are at
+                    # an error or an interrupt: the others end after their current iteration
                     self._ended.set()
 
     def _work(self, study: Study, deadline: float) -> None:
@@ -97,7 +98,7 @@ class Trials:
             self._try(study, trial)
 
     def _try(self, study: Study, trial: Trial) -> None:
-        """One trial; whatever it ends with is told to the study, but for what would end all trials."""
+        """Run one trial and report its outcome to the study, except outcomes that end all trials."""
         started = time.perf_counter()
         facts: dict[str, object] = {}
         name = f"trial {trial.number}"
@@ -126,14 +127,14 @@ class Trials:
                     _shown(trial.params),
                     seconds,
                 )
-        # what was cut off is as if it had been killed: it is tried again
+        # a trial that was cut off counts as killed: it is tried again
         if not self._ended.is_set():
             study.tell(trial, value, reason, seconds=round(time.perf_counter() - started, 3), **facts)
 
     def _measure(
         self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, object]
     ) -> float | None:
-        """The value of a trial on the validation rows; None where it was pruned."""
+        """The value of a trial on the validation rows; None if it was pruned."""
         job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
         try:
             parts = {
@@ -169,19 +170,20 @@ class Trials:
         return self._options.metric == "rmse" and estimator.can_watch and not estimator.ranks_watched
 
     def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Configurable:
-        """The estimator of a trial; with its share of the threads, where trials share a machine."""
+        """The estimator of a trial, with its share of the threads if trials share a machine."""
         at_once = self._options.concurrent
         estimator = stages.make_estimator(
             replace(self._job, sections=replace(self._job.sections, model=model)), parts
         )
         if at_once > 1 and "threads" in model.known and "threads" not in model.params:
-            # a default: not to be told of where one task does all
+            # a default: no warning if one task does all
             estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))
         return estimator
 
     def _folder(self, params: dict[str, object]) -> str:
-        """The name of a trial's work folder: that of the trial before with the same values, which a killed
-        process has left.
+        """The name of a trial's work folder.
+
+        It is that of an earlier trial with the same values, which a killed process has left.
         """
         return f"{self._job.sections.model.product}-trial-{fingerprint(params)[:16]}"
 
@@ -198,7 +200,7 @@ def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
 
 
 class _Judge:
-    """Looks at the curve of a trial while it fits, and ends it where it has nothing more to hope for."""
+    """Follows the curve of a trial during its fit, and ends it if it can't become good."""
 
     def __init__(self, study: Study, trial: Trial, prunes: bool, ended: threading.Event) -> None:
         self._study, self._trial, self._prunes, self._ended = study, trial, prunes, ended
@@ -222,7 +224,7 @@ def _is_alive(job: Context) -> bool:
     """Whether Spark is there for another trial."""
     try:
         return not job.spark.sparkContext._jsc.sc().isStopped()
-    except Exception:  # whatever a connection that is gone raises
+    except Exception:  # any error of a lost connection
         return False
 
 

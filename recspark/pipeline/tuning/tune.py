@@ -1,5 +1,6 @@
-"""The job `tune`: Params by trials on the validation rows of a split; the test rows are read once, for the
-winner; docs/tuning.md.
+"""The job `tune`: Params by trials on the validation rows of a split; docs/tuning.md.
+
+The test rows are read once, for the winner.
 """
 
 from __future__ import annotations
@@ -30,20 +31,19 @@ from recspark.tracking import Run
 
 log = logging.getLogger("recspark")
 
-#: trials that the log shows at the end
+#: number of trials that the log shows at the end
 _SHOWN = 5
 
-#: combinations of choices that are looked at for Params that are not read
+#: most combinations of choices that are searched for Params that are not read
 _COMBINATIONS = 1000
 
 
 def tune(job: Context) -> dict[str, object]:
-    """splits/NAME -> tuning/STUDY.db, then models/NAME by the best Params and its test metrics; a run with a
-    nested run a trial.
+    """splits/NAME -> tuning/STUDY.db, then models/NAME by the best Params and its test metrics.
 
-    Trials train on the train rows and are judged on the validation rows. The winner trains on both, as many
-    iterations as were best for it, on splits/NAME-full, whose test rows are those of splits/NAME; they are
-    read after the last trial.
+    The run has one nested run per trial. Trials train on the train rows and are judged on the validation
+    rows. The winner trains on both, with as many iterations as were best for it, on splits/NAME-full, whose
+    test rows are those of splits/NAME; they are read after the last trial.
     """
     options, model = job.sections.tune, job.sections.model
     space = searched(model, options.space)
@@ -85,13 +85,14 @@ def tune(job: Context) -> dict[str, object]:
 
 
 def searched(model: ModelSection, declared: Mapping[str, object] | None) -> Space:
-    """The space that is declared; else the usual one, without what no trial reads and without `standardize`
-    where [model] sets it.
+    """The declared space, else the default one.
+
+    The default leaves out Params that no trial reads, and `standardize` if [model] sets it.
 
     Raises
     ------
     ConfigError
-        As `parse_space`; for a declared Param that no trial reads, whatever the others are.
+        As `parse_space`, and for a declared Param that no trial reads, for any values of the others.
     """
     space = parse_space(model, declared)
     never = _never_read(model, space)
@@ -128,7 +129,7 @@ def _unread(model: ModelSection) -> dict[str, str]:
     if not estimator.hasParam("groups"):
         # trials watch the validation rows
         return unread(estimator.watch(validation=None), "ratings")
-    # whether groups are fitted as entities or as rows is known when their columns are
+    # whether groups are fitted as entities or as rows is known once their columns are
     as_rows, as_entities = (unread(estimator.watch(validation=None), form) for form in ("rows", "entities"))
     return (
         as_rows
@@ -149,7 +150,7 @@ def _folder(job: Context) -> Path:
 
 
 def _origin(job: Context, space: Space) -> dict[str, str]:
-    """What the values of trials depend on, by the name of a section."""
+    """The facts that the values of trials depend on, by the name of a section."""
     model = {
         key: value
         for key, value in job.sections.model.as_dict().items()
@@ -168,8 +169,9 @@ def _origin(job: Context, space: Space) -> dict[str, str]:
 
 
 def _report(run: Run, study: Study, space: Space, metric: str, minimize: bool) -> pd.Series:
-    """Tables and figures of the run; returns the row of the best trial. Raises RecsparkError where no trial
-    was completed.
+    """Write tables and figures of the run; returns the row of the best trial.
+
+    Raise RecsparkError if no trial was completed.
     """
     table, best = study.table, study.best()
     run.text(table.to_csv(index=False), "trials.csv")
@@ -203,10 +205,10 @@ def _report(run: Run, study: Study, space: Space, metric: str, minimize: bool) -
 
 
 def _refit(job: Context, run: Run, params: dict[str, Searched], best: pd.Series) -> stages.Figures:
-    """The winner, trained on train and validation rows; what the test rows say of it."""
+    """Train the winner on train and validation rows; returns its metrics on the test rows."""
     values = job.sections.model.as_dict() | params
     if "maxIter" in job.sections.model.known:
-        # how many iterations are best is what the validation rows were needed for; they train now
+        # the validation rows were needed for the best number of iterations; now they train, too
         values["maxIter"] = int(best["iterations"])
     model = ModelSection(**values)
     text = as_toml(model.as_dict())
