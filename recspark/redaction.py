@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
 
 HIDDEN = "***"
 _SECRET_PART = (
@@ -37,7 +36,7 @@ def redact(text: str) -> str:
     return _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
 
 
-def redacted(value: Any) -> Any:
+def redacted(value: object) -> object:
     """`value` with every text in it redacted; of mappings also, whole, what stands under the name of a
     secret.
 
