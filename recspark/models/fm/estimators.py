@@ -183,8 +183,9 @@ class FMClassificationModel(Probabilities, FMVectorModel):
 
     @property
     def summary(self) -> Summary | NoSummary:
-        """How the fit went; called, what MLlib tells of the rows that trained. Of a loaded model there is
-        none: see `hasSummary`.
+        """The history of the fit; called, MLlib's summary of the training rows.
+
+        A loaded model has none: see `hasSummary`.
         """
         return self._summary or NoSummary()
 
