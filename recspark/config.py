@@ -129,9 +129,9 @@ class Option(Generic[Value]):
             return None
         value = self._as_number(value)
         fits, sane = type(value) is self.type, _SANE.get(self.type)
-        wild = fits and sane is not None and not sane.holds(value)
-        if not fits or wild or (self.check is not None and not self.check.holds(value)):
-            allowed = f"{self.allowed}, {sane.allowed}" if wild else self.allowed
+        wild = sane if fits and sane is not None and not sane.holds(value) else None
+        if not fits or wild is not None or (self.check is not None and not self.check.holds(value)):
+            allowed = self.allowed if wild is None else f"{self.allowed}, {wild.allowed}"
             raise ConfigError(f"{key} = {shown(value)} is not allowed: it must be {allowed}")
         return cast(Value, value)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,7 +98,7 @@ class IdIndex:
         return pd.Index(self._keys)
 
 
-def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[Any]) -> pa.Array:
+def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[object]) -> pa.Array:
     """Ids as one Arrow array.
 
     A missing number of pandas (NaN) becomes null, 2.0 becomes 2, and an id that no model can know becomes
@@ -121,7 +120,7 @@ def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[Any]) -> pa.A
     return _whole(ids) if pa.types.is_floating(ids.type) else ids
 
 
-def _listed(ids: np.ndarray | Iterable[Any]) -> pa.Array:
+def _listed(ids: np.ndarray | Iterable[object]) -> pa.Array:
     # a string is one id, not the list of its letters
     if not isinstance(ids, str):
         with suppress(pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
 
 HIDDEN = "***"
 _SECRET_PART = (
@@ -38,7 +37,7 @@ def redact(text: str) -> str:
     return _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
 
 
-def redacted(value: Any) -> Any:
+def redacted(value: object) -> object:
     """`value` with every text in it redacted; in mappings the values of secret names are hidden whole.
 
     >>> redacted({"source": "https://u:p@host/x.zip", "rank": 8, "apiKey": "abc"})

@@ -43,6 +43,8 @@ DESCRIBED_ARGUMENTS = 4
 MOST_ARGUMENTS = 8
 #: to come down to 14
 LONGEST_CHAIN = 18
+#: uses of Any in annotations, each at a place whose type is open: JSON, Params by name, classes found by name
+MOST_ANY = 12
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
 
 
@@ -267,7 +269,24 @@ def folders_are_packages(root: Path) -> list[str]:
     ]
 
 
+def any_is_rare(root: Path) -> list[str]:
+    """At most MOST_ANY times a type says Any, which mypy does not check."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources(root, "recspark")
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Name) and node.id == "Any")
+        or (isinstance(node, ast.Attribute) and node.attr == "Any")
+    ]
+    return (
+        [f"{len(found)} uses of Any, more than {MOST_ANY}: {', '.join(found)}"]
+        if len(found) > MOST_ANY
+        else []
+    )
+
+
 RULES = [
+    any_is_rare,
     imports_have_no_cycle,
     folders_are_small,
     folders_are_packages,
@@ -302,6 +321,12 @@ LONG = {f"recspark/kernels/k{i}.py": f"from recspark.kernels import k{i + 1}" fo
 LONG[f"recspark/kernels/k{LONGEST_CHAIN}.py"] = ""
 
 BAD = [
+    (
+        any_is_rare,
+        "recspark/models/als.py",
+        "import typing\nfrom typing import Any\nlast: list[typing.Any]\n" + "value: Any\n" * MOST_ANY,
+        f"{MOST_ANY + 1} uses of Any, more than {MOST_ANY}: ",
+    ),
     (
         imports_have_no_cycle,
         "recspark/errors.py",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recspark.algorithms.contract import Given, State
+from recspark.algorithms.contract import Given, NoSteps, State
 from recspark.algorithms.ranks import summarize
 from recspark.algorithms.ratings import CSR, SIDES, Block, as_columns, damped_deviation, other
 from recspark.kernels import als
@@ -22,7 +22,7 @@ LEAST_EXCESS = 1e-4
 
 
 @dataclass(frozen=True)
-class ALSSolver:
+class ALSSolver(NoSteps):
     """The explicit and implicit objectives of `recspark.kernels.als`, with penalties per side.
 
     ``mean`` is added to every prediction by the model. ``level`` is the mean of the ratings, the fallback for

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -53,13 +52,9 @@ class GibbsFit:
         csc = by_column.indptr, by_column.indices, by_column.data
         center, unit = self._scale(labels, weights)
         # w0 is a number, not an array with one entry: numba would add to it in place
-        state: dict[str, Any] = {
-            "w0": 0.0,
-            "w": np.zeros(columns),
-            "v": draw.normal(0, self.stdev, (self.rank, columns)),
-        }
+        w0, w, v = 0.0, np.zeros(columns), draw.normal(0, self.stdev, (self.rank, columns))
         score, q, target, alpha = np.empty(n), np.empty(n), (labels - center) / unit, 1.0
-        fm.scores(0, n, x.indptr, x.indices, x.data, state["w0"], state["w"], state["v"], score)
+        fm.scores(0, n, x.indptr, x.indices, x.data, w0, w, v, score)
         errors = target - score
         kept: list[dict[str, np.ndarray]] = []
         history: list[dict[str, float]] = []
@@ -75,14 +70,14 @@ class GibbsFit:
                 change = _sum(weights, errors) / total + noise * draw.standard_normal() / np.sqrt(
                     alpha * total
                 )
-                state["w0"] = state["w0"] + change
+                w0 += change
                 errors -= change
             if self.linear:
-                prior = self._prior(draw, state["w"], noise)
+                prior = self._prior(draw, w, noise)
                 fm.draw_weights(
-                    *csc, weights, errors, state["w"], alpha, *prior, noise * draw.standard_normal(columns)
+                    *csc, weights, errors, w, alpha, *prior, noise * draw.standard_normal(columns)
                 )
-            for factor in state["v"]:
+            for factor in v:
                 prior = self._prior(draw, factor, noise)
                 fm.draw_factor(
                     *csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns)
@@ -107,10 +102,10 @@ class GibbsFit:
             if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (
                 last and not kept
             ):
-                kept.append(_sample(state, alpha, center, unit))
+                kept.append(_sample(w0, w, v, alpha, center, unit))
             if last:
                 break
-        kept = kept or [_sample(state, alpha, center, unit)]
+        kept = kept or [_sample(w0, w, v, alpha, center, unit)]
         return {key: np.stack([sample[key] for sample in kept]) for key in kept[0]}, history
 
     def _scale(self, labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
@@ -141,14 +136,16 @@ class GibbsFit:
         return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
 
 
-def _sample(state: dict[str, Any], alpha: float, center: float, unit: float) -> dict[str, np.ndarray]:
+def _sample(
+    w0: float, w: np.ndarray, v: np.ndarray, alpha: float, center: float, unit: float
+) -> dict[str, np.ndarray]:
     """The parameters in the unit of the labels."""
     found = {
-        "w0": np.array(center + unit * state["w0"]),
-        "w": unit * state["w"],
+        "w0": np.array(center + unit * w0),
+        "w": unit * w,
         "alpha": np.array(alpha / unit**2),
     }
-    return found | {"v": np.sqrt(unit) * state["v"].T[None]}
+    return found | {"v": np.sqrt(unit) * v.T[None]}
 
 
 def _sum(*factors: np.ndarray) -> float:

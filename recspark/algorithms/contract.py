@@ -9,7 +9,8 @@ into tasks and never hold data.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict
+from dataclasses import Field
+from typing import ClassVar, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 
@@ -55,22 +56,51 @@ class Shared(TypedDict):
 class Solver(Protocol):
     """An algorithm on blocks of users and of items."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
-    #: the number of factors
-    rank: int
-    #: the kind of an iteration: a name in `recspark.engine.sweeps.SWEEPS`
-    sweep: str
-    #: keys of a state that hold one row per id; all others are summed over blocks before a step reads them
-    row_arrays: tuple[str, ...]
-    #: whether watched rows are preferences, which are ranked (`recspark.algorithms.ranks`), not ratings
-    ranks: bool
-    #: seed of all random numbers
-    seed: int
-    #: advice for a fit that diverges
-    remedy: str
-    #: the range that predictions are cut to
-    clip: tuple[float, float]
+    @property
+    def rank(self) -> int:
+        """The number of factors."""
+
+    @property
+    def mean(self) -> float:
+        """The constant of every score."""
+
+    @property
+    def level(self) -> float:
+        """The score of a pair of which neither id is known."""
+
+    @property
+    def biased(self) -> bool:
+        """Whether a bias of every user and item is part of the score."""
+
+    @property
+    def sweep(self) -> str:
+        """The kind of an iteration: a name in `recspark.engine.sweeps.SWEEPS`."""
+
+    @property
+    def row_arrays(self) -> tuple[str, ...]:
+        """Keys of a state that hold one row per id; all others are summed over blocks before a step reads
+        them.
+        """
+
+    @property
+    def ranks(self) -> bool:
+        """Whether watched rows are preferences, which are ranked (`recspark.algorithms.ranks`), not
+        ratings.
+        """
+
+    @property
+    def seed(self) -> int:
+        """Seed of all random numbers."""
+
+    @property
+    def remedy(self) -> str:
+        """Advice for a fit that diverges: what to change."""
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        """The range that predictions are cut to."""
 
     def start(
         self, side: str, first: int, block: Block, given: Given | None = None, added: Given | None = None
@@ -157,6 +187,28 @@ class Solver(Protocol):
         """The columns of the model's table of this side."""
 
 
+class NoSteps:
+    """The steps of `Solver` that only some sweeps ask for; each raises NotImplementedError. A solver
+    overrides those of its own sweep.
+    """
+
+    def step(
+        self, side: str, block: Block, source: State, own: State, threads: int
+    ) -> tuple[State, dict[str, float]]:
+        """See `Solver.step`."""
+        raise NotImplementedError
+
+    def step_pair(
+        self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
+    ) -> tuple[State, State, dict[str, float]]:
+        """See `Solver.step_pair`."""
+        raise NotImplementedError
+
+    def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
+        """See `Solver.watch`."""
+        raise NotImplementedError
+
+
 class Entities(NamedTuple):
     """A block of entities of one side, as a sampler draws it.
 
@@ -181,13 +233,13 @@ class Entities(NamedTuple):
 
 
 #: sums over rows, which add up over blocks: numbers, and counts as arrays
-Sums = dict[str, Any]
+Sums = dict[str, float | np.ndarray]
 
 
 class Sampler(Protocol):
     """An algorithm that draws the entities of one side after the other."""
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
     @property
     def ordered(self) -> bool:

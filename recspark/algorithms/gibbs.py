@@ -338,18 +338,18 @@ class FMSampler:
             for key in sums
             if key.endswith("_error")
         }
-        n, weight = totals.rows, max(sums.get("weight", totals.weight), 1e-9)
-        square = max(sums["left_square"], 1e-9)
+        n, weight = totals.rows, max(float(sums.get("weight", totals.weight)), 1e-9)
+        square = max(float(sums["left_square"]), 1e-9)
         metrics["objective"] = self._score_unit**2 * square / weight
         if self.ordered:
             cuts = shared["cuts"]
             if len(self.levels) > 2:
-                cuts = _draw_cuts(draw, sums["counts"], cuts)
+                cuts = _draw_cuts(draw, np.asarray(sums["counts"]), cuts)
             return Shared(offset=shared["offset"], alpha=shared["alpha"], cuts=cuts), metrics
         metrics["train_rmse"] = self.unit * float(np.sqrt(square / weight))
         alpha = draw.gamma((1 + n) / 2, 2 / (1 + square)) if self.noise else 1.0
         change = self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
-        offset = shared["offset"] + sums["left"] / weight + change
+        offset = shared["offset"] + float(sums["left"]) / weight + change
         return Shared(offset=float(offset), alpha=float(alpha), cuts=[]), metrics
 
     def export(self, side: str, samples: list[State]) -> State:

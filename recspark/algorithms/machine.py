@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -175,8 +175,8 @@ def parameters_of(found: dict[str, np.ndarray], sample: int) -> Parameters:
 def join(
     sides: dict[str, tuple[IdIndex, Sparse]],
     layout: Layout,
-    users: Any,
-    items: Any,
+    users: pa.ChunkedArray,
+    items: pa.ChunkedArray,
     columns: pa.Array,
     values: pa.Array,
 ) -> Joined:
@@ -193,13 +193,13 @@ def join(
     columns, values
         Arrow lists (int, float), one per row: the columns of the context, counted from 0, and their values.
     """
-    places = []
-    for column, (ids, _) in zip((users, items), sides.values(), strict=True):
-        places.append(ids.positions(column, unknown=len(ids), null=len(ids)))
+    (user_ids, user_rows), (item_ids, item_rows) = sides.values()
+    at_user = user_ids.positions(users, unknown=len(user_ids), null=len(user_ids))
+    at_item = item_ids.positions(items, unknown=len(item_ids), null=len(item_ids))
     indptr = np.concatenate([[0], np.cumsum(columns.value_lengths().to_numpy())]).astype(np.int64)
     context = Sparse(
         indptr,
         (columns.flatten().to_numpy() + layout.starts["context"]).astype(np.int32),
         values.flatten().to_numpy().astype(np.float64),
     )
-    return anova.joined(*places, *(rows for _, rows in sides.values()), context)  # type: ignore[arg-type]
+    return anova.joined(at_user, at_item, user_rows, item_rows, context)

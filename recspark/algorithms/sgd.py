@@ -272,7 +272,7 @@ class SGDSolver:
 
         In full-batch steps, which do not visit training rows in turn, those are included.
         """
-        sums = {}
+        sums: dict[str, float] = {}
         roles = block.watched if self.batch else {"train": block.train, **block.watched}
         for role, csr in roles.items():
             low, high = self.clip if role != "train" else (-np.inf, np.inf)

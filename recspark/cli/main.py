@@ -158,7 +158,9 @@ def _require_input(name: str, sections: Sections, lake: Lake) -> None:
     if not JOBS[name].begins and not lake.is_there:
         lake.require("tables", Manifest, "ingest")
     section = JOBS[name].source
-    for option in ("source", *OWN) if section else ():
+    if section is None:
+        return
+    for option in ("source", *OWN):
         if source := getattr(getattr(sections, section), option, None):
             require_source(source, option)
 

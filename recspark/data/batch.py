@@ -30,7 +30,7 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
         staged = Lake(lake.path(scratch))
         ratings_only, ids = _as_the_tables(lake, data)
         ingest(spark, staged, ratings_only, quality, ids)
-        found = staged.manifest("tables", TablesManifest)
+        found = staged.require("tables", TablesManifest, "ingest")
         ratings = found.tables["ratings"]
         identity = fingerprint("batch", ratings.rows, ratings.digest)
         product = f"updates/{identity[:16]}"
@@ -54,5 +54,5 @@ def _as_the_tables(lake: Lake, data: DataOptions) -> tuple[DataOptions, dict[str
         EDITIONS[manifest.dataset].rules if manifest.dataset in EDITIONS else Rules()
     )
     scale = {"ratingMin": known.rating_min, "ratingMax": known.rating_max, "ratingStep": known.rating_step}
-    types = columns(manifest.tables["ratings"].schema)
+    types = columns(manifest.tables["ratings"].published()[2])
     return DataOptions(**data.as_dict() | scale | dict.fromkeys(OWN)), {name: types[name] for name in IDS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import reduce
 from itertools import accumulate
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import msgspec
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -21,6 +21,8 @@ from recspark.lake.manifests import IndexManifest, Manifest
 
 SIDES = {"users": "user_id", "items": "item_id"}
 LARGEST_POSITION = 2**31 - 1
+
+Id = int | str
 
 _SAMPLE = 1024
 _RANGES = 64
@@ -99,7 +101,7 @@ def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
         source = lake.require("tables", Manifest, "ingest").fingerprint
         identity = fingerprint("index", source)
         if lake.is_current("index", identity):
-            return _summary(lake.manifest("index", IndexManifest), unchanged=True)
+            return _summary(lake.require("index", IndexManifest, "index"), unchanged=True)
         ratings = spark.read.parquet(lake.path("tables/ratings"))
         with lake.publish("index", identity) as publication:
             sizes = {
@@ -192,7 +194,7 @@ def _number(counted: DataFrame, column: str, start: int) -> DataFrame:
     return ranged.select("id", position.cast("int").alias("position"), "count")
 
 
-def _borders(counted: DataFrame) -> list[Any]:
+def _borders(counted: DataFrame) -> list[Id]:
     """Ids that cut all ids into at most _RANGES ranges of about equal size.
 
     They are quantiles of a sample drawn by a hash.
@@ -203,7 +205,7 @@ def _borders(counted: DataFrame) -> list[Any]:
     return ids[step::step]
 
 
-def _range_of(value: Column, borders: list[Any], first: int = 0) -> Column:
+def _range_of(value: Column, borders: list[Id], first: int = 0) -> Column:
     """The number of borders at or below `value`, by binary search; null for null."""
     if not borders:
         return F.when(value.isNotNull(), F.lit(first))

@@ -11,8 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from typing import Any, TypedDict
+from typing import TypedDict
 
+import msgspec
 import pyarrow.fs as pafs
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -23,7 +24,7 @@ from recspark.data.formats.generic import DataOptions
 from recspark.data.formats.layout import Chunk, arrow_schema
 from recspark.data.formats.own_tables import OWN
 from recspark.data.load import REPORT, Loader
-from recspark.data.quality import QualityOptions, require_quality
+from recspark.data.quality import Count, QualityOptions, require_quality
 from recspark.data.sources.archive import open_source
 from recspark.data.sources.download import download
 from recspark.data.tables import (
@@ -49,11 +50,8 @@ log = logging.getLogger(__name__)
 _VERSION = 2
 #: folder of files that are not published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
-_SUMS = ("read", "kept", "quarantined")
-#: counts of rows that were merged into another one, and of ids that were added to a table of one's own, if
-#: there may be any
-_CHANGES = ("merged", "added")
-#: options for the place of the input, which don't change the tables; the edition is recorded separately
+
+#: options that say where the input is, not what becomes of it; the edition is named apart
 _PLACES = ("source", "users", "items", "baseUrl", "cacheFolder", "dataset")
 
 
@@ -174,16 +172,14 @@ def _build(
     _derive(spark, publication, tables, work, counts)
     publication.lake.delete(f"{publication.product}/{_PARTS}")
     for name in {*parts, *work.own}:
-        counts[name]["digest"] = None
+        counts[name].digest = None
     facts = {name: _facts(table, counts.get(name)) for name, table in published.items()}
-    if facts["quarantine"].rows != sum(count["quarantined"] for count in counts.values()):
+    if facts["quarantine"].rows != sum(count.quarantined for count in counts.values()):
         raise RuntimeError("the quarantine table does not hold every row that was quarantined")
-    return facts | ({LINKS: TableFacts(**_counted(counts[LINKS]))} if LINKS in counts else {})
+    return facts | ({LINKS: _counted(counts[LINKS])} if LINKS in counts else {})
 
 
-def _load(
-    spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch: str
-) -> dict[str, dict[str, Any]]:
+def _load(spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch: str) -> dict[str, Count]:
     """Write the tables that files give, without duplicates, and the quarantine; returns counts by table.
 
     Tasks have a few chunks or buckets each, so that they stay even; a bucket has the rows of at most about 8
@@ -230,23 +226,21 @@ def _run(loader: Loader, work: DataFrame) -> dict[int, Row]:
     return reports
 
 
-def _tally(work: Work, reports: Mapping[int, Row]) -> dict[str, dict[str, Any]]:
+def _tally(work: Work, reports: Mapping[int, Row]) -> dict[str, Count]:
     """The reports of chunks, summed by table."""
-    counts: dict[str, dict[str, Any]] = {
-        table: {"reasons": Counter(), "first": None, "advice": None} for table in work.loaded
-    }
-    for count in counts.values():
-        count.update(dict.fromkeys((*_SUMS, "digest"), 0))
+    counts = {table: Count() for table in work.loaded}
     for number, chunk in enumerate(work.chunks):
         report, count = reports[number], counts[chunk.layout.table]
-        for key in _SUMS:
-            count[key] += report[key]
-        count["digest"] += int(report.digest, 16)
-        count["reasons"].update(report.reasons)
-        for key in ("first", "advice"):
-            count[key] = count[key] or report[key]
+        count.read += report.read
+        count.kept += report.kept
+        count.quarantined += report.quarantined
+        count.digest = (count.digest or 0) + int(report.digest, 16)
+        count.reasons.update(report.reasons)
+        count.first = count.first or report.first
+        count.advice = count.advice or report.advice
     for table, count in counts.items():
-        log.info("%s: %d rows read, %d kept, %d quarantined", table, *(count[key] for key in _SUMS))
+        found = table, count.read, count.kept, count.quarantined
+        log.info("%s: %d rows read, %d kept, %d quarantined", *found)
     return counts
 
 
@@ -263,7 +257,7 @@ def _derive(
     publication: Publication,
     tables: Mapping[str, Table],
     work: Work,
-    counts: Mapping[str, dict[str, Any]],
+    counts: Mapping[str, Count],
 ) -> None:
     """Write the tables that no file gives, and note in `counts` the rows removed or added.
 
@@ -276,30 +270,35 @@ def _derive(
         path = publication.path("ratings")
         merged(spark, tables["ratings"], work.merged).write.parquet(path)
         gone = count_rows(*tables["ratings"]) - count_rows(path, work.schemas["ratings"])
-        counts["ratings"].update(merged=gone, kept=counts["ratings"]["kept"] - gone)
+        counts["ratings"].merged = gone
+        counts["ratings"].kept -= gone
     named = [tables[name] for name in ("ratings", "tags") if name in work.loaded]
     for name, column in (("users", "user_id"), ("items", "item_id")):
         if name in work.own:
-            counts[name]["added"] = add_ids(spark, tables[name], named, column)
+            counts[name].added = add_ids(spark, tables[name], named, column)
         elif name not in work.loaded:
             distinct_ids(spark, named, column, tables[name][1]).write.parquet(publication.path(name))
 
 
-def _facts(table: Table, count: Mapping[str, Any] | None) -> TableFacts:
+def _facts(table: Table, count: Count | None) -> TableFacts:
     """The facts of a table as it is on disk; `count` has the counts of its rows if files gave it."""
-    rows, digest = (
-        (count_rows(*table), count["digest"]) if count and count["digest"] else count_and_digest(*table)
-    )
-    counted = _counted(count) if count else {}
-    if counted and counted["kept"] != rows - counted.get("added", 0):
-        raise RuntimeError(f"{table[0]} has {rows} rows, but {counted['kept']} were kept")
-    return TableFacts(rows=rows, digest=f"{digest % (1 << 64):016x}", schema=table[1], **counted)
+    rows, digest = (count_rows(*table), count.digest) if count and count.digest else count_and_digest(*table)
+    if count and count.kept != rows - (count.added or 0):
+        raise RuntimeError(f"{table[0]} has {rows} rows, but {count.kept} were kept")
+    facts = _counted(count) if count else TableFacts()
+    return msgspec.structs.replace(facts, rows=rows, digest=f"{digest % (1 << 64):016x}", schema=table[1])
 
 
-def _counted(count: Mapping[str, Any]) -> dict[str, Any]:
+def _counted(count: Count) -> TableFacts:
     """The counts of the rows of files, and of what became of them."""
-    sums = {key: count[key] for key in (*_SUMS, *_CHANGES) if key in count}
-    return sums | {"reasons": dict(count["reasons"])}
+    return TableFacts(
+        read=count.read,
+        kept=count.kept,
+        quarantined=count.quarantined,
+        merged=count.merged,
+        added=count.added,
+        reasons=dict(count.reasons),
+    )
 
 
 def _summary(manifest: TablesManifest, unchanged: bool) -> IngestSummary:
@@ -307,14 +306,17 @@ def _summary(manifest: TablesManifest, unchanged: bool) -> IngestSummary:
     reasons: Counter[str] = Counter()
     for table in tables.values():
         reasons.update(table.reasons or {})
+    n_rows = {
+        name: tables[name].published()[0] for name in ("ratings", "users", "items", "tags", "quarantine")
+    }
     return {
-        "ratings": tables["ratings"].rows,
-        "users": tables["users"].rows,
-        "items": tables["items"].rows,
-        "tags": tables["tags"].rows,
+        "ratings": n_rows["ratings"],
+        "users": n_rows["users"],
+        "items": n_rows["items"],
+        "tags": n_rows["tags"],
         "read": sum(table.read or 0 for table in tables.values()),
         "merged": sum(table.merged or 0 for table in tables.values()),
-        "quarantined": tables["quarantine"].rows,
+        "quarantined": n_rows["quarantine"],
         "reasons": dict(reasons),
         "unchanged": unchanged,
         "source": manifest.source,

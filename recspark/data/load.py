@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Required, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,20 @@ _REPORT_ARROW = pa.schema(
 )
 
 
+class Report(TypedDict, total=False):
+    """A row of REPORT; a chunk that is damaged has its number and `damage` only."""
+
+    chunk: Required[int]
+    read: int
+    kept: int
+    quarantined: int
+    digest: str
+    reasons: list[tuple[str, int]]
+    first: str | None
+    advice: str | None
+    damage: str
+
+
 @dataclass(frozen=True)
 class Loader:
     """Loads chunks by number, as the function of a ``mapInArrow`` over (chunk, drop).
@@ -70,7 +84,7 @@ class Loader:
                     [self._report(row["chunk"], row["drop"] or [])], schema=_REPORT_ARROW
                 )
 
-    def _report(self, number: int, drop: list[int]) -> dict[str, Any]:
+    def _report(self, number: int, drop: list[int]) -> Report:
         """The report on a chunk.
 
         Damage is reported instead of raised: Spark would try again, and bury the reason in its own words.
@@ -80,7 +94,7 @@ class Loader:
         except DataRejected as error:
             return {"chunk": number, "damage": str(error)}
 
-    def load(self, number: int, drop: Sequence[int] | np.ndarray) -> dict[str, Any]:
+    def load(self, number: int, drop: Sequence[int] | np.ndarray) -> Report:
         """Write both parts of one chunk and count its rows."""
         chunk = self.chunks[number]
         rows = read(self.source_fs[chunk.layout.table], chunk)
@@ -145,7 +159,7 @@ def _late(table: pa.Table, codes: np.ndarray) -> np.ndarray:
     return table["timestamp"].take(pa.array(late)).to_numpy() if len(late) else np.array([], np.int64)
 
 
-def _in_words(row: Mapping[str, Any]) -> str:
+def _in_words(row: Mapping[str, object]) -> str:
     return f"{row['file']} line {row['line']}, {row['reason']}: {shown(row['text'])}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -139,22 +140,50 @@ def code_of(reason: str) -> int:
     return _CODE[reason]
 
 
-def require_quality(counts: Mapping[str, Mapping], quality: QualityOptions) -> None:
-    """Raise DataRejected if the bad share of a table is above ``maxBadFraction``, or no rating is left.
+@dataclass
+class Count:
+    """The counts of the rows that files give for a table.
 
-    `counts` has for each table ``read``, ``kept``, ``quarantined``, ``reasons``, ``first`` (one bad row, in
-    words) and ``advice``.
+    Attributes
+    ----------
+    read, kept, quarantined : int
+        Rows of the files, rows of the table, and rows that were not kept.
+    digest : int or None
+        Sum of the digests of its chunks; None if the table changed after they were loaded.
+    reasons : Counter
+        Quarantined rows by reason.
+    first : str or None
+        One bad row, in words.
+    advice : str or None
+        Options that may help.
+    merged, added : int or None
+        Rows that became part of another one; ids that were added to a table of one's own. None if there
+        can be none.
     """
+
+    read: int = 0
+    kept: int = 0
+    quarantined: int = 0
+    digest: int | None = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: str | None = None
+    advice: str | None = None
+    merged: int | None = None
+    added: int | None = None
+
+
+def require_quality(counts: Mapping[str, Count], quality: QualityOptions) -> None:
+    """Raise DataRejected if the bad share of a table is above ``maxBadFraction``, or no rating is left."""
     for table, count in counts.items():
-        if count["quarantined"] > quality.maxBadFraction * count["read"]:
-            advice = f"; {count['advice']}" if count.get("advice") else ""
-            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(count["reasons"].items()))
+        if count.quarantined > quality.maxBadFraction * count.read:
+            advice = f"; {count.advice}" if count.advice else ""
+            reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(count.reasons.items()))
             raise DataRejected(
-                f"{table}: {count['quarantined']} of {count['read']} rows are bad, more than "
+                f"{table}: {count.quarantined} of {count.read} rows are bad, more than "
                 f"quality.maxBadFraction = {quality.maxBadFraction:g} allows ({reasons}); the first: "
-                f"{count['first']}{advice}"
+                f"{count.first}{advice}"
             )
-    if counts["ratings"]["kept"] == 0:
+    if counts["ratings"].kept == 0:
         raise DataRejected("the source has no rating that can be kept")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Required, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -167,12 +167,9 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
         )
     parts = sorted(described, key=lambda part: part["name"])
     # exact for any order of the parts: the mean is a part of the name of the fit's folder
-    summed = {
-        key: math.fsum(part[key] for part in parts) for key in ("weight", "total", "values", "squares")
-    } | {"rows": sum(part["rows"] for part in parts)}
-    if summed["weight"] <= 0:
+    weight = math.fsum(part["weight"] for part in parts)
+    if weight <= 0:
         raise RecsparkError("there is nothing to train on: no row has a weight above 0")
-    summed |= {"low": min(part["low"] for part in parts), "high": max(part["high"] for part in parts)}
     digest = f"{sum(int(part['digest']) for part in parts) % 2**64:016x}"
     kinds = {side: id_kind(df.schema, column) for side, column in (("users", "user"), ("items", "item"))}
     return Parts(
@@ -182,16 +179,39 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
         weighted=weighted,
         watched=watched,
         id_kinds=kinds,
-        **summed,
+        weight=weight,
+        total=math.fsum(part["total"] for part in parts),
+        values=math.fsum(part["values"] for part in parts),
+        squares=math.fsum(part["squares"] for part in parts),
+        rows=sum(part["rows"] for part in parts),
+        low=min(part["low"] for part in parts),
+        high=max(part["high"] for part in parts),
     )
 
 
-def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
+class _Part(TypedDict, total=False):
+    """What a task says of a part that it wrote; of one with bad rows, which it did not write, `bad` alone."""
+
+    bad: Required[int]
+    name: str
+    rows: int
+    weight: float
+    total: float
+    values: float
+    squares: float
+    low: float
+    high: float
+    digest: str
+
+
+def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[_Part]:
     """Worker: write the rows of one partition in parts of about `PART_ROWS` rows.
 
     Returns the descriptions of the parts.
     """
-    store, described, held, size = Store(root), [], [], 0
+    store, size = Store(root), 0
+    described: list[_Part] = []
+    held: list[pa.RecordBatch] = []
     task = TaskContext.get()
     # parts sort by partition and by order within it, so that a fit on the same input reads them in the same
     # order
@@ -207,7 +227,7 @@ def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[dict
     return described
 
 
-def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) -> dict[str, Any]:
+def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) -> _Part:
     table = pa.Table.from_batches(batches)
     value = _floats(table["value"])
     weight = _floats(table["weight"]) if "weight" in table.column_names else np.empty(0, np.float32)

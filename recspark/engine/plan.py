@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from recspark.algorithms.contract import Shared
 from recspark.engine.placement import Placement
@@ -58,7 +58,7 @@ class Plan(ABC):
 
     @property
     @abstractmethod
-    def identity(self) -> tuple[Any, ...]:
+    def identity(self) -> tuple[object, ...]:
         """All that the outcome depends on."""
 
     @property

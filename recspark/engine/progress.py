@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 from tqdm import tqdm
+
+from recspark.engine.plan import Row
 
 log = logging.getLogger("recspark.fit")
 
@@ -18,7 +19,7 @@ log = logging.getLogger("recspark.fit")
 INTERVAL = 0.25
 
 
-def describe(row: dict[str, float]) -> str:
+def describe(row: Row) -> str:
     """An iteration in one line.
 
     >>> errors = {"train_rmse": 0.81234, "validation_rmse": 0.9}
@@ -35,10 +36,10 @@ def describe(row: dict[str, float]) -> str:
 
 @contextmanager
 def reporting(
-    read_history: Callable[[], list[dict[str, Any]]],
+    read_history: Callable[[], list[Row]],
     total: int,
-    judge: Callable[[dict[str, Any]], bool] | None = None,
-    end: Callable[[], Any] | None = None,
+    judge: Callable[[Row], bool] | None = None,
+    end: Callable[[], object] | None = None,
 ) -> Iterator[None]:
     """Report iterations as they appear in `read_history()` while the body runs.
 
@@ -57,11 +58,11 @@ def reporting(
 
 
 def _report(
-    read_history: Callable[[], list[dict[str, Any]]],
+    read_history: Callable[[], list[Row]],
     total: int,
     done: threading.Event,
-    judge: Callable[[dict[str, Any]], bool] | None,
-    end: Callable[[], Any] | None,
+    judge: Callable[[Row], bool] | None,
+    end: Callable[[], object] | None,
 ) -> None:
     shown = 0
     with tqdm(
@@ -78,6 +79,7 @@ def _report(
                     bar.update(row["iteration"] - bar.n)
                 if judge and judge(row):
                     judge = None
-                    end()
+                    if end:
+                        end()
             if last_look:
                 return

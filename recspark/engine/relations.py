@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -151,7 +151,24 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     return Relations(store.root, names, sides, totals, watched, absent, digest)
 
 
-def _mean_and_deviation(parts: list[dict[str, Any]]) -> tuple[float, float]:
+class _Part(TypedDict):
+    """What a task says of the rows that it wrote: `bad` and `without_id` count those that can't train."""
+
+    name: str
+    bad: int
+    without_id: int
+    rows: int
+    weight: float
+    mean: float
+    squares: float
+    range: tuple[float, float]
+    levels: Counter[float]
+    absent: list[bool]
+    roles: list[int]
+    digest: int
+
+
+def _mean_and_deviation(parts: list[_Part]) -> tuple[float, float]:
     """Mean and standard deviation of all parts from those of each (Chan, Golub, LeVeque 1983).
 
     The deviation is 1 if all values are equal.
@@ -173,7 +190,7 @@ def require_ids(missing: int) -> None:
         )
 
 
-def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch]) -> list[dict[str, Any]]:
+def _encode(root: str, sides: tuple[Side, ...], batches: Iterator[pa.RecordBatch]) -> list[_Part]:
     held = list(batches)
     if not held:
         return []
@@ -272,7 +289,8 @@ def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
         mine &= mix(part["positions"][:, side].astype(np.uint64)) % one_in == 0
         for key in part.keys() & columns:
             columns[key].append(part[key][mine])
-    positions, value, weight = (np.concatenate(parts) if parts else None for parts in columns.values())
+    positions, value = np.concatenate(columns["positions"]), np.concatenate(columns["value"])
+    weight = np.concatenate(columns["weight"]) if columns["weight"] else None
     return pair_moments(positions, side, (value - relations.totals.mean) / relations.totals.deviation, weight)
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +60,7 @@ class SamplingPlan(Plan):
     samples: int
 
     @property
-    def identity(self) -> tuple[Any, ...]:
+    def identity(self) -> tuple[object, ...]:
         """See `Plan.identity`. The three numbers of the length say which samples are kept."""
         sampler = type(self.sampler).__name__, asdict(self.sampler)
         length = (self.max_iter, self.burn_in, self.samples)

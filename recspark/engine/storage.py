@@ -155,7 +155,7 @@ class HeldStore(Store):
         self._held, self._commits = held, commits
         self._entries: dict[str, dict[str, np.ndarray]] = {}
         self._mapped: dict[str, dict[str, np.ndarray]] = {}
-        self._documents: dict[str, Any] = {}
+        self._documents: dict[str, object] = {}
         self._unwritten: set[str] = set()
         self._deleted: list[str] = []
         # when the last flush ended, and how long it took (at first a guess)
@@ -177,7 +177,7 @@ class HeldStore(Store):
             self._mapped[name] = super().load(name)
         return self._mapped[name]
 
-    def write_json(self, name: str, content: Any) -> None:
+    def write_json(self, name: str, content: object) -> None:
         """See `Folder.write_json`; held in memory until it is written."""
         self._documents[name] = content
 

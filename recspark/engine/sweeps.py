@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -38,7 +38,8 @@ from recspark.engine.spark.runner import Runner
 from recspark.engine.start import starting_state
 from recspark.engine.storage import Store
 
-Stage = tuple[Callable[[Store, Any], dict[str, float]], Sequence[Any]]
+#: what runs for each of some jobs: (side, block), or (user block, item block)
+Stage = tuple[Callable[..., dict[str, float]], Sequence[tuple[str, int]] | Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class SweepPlan(Plan):
         return self.placement.blocks
 
     @property
-    def identity(self) -> tuple[Any, ...]:
+    def identity(self) -> tuple[object, ...]:
         """See `Plan.identity`."""
         solver = type(self.solver).__name__, asdict(self.solver)
         return (self.parts.digest, *solver, self.blocks, self.initial, self.added)

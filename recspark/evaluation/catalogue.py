@@ -64,7 +64,7 @@ def catalogue_metrics(lists: DataFrame, train: DataFrame, ks: Sequence[int]) -> 
         n_users = pairs.select("user_id").distinct().count()
         own = pairs.join(lists.select("user_id"), "user_id", "left_semi").withColumn("place", F.lit(0))
         [fame], lifted = _mean_fame(own, known, [1]), _mean_fame(entries, known, ks)
-        metrics = {}
+        metrics: dict[str, float] = {}
         for k, fame_of_lists in zip(ks, lifted, strict=True):
             metrics |= _of_counts(counts[f"shown_{k}"].to_numpy(), counts["users"].to_numpy(), n_users, k)
             metrics[f"popularity_bias_at_{k}"] = fame_of_lists / fame - 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -60,7 +59,7 @@ class EvaluationOptions(Section):
         int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1)
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: object) -> None:
         super().__init__(**values)
         if not (self.ratings or self.ranking):
             raise ConfigError(

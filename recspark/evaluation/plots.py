@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +40,9 @@ _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
 MAX_TICKS = 12
 
 
-def plot_curves(curve_rows: Iterable[Mapping[str, Any]] | pd.DataFrame, unit: str = "rating units") -> Figure:
+def plot_curves(
+    curve_rows: Iterable[Mapping[str, object]] | pd.DataFrame, unit: str = "rating units"
+) -> Figure:
     """RMSE of each epoch: one line style per set, one colour per run.
 
     A dot marks each run's best epoch, with its value in the legend.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -157,7 +156,7 @@ def slice_table(cube: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _slice(cube: pd.DataFrame, name: str, keys: pd.Series, label: Callable[[Any], str]) -> pd.DataFrame:
+def _slice(cube: pd.DataFrame, name: str, keys: pd.Series, label: Callable[..., str]) -> pd.DataFrame:
     rows = [
         {"slice": name, "level": label(key)} | _summary(cells) for key, cells in cube.groupby(keys, sort=True)
     ]

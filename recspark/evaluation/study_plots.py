@@ -8,8 +8,8 @@ Values far behind the best are drawn at the edge, as triangles, so that values n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,24 @@ from recspark.evaluation.plots import BLUE, GREY, ORANGE, VERMILION, new_figure,
 _REACH = 3.0
 _COLOURS = "viridis"
 _COLUMNS = 4
+
+
+class Axis(TypedDict, total=False):
+    """Where a Param was searched: numbers, evenly or by their logarithms; or choices."""
+
+    log: bool
+    choices: Sequence[object]
+
+
+class _Style(TypedDict, total=False):
+    """What matplotlib's ``scatter`` takes beside the points."""
+
+    color: str
+    c: pd.Series
+    cmap: str
+    norm: Normalize
+    edgecolors: str
+    linewidths: float
 
 
 def plot_history(trials: pd.DataFrame, metric: str, minimize: bool) -> Figure:
@@ -71,9 +89,7 @@ def plot_importances(importances: Mapping[str, float]) -> Figure:
     return figure
 
 
-def plot_slices(
-    trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool
-) -> Figure:
+def plot_slices(trials: pd.DataFrame, axes_of: Mapping[str, Axis], metric: str, minimize: bool) -> Figure:
     """The values of complete trials against each Param alone: later trials darker, the best with a ring."""
     complete, shown = _complete(trials), _Shown(trials, minimize)
     best = complete["value"].astype(float).idxmin() if minimize else complete["value"].astype(float).idxmax()
@@ -85,7 +101,7 @@ def plot_slices(
     for panel, (name, axis) in zip(panels.flat, axes_of.items(), strict=False):
         tidy(panel, "", name, "")
         places, ticks = _places(complete[name], axis)
-        style = {
+        style: _Style = {
             "c": complete["number"],
             "cmap": f"{_COLOURS}_r",
             "norm": order,
@@ -124,9 +140,7 @@ def plot_slices(
     return figure
 
 
-def plot_parallel(
-    trials: pd.DataFrame, axes_of: Mapping[str, Mapping[str, Any]], metric: str, minimize: bool
-) -> Figure:
+def plot_parallel(trials: pd.DataFrame, axes_of: Mapping[str, Axis], metric: str, minimize: bool) -> Figure:
     """One line per complete trial through its Params to its value.
 
     The better the trial, the darker its line; the best one has a colour of its own.
@@ -195,7 +209,7 @@ class _Shown:
         values: pd.Series,
         marker: str = "o",
         label: str | None = None,
-        **style: Any,
+        **style: Unpack[_Style],
     ) -> None:
         """Draw points, with triangles at the edge for points beyond it.
 
@@ -213,22 +227,16 @@ class _Shown:
         clipped = self.clip(values)
         beyond = (clipped != values.astype(float)) & (clipped == self.worst)
         for mask, mark, text in ((~beyond, marker, label), (beyond, self.beyond, None)):
-            points = {
-                key: value[mask] if isinstance(value, pd.Series) else value for key, value in style.items()
-            }
-            axes.scatter(
-                x[mask], clipped[mask], s=36, marker=mark, label=text, zorder=3, **_fitting(points, mark)
-            )
+            points = style.copy()
+            if "c" in points:
+                points["c"] = points["c"][mask]
+            if mark == "x":  # a cross has no edge to colour
+                points.pop("edgecolors", None)
+                points.pop("linewidths", None)
+            axes.scatter(x[mask], clipped[mask], s=36, marker=mark, label=text, zorder=3, **points)
 
 
-def _fitting(style: dict[str, Any], marker: str) -> dict[str, Any]:
-    """A cross has no edge to colour."""
-    return {
-        key: value for key, value in style.items() if marker != "x" or key not in ("edgecolors", "linewidths")
-    }
-
-
-def _places(values: pd.Series, axis: Mapping[str, Any]) -> tuple[pd.Series, list[str]]:
+def _places(values: pd.Series, axis: Axis) -> tuple[pd.Series, list[str]]:
     """The places of values on an axis, and for choices their names."""
     if "choices" not in axis:
         return values.astype(float), []
@@ -239,7 +247,7 @@ def _places(values: pd.Series, axis: Mapping[str, Any]) -> tuple[pd.Series, list
 class _Scale:
     """One axis of the parallel coordinates: heights of values from 0 to 1, and its ticks (height, text)."""
 
-    def __init__(self, values: pd.Series, axis: Mapping[str, Any]) -> None:
+    def __init__(self, values: pd.Series, axis: Axis) -> None:
         places, names = _places(values, axis)
         numbers = np.log(places) if axis.get("log") else places
         low, high = (0, len(names) - 1) if names else (numbers.min(), numbers.max())

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +55,7 @@ class Finding:
     perturbation: str
     group: str
     rows: int
-    example: dict[str, Any]
+    example: dict[str, object]
 
     def __str__(self) -> str:
         if not self.rows:
@@ -109,7 +108,8 @@ def audit(fit: Fit, train: DataFrame, test: DataFrame, rows: int = 200, seed: in
         findings += _changed(name, groups, before, _snapshot(again, new_watched), watched)
     for name, new_train, part, groups in _later(features.layout, train, watched):
         names.append(name)
-        again = features.bind(new_train, features.tables.users, features.tables.items)
+        tables = features.bound()
+        again = features.bind(new_train, tables.users, tables.items)
         findings += _changed(name, groups, before, _snapshot(again, spark.createDataFrame(part)), watched)
     return Report([block.name for block in features.layout], len(watched), names, findings)
 
@@ -150,7 +150,7 @@ def _later(
     if not len(watched):
         return
     item = watched["item_id"][0].as_py()
-    for key in sorted({group.key for group in past}):
+    for key in sorted({group.key for group in past if group.key}):
         groups = [group.name for group in past if group.key == key]
         cuts = watched.group_by(key).aggregate([("timestamp", "max")]).select([key, "timestamp_max"])
         joined = train.join(F.broadcast(train.sparkSession.createDataFrame(cuts)), key, "left")
@@ -177,7 +177,7 @@ def _later(
     )
 
 
-def _elsewhere(rows: DataFrame, which: Column, item: Any) -> DataFrame:
+def _elsewhere(rows: DataFrame, which: Column, item: object) -> DataFrame:
     """`rows` in which those of `which` have another item, ten years later."""
     moved = F.col("timestamp") + F.when(which, _TEN_YEARS).otherwise(0)
     changed = F.when(which, F.lit(item)).otherwise(F.col("item_id"))

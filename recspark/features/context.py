@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
 from recspark.features.frames import N_PAST, Tables, rating_rows
-from recspark.features.groups import IDS, SCALES
+from recspark.features.groups import IDS
 from recspark.features.layout import Block, Layout
 from recspark.features.sparse import shifted, sparse
 from recspark.features.vocabulary import columns_of, number
@@ -30,8 +30,8 @@ def with_context(df: DataFrame, layout: Layout, tables: Tables) -> DataFrame:
     for block in blocks:
         if block.is_real:
             frame = _with_number(frame, block)
-        elif block.group.is_history_set:
-            frame = _with_past_set(frame, block, tables.train)
+        elif block.group.is_history_set and (key := block.group.key):
+            frame = _with_past_set(frame, block, key, tables.train)
         else:
             frame = _with_level(frame, block)
     return frame.select(
@@ -96,13 +96,13 @@ def _with_number(frame: DataFrame, block: Block) -> DataFrame:
     return frame.withColumn(block.column, F.coalesce(standardised, F.lit(0.0)).cast("float"))
 
 
-def _with_past_set(frame: DataFrame, block: Block, train: DataFrame) -> DataFrame:
+def _with_past_set(frame: DataFrame, block: Block, key: str, train: DataFrame) -> DataFrame:
     """The members of a key's first n training rows by time, of which n are strictly earlier.
 
     They are sorted once, and cut at each row.
     """
-    key, own = block.group.key, block.own
-    frame = frame.join(_histories(block, train), key, "left")
+    own = block.own
+    frame = frame.join(_histories(block, key, train), key, "left")
     earlier = F.slice(F.col(f"{_HISTORY}.position"), F.lit(1), F.col(N_PAST[key]).cast("int"))
     members = F.coalesce(
         F.sort_array(F.array_distinct(F.array_compact(earlier))), F.array().cast("array<int>")
@@ -113,16 +113,15 @@ def _with_past_set(frame: DataFrame, block: Block, train: DataFrame) -> DataFram
     frame = frame.withColumn(columns, members).drop(_HISTORY)
     size = F.size(columns)
     return frame.withColumn(
-        values, F.array_repeat(F.pow(size, F.lit(-SCALES[block.group.scale])).cast("float"), size)
+        values, F.array_repeat(F.pow(size, F.lit(-block.group.exponent)).cast("float"), size)
     )
 
 
-def _histories(block: Block, train: DataFrame) -> DataFrame:
+def _histories(block: Block, key: str, train: DataFrame) -> DataFrame:
     """``_history array<struct<timestamp, position>>`` of each key, by time.
 
     Null positions are members without a column.
     """
-    key = block.group.key
     timed = train.where(F.col("timestamp").isNotNull()).select(*IDS.values(), "timestamp")
     placed = _with_position(timed, block, "position")
     if block.own is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pyspark.ml.linalg import SparseVector, VectorUDT
 from pyspark.sql import Column, DataFrame
@@ -89,7 +88,7 @@ class FeatureSet:
             raise RecsparkError(
                 f"side {side!r} is not allowed: it must be one of {', '.join(IDS)}; for rows call context(df)"
             )
-        return side_rows(side, self.layout.side(side), self._bound())
+        return side_rows(side, self.layout.side(side), self.bound())
 
     def context(self, df: DataFrame) -> DataFrame:
         """`df` (user_id, item_id, timestamp, ...) with the columns of its context groups.
@@ -103,7 +102,7 @@ class FeatureSet:
         RecsparkError
             If `df` already has a column of such a name, or lacks one that a group needs.
         """
-        return with_context(df, self.layout, self._bound())
+        return with_context(df, self.layout, self.bound())
 
     def rows(self, df: DataFrame) -> DataFrame:
         """`df` with the sparse row of all sides.
@@ -149,15 +148,16 @@ class FeatureSet:
         """The layout that :meth:`save` wrote; :meth:`bind` it before use."""
         return cls(Layout.load(folder))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.layout,)
-
-    def _bound(self) -> Tables:
+    def bound(self) -> Tables:
+        """The tables; RecsparkError for features that were loaded without them."""
         if self.tables is None:
             raise RecsparkError(
                 "these features were loaded without tables: call bind(train, users, items) first"
             )
         return self.tables
+
+    def __reduce__(self) -> tuple[type[FeatureSet], tuple[Layout]]:
+        return type(self), (self.layout,)
 
     def _unseen(self, side: str) -> Column:
         columns, values = self.layout.unseen(side)

@@ -94,7 +94,7 @@ def rating_rows(df: DataFrame, train: DataFrame, groups: list[Group], day: int |
     if any("timestamp" in group.needs for group in groups):
         require_seconds(df)
     rows = df.withColumn("_first_day", F.lit(day).cast("bigint"))
-    for key in sorted({group.key for group in groups if group.scope == "past"}):
+    for key in sorted({group.key for group in groups if group.key and group.scope == "past"}):
         rows = _with_past(rows, train, key)
     return rows
 

@@ -7,10 +7,9 @@ an underscore are columns that :mod:`recspark.features.frames` adds to the ratin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
 
 from recspark.config import Check, Option, Section, one_of, unknown_key
 from recspark.errors import ConfigError
@@ -80,6 +79,11 @@ class Group:
     def is_history_set(self) -> bool:
         """Whether the members come from the training rows instead of a column."""
         return self.key is not None and self.kind == "set"
+
+    @property
+    def exponent(self) -> float:
+        """Each value of a set of n members is ``n^-exponent``; 0 for a group without a scale."""
+        return SCALES[self.scale or "none"]
 
     @property
     def is_column(self) -> bool:
@@ -165,7 +169,7 @@ class GroupEntry(Section):
     )
 
 
-def parse_groups(entries: Iterable[str | dict[str, Any]]) -> list[Group]:
+def parse_groups(entries: Iterable[str | Mapping[str, object]]) -> list[Group]:
     """The groups that a conf declares, in its order.
 
     Parameters
@@ -187,8 +191,8 @@ def parse_groups(entries: Iterable[str | dict[str, Any]]) -> list[Group]:
     return groups
 
 
-def _parse(entry: str | dict[str, Any]) -> Group:
-    values = {"group": entry} if isinstance(entry, str) else entry
+def _parse(entry: str | Mapping[str, object]) -> Group:
+    values: Mapping[str, object] = {"group": entry} if isinstance(entry, str) else entry
     if not isinstance(values, dict) or "group" not in values:
         raise ConfigError(
             f"features.groups: {entry!r} is not allowed: it must be a name, or a table with a key group"
@@ -288,7 +292,7 @@ def _configured(group: Group, options: GroupEntry) -> Group:
     return replace(group, name=f"{group.name}_past", side="context", needs=("timestamp",), **given)
 
 
-def _useless(group: Group, option: str, value: Any) -> ConfigError:
+def _useless(group: Group, option: str, value: object) -> ConfigError:
     return ConfigError(
         f"features.groups: {option} = {value!r} is not allowed for group {group.name!r}: leave it out"
     )

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import TypedDict
+
+import msgspec
 
 from recspark.errors import RecsparkError
 from recspark.features.groups import Group
@@ -79,6 +81,23 @@ class Block:
         return [str(level) for level in self.levels] + ([UNKNOWN] if self.own is not None else [])
 
 
+class LayoutFacts(TypedDict):
+    """A layout as JSON: a group's fields beside its place and moments; levels by vocabulary."""
+
+    first_day: int | None
+    groups: list[dict[str, object]]
+    levels: dict[str, list[Level]]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a layout says of a block beside its group and levels."""
+
+    offset: int
+    mean: float
+    stdev: float
+
+
 @dataclass(frozen=True)
 class Layout:
     """All blocks in the order of their declaration.
@@ -126,7 +145,7 @@ class Layout:
         columns = [block.own for block in self.side(side) if block.own is not None]
         return columns, [1.0] * len(columns)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> LayoutFacts:
         """For JSON: the groups first, then the levels, each vocabulary once."""
         blocks = [
             {
@@ -142,7 +161,7 @@ class Layout:
         return {"first_day": self.first_day, "groups": blocks, "levels": levels}
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> Layout:
+    def from_dict(cls, content: LayoutFacts) -> Layout:
         """The inverse of :meth:`as_dict`."""
         levels = {name: tuple(values) for name, values in content["levels"].items()}
         return cls(tuple(_block(entry, levels) for entry in content["groups"]), content["first_day"])
@@ -165,8 +184,7 @@ def _vocabulary(group: Group) -> str:
     return group.vocabulary or group.name
 
 
-def _block(entry: dict[str, Any], levels: dict[str, tuple[Level, ...]]) -> Block:
-    # a layout of an older version lacks newer facts
-    facts = {key: entry[key] for key in Group.__dataclass_fields__ if key in entry}
-    group = Group(**facts | {key: tuple(facts.get(key, ())) for key in ("needs", "numbers")})
-    return Block(group, entry["offset"], levels.get(_vocabulary(group), ()), entry["mean"], entry["stdev"])
+def _block(entry: dict[str, object], levels: dict[str, tuple[Level, ...]]) -> Block:
+    # a layout of an older version lacks what is new, which then is at its default
+    group, place = msgspec.convert(entry, Group), msgspec.convert(entry, _Place)
+    return Block(group, place.offset, levels.get(_vocabulary(group), ()), place.mean, place.stdev)

@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recspark.features.frames import Tables
-from recspark.features.groups import IDS, SCALES
+from recspark.features.groups import IDS
 from recspark.features.layout import Block
 from recspark.features.sparse import concatenated, sparse
 from recspark.features.vocabulary import columns_of, number
@@ -122,7 +122,7 @@ def _members(place: int, block: Block) -> Column:
 def _scaled(place: int, block: Block) -> Column:
     """The sparse row of one group: each value times ``n^-exponent``, n the number of members."""
     members = F.col(f"_{place}")
-    exponent = SCALES[block.group.scale or "none"]
+    exponent = block.group.exponent
     values = members["value"]
     if exponent:
         factor = F.pow(F.size(members), F.lit(-exponent))

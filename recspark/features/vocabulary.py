@@ -6,7 +6,7 @@ And the way back, from levels to columns.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -25,6 +25,17 @@ MAX_LEVELS = 1 << 22
 _IDS = {"users": NAMED["user"], "items": NAMED["item"]}
 #: the columns of levels
 _SCHEMA = pa.schema([("group", pa.int32()), ("level", pa.string()), ("column", pa.int32())])
+
+
+class Moments(TypedDict):
+    """Of a real group; None where no row has a value."""
+
+    mean: float | None
+    stdev: float | None
+
+
+#: what training rows say of a group: its moments, or its levels in ascending order
+Statistic = Moments | tuple[Level, ...]
 
 
 def fit_layout(groups: Iterable[Group], tables: Tables) -> Layout:
@@ -57,13 +68,13 @@ def _training_frame(side: str, tables: Tables, groups: list[Group], day: int | N
 
 def _source(group: Group) -> Group:
     """The group whose levels a group has, since ids are counted once."""
-    return _IDS.get(group.vocabulary, group)
+    return group if group.vocabulary is None else _IDS[group.vocabulary]
 
 
-def _collect(groups: list[Group], frames: dict[str, DataFrame]) -> dict[str, Any]:
+def _collect(groups: list[Group], frames: dict[str, DataFrame]) -> dict[str, Statistic]:
     """The results of :func:`_statistic` by the name of the group; sets are ascending tuples."""
     sources = {source.name: source for source in map(_source, groups)}
-    found = {}
+    found: dict[str, Statistic] = {}
     for side, frame in frames.items():
         here = [group for group in sources.values() if group.side == side]
         if here:
@@ -93,7 +104,7 @@ def number(group: Group) -> Column:
     return F.when(F.abs(value) < F.lit(float("inf")), value)
 
 
-def _tidy(group: Group, frame: DataFrame, column: pa.ChunkedArray) -> Any:
+def _tidy(group: Group, frame: DataFrame, column: pa.ChunkedArray) -> Statistic:
     if group.kind == "real":
         return column[0].as_py()
     levels = column.combine_chunks().flatten().drop_null()
@@ -102,14 +113,17 @@ def _tidy(group: Group, frame: DataFrame, column: pa.ChunkedArray) -> Any:
     return tuple(levels.sort().to_pylist())
 
 
-def _block(group: Group, found: Any) -> Block:
-    if not found or (group.kind == "real" and found["mean"] is None):
-        raise ConfigError(f"group {group.name!r} has no value in any training row: leave it out")
-    if group.kind == "real":
+def _block(group: Group, found: Statistic) -> Block:
+    if isinstance(found, tuple):
+        if len(found) > MAX_LEVELS:
+            raise ConfigError(
+                f"group {group.name!r} has {len(found)} levels: at most {MAX_LEVELS} are allowed"
+            )
+        if found:
+            return Block(group, 0, found)
+    elif found["mean"] is not None:
         return Block(group, 0, mean=found["mean"], stdev=found["stdev"] or 1.0)
-    if len(found) > MAX_LEVELS:
-        raise ConfigError(f"group {group.name!r} has {len(found)} levels: at most {MAX_LEVELS} are allowed")
-    return Block(group, 0, found)
+    raise ConfigError(f"group {group.name!r} has no value in any training row: leave it out")
 
 
 def columns_of(spark: SparkSession, blocks: Iterable[Block]) -> DataFrame:

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,10 @@ RANGES, LEAST_WORK = 64, 50_000
 
 #: address space that a thread may take: its stack, and the C library's reserve for what it allocates
 THREAD_SPACE = 256 << 20
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class AddressSpace(NamedTuple):
@@ -46,7 +50,9 @@ def affordable(threads: int) -> int:
     return max(1, min(threads, (limit - used) // THREAD_SPACE)) if limit else threads
 
 
-def over_rows(kernel: Callable[..., Any], work: np.ndarray, threads: int, *arguments: Any) -> list[Any]:
+def over_rows(
+    kernel: Callable[..., Result], work: np.ndarray, threads: int, *arguments: object
+) -> list[Result]:
     """Call ``kernel(lo, hi, *arguments)`` on row ranges of equal `work` (one number per row).
 
     Returns the results in row order.
@@ -56,9 +62,9 @@ def over_rows(kernel: Callable[..., Any], work: np.ndarray, threads: int, *argum
     return in_threads(lambda bounds: kernel(*bounds, *arguments), ranges, threads)
 
 
-def in_threads(call: Callable[[Any], Any], items: Sequence[Any], threads: int) -> list[Any]:
+def in_threads(call: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
     """Call `call` on every item, `threads` at a time; the results in the order of the items."""
-    results: list[Any] = [None] * len(items)
+    results: dict[int, Result] = {}
     # threads take the next item until none is left, without a queue: a call may last less than a millisecond
     numbers = iter(range(len(items)))
 
@@ -69,10 +75,10 @@ def in_threads(call: Callable[[Any], Any], items: Sequence[Any], threads: int) -
     helpers = min(affordable(threads), len(items)) - 1
     if helpers < 1:
         take()
-        return results
+        return [results[number] for number in range(len(items))]
     with ThreadPoolExecutor(helpers) as pool:
         running = [pool.submit(take) for _ in range(helpers)]
         take()
         for helper in running:
             helper.result()
-    return results
+    return [results[number] for number in range(len(items))]

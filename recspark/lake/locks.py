@@ -124,7 +124,7 @@ def _try(file: BinaryIO, exclusive: bool) -> bool:
 def _sign(file: BinaryIO | None, exclusive: bool) -> str:
     """Note in the journal who holds the lock now; a writer, who is alone, begins it anew."""
     mark = uuid.uuid4().hex[:12]
-    if exclusive:
+    if exclusive and file is not None:
         file.truncate(0)
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     _write(

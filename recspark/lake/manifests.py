@@ -60,6 +60,12 @@ class TableFacts(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     added: int | None = None
     reasons: dict[str, int] | None = None
 
+    def published(self) -> tuple[int, str, str]:
+        """Rows, digest and schema. Raise RecsparkError for a table that is not published."""
+        if self.rows is None or self.digest is None or self.schema is None:
+            raise RecsparkError("the manifest lacks rows, digest or schema of a table: run `recspark ingest`")
+        return self.rows, self.digest, self.schema
+
 
 class TablesManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
     """``tables``: the ratings, users, items, tags and quarantine of one source.

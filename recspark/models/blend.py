@@ -5,9 +5,11 @@ Ridge regression finds the weights of the models, on rows that trained none of t
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import reduce
+from typing import Self
 
 import numpy as np
 from pyspark.ml import Model
@@ -140,6 +142,10 @@ def model_rmse(moments: np.ndarray) -> list[float]:
     return [float(np.sqrt(squared_error(total, 0.0, one) / total[0, 0])) for one in np.eye(models)]
 
 
+#: of a blend of no models
+NO_WEIGHTS = Weights(0.0, (), 0.0, float("nan"))
+
+
 class BlendModel(Model, Configurable, Saved):
     """``intercept + sum of weight x prediction`` over the models that it holds.
 
@@ -149,7 +155,7 @@ class BlendModel(Model, Configurable, Saved):
     predictionCol = Hyperparameter(str, "prediction", "column that transform adds (float)")
 
     def __init__(
-        self, models: Mapping[str, FactorModel] | None = None, fitted: Weights | None = None, **values: Any
+        self, models: Mapping[str, FactorModel] | None = None, fitted: Weights = NO_WEIGHTS, **values: object
     ) -> None:
         super().__init__(**values)
         self.models = dict(models or {})
@@ -172,7 +178,7 @@ class BlendModel(Model, Configurable, Saved):
         names = [unused_name(dataset, f"prediction_of_{number}") for number in range(len(self.models))]
         predicted = with_predictions(dataset, dict(zip(names, self.models.values(), strict=True)))
         terms = (F.lit(weight) * F.col(name) for weight, name in zip(self.fitted.weights, names, strict=True))
-        blended = sum(terms, F.lit(self.fitted.intercept)).cast("float")
+        blended = reduce(operator.add, terms, F.lit(self.fitted.intercept)).cast("float")
         return with_new(predicted, {}, [(self.getPredictionCol(), blended)]).drop(*names)
 
     def write_parts(self, path: str) -> None:
@@ -184,7 +190,7 @@ class BlendModel(Model, Configurable, Saved):
         )
 
     @classmethod
-    def read_parts(cls, path: str) -> BlendModel:
+    def read_parts(cls, path: str) -> Self:
         """See `Saved.read_parts`."""
         facts = read_facts(path, BlendFacts)
         models = dict(zip(facts.models, map(load_model, blended(path, facts)), strict=True))

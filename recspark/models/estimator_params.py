@@ -5,7 +5,7 @@ MLlib's code asks for the estimator as the model's ``parent``.
 
 from __future__ import annotations
 
-from typing import Any
+from pyspark.ml.param import Params
 
 from recspark.models.params import Configurable, getter, getter_name
 from recspark.redaction import redacted
@@ -17,11 +17,11 @@ class FitsModel:
     That class then has the Params of the estimator.
     """
 
-    model_class: Any
+    model_class: type[EstimatorParams]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        if "model_class" in vars(cls):
+        if "model_class" in vars(cls) and issubclass(cls, Configurable):
             cls.model_class.fitted_by(cls)
 
 
@@ -73,7 +73,7 @@ class EstimatorParams(Configurable):
     def _java_obj(self) -> JavaView:
         return JavaView(self)
 
-    def _facts_in_words(self) -> dict[str, Any]:
+    def _facts_in_words(self) -> dict[str, object]:
         """The facts that `repr` shows."""
         return {}
 
@@ -92,7 +92,7 @@ class JavaView:
     Programs ask for it, as in ``model._java_obj.parent().getRegParam()``.
     """
 
-    def __init__(self, stage: Any) -> None:
+    def __init__(self, stage: Params) -> None:
         self._stage = stage
 
     def parent(self) -> JavaView:
@@ -105,7 +105,7 @@ class JavaView:
 
     __str__ = toString
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("_"):
             raise AttributeError(name)
         found = getattr(self._stage, name)

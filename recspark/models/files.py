@@ -16,14 +16,18 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recspark.errors import RecsparkError
-from recspark.models.folder import read_facts, stamp_of
+from recspark.models.folder import Facts, read_facts, stamp_of
+
+if TYPE_CHECKING:
+    from py4j.java_gateway import JavaObject
+    from pyspark import Broadcast
 
 #: seconds between looks at plans that may be gone: the first pause, after which py4j has released what Python
 #: has collected, and the longest
@@ -44,7 +48,7 @@ class ModelFiles:
     lease: Lease | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def read(cls, folder: str, lease: Lease | None = None) -> tuple[ModelFiles, Any]:
+    def read(cls, folder: str, lease: Lease | None = None) -> tuple[ModelFiles, Facts]:
         """The files in `folder`, and the facts that lie there. Raise RecsparkError if there is no model."""
         facts = read_facts(folder)
         return cls(folder, facts.stamp, lease), facts
@@ -84,18 +88,18 @@ class Lease:
     """
 
     def __init__(self, folder: str) -> None:
-        self._mark: Any = None
-        self._plans: list[Any] = []
+        self._mark: Broadcast[str] | None = None
+        self._plans: list[JavaObject] = []
         weakref.finalize(self, _end, folder, self._plans).atexit = False
 
-    def hold(self, part: Any) -> None:
+    def hold(self, part: JavaObject) -> None:
         """Keep the folder as long as the JVM has `part`, an object of a plan that reads it."""
         from pyspark import SparkContext
 
         self._plans.append(SparkContext._jvm.java.lang.ref.WeakReference(part))
         _start_sweeping()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Callable[[Broadcast[str]], None], tuple[Broadcast[str]]]:
         """Travel with a function of a plan as a mark; the worker gets None."""
         from pyspark import SparkContext
 
@@ -105,17 +109,17 @@ class Lease:
         return _arrived, (self._mark,)
 
 
-def _arrived(mark: Any) -> None:
+def _arrived(mark: Broadcast[str]) -> None:
     return None
 
 
 #: folders without a lease, and weak references to parts of their plans. Finalizers may call `put`, as
 #: `SimpleQueue` is reentrant
-_ENDED: SimpleQueue[tuple[str, list[Any]]] = SimpleQueue()
+_ENDED: SimpleQueue[tuple[str, list[JavaObject]]] = SimpleQueue()
 _sweeping = threading.Lock()
 
 
-def _end(folder: str, plans: list[Any]) -> None:
+def _end(folder: str, plans: list[JavaObject]) -> None:
     if plans:
         _ENDED.put((folder, plans))
     else:
@@ -129,7 +133,7 @@ def _start_sweeping() -> None:
 
 def _sweep() -> None:
     """Delete, in an endless loop, the folders whose plans the JVM has collected."""
-    waiting: list[tuple[str, list[Any]]] = []
+    waiting: list[tuple[str, list[JavaObject]]] = []
     pause, collected = FIRST_LOOK, -COLLECTION_PAUSE
     while True:
         try:
@@ -144,7 +148,7 @@ def _sweep() -> None:
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _deleted(folder: str, plans: list[Any]) -> bool:
+def _deleted(folder: str, plans: list[JavaObject]) -> bool:
     # if the JVM is gone, so is every plan
     with suppress(*_jvm_gone()):
         if not all(part.refersTo(None) for part in plans):

@@ -12,10 +12,10 @@ No Spark is imported here: a served model reads the same files.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, NotRequired, Required, TypedDict, TypeVar, Union, overload
 
 import msgspec
 import numpy as np
@@ -80,6 +80,28 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
             raise RecsparkError(f"{what} (kind {self.kind}) can't {ABILITIES[ability]}")
 
 
+class SolverFacts(TypedDict):
+    """How single rows of a model are solved: the algorithm and its settings, whether ratings come with
+    weights, and of ALS alpha.
+    """
+
+    kind: str
+    settings: dict[str, Any]
+    weights: bool
+    alpha: NotRequired[float]
+
+
+class FitFacts(TypedDict, total=False):
+    """The facts of a factorization that its algorithm decides: fields of `FactorFacts`."""
+
+    rank: Required[int]
+    mean: Required[float]
+    level: Required[float]
+    biased: Required[bool]
+    response: Response
+    solver: SolverFacts
+
+
 class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
     """The facts of a model of factors.
 
@@ -109,7 +131,7 @@ class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
     clip: tuple[float, float] | None = None
     cold: str = "mean"
     response: Response = Response()
-    solver: dict[str, Any] | None = None
+    solver: SolverFacts | None = None
     trained: dict[str, int] | None = None
 
     @property
@@ -190,12 +212,19 @@ class BlendFacts(Facts, tag="blend", frozen=True, kw_only=True):
     rmse: float
 
 
+AnyFacts = TypeVar("AnyFacts", bound=Facts)
+
+
 def write_facts(folder: str, facts: Facts) -> None:
     """Write `facts` into the folder or URI of their model."""
     Folder(folder).write_json(FACTS, msgspec.to_builtins(facts, enc_hook=lambda value: value.item()))
 
 
-def read_facts(folder: str, layout: type[Facts] = Facts) -> Any:
+@overload
+def read_facts(folder: str) -> Facts: ...
+@overload
+def read_facts(folder: str, layout: type[AnyFacts]) -> AnyFacts: ...
+def read_facts(folder: str, layout: type[Facts] = Facts) -> Facts:
     """The facts of the model in a folder or URI.
 
     Raises
@@ -228,11 +257,12 @@ def read_facts(folder: str, layout: type[Facts] = Facts) -> Any:
     return facts
 
 
-def _layouts(raw: dict[str, Any]) -> Any:
+def _layouts(raw: Mapping[str, object]) -> object:
     """The union of all classes of facts; a kind with facts of its own is imported first."""
     known = {found.__struct_config__.tag: found for found in _below(Facts)}
-    if raw.get("layout") not in known and raw.get("kind") in KINDS:
-        find(KINDS[raw["kind"]].estimator)
+    kind = raw.get("kind")
+    if raw.get("layout") not in known and isinstance(kind, str) and kind in KINDS:
+        find(KINDS[kind].estimator)
     return Union[tuple(_below(Facts))]  # noqa: UP007
 
 

@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy.sparse import csr_matrix, issparse, vstack
+from scipy.sparse import csr_matrix, vstack
 
 from recspark.algorithms.item_gram import dense_gram, ease, most_items, nearest
 from recspark.algorithms.ratings import SIDES, other
@@ -141,8 +141,8 @@ class ItemItemScorer:
         return scores
 
 
-def _dense(matrix: Any) -> np.ndarray:
-    return np.ascontiguousarray(matrix.toarray() if issparse(matrix) else matrix, np.float32)
+def _dense(matrix: np.ndarray | csr_matrix) -> np.ndarray:
+    return np.ascontiguousarray(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), np.float32)
 
 
 def _side(table: ModelTable) -> Side:
@@ -160,7 +160,7 @@ class ItemItemModel(FactorModel):
     `similarItems` ranks by the weights themselves.
     """
 
-    def recommendForAllItems(self, *_: Any, **__: Any) -> DataFrame:
+    def recommendForAllItems(self, *_: object, **__: object) -> DataFrame:
         """Raise RecsparkError: the model ranks items only."""
         raise RecsparkError(
             f"{type(self).__name__} ranks items, not users: use recommendForAllUsers or "
@@ -190,7 +190,7 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
         """Write nothing: there is nothing but Params."""
 
     @classmethod
-    def read_parts(cls, path: str) -> ItemItem:
+    def read_parts(cls, path: str) -> Self:
         """See `Saved.read_parts`."""
         return cls()
 

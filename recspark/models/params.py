@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pyspark.errors import IllegalArgumentException, PySparkException
@@ -33,7 +33,7 @@ class ParamTypeError(ParamError, TypeError):
     """
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """`value` as plain Python: scalars and arrays of numpy, vectors and tuples are converted.
 
     >>> plain((np.int64(3), np.float32(0.5), np.str_("a"), np.True_))
@@ -65,7 +65,7 @@ class Hyperparameter(Param):
     def __init__(
         self,
         type: type,
-        default: Any,
+        default: object,
         doc: str,
         check: Check | None = None,
         canonical: Callable[[str], str] | None = None,
@@ -76,7 +76,7 @@ class Hyperparameter(Param):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = self.name if self.name != "unnamed" else name
 
-    def _convert(self, value: Any) -> Any:
+    def _convert(self, value: object) -> object:
         value = plain(value)
         if self.canonical is not None and isinstance(value, str):
             value = self.canonical(value)
@@ -85,7 +85,7 @@ class Hyperparameter(Param):
         except ConfigError as error:
             raise (ParamError if self._is_of_type(value) else ParamTypeError)(error) from None
 
-    def _is_of_type(self, value: Any) -> bool:
+    def _is_of_type(self, value: object) -> bool:
         numbers = (int, float) if self.option.type is float else (self.option.type,)
         return type(value) in numbers
 
@@ -100,7 +100,7 @@ class Configurable(Params):
     #: names of Params that a model takes from its estimator, beside those that it reads
     _carried: frozenset[str] = frozenset()
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
             if isinstance(value, Hyperparameter):
@@ -116,7 +116,7 @@ class Configurable(Params):
         ]
         cls.__signature__ = inspect.Signature(keywords)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: object) -> None:
         super().__init__()
         defaults = {name: param.option.default for name, param in self.declared().items()}
         self._setDefault(**{name: default for name, default in defaults.items() if default is not None})
@@ -130,12 +130,12 @@ class Configurable(Params):
     @classmethod
     def declared(cls) -> dict[str, Hyperparameter]:
         """`hyperparameters`, and those that a model takes from its estimator."""
-        found = {}
+        found: dict[str, Hyperparameter] = {}
         for base in reversed(cls.__mro__):
             found |= {value.name: value for value in vars(base).values() if isinstance(value, Hyperparameter)}
         return found
 
-    def setParams(self, **values: Any) -> Configurable:
+    def setParams(self, **values: object) -> Configurable:
         """Set Params by name; the error for an unknown name suggests the nearest one."""
         known = self.hyperparameters()
         for name, value in values.items():
@@ -159,28 +159,28 @@ class Configurable(Params):
         return any(param.name == paramName for param in self.params)
 
     # as in Spark, except that errors stay what they are, and that a Param's attribute may have another name
-    def set(self, param: Param, value: Any) -> None:
+    def set(self, param: Param, value: object) -> None:
         """Set `param`."""
         self._shouldOwn(param)
         self._paramMap[self.getParam(param.name)] = param.typeConverter(value)
 
-    def _set(self, **values: Any) -> Any:
+    def _set(self, **values: object) -> Self:
         for name, value in values.items():
             param = self.getParam(name)
             self._paramMap[param] = param.typeConverter(value)
         return self
 
-    def _setDefault(self, **values: Any) -> Any:
+    def _setDefault(self, **values: object) -> Self:
         for name, value in values.items():
             param = self.getParam(name)
             self._defaultParamMap[param] = param.typeConverter(value)
         return self
 
-    def value(self, param: Hyperparameter) -> Any:
+    def value(self, param: Hyperparameter) -> object:
         """The value of `param`; None if it is optional and not set."""
         return self.getOrDefault(param.name) if self.isDefined(param.name) else None
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, object]:
         """All Params by name, as MLflow logs them."""
         return {name: self.value(param) for name, param in self.hyperparameters().items()}
 
@@ -194,18 +194,18 @@ def getter_name(name: str) -> str:
     return f"get{_title(name)}"
 
 
-def getter(name: str) -> Any:
+def getter(name: str) -> Callable[[Configurable], object]:
     """The method that gives the value of the Param `name`."""
 
-    def get(self: Configurable) -> Any:
+    def get(self: Configurable) -> object:
         return self.value(self.getParam(name))
 
     get.__doc__ = f"The value of {name} or its default; None where it is not set."
     return get
 
 
-def _setter(name: str) -> Any:
-    def set(self: Configurable, value: Any) -> Configurable:
+def _setter(name: str) -> Callable[[Configurable, object], Configurable]:
+    def set(self: Configurable, value: object) -> Configurable:
         return self._set(**{name: value})
 
     set.__doc__ = f"Set {name}."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
+from typing import Required, Self, TypedDict
 
 from pyspark.ml.param import Params
 from pyspark.ml.util import (
@@ -25,8 +25,20 @@ from pyspark.sql import SparkSession
 from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.folder import Folder, check_no_pattern
 from recspark.models.files import Lease, ModelFiles
-from recspark.models.folder import write_facts
+from recspark.models.folder import Facts, write_facts
 from recspark.models.registry import HOMES, find
+
+#: what Spark ML writes of an object, and more that is not read
+Metadata = TypedDict(
+    "Metadata",
+    {
+        "class": Required[str],
+        "uid": Required[str],
+        "paramMap": dict[str, object],
+        "defaultParamMap": dict[str, object],
+    },
+    total=False,
+)
 
 
 class PathExists(RecsparkError, FileExistsError):
@@ -50,12 +62,12 @@ class Saved(MLWritable, MLReadable):
         """Learn that the whole object is now in `path`, in place of what was there."""
 
     @classmethod
-    def read_parts(cls, path: str) -> Any:
+    def read_parts(cls, path: str) -> Self:
         """Make an object from the output of `write_parts`."""
         raise NotImplementedError
 
     @classmethod
-    def import_parts(cls, path: str) -> Any:
+    def import_parts(cls, path: str) -> Self:
         """Make an object from a folder that MLlib wrote for `mllib_class`."""
         raise NotImplementedError
 
@@ -76,9 +88,25 @@ class FittedModel(Saved):
     `save` the model to keep it.
     """
 
-    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+    _facts: Facts
+
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: object) -> None:
         super().__init__(**values)
-        self.files, self._facts = ModelFiles.read(folder, lease) if folder else (None, None)
+        self._files: ModelFiles | None = None
+        if folder:
+            self._files, self._facts = ModelFiles.read(folder, lease)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether a fit or `load` made the model; one that is made by its class alone is empty."""
+        return self._files is not None
+
+    @property
+    def files(self) -> ModelFiles:
+        """Its files. Raise RecsparkError where it has none."""
+        if self._files is None:
+            raise RecsparkError(f"this {type(self).__name__} is empty: make it by a fit, or by load")
+        return self._files
 
     @property
     def can(self) -> tuple[str, ...]:
@@ -99,13 +127,13 @@ class FittedModel(Saved):
         write_facts(path, self._facts)
 
     @classmethod
-    def read_parts(cls, path: str) -> Any:
+    def read_parts(cls, path: str) -> Self:
         """See `Saved.read_parts`."""
         return cls(folder=Folder(path).root)
 
 
 class _Writer(MLWriter):
-    def __init__(self, saved: Any) -> None:
+    def __init__(self, saved: Saved) -> None:
         super().__init__()
         self.saved = saved
 
@@ -144,7 +172,7 @@ class _Reader(MLReader):
         super().__init__()
         self.cls = cls
 
-    def load(self, path: str) -> Any:
+    def load(self, path: str) -> Saved:
         """Read an object of the class, or of one derived from it.
 
         Raise RecsparkError if the folder holds an object of another class.
@@ -160,15 +188,18 @@ class _Reader(MLReader):
         return _with_params(found.read_parts(path), metadata)
 
 
-def _with_params(saved: Any, metadata: dict[str, Any]) -> Any:
+def _with_params(saved: Saved, metadata: Metadata) -> Saved:
     """`saved` with the uid and the Params of the metadata, without Params that its class does not have."""
     saved._resetUid(metadata["uid"])
-    maps = {key: metadata.get(key, {}) for key in ("paramMap", "defaultParamMap")}
+    maps = {
+        "paramMap": metadata.get("paramMap", {}),
+        "defaultParamMap": metadata.get("defaultParamMap", {}),
+    }
     known = {
         key: {name: value for name, value in values.items() if saved.hasParam(name)}
         for key, values in maps.items()
     }
-    DefaultParamsReader.getAndSetParams(saved, metadata | known)
+    DefaultParamsReader.getAndSetParams(saved, {**metadata, **known})
     return saved
 
 
@@ -185,7 +216,7 @@ def write_metadata(saved: Params, path: str, spark: SparkSession) -> None:
     folder.write_bytes("metadata/_SUCCESS", b"")
 
 
-def read_metadata(path: str) -> dict[str, Any]:
+def read_metadata(path: str) -> Metadata:
     """The metadata that `write_metadata` or Spark has written for the object in `path`.
 
     Raise RecsparkError if there is none.
@@ -200,7 +231,7 @@ def read_metadata(path: str) -> dict[str, Any]:
     raise RecsparkError(f"{path} holds no model: there is no metadata")
 
 
-def saved_class(path: str) -> type[Any]:
+def saved_class(path: str) -> type[Saved]:
     """The class of the model in `path`. Raise RecsparkError if recspark has no such class."""
     metadata = read_metadata(path)
     found = _class_in(metadata)
@@ -209,12 +240,12 @@ def saved_class(path: str) -> type[Any]:
     return found
 
 
-def load_model(path: str) -> Any:
+def load_model(path: str) -> Saved:
     """The model in a folder or URI, of the class that was saved there."""
     return saved_class(path).load(path)
 
 
-def _class_in(metadata: dict[str, Any]) -> type[Any] | None:
+def _class_in(metadata: Metadata) -> type[Saved] | None:
     package, _, name = metadata["class"].rpartition(".")
     return find(name) if package.startswith("recspark.") and name in HOMES else None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from recspark.models.params import Configurable
 
 log = logging.getLogger("recspark.fit")
 
@@ -19,11 +20,11 @@ class Unread:
     """
 
     params: str
-    holds: Callable[[Any, str], bool]
+    holds: Callable[[Configurable, str], bool]
     setting: str
 
 
-def unread(estimator: Any, form: str) -> dict[str, str]:
+def unread(estimator: Configurable, form: str) -> dict[str, str]:
     """The Params that a fit of the estimator on this form of data does not read.
 
     They may be set or not. Each comes with the setting in words.
@@ -38,7 +39,7 @@ def unread(estimator: Any, form: str) -> dict[str, str]:
     }
 
 
-def warn_of_unread(estimator: Any, form: str) -> None:
+def warn_of_unread(estimator: Configurable, form: str) -> None:
     """Log one warning that names all Params that the user has set and the fit does not read."""
     names: dict[str, list[str]] = {}
     for name, setting in unread(estimator, form).items():

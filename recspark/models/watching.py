@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Self
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -21,12 +22,15 @@ from recspark.models.saving import Saved
 class Watching(Configurable, Saved):
     """An estimator that can follow data while it fits."""
 
-    #: whether watched rows are preferences, so that their AUC is followed instead of their RMSE
-    ranks_watched = False
     _watched: Mapping[str, DataFrame] = MappingProxyType({})
     _judge: Callable[[dict[str, float]], bool] | None = None
     #: the place of a loaded estimator's data, and the paths of its files
     _loaded: tuple[str, frozenset[str]] = ("", frozenset())
+
+    @property
+    def ranks_watched(self) -> bool:
+        """Whether watched rows are preferences: then their AUC is followed, not their RMSE."""
+        return False
 
     def watch(self, **data: DataFrame) -> Watching:
         """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``.
@@ -82,7 +86,7 @@ class Watching(Configurable, Saved):
             self._read_data(path)
 
     @classmethod
-    def read_parts(cls, path: str) -> Watching:
+    def read_parts(cls, path: str) -> Self:
         """See `Saved.read_parts`."""
         estimator = cls()
         estimator._read_data(Folder(path).root)
@@ -103,7 +107,7 @@ class Watching(Configurable, Saved):
             )
 
     @classmethod
-    def import_parts(cls, path: str) -> Watching:
+    def import_parts(cls, path: str) -> Self:
         """See `Saved.import_parts`. An estimator of MLlib has nothing but its Params."""
         return cls()
 

@@ -139,7 +139,7 @@ def _where_runs_are(job: Context) -> str:
     page = job.tracker.runs_page(f"metrics.rmse > 0 and tags.mlflow.parentRunId = '{job.run_id}'", "rmse")
     if page is None:
         return "Runs are not in MLflow: see the warning above, or tracking.enabled"
-    if job.tracker.is_server:
+    if job.tracker.uri and job.tracker.is_server:
         return f"The models by RMSE, in MLflow: {redact(job.tracker.uri).rstrip('/')}{page}"
     return (
         f"The models by RMSE, in MLflow: make ui LAKE={job.lake.root}   then "

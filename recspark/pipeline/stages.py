@@ -23,7 +23,7 @@ from recspark.features.options import read_tables, with_leaks
 from recspark.lake.lake import Lake, fingerprint
 from recspark.lake.manifests import Manifest, ModelManifest, PredictionsManifest, SplitManifest
 from recspark.models.blend import BlendModel
-from recspark.models.factors.model import FactorModel
+from recspark.models.factors.model import FactorModel, Summary
 from recspark.models.fm.entities import FMModel
 from recspark.models.params import Configurable
 from recspark.models.saving import load_model
@@ -50,8 +50,13 @@ def ingest(job: Context) -> IngestSummary:
         summary = ingest_tables(job.spark, job.lake, job.sections.data, job.sections.quality)
         run.metrics(
             {
-                key: summary[key]
-                for key in ("ratings", "users", "items", "tags", "read", "merged", "quarantined")
+                "ratings": summary["ratings"],
+                "users": summary["users"],
+                "items": summary["items"],
+                "tags": summary["tags"],
+                "read": summary["read"],
+                "merged": summary["merged"],
+                "quarantined": summary["quarantined"],
             }
         )
         read = summary["dataset"], summary["source"], summary["digest"], summary["ratings"]
@@ -60,7 +65,7 @@ def ingest(job: Context) -> IngestSummary:
         # matter
         if outer:
             outer.dataset(*read)
-            outer.params({"data": {key: summary[key] for key in ("dataset", "source")}})
+            outer.params({"data": {"dataset": summary["dataset"], "source": summary["source"]}})
         return summary
 
 
@@ -116,7 +121,7 @@ def _train(job: Context) -> Figures:
                 fit_seconds=model.summary.fit_seconds,
             )
         job.lake.delete(f"work/{options.product}")
-        summary = _training_summary(model, options.product) | ({"kept": kept} if kept else {})
+        summary = _training_summary(model.summary, options.product) | ({"kept": kept} if kept else {})
         run.dataset(
             product, job.lake.path(product), manifest.fingerprint, manifest.counts["train"], "training"
         )
@@ -172,8 +177,7 @@ def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
     return options.estimator(**params, groups=job.sections.features.groups).tables(users, items)
 
 
-def _training_summary(model: FactorModel, name: str) -> Figures:
-    fit = model.summary
+def _training_summary(fit: Summary, name: str) -> Figures:
     last = fit.history[fit.best_iteration - 1] if fit.history else {}
     return {
         "model": name,

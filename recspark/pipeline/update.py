@@ -65,8 +65,9 @@ def _update(job: Context) -> dict[str, object]:
     manifest = factor_manifest(job.lake, name)
     with job.running("update", "update", about=name) as run:
         batch = publish_batch(job.spark, job.lake, _source(job, manifest), job.sections.quality)
-        facts = job.lake.manifest(batch, BatchManifest).tables["ratings"]
-        run.dataset(batch, job.lake.path(batch), facts.digest, facts.rows, "update")
+        facts = job.lake.require(batch, BatchManifest, "update").tables["ratings"]
+        n_rows, digest, _ = facts.published()
+        run.dataset(batch, job.lake.path(batch), digest, n_rows, "update")
         run.params({"model": manifest.params})
         unchanged = batch in manifest.updates
         if unchanged:
@@ -74,7 +75,8 @@ def _update(job: Context) -> dict[str, object]:
             made = manifest
         else:
             made = _apply(job, name, manifest, batch)
-        counts = dict.fromkeys(made.update, 0) if unchanged else made.update
+        updated = made.update or {}
+        counts = dict.fromkeys(updated, 0) if unchanged else updated
         summary: dict[str, object] = {
             "model": name,
             "batch": batch,

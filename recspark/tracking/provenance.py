@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import recspark
 from recspark.redaction import HIDDEN, names_secret, redact
@@ -18,7 +17,7 @@ from recspark.redaction import HIDDEN, names_secret, redact
 _CODE = Path(recspark.__file__).parent
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
     """``(name, text)`` of every value that is set, secrets hidden.
 
     ``{"als": {"rank": 8}}`` gives ``("als.rank", "8")``.

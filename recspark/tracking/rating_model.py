@@ -5,7 +5,6 @@ logged beside it: no Spark, and no pickle that would tie the model to one versio
 """
 
 import importlib
-from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
@@ -22,7 +21,7 @@ class RatingModel(PythonModel):
         self._scorer = scorer.load(context.artifacts["scorer"])
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, object] | None = None
     ) -> pd.DataFrame:
         """A column ``prediction`` for rows of user_id and item_id; a missing id counts as cold."""
         users, items = model_input["user_id"].to_numpy(), model_input["item_id"].to_numpy()

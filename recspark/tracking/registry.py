@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recspark.errors import RecsparkError
 from recspark.tracking.provenance import flatten, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
     from recspark.tracking.store import Store
 
@@ -34,8 +35,8 @@ class ModelVersion:
 
     name: str
     version: int
-    run_id: str
-    source: str
+    run_id: str | None
+    source: str | None
     tags: Mapping[str, str]
 
     @property
@@ -53,7 +54,7 @@ class Registry:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def register(self, name: str, run_id: str, tags: Mapping[str, Any] | None = None) -> ModelVersion:
+    def register(self, name: str, run_id: str, tags: Mapping[str, object] | None = None) -> ModelVersion:
         """The model that a run, or one nested in it, has logged, as a version of `name` with `tags`.
 
         The same model again gives the same version.
@@ -180,5 +181,5 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     return sorted(found, key=lambda version: version.version, reverse=True)
 
 
-def _version(found: Any) -> ModelVersion:
+def _version(found: MlflowVersion) -> ModelVersion:
     return ModelVersion(found.name, int(found.version), found.run_id, found.source, dict(found.tags))

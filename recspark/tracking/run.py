@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recspark.errors import RecsparkError
 from recspark.redaction import redact, redacted
@@ -45,12 +45,12 @@ class Run:
         return self._tracker.active and self._tracker.options.logModel
 
     def child(
-        self, name: str, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None
+        self, name: str, params: Mapping[str, object] | None = None, tags: Mapping[str, object] | None = None
     ) -> AbstractContextManager[Run]:
         """A run nested in this one."""
         return self._tracker.run(name, params, tags, parent=self)
 
-    def params(self, values: Mapping[str, Any]) -> None:
+    def params(self, values: Mapping[str, object]) -> None:
         """Report settings, each written once.
 
         Nested tables become ``section.key``, None is left out, secrets are hidden.
@@ -58,7 +58,7 @@ class Run:
         if values:
             self._send("params", values={_valid(name): text for name, text in flatten(values)})
 
-    def tags(self, values: Mapping[str, Any]) -> None:
+    def tags(self, values: Mapping[str, object]) -> None:
         """Report facts that may change; they are named like params."""
         if values:
             self._send("tags", values={_valid(name): text for name, text in flatten(values)})
@@ -77,8 +77,9 @@ class Run:
         """
         self._metrics(
             [
-                (int(row["iteration"]), {name: row[name] for name in row if name != "iteration"})
+                (int(step), {name: row[name] for name in row if name != "iteration"})
                 for row in rows
+                if (step := row["iteration"]) is not None
             ]
         )
 
@@ -113,7 +114,7 @@ class Run:
         """Keep `text` unchanged as the artifact `path`."""
         self._write(path, lambda target: Path(target).write_text(text, "utf-8"))
 
-    def json(self, content: Any, path: str) -> None:
+    def json(self, content: object, path: str) -> None:
         """Keep `content` as the artifact `path`, without secrets."""
         self.text(json.dumps(redacted(content), indent=2, sort_keys=True, default=str), path)
 
@@ -177,7 +178,7 @@ class Run:
         if points:
             self._send("metrics", points=points)
 
-    def _write(self, path: str, write: Callable[[str], Any]) -> None:
+    def _write(self, path: str, write: Callable[[str], object]) -> None:
         if not self._tracker.active:
             return
         folder, _, file = path.rpartition("/")
@@ -185,7 +186,7 @@ class Run:
             write(f"{scratch}/{file}")
             self._send("artifact", path=f"{scratch}/{file}", folder=folder)
 
-    def _send(self, op: str, **args: Any) -> None:
+    def _send(self, op: str, **args: object) -> None:
         self._tracker.send(self.id, op, **args)
 
 

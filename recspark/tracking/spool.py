@@ -12,7 +12,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow.fs as pafs
 
@@ -30,12 +29,12 @@ class Spool:
         self._root = lake.at(FOLDER)
         self._numbers = itertools.count(1)
 
-    def send(self, run_id: str | None, op: str, args: dict[str, Any]) -> str:
+    def send(self, run_id: str | None, op: str, args: dict[str, object]) -> str:
         """Keep one record and return the id of its run; for a run that starts here that is its key."""
-        run_id = run_id or args["key"]
+        run_id = run_id or str(args["key"])
         number = f"{next(self._numbers):06d}"
         if "path" in args:
-            args = args | {"path": self._keep(args["path"], run_id, number)}
+            args = args | {"path": self._keep(str(args["path"]), run_id, number)}
         self._lake.write_json(f"{FOLDER}/{run_id}/{number}-{op}.json", {"op": op, "args": args})
         return run_id
 
@@ -52,7 +51,7 @@ class Spool:
         records = [name for name in self._names(run_id) if name.endswith(".json")]
         return records[0].removesuffix(".json").partition("-")[2] if records else None
 
-    def drain(self, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def drain(self, run_id: str) -> Iterator[tuple[str, dict[str, object]]]:
         """Each record in its order, with local paths; it is deleted once the next one is asked for."""
         place = f"{FOLDER}/{run_id}"
         for name in self._names(run_id):

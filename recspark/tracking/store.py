@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from recspark.tracking.registry import add_version
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as MlflowRun
 
-#: os.environ and the levels of loggers belong to the whole process: one call at a time changes and restores
-#: them
+T = TypeVar("T")
+
+#: os.environ and the levels of loggers belong to the whole process: one call at a time changes them, and puts
+#: them back
 _PROCESS = threading.RLock()
 _NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")
 _METRICS_PER_BATCH = 1000
@@ -89,7 +91,7 @@ class Store:
         self.where = f"tracking store {uri}"
         self._uri, self._experiment, self._artifacts, self._timeout = uri, experiment, artifacts, timeout
 
-    def send(self, run_id: str | None, op: str, args: dict[str, Any]) -> str | None:
+    def send(self, run_id: str | None, op: str, args: dict[str, object]) -> str | None:
         """Carry out one operation; "start" returns the id of the new run."""
         with quiet_mlflow(self._timeout):
             return getattr(self, f"_{op}")(run_id, **args)
@@ -234,7 +236,8 @@ class Store:
             model.save(os.path.join(path, "MLmodel"))
             self._client.log_model_artifacts(logged.model_id, path)
             self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        if logged.model_id not in [output.model_id for output in run.outputs.model_outputs]:
+        outputs = run.outputs.model_outputs if run.outputs else []
+        if logged.model_id not in [output.model_id for output in outputs]:
             self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         if registered:
             add_version(self._client, registered, run_id, logged.model_id, {})
@@ -271,7 +274,7 @@ def _shorten(text: str, kind: str) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
-def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk

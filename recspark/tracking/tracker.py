@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from recspark.config import Check, Option, Section, at_least
@@ -111,8 +110,8 @@ class Tracker:
     def run(
         self,
         name: str,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, Any] | None = None,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
         parent: Run | None = None,
         conf_file: str | None = None,
         about: str | None = None,
@@ -188,19 +187,19 @@ class Tracker:
         for op, args in self._spool.drain(spooled):
             if op == "start" and begun:  # sent before, or the store took it and its answer was lost
                 continue
-            if args.get("parent"):
-                args["parent"] = store.find(args["parent"]) or args["parent"]
+            if isinstance(parent := args.get("parent"), str) and parent:
+                args["parent"] = store.find(parent) or parent
             run_id = self._deliver(store, run_id, op, args) or run_id
         return True
 
-    def _start(self, name: str, title: str, tags: Mapping[str, Any], parent: Run | None) -> str | None:
+    def _start(self, name: str, title: str, tags: Mapping[str, object], parent: Run | None) -> str | None:
         if not self.active:
             return None
         facts = self._provenance | {"recspark.job": name} | dict(flatten(tags))
         outer = parent.id if parent else self.options.parentRunId
         return self.send(None, "start", name=title, tags=facts, parent=outer, at=now(), key=new_key())
 
-    def send(self, run_id: str | None, op: str, **args: Any) -> str | None:
+    def send(self, run_id: str | None, op: str, **args: object) -> str | None:
         """Hand one record to the first place that accepts it; "start" returns the id of the run.
 
         It never raises.
@@ -214,7 +213,9 @@ class Tracker:
                     self._fall_back(error)
         return None
 
-    def _deliver(self, place: Store | Spool, run_id: str | None, op: str, args: dict[str, Any]) -> str | None:
+    def _deliver(
+        self, place: Store | Spool, run_id: str | None, op: str, args: dict[str, object]
+    ) -> str | None:
         try:
             return place.send(run_id, op, args)
         except Exception as error:

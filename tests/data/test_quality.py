@@ -1,5 +1,7 @@
 """Row rules one by one, which duplicate stays, and when a table is rejected."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from recspark.data.quality import (
     YEAR_1990,
     YEAR_2100,
+    Count,
     QualityOptions,
     Rules,
     judge,
@@ -119,13 +122,13 @@ def test_duplicates_equal_a_plain_loop(rows):
 
 def counts(quarantined, read=100):
     return {
-        "ratings": {
-            "read": read,
-            "kept": read - quarantined,
-            "quarantined": quarantined,
-            "reasons": {"duplicate": quarantined},
-            "first": "u.data line 7, duplicate: '1'",
-        }
+        "ratings": Count(
+            read,
+            read - quarantined,
+            quarantined,
+            reasons=Counter({"duplicate": quarantined}),
+            first="u.data line 7, duplicate: '1'",
+        )
     }
 
 

@@ -11,7 +11,7 @@ from pandas.tseries.api import guess_datetime_format
 
 from recspark.config import shown
 from recspark.data.formats.layout import Layout
-from recspark.data.formats.notation import TICKS
+from recspark.data.formats.notation import TICKS, Notation
 from recspark.data.formats.timestamps import is_spreadsheet_day
 from recspark.data.quality import YEAR_1990, YEAR_2100
 
@@ -38,15 +38,16 @@ def value_advice(layout: Layout, examples: Mapping[str, str], late: np.ndarray) 
 
     There are none for MovieLens, whose notation no option changes.
     """
-    if layout.notation is None:
+    notation = layout.notation
+    if notation is None:
         return None
     given = {column: name for name, column in layout.rename}
     advice = [
-        f"column {given[column]} holds {shown(text, 50)}, {_about(layout, column, text)}"
+        f"column {given[column]} holds {shown(text, 50)}, {_about(notation, column, text)}"
         for column, text in examples.items()
     ]
     if len(late):
-        advice += _late_advice(given["timestamp"], late, layout.notation.unit)
+        advice += _late_advice(given["timestamp"], late, notation.unit)
     return "; ".join(advice) or None
 
 
@@ -62,9 +63,8 @@ def _late_advice(name: str, late: np.ndarray, unit: str) -> list[str]:
     )
 
 
-def _about(layout: Layout, column: str, text: str) -> str:
+def _about(notation: Notation, column: str, text: str) -> str:
     """The reason why the field `text` was refused, and the option that would help."""
-    notation = layout.notation
     if column == "timestamp":
         if notation.time_format:
             return f"which is not of the form data.timestampFormat = {notation.time_format!r}"

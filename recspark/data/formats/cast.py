@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +75,7 @@ def as_text(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
     return pc.if_else(nul, None, text), bad.to_numpy(zero_copy_only=False)
 
 
-def readable(value: Any) -> str:
+def readable(value: object) -> str:
     """Any value as text; bytes that are not UTF-8 get marks."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 

@@ -231,7 +231,8 @@ class TypeFinder:
         table, notation = read(self.fs, chunk).table, chunk.layout.notation
         texts = (field.name for field in table.schema if pa.types.is_string(field.type))
         names = [name for name in texts if name not in key_of(chunk.layout.table)]
-        return {name: type_of_text(notation.with_points(table[name])) for name in names}
+        columns = {name: notation.with_points(table[name]) if notation else table[name] for name in names}
+        return {name: type_of_text(column) for name, column in columns.items()}
 
 
 def type_of_text(column: pa.ChunkedArray) -> str:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,9 +69,11 @@ def read_headed(body: bytes, layout: Layout, first_line: int = 1, heading: str |
 
     A heading is not a row.
     """
-    pieces, start, line = [], 0, first_line
+    pieces: list[Rows] = []
+    start, line = 0, first_line
     for low, high, text in [*headings(body), (len(body), len(body), "")]:
-        under = replace(layout, heading=None, partition=((layout.heading, heading),))
+        given = ((layout.heading, heading),) if layout.heading else ()
+        under = replace(layout, heading=None, partition=given)
         if (part := body[start:low]) or not (pieces or high < len(body)):
             pieces.append(read_plain(part, under, line) or read_mixed(part, under, line))
         start, line, heading = high, line + part.count(b"\n") + 1, text
@@ -212,7 +213,7 @@ def _typed(
     line: np.ndarray,
     layout: Layout,
     texts: Callable,
-    broken: Sequence[Any] = (),
+    broken: Sequence[tuple[int, str]] = (),
 ) -> Rows:
     """Rows with every column cast to its type; a value that can't be cast is null, its row unparsable."""
     columns = columns | {name: pa.array([text] * len(line), pa.string()) for name, text in layout.partition}
@@ -232,7 +233,7 @@ def _values(column: pa.Array, name: str, type_: pa.DataType, layout: Layout) -> 
     if notation is not None and pa.types.is_string(column.type):
         column = column if layout.parquet else notation.clean(column)
         column = column if type_ == pa.string() or layout.is_timestamp(name) else notation.with_points(column)
-    if layout.is_timestamp(name):
+    if notation is not None and layout.is_timestamp(name):
         return seconds(column, notation)
     return cast(column, type_, exact=name in IDS and name in judged(layout.table))
 
@@ -250,7 +251,7 @@ def _row_texts(group: pa.Table, first_line: int, lines: list[int]) -> list[str]:
     return [json.dumps(row, default=readable, ensure_ascii=False) for row in found]
 
 
-def _python_values(column: pa.ChunkedArray) -> list[Any]:
+def _python_values(column: pa.ChunkedArray) -> list[object]:
     if holds_text(column.type):
         # as bytes, because Arrow can't make a str of invalid text
         return column.cast(pa.binary()).to_pylist()

@@ -6,8 +6,9 @@ A whole data set for the demo, bare arrays for benchmarks.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,17 @@ class SyntheticOptions(Section):
     seed = Option(int, 42, "seed of every draw", at_least(0))
 
 
-def generate(options: SyntheticOptions) -> dict[str, Any]:
+class DataSet(TypedDict):
+    """The tables of a data set, the RMSE of an oracle on its ratings, and the rating scale."""
+
+    ratings: pd.DataFrame
+    users: pd.DataFrame
+    items: pd.DataFrame
+    noise_floor: float
+    levels: str
+
+
+def generate(options: SyntheticOptions) -> DataSet:
     """Draw a data set; the same options give the same tables.
 
     ``score = mean + b_u + b_i + (d_u + d_i) tau + <p_u, q_i>`` with tau in [-1/2, 1/2] the time of the
@@ -201,7 +212,7 @@ def ratings_arrays(
     return user, item, to_levels(score, "half")
 
 
-def write_movielens(tables: dict[str, Any], folder: str | Path) -> None:
+def write_movielens(tables: DataSet, folder: str | Path) -> None:
     """Write the output of :func:`generate` as the files of a MovieLens edition, for ingest.
 
     Integer levels take ML-1M's layout (``users.dat``, ``movies.dat``, ``ratings.dat``, latin-1), half stars
@@ -239,6 +250,6 @@ def write_movielens(tables: dict[str, Any], folder: str | Path) -> None:
     (folder / "truth.json").write_text(json.dumps(truth, indent=2) + "\n", "utf-8")
 
 
-def _write_rows(path: Path, rows: Any, encoding: str) -> None:
+def _write_rows(path: Path, rows: Iterable[Iterable[object]], encoding: str) -> None:
     with path.open("w", encoding=encoding, newline="\n") as file:
         file.writelines("::".join(map(str, row)) + "\n" for row in rows)

@@ -9,7 +9,6 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -220,7 +219,7 @@ def _readable(spark: SparkSession, source: str, scratch: str, option: str) -> st
 
 
 def _copy(spark: SparkSession, uri: str, scratch: str, option: str) -> str:
-    hadoop: Any = spark.sparkContext._jvm.org.apache.hadoop.fs
+    hadoop = spark.sparkContext._jvm.org.apache.hadoop.fs
     conf = spark.sparkContext._jsc.hadoopConfiguration()
     try:
         origin = hadoop.Path(uri)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from recspark.errors import DataRejected
+
+if TYPE_CHECKING:
+    from recspark.data.splitting.splits import SplitOptions
 
 PART = "part"
 
@@ -30,12 +33,12 @@ def draw(seed: int, purpose: str, *columns: str) -> Column:
     return F.shiftrightunsigned(bits, 11) * F.lit(2.0**-53)
 
 
-def in_validation(options: Any) -> Column:
+def in_validation(options: SplitOptions) -> Column:
     """Whether a row that is not in test is drawn for validation."""
     return draw(options.seed, "validation", "user_id", "item_id") < options.validationFraction
 
 
-def random(df: DataFrame, options: Any) -> DataFrame:
+def random(df: DataFrame, options: SplitOptions) -> DataFrame:
     """Each row is drawn by itself: for one of K folds, or for test with probability testFraction."""
     test = _held_out(draw(options.seed, "row", "user_id", "item_id"), options)
     return df.withColumn(
@@ -43,7 +46,7 @@ def random(df: DataFrame, options: Any) -> DataFrame:
     )
 
 
-def stratified(df: DataFrame, options: Any) -> DataFrame:
+def stratified(df: DataFrame, options: SplitOptions) -> DataFrame:
     """As `random`, with the rows of each item spread evenly: test has its share of each item.
 
     Items with too few rows for that only train.
@@ -59,7 +62,7 @@ def stratified(df: DataFrame, options: Any) -> DataFrame:
     )
 
 
-def new_users(df: DataFrame, options: Any) -> DataFrame:
+def new_users(df: DataFrame, options: SplitOptions) -> DataFrame:
     """Users are drawn; a drawn user's older ratings go to update, the newer to test.
 
     They are halves; the older one is larger if their number is odd.
@@ -71,7 +74,7 @@ def new_users(df: DataFrame, options: Any) -> DataFrame:
     return df.withColumn(PART, F.when(held_out, new).otherwise(known))
 
 
-def temporal(df: DataFrame, options: Any) -> DataFrame:
+def temporal(df: DataFrame, options: SplitOptions) -> DataFrame:
     """Rows after one moment are test, rows after an earlier one validation; equal times stay together."""
     test_from = time_at(df, 1 - options.testFraction)
     part = F.when(F.col("timestamp") > test_from, "test")
@@ -81,7 +84,7 @@ def temporal(df: DataFrame, options: Any) -> DataFrame:
     return df.withColumn(PART, part.otherwise("train"))
 
 
-def last(df: DataFrame, options: Any) -> DataFrame:
+def last(df: DataFrame, options: SplitOptions) -> DataFrame:
     """Each user's newest n, or testFraction, are test, those before them validation.
 
     At least one row stays in train.
@@ -89,13 +92,13 @@ def last(df: DataFrame, options: Any) -> DataFrame:
     return _last(df, options, options.n)
 
 
-def leave_one_out(df: DataFrame, options: Any) -> DataFrame:
+def leave_one_out(df: DataFrame, options: SplitOptions) -> DataFrame:
     """Each user's newest row is test, the one before it validation; at least one row stays in train."""
     return _last(df, options, 1)
 
 
-#: every rule that needs only the ratings, by the name of its kind
-RULES: dict[str, Callable[[DataFrame, Any], DataFrame]] = {
+#: every rule that needs nothing but the ratings, by the name of its kind
+RULES: dict[str, Callable[[DataFrame, SplitOptions], DataFrame]] = {
     rule.__name__: rule for rule in (random, stratified, temporal, last, leave_one_out, new_users)
 }
 #: the kinds that can be cut into K folds
@@ -109,20 +112,23 @@ def time_at(df: DataFrame, share: float) -> int:
     """
     time = F.col("timestamp")
     span = F.shiftright(time, _SPAN_BITS)
-    spans = _histogram(df, span)
-    rows = sum(spans.values())
-    if None in spans:
+    spans, untimed = _histogram(df, span)
+    rows = sum(spans.values()) + untimed
+    if untimed:
         raise DataRejected(
-            f"split.kind = 'temporal' needs times, but {spans[None]} of {rows} ratings have none: use kind "
+            f"split.kind = 'temporal' needs times, but {untimed} of {rows} ratings have none: use kind "
             "'random'"
         )
     rank = max(1, round(share * rows))
     found, below = _locate(spans, rank)
-    return _locate(_histogram(df.where(span == found), time), rank - below)[0]
+    return _locate(_histogram(df.where(span == found), time)[0], rank - below)[0]
 
 
-def _histogram(df: DataFrame, key: Column) -> dict[int | None, int]:
-    return dict(df.groupBy(key.alias("key")).count().collect())
+def _histogram(df: DataFrame, key: Column) -> tuple[dict[int, int], int]:
+    """The number of rows of each key, and of those whose key is null."""
+    counts = dict(df.groupBy(key.alias("key")).count().collect())
+    missing = counts.pop(None, 0)
+    return counts, missing
 
 
 def _locate(histogram: dict[int, int], rank: int) -> tuple[int, int]:
@@ -132,13 +138,13 @@ def _locate(histogram: dict[int, int], rank: int) -> tuple[int, int]:
     return next((key, rows) for key, rows in zip(keys, below, strict=False) if rows + histogram[key] >= rank)
 
 
-def _held_out(number: Column, options: Any) -> Column:
+def _held_out(number: Column, options: SplitOptions) -> Column:
     if options.folds:
         return F.floor(number * options.folds) == int(options.fold) - 1
     return number < options.testFraction
 
 
-def _newest_first(options: Any) -> tuple[Column, Column]:
+def _newest_first(options: SplitOptions) -> tuple[Column, Column]:
     """For each row its rank among its user's rows, 1 for the newest, and their number.
 
     Rows without a time count as the oldest; equal times are ordered by a hash, since ids often follow the age
@@ -153,7 +159,7 @@ def _newest_first(options: Any) -> tuple[Column, Column]:
     return F.row_number().over(user.orderBy(*order)), F.count(F.lit(1)).over(user)
 
 
-def _last(df: DataFrame, options: Any, n: int | None) -> DataFrame:
+def _last(df: DataFrame, options: SplitOptions, n: int | None) -> DataFrame:
     age, count = _newest_first(options)
 
     def share(rows: Column, fraction: float) -> Column:

@@ -6,7 +6,7 @@ docs/splits.md defines each kind and its guarantees.
 from __future__ import annotations
 
 import logging
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import msgspec
 from pyspark.sql import DataFrame, SparkSession
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class _Text(Option):
     """A string that may look like a number: ``--set split.fold=1`` needs no quotes."""
 
-    def parse(self, key: str, value: Any) -> Any:
+    def parse(self, key: str, value: object) -> object:
         return super().parse(key, str(value) if type(value) is int else value)
 
 
@@ -59,7 +59,7 @@ class SplitOptions(Section):
     sampleUsers = Option(int, None, "users whose ratings to use, drawn by a hash; not set: all", at_least(1))
     seed = Option(int, 42, "seed of every draw")
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: object) -> None:
         super().__init__(**values)
         fold_names = [str(fold + 1) for fold in range(self.folds or 0)]
         if self.folds and self.kind not in FOLDED:
@@ -98,7 +98,7 @@ class SplitOptions(Section):
 SplitOptions.options["name"] = _Text(str, "default", "the split is published as splits/NAME", FILE_NAME)
 
 
-def _useless(key: str, value: Any, kind: str, useful: str) -> ConfigError:
+def _useless(key: str, value: object, kind: str, useful: str) -> ConfigError:
     return ConfigError(
         f"split.{key} = {shown(value)} is not allowed with split.kind = {kind!r}: leave it out, or use kind "
         f"{useful}"
@@ -263,7 +263,8 @@ def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
 
 def _labelled(tables: list[DataFrame], options: SplitOptions) -> DataFrame:
     if options.kind != "given":
-        return RULES[options.kind](*tables, options)
+        [table] = tables
+        return RULES[options.kind](table, options)
     train, test = tables
     part = F.when(in_validation(options), "validation").otherwise("train")
     return train.withColumn(PART, part).unionByName(test.withColumn(PART, F.lit("test")))

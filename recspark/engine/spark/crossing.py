@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 from py4j.java_gateway import JavaObject
@@ -37,13 +37,14 @@ from recspark.engine.spark.memory import require_worker_memory, within_memory
 from recspark.errors import RecsparkError
 
 Batches = Iterator[pa.RecordBatch]
+Result = TypeVar("Result")
 
 #: data of at most this many bytes, as Spark estimates them, comes to this process instead of a Python task
 #: behind a shuffle
 SMALL = 1 << 24
 
 
-def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any]:
+def on_partitions(df: DataFrame, function: Callable[[Batches], Result]) -> list[Result]:
     """Call a module-level `function` on every partition's batches, at once.
 
     Returns its results, pickled on the way, in the order of the partitions.
@@ -55,7 +56,7 @@ def on_partitions(df: DataFrame, function: Callable[[Batches], Any]) -> list[Any
     return _called(df, _messages(df).toJavaRDD(), function)
 
 
-def in_one_process(df: DataFrame, function: Callable[[Batches], Any]) -> Any:
+def in_one_process(df: DataFrame, function: Callable[[Batches], Result]) -> Result:
     """The result of a module-level `function` on the batches of all partitions, in any order, at once."""
     require_worker_memory(df.sparkSession)
     if _is_remote(df):
@@ -97,19 +98,21 @@ def user_errors() -> Iterator[None]:
         raise RecsparkError(found[1]) from None
 
 
-def _called(df: DataFrame, messages: JavaObject, function: Callable[[Batches], Any]) -> list[Any]:
+def _called(df: DataFrame, messages: JavaObject, function: Callable[[Batches], Result]) -> list[Result]:
     rdd = RDD(messages, df.sparkSession.sparkContext, NoOpSerializer())
     return _raised(rdd.mapPartitions(partial(_on_messages, function, _schema(df))).collect())
 
 
-def _raised(results: list[Any]) -> list[Any]:
+def _raised(results: Iterable[Result | RecsparkError]) -> list[Result]:
+    values: list[Result] = []
     for result in results:
         if isinstance(result, RecsparkError):
             raise result
-    return results
+        values.append(result)
+    return values
 
 
-def _caught(function: Callable[[Batches], Any], batches: Batches) -> Any:
+def _caught(function: Callable[[Batches], Result], batches: Batches) -> Result | RecsparkError:
     """Worker: the result, or a user error as a value.
 
     If it were raised, Spark would try the task again, and show a traceback.
@@ -140,13 +143,13 @@ def _schema(df: DataFrame) -> pa.Schema:
     return to_arrow_schema(df.schema, prefers_large_types=large)
 
 
-def _read(messages: Iterable[Any], schema: pa.Schema) -> Batches:
+def _read(messages: Iterable[bytes | pa.Buffer], schema: pa.Schema) -> Batches:
     return (pa.ipc.read_record_batch(pa.py_buffer(message), schema) for message in messages)
 
 
 def _on_messages(
-    function: Callable[[Batches], Any], schema: pa.Schema, messages: Iterator[bytes]
-) -> Iterator[Any]:
+    function: Callable[[Batches], Result], schema: pa.Schema, messages: Iterator[bytes]
+) -> Iterator[Result | RecsparkError]:
     yield _caught(function, _read(messages, schema))
 
 
@@ -154,5 +157,5 @@ def _on_column(function: Callable[[Batches], Batches], schema: pa.Schema, batche
     return function(_read((value.as_buffer() for batch in batches for value in batch.column(0)), schema))
 
 
-def _pickled(function: Callable[[Batches], Any], batches: Batches) -> Batches:
+def _pickled(function: Callable[[Batches], object], batches: Batches) -> Batches:
     yield pa.RecordBatch.from_pydict({"result": [pickle.dumps(_caught(function, batches))]})

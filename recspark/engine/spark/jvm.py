@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from py4j.clientserver import ClientServer
+from py4j.java_gateway import JVMView
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.find_spark_home import _find_spark_home
@@ -57,7 +57,7 @@ def separate_stderr() -> None:
         sys.stderr = JvmStderr()
 
 
-def name_nameless_user(jvm: Any) -> None:
+def name_nameless_user(jvm: JVMView) -> None:
     """Log in to Spark's file systems under a name of ours if the user id has none.
 
     Without a name they open no file.
@@ -89,7 +89,8 @@ class JvmStderr(io.TextIOBase):
         try:
             SparkContext._jvm.System.err.print(text)
         except Exception:  # the JVM is gone, but the words must not be lost
-            sys.__stderr__.write(text)
+            if sys.__stderr__ is not None:
+                sys.__stderr__.write(text)
         return len(text)
 
     def flush(self) -> None:

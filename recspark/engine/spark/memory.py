@@ -12,12 +12,14 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
 from recspark.errors import ConfigError, RecsparkError
 from recspark.kernels.threads import address_space
+
+Result = TypeVar("Result")
 
 SETTING = "spark.executor.pyspark.memory"
 
@@ -63,7 +65,7 @@ def _bytes(text: str) -> int:
     return int(found[1]) << _UNITS[found[2]] if found else LEAST
 
 
-def within_memory(function: Callable[..., Any], *arguments: Any) -> Any:
+def within_memory(function: Callable[..., Result], *arguments: object) -> Result:
     """Worker: call `function`; if memory ends under a limit, raise a RecsparkError that names the setting."""
     try:
         return function(*arguments)

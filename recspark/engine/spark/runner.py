@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 from pyspark.sql import SparkSession
@@ -68,10 +68,10 @@ class SparkRunner:
 Runner = TaskRunner | SparkRunner
 
 
-class _Task:
+class _Task(Generic[Item, Result]):
     """Worker: call the function with the store and the item whose number arrives."""
 
-    def __init__(self, function: Callable[[Store, Any], Any], root: str, items: list[Any]) -> None:
+    def __init__(self, function: Callable[[Store, Item], Result], root: str, items: list[Item]) -> None:
         self.function, self.root, self.items = function, root, items
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -81,7 +81,7 @@ class _Task:
                     {"item": [number], "result": [pickle.dumps(self._result(number))]}
                 )
 
-    def _result(self, number: int) -> Any:
+    def _result(self, number: int) -> Result | RecsparkError:
         try:
             return within_memory(partial(self.function, Store(self.root)), self.items[number])
         except RecsparkError as error:

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from py4j.java_gateway import JVMView
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
@@ -208,7 +208,7 @@ def check_workers(spark: SparkSession) -> None:
     _checked.add(session)
 
 
-def _look(spark: SparkSession) -> dict[str, Any]:
+def _look(spark: SparkSession) -> workers.Found:
     """The result of `workers.look` on one worker."""
     if is_remote(spark):
         [row] = spark.range(0, 1, 1, 1).mapInArrow(workers.look_in_arrow, "found string").collect()
@@ -263,7 +263,7 @@ def require_storage(spark: SparkSession, place: str) -> None:
         raise ConfigError(f"Spark can't use {scheme}:// ({reason}){_storage_hint(scheme, jvm)}") from None
 
 
-def _storage_hint(scheme: str, jvm: Any) -> str:
+def _storage_hint(scheme: str, jvm: JVMView) -> str:
     if scheme not in ("s3", "s3a", "s3n"):
         return ": its client must be on Spark's class path, see docs/operations.md"
     package = f"org.apache.hadoop:hadoop-aws:{jvm.org.apache.hadoop.util.VersionInfo.getVersion()}"

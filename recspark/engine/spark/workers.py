@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 from recspark.kernels.cache import private_folder
 
@@ -59,7 +59,16 @@ def _home() -> str:
     return home if os.path.isabs(home) and os.access(home, os.W_OK) else private_folder("home")
 
 
-def look(_: Any = None) -> dict[str, Any]:
+class Found(TypedDict):
+    """What `look` finds; `version` is None where there is no recspark."""
+
+    python: str
+    version: str | None
+    missing: list[str]
+    cold: bool
+
+
+def look(_: object = None) -> Found:
     """Worker: the Python, the version of recspark, missing modules, and whether kernels are compiled.
 
     The function is sent whole, with all that it needs: recspark may not be there.
@@ -82,7 +91,7 @@ def look(_: Any = None) -> dict[str, Any]:
     return {"python": sys.executable, "version": version, "missing": missing, "cold": cold}
 
 
-def look_in_arrow(batches: Iterator[Any]) -> Iterator[Any]:
+def look_in_arrow(batches: Iterator[object]) -> Iterator[object]:
     """Worker: `look` as the function of a ``mapInArrow``; the result is JSON."""
     import json
 
@@ -96,7 +105,7 @@ def look_in_arrow(batches: Iterator[Any]) -> Iterator[Any]:
 look.__module__ = look_in_arrow.__module__ = "__main__"
 
 
-def complaint(found: dict[str, Any], version: str, remedy: str) -> str | None:
+def complaint(found: Found, version: str, remedy: str) -> str | None:
     """The fault of a worker by the result of `look`, in one sentence that ends with `remedy`.
 
     None if it has no fault.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import DTypeLike
 
 
-def frozen(array: np.ndarray, kind: Any = None) -> np.ndarray:
+def frozen(array: np.ndarray, kind: DTypeLike | None = None) -> np.ndarray:
     """A view of `array` in C order that can't be written.
 
     It is a copy if the array has another order, or another type than `kind`. numba compiles a kernel once for

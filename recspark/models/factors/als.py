@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from typing import Any
+from typing import Self
 
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
@@ -18,6 +18,7 @@ from recspark.errors import ConfigError
 from recspark.models.factors.factorization import Factorization, per_side
 from recspark.models.factors.mllib_folder import import_als
 from recspark.models.factors.model import FactorModel
+from recspark.models.folder import FitFacts, SolverFacts
 from recspark.models.params import Hyperparameter
 from recspark.models.unread import Unread
 from recspark.models.workspace import workspace
@@ -52,7 +53,7 @@ class ALSModel(FactorModel):
     mllib_class = "org.apache.spark.ml.recommendation.ALSModel"
 
     @classmethod
-    def import_parts(cls, path: str) -> ALSModel:
+    def import_parts(cls, path: str) -> Self:
         """See `Saved.import_parts`."""
         work = workspace(SparkSession.active(), None)
         import_als(path, work.folder)
@@ -244,12 +245,12 @@ class ALS(Factorization):
             return float(np.sqrt(PREFERENCE))
         return float(np.float32(np.sqrt(parts.spread_around(parts.mean if self.getCenter() else 0.0))))
 
-    def _facts(self, solver: ALSSolver) -> dict[str, Any]:
+    def _facts(self, solver: ALSSolver) -> FitFacts:
         # recspark.models.factors.row_solvers solves more rows from these settings
-        rows = {
+        rows: SolverFacts = {
             "kind": "als",
             "settings": asdict(solver),
             "alpha": self.getAlpha(),
             "weights": self.getWeightCol() is not None,
         }
-        return super()._facts(solver) | {"solver": rows}
+        return {**super()._facts(solver), "solver": rows}

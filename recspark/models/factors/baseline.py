@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
 
 from recspark.algorithms.als import ALSSolver
 from recspark.algorithms.sgd import SGDSolver
@@ -13,6 +12,7 @@ from recspark.engine.encode import Parts
 from recspark.kernels.sgd import Penalty
 from recspark.models.factors.factorization import Factorization, per_side
 from recspark.models.factors.model import FactorModel
+from recspark.models.folder import FitFacts, SolverFacts
 from recspark.models.params import Hyperparameter
 from recspark.models.unread import Unread
 
@@ -55,15 +55,15 @@ class Baseline(Factorization):
     def _rank(self) -> int:
         return 0
 
-    def _facts(self, solver: ALSSolver | SGDSolver) -> dict[str, Any]:
-        rows = {
+    def _facts(self, solver: ALSSolver | SGDSolver) -> FitFacts:
+        rows: SolverFacts = {
             "kind": self.getSolver(),
             "settings": asdict(solver),
             "weights": self.getWeightCol() is not None,
         }
-        return super()._facts(solver) | {
-            "solver": rows | ({"alpha": 0.0} if self.getSolver() == "als" else {})
-        }
+        if self.getSolver() == "als":
+            rows["alpha"] = 0.0
+        return {**super()._facts(solver), "solver": rows}
 
     def _solver(self, parts: Parts) -> ALSSolver | SGDSolver:
         reg = per_side(self.getRegParam(), self.getUserRegParam(), self.getItemRegParam())

@@ -24,7 +24,7 @@ from recspark.errors import ConfigError
 from recspark.models.engine_params import EngineParams
 from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
-from recspark.models.folder import FactorFacts, write_facts
+from recspark.models.folder import FactorFacts, FitFacts, write_facts
 from recspark.models.params import Hyperparameter
 from recspark.models.registry import kind_of
 from recspark.models.starts.tables import check_ids, initial_tables, side_tables
@@ -204,7 +204,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
     def _solver(self, parts: Parts) -> Solver:
         raise NotImplementedError
 
-    def _facts(self, solver: Any) -> dict[str, Any]:
+    def _facts(self, solver: Any) -> FitFacts:
         """The algorithm's part of the model's facts."""
         return {"rank": solver.rank, "mean": solver.mean, "level": solver.level, "biased": solver.biased}
 

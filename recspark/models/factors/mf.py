@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
-from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -17,6 +16,7 @@ from recspark.errors import ConfigError
 from recspark.kernels.sgd import KERNELS, LOSSES, OPTIMIZERS, Penalty
 from recspark.models.factors.factorization import Factorization, per_side
 from recspark.models.factors.model import FactorModel
+from recspark.models.folder import FitFacts, SolverFacts
 from recspark.models.params import Hyperparameter
 from recspark.models.unread import Unread
 
@@ -216,13 +216,14 @@ class MatrixFactorization(Factorization):
             return 0.0
         return math.log((parts.mean - low) / (high - parts.mean))
 
-    def _facts(self, solver: SGDSolver) -> dict[str, Any]:
+    def _facts(self, solver: SGDSolver) -> FitFacts:
         response = Response(solver.kernel, solver.low, solver.high, solver.gamma)
         if solver.loss == "logistic":
             response = Response("sigmoid", 0.0, 1.0)
         mean = solver.mean * (solver.unit if solver.kernel == "linear" else 1.0)
-        rows = {"kind": "sgd", "settings": asdict(solver), "weights": self.getWeightCol() is not None}
-        return super()._facts(solver) | {"mean": mean, "response": response, "solver": rows}
+        weighted = self.getWeightCol() is not None
+        rows: SolverFacts = {"kind": "sgd", "settings": asdict(solver), "weights": weighted}
+        return {**super()._facts(solver), "mean": mean, "response": response, "solver": rows}
 
     def _can(self) -> tuple[str, ...]:
         # BPR compares items with all items that a user has not rated: no row can be solved by itself

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -19,6 +19,7 @@ from recspark.engine.spark.session import check_workers
 from recspark.models.estimator_params import EstimatorParams
 from recspark.models.factors.recommend import Recommendations
 from recspark.models.files import Lease
+from recspark.models.folder import FactorFacts
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.saving import FittedModel
 from recspark.models.serving.scorer import COLD_START, StoredScorer
@@ -68,7 +69,9 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
     it.
     """
 
-    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+    _facts: FactorFacts
+
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: object) -> None:
         super().__init__(folder, lease, **values)
         self.summary: Summary | None = None
 
@@ -110,8 +113,8 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         """
         return StoredScorer(self.files) if "lists" in self.can else None
 
-    def _facts_in_words(self) -> dict[str, Any]:
-        return {"rank": self.rank} if self.files else {}
+    def _facts_in_words(self) -> dict[str, object]:
+        return {"rank": self.rank} if self.has_files else {}
 
     def _factors(self, side: str) -> DataFrame:
         """The table (id, features), in which neither ids nor elements are null.
@@ -168,8 +171,8 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
             )
         return column
 
-    def _predictor(self) -> Any:
-        scorer, cold = self.scorer, self.getColdStartStrategy()
+    def _predictor(self) -> Callable[..., F.Column]:
+        scorer, cold = StoredScorer(self.files), self.getColdStartStrategy()
 
         # not a pandas UDF: there a column of longs with one null is float64,
         # and neighbours above 2^53 become one id

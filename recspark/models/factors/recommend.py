@@ -28,6 +28,7 @@ from recspark.data.columns import ColumnError
 from recspark.engine.scan import map_files, parquet_files
 from recspark.engine.spark.crossing import map_partitions, user_errors
 from recspark.engine.spark.session import check_workers, parallelism, task_cpus
+from recspark.errors import ConfigError
 from recspark.ids import as_ids
 from recspark.lake.folder import Folder
 from recspark.models.factors.lists import PAIRS, Question
@@ -159,7 +160,7 @@ class Recommendations:
         """
         return self._recommended("items", numUsers, dataset, seen, candidates, blocked)
 
-    def similarItems(self, items: DataFrame | Sequence[Any] | None, numItems: int) -> DataFrame:
+    def similarItems(self, items: DataFrame | Sequence[object] | None, numItems: int) -> DataFrame:
         """The `numItems` items most similar to each of `items`, by the cosine of their factors.
 
         `items` is a DataFrame with itemCol, ids, or None for all. The result has columns ``itemCol, similar
@@ -168,7 +169,7 @@ class Recommendations:
         """
         return self._similar("items", items, numItems)
 
-    def similarUsers(self, users: DataFrame | Sequence[Any] | None, numUsers: int) -> DataFrame:
+    def similarUsers(self, users: DataFrame | Sequence[object] | None, numUsers: int) -> DataFrame:
         """The `numUsers` users most similar to each of `users`; see `similarItems`."""
         return self._similar("users", users, numUsers)
 
@@ -177,7 +178,7 @@ class Recommendations:
         asked = [] if subset is None else [_scattered(question, self._asked(question, subset))]
         return _answer(question, asked if seen is None else [*asked, self._scattered_seen(question, seen)])
 
-    def _similar(self, side: str, ids: DataFrame | Sequence[Any] | None, n: int) -> DataFrame:
+    def _similar(self, side: str, ids: DataFrame | Sequence[object] | None, n: int) -> DataFrame:
         question = self._question(side, side, n, ids is not None)
         if ids is not None and not isinstance(ids, DataFrame):
             ids = SparkSession.active().createDataFrame(pa.table({self._id_column(side): as_ids(plain(ids))}))
@@ -204,7 +205,9 @@ class Recommendations:
         candidates: DataFrame | None = None,
         blocked: DataFrame | None = None,
     ) -> Question:
-        n = _LENGTH.parse("the length of a list", plain(n))
+        length = _LENGTH.parse("the length of a list", plain(n))
+        if length is None:
+            raise ConfigError(f"the length of a list is not set: it must be {_LENGTH.allowed}")
         spark = SparkSession.active()
         check_workers(spark)
         name, value = ("recommendations", "rating") if side != ranked else ("similar", "similarity")
@@ -223,7 +226,7 @@ class Recommendations:
         blocks = cores * max(1, -(-self._stored(side).count_rows() // (cores * BLOCK_LISTS)))
         threads = task_cpus(spark)
         allowed, barred = (self._collected(ranked, ids) for ids in (candidates, blocked))
-        return Question(self.scorer, side, ranked, n, subset, allowed, barred, blocks, threads, schema)
+        return Question(self.scorer, side, ranked, length, subset, allowed, barred, blocks, threads, schema)
 
     def _asked(self, question: Question, dataset: DataFrame) -> DataFrame:
         """Rows (dst, null) of the ids in `dataset`."""

@@ -5,9 +5,9 @@ The solver that trained is made again from the facts that the model keeps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -15,17 +15,21 @@ from recspark.algorithms.als import LEAST_EXCESS, ALSSolver
 from recspark.algorithms.contract import State
 from recspark.algorithms.ratings import CSR, Block
 from recspark.algorithms.sgd import SGDSolver
+from recspark.errors import RecsparkError
 from recspark.kernels.sgd import Penalty
-from recspark.models.folder import FactorFacts
+from recspark.models.folder import FactorFacts, SolverFacts
 
 
 class RowSolver(Protocol):
     """An algorithm that can solve any rows of one side by themselves."""
 
-    #: whether ratings come with weights
-    given_weights: bool
-    #: whether the fitted values have weights other than 1
-    weighted: bool
+    @property
+    def given_weights(self) -> bool:
+        """Whether ratings come with weights."""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the fitted values have weights other than 1."""
 
     def targets(self, ratings: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The values to fit and their weights, both float32; weight 0: the rating has no effect.
@@ -77,7 +81,7 @@ class ALSRows:
     given_weights: bool
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], epochs: int, rate: float | None) -> ALSRows:
+    def from_facts(cls, facts: SolverFacts, epochs: int, rate: float | None) -> ALSRows:
         """Make the solver from the facts that `recspark.models.factors.als` writes."""
         # rows are solved from nothing: conjugate gradient would need many more steps than while training
         solver = replace(ALSSolver(**facts["settings"]), cg_steps=0)
@@ -131,7 +135,7 @@ class SGDRows:
     rate: float
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], epochs: int, rate: float | None) -> SGDRows:
+    def from_facts(cls, facts: SolverFacts, epochs: int, rate: float | None) -> SGDRows:
         """Make the solver from the facts that `recspark.models.factors.mf` writes.
 
         If `rate` is None, it is the rate of the first epoch of training.
@@ -164,7 +168,7 @@ class SGDRows:
 
 
 #: by the kind that a model's facts name
-SOLVERS: dict[str, Callable[[Mapping[str, Any], int, float | None], Any]] = {
+SOLVERS: dict[str, Callable[[SolverFacts, int, float | None], RowSolver]] = {
     "als": ALSRows.from_facts,
     "sgd": SGDRows.from_facts,
 }
@@ -176,4 +180,6 @@ def row_solver(facts: FactorFacts, epochs: int, rate: float | None) -> RowSolver
     Raise RecsparkError if the model can't be updated.
     """
     facts.require("update", "the model")
+    if facts.solver is None:
+        raise RecsparkError("the facts of the model do not say how its rows are solved: train it again")
     return SOLVERS[facts.solver["kind"]](facts.solver, epochs, rate)

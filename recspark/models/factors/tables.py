@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from recspark.algorithms.ratings import SIDES
+from recspark.errors import RecsparkError
 from recspark.models.folder import FactorFacts, ModelTable, read_facts, write_facts
 
 
@@ -29,6 +30,8 @@ class FactorTables:
         """
         facts = read_facts(folder)
         facts.require("update", folder)
+        if not isinstance(facts, FactorFacts):
+            raise RecsparkError(f"{folder} (kind {facts.kind}) is not a model of factors")
         return cls({side: ModelTable.read(folder, side) for side in SIDES}, facts)
 
     def write(self, folder: str) -> None:

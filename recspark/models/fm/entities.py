@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -149,6 +149,16 @@ def _rows(features: FeatureSet, dataset: DataFrame, label: str, weight: str | No
     )
 
 
+class Limits(TypedDict):
+    """How long a fit samples, and what it keeps: fields of `SamplingPlan`."""
+
+    max_iter: int
+    tol: float
+    patience: int
+    burn_in: int
+    samples: int
+
+
 def run(
     spark: SparkSession,
     work: str,
@@ -158,7 +168,7 @@ def run(
     samplers: list[FMSampler],
     placement: Placement,
     judge: Callable[[dict[str, float]], bool] | None,
-    **limits: Any,
+    **limits: Unpack[Limits],
 ) -> Fit:
     """Sample, one chain per sampler, and return the fit, whose folder then holds a whole model.
 
@@ -240,7 +250,7 @@ def write_model(folder: str, kind: str, features: FeatureSet, found: Sampled) ->
         mean=mean,
         level=mean,
         biased=True,
-        id_kinds=id_kinds(features.tables.train),
+        id_kinds=id_kinds(features.bound().train),
         clip=found.clip,
         response=response,
         samples=found.samples,
@@ -267,7 +277,7 @@ class FMModel(FMColumns, FactorModel):
         str, None, "column for the probability of each level (array<float>), of ordered models"
     )
 
-    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: object) -> None:
         super().__init__(folder, lease, **values)
         self._features: FeatureSet | None = None
 
@@ -342,7 +352,7 @@ class FMModel(FMColumns, FactorModel):
             )
         return framed.select(ROW, self._predictor()(*IDS.values(), *context).alias("predicted"))
 
-    def _predictor(self) -> Any:
+    def _predictor(self) -> Callable[..., F.Column]:
         files = self.files
 
         # not a pandas UDF: see FactorModel

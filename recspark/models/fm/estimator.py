@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
@@ -34,7 +33,7 @@ from recspark.kernels.anova import OPTIMIZERS
 from recspark.models.engine_params import EngineParams
 from recspark.models.factors.model import Summary
 from recspark.models.fm.columns import FMColumns
-from recspark.models.fm.entities import FMModel, Sampled, encode, id_kinds, run, with_ids, write_model
+from recspark.models.fm.entities import FMModel, Limits, Sampled, encode, id_kinds, run, with_ids, write_model
 from recspark.models.fm.joined import JoinedPlan, check_group_names, fit_joined, has_entities
 from recspark.models.fm.vectors import FMVectorModel, fit_vectors, vector_column, vector_entries
 from recspark.models.folder import SideFacts, VectorFacts, write_facts
@@ -61,9 +60,9 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
     """
 
     #: the classes of the fitted models: of groups, of vectors
-    model_classes: tuple[type[Any], ...]
+    model_classes: tuple[type[FMModel | FMVectorModel], ...]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for model in vars(cls).get("model_classes", ()):
             model.fitted_by(cls)
@@ -187,7 +186,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
         ),
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **values: object) -> None:
         super().__init__(**values)
         self._tables: dict[str, DataFrame | None] = {"users": None, "items": None}
 
@@ -267,7 +266,7 @@ class FactorizationMachine(Estimator, EngineParams, FMColumns, Watching):
                 placement = replace(placement, threads=max(1, placement.threads // chains))
             sizes = ", ".join(f"{side.size} {side.name}" for side in relations.sides)
             log.info("%s: %d rows, rank %d, %s", type(self).__name__, rows, self.getFactorSize(), sizes)
-            limits = {
+            limits: Limits = {
                 "max_iter": self.getMaxIter(),
                 "burn_in": burn_in,
                 "samples": kept,

@@ -6,7 +6,7 @@ Import FMRegressor and FMClassifier from `recspark.models` in place of ``pyspark
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Self
 
 from pyspark.ml.classification import FMClassificationSummary
 from pyspark.ml.functions import array_to_vector
@@ -90,7 +90,7 @@ class FMRegressor(FactorizationMachine):
         return "identity"
 
 
-def _are_thresholds(values: list[Any]) -> bool:
+def _are_thresholds(values: list[object]) -> bool:
     numbers = all(
         isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
         for value in values
@@ -119,12 +119,12 @@ class Probabilities(Configurable):
         Check(_are_thresholds, "of two numbers of at least 0, for labels 0 and 1, at most one of them 0"),
     )
 
-    def setThreshold(self, value: float) -> Any:
+    def setThreshold(self, value: float) -> Self:
         """Set threshold and clear thresholds."""
         self.clear(self.getParam("thresholds"))
         return self._set(threshold=value)
 
-    def setThresholds(self, value: list[float]) -> Any:
+    def setThresholds(self, value: list[float]) -> Self:
         """Set thresholds and clear threshold."""
         self.clear(self.getParam("threshold"))
         return self._set(thresholds=value)
@@ -136,7 +136,7 @@ class Probabilities(Configurable):
                 "set one of them"
             )
 
-    def _outputs(self, predicted: F.Column) -> list[tuple[str, F.Column]]:
+    def _outputs(self, predicted: F.Column) -> list[tuple[str | None, F.Column]]:
         """The columns of Spark's classifiers, with their metadata."""
         self._check_thresholds()
         p = predicted.cast("double")
@@ -182,7 +182,7 @@ class FMClassificationModel(Probabilities, FMVectorModel):
     numClasses = 2
 
     @property
-    def summary(self) -> Any:
+    def summary(self) -> Summary | NoSummary:
         """The history of the fit; called, MLlib's summary of the training rows.
 
         A loaded model has none: see `hasSummary`.
@@ -190,7 +190,7 @@ class FMClassificationModel(Probabilities, FMVectorModel):
         return self._summary or NoSummary()
 
     @summary.setter
-    def summary(self, summary: Summary | None) -> None:
+    def summary(self, summary: Summary | NoSummary | None) -> None:
         self._summary = summary
 
     @property
@@ -217,7 +217,7 @@ class FMClassificationModel(Probabilities, FMVectorModel):
         p = self._of_vector(value)
         return DenseVector([1 - p, p])
 
-    def _facts_in_words(self) -> dict[str, Any]:
+    def _facts_in_words(self) -> dict[str, object]:
         return {"numClasses": 2} | super()._facts_in_words()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -73,7 +73,7 @@ def has_entities(layout: Layout) -> bool:
     return not any(block.is_real or block.group.is_history_set for block in layout.side("context"))
 
 
-def check_group_names(group_reg: dict[str, Any], layout: Layout) -> None:
+def check_group_names(group_reg: Mapping[str, object], layout: Layout) -> None:
     """Raise ConfigError for a penalty that is not a number >= 0, or whose group does not exist."""
     names = [block.name for block in layout]
     for name, value in group_reg.items():
@@ -86,6 +86,18 @@ def check_group_names(group_reg: dict[str, Any], layout: Layout) -> None:
             raise ConfigError(f"groupRegParam.{name} = {value!r} is not allowed: it must be a number >= 0")
 
 
+class JoinedFit(TypedDict):
+    """The outcome of a fit: its history, the rows that trained and the range of their labels, the samples,
+    and which sides some rows lack.
+    """
+
+    history: list[dict[str, float]]
+    rows: int
+    range: tuple[float, float]
+    samples: tuple[SampleFacts, ...]
+    absent: dict[str, bool]
+
+
 def fit_joined(
     features: FeatureSet,
     train: DataFrame,
@@ -93,7 +105,7 @@ def fit_joined(
     label: str,
     weight: str | None,
     plan: JoinedPlan,
-) -> dict[str, Any]:
+) -> JoinedFit:
     """Fit in one process, and leave the tables of the model in ``plan.folder``.
 
     Parameters
@@ -166,7 +178,7 @@ def needed(dataset: DataFrame, layout: Layout, more: Mapping[str, Column]) -> Da
     return dataset.select(*columns, *(value.alias(name) for name, value in more.items()))
 
 
-def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, Any]:
+def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> JoinedFit:
     table, store = all_rows(batches), Store(plan.folder)
     sides = {side: load_side(store, plan.layout, side) for side in IDS}
     ids, contexts = (
@@ -191,13 +203,13 @@ def _fit_rows(plan: JoinedPlan, batches: Iterator[pa.RecordBatch]) -> dict[str, 
         SampleFacts(float(w0), float(alpha), cuts)
         for w0, alpha in zip(found["w0"], found["alpha"], strict=True)
     )
-    facts = {
+    return {
         "history": history,
         "rows": len(trained),
         "range": (float(trained.min()), float(trained.max())),
         "samples": samples,
+        "absent": _absent(plan.layout, joined, roles == 0),
     }
-    return facts | {"absent": _absent(plan.layout, joined, roles == 0)}
 
 
 def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]:

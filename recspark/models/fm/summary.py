@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING
 
+from py4j.java_gateway import JavaObject
 from pyspark.ml.classification import FMClassificationSummary, FMClassificationTrainingSummary
 from pyspark.ml.common import _py2java
 from pyspark.sql import DataFrame
@@ -14,13 +15,16 @@ from recspark.engine.spark.session import is_remote
 from recspark.errors import RecsparkError
 from recspark.models.factors.model import Summary
 
+if TYPE_CHECKING:
+    from recspark.models.fm.vectors import FMVectorModel
+
 _JAVA = "org.apache.spark.ml.classification.FMClassificationSummaryImpl"
 
 
 class TrainingSummary(FMClassificationTrainingSummary):
     """MLlib's summary of the training rows."""
 
-    def __init__(self, java_obj: Any, history: list[dict[str, float]]) -> None:
+    def __init__(self, java_obj: JavaObject, history: list[dict[str, float]]) -> None:
         super().__init__(java_obj)
         self._history = history
 
@@ -39,11 +43,11 @@ class TrainingSummary(FMClassificationTrainingSummary):
 class ClassificationSummary(Summary):
     """A `Summary` that is also MLlib's method ``summary()``."""
 
-    model: Any
+    model: FMVectorModel
     trained: DataFrame
 
     @classmethod
-    def of(cls, model: Any, trained: DataFrame) -> ClassificationSummary:
+    def of(cls, model: FMVectorModel, trained: DataFrame) -> ClassificationSummary:
         """The summary of `model`, which was fitted on `trained`."""
         known = {field.name: getattr(model.summary, field.name) for field in fields(Summary)}
         return cls(**known, model=model, trained=trained)
@@ -70,14 +74,14 @@ class NoSummary:
         )
 
 
-def evaluated(model: Any, dataset: DataFrame) -> FMClassificationSummary:
+def evaluated(model: FMVectorModel, dataset: DataFrame) -> FMClassificationSummary:
     """MLlib's summary of the predictions of `model` for `dataset`."""
     if not isinstance(dataset, DataFrame):
         raise TypeError(f"dataset must be a DataFrame but got {type(dataset)}.")
     return FMClassificationSummary(_java_summary(model, dataset))
 
 
-def _java_summary(model: Any, dataset: DataFrame) -> Any:
+def _java_summary(model: FMVectorModel, dataset: DataFrame) -> JavaObject:
     if is_remote(dataset.sparkSession):
         raise RecsparkError(
             "there are no summaries over Spark Connect: use pyspark.ml.evaluation on transform(dataset)"

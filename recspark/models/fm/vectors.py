@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +28,12 @@ from recspark.models.estimator_params import EstimatorParams
 from recspark.models.files import Lease, ModelFiles
 from recspark.models.fm.columns import FMColumns
 from recspark.models.fm.joined import all_rows, reporter
+from recspark.models.folder import VectorFacts
 from recspark.models.saving import FittedModel
+
+if TYPE_CHECKING:
+    from recspark.models.factors.model import Summary
+    from recspark.models.fm.summary import NoSummary
 
 
 def column_scale(x: csr_matrix) -> np.ndarray:
@@ -164,9 +169,11 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
     rotated against each other. All samples are `w0_samples`, `w_samples`, `V_samples`.
     """
 
-    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: Any) -> None:
+    _facts: VectorFacts
+
+    def __init__(self, folder: str | None = None, lease: Lease | None = None, **values: object) -> None:
         super().__init__(folder, lease, **values)
-        self.summary: Any = None
+        self.summary: Summary | NoSummary | None = None
 
     @property
     def intercept(self) -> float:
@@ -225,8 +232,8 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
     def _parameters(self) -> dict[str, np.ndarray]:
         return _parameters(self.files)
 
-    def _facts_in_words(self) -> dict[str, Any]:
-        facts = {"numFeatures": self.numFeatures} if self.files else {}
+    def _facts_in_words(self) -> dict[str, object]:
+        facts: dict[str, object] = {"numFeatures": self.numFeatures} if self.has_files else {}
         return facts | {
             "factorSize": self.getFactorSize(),
             "fitLinear": self.getFitLinear(),
@@ -239,7 +246,7 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
         check_new(dataset, [name for name, _ in outputs])
         return with_new(dataset, {held: self._predicted(dataset)}, outputs)
 
-    def _outputs(self, predicted: Column) -> list[tuple[str, Column]]:
+    def _outputs(self, predicted: Column) -> list[tuple[str | None, Column]]:
         """The columns that transform adds, from the column of predictions."""
         return [(self.getPredictionCol(), predicted)]
 

@@ -120,7 +120,10 @@ class FMScorer:
     def load(cls, folder: str) -> FMScorer:
         """Read the model in `folder`, a path or a URI."""
         store, facts = Folder(folder), read_facts(folder, SampledFacts)
-        ids, tables, biases, spreads = [], [], [], []
+        ids: list[IdIndex | None] = []
+        tables: list[np.ndarray] = []
+        biases: list[np.ndarray] = []
+        spreads: list[np.ndarray | None] = []
         for side in facts.sides:
             table = (
                 ds.dataset(store.at(side.name), filesystem=store.fs, format="parquet")

@@ -10,7 +10,7 @@ import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.lake.folder import Folder, locate
 
 #: arrays, lists or Arrow arrays by name
-Arrays = Mapping[str, Any]
+Arrays = Mapping[str, object]
 
 #: before this version a file could make PyTorch's loader of tensors run code (CVE-2025-32434)
 SAFE_TORCH = (2, 6)
@@ -52,16 +52,17 @@ def read_arrays(path: str, tables: Sequence[str] | None = None) -> Arrays:
 
 def _read_parquet(path: str, tables: Sequence[str] | None) -> Arrays:
     folder, arrays = Folder(path), {}
-    for table in tables or [
+    wanted = tables or [
         name.removesuffix(".parquet")
         for name in folder.names("")
         if name.endswith(".parquet") or "." not in name
-    ]:
+    ]
+    for table in wanted:
         name = table if folder.exists(table) else f"{table}.parquet"
         if not folder.exists(name):
             raise DataRejected(
                 f"{path} has neither {table} nor {table}.parquet: it must have Parquet tables "
-                f"{' and '.join(tables)}"
+                f"{' and '.join(wanted)}"
             )
         rows = _rows(folder, name)
         if "features" not in rows.column_names:
@@ -147,7 +148,7 @@ def _read_torch(path: str, content: bytes) -> Arrays:
     return {key: _from_torch(value) for key, value in _flat(loaded)}
 
 
-def _flat(value: Any, key: str = "") -> list[tuple[str, Any]]:
+def _flat(value: object, key: str = "") -> list[tuple[str, object]]:
     """The leaves of nested dictionaries, with their keys joined by dots."""
     if not isinstance(value, Mapping):
         return [(key, value)]
@@ -156,8 +157,21 @@ def _flat(value: Any, key: str = "") -> list[tuple[str, Any]]:
     ]
 
 
-def _from_torch(value: Any) -> Any:
-    if not hasattr(value, "is_floating_point"):
+@runtime_checkable
+class _Tensor(Protocol):
+    """A tensor of PyTorch, as far as it is read here."""
+
+    def is_floating_point(self) -> bool: ...
+
+    def detach(self) -> Self: ...
+
+    def float(self) -> Self: ...
+
+    def numpy(self) -> np.ndarray: ...
+
+
+def _from_torch(value: object) -> object:
+    if not isinstance(value, _Tensor):
         return value
     # numpy has no bfloat16
     return (value.detach().float() if value.is_floating_point() else value).numpy()

@@ -17,7 +17,6 @@ Row p belongs to the id that stands beside it. Without ids it belongs to positio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -133,7 +132,7 @@ def _find(path: str, arrays: Arrays, name: str) -> str | None:
     return found[0] if found else None
 
 
-def _numbers(path: str, key: str, value: Any) -> np.ndarray:
+def _numbers(path: str, key: str, value: object) -> np.ndarray:
     """`value` as float32. Raise DataRejected unless all of it is finite."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
@@ -167,7 +166,7 @@ def _ids(path: str, arrays: Arrays, name: str, n_rows: int, index: str | None) -
     return ids if known is None else _in_index(f"{path}: {key}", ids, known, f"{index}/{name}")
 
 
-def checked_ids(what: str, value: Any, n_rows: int) -> pa.Array:
+def checked_ids(what: str, value: object, n_rows: int) -> pa.Array:
     """One distinct id per row: whole numbers or strings (int64, string).
 
     Raise DataRejected about `what` if they are not.
@@ -175,7 +174,7 @@ def checked_ids(what: str, value: Any, n_rows: int) -> pa.Array:
     try:
         ids = value if isinstance(value, pa.Array) else pa.array(np.asarray(value))
     except (pa.ArrowException, ValueError):
-        raise DataRejected(f"{what} has shape {np.shape(value)}, it must be a list of ids") from None
+        raise DataRejected(f"{what} has shape {np.asarray(value).shape}, it must be a list of ids") from None
     text = pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)
     if not (text or pa.types.is_integer(ids.type)):
         raise DataRejected(f"{what} holds {ids.type}, it must hold whole numbers or strings")

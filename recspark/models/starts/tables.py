@@ -25,7 +25,7 @@ from recspark.data.arrow import as_arrow
 from recspark.errors import ConfigError, DataRejected
 from recspark.ids import kind_of
 from recspark.lake.folder import Folder
-from recspark.models.folder import ABILITIES, has_facts, read_facts
+from recspark.models.folder import ABILITIES, FactorFacts, has_facts, read_facts
 from recspark.models.starts.embeddings import read_embeddings, write_start
 from recspark.models.starts.side_vectors import add_up
 
@@ -104,7 +104,7 @@ def check_ids(what: str, folder: str, id_kinds: Mapping[str, str]) -> None:
 def _of_rank(path: str, rank: int) -> str:
     """The full path of the model in `path`. Raise ConfigError if it is not of this rank."""
     facts = read_facts(path)
-    if "start" not in facts.can:
+    if "start" not in facts.can or not isinstance(facts, FactorFacts):
         raise ConfigError(f"{path} (kind {facts.kind}) can't {ABILITIES['start']}")
     if facts.rank != rank:
         raise ConfigError(f"{path} has rank {facts.rank}: rank must be that, not {rank}")

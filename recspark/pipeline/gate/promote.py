@@ -206,6 +206,8 @@ def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
         of_candidate.split,
         of_candidate.split_fingerprint,
     ):
+        if of_candidate.split is None:
+            raise RecsparkError(f"predictions/{candidate} names no split: run `recspark evaluate` again")
         log.info("the champion is measured on the test rows of %s", of_candidate.split)
         split = SplitOptions(name=of_candidate.split.removeprefix("splits/"))
         stages.evaluate(on(roles.job, split, ModelSection(name=product)))
@@ -222,6 +224,8 @@ def _move(
     job, registry = roles.job, roles.job.tracker.registry
     version = roles.version_of(candidate)
     if version is None:
+        if run.id is None:
+            raise RecsparkError("promote needs MLflow to keep the model: the tracking store can't be reached")
         log_model(job, run, candidate, job.read(f"predictions/{candidate}/test"))
         tags = {IDENTITY: roles.identity(candidate), "recspark.model": candidate}
         tags |= {f"recspark.{verdict['metric']}": f"{verdict['value']:.6f}"}

@@ -64,6 +64,11 @@ def _rollback(roles: Roles, back: ModelVersion) -> dict[str, object]:
     roles.job.lake.delete(f"models/{roles.product(PREVIOUS)}")
     registry.unassign(roles.name, PREVIOUS)
     withdrawn = roles.version(WITHDRAWN)
+    if withdrawn is None:
+        raise RecsparkError(
+            f"{roles.name} has no version {WITHDRAWN} in the registry: its alias was removed while the "
+            "rollback ran"
+        )
     log.info(
         "models/%s is version %d of %s again; version %d, which it was, is models/%s now",
         *(champion, back.version, roles.name, withdrawn.version, roles.product(WITHDRAWN)),

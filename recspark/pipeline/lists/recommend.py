@@ -135,7 +135,8 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
     """
     options, manifest = job.sections.recommend, factor_manifest(job.lake, name)
     model = load_model(job.lake.path(f"models/{name}"))
-    users = None if options.users == ALL else _ids(job, model, "users").distinct()
+    chosen = None if options.users == ALL else _ids(job, model, "users")
+    users = None if chosen is None else chosen.distinct()
     table = _table(_lists(job, model, manifest, users))
     names = list_names(job.lake, table.columns) if options.columns == "source" else table.columns
     identity = fingerprint(manifest.fingerprint, options.as_dict())

@@ -158,8 +158,13 @@ def parse_space(model: ModelSection, declared: Mapping[str, object] | None) -> S
 
 def start_of(model: ModelSection, space: Space) -> dict[str, Searched] | None:
     """The values in `model` of the Params of `space`; None if they do not lie in it."""
-    values = {name: model.params.get(name, model.known[name].option.default) for name in space}
-    return values if all(values[name] in space[name] for name in space) else None
+    values: dict[str, Searched] = {}
+    for name, part in space.items():
+        value = model.params.get(name, model.known[name].option.default)
+        if not isinstance(value, (bool, int, float, str)) or value not in part:
+            return None
+        values[name] = value
+    return values
 
 
 def _parse(key: str, option: Option, shape: object) -> Interval | Choices:
@@ -173,8 +178,9 @@ def _parse(key: str, option: Option, shape: object) -> Interval | Choices:
 def _choices(key: str, option: Option, values: object) -> Choices:
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{key}.choices = {values!r} is not allowed: it must be a list, not empty")
-    parsed = tuple(option.parse(f"{key}.choices", value) for value in values)
-    if any(isinstance(value, (list, dict)) for value in parsed) or len(set(parsed)) < len(parsed):
+    read = (option.parse(f"{key}.choices", value) for value in values)
+    parsed = tuple(value for value in read if isinstance(value, (bool, int, float, str)))
+    if len(set(parsed)) < len(values):
         raise ConfigError(
             f"{key}.choices = {values!r} is not allowed: it must be a list of different numbers, strings, or "
             "true and false"
@@ -188,13 +194,13 @@ def _interval(key: str, option: Option, shape: dict[str, object]) -> Interval:
             f"{key} = {shape!r} is not allowed: the Param must be {option.allowed}, so name its choices"
         )
     low, high = (option.parse(f"{key}.{end}", shape[end]) for end in ("low", "high"))
-    log = Option(bool, False, "").parse(f"{key}.log", shape.get("log", False))
+    log = bool(Option(bool, False, "").parse(f"{key}.log", shape.get("log", False)))
     whole = option.type is int
     # whole numbers have steps of one, unless their logarithms are even
     step = Option(option.type, None, "").parse(
         f"{key}.step", shape.get("step", 1 if whole and not log else None)
     )
-    if not low < high:
+    if low is None or high is None or not low < high:
         raise ConfigError(f"{key}.high = {high!r} is not allowed: it must be greater than low = {low!r}")
     if log and (low <= 0 or step is not None):
         raise ConfigError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -248,12 +248,14 @@ def _distribution(part: Interval | Choices) -> BaseDistribution:
 
 def _grid(space: Space, seed: int) -> list[dict[str, Searched]]:
     """All combinations of the values of a space, in an order drawn by the seed."""
-    axes = {name: part.grid() for name, part in space.items()}
-    for name, values in axes.items():
+    axes: dict[str, Sequence[Searched]] = {}
+    for name, part in space.items():
+        values = part.grid()
         if values is None:
             raise ConfigError(
                 f"tune.space.{name} is not allowed with tune.sampler = 'grid': set its step, or its choices"
             )
+        axes[name] = values
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     return [points[place] for place in np.random.default_rng(seed).permutation(len(points))]
 

@@ -74,7 +74,8 @@ class Trials:
         if "maxIter" in space:
             part = space["maxIter"]
             return max(map(int, part.values)) if isinstance(part, Choices) else int(part.high)
-        return self._job.sections.model.params.get("maxIter", known["maxIter"].option.default)
+        most = self._job.sections.model.params.get("maxIter", known["maxIter"].option.default)
+        return most if isinstance(most, int) else 1
 
     def run(self, study: Study) -> None:
         """Run trials until there are enough, or the time is over; the options say how many at a time."""
@@ -102,6 +103,7 @@ class Trials:
         started = time.perf_counter()
         facts: dict[str, object] = {}
         name = f"trial {trial.number}"
+        reason: str | None = None
         try:
             model = ModelSection(
                 **self._job.sections.model.as_dict() | trial.params | {"name": self._folder(trial.params)}
@@ -117,7 +119,6 @@ class Trials:
             log.warning("%s failed (%s): %s", name, _shown(trial.params), one_line(error))
             value, reason = None, one_line(error)
         else:
-            reason = None
             if not self._ended.is_set():
                 seconds = time.perf_counter() - started
                 log.info(

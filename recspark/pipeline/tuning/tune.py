@@ -183,7 +183,7 @@ def _report(run: Run, study: Study, space: Space, metric: str, minimize: bool) -
             else ", or raise tune.timeout"
         )
         raise RecsparkError(f"none of {len(table)} trials was completed: look at tune.space{reason}")
-    axes = {
+    axes: dict[str, study_plots.Axis] = {
         name: {"choices": part.values} if isinstance(part, Choices) else {"log": part.log}
         for name, part in space.items()
     }
