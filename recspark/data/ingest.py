@@ -50,8 +50,7 @@ log = logging.getLogger(__name__)
 _VERSION = 2
 #: folder of files that are not published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
-
-#: options that say where the input is, not what becomes of it; the edition is named apart
+#: options for the place of the input, which don't change the tables; the edition is recorded separately
 _PLACES = ("source", "users", "items", "baseUrl", "cacheFolder", "dataset")
 
 

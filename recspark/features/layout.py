@@ -185,6 +185,6 @@ def _vocabulary(group: Group) -> str:
 
 
 def _block(entry: dict[str, object], levels: dict[str, tuple[Level, ...]]) -> Block:
-    # a layout of an older version lacks what is new, which then is at its default
+    # a layout of an older version lacks newer facts, which then have their defaults
     group, place = msgspec.convert(entry, Group), msgspec.convert(entry, _Place)
     return Block(group, place.offset, levels.get(_vocabulary(group), ()), place.mean, place.stdev)

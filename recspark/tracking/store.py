@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: os.environ and the levels of loggers belong to the whole process: one call at a time changes them, and puts
-#: them back
+#: os.environ and the levels of loggers belong to the whole process: one call at a time changes and restores
+#: them
 _PROCESS = threading.RLock()
 _NOISY_LOGGERS = ("mlflow", "alembic", "sqlalchemy.engine", "urllib3.connectionpool")
 _METRICS_PER_BATCH = 1000

@@ -97,7 +97,7 @@ def leave_one_out(df: DataFrame, options: SplitOptions) -> DataFrame:
     return _last(df, options, 1)
 
 
-#: every rule that needs nothing but the ratings, by the name of its kind
+#: every rule that needs only the ratings, by the name of its kind
 RULES: dict[str, Callable[[DataFrame, SplitOptions], DataFrame]] = {
     rule.__name__: rule for rule in (random, stratified, temporal, last, leave_one_out, new_users)
 }
