@@ -46,6 +46,8 @@ LONGEST_CHAIN = 18
 #: uses of Any in annotations, each at a place whose type is open: JSON, Params by name, classes found by name
 MOST_ANY = 12
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
+#: parts of names that say nothing, or for which docs/notation.md has another word
+RETIRED = {"mine", "met", "moved", "told", "said", "stuff", "overall", "dense_position", "global_mean"}
 
 
 def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
@@ -285,7 +287,27 @@ def any_is_rare(root: Path) -> list[str]:
     )
 
 
+def names_have_no_retired_word(root: Path) -> list[str]:
+    return [
+        f"{path}:{node.lineno}: the name {name} has a retired word"
+        for path, tree in sources(root, "recspark")
+        for node in ast.walk(tree)
+        for name in defined_by(node)
+        if any(f"_{word}_" in f"_{name.lower()}_" for word in RETIRED)
+    ]
+
+
+def defined_by(node: ast.AST) -> list[str]:
+    """The name that a node gives to a variable, an argument, a function or a class."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return [node.id]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    return [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else []
+
+
 RULES = [
+    names_have_no_retired_word,
     any_is_rare,
     imports_have_no_cycle,
     folders_are_small,
@@ -339,6 +361,12 @@ BAD = [
         {f"recspark/data/d{i}.py": "" for i in range(FOLDER_MODULES + 1)},
         "",
         "recspark/data: 15 modules, more than 14",
+    ),
+    (
+        names_have_no_retired_word,
+        "recspark/kernels/als.py",
+        "def f(overall_mean):\n    pass",
+        "name overall_mean",
     ),
     (folders_are_packages, "recspark/lake/lake.py", "", "recspark/lake has no __init__.py"),
     (

@@ -200,12 +200,12 @@ class SGDSolver:
         self, side: str, block: Block, source: State, own: State, threads: int
     ) -> tuple[State, dict[str, float]]:
         """A full-batch step of one side. See `recspark.algorithms.contract.Solver.step`."""
-        moved, csr = self._rows(own), block.train
-        rows = (self._rows(source), self._rows(own), moved, self.penalty[side])
+        stepped, csr = self._rows(own), block.train
+        rows = (self._rows(source), self._rows(own), stepped, self.penalty[side])
         over_rows(
             sgd.full_gradient, csr.work, threads, *_entries(csr), 1 / self.weight, self._rules(1), *rows
         )
-        return self._state(moved), {}
+        return self._state(stepped), {}
 
     def solve_rows(
         self, side: str, csr: CSR, fixed: State, own: State, epochs: int, rate: float, threads: int

@@ -267,8 +267,8 @@ def cut_side(store: Store, relations: Relations, side: int, blocks: int) -> None
     """Cut a side into ranges of entities with nearly equal work."""
     counts = np.zeros(relations.sides[side].size)
     for part in _parts(relations):
-        mine = part["positions"][:, side][part["role"] == 0]
-        counts += np.bincount(mine[mine >= 0], minlength=len(counts))
+        positions = part["positions"][:, side][part["role"] == 0]
+        counts += np.bincount(positions[positions >= 0], minlength=len(counts))
     store.save(f"cuts/{relations.sides[side].name}", cuts=balanced_cuts(counts + ENTITY_WORK, blocks))
 
 
@@ -285,10 +285,10 @@ def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
     one_in = np.uint64(1 + relations.totals.rows // MOMENT_ROWS)
     columns: dict[str, list[np.ndarray]] = {"positions": [], "value": [], "weight": []}
     for part in _parts(relations):
-        mine = (part["role"] == 0) & (part["positions"][:, side] >= 0)
-        mine &= mix(part["positions"][:, side].astype(np.uint64)) % one_in == 0
+        rows = (part["role"] == 0) & (part["positions"][:, side] >= 0)
+        rows &= mix(part["positions"][:, side].astype(np.uint64)) % one_in == 0
         for key in part.keys() & columns:
-            columns[key].append(part[key][mine])
+            columns[key].append(part[key][rows])
     positions, value = np.concatenate(columns["positions"]), np.concatenate(columns["value"])
     weight = np.concatenate(columns["weight"]) if columns["weight"] else None
     return pair_moments(positions, side, (value - relations.totals.mean) / relations.totals.deviation, weight)
@@ -320,11 +320,11 @@ def build_relation(
     if side == 0:
         # rows of an unknown entity belong to no block: the first one watches them
         chosen = [
-            mine | ((part["positions"][:, 0] < 0) & (block == 0))
-            for mine, part in zip(chosen, parts, strict=True)
+            rows | ((part["positions"][:, 0] < 0) & (block == 0))
+            for rows, part in zip(chosen, parts, strict=True)
         ]
     columns = {
-        key: np.concatenate([part[key][mine] for part, mine in zip(parts, chosen, strict=True)])
+        key: np.concatenate([part[key][rows] for part, rows in zip(parts, chosen, strict=True)])
         for key in parts[0]
     }
     positions, weight = columns["positions"], columns.get("weight", _NO_WEIGHTS)
@@ -336,9 +336,9 @@ def build_relation(
     places = np.where(positions < 0, none, positions + starts[:-1]).astype(np.int32)
     others = np.delete(places, side, axis=1)
     # side 0 also scores whole rows, so it needs its own entities
-    met = places if side == 0 else others
+    named = places if side == 0 else others
     mark = np.zeros(starts[-1], bool)
-    mark[met] = mark[none] = True
+    mark[named] = mark[none] = True
     local = np.cumsum(mark, dtype=np.int32) - 1
     value = np.where(role == 0, targets(value), value).astype(np.float32)
     trains = (role == 0) & (positions[:, side] >= 0)

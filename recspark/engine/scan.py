@@ -96,10 +96,10 @@ def _on_shares(
     numbers: Batches,
 ) -> Batches:
     """Worker: `function` on the rows of the shares with the given numbers."""
-    mine = [
+    own = [
         fragment for batch in numbers for number in batch.column(0).to_pylist() for fragment in shares[number]
     ]
-    return function(batch for fragment in mine for batch in _read(fragment, columns))
+    return function(batch for fragment in own for batch in _read(fragment, columns))
 
 
 def _read(fragment: ds.Fragment, columns: dict[str, str]) -> Batches:

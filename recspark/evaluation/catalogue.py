@@ -143,13 +143,13 @@ def _diversity(lists: DataFrame, pairs: DataFrame, known: DataFrame, ks: Sequenc
         .agg(F.collect_list("place").alias("places"), F.collect_list(1 / F.sqrt("users")).alias("shares"))
         .select("places", "shares")
     )
-    met = places.join(known, "item_id").select("place").toArrow()["place"].to_numpy()
+    seen_places = places.join(known, "item_id").select("place").toArrow()["place"].to_numpy()
     matrices = [_indicators(chosen, items, k) for k in ks]
     sums = np.zeros((len(ks), len(chosen)))
     for row in map_partitions(rows, partial(_squares, matrices), SQUARES).toArrow().to_pylist():
         sums[row["k"]] += row["squares"]
     has_users = np.zeros(len(items), bool)
-    has_users[met] = True
+    has_users[seen_places] = True
     found = {}
     for place, (k, matrix) in enumerate(zip(ks, matrices, strict=True)):
         size, lengths = np.diff(matrix.indptr), matrix @ has_users

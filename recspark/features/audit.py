@@ -102,9 +102,9 @@ def audit(fit: Fit, train: DataFrame, test: DataFrame, rows: int = 200, seed: in
     ):
         names.append(name)
         again = fit(new_train, new_test)
-        moved = _moved_blocks(features.layout, again.layout)
-        findings += [Finding(name, group, 0, {}) for group in moved]
-        groups = [block.name for block in features.layout if block.name not in moved]
+        changed = _changed_blocks(features.layout, again.layout)
+        findings += [Finding(name, group, 0, {}) for group in changed]
+        groups = [block.name for block in features.layout if block.name not in changed]
         findings += _changed(name, groups, before, _snapshot(again, new_watched), watched)
     for name, new_train, part, groups in _later(features.layout, train, watched):
         names.append(name)
@@ -179,9 +179,9 @@ def _later(
 
 def _elsewhere(rows: DataFrame, which: Column, item: object) -> DataFrame:
     """`rows` in which those of `which` have another item, ten years later."""
-    moved = F.col("timestamp") + F.when(which, _TEN_YEARS).otherwise(0)
+    later = F.col("timestamp") + F.when(which, _TEN_YEARS).otherwise(0)
     changed = F.when(which, F.lit(item)).otherwise(F.col("item_id"))
-    return rows.withColumns({"item_id": changed, "timestamp": moved})
+    return rows.withColumns({"item_id": changed, "timestamp": later})
 
 
 def _snapshot(features: FeatureSet, watched: DataFrame) -> Snapshot:
@@ -197,7 +197,7 @@ def _snapshot(features: FeatureSet, watched: DataFrame) -> Snapshot:
     return found
 
 
-def _moved_blocks(before: Layout, after: Layout) -> list[str]:
+def _changed_blocks(before: Layout, after: Layout) -> list[str]:
     """The groups whose levels or moments differ."""
 
     def same(one: Block, other: Block) -> bool:

@@ -303,7 +303,7 @@ def _nonnegative_solve_inplace(a, b, x, free):
         for j in range(n):
             slope[j] += x[i] * a[i, j]
     for _ in range(500):
-        moved, size = 0.0, 1e-12
+        longest_step, size = 0.0, 1e-12
         for i in range(n):
             if a[i, i] <= 0:
                 continue
@@ -313,9 +313,9 @@ def _nonnegative_solve_inplace(a, b, x, free):
             x[i] += step
             for j in range(n):
                 slope[j] += step * a[i, j]
-            moved = max(moved, abs(step))
+            longest_step = max(longest_step, abs(step))
             size = max(size, abs(x[i]))
-        if moved < 1e-6 * size:
+        if longest_step < 1e-6 * size:
             break
 
 

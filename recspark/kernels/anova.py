@@ -136,7 +136,7 @@ def _slopes(m, columns, values, parameters, totals, by_w, by_v):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _moved(value, gradient, at, first, second, steps, rule):
+def _stepped(value, gradient, at, first, second, steps, rule):
     """`value` after a step; ``first[at], second[at]`` are its moments in the optimizer."""
     if rule.optimizer == _ADAM:
         first[at] += (1 - BETA1) * (gradient - first[at])
@@ -159,11 +159,11 @@ def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, 
         j = columns[e]
         steps[j] += 1
         if rule.linear:
-            w[j] = _moved(w[j], slope * by_w[e] + reg[j] * w[j], j, first.w, second.w, steps[j], rule)
+            w[j] = _stepped(w[j], slope * by_w[e] + reg[j] * w[j], j, first.w, second.w, steps[j], rule)
         for d in range(v.shape[0]):
             if rule.optimizer == _ADAM:
                 for f in range(v.shape[2]):
-                    v[d, j, f] = _moved(
+                    v[d, j, f] = _stepped(
                         v[d, j, f],
                         slope * by_v[d, e, f] + reg[j] * v[d, j, f],
                         (d, j, f),
@@ -236,7 +236,7 @@ def descend(order, joined, labels, weights, reg, rule, parameters, first, second
             slope = weights[row] * (score - labels[row])
         if rule.intercept:
             steps[-1] += 1
-            parameters.w0[0] = _moved(parameters.w0[0], slope, 0, first.w0, second.w0, steps[-1], rule)
+            parameters.w0[0] = _stepped(parameters.w0[0], slope, 0, first.w0, second.w0, steps[-1], rule)
         _slopes(m, columns, values, parameters, totals, by_w, by_v)
         _step(0, m, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule)
     return loss

@@ -406,7 +406,7 @@ def descend_batches(order, batch, entries, rules, users, user_penalty, items, it
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source, own, moved, penalty):
+def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source, own, stepped, penalty):
     """Move rows lo..hi by the gradient of ``scale * sum of costs + penalty``.
 
     The gradient is taken at `own` and `source`. It reads the other side as it was before the step, so both
@@ -424,7 +424,7 @@ def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source
         Objective, optimizer and learning rate.
     source, own
         The parameters of the other side, and of this one; read.
-    moved
+    stepped
         A copy of `own`, changed in place.
     penalty
         The penalties of this side.
@@ -441,7 +441,7 @@ def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source
         for l in range(rank):
             gradient[l] += own.scale[row] * penalty.l2 * own.factors[row, l]
         gradient[rank] += own.scale[row] * penalty.bias_l2 * own.bias[row]
-        apply_gradient(moved, row, gradient, rules, penalty)
+        apply_gradient(stepped, row, gradient, rules, penalty)
     return 0
 
 

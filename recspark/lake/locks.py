@@ -96,14 +96,14 @@ def _journal(path: Path, exclusive: bool) -> AbstractContextManager[BinaryIO | N
 
 
 def _acquire(file: BinaryIO, what: str, exclusive: bool, wait: float) -> None:
-    started = said = time.monotonic()
+    started = reported = time.monotonic()
     while not _try(file, exclusive):
         waited = time.monotonic() - started
         if waited >= wait:
             limit = f"this run has waited for {wait:g} s, as long as paths.waitSeconds allows"
             raise LakeBusy(f"{what} is in use by {_holders(file)}: {limit}")
-        if said == started or time.monotonic() - said > _SAY_AGAIN_S:
-            said = time.monotonic()
+        if reported == started or time.monotonic() - reported > _SAY_AGAIN_S:
+            reported = time.monotonic()
             log.warning("%s is in use by %s: waiting, at most %g s", what, _holders(file), wait)
         time.sleep(_POLL_S)
 

@@ -34,7 +34,7 @@ from recspark.pipeline.model_figures import log_figures
 log = logging.getLogger("recspark")
 
 #: metrics that a run's description shows, if they are measured
-_TOLD = ("rmse", "mae", "ndcg_at_10", "auc")
+_IN_WORDS = ("rmse", "mae", "ndcg_at_10", "auc")
 
 #: the summary of a training or an evaluation: figures, and names of products
 Figures = dict[str, str | float]
@@ -279,7 +279,7 @@ def _in_a_sentence(job: Context, data: Mapping[str, object], measured: Mapping[s
     """The work and its result, in Markdown."""
     model, split = job.sections.model, job.sections.split.name
     found = ", ".join(
-        f"{name} {measured[name]:.4f}" for name in _TOLD if isinstance(measured.get(name), float)
+        f"{name} {measured[name]:.4f}" for name in _IN_WORDS if isinstance(measured.get(name), float)
     )
     return (
         f"`{model.product}` ({model.kind}) on {data['dataset']}, {data['ratings']} ratings, split `{split}`: "

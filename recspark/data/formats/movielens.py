@@ -233,7 +233,7 @@ def tidy(table: pa.Table, layout: Layout) -> pa.Table:
     """The columns of a file as in the published table; a column that the file lacks is null."""
     columns = dict(zip(table.column_names, table.columns, strict=True))
     if not layout.own:
-        columns |= _told_apart(columns, layout.table, len(table))
+        columns |= _separated(columns, layout.table, len(table))
     columns |= {name: pa.repeat(value, len(table)) for name, value in layout.constants}
     schema = arrow_schema(layout.schema)
     return pa.table(
@@ -241,7 +241,7 @@ def tidy(table: pa.Table, layout: Layout) -> pa.Table:
     )
 
 
-def _told_apart(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int) -> dict[str, pa.Array]:
+def _separated(columns: Mapping[str, pa.ChunkedArray], table: str, n_rows: int) -> dict[str, pa.Array]:
     """Separate columns for values that MovieLens mixes: titles with years, genres, codes of occupations.
 
     MovieLens writes them into one field, or into one field per value.

@@ -236,14 +236,14 @@ def load_side(store: Store, layout: Layout, side: str) -> tuple[IdIndex, Sparse]
 
 def _absent(layout: Layout, joined: Joined, trains: np.ndarray) -> dict[str, bool]:
     """Whether some training rows have none of a side, for each side of a model of entities."""
-    met = csr_matrix(
+    entries = csr_matrix(
         (np.ones_like(joined.context.values), joined.context.columns, joined.context.indptr),
         (len(joined.users), layout.size),
     )[trains]
     absent = dict.fromkeys(TABLES.values(), False)
     for block in layout.side("context"):
         first = layout.starts["context"] + block.offset
-        absent[block.column] = bool(met[:, first : first + block.size].sum() < trains.sum())
+        absent[block.column] = bool(entries[:, first : first + block.size].sum() < trains.sum())
     return absent
 
 
