@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recspark.algorithms.gibbs import draw_precision
 from recspark.algorithms.machine import Report, matrix
 from recspark.errors import RecsparkError
 from recspark.kernels import fm
@@ -65,7 +66,7 @@ class GibbsFit:
                 fm.draw_latent(score, labels, draw.integers(1 << 63, dtype=np.uint64), noise, errors)
                 target = score + errors
             elif noise:
-                alpha = draw.gamma((1 + n) / 2, 2 / (1 + _sum(weights, errors, errors)))  # type: ignore[assignment]
+                alpha = float(draw_precision(draw, n, _sum(weights, errors, errors)))
             if self.intercept:
                 change = _sum(weights, errors) / total + noise * draw.standard_normal() / np.sqrt(
                     alpha * total
@@ -132,7 +133,7 @@ class GibbsFit:
         if not values.any():
             return 0.0, 1.0  # weights at their start are all 0, which says nothing about their variance
         n, mean = len(values), values.mean()
-        precision = draw.gamma((1 + n) / 2, 2 / (1 + np.square(values - mean).sum()))
+        precision = float(draw_precision(draw, n, np.square(values - mean).sum()))
         return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
 
 

@@ -174,7 +174,7 @@ class FMSampler:
         means = {"factors": own["factors"] - residual, "bias": own["bias"] - residual_bias}
         if side in self.spread:
             squares = np.square(own["spread"], dtype=np.float64).sum()
-            prior["spread_precision"] = np.array(draw.gamma((1 + len(bias)) / 2, 2 / (1 + squares)))
+            prior["spread_precision"] = draw_precision(draw, len(bias), squares)
         return prior | means | {"center": center, "precision": precision}
 
     def _hyper(
@@ -188,7 +188,7 @@ class FMSampler:
         if not self.noise:
             return factors, bias, center, np.full(rank + 1, self.reg)
         rows = np.concatenate([factors[:, :rank], bias[:, None]], axis=1).astype(np.float64)
-        precision = draw.gamma((2 + n) / 2, 2 / (1 + np.square(rows).sum(axis=0) + center**2))
+        precision = draw_precision(draw, n + 1, np.square(rows).sum(axis=0) + center**2)
         rows += center
         center = rows.sum(axis=0) / (n + 1) + draw.standard_normal(rank + 1) / np.sqrt((n + 1) * precision)
         rows -= center
@@ -210,7 +210,7 @@ class FMSampler:
             np.square(vectors[:, : self.rank], dtype=np.float64).sum(axis=0),
             np.square(weights, dtype=np.float64).sum(),
         )
-        return draw.gamma((1 + n) / 2, 2 / (1 + squares))
+        return draw_precision(draw, n, squares)
 
     def draw_block(self, block: Entities, shared: Shared, iteration: int, threads: int) -> tuple[State, Sums]:
         """New vectors of a block's entities, and sums over the residuals of its rows."""
@@ -347,7 +347,7 @@ class FMSampler:
                 cuts = _draw_cuts(draw, np.asarray(sums["counts"]), cuts)
             return Shared(offset=shared["offset"], alpha=shared["alpha"], cuts=cuts), metrics
         metrics["train_rmse"] = self.unit * float(np.sqrt(square / weight))
-        alpha = draw.gamma((1 + n) / 2, 2 / (1 + square)) if self.noise else 1.0
+        alpha = draw_precision(draw, n, square) if self.noise else 1.0
         change = self.noise * draw.standard_normal() / np.sqrt(alpha * weight)
         offset = shared["offset"] + float(sums["left"]) / weight + change
         return Shared(offset=float(offset), alpha=float(alpha), cuts=[]), metrics
@@ -391,6 +391,14 @@ class FMSampler:
 
     def _cuts(self, shared: Shared) -> np.ndarray:
         return np.array([-np.inf, *shared["cuts"], np.inf]) if self.ordered else np.empty(0)
+
+
+def draw_precision(draw: np.random.Generator, n: int, squares: np.ndarray | float) -> np.ndarray:
+    """A precision with the prior Gamma(1/2, 1/2), given n normal numbers whose squares sum to `squares`.
+
+    It is Gamma((1 + n)/2, (1 + squares)/2), one draw for each of `squares`.
+    """
+    return np.asarray(draw.gamma((1 + n) / 2, 2 / (1 + squares)))
 
 
 def _noise_share(shares: dict[str, float]) -> float:
