@@ -77,6 +77,7 @@ def test_append_to_an_empty_index_is_a_build(spark):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "ids", "unknown"), [("bigint", [9, 4, 9, 7], 8), ("string", ["b", "007", "b", "ä"], "zz")]
 )

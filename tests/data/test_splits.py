@@ -66,6 +66,7 @@ def folds_of(kind):
     return {"folds": 3, "fold": "2"} if kind in FOLDED else {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RULES)
 @few
 @given(

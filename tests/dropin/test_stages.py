@@ -18,6 +18,7 @@ def predictions(model, rows):
     return [row.prediction for row in model.transform(rows).orderBy(*rows.columns[:2]).collect()]
 
 
+@pytest.mark.slow
 def test_param_maps(library, ratings):
     als = library.ALS(rank=2, maxIter=1, seed=1).setNumBlocks(1)
     assert als.fit(ratings, {als.rank: 1}).rank == 1
@@ -92,6 +93,7 @@ def test_cross_validation(library, ratings, tmp_path):
 
 
 # pyspark's TrainValidationSplit leaves its thread pool open
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Pool.__del__:pytest.PytestUnraisableExceptionWarning")
 def test_train_validation_split(library, vectors, tmp_path):
     fm = library.FMRegressor(labelCol="y", maxIter=3, solver="adamW", seed=1)
@@ -106,6 +108,7 @@ def test_train_validation_split(library, vectors, tmp_path):
     assert loaded.bestModel.numFeatures == 7 and loaded.bestModel.getMaxIter() == 3
 
 
+@pytest.mark.slow
 def test_a_stage_reads_what_another_adds(library, ratings):
     """Two models in one pipeline need two names."""
     stages = [

@@ -106,6 +106,7 @@ def test_one_process_works_without_rows_too(spark, small, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("small", [-1, crossing.SMALL], ids=["one task", "here"])
 def test_an_error_of_the_user_s_comes_back_as_it_was(df, small, monkeypatch):
     monkeypatch.setattr(crossing, "SMALL", small)

@@ -159,6 +159,7 @@ def query(spark, user, item, time=START + 200_000):
     return frames(spark, [(user, item, time)])[0]
 
 
+@pytest.mark.slow
 def test_cold_ids_have_no_column_but_their_attributes_count(spark, small):
     features = FeatureSet.fit(
         parse_groups(["user", "gender", "age_value", "rated", "item", "genres", "year"]), *small
@@ -213,6 +214,7 @@ def test_sides_have_a_row_for_every_id(small):
     assert features.layout.starts == {"user": 0, "item": 7, "context": 10}
 
 
+@pytest.mark.slow
 def test_context_has_a_column_for_each_group(spark, small):
     groups = ["last", "day", {"group": "rated", "scope": "past"}, "count_value", "weekday*hour", "user*day"]
     features = FeatureSet.fit(parse_groups(groups), *small)

@@ -226,6 +226,7 @@ def test_several_trials_at_once_and_a_ranking_metric(tune):
     assert summary["validation_ndcg_at_5"] == pytest.approx(table["value"].max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -415,6 +415,7 @@ def test_rankings_put_what_a_user_chose_first(spark):
         FMRanker().fit(train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [

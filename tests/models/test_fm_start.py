@@ -55,6 +55,7 @@ def rmse(model, rows):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_twenty_iterations_reach_shrunken_biases_on_sparse_data(sparse, ordered):
     """Biases that start at 0 are taken as evidence that there are none: 40 iterations then were 7 %

@@ -105,6 +105,7 @@ def test_rows_beside_a_row_do_not_change_its_prediction(spark, name, kinds):
     holds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["als", "popularity", "fm", "fm sgd", "fm rows"])
 def test_a_null_does_not_change_its_neighbours(spark, name):
     model = MODELS[name]().fit(training_rows(spark, "long", "string"))

@@ -77,6 +77,7 @@ def test_neighbours_are_their_formula(k, shrinkage, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blocks", "binary"),
     [

@@ -124,6 +124,7 @@ QUIET = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["biased als", "sgd"])
 @given(data=st.data())
 @settings(max_examples=2, **QUIET)

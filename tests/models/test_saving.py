@@ -101,6 +101,7 @@ def test_a_path_that_is_taken_is_refused_and_overwriting_replaces_all_of_it(
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loaded_model_is_saved_over_itself(ratings, vectors, tmp_path, kind):
     path = str(tmp_path / "model")
@@ -122,6 +123,7 @@ def test_a_save_that_fails_leaves_what_was_there(ratings, vectors, tmp_path, mon
     assert numbers(load_model(path), data) == numbers(model, data) and len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_class_loads_no_other_model(ratings, vectors, tmp_path):
     for kind in KINDS:
         fit(kind, ratings, vectors)[0].save(str(tmp_path / kind))
@@ -188,6 +190,7 @@ def test_other_models_of_mllib_are_refused_in_a_sentence(vectors, tmp_path):
         load_model(str(tmp_path / "model"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["als", "fm", "fm vectors"])
 def test_a_model_does_not_answer_with_the_numbers_of_another(spark, ratings, vectors, tmp_path, kind):
     path = str(tmp_path / "model")
@@ -337,6 +340,7 @@ def test_the_files_of_a_fit_go_when_spark_stops():
     assert "RecsparkError the files of this model are gone" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_leaves_no_files(spark, ratings):
     root = Path(SparkFiles.getRootDirectory())
     gc.collect()

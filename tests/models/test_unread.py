@@ -136,6 +136,7 @@ def same(a, b):
 GROUPED = {setting for setting, (*_, form) in SETTINGS.items() if form in ("entities", "rows")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting", [pytest.param(name, marks=pytest.mark.slow) if name in GROUPED else name for name in SETTINGS]
 )

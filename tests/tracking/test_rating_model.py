@@ -19,6 +19,7 @@ from recspark.tracking.model_files import REQUIREMENTS
 from tests.tracking.reports import assert_everything, client_of, report_everything, runs_of, warnings_in
 
 
+@pytest.mark.slow
 def test_the_logged_model_knows_its_id_and_its_run(lake, scorer, tmp_path):
     tracker = Tracker(lake)
     report_everything(tracker, scorer)
@@ -68,6 +69,7 @@ def test_the_model_answers_without_spark(lake, scorer, tmp_path, example, reques
     }
 
 
+@pytest.mark.slow
 def test_a_real_model_brings_recspark_along(lake, tmp_path):
     """The default code is the package itself: its scorer is found in the model's folder, and works without
     Spark.

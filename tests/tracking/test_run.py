@@ -167,6 +167,7 @@ def test_a_missing_file_is_the_callers_error_not_the_stores(lake, caplog):
     assert warnings_in(caplog) == []
 
 
+@pytest.mark.slow
 def test_a_first_run_in_a_fresh_lake_is_silent_and_stays_in_the_lake(tmp_path, scorer):
     script = """
         import logging, os, socket, sys

@@ -102,6 +102,7 @@ def test_a_tracking_store_that_is_away(call, archive, lake):
     assert code == 1 and "http://***@127.0.0.1:9 can't be used" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "key", "uri"),
     [

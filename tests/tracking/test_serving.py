@@ -115,6 +115,7 @@ def check(answers, expected):
         assert close.all(), np.abs(predictions - expected[name])[~close]
 
 
+@pytest.mark.slow
 def test_a_python_without_spark_scores_a_thousand_pairs_in_a_second(registered, pairs, tmp_path):
     tracker, expected = registered
     answers = ask(
