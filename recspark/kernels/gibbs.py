@@ -22,6 +22,9 @@ exp(sum over sides s_e) times that of all.
 A side may have only biases, and then comes after those with vectors: the table of all sides' vectors ends
 where its entities begin.
 
+Kernels take their arrays as named tuples and unpack them before their loops: an array that is taken from a
+tuple in a loop is counted each time, by two threads at once.
+
 Matrices of factors have `padded` columns (`recspark.kernels.linalg`); column numbers are those of the
 unpadded factors. Draws are a function of (seed, stream, entity or row), never of blocks or threads.
 """
@@ -202,17 +205,19 @@ def draw_entities(lo, hi, rows, table, own, prior, given, rank):
     )
     left, left_square, failed = 0.0, 0.0, 0
     normal = np.float32(given.noise) * normal_rows(given.keys[0], 0, given.first + lo, hi - lo, rank + 1)
-    alpha, bias_precision = given.alpha, prior.bias_precision
+    own_vectors, own_biases = own
+    means, mean_biases, precision, bias_precision = prior
+    alpha, keys, first = given.alpha, given.keys, given.first
     for e in range(lo, hi):
-        row_key = mix(given.keys[1] + np.uint64(given.first + e))
+        row_key = mix(keys[1] + np.uint64(first + e))
         count, total, square = _sum_rows_inplace(e, rows, table, own, given, row_key, scratch)
-        _system_inplace(gram, sums, alpha, prior.precision, prior.vectors[e], a, across, along)
-        pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * prior.biases[e]
+        _system_inplace(gram, sums, alpha, precision, means[e], a, across, along)
+        pivot, pull = alpha * count + bias_precision, alpha * total + bias_precision * mean_biases[e]
         drawn, b = _draw_inplace(a, across, along, pivot, pull, normal[e - lo])
         if not drawn:
             failed += 1
             continue
-        own.vectors[e, :rank], own.biases[e] = along, b
+        own_vectors[e, :rank], own_biases[e] = along, b
         rest, rest_square = _rest(gram, sums, along, b)
         left += total - count * b - rest
         left_square += square - 2 * b * total + count * b * b - rest_square
@@ -239,14 +244,17 @@ def draw_biases(lo, hi, rows, table, own_bias, prior, given):
     Weighted sum and sum of squares of the residuals after the draw; 0 failed systems.
     """
     indptr, places, values, weights = rows
-    noise, cuts = given.noise, given.cuts
-    panel, left, left_square = np.empty((1, table.vectors.shape[1]), np.float32), 0.0, 0.0
-    normal = noise * normal_rows(given.keys[0], 0, given.first + lo, hi - lo, 1)
+    vectors, biases = table
+    noise, cuts, offset = given.noise, given.cuts, given.offset
+    alpha, keys, first = given.alpha, given.keys, given.first
+    means, precision = prior.biases, prior.bias_precision
+    panel, left, left_square = np.empty((1, vectors.shape[1]), np.float32), 0.0, 0.0
+    normal = noise * normal_rows(keys[0], 0, first + lo, hi - lo, 1)
     for e in range(lo, hi):
-        row_key = mix(given.keys[1] + np.uint64(given.first + e))
+        row_key = mix(keys[1] + np.uint64(first + e))
         count, total, square = 0.0, 0.0, 0.0
         for t in range(indptr[e], indptr[e + 1]):
-            rest = _join(t, places, table.vectors, table.biases, panel, 0) + given.offset
+            rest = _join(t, places, vectors, biases, panel, 0) + offset
             z = np.float64(values[t])
             weight = weights[t] if len(weights) > 0 else np.float32(1)
             if len(cuts) > 0:
@@ -261,10 +269,8 @@ def draw_biases(lo, hi, rows, table, own_bias, prior, given):
             count += weight
             total += weight * z
             square += weight * z * z
-        pivot = given.alpha * count + prior.bias_precision
-        b = (given.alpha * total + prior.bias_precision * prior.biases[e]) / pivot + normal[
-            e - lo, 0
-        ] / np.sqrt(pivot)
+        pivot = alpha * count + precision
+        b = (alpha * total + precision * means[e]) / pivot + normal[e - lo, 0] / np.sqrt(pivot)
         own_bias[e] = b
         left += total - count * b
         left_square += square - 2 * b * total + count * b * b
@@ -289,27 +295,28 @@ def draw_spreads(lo, hi, rows, table, own, spreads, given):
         `Noise`; the first key is the seed.
     """
     indptr, places, values, weights = rows
-    alpha, cuts, precision = given.alpha, given.cuts, spreads.precision
+    vectors, biases = table
+    own_vectors, own_biases = own
+    others_spreads, own_spreads, precision = spreads
+    alpha, cuts, offset = given.alpha, given.cuts, given.offset
     most = 0
     for e in range(lo, hi):
         most = max(most, indptr[e + 1] - indptr[e])
-    panel, scores, roots = np.empty((1, own.vectors.shape[1]), np.float32), np.empty(most), np.empty(most)
+    panel, scores, roots = np.empty((1, own_vectors.shape[1]), np.float32), np.empty(most), np.empty(most)
     normal = normal_rows(given.keys[0], 0, given.first + lo, hi - lo, 2 * SPREAD_STEPS)
     for e in range(lo, hi):
         n = indptr[e + 1] - indptr[e]
         for t in range(n):
             row, others = indptr[e] + t, 0.0
-            scores[t] = (
-                _join(row, places, table.vectors, table.biases, panel, 0) + given.offset + own.biases[e]
-            )
-            _, product, _ = row_products(panel, 0, own.vectors, e)
+            scores[t] = _join(row, places, vectors, biases, panel, 0) + offset + own_biases[e]
+            _, product, _ = row_products(panel, 0, own_vectors, e)
             scores[t] += product
             for c in range(places.shape[1]):
-                others += spreads.others[places[row, c]]
+                others += others_spreads[places[row, c]]
             roots[t] = np.exp(-others) * (
                 np.sqrt(alpha * weights[row]) if len(weights) > 0 else np.sqrt(alpha)
             )
-        at, step = np.float64(spreads.own[e]), 2.4 / np.sqrt(2 * n + precision)
+        at, step = np.float64(own_spreads[e]), 2.4 / np.sqrt(2 * n + precision)
         now = _spread_likelihood(indptr[e], n, values, scores, roots, cuts, at) - 0.5 * precision * at * at
         for attempt in range(SPREAD_STEPS):
             tried = at + step * normal[e - lo, 2 * attempt]
@@ -319,7 +326,7 @@ def draw_spreads(lo, hi, rows, table, own, spreads, given):
             )
             if math.log(normal_cdf(normal[e - lo, 2 * attempt + 1])) < then - now:
                 at, now = tried, then
-        spreads.own[e] = at
+        own_spreads[e] = at
     return 0
 
 
@@ -374,6 +381,8 @@ def _sum_rows_inplace(e, rows, table, own, given, row_key, scratch):
     Returns ``sum w, sum w z, sum w z^2``.
     """
     indptr, places, values, weights = rows
+    vectors, biases = table
+    own_vectors, own_biases = own
     panel, gram, sums = scratch
     cuts, noise, offset = given.cuts, given.noise, given.offset
     weighted, ordered = len(weights) > 0, len(cuts) > 0
@@ -383,13 +392,13 @@ def _sum_rows_inplace(e, rows, table, own, given, row_key, scratch):
     for start in range(indptr[e], indptr[e + 1], PANEL):
         m = min(PANEL, indptr[e + 1] - start)
         for t in range(m):
-            rest = _join(start + t, places, table.vectors, table.biases, panel, t) + offset
+            rest = _join(start + t, places, vectors, biases, panel, t) + offset
             z = np.float64(values[start + t])
             # a row of weight w is a row times sqrt(w)
             root = np.sqrt(weights[start + t]) if weighted else np.float32(1)
             if ordered:
-                _, product, _ = row_products(panel, t, own.vectors, e)
-                u, score = uniform(row_key, start + t - indptr[e]), rest + product + own.biases[e]
+                _, product, _ = row_products(panel, t, own_vectors, e)
+                u, score = uniform(row_key, start + t - indptr[e]), rest + product + own_biases[e]
                 z = latent(score * root, cuts[int(z)] * root, cuts[int(z) + 1] * root, u, noise) / root
             z -= rest
             if weighted:
@@ -488,34 +497,38 @@ def draw_features(features, own, residual, around, prior, noise, key, rank):
         Number of factors without padding.
     """
     indptr, entities, x = features
+    vectors, biases = own
+    left, left_biases = residual
+    precision, bias_precision = around
+    own_precision, own_bias_precision = prior
     pulled, change = (
-        np.zeros((1, own.vectors.shape[1]), np.float32),
-        np.zeros((1, own.vectors.shape[1]), np.float32),
+        np.zeros((1, vectors.shape[1]), np.float32),
+        np.zeros((1, vectors.shape[1]), np.float32),
     )
-    normal = normal_rows(key, 0, 0, len(own.vectors), rank + 1)
-    for j in range(len(own.vectors)):
+    normal = normal_rows(key, 0, 0, len(vectors), rank + 1)
+    for j in range(len(vectors)):
         pulled[0, :] = 0
         squares, pulled_bias = np.float32(0), np.float32(0)
         for t in range(indptr[j], indptr[j + 1]):
-            add_row(x[t], residual.vectors, entities[t], pulled, 0)
-            pulled_bias += x[t] * residual.biases[entities[t]]
+            add_row(x[t], left, entities[t], pulled, 0)
+            pulled_bias += x[t] * left_biases[entities[t]]
             squares += x[t] * x[t]
         for i in range(rank):
-            width = around.vectors[i] * squares + prior.vectors[i]
-            new = around.vectors[i] * (pulled[0, i] + squares * own.vectors[j, i]) / width + noise * normal[
+            width = precision[i] * squares + own_precision[i]
+            new = precision[i] * (pulled[0, i] + squares * vectors[j, i]) / width + noise * normal[
                 j, i
             ] / np.sqrt(width)
-            change[0, i] = own.vectors[j, i] - new
-            own.vectors[j, i] = new
-        width = around.bias * squares + prior.bias
-        new_bias = around.bias * (pulled_bias + squares * own.biases[j]) / width + noise * normal[
+            change[0, i] = vectors[j, i] - new
+            vectors[j, i] = new
+        width = bias_precision * squares + own_bias_precision
+        new_bias = bias_precision * (pulled_bias + squares * biases[j]) / width + noise * normal[
             j, rank
         ] / np.sqrt(width)
-        change_bias = np.float32(own.biases[j] - new_bias)
-        own.biases[j] = new_bias
+        change_bias = np.float32(biases[j] - new_bias)
+        biases[j] = new_bias
         for t in range(indptr[j], indptr[j + 1]):
-            add_row(x[t], change, 0, residual.vectors, entities[t])
-            residual.biases[entities[t]] += x[t] * change_bias
+            add_row(x[t], change, 0, left, entities[t])
+            left_biases[entities[t]] += x[t] * change_bias
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
