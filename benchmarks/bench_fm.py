@@ -1,5 +1,6 @@
-"""Factorization machines side by side: recspark and myFM by Gibbs sampling, recspark and MLlib on vectors;
-alternating, a process a fit.
+"""Factorization machines side by side: myFM by Gibbs sampling, and MLlib on vectors.
+
+The two sides alternate, in one process per fit.
 
     RECSPARK_DATA=... python benchmarks/bench_fm.py [--rounds 3] [--only NAME ...]
 

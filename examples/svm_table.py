@@ -3,12 +3,12 @@ table.
 
     python examples/svm_table.py --source ml-100k.zip --lake lake/svm
 
-ML-100K, split u1; needs scikit-learn. A polynomial SVM has a weight of its own for each pair of features,
-which says something only of pairs that training has seen. In a row (user, item) that is no pair of any test
-row, so all that it can learn is what the linear one does. An FM has a vector for each feature, and so a
-product for every pair (Rendle 2010, section 4). Both SVMs are fitted on all rows in their primal form: the
-polynomial one with kernel (<x, z> + 1)^2 is a linear one on `pairs(x)`. Prints RMSE, and what share of the
-pairs of features in test rows training has seen.
+ML-100K, split u1; needs scikit-learn. A polynomial SVM has one weight for each pair of features, and learns
+it only from training rows that have the pair. No test row has a pair (user, item) of a training row, so the
+polynomial SVM learns no more than the linear one. An FM has a vector for each feature, and so a product for
+every pair (Rendle 2010, section 4). Both SVMs are fitted on all rows in their primal form: the polynomial one
+with kernel (<x, z> + 1)^2 is a linear one on `pairs(x)`. Prints RMSE, and the share of the feature pairs of
+test rows that training rows have.
 """
 
 from __future__ import annotations

@@ -58,8 +58,12 @@ class ALSSolver(NoSteps):
     ) -> State:
         """Start users from their ratings, and items from zeros.
 
-        Users are projected (`recspark.kernels.projection`); items are solved before they are read. See
-        `recspark.algorithms.contract.Solver.start`.
+        Users are projected (`recspark.kernels.projection`); items are solved before they are read.
+
+        Parameters
+        ----------
+        side, first, block, given, added
+            See `recspark.algorithms.contract.Solver.start`.
         """
         n = len(block.train.indptr) - 1
         factors, bias = np.zeros((n, self.rank), np.float32), np.zeros(n, np.float32)
@@ -108,7 +112,10 @@ class ALSSolver(NoSteps):
     ) -> tuple[State, dict[str, float]]:
         """Solve the block's rows; errors are summed on the side that is solved last.
 
-        See `recspark.algorithms.contract.Solver.step`.
+        Parameters
+        ----------
+        side, block, source, own, threads
+            See `recspark.algorithms.contract.Solver.step`.
         """
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
         solve = self._solve_by_cg if self.cg_steps else self._solve
@@ -169,6 +176,11 @@ class ALSSolver(NoSteps):
         """The columns features, bias and deviation of the model's table.
 
         The deviation is the bias, or without biases how far an id's targets lie from the level.
+
+        Parameters
+        ----------
+        side, block, state, n_other
+            See `recspark.algorithms.contract.Solver.export`.
         """
         if self.biased:
             return {"features": state["factors"], **as_columns(state["bias"], state["bias"])}

@@ -44,7 +44,12 @@ class GibbsFit:
     ) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
         """Sample, one column after the other, and return the kept samples and the history.
 
-        Watched rows are not used. See `recspark.algorithms.machine.RowFit.run`.
+        Watched rows are not used.
+
+        Parameters
+        ----------
+        joined, labels, weights, roles, reg, report
+            See `recspark.algorithms.machine.RowFit.run`.
         """
         train, columns = np.flatnonzero(roles == 0), len(reg)
         x, labels, weights = matrix(joined, columns)[train], labels[train], weights[train]

@@ -175,7 +175,17 @@ class Solver(Protocol):
         """
 
     def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
-        """Sums over the rows of a user block at the end of an iteration (not in alternating sweeps)."""
+        """Sums over the rows of a user block at the end of an iteration (not in alternating sweeps).
+
+        Parameters
+        ----------
+        block, own
+            The block, and its state.
+        source
+            The state of the items that the block needs.
+        threads
+            Number of threads of the kernels.
+        """
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
         """The metrics of an iteration from its sums.
@@ -184,7 +194,20 @@ class Solver(Protocol):
         """
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """The columns of the model's table of this side."""
+        """The columns of the model's table of this side.
+
+        Parameters
+        ----------
+        side, block, state
+            The side, one of its blocks, and the block's state.
+        n_other
+            The number of ids of the other side.
+
+        Returns
+        -------
+        State
+            ``features`` float32 (rows, rank), ``bias`` and ``deviation`` float32 (rows,).
+        """
 
 
 class NoSteps:
@@ -195,17 +218,35 @@ class NoSteps:
     def step(
         self, side: str, block: Block, source: State, own: State, threads: int
     ) -> tuple[State, dict[str, float]]:
-        """See `Solver.step`."""
+        """Raise NotImplementedError.
+
+        Parameters
+        ----------
+        side, block, source, own, threads
+            See `Solver.step`.
+        """
         raise NotImplementedError
 
     def step_pair(
         self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
     ) -> tuple[State, State, dict[str, float]]:
-        """See `Solver.step_pair`."""
+        """Raise NotImplementedError.
+
+        Parameters
+        ----------
+        cells, users, items, iteration, pair, threads
+            See `Solver.step_pair`.
+        """
         raise NotImplementedError
 
     def watch(self, block: Block, source: State, own: State, threads: int) -> dict[str, float]:
-        """See `Solver.watch`."""
+        """Raise NotImplementedError.
+
+        Parameters
+        ----------
+        block, source, own, threads
+            See `Solver.watch`.
+        """
         raise NotImplementedError
 
 
@@ -259,7 +300,17 @@ class Sampler(Protocol):
         """
 
     def start(self, side: str, first: int, rows: State, shares: dict[str, float]) -> State:
-        """The state of the entities from position `first` on before the first iteration, from their rows."""
+        """The state of a block's entities before the first iteration, from their rows.
+
+        Parameters
+        ----------
+        side, first
+            The side, and the position of the block's first entity.
+        rows
+            Rows by entity: see `Entities`.
+        shares
+            The shares of the sides in the variance of labels.
+        """
 
     def draw_prior(
         self, side: str, features: dict[str, State], own: State, before: State, iteration: int
@@ -286,7 +337,17 @@ class Sampler(Protocol):
         """
 
     def draw_block(self, block: Entities, shared: Shared, iteration: int, threads: int) -> tuple[State, Sums]:
-        """The block's new state, and sums over its rows."""
+        """The block's new state, and sums over its rows.
+
+        Parameters
+        ----------
+        block
+            The entities, with the states that their rows name.
+        shared
+            The values that all rows share after the last iteration.
+        iteration, threads
+            The iteration, from 1, and the number of threads of the kernels.
+        """
 
     def watch(
         self,
@@ -326,7 +387,17 @@ class Sampler(Protocol):
     def close(
         self, sums: Sums, shared: Shared, totals: Totals, iteration: int
     ) -> tuple[Shared, dict[str, float]]:
-        """The values that all rows share after an iteration, and its metrics."""
+        """The values that all rows share after an iteration, and its metrics.
+
+        Parameters
+        ----------
+        sums
+            Sums over all rows, of `draw_block` for the first side and of `watch`.
+        shared, iteration
+            The values before the iteration, and its number, from 1.
+        totals
+            Sums over the training rows that no iteration changes.
+        """
 
     def export(self, side: str, samples: list[State]) -> State:
         """Columns of a side's table from the kept states."""

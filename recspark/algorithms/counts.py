@@ -35,7 +35,10 @@ class CountSolver(NoSteps):
     ) -> State:
         """The numbers of ratings, float32: exact up to 2^24.
 
-        See `recspark.algorithms.contract.Solver.start`.
+        Parameters
+        ----------
+        side, first, block, given, added
+            See `recspark.algorithms.contract.Solver.start`.
         """
         counts = np.diff(block.train.indptr)
         bias = counts if side == "items" else np.zeros(len(counts))
@@ -46,5 +49,11 @@ class CountSolver(NoSteps):
         return {}
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
-        """The columns features (empty), bias and deviation, which are the same."""
+        """The columns features (empty), bias and deviation, which are the same.
+
+        Parameters
+        ----------
+        side, block, state, n_other
+            See `recspark.algorithms.contract.Solver.export`.
+        """
         return {"features": state["factors"], **as_columns(state["bias"], state["bias"])}

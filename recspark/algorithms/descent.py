@@ -52,7 +52,12 @@ class SGDFit:
         """Descend for some epochs, and return the parameters and the history.
 
         There is one sample: the last epoch, or the best one on validation rows. Its alpha, the precision of a
-        label, is 1 over its mean squared error. See `recspark.algorithms.machine.RowFit.run`.
+        label, is 1 over its mean squared error.
+
+        Parameters
+        ----------
+        joined, labels, weights, roles, reg, report
+            See `recspark.algorithms.machine.RowFit.run`.
 
         Raises
         ------

@@ -108,6 +108,11 @@ class FMSampler:
 
         If all biases started at 0, the sampler would draw a precision near their number, which then falls
         slowly.
+
+        Parameters
+        ----------
+        side, first, rows, shares
+            See `recspark.algorithms.contract.Sampler.start`.
         """
         n, stream = len(rows["indptr"]) - 1, _number(side)
         noise = _noise_share(shares)
@@ -142,8 +147,12 @@ class FMSampler:
         """Mean and precision of a side's entities: hyper-parameters first, then the vectors of each group.
 
         ``factors, bias``: the mean of each entity; ``center, precision`` (rank + 1); a group's own
-        ``factors-GROUP, bias-GROUP``; ``spread_precision`` if the side has a noise per entity. See
-        `recspark.algorithms.contract.Sampler.draw_prior`.
+        ``factors-GROUP, bias-GROUP``; ``spread_precision`` if the side has a noise per entity.
+
+        Parameters
+        ----------
+        side, features, own, before, iteration
+            See `recspark.algorithms.contract.Sampler.draw_prior`.
         """
         draw = np.random.default_rng((self.seed, iteration, _number(side)))
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
@@ -213,7 +222,13 @@ class FMSampler:
         return draw_precision(draw, n, squares)
 
     def draw_block(self, block: Entities, shared: Shared, iteration: int, threads: int) -> tuple[State, Sums]:
-        """New vectors of a block's entities, and sums over the residuals of its rows."""
+        """New vectors of a block's entities, and sums over the residuals of its rows.
+
+        Parameters
+        ----------
+        block, shared, iteration, threads
+            See `recspark.algorithms.contract.Sampler.draw_block`.
+        """
         side, rows, table, prior = block.side, block.rows, block.table, block.prior
         state = {key: np.array(value) for key, value in block.own.items()}
         weights = rows["weights"]
@@ -224,7 +239,7 @@ class FMSampler:
         own = gibbs.Table(state["factors"], state["bias"])
         around = gibbs.Prior(prior["factors"], prior["bias"], *_split(prior["precision"]))
         read = _rows(rows, weights), gibbs.Table(table["factors"], table["bias"])
-        given = gibbs.Noise(
+        given = gibbs.Constants(
             np.float32(shared["alpha"]),
             shared["offset"],
             np.float32(self.noise),
@@ -251,7 +266,7 @@ class FMSampler:
         work, weights = np.diff(rows["indptr"]) + ENTITY_WORK, np.empty(len(rows["values"]), np.float32)
         by_entity = _rows(rows, rows["weights"])
         if side in self.spread:
-            given = gibbs.Noise(
+            given = gibbs.Constants(
                 float(shared["alpha"]),
                 shared["offset"],
                 np.float32(self.noise),
@@ -281,7 +296,10 @@ class FMSampler:
     ) -> tuple[np.ndarray, Sums]:
         """Count scores by level for training rows; update means and errors for the other roles.
 
-        See `recspark.algorithms.contract.Sampler.watch`.
+        Parameters
+        ----------
+        role, rows, table, shared, mean, number, threads
+            See `recspark.algorithms.contract.Sampler.watch`.
         """
         n, cuts = len(rows["values"]), self._cuts(shared)
         score, work = np.empty(n), np.ones(n)
@@ -319,6 +337,11 @@ class FMSampler:
 
         The RMSE of training rows is that of the scores just drawn, the RMSE of watched rows that of the mean
         prediction.
+
+        Parameters
+        ----------
+        sums, shared, totals, iteration
+            See `recspark.algorithms.contract.Sampler.close`.
 
         Raises
         ------

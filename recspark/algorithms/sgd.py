@@ -87,8 +87,12 @@ class SGDSolver:
     ) -> State:
         """Normal factors, no biases, and an optimizer that has seen nothing.
 
-        Factors are a function of (seed, side, position) only. See
-        `recspark.algorithms.contract.Solver.start`.
+        Factors are a function of (seed, side, position) only.
+
+        Parameters
+        ----------
+        side, first, block, given, added
+            See `recspark.algorithms.contract.Solver.start`.
         """
         counts = np.diff(block.train.indptr)
         n = len(counts)
@@ -126,7 +130,10 @@ class SGDSolver:
     ) -> tuple[State, State, dict[str, float]]:
         """An epoch over the cells of a user block and an item block, by `_stages`.
 
-        See `recspark.algorithms.contract.Solver.step_pair`.
+        Parameters
+        ----------
+        cells, users, items, iteration, pair, threads
+            See `recspark.algorithms.contract.Solver.step_pair`.
         """
         rules, entries = (
             self._rules(iteration),
@@ -199,7 +206,13 @@ class SGDSolver:
     def step(
         self, side: str, block: Block, source: State, own: State, threads: int
     ) -> tuple[State, dict[str, float]]:
-        """A full-batch step of one side. See `recspark.algorithms.contract.Solver.step`."""
+        """A full-batch step of one side.
+
+        Parameters
+        ----------
+        side, block, source, own, threads
+            See `recspark.algorithms.contract.Solver.step`.
+        """
         stepped, csr = self._rows(own), block.train
         rows = (self._rows(source), self._rows(own), stepped, self.penalty[side])
         over_rows(
@@ -271,6 +284,11 @@ class SGDSolver:
         """Errors of watched rows.
 
         In full-batch steps, which do not visit training rows in turn, those are included.
+
+        Parameters
+        ----------
+        block, source, own, threads
+            See `recspark.algorithms.contract.Solver.watch`.
         """
         sums: dict[str, float] = {}
         roles = block.watched if self.batch else {"train": block.train, **block.watched}
@@ -312,6 +330,11 @@ class SGDSolver:
         """The columns features, bias and deviation of the model's table.
 
         The deviation is the bias, or without biases how far an id's ratings lie from the level.
+
+        Parameters
+        ----------
+        side, block, state, n_other
+            See `recspark.algorithms.contract.Solver.export`.
         """
         factors, bias = self._in_units(state["factors"], state["bias"], self._score_unit)
         if self.biased:

@@ -64,9 +64,16 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Fit(Chain):
-    """The outcome of all chains: their mean history, its best iteration, and the folder of the model."""
+class Fit:
+    """The outcome of all chains: their mean history, its best iteration, and the folder of the model.
 
+    See `Chain` for the other fields.
+    """
+
+    history: list[Row]
+    shared: list[Shared]
+    resumed_at: int
+    prepare_seconds: float
     best: int
     model: str
 
@@ -111,7 +118,6 @@ def _joined(plan: Plan, model: str, chains: Sequence[Chain]) -> Fit:
     history = [_mean(rows) for rows in zip(*(chain.history for chain in chains), strict=False)]
     return Fit(
         history,
-        chains[0].kept,
         [shared for chain in chains for shared in chain.shared],
         min(chain.resumed_at for chain in chains),
         max(chain.prepare_seconds for chain in chains),
@@ -147,8 +153,7 @@ def fit(runner: Runner, plan: Plan, alone: bool) -> Chain:
     while len(history) < plan.max_iter and not plan.is_done(history) and not store.exists(STOP):
         history.append(_iterate(runner, plan, len(history) + 1))
         plan.prune(store, history)
-        if isinstance(store, HeldStore):
-            store.flush(WRITING_SHARE)
+        store.flush(WRITING_SHARE)
     kept = plan.kept(history)
     if alone:
         plan.export(runner, [(plan, kept)])

@@ -49,7 +49,7 @@ class Plan(ABC):
 
         Another input, algorithm or layout gets another folder, so all that is in it can be resumed.
         """
-        return f"{self.work}/fit-{fingerprint(*self.identity)[:16]}"
+        return f"{self.work}/fit-{fingerprint(*self.made_from)[:16]}"
 
     @property
     def threads(self) -> int:
@@ -58,7 +58,7 @@ class Plan(ABC):
 
     @property
     @abstractmethod
-    def identity(self) -> tuple[object, ...]:
+    def made_from(self) -> tuple[object, ...]:
         """All that the outcome depends on."""
 
     @property

@@ -112,7 +112,7 @@ def _write_side(
 def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relations:
     """Write the rows of `df`, in any order.
 
-    It has one column per side (an id, or a position, where -1 is no entity), ``value float``, ``role byte``
+    It has one column per side (an id, or a position, where -1 means none), ``value float``, ``role byte``
     and, if rows have weights, ``weight float``.
 
     Raises

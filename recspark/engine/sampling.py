@@ -60,8 +60,8 @@ class SamplingPlan(Plan):
     samples: int
 
     @property
-    def identity(self) -> tuple[object, ...]:
-        """See `Plan.identity`. The three numbers of the length say which samples are kept."""
+    def made_from(self) -> tuple[object, ...]:
+        """See `Plan.made_from`. The three numbers of the length say which samples are kept."""
         sampler = type(self.sampler).__name__, asdict(self.sampler)
         length = (self.max_iter, self.burn_in, self.samples)
         return (self.relations.digest, *sampler, self.blocks, self.features, length)

@@ -60,6 +60,9 @@ class Store(Folder):
         with pa.memory_map(str(self._local(name) / "table.arrow")) as source:
             return pa.ipc.open_file(source).read_all()
 
+    def flush(self, share: float | None = None) -> None:
+        """Write all entries that are held in memory. This store holds none; see `HeldStore.flush`."""
+
     def _scratch(self, name: str) -> Path | None:
         """The folder in which an entry is prepared: beside its target, so that a rename can publish it.
 

@@ -71,8 +71,8 @@ class SweepPlan(Plan):
         return self.placement.blocks
 
     @property
-    def identity(self) -> tuple[object, ...]:
-        """See `Plan.identity`."""
+    def made_from(self) -> tuple[object, ...]:
+        """See `Plan.made_from`."""
         solver = type(self.solver).__name__, asdict(self.solver)
         return (self.parts.digest, *solver, self.blocks, self.initial, self.added)
 

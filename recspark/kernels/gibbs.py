@@ -106,7 +106,7 @@ class Precision(NamedTuple):
     bias: np.float32
 
 
-class Noise(NamedTuple):
+class Constants(NamedTuple):
     """The constants of a draw.
 
     Parameters
@@ -186,7 +186,7 @@ def draw_entities(lo, hi, rows, table, own, prior, given, rank):
     own, prior
         `Table` of the entities, drawn in place, and their `Prior`.
     given
-        `Noise`.
+        `Constants`.
     rank
         Number of factors without padding.
 
@@ -237,7 +237,7 @@ def draw_biases(lo, hi, rows, table, own_bias, prior, given):
     own_bias, prior
         float32 (entities,), drawn in place, and their `Prior`, of which the biases are read.
     given
-        `Noise`.
+        `Constants`.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def draw_spreads(lo, hi, rows, table, own, spreads, given):
     spreads
         `Spreads`; the own ones are drawn in place.
     given
-        `Noise`; the first key is the seed.
+        `Constants`; the first key is the seed.
     """
     indptr, places, values, weights = rows
     vectors, biases = table

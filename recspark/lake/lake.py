@@ -232,7 +232,7 @@ def _checked(product: str) -> str:
     for part in product.split("/"):
         if not FILE_NAME.holds(part):
             raise ConfigError(
-                f"{shown(product)} is no name of a product of a lake: {shown(part)} must be "
+                f"{shown(product)} is not the name of a product of a lake: {shown(part)} must be "
                 f"{FILE_NAME.allowed}"
             )
     return product

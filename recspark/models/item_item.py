@@ -137,7 +137,13 @@ class ItemItemScorer:
     def list_values(
         self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
     ) -> np.ndarray:
-        """The values that lists show: the scores. See `recspark.models.serving.scorer.Scorer.list_values`."""
+        """The values that lists show: the scores.
+
+        Parameters
+        ----------
+        side, ranked, owners, entries, scores
+            See `recspark.models.serving.scorer.Scorer.list_values`.
+        """
         return scores
 
 

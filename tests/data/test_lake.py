@@ -245,7 +245,7 @@ def test_names_that_lead_out_of_the_lake_are_refused(lake, product):
         lambda name: enter(lake.reading(name)),
     )
     for use in uses:
-        with pytest.raises(ConfigError, match="is no name of a product of a lake"):
+        with pytest.raises(ConfigError, match="is not the name of a product of a lake"):
             use(product)
     assert not list(Path(lake.root).parent.rglob("*.json"))
 

@@ -261,7 +261,7 @@ def test_the_limits_of_archives_can_be_set(call, tmp_path, monkeypatch, setting)
         ("train", f"model.name={'x' * 300}", "at most 128 bytes"),
         ("split", "split.name=..", "split.name = '..' is not allowed"),
         ("split", "split.fold=../x", "split.fold"),
-        ("curves", 'curves.models=["../../x"]', "is no name of a product of a lake"),
+        ("curves", 'curves.models=["../../x"]', "is not the name of a product of a lake"),
         ("curves", "curves.figure=../x", "curves.figure = '../x' is not allowed"),
         ("crossvalidate", 'crossvalidation.folds=["../../x"]', "split."),
         ("ingest", "paths.lake=a\0b", "without NUL"),

@@ -68,7 +68,7 @@ def draw(
     precision = (times * np.linspace(1, 2, RANK)).astype(np.float32)
     rows = gibbs.Rows(indptr, places, values, weights)
     around = gibbs.Prior(padded_rows(prior), prior_bias, precision, np.float32(times * 1.5))
-    given = gibbs.Noise(np.float32(alpha), offset, np.float32(noise), keys, first, cuts)
+    given = gibbs.Constants(np.float32(alpha), offset, np.float32(noise), keys, first, cuts)
     tables = gibbs.Table(padded_rows(table), bias), gibbs.Table(*state)
     sums = gibbs.draw_entities(lo, hi, rows, *tables, around, given, RANK)
     return state[0][:, :RANK], state[1], sums
@@ -142,7 +142,7 @@ def test_spreads_have_the_mean_and_variance_of_the_posterior(cuts, weighted):
     entities = gibbs.Table(padded_rows(np.repeat(own[:1], copies, axis=0)), np.repeat(own_bias[:1], copies))
     spreads = gibbs.Spreads(spread, drawn, precision)
     for key in range(40):
-        given = gibbs.Noise(alpha, 3.2, np.float32(1), np.array([key, 0], np.uint64), 0, cuts)
+        given = gibbs.Constants(alpha, 3.2, np.float32(1), np.array([key, 0], np.uint64), 0, cuts)
         gibbs.draw_spreads(0, copies, many, others, entities, spreads, given)
     joined = [(np.vstack([table[row], own[0]]), np.append(bias[row], own_bias[0])) for row in places[:rows]]
     scores = np.array([reference.fm_score(*each, 3.2) for each in joined])
@@ -166,7 +166,7 @@ def test_spreads_do_not_depend_on_how_entities_are_cut():
     def drawn(first, indptr, own, own_bias, out):
         rows = gibbs.Rows(indptr, places, values, NO_WEIGHTS)
         tables = gibbs.Table(padded_rows(table), bias), gibbs.Table(padded_rows(own), own_bias)
-        given = gibbs.Noise(1.7, 3.2, np.float32(1), KEYS, first, NO_CUTS)
+        given = gibbs.Constants(1.7, 3.2, np.float32(1), KEYS, first, NO_CUTS)
         gibbs.draw_spreads(0, len(out), rows, *tables, gibbs.Spreads(spread, out, 2.0), given)
 
     drawn(0, indptr, own, own_bias, whole)
@@ -243,7 +243,7 @@ def biases_of(data, lo=0, hi=N, noise=0.0, first=0, cuts=NO_CUTS, weights=NO_WEI
     rows, others = gibbs.Rows(indptr, places, values, weights), gibbs.Table(padded_rows(table), bias)
     nothing = np.empty((0, 0), np.float32), np.empty(0, np.float32)
     prior = gibbs.Prior(nothing[0], prior_bias, nothing[1], np.float32(1.5))
-    given = gibbs.Noise(np.float32(1.7), 3.2, np.float32(noise), KEYS, first, cuts)
+    given = gibbs.Constants(np.float32(1.7), 3.2, np.float32(noise), KEYS, first, cuts)
     return drawn, gibbs.draw_biases(lo, hi, rows, others, drawn, prior, given)
 
 

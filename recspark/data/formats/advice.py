@@ -78,12 +78,12 @@ def _about(notation: Notation, column: str, text: str) -> str:
             f"data.timestampFormat{_likely_formats(text)}"
         )
     if "," in text and "." in text:
-        return "which is no number: write numbers without a mark between thousands"
+        return "which is not a number: write numbers without a mark between thousands"
     if "," in text and notation.decimal == ".":
-        return 'which is no number: is data.decimal = ","?'
+        return 'which is not a number: is data.decimal = ","?'
     if "." in text and notation.decimal == ",":
-        return 'which is no number: is data.decimal = "."?'
-    return "which is no number" + (", is data.idType = string?" if column != "rating" else "")
+        return 'which is not a number: is data.decimal = "."?'
+    return "which is not a number" + (", is data.idType = string?" if column != "rating" else "")
 
 
 def _number(text: str) -> float:

@@ -237,7 +237,7 @@ def _parts(
             rest = body[cut:]
             if len(rest) > LINE_BYTES:
                 raise DataRejected(
-                    f"{member} line {line} is longer than {LINE_BYTES} bytes: it is no text file with one "
+                    f"{member} line {line} is longer than {LINE_BYTES} bytes: it is not a text file with one "
                     "row per line"
                 )
         if rest:

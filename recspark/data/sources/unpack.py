@@ -62,7 +62,19 @@ class Unpacker:
     def write(self, stream: IO[bytes], member: str, name: str, kind: str) -> str:
         """Write `stream` as `member` and return its path.
 
-        Raise DataRejected if the packed file called `name` is damaged, or expands too far.
+        Parameters
+        ----------
+        stream
+            The packed file, opened so that reading unpacks it.
+        member
+            The name of the new file, below the scratch folder.
+        name, kind
+            The name of the packed file and of its format, for messages.
+
+        Raises
+        ------
+        DataRejected
+            If the packed file is damaged, or expands too far.
         """
         target = self.place(member)
         with self.fs.open_output_stream(target, compression=None) as out:

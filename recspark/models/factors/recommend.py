@@ -71,6 +71,13 @@ class Recommendations:
         """The best `numItems` items of every user.
 
         The result has columns ``userCol, recommendations array<struct<itemCol, rating float>>``.
+
+        Parameters
+        ----------
+        numItems
+            The length of a list, at least 1.
+        seen, candidates, blocked
+            See `recommendForUserSubset`.
         """
         return self._recommended("users", numItems, None, seen, candidates, blocked)
 
@@ -85,6 +92,13 @@ class Recommendations:
         """The best `numUsers` users of every item.
 
         The result has columns ``itemCol, recommendations array<struct<userCol, rating float>>``.
+
+        Parameters
+        ----------
+        numUsers
+            The length of a list, at least 1.
+        seen, candidates, blocked
+            See `recommendForItemSubset`.
         """
         return self._recommended("items", numUsers, None, seen, candidates, blocked)
 

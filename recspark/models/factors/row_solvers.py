@@ -65,7 +65,15 @@ class RowSolver(Protocol):
         """
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
-        """The columns features, bias and deviation of these rows in the model's table."""
+        """The columns features, bias and deviation of these rows in the model's table.
+
+        Parameters
+        ----------
+        side, csr, state
+            The side, the ratings of the rows, and their solution, as in `solve`.
+        n_other
+            The number of ids of the other side.
+        """
 
 
 @dataclass(frozen=True)
@@ -113,12 +121,24 @@ class ALSRows:
         return self.solver.fresh(side, first, n)
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
-        """See `RowSolver.solve`."""
+        """Solve rows by this algorithm.
+
+        Parameters
+        ----------
+        side, csr, fixed, own, threads
+            See `RowSolver.solve`.
+        """
         source = self.solver.state(fixed["factors"], fixed["bias"])
         return self.solver.step(side, Block(csr), source, own, threads)[0]
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
-        """Columns features, bias and deviation of a model, from solved rows."""
+        """Columns features, bias and deviation of a model, from solved rows.
+
+        Parameters
+        ----------
+        side, csr, state, n_other
+            See `RowSolver.export`.
+        """
         return self.solver.export(side, Block(csr), state, n_other)
 
 
@@ -159,11 +179,23 @@ class SGDRows:
         return self.solver.fresh(side, first, n)
 
     def solve(self, side: str, csr: CSR, fixed: State, own: State, threads: int) -> State:
-        """See `RowSolver.solve`."""
+        """Solve rows by this algorithm.
+
+        Parameters
+        ----------
+        side, csr, fixed, own, threads
+            See `RowSolver.solve`.
+        """
         return self.solver.solve_rows(side, csr, fixed, own, self.epochs, self.rate, threads)
 
     def export(self, side: str, csr: CSR, state: State, n_other: int) -> State:
-        """Columns features, bias and deviation of a model, from solved rows."""
+        """Columns features, bias and deviation of a model, from solved rows.
+
+        Parameters
+        ----------
+        side, csr, state, n_other
+            See `RowSolver.export`.
+        """
         return self.solver.export(side, Block(csr), state, n_other)
 
 

@@ -301,7 +301,7 @@ class FMModel(FMColumns, FactorModel):
     def is_of_rows(self) -> bool:
         """Whether rows are scored from the parameters of their features.
 
-        Then there are no vectors of users and items, and no lists.
+        Such a model has no vectors of users and items, so it makes no lists.
         """
         return isinstance(self._facts, RowFacts)
 

@@ -290,8 +290,8 @@ class FMRanker(FactorizationMachine):
             )
         if self._watched:
             raise ConfigError(
-                "validation rows are not allowed with FMRanker: its scores are no ratings; watch the ranking "
-                "metrics of evaluate"
+                "validation rows are not allowed with FMRanker: its scores are not ratings; watch the "
+                "ranking metrics of evaluate"
             )
         return super()._fit(dataset)
 

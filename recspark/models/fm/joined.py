@@ -79,7 +79,7 @@ def check_group_names(group_reg: Mapping[str, object], layout: Layout) -> None:
     for name, value in group_reg.items():
         if name not in names:
             raise ConfigError(
-                f"groupRegParam names {name!r}, which is no group of this model: its groups are "
+                f"groupRegParam names {name!r}, which is not a group of this model: its groups are "
                 f"{', '.join(names)}"
             )
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):

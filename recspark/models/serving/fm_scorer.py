@@ -218,7 +218,15 @@ class RowScorer:
         return cls(Layout.load(folder), sides, samples, Answer.of(read_facts(folder, RowFacts)))
 
     def predict(self, users: pa.Array, items: pa.Array, columns: pa.Array, values: pa.Array) -> Predictions:
-        """Predictions of rows: ids, and the lists of columns and values of their contexts."""
+        """Predictions of rows.
+
+        Parameters
+        ----------
+        users, items
+            Ids, one per row.
+        columns, values
+            Lists of int32 and of float32, one per row: the feature columns of its context, and their values.
+        """
         joined = join(self.sides, self.layout, users, items, columns, values)
         return self.answer(np.stack([scores(joined, sample) for sample in self.samples], axis=1))
 
