@@ -13,6 +13,8 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 
 from recspark import models
+from recspark.engine.progress import log as FIT_LOG
+from recspark.engine.spark.session import LOG as SESSION_LOG
 from recspark.engine.spark.session import SparkOptions, session
 from recspark.evaluation.ranking import per_user_ranking
 from recspark.kernels.cache import writable_folder
@@ -56,11 +58,8 @@ def warm(options: SparkOptions) -> dict[str, object]:
     One task runs at a time unless a master is set, because two would compile the same kernels side by side.
     """
     started = time.perf_counter()
-    for part in (
-        "fit",
-        "engine.session",
-    ):  # the progress of these fits, and compilations, are not reported here
-        logging.getLogger(f"recspark.{part}").setLevel(logging.ERROR)
+    for told_elsewhere in (FIT_LOG, SESSION_LOG):  # the progress of these fits, and that kernels are compiled
+        told_elsewhere.setLevel(logging.ERROR)
     options = SparkOptions(**options.as_dict() | {"master": options.master or "local[1]"})
     with session("recspark warm", options) as spark:
         ratings = _ratings(spark).cache()
