@@ -20,6 +20,7 @@ from recspark.lake.lake import Lake, fingerprint
 from recspark.lake.manifests import IndexManifest, Manifest
 
 SIDES = {"users": "user_id", "items": "item_id"}
+#: positions are int32
 LARGEST_POSITION = 2**31 - 1
 
 Id = int | str

@@ -19,13 +19,12 @@ from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
-import pyarrow as pa
 
-from recspark.algorithms.ratings import CSR, ROLES, ROW_WORK, SIDES, Block, Cells, other
+from recspark.algorithms.ratings import CSR, ROLES, SIDES, Block, Cells, other
 from recspark.engine.encode import Parts
+from recspark.engine.index import positions, write_index
 from recspark.engine.spark.runner import Runner
 from recspark.engine.storage import Store
-from recspark.ids import IdIndex
 from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.arrays.runs import in_runs
 
@@ -39,39 +38,26 @@ def index_and_scatter(runner: Runner, parts: Parts, blocks: Mapping[str, int]) -
 
     Returns the number of ids of each side.
     """
-    sizes = runner.map(partial(index_side, parts, blocks), SIDES)
+    sizes = write_index(runner, parts, blocks)
     runner.map(partial(scatter_part, parts), parts.names)
-    return dict(zip(SIDES, sizes, strict=True))
-
-
-def index_side(parts: Parts, blocks: Mapping[str, int], store: Store, side: str) -> int:
-    """Worker: merge the parts' dictionaries into the sorted ids of `side`, and cut them into blocks.
-
-    Returns the number of ids.
-    """
-    dictionaries = [Store(parts.root).load_table(f"{name}/{side}") for name in parts.names]
-    merged = pa.concat_tables(dictionaries, promote_options="permissive").to_pandas()
-    counts = merged[merged["count"] > 0].groupby("id", sort=True)["count"].sum()
-    store.save_table(f"index/{side}", pa.table({"id": pa.array(counts.index), "count": counts.to_numpy()}))
-    store.save(f"cuts/{side}", cuts=balanced_cuts(counts.to_numpy() + ROW_WORK, blocks[side]))
-    return len(counts)
+    return sizes
 
 
 def scatter_part(parts: Parts, store: Store, name: str) -> None:
     """Worker: give one part's rows their positions and lay them out by user block and by item block."""
     source = Store(parts.root)
     rows = source.load(f"{name}/rows")
-    positions = {}
-    for side, column in zip(SIDES, ("user", "item"), strict=True):
-        index = IdIndex(store.load_table(f"index/{side}")["id"])
-        positions[side] = index.positions(source.load_table(f"{name}/{side}")["id"])[rows[column]]
-    known = (positions["users"] >= 0) & (positions["items"] >= 0)
+    found = {
+        side: positions(store, side, source.load_table(f"{name}/{side}")["id"])[rows[column]]
+        for side, column in zip(SIDES, ("user", "item"), strict=True)
+    }
+    known = (found["users"] >= 0) & (found["items"] >= 0)
     for side in SIDES:
         cuts = store.load(f"cuts/{side}")["cuts"]
         chosen = known if side == "users" else known & (rows["role"] == 0)
         columns = {
-            "users": positions["users"],
-            "items": positions["items"],
+            "users": found["users"],
+            "items": found["items"],
             "value": rows["value"],
             "role": rows["role"],
         }

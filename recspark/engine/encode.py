@@ -72,6 +72,8 @@ class Parts:
     squares: float
     #: the kind of ids (`recspark.ids`), by side
     id_kinds: dict[str, str]
+    #: the number of entries of all parts' dictionaries, by side: at least the number of ids
+    entries: dict[str, int]
 
     @property
     def mean(self) -> float:
@@ -179,6 +181,7 @@ def encode(df: DataFrame, store: Store, weighted: bool, watched: bool) -> Parts:
         weighted=weighted,
         watched=watched,
         id_kinds=kinds,
+        entries={side: sum(part["entries"][side] for part in parts) for side in kinds},
         weight=weight,
         total=math.fsum(part["total"] for part in parts),
         values=math.fsum(part["values"] for part in parts),
@@ -202,6 +205,7 @@ class _Part(TypedDict, total=False):
     low: float
     high: float
     digest: str
+    entries: dict[str, int]
 
 
 def _encode_partition(root: str, batches: Iterator[pa.RecordBatch]) -> list[_Part]:
@@ -243,11 +247,12 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
         else np.zeros(len(value), np.int8)
     )
     train = role == 0 if role.any() else slice(None)
-    codes, hashes = {}, {}
+    codes, hashes, entries = {}, {}, {}
     for side, column in (("users", "user"), ("items", "item")):
         codes[column], ids = _dictionary(table[column])
         count = np.bincount(codes[column][train], minlength=len(ids))
         store.save_table(f"{name}/{side}", pa.table({"id": ids, "count": count}))
+        entries[side] = len(ids)
         hashes[column] = pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
     store.save(f"{name}/rows", user=codes["user"], item=codes["item"], value=value, weight=weight, role=role)
     trained = value[train]
@@ -267,6 +272,7 @@ def _write_part(store: Store, prefix: str, batches: Sequence[pa.RecordBatch]) ->
         "low": float(trained.min(initial=np.inf)),
         "high": float(trained.max(initial=-np.inf)),
         "digest": str(digest),
+        "entries": entries,
     }
 
 

@@ -25,18 +25,23 @@ from functools import partial
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from recspark.algorithms import ranks
-from recspark.algorithms.contract import Solver, State
+from recspark.algorithms.contract import Given, Solver, State
 from recspark.algorithms.ratings import SIDES, other
 from recspark.algorithms.stopping import best_iteration, should_stop
 from recspark.data.arrow import as_arrow, write_part
+from recspark.engine import index
 from recspark.engine.blocks import build_block, build_cells, index_and_scatter, load_block, load_cells
 from recspark.engine.encode import Parts
 from recspark.engine.plan import Plan, Row
 from recspark.engine.spark.runner import Runner
-from recspark.engine.start import starting_state
 from recspark.engine.storage import Store
+from recspark.ids import IdIndex
+from recspark.lake.folder import Folder
 
 #: what runs for each of some jobs: (side, block), or (user block, item block)
 Stage = tuple[Callable[..., dict[str, float]], Sequence[tuple[str, int]] | Sequence[tuple[int, int]]]
@@ -154,10 +159,24 @@ def _build(plan: SweepPlan, store: Store, job: tuple[str, int]) -> None:
         build_cells(store, block, plan.blocks["items"])
     cuts = store.load(f"cuts/{side}")["cuts"]
     first, last = int(cuts[block]), int(cuts[block + 1])
-    ids = store.load_table(f"index/{side}")["id"].slice(first, last - first)
-    loaded = load_block(store, side, block)
-    state = starting_state(plan.solver, plan.initial, plan.added, side, first, loaded, ids)
+    ids = index.rows(store, side, first, last)["id"]
+    folders, rank = (plan.initial, plan.added), plan.solver.rank
+    given, added = (_rows_of(folder, side, ids, rank) if folder else None for folder in folders)
+    state = plan.solver.start(side, first, load_block(store, side, block), given, added)
     store.save(factors(side, 0, block), **state)
+
+
+def _rows_of(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:
+    """The rows of the model tables in `folder` for those of `ids` that they have."""
+    place = Folder(folder)
+    table = ds.dataset(place.at(side), filesystem=place.fs, format="parquet").to_table(
+        columns=["id", "features", "bias"]
+    )
+    found = IdIndex(table["id"]).positions(ids)
+    rows = np.flatnonzero(found >= 0)
+    table = table.take(found[rows])
+    factors = pc.list_flatten(table["features"]).to_numpy().astype(np.float32).reshape(len(rows), rank)
+    return rows, factors, table["bias"].to_numpy().astype(np.float32)
 
 
 def _export(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -> None:
@@ -165,13 +184,13 @@ def _export(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int])
     side, number = job
     cuts = store.load(f"cuts/{side}")["cuts"]
     n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
-    index = store.load_table(f"index/{side}").slice(cuts[number], cuts[number + 1] - cuts[number])
+    table = index.rows(store, side, int(cuts[number]), int(cuts[number + 1]))
     columns = plan.solver.export(
         side, load_block(store, side, number), store.load(factors(side, iteration, number)), n_other
     )
     for key, array in columns.items():
-        index = index.append_column(key, as_arrow(array))
-    write_part(store.fs, store.at(f"{plan.model}/{side}/part-{number:05d}.parquet"), index)
+        table = table.append_column(key, as_arrow(array))
+    write_part(store.fs, store.at(f"{plan.model}/{side}/part-{number:05d}.parquet"), table)
 
 
 def alternating(plan: SweepPlan, iteration: int) -> Iterator[Stage]:

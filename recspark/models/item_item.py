@@ -21,6 +21,7 @@ from recspark.config import above, at_least
 from recspark.data.columns import number
 from recspark.engine.blocks import build_block, index_and_scatter, load_block
 from recspark.engine.encode import encode, id_column
+from recspark.engine.index import rows
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.spark.memory import free_bytes
 from recspark.engine.spark.runner import SparkRunner
@@ -328,7 +329,7 @@ class ItemKNN(ItemItem):
 
 def _write_side(folder: str, binary: bool, store: Store, side: str) -> None:
     """Worker: write the table of a side, and with the users their histories."""
-    index = store.load_table(f"index/{side}")
+    index = rows(store, side, 0, int(store.load(f"cuts/{side}")["cuts"][-1]))
     counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
     # cold users get the items that most users have
     share = nothing if side == "users" else (counts / store.load("cuts/users")["cuts"][-1]).astype(np.float32)

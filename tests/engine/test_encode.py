@@ -140,6 +140,8 @@ def test_equal_values_have_the_deviation_1(value, rows):
     weights = np.random.default_rng(rows).random(rows).astype(np.float32).astype(float)
     for w in (np.ones(rows), weights):
         total, squares = float(w @ np.full(rows, value)), float(w @ np.full(rows, value * value))
-        parts = Parts("", (), rows, float(w.sum()), total, value, value, "", False, False, total, squares, {})
+        parts = Parts(
+            "", (), rows, float(w.sum()), total, value, value, "", False, False, total, squares, {}, {}
+        )
         assert parts.deviation == 1.0 and parts.spread_around(parts.mean) == 0.0
         assert parts.spread_around(0.0) == pytest.approx(value)

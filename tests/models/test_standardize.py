@@ -98,7 +98,7 @@ def test_kernels_with_a_range_have_no_use_for_it(ratings, caplog):
 
 
 def test_side_vectors_are_added_in_the_unit_of_models():
-    parts = Parts("", (), 3, 3.0, 270.0, 7.0, 107.0, "", False, False, 270.0, 30_000.0, {})
+    parts = Parts("", (), 3, 3.0, 270.0, 7.0, 107.0, "", False, False, 270.0, 30_000.0, {}, {})
     solver = MatrixFactorization(rank=2, standardize=True)._solver(parts)
     block, rows = (
         without_ratings(2),
