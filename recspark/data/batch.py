@@ -13,7 +13,8 @@ from recspark.data.formats.own_tables import OWN
 from recspark.data.ingest import ingest
 from recspark.data.quality import IDS, QualityOptions, Rules
 from recspark.data.schemas import columns
-from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.fingerprints import fingerprint
+from recspark.lake.lake import Lake
 from recspark.lake.manifests import BatchManifest, TablesManifest
 
 _KEPT = ("ratings", "quarantine")

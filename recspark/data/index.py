@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, StringType
 
 from recspark.errors import RecsparkError
-from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.fingerprints import fingerprint
+from recspark.lake.lake import Lake
 from recspark.lake.manifests import IndexManifest, Manifest
 
 SIDES = {"users": "user_id", "items": "item_id"}

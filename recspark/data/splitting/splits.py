@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 from recspark.config import Check, Option, Section, at_least, one_of, shown, strictly_between
 from recspark.data.splitting.rules import FOLDED, PART, RULES, draw, in_validation
 from recspark.errors import ConfigError, DataRejected, RecsparkError
-from recspark.lake.lake import FILE_NAME, Lake, fingerprint
+from recspark.lake.fingerprints import fingerprint
+from recspark.lake.lake import FILE_NAME, Lake
 from recspark.lake.manifests import ColdRows, Manifest, SplitManifest
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,11 @@ from recspark.errors import ConfigError, GateNotPassed, RecsparkError
 from recspark.evaluation.ranking import metric_names
 from recspark.lake.manifests import Manifest, PredictionsManifest
 from recspark.pipeline import stages
+from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.measured import measure
 from recspark.pipeline.gate.roles import CHAMPION, IDENTITY, PREVIOUS, WITHDRAWN, Roles, require_registry
 from recspark.pipeline.gate.versions import log_model, require_ability
-from recspark.pipeline.model_section import ModelSection
-from recspark.pipeline.refit import on
 from recspark.tracking import ModelVersion, Run
 
 log = logging.getLogger("recspark")
@@ -210,7 +209,7 @@ def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
             raise RecsparkError(f"predictions/{candidate} names no split: run `recspark evaluate` again")
         log.info("the champion is measured on the test rows of %s", of_candidate.split)
         split = SplitOptions(name=of_candidate.split.removeprefix("splits/"))
-        stages.evaluate(on(roles.job, split, ModelSection(name=product)))
+        stages.evaluate(roles.job.on(split, ModelSection(name=product)))
     return product
 
 

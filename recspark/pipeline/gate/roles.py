@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from recspark.errors import ConfigError, RecsparkError
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import Manifest, ModelManifest, Registration
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.versions import copy_product, identity

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from recspark.errors import RecsparkError
 from recspark.lake.manifests import ListsManifest, Manifest
+from recspark.pipeline.conf.sections import RecommendOptions
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.roles import CHAMPION, IDENTITY, PREVIOUS, WITHDRAWN, Roles, require_registry
-from recspark.pipeline.lists.recommend import RecommendOptions, write_lists
+from recspark.pipeline.lists.recommend import write_lists
 from recspark.tracking import ModelVersion
 
 log = logging.getLogger("recspark")

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import msgspec
 from pyspark.sql import DataFrame
@@ -15,10 +14,8 @@ from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.lake import Lake
 from recspark.lake.manifests import Manifest, ModelManifest
 from recspark.models.folder import read_facts, stamp_of
-
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
-    from recspark.tracking import Run
+from recspark.pipeline.context import Context
+from recspark.tracking import Run
 
 log = logging.getLogger("recspark")
 
