@@ -46,7 +46,18 @@ LONGEST_CHAIN = 14
 MOST_ANY = 12
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
 #: parts of names that say nothing, or for which docs/notation.md has another word
-RETIRED = {"mine", "met", "moved", "told", "said", "stuff", "overall", "dense_position", "global_mean"}
+RETIRED = {
+    "mine",
+    "met",
+    "moved",
+    "told",
+    "said",
+    "stuff",
+    "overall",
+    "dense_position",
+    "global_mean",
+    "identity",
+}
 
 
 def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:

@@ -33,14 +33,14 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
         ingest(spark, staged, ratings_only, quality, ids)
         found = staged.require("tables", TablesManifest, "ingest")
         ratings = found.tables["ratings"]
-        identity = fingerprint("batch", ratings.rows, ratings.digest)
-        product = f"updates/{identity[:16]}"
-        if not lake.is_current(product, identity):
-            with lake.publish(product, identity) as publication:
+        batch_fingerprint = fingerprint("batch", ratings.rows, ratings.digest)
+        product = f"updates/{batch_fingerprint[:16]}"
+        if not lake.is_current(product, batch_fingerprint):
+            with lake.publish(product, batch_fingerprint) as publication:
                 for table in _KEPT:
                     lake.move(f"{scratch}/tables/{table}", f"{publication.product}/{table}")
                 publication.manifest = BatchManifest(
-                    fingerprint=identity,
+                    fingerprint=batch_fingerprint,
                     source=found.source,
                     digest=found.digest,
                     tables={table: found.tables[table] for table in _KEPT},

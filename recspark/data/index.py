@@ -100,16 +100,16 @@ def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
     """
     with lake.reading("tables"), lake.writing("index"):
         source = lake.require("tables", Manifest, "ingest").fingerprint
-        identity = fingerprint("index", source)
-        if lake.is_current("index", identity):
+        index_fingerprint = fingerprint("index", source)
+        if lake.is_current("index", index_fingerprint):
             return _summary(lake.require("index", IndexManifest, "index"), unchanged=True)
         ratings = spark.read.parquet(lake.path("tables/ratings"))
-        with lake.publish("index", identity) as publication:
+        with lake.publish("index", index_fingerprint) as publication:
             sizes = {
                 side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()
             }
             manifest = IndexManifest(
-                fingerprint=identity,
+                fingerprint=index_fingerprint,
                 source=source,
                 ratings=ratings.count(),
                 users=sizes["users"],

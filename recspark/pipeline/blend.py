@@ -145,11 +145,11 @@ def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights
     product = f"models/{job.sections.blend.name}"
     models = {name + stages.FULL: load_model(job.lake.path(f"models/{name + stages.FULL}")) for name in names}
     parts = {name: job.lake.require(f"models/{name}", Manifest, "train").fingerprint for name in models}
-    identity = fingerprint("blend", parts, asdict(fitted))
-    with job.lake.publish(product, identity) as publication:
+    blend_fingerprint = fingerprint("blend", parts, asdict(fitted))
+    with job.lake.publish(product, blend_fingerprint) as publication:
         BlendModel(models, fitted).write().save(publication.path("").rstrip("/"))
         publication.manifest = ModelManifest(
-            fingerprint=identity,
+            fingerprint=blend_fingerprint,
             split=f"splits/{full.name}",
             history=[],
             blend=BlendedModels(models=tuple(models), **asdict(fitted)),

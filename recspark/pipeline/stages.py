@@ -124,11 +124,11 @@ def _train(job: Context) -> Figures:
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
         kept = keep_updated(job.lake, options.product)
-        identity = _identity(job.lake, job.sections)
-        with job.lake.publish(f"models/{options.product}", identity) as publication:
+        model_fingerprint = _model_fingerprint(job.lake, job.sections)
+        with job.lake.publish(f"models/{options.product}", model_fingerprint) as publication:
             model.write().save(publication.path("").rstrip("/"))
             publication.manifest = ModelManifest(
-                fingerprint=identity,
+                fingerprint=model_fingerprint,
                 split=product,
                 split_fingerprint=manifest.fingerprint,
                 params=options.as_dict(),
@@ -150,7 +150,7 @@ def _train(job: Context) -> Figures:
         return summary
 
 
-def _identity(lake: Lake, sections: Sections) -> str:
+def _model_fingerprint(lake: Lake, sections: Sections) -> str:
     """The fingerprint of the model that a conf makes of the split as it is in the lake."""
     split = lake.require(f"splits/{sections.split.name}", Manifest, "split")
     return fingerprint(split.fingerprint, sections.model.as_dict(), sections.features.as_dict())
@@ -158,7 +158,7 @@ def _identity(lake: Lake, sections: Sections) -> str:
 
 def is_trained(lake: Lake, sections: Sections) -> bool:
     """Whether models/NAME is the model that `train` would make, and no update has changed it since."""
-    return lake.is_current(f"models/{sections.model.product}", _identity(lake, sections))
+    return lake.is_current(f"models/{sections.model.product}", _model_fingerprint(lake, sections))
 
 
 def _training_summary(fit: Summary, name: str) -> Figures:
@@ -189,13 +189,16 @@ def _evaluate(job: Context) -> Figures:
         run.params({"model": manifest.params | {"name": name}})
         model = trained_model(job, name, product)
         positive_from = manifest.positive_from
-        identity = fingerprint(manifest.fingerprint, product)
-        with job.lake.publish(f"predictions/{name}", identity) as publication:
+        predictions_fingerprint = fingerprint(manifest.fingerprint, product)
+        with job.lake.publish(f"predictions/{name}", predictions_fingerprint) as publication:
             model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(
                 publication.path("test")
             )
             publication.manifest = PredictionsManifest(
-                fingerprint=identity, model=manifest.fingerprint, split=product, split_fingerprint=rows
+                fingerprint=predictions_fingerprint,
+                model=manifest.fingerprint,
+                split=product,
+                split_fingerprint=rows,
             )
         known = rated_pairs(job, manifest, f"{product}/train")
         seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
@@ -205,7 +208,7 @@ def _evaluate(job: Context) -> Figures:
         result = evaluate_predictions(
             job.spark, predictions, known, job.sections.evaluation, scorer, seen, labels=labels
         )
-        write_evaluation(job.lake, name, result, identity)
+        write_evaluation(job.lake, name, result, predictions_fingerprint)
         if result.per_user is not None:
             result.per_user.unpersist()
         run.metrics(result.metrics)

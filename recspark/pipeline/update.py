@@ -111,13 +111,13 @@ def _apply(job: Context, name: str, manifest: ModelManifest, batch: str) -> Mode
     solved = counts | {"solve_seconds": time.perf_counter() - started}
     version = keep_version(lake, name, manifest)
     grow_index(job.spark, lake, batch)
-    identity = fingerprint(manifest.fingerprint, batch)
-    with lake.publish(f"models/{name}", identity) as publication:
+    model_fingerprint = fingerprint(manifest.fingerprint, batch)
+    with lake.publish(f"models/{name}", model_fingerprint) as publication:
         copy_product(lake, f"models/{name}", publication.product)
         folded.write(publication.path("").rstrip("/"))
         made = msgspec.structs.replace(
             manifest,
-            fingerprint=identity,
+            fingerprint=model_fingerprint,
             version=version + 1,
             previous=f"models/{name}-v{version}",
             updates=(*manifest.updates, batch),

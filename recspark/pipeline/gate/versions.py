@@ -63,7 +63,7 @@ def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
         if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))
     }
     for number, other in found.items():
-        if identity(lake, other) == identity(lake, name):
+        if fingerprint_and_stamp(lake, other) == fingerprint_and_stamp(lake, name):
             return number
     number = max([manifest.version or 1, *(taken + 1 for taken in found)])
     with lake.publish(f"models/{name}-v{number}", manifest.fingerprint) as publication:
@@ -72,7 +72,7 @@ def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
     return number
 
 
-def identity(lake: Lake, name: str) -> tuple[str | None, str | None]:
+def fingerprint_and_stamp(lake: Lake, name: str) -> tuple[str | None, str | None]:
     """The fingerprint and the stamp of models/NAME.
 
     A start from a file (initialModel) is not part of the former.

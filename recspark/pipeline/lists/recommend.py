@@ -76,12 +76,12 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
     users = None if chosen is None else chosen.distinct()
     table = _table(_lists(job, model, manifest, users))
     names = list_names(job.lake, table.columns) if options.columns == "source" else table.columns
-    identity = fingerprint(manifest.fingerprint, options.as_dict())
-    with job.lake.publish(f"recommendations/{target}", identity) as publication:
+    lists_fingerprint = fingerprint(manifest.fingerprint, options.as_dict())
+    with job.lake.publish(f"recommendations/{target}", lists_fingerprint) as publication:
         with writing(table, publication, options.format, names) as written:
             counts = _counts(written, model.userBiases if users is None else users)
         publication.manifest = ListsManifest(
-            fingerprint=identity, model=target, options=options.as_dict(), counts=counts
+            fingerprint=lists_fingerprint, model=target, options=options.as_dict(), counts=counts
         )
     return counts
 
