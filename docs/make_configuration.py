@@ -10,9 +10,9 @@ from pathlib import Path
 from recspark.cli.reference import as_toml, options_of
 from recspark.config import Option, Section
 from recspark.models.registry import KINDS
-from recspark.pipeline.context import SECTIONS
+from recspark.pipeline.conf.model_section import ModelSection
+from recspark.pipeline.conf.sections import SECTIONS
 from recspark.pipeline.jobs import JOBS
-from recspark.pipeline.model_section import ModelSection
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from recspark.cli import main as recspark
 from recspark.config import read_conf
 from recspark.lake.lake import Lake
 from recspark.lake.manifests import ModelManifest
-from recspark.pipeline.context import validated
+from recspark.pipeline.conf.sections import validated
 from recspark.pipeline.stages import is_trained
 
 

@@ -41,13 +41,23 @@ FOLDER_MODULES = 14
 #: a public function with more than this many has a section Parameters
 DESCRIBED_ARGUMENTS = 4
 MOST_ARGUMENTS = 8
-#: to come down to 14
-LONGEST_CHAIN = 18
+LONGEST_CHAIN = 14
 #: uses of Any in annotations, each at a place whose type is open: JSON, Params by name, classes found by name
 MOST_ANY = 12
 BAD_NAMES = {"utils", "common", "helpers", "base", "core"}
 #: parts of names that say nothing, or for which docs/notation.md has another word
-RETIRED = {"mine", "met", "moved", "told", "said", "stuff", "overall", "dense_position", "global_mean"}
+RETIRED = {
+    "mine",
+    "met",
+    "moved",
+    "told",
+    "said",
+    "stuff",
+    "overall",
+    "dense_position",
+    "global_mean",
+    "identity",
+}
 
 
 def sources(root: Path, *folders: str) -> Iterator[tuple[Path, ast.Module]]:
@@ -354,7 +364,12 @@ BAD = [
         "import recspark.config",
         "a cycle: recspark.config > recspark.errors > recspark.config",
     ),
-    (imports_have_no_cycle, LONG, "", "19 modules in a chain: recspark.kernels.k0 > recspark.kernels.k1"),
+    (
+        imports_have_no_cycle,
+        LONG,
+        "",
+        f"{LONGEST_CHAIN + 1} modules in a chain: recspark.kernels.k0 > recspark.kernels.k1",
+    ),
     (
         folders_are_small,
         {f"recspark/data/d{i}.py": "" for i in range(FOLDER_MODULES + 1)},

@@ -20,7 +20,7 @@ from recspark.redaction import RedactingFormatter, redacted
 
 if TYPE_CHECKING:
     from recspark.lake.lake import Lake
-    from recspark.pipeline.context import Sections
+    from recspark.pipeline.conf.sections import Sections
 
 log = logging.getLogger("recspark")
 
@@ -129,7 +129,8 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> Mapping[
     from recspark.cli.failures import explained
     from recspark.engine.spark.session import require_storage, session
     from recspark.lake.lake import Lake
-    from recspark.pipeline.context import Context, validated
+    from recspark.pipeline.conf.sections import validated
+    from recspark.pipeline.context import Context
     from recspark.tracking import Tracker
 
     sections = validated(conf)

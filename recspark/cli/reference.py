@@ -10,9 +10,9 @@ import textwrap
 from collections.abc import Iterator
 
 from recspark.config import Option, Section
-from recspark.pipeline.context import SECTIONS
+from recspark.pipeline.conf.model_section import ModelSection
+from recspark.pipeline.conf.sections import SECTIONS
 from recspark.pipeline.jobs import JOBS
-from recspark.pipeline.model_section import ModelSection
 
 #: most columns of a line
 WIDTH = 110

@@ -13,7 +13,8 @@ from recspark.data.formats.own_tables import OWN
 from recspark.data.ingest import ingest
 from recspark.data.quality import IDS, QualityOptions, Rules
 from recspark.data.schemas import columns
-from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.fingerprints import fingerprint
+from recspark.lake.lake import Lake
 from recspark.lake.manifests import BatchManifest, TablesManifest
 
 _KEPT = ("ratings", "quarantine")
@@ -32,14 +33,14 @@ def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: Q
         ingest(spark, staged, ratings_only, quality, ids)
         found = staged.require("tables", TablesManifest, "ingest")
         ratings = found.tables["ratings"]
-        identity = fingerprint("batch", ratings.rows, ratings.digest)
-        product = f"updates/{identity[:16]}"
-        if not lake.is_current(product, identity):
-            with lake.publish(product, identity) as publication:
+        batch_fingerprint = fingerprint("batch", ratings.rows, ratings.digest)
+        product = f"updates/{batch_fingerprint[:16]}"
+        if not lake.is_current(product, batch_fingerprint):
+            with lake.publish(product, batch_fingerprint) as publication:
                 for table in _KEPT:
                     lake.move(f"{scratch}/tables/{table}", f"{publication.product}/{table}")
                 publication.manifest = BatchManifest(
-                    fingerprint=identity,
+                    fingerprint=batch_fingerprint,
                     source=found.source,
                     digest=found.digest,
                     tables={table: found.tables[table] for table in _KEPT},

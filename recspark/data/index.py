@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, StringType
 
 from recspark.errors import RecsparkError
-from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.fingerprints import fingerprint
+from recspark.lake.lake import Lake
 from recspark.lake.manifests import IndexManifest, Manifest
 
 SIDES = {"users": "user_id", "items": "item_id"}
@@ -100,16 +101,16 @@ def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
     """
     with lake.reading("tables"), lake.writing("index"):
         source = lake.require("tables", Manifest, "ingest").fingerprint
-        identity = fingerprint("index", source)
-        if lake.is_current("index", identity):
+        index_fingerprint = fingerprint("index", source)
+        if lake.is_current("index", index_fingerprint):
             return _summary(lake.require("index", IndexManifest, "index"), unchanged=True)
         ratings = spark.read.parquet(lake.path("tables/ratings"))
-        with lake.publish("index", identity) as publication:
+        with lake.publish("index", index_fingerprint) as publication:
             sizes = {
                 side: _write_side(publication.path(side), ratings, column) for side, column in SIDES.items()
             }
             manifest = IndexManifest(
-                fingerprint=identity,
+                fingerprint=index_fingerprint,
                 source=source,
                 ratings=ratings.count(),
                 users=sizes["users"],

@@ -38,8 +38,9 @@ from recspark.data.tables import (
 )
 from recspark.data.work import MAIN, Work, digest_of, formats, plan_work
 from recspark.errors import ConfigError, DataRejected
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.folder import locate
-from recspark.lake.lake import Lake, Publication, fingerprint
+from recspark.lake.lake import Lake, Publication
 from recspark.lake.manifests import LINKS, TableFacts, TablesManifest
 
 __all__ = ["DataOptions", "QualityOptions", "ingest"]

@@ -33,7 +33,7 @@ from recspark.data.sources.archive import Source
 from recspark.data.sources.leftovers import copies, report_empty, report_left_out
 from recspark.data.sources.partitions import partition_values
 from recspark.errors import InputMissing
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 
 #: the source of the ratings among all sources, which are named after their options
 MAIN = "source"

@@ -11,7 +11,7 @@ from recspark.algorithms.contract import Shared
 from recspark.engine.placement import Placement
 from recspark.engine.spark.runner import Runner
 from recspark.engine.storage import Store
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 
 #: metrics of an iteration; the history of a fit is a list of them
 Row = dict[str, float]

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.folder import Folder
-from recspark.lake.lake import fingerprint
 
 #: a local copy of a remote entry is deleted after this many seconds without a reader
 KEEP_SECONDS = 900.0

@@ -18,8 +18,8 @@ from recspark.evaluation.catalogue import catalogue_metrics
 from recspark.evaluation.labels import label_metrics
 from recspark.evaluation.ranking import Scorer, per_user_ranking, ranking_metrics
 from recspark.evaluation.ratings import histogram, rating_cube, rating_metrics, slice_table
+from recspark.lake.fingerprints import fingerprint as digest
 from recspark.lake.lake import Lake
-from recspark.lake.lake import fingerprint as digest
 
 #: number of blocks of users per core of the cluster: enough that hashing them spreads the work evenly
 BLOCKS_PER_CORE = 4

@@ -12,8 +12,6 @@ one stays.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import re
 import time
@@ -217,14 +215,6 @@ class Publication:
     def path(self, name: str) -> str:
         """The full path or URI of a file or table inside the staged product, for Spark."""
         return self.lake.path(f"{self.product}/{name}")
-
-
-def fingerprint(*parts: object) -> str:
-    """A digest of everything that a product is made from.
-
-    Equal inputs and options give equal fingerprints.
-    """
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _checked(product: str) -> str:

@@ -9,29 +9,17 @@ import logging
 import time
 from dataclasses import asdict
 from functools import reduce
-from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
-from recspark.config import Option, Section, at_least
 from recspark.errors import ConfigError, GateNotPassed
 from recspark.features.audit import Report
 from recspark.features.audit import audit as look_for_leaks
 from recspark.features.options import fitter
 from recspark.lake.manifests import SplitManifest
-
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
+from recspark.pipeline.context import Context
 
 log = logging.getLogger("recspark")
-
-
-class AuditOptions(Section):
-    """The extent of an audit."""
-
-    name = "audit"
-    rows = Option(int, 200, "rows of train, and as many of test, whose features are watched", at_least(1))
-    seed = Option(int, 42, "seed of the draws")
 
 
 def audit(job: Context) -> dict[str, object]:

@@ -13,15 +13,15 @@ import pandas as pd
 from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features.options import FeatureOptions
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import BlendedModels, Manifest, ModelManifest, SplitManifest
 from recspark.models.blend import BlendModel, Weights, fit_weights, fold_moments, model_rmse, with_predictions
 from recspark.models.saving import load_model
 from recspark.pipeline import stages
+from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
+from recspark.pipeline.estimators import trained_model
 from recspark.pipeline.gate.versions import log_model
-from recspark.pipeline.model_section import ModelSection
-from recspark.pipeline.refit import FULL, full_split, on
 from recspark.tracking import Run
 
 log = logging.getLogger("recspark")
@@ -47,11 +47,11 @@ def blend(job: Context) -> dict[str, object]:
                 f"{name} {weight:.3f}" for name, weight in zip(options.models, fitted.weights, strict=True)
             ),
         )
-        full = full_split(job, product)
+        full = stages.full_split(job, product)
         refitted = {name: _refit(job, full, name, manifest) for name, manifest in manifests.items()}
-        with job.lake.reading(*(f"models/{name}{FULL}" for name in manifests)):
+        with job.lake.reading(*(f"models/{name}{stages.FULL}" for name in manifests)):
             _publish(job, full, list(refitted), fitted)
-        blended = stages.evaluate(on(job, full, ModelSection(name=options.name)))
+        blended = stages.evaluate(job.on(full, ModelSection(name=options.name)))
         table = _table(options.models, validated, refitted, fitted, float(blended["rmse"]), options.name)
         _report(run, table, fitted)
         log_model(job, run, options.name, job.read(f"predictions/{options.name}/test"))
@@ -83,7 +83,7 @@ def _manifests(job: Context) -> dict[str, ModelManifest]:
             "evaluation.ratings = False is not allowed with blend: a blend predicts ratings, and is judged "
             "by their RMSE"
         )
-    if taken := {options.name, options.name.removesuffix(FULL)} & set(options.models):
+    if taken := {options.name, options.name.removesuffix(stages.FULL)} & set(options.models):
         raise ConfigError(
             f"blend.name = {options.name!r} is not allowed: it would replace models/{taken.pop()}, which is "
             "to be blended"
@@ -116,7 +116,7 @@ def _manifests(job: Context) -> dict[str, ModelManifest]:
 
 def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float], Weights]:
     """RMSE of each model on the validation rows, and the weights from these rows."""
-    models = {name: stages.trained_model(job, name, product) for name in names}
+    models = {name: trained_model(job, name, product) for name in names}
     moments = fold_moments(
         with_predictions(job.read(f"{product}/validation"), models), names, job.sections.blend.seed
     )
@@ -128,13 +128,13 @@ def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest)
 
     It gets as many iterations as were best.
     """
-    params = manifest.params | {"name": name + FULL}
+    params = manifest.params | {"name": name + stages.FULL}
     if "maxIter" in ModelSection(**params).estimator.hyperparameters():
         params["maxIter"] = manifest.best_iteration
-    one = on(job, full, ModelSection(**params), FeatureOptions(**manifest.features))
-    with one.running(name + FULL):
+    one = job.on(full, ModelSection(**params), FeatureOptions(**manifest.features))
+    with one.running(name + stages.FULL):
         if stages.is_trained(one.lake, one.sections):
-            log.info("models/%s is in the lake", name + FULL)
+            log.info("models/%s is in the lake", name + stages.FULL)
         else:
             stages.train(one)
         return stages.evaluate(one)
@@ -143,13 +143,13 @@ def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest)
 def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights) -> None:
     """Publish models/NAME: the models that were fitted again, and their weights."""
     product = f"models/{job.sections.blend.name}"
-    models = {name + FULL: load_model(job.lake.path(f"models/{name + FULL}")) for name in names}
+    models = {name + stages.FULL: load_model(job.lake.path(f"models/{name + stages.FULL}")) for name in names}
     parts = {name: job.lake.require(f"models/{name}", Manifest, "train").fingerprint for name in models}
-    identity = fingerprint("blend", parts, asdict(fitted))
-    with job.lake.publish(product, identity) as publication:
+    blend_fingerprint = fingerprint("blend", parts, asdict(fitted))
+    with job.lake.publish(product, blend_fingerprint) as publication:
         BlendModel(models, fitted).write().save(publication.path("").rstrip("/"))
         publication.manifest = ModelManifest(
-            fingerprint=identity,
+            fingerprint=blend_fingerprint,
             split=f"splits/{full.name}",
             history=[],
             blend=BlendedModels(models=tuple(models), **asdict(fitted)),

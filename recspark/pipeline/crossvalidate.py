@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import pandas as pd
 
 from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError
 from recspark.pipeline import stages
+from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
-from recspark.pipeline.model_section import ModelSection
 
 log = logging.getLogger("recspark")
 
@@ -62,7 +61,7 @@ def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
     """Split, train and evaluate; returns all results that are numbers."""
     model = job.sections.model.as_dict()
     model |= {"name": f"{model['name']}-{split.name}"}
-    one = replace(job, sections=replace(job.sections, split=split, model=ModelSection(**model)))
+    one = job.on(split, ModelSection(**model))
     with one.running(f"fold {split.fold}", "split") as run:
         stages.split(one)
         trained = stages.train(one)

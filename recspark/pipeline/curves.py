@@ -3,37 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from recspark.config import Check, Option, Section
 from recspark.errors import ConfigError
-from recspark.evaluation.plots import RUN_COLOURS, plot_curves
-from recspark.lake.lake import FILE_NAME
+from recspark.evaluation.plots import plot_curves
 from recspark.lake.manifests import ModelManifest
-
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
-
-
-class CurveOptions(Section):
-    """The models of the figure, and its name."""
-
-    name = "curves"
-    models = Option(
-        list,
-        None,
-        "names of models in the lake; same as the words after `recspark curves`",
-        Check(
-            lambda names: (
-                all(isinstance(name, str) for name in names)
-                and 1 <= len(set(names)) == len(names) <= len(RUN_COLOURS)
-            ),
-            f'of different names, at most {len(RUN_COLOURS)}, such as ["als", "mf"]',
-        ),
-    )
-    figure = Option(str, "curves", "the figure is kept as metrics/FIGURE.png", FILE_NAME)
+from recspark.pipeline.context import Context
 
 
 def curves(job: Context) -> dict[str, object]:

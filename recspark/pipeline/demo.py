@@ -13,8 +13,8 @@ from recspark.data.generated.synthetic import generate, write_movielens
 from recspark.data.splitting.splits import SplitOptions
 from recspark.evaluation.evaluate import EvaluationOptions
 from recspark.pipeline import stages
+from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
-from recspark.pipeline.model_section import ModelSection
 from recspark.redaction import redact
 
 log = logging.getLogger("recspark")

@@ -44,10 +44,10 @@ class Job:
 
 JOBS = {
     "ingest": Job("read MovieLens or other ratings into the lake's tables", _DATA, "stages", True, "data"),
-    "index": Job("give users and items dense positions", (), "stages"),
-    "split": Job("cut the ratings into train, validation and test", ("split",), "stages"),
+    "index": Job("give every user and every item a number, from 0 and without gaps", (), "stages"),
+    "split": Job("cut the ratings into train, validation and test rows", ("split",), "stages"),
     "audit": Job(
-        "prove that the features of a conf know nothing of the test rows", ("split", "features", "audit")
+        "check that the features of a conf know nothing of the test rows", ("split", "features", "audit")
     ),
     "train": Job("fit a model on a split's train rows", _MODEL, "stages"),
     "evaluate": Job(
@@ -69,42 +69,46 @@ JOBS = {
         module="lists.recommend",
     ),
     "pipeline": Job(
-        "ingest, index, split, train and evaluate", (*_DATA, *_MODEL, "evaluation"), "stages", True, "data"
+        "run ingest, index, split, train and evaluate, one after the other",
+        (*_DATA, *_MODEL, "evaluation"),
+        "stages",
+        True,
+        "data",
     ),
     "crossvalidate": Job(
-        "pipeline, for every fold of a split: means and deviations",
+        "run the pipeline for every fold of a split, and report means and standard deviations",
         (*_DATA, *_MODEL, "evaluation", "crossvalidation"),
         begins=True,
         source="data",
     ),
     "blend": Job(
-        "weigh several models into one, by their validation rows",
+        "combine several models into one, with weights from the validation rows",
         ("blend", "evaluation"),
         names="blend.models",
         several=True,
     ),
     "tune": Job(
-        "search the Params of a model by trials on the validation rows",
+        "search for the best Params of a model, by trials that are measured on the validation rows",
         (*_DATA, *_MODEL, "evaluation", "tune"),
         begins=True,
         source="data",
         module="tuning.tune",
     ),
     "compare": Job(
-        "measure several models on the same test rows, and whether they differ by more than chance",
+        "compare several models on the same test rows, and tell whether they differ by more than chance",
         ("compare", "evaluation"),
         names="compare.models",
         several=True,
         module="gate.compare",
     ),
     "promote": Job(
-        "the gate: let a model be the champion where it is not worse",
+        "make a model the champion, the model in use, if a test shows that it is not worse",
         ("promote", "recommend", "evaluation"),
         names="promote.candidate",
         module="gate.promote",
     ),
     "rollback": Job(
-        "let the champion before serve again, with its lists",
+        "put the previous champion and its lists back into use",
         ("promote", "recommend"),
         module="gate.rollback",
     ),
@@ -115,13 +119,13 @@ JOBS = {
         several=True,
     ),
     "demo": Job(
-        "the pipeline on generated data, several models side by side",
+        "run the pipeline on generated data, with several models side by side",
         ("synthetic", *_DATA, "evaluation"),
         begins=True,
         source="data",
     ),
-    "warm": Job("compile all kernels once, so that later calls need not wait"),
-    "sync": Job("send the runs that were kept while MLflow could not be reached", begins=True),
+    "warm": Job("compile the numeric code once, so that later jobs do not wait for it"),
+    "sync": Job("send to MLflow the runs that were kept while it could not be reached", begins=True),
 }
 
 

@@ -5,33 +5,32 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from functools import reduce
+from dataclasses import replace
 from typing import TypeVar
-
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from recspark.data.index import IndexSummary, index_stage
 from recspark.data.ingest import IngestSummary
 from recspark.data.ingest import ingest as ingest_tables
-from recspark.data.splitting.splits import SplitSummary, split_stage
-from recspark.errors import ConfigError
+from recspark.data.splitting.splits import SplitOptions, SplitSummary, split_stage
+from recspark.errors import RecsparkError
 from recspark.evaluation import plots
 from recspark.evaluation.evaluate import evaluate as evaluate_predictions
 from recspark.evaluation.evaluate import write as write_evaluation
-from recspark.features.options import read_tables, with_leaks
-from recspark.lake.lake import Lake, fingerprint
+from recspark.lake.fingerprints import fingerprint
+from recspark.lake.lake import Lake
 from recspark.lake.manifests import Manifest, ModelManifest, PredictionsManifest, SplitManifest
-from recspark.models.blend import BlendModel
-from recspark.models.factors.model import FactorModel, Summary
-from recspark.models.fm.entities import FMModel
-from recspark.models.params import Configurable
+from recspark.models.factors.model import Summary
 from recspark.models.saving import load_model
-from recspark.pipeline.context import Context, Sections
+from recspark.pipeline.conf.sections import Sections
+from recspark.pipeline.context import Context
+from recspark.pipeline.estimators import labelled, make_estimator, trained_model
 from recspark.pipeline.gate.versions import keep_updated, log_model, rated_pairs
 from recspark.pipeline.model_figures import log_figures
 
 log = logging.getLogger("recspark")
+
+#: ending of the name of a split whose train rows are train and validation rows of another
+FULL = "-full"
 
 #: metrics that a run's description shows, if they are measured
 _IN_WORDS = ("rmse", "mae", "ndcg_at_10", "auc")
@@ -88,6 +87,24 @@ def split(job: Context) -> SplitSummary:
         return summary
 
 
+def full_split(job: Context, product: str) -> SplitOptions:
+    """Publish the split with the test rows of `product`, trained on its train and validation rows."""
+    manifest = job.lake.require(product, SplitManifest, "split")
+    options = SplitOptions(
+        **manifest.options | {"validationFraction": 0.0, "name": f"{manifest.options['name']}{FULL}"}
+    )
+    counts = split(replace(job, sections=replace(job.sections, split=options)))["counts"]
+    before = manifest.counts
+    expected = before | {"train": before["train"] + before["validation"], "validation": 0}
+    source = job.lake.require(f"splits/{options.name}", SplitManifest, "split").source
+    if counts != expected or source != manifest.source:
+        raise RecsparkError(
+            f"the tables have changed since {product} was made ({counts} rows, not {expected}): split and "
+            "train again"
+        )
+    return options
+
+
 def train(job: Context) -> Figures:
     """splits/NAME -> models/NAME. A killed fit goes on from its last finished iteration."""
     with (
@@ -107,11 +124,11 @@ def _train(job: Context) -> Figures:
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
         kept = keep_updated(job.lake, options.product)
-        identity = _identity(job.lake, job.sections)
-        with job.lake.publish(f"models/{options.product}", identity) as publication:
+        model_fingerprint = _model_fingerprint(job.lake, job.sections)
+        with job.lake.publish(f"models/{options.product}", model_fingerprint) as publication:
             model.write().save(publication.path("").rstrip("/"))
             publication.manifest = ModelManifest(
-                fingerprint=identity,
+                fingerprint=model_fingerprint,
                 split=product,
                 split_fingerprint=manifest.fingerprint,
                 params=options.as_dict(),
@@ -133,7 +150,7 @@ def _train(job: Context) -> Figures:
         return summary
 
 
-def _identity(lake: Lake, sections: Sections) -> str:
+def _model_fingerprint(lake: Lake, sections: Sections) -> str:
     """The fingerprint of the model that a conf makes of the split as it is in the lake."""
     split = lake.require(f"splits/{sections.split.name}", Manifest, "split")
     return fingerprint(split.fingerprint, sections.model.as_dict(), sections.features.as_dict())
@@ -141,40 +158,7 @@ def _identity(lake: Lake, sections: Sections) -> str:
 
 def is_trained(lake: Lake, sections: Sections) -> bool:
     """Whether models/NAME is the model that `train` would make, and no update has changed it since."""
-    return lake.is_current(f"models/{sections.model.product}", _identity(lake, sections))
-
-
-def labelled(ratings: DataFrame, positive_from: float | None) -> DataFrame:
-    """`ratings`, or with `positive_from` labels: 1 for a rating of at least this value, 0 for a lower one."""
-    return (
-        ratings
-        if positive_from is None
-        else ratings.withColumn("rating", (F.col("rating") >= positive_from).cast("float"))
-    )
-
-
-def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
-    """The estimator of the conf on the columns of a lake, with its features if it takes groups."""
-    options = job.sections.model
-    lake = {
-        "userCol": "user_id",
-        "itemCol": "item_id",
-        "labelCol": "rating",
-        "workDir": job.lake.path(f"work/{options.product}"),
-    }
-    known = options.estimator.hyperparameters()
-    params = {name: value for name, value in lake.items() if name in known} | options.params
-    if "groups" not in known:
-        return options.estimator(**params)
-    if not job.sections.features.groups:
-        raise ConfigError(
-            f"features.groups is not set: model.type = {options.kind!r} needs a list of feature groups, such "
-            'as ["user", "item"]'
-        )
-    users, items = read_tables(job.spark, job.lake)
-    if job.sections.features.leak:
-        users = with_leaks(users, reduce(DataFrame.unionByName, parts.values()))
-    return options.estimator(**params, groups=job.sections.features.groups).tables(users, items)
+    return lake.is_current(f"models/{sections.model.product}", _model_fingerprint(lake, sections))
 
 
 def _training_summary(fit: Summary, name: str) -> Figures:
@@ -205,13 +189,16 @@ def _evaluate(job: Context) -> Figures:
         run.params({"model": manifest.params | {"name": name}})
         model = trained_model(job, name, product)
         positive_from = manifest.positive_from
-        identity = fingerprint(manifest.fingerprint, product)
-        with job.lake.publish(f"predictions/{name}", identity) as publication:
+        predictions_fingerprint = fingerprint(manifest.fingerprint, product)
+        with job.lake.publish(f"predictions/{name}", predictions_fingerprint) as publication:
             model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(
                 publication.path("test")
             )
             publication.manifest = PredictionsManifest(
-                fingerprint=identity, model=manifest.fingerprint, split=product, split_fingerprint=rows
+                fingerprint=predictions_fingerprint,
+                model=manifest.fingerprint,
+                split=product,
+                split_fingerprint=rows,
             )
         known = rated_pairs(job, manifest, f"{product}/train")
         seen = rated_pairs(job, manifest, f"{product}/train", f"{product}/validation")
@@ -221,7 +208,7 @@ def _evaluate(job: Context) -> Figures:
         result = evaluate_predictions(
             job.spark, predictions, known, job.sections.evaluation, scorer, seen, labels=labels
         )
-        write_evaluation(job.lake, name, result, identity)
+        write_evaluation(job.lake, name, result, predictions_fingerprint)
         if result.per_user is not None:
             result.per_user.unpersist()
         run.metrics(result.metrics)
@@ -230,12 +217,6 @@ def _evaluate(job: Context) -> Figures:
             run.figure(plots.plot_residuals(result.slices), "figures/residuals.png")
             run.text(result.slices.to_csv(index=False), "slices.csv")
         return {"model": name, **result.metrics, "evaluate_seconds": time.perf_counter() - started}
-
-
-def trained_model(job: Context, name: str, product: str) -> FactorModel | BlendModel:
-    """models/NAME, with the rows of a split that features such as ``last`` need."""
-    model = load_model(job.lake.path(f"models/{name}"))
-    return model.bind(job.read(f"{product}/train")) if isinstance(model, (FMModel, BlendModel)) else model
 
 
 def pipeline(job: Context) -> dict[str, object]:

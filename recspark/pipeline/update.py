@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -13,42 +12,21 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.config import Option, Section, above, at_least
 from recspark.data.batch import publish_batch
 from recspark.data.formats.generic import GENERIC, DataOptions
 from recspark.data.index import grow_index
 from recspark.engine.spark.session import default_threads
 from recspark.errors import ConfigError
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import BatchManifest, ModelManifest
 from recspark.models.factors.fold_in import fold_in
 from recspark.models.factors.tables import FactorTables
+from recspark.pipeline.context import Context
 from recspark.pipeline.gate.versions import copy_product, factor_manifest, keep_version, log_model
-
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
 
 log = logging.getLogger("recspark")
 
 _COLUMNS = ("user_id", "item_id", "rating")
-
-
-class UpdateOptions(Section):
-    """The source of new ratings, and the rows to solve again."""
-
-    name = "update"
-    source = Option(
-        str,
-        None,
-        "new ratings: a file, folder or URI, read as [data] says; not set: the update part of the model's "
-        "split",
-    )
-    refreshItems = Option(bool, False, "solve again the items of the new ratings that training has seen, too")
-    sweeps = Option(int, 3, "times that items and users alternate where both are solved", at_least(1))
-    maxIter = Option(int, 20, "epochs over the ratings of a row, for models of gradient descent", at_least(1))
-    stepSize = Option(
-        float, None, "learning rate of these epochs; not set: that of the first epoch of training", above(0)
-    )
 
 
 def update(job: Context) -> dict[str, object]:
@@ -133,13 +111,13 @@ def _apply(job: Context, name: str, manifest: ModelManifest, batch: str) -> Mode
     solved = counts | {"solve_seconds": time.perf_counter() - started}
     version = keep_version(lake, name, manifest)
     grow_index(job.spark, lake, batch)
-    identity = fingerprint(manifest.fingerprint, batch)
-    with lake.publish(f"models/{name}", identity) as publication:
+    model_fingerprint = fingerprint(manifest.fingerprint, batch)
+    with lake.publish(f"models/{name}", model_fingerprint) as publication:
         copy_product(lake, f"models/{name}", publication.product)
         folded.write(publication.path("").rstrip("/"))
         made = msgspec.structs.replace(
             manifest,
-            fingerprint=identity,
+            fingerprint=model_fingerprint,
             version=version + 1,
             previous=f"models/{name}-v{version}",
             updates=(*manifest.updates, batch),

@@ -58,8 +58,8 @@ def warm(options: SparkOptions) -> dict[str, object]:
     One task runs at a time unless a master is set, because two would compile the same kernels side by side.
     """
     started = time.perf_counter()
-    for silent in (FIT_LOG, SESSION_LOG):  # neither these fits nor their compilation are news here
-        silent.setLevel(logging.ERROR)
+    for quieted in (FIT_LOG, SESSION_LOG):  # the progress of these fits, and that kernels are compiled
+        quieted.setLevel(logging.ERROR)
     options = SparkOptions(**options.as_dict() | {"master": options.master or "local[1]"})
     with session("recspark warm", options) as spark:
         ratings = _ratings(spark).cache()

@@ -6,8 +6,9 @@ the first of two places that accepts it: the MLflow store, else the spool in the
 import takes seconds.
 """
 
+from recspark.tracking.options import TrackingOptions
 from recspark.tracking.registry import ModelVersion, Registry
 from recspark.tracking.run import Run
-from recspark.tracking.tracker import Tracker, TrackingOptions
+from recspark.tracking.tracker import Tracker
 
 __all__ = ["ModelVersion", "Registry", "Run", "Tracker", "TrackingOptions"]

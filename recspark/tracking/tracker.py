@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from recspark.config import Check, Option, Section, at_least
 from recspark.errors import ConfigError, RecsparkError
-from recspark.lake.lake import FILE_NAME, Lake
+from recspark.lake.lake import Lake
 from recspark.redaction import redact, without_user
+from recspark.tracking.options import TrackingOptions
 from recspark.tracking.provenance import flatten, one_line, provenance
 from recspark.tracking.registry import Registry
 from recspark.tracking.run import Run, now
@@ -22,26 +22,6 @@ from recspark.tracking.spool import Spool, new_key
 from recspark.tracking.store import Store
 
 log = logging.getLogger("recspark.tracking")
-
-
-class TrackingOptions(Section):
-    """The targets of runs, and their contents."""
-
-    name = "tracking"
-    enabled = Option(bool, True, "whether jobs are tracked")
-    uri = Option(str, None, "MLflow tracking URI; unset: MLFLOW_TRACKING_URI, else mlflow.db in the lake")
-    experiment = Option(
-        str, "recspark", "MLflow experiment of the runs", Check(lambda name: bool(name.strip()), "not empty")
-    )
-    runName = Option(str, None, "name of the outermost run; unset: the job, and the model that it works on")
-    parentRunId = Option(
-        str, None, "run that the outermost run is nested in, where a scheduler starts each job by itself"
-    )
-    timeoutSeconds = Option(int, 10, "longest wait for one answer of the store, in seconds", at_least(1))
-    logModel = Option(bool, True, "whether the model's files are copied to the store")
-    registeredModel = Option(
-        str, None, "registered model that the job's model becomes a new version of; unset: none", FILE_NAME
-    )
 
 
 class Tracker:

@@ -5,7 +5,7 @@ import pytest
 from recspark.errors import ConfigError
 from recspark.hints import _PEERS, meant
 from recspark.models import ALS, FMRegressor
-from recspark.pipeline.context import validated
+from recspark.pipeline.conf.sections import validated
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from recspark.cli import main
 from recspark.cli.main import _named_models, _parser
 from recspark.cli.reference import WIDTH, keys, starter
 from recspark.models.registry import KINDS
-from recspark.pipeline.context import SECTIONS, validated
+from recspark.pipeline.conf.sections import SECTIONS, validated
 from recspark.pipeline.jobs import JOBS
 
 PIPELINE = Path(__file__).parents[2] / "recspark/pipeline"

@@ -3,12 +3,12 @@
 import pytest
 
 from recspark.errors import ConfigError
-from recspark.pipeline.model_section import ModelSection
+from recspark.pipeline.conf.model_section import ModelSection
+from recspark.pipeline.conf.sections import TuneOptions
 from recspark.pipeline.tuning.search_space import (
     DEFAULT_SPACES,
     Choices,
     Interval,
-    TuneOptions,
     parse_space,
     start_of,
 )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recspark.models.registry import KINDS
-from recspark.pipeline.context import SECTIONS
-from recspark.pipeline.model_section import ModelSection
+from recspark.pipeline.conf.model_section import ModelSection
+from recspark.pipeline.conf.sections import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 

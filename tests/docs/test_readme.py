@@ -109,7 +109,7 @@ def commands():
 def test_commands_are_understood(words):
     from recspark.cli.main import _parser
     from recspark.config import read_conf
-    from recspark.pipeline.context import validated
+    from recspark.pipeline.conf.sections import validated
 
     if words == "--version":
         return

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from recspark.config import read_conf
 from recspark.data.generated.synthetic import SyntheticOptions, generate
 from recspark.lake.lake import Lake
-from recspark.pipeline.context import validated
+from recspark.pipeline.conf.sections import validated
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

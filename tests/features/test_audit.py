@@ -16,7 +16,7 @@ from recspark.features.groups import parse_groups
 from recspark.features.options import with_leaks
 from recspark.lake.lake import Lake
 from recspark.lake.manifests import ColdRows, SplitManifest
-from recspark.pipeline.context import validated
+from recspark.pipeline.conf.sections import validated
 
 ROOT = Path(__file__).parents[2]
 PAST = [{"group": "rated", "scope": "past"}, "last", "count"]

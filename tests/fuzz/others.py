@@ -20,7 +20,7 @@ from recspark.config import read_conf
 from recspark.data.sources.archive import open_source
 from recspark.lake.lake import Lake
 from recspark.models.starts.embeddings import read_embeddings
-from recspark.pipeline.context import validated
+from recspark.pipeline.conf.sections import validated
 from tests.fuzz.attempts import LIMITS, Outcome, fresh, judged
 from tests.fuzz.mutations import BINARY, ODD, TEXT
 from tests.fuzz.sources import Sample

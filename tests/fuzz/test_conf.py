@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from recspark.config import read_conf
 from recspark.errors import ConfigError
 from recspark.models.registry import KINDS
-from recspark.pipeline.context import SECTIONS, validated
-from recspark.pipeline.model_section import ModelSection
+from recspark.pipeline.conf.model_section import ModelSection
+from recspark.pipeline.conf.sections import SECTIONS, validated
 
 KEYS = sorted(
     f"{section.name}.{key}"

@@ -230,7 +230,7 @@ def test_every_job_has_a_file_for_spark_submit():
 
 def test_conf_files_are_valid():
     from recspark.config import read_conf
-    from recspark.pipeline.context import validated
+    from recspark.pipeline.conf.sections import validated
 
     confs = list((ROOT / "conf").glob("*.toml"))
     assert confs

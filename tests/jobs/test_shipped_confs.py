@@ -9,7 +9,7 @@ import pytest
 
 from recspark.cli import main
 from recspark.config import read_conf
-from recspark.pipeline.context import validated
+from recspark.pipeline.conf.sections import validated
 
 CONF = Path(__file__).parents[2] / "conf"
 CONFS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.toml"))

@@ -127,9 +127,9 @@ def test_trials_never_read_the_test_rows(tune, lake, monkeypatch):
         seen.append((lake / "splits/hidden-full").exists())
         return full_split(job, product)
 
-    from recspark.pipeline.refit import full_split
+    from recspark.pipeline.stages import full_split
 
-    monkeypatch.setattr("recspark.pipeline.tuning.tune.full_split", without_full)
+    monkeypatch.setattr("recspark.pipeline.stages.full_split", without_full)
     code, summary, err = tune("hidden", split, "tune.trials=2")
     assert code == 0, err
     assert seen == [False] and summary["trials"] == 2 and summary["rmse"] > 0
@@ -283,7 +283,7 @@ def test_mistakes_end_before_any_trial(tune, lake, settings, words):
     ],
 )
 def test_a_param_that_no_trial_reads_is_refused(model, space, unread):
-    from recspark.pipeline.model_section import ModelSection
+    from recspark.pipeline.conf.model_section import ModelSection
     from recspark.pipeline.tuning.tune import searched
 
     refused = pytest.raises(
@@ -306,14 +306,14 @@ def test_a_param_that_no_trial_reads_is_refused(model, space, unread):
     ],
 )
 def test_usual_ranges_leave_out_what_no_trial_reads(model, names):
-    from recspark.pipeline.model_section import ModelSection
+    from recspark.pipeline.conf.model_section import ModelSection
     from recspark.pipeline.tuning.tune import searched
 
     assert searched(ModelSection(**model), None).keys() == names
 
 
 def test_conf_files_are_valid():
-    from recspark.pipeline.context import validated
+    from recspark.pipeline.conf.sections import validated
     from recspark.pipeline.tuning.search_space import start_of
     from recspark.pipeline.tuning.tune import searched
 

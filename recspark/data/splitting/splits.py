@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 from recspark.config import Check, Option, Section, at_least, one_of, shown, strictly_between
 from recspark.data.splitting.rules import FOLDED, PART, RULES, draw, in_validation
 from recspark.errors import ConfigError, DataRejected, RecsparkError
-from recspark.lake.lake import FILE_NAME, Lake, fingerprint
+from recspark.lake.fingerprints import fingerprint
+from recspark.lake.lake import FILE_NAME, Lake
 from recspark.lake.manifests import ColdRows, Manifest, SplitManifest
 
 log = logging.getLogger(__name__)
@@ -175,18 +176,18 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> Split
     product = f"splits/{options.name}"
     with lake.reading("tables"), lake.writing(product):
         source = lake.require("tables", Manifest, "ingest").fingerprint
-        identity = fingerprint("split", source, options.as_dict())
-        if unchanged := lake.is_current(product, identity):
+        split_fingerprint = fingerprint("split", source, options.as_dict())
+        if unchanged := lake.is_current(product, split_fingerprint):
             log.info("%s is up to date", product)
         else:
-            _publish(spark, lake, options, product, source, identity)
+            _publish(spark, lake, options, product, source, split_fingerprint)
         return _summary(product, lake.require(product, SplitManifest, "split"), unchanged)
 
 
 def _publish(
-    spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, identity: str
+    spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, split_fingerprint: str
 ) -> None:
-    with lake.publish(product, identity) as publication:
+    with lake.publish(product, split_fingerprint) as publication:
         tables = [
             _sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)
         ]
@@ -199,7 +200,7 @@ def _publish(
         rows = sum(table.count() for table in tables)
         written = {part: spark.read.parquet(publication.path(part)) for part in part_names(options)}
         publication.manifest = SplitManifest(
-            fingerprint=identity,
+            fingerprint=split_fingerprint,
             source=source,
             options=options.as_dict(),
             counts=_checked_counts(written, rows, product),

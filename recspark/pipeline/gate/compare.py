@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,11 +11,10 @@ from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.plots import plot_differences
 from recspark.evaluation.significance import PairedBootstrap
 from recspark.lake.manifests import Manifest
-from recspark.pipeline.gate.measured import CompareOptions, measure
+from recspark.pipeline.conf.sections import CompareOptions
+from recspark.pipeline.context import Context
+from recspark.pipeline.gate.measured import measure
 from recspark.tracking.lookup import measured_by
-
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
 
 log = logging.getLogger("recspark")
 

@@ -1,70 +1,19 @@
 """The shared part of the jobs `compare` and `promote`.
 
-It has their conf sections, and measures models of the lake side by side on the same test rows.
+It measures models of the lake side by side on the same test rows.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pyspark.sql import DataFrame
 
-from recspark.config import SEVERAL_NAMES, Option, Section, at_least, strictly_between
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.goals import lower_is_better
 from recspark.evaluation.pairing import ROW_LOSSES, PairedUsers, pair_rows, pair_users
 from recspark.evaluation.significance import PairedBootstrap, paired_bootstrap
-from recspark.lake.lake import FILE_NAME
 from recspark.lake.manifests import Manifest, PredictionsManifest
-
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
-
-_METRIC = "rmse, mae, or a ranking metric such as ndcg_at_10"
-_RESAMPLES = "draws of the test users"
-
-
-class CompareOptions(Section):
-    """The models to compare, and the method."""
-
-    name = "compare"
-    models = Option(
-        list,
-        None,
-        "models of the lake, or MLflow runs that lead to one; they are compared with the first; same as "
-        "words after `recspark compare`",
-        SEVERAL_NAMES,
-    )
-    metric = Option(str, "rmse", _METRIC)
-    confidence = Option(float, 0.95, "of the intervals, two-sided", strictly_between(0, 1))
-    resamples = Option(int, 2000, _RESAMPLES, at_least(100))
-    seed = Option(int, 42, "seed of these draws", at_least(0))
-
-
-class PromoteOptions(Section):
-    """The model that may become the champion, and the test that it must pass; docs/gate.md."""
-
-    name = "promote"
-    candidate = Option(str, None, "model of the lake, evaluated on its test rows", FILE_NAME)
-    registered = Option(
-        str,
-        None,
-        "registered model in MLflow whose alias champion moves; not set: tracking.registeredModel, else "
-        "recspark",
-        FILE_NAME,
-    )
-    metric = Option(str, "rmse", _METRIC)
-    margin = Option(
-        float,
-        0.005,
-        "by how much the candidate may be worse, in the unit of the metric; 0: it must be better",
-        at_least(0),
-    )
-    level = Option(
-        float, 0.05, "chance of a candidate that is worse by the margin to pass", strictly_between(0, 0.5)
-    )
-    resamples = Option(int, 2000, _RESAMPLES, at_least(100))
-    seed = Option(int, 42, "seed of these draws", at_least(0))
+from recspark.pipeline.conf.sections import CompareOptions, PromoteOptions
+from recspark.pipeline.context import Context
 
 
 def measure(

@@ -13,12 +13,18 @@ from recspark.errors import ConfigError, GateNotPassed, RecsparkError
 from recspark.evaluation.ranking import metric_names
 from recspark.lake.manifests import Manifest, PredictionsManifest
 from recspark.pipeline import stages
+from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
 from recspark.pipeline.gate.measured import measure
-from recspark.pipeline.gate.roles import CHAMPION, IDENTITY, PREVIOUS, WITHDRAWN, Roles, require_registry
+from recspark.pipeline.gate.roles import (
+    CHAMPION,
+    FINGERPRINT_TAG,
+    PREVIOUS,
+    WITHDRAWN,
+    Roles,
+    require_registry,
+)
 from recspark.pipeline.gate.versions import log_model, require_ability
-from recspark.pipeline.model_section import ModelSection
-from recspark.pipeline.refit import on
 from recspark.tracking import ModelVersion, Run
 
 log = logging.getLogger("recspark")
@@ -101,7 +107,7 @@ def _promote(roles: Roles, candidate: str) -> Verdict:
     require_ability(job.lake, candidate, "serve", "promote.candidate")
     with job.running("promote", "promote", about=candidate) as run:
         champion = roles.version(CHAMPION)
-        if champion and champion.tags.get(IDENTITY) == roles.identity(candidate):
+        if champion and champion.tags.get(FINGERPRINT_TAG) == roles.model_fingerprint(candidate):
             roles.keep(candidate, CHAMPION, champion)
             log.info(
                 "models/%s is the champion already: version %d of %s",
@@ -210,7 +216,7 @@ def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
             raise RecsparkError(f"predictions/{candidate} names no split: run `recspark evaluate` again")
         log.info("the champion is measured on the test rows of %s", of_candidate.split)
         split = SplitOptions(name=of_candidate.split.removeprefix("splits/"))
-        stages.evaluate(on(roles.job, split, ModelSection(name=product)))
+        stages.evaluate(roles.job.on(split, ModelSection(name=product)))
     return product
 
 
@@ -227,10 +233,10 @@ def _move(
         if run.id is None:
             raise RecsparkError("promote needs MLflow to keep the model: the tracking store can't be reached")
         log_model(job, run, candidate, job.read(f"predictions/{candidate}/test"))
-        tags = {IDENTITY: roles.identity(candidate), "recspark.model": candidate}
+        tags = {FINGERPRINT_TAG: roles.model_fingerprint(candidate), "recspark.model": candidate}
         tags |= {f"recspark.{verdict['metric']}": f"{verdict['value']:.6f}"}
         version = registry.register(roles.name, run.id, tags)
-    if champion and champion.tags.get(IDENTITY) == roles.identity(roles.product(CHAMPION)):
+    if champion and champion.tags.get(FINGERPRINT_TAG) == roles.model_fingerprint(roles.product(CHAMPION)):
         roles.keep(roles.product(CHAMPION), PREVIOUS, champion)
     roles.keep(candidate, CHAMPION, version)
     if champion:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import msgspec
 
 from recspark.errors import ConfigError, RecsparkError
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import Manifest, ModelManifest, Registration
 from recspark.pipeline.context import Context
-from recspark.pipeline.gate.versions import copy_product, identity
+from recspark.pipeline.gate.versions import copy_product, fingerprint_and_stamp
 from recspark.tracking import ModelVersion
 
 #: aliases in the registry, which are also the endings of names of models in the lake
 CHAMPION, PREVIOUS, WITHDRAWN = "champion", "previous", "withdrawn"
-#: tag of a version that says which model of the lake it is, under any name
-IDENTITY = "recspark.identity"
+#: tag of a version that says which model of the lake it is, under any name; registries have this text
+FINGERPRINT_TAG = "recspark.identity"
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Roles:
         """The name in the lake of the model that `alias` names."""
         return f"{self.name}-{alias}"
 
-    def identity(self, model: str) -> str | None:
+    def model_fingerprint(self, model: str) -> str | None:
         """A hash that identifies the model in models/NAME; None if there is none."""
         return (
-            fingerprint(*identity(self.job.lake, model))
+            fingerprint(*fingerprint_and_stamp(self.job.lake, model))
             if self.job.lake.manifest(f"models/{model}", Manifest)
             else None
         )
@@ -62,7 +62,7 @@ class Roles:
             (
                 name
                 for name in map(self.product, aliases)
-                if self.identity(name) == version.tags.get(IDENTITY)
+                if self.model_fingerprint(name) == version.tags.get(FINGERPRINT_TAG)
             ),
             None,
         )
@@ -76,19 +76,19 @@ class Roles:
 
     def version_of(self, model: str) -> ModelVersion | None:
         """The version of models/NAME; None if it was never registered."""
-        mark = self.identity(model)
+        mark = self.model_fingerprint(model)
         return next(
             (
                 known
                 for known in self.job.tracker.registry.versions(self.name)
-                if known.tags.get(IDENTITY) == mark
+                if known.tags.get(FINGERPRINT_TAG) == mark
             ),
             None,
         )
 
     def keep(self, source: str, alias: str, version: ModelVersion) -> None:
         """Make models/SOURCE, which is `version`, the model of `alias` in the lake, unless it is already."""
-        if self.identity(self.product(alias)) != self.identity(source):
+        if self.model_fingerprint(self.product(alias)) != self.model_fingerprint(source):
             with self.replacing(source, alias, version):
                 pass
 

@@ -10,9 +10,17 @@ from dataclasses import replace
 
 from recspark.errors import RecsparkError
 from recspark.lake.manifests import ListsManifest, Manifest
+from recspark.pipeline.conf.sections import RecommendOptions
 from recspark.pipeline.context import Context
-from recspark.pipeline.gate.roles import CHAMPION, IDENTITY, PREVIOUS, WITHDRAWN, Roles, require_registry
-from recspark.pipeline.lists.recommend import RecommendOptions, write_lists
+from recspark.pipeline.gate.roles import (
+    CHAMPION,
+    FINGERPRINT_TAG,
+    PREVIOUS,
+    WITHDRAWN,
+    Roles,
+    require_registry,
+)
+from recspark.pipeline.lists.recommend import write_lists
 from recspark.tracking import ModelVersion
 
 log = logging.getLogger("recspark")
@@ -50,7 +58,7 @@ def _rollback(roles: Roles, back: ModelVersion) -> dict[str, object]:
     registry, champion = roles.job.tracker.registry, roles.product(CHAMPION)
     # a killed rollback may have brought the model back already
     source = roles.kept_as(back, PREVIOUS, CHAMPION)
-    if roles.identity(champion) != back.tags[IDENTITY]:
+    if roles.model_fingerprint(champion) != back.tags[FINGERPRINT_TAG]:
         leaves = roles.version_of(champion)
         if leaves is None:
             raise RecsparkError(

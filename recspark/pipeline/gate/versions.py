@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import msgspec
 from pyspark.sql import DataFrame
@@ -15,10 +14,8 @@ from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.lake import Lake
 from recspark.lake.manifests import Manifest, ModelManifest
 from recspark.models.folder import read_facts, stamp_of
-
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
-    from recspark.tracking import Run
+from recspark.pipeline.context import Context
+from recspark.tracking import Run
 
 log = logging.getLogger("recspark")
 
@@ -66,7 +63,7 @@ def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
         if (match := re.fullmatch(rf"{re.escape(name)}-v(\d+)", other))
     }
     for number, other in found.items():
-        if identity(lake, other) == identity(lake, name):
+        if fingerprint_and_stamp(lake, other) == fingerprint_and_stamp(lake, name):
             return number
     number = max([manifest.version or 1, *(taken + 1 for taken in found)])
     with lake.publish(f"models/{name}-v{number}", manifest.fingerprint) as publication:
@@ -75,7 +72,7 @@ def keep_version(lake: Lake, name: str, manifest: ModelManifest) -> int:
     return number
 
 
-def identity(lake: Lake, name: str) -> tuple[str | None, str | None]:
+def fingerprint_and_stamp(lake: Lake, name: str) -> tuple[str | None, str | None]:
     """The fingerprint and the stamp of models/NAME.
 
     A start from a file (initialModel) is not part of the former.

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -14,22 +14,18 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from recspark.config import Check, Option, Section, at_least, one_of
 from recspark.data.catalogue import described
 from recspark.errors import ConfigError, InputMissing, RecsparkError
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import ListsManifest, Manifest, ModelManifest, SplitManifest
 from recspark.models.factors.model import FactorModel
 from recspark.models.saving import load_model
+from recspark.pipeline.conf.sections import ALL
+from recspark.pipeline.context import Context
 from recspark.pipeline.gate.versions import factor_manifest, pairs_of, rated_tables
 from recspark.pipeline.lists.list_files import list_names, writing
 
-if TYPE_CHECKING:
-    from recspark.pipeline.context import Context
-
 log = logging.getLogger("recspark")
-
-ALL = "all"
 
 
 class Entry(TypedDict, total=False):
@@ -41,65 +37,6 @@ class Entry(TypedDict, total=False):
     title: str | None
     year: int | None
     genres: list[str] | None
-
-
-class _Ids(Option[object]):
-    """Ids in a list, or the name of a Parquet table with a column of them."""
-
-    def parse(self, key: str, value: object) -> object:
-        return value if isinstance(value, str) and value else super().parse(key, value)
-
-
-_SAME_KIND = Check(
-    lambda ids: bool(ids) and ({type(id) for id in ids} in ({int}, {str})),
-    "not empty, of whole numbers or of strings; or the path of a Parquet table with a column user_id or "
-    "item_id",
-)
-
-
-class RecommendOptions(Section):
-    """The users who get a list, the items that may be on it, and its format."""
-
-    name = "recommend"
-    n = Option(int, 10, "length of a list; it is shorter if fewer candidates are left", at_least(1))
-    users = _Ids(
-        list,
-        ALL,
-        "who gets a list: all that the model knows, ids, or a Parquet table with user_id",
-        _SAME_KIND,
-    )
-    user = Option(str, None, "one user, whose list is shown and not written; same as --user")
-    excludeSeen = Option(
-        bool,
-        True,
-        "leave out the items that a user rated in the model's split (except test rows) and in its updates",
-    )
-    candidates = _Ids(
-        list,
-        None,
-        "items that may be on a list: ids, or a Parquet table with item_id; not set: all",
-        _SAME_KIND,
-    )
-    blocked = _Ids(
-        list, None, "items that may not be on a list: ids, or a Parquet table with item_id", _SAME_KIND
-    )
-    genre = Option(
-        str, None, "only items of this genre, by the column genres (a list, or one genre) of tables/items"
-    )
-    minYear = Option(int, None, "only items of this year or later, by the column year of tables/items")
-    maxYear = Option(int, None, "only items of this year or earlier")
-    format = Option(
-        str,
-        "parquet",
-        "format of the lists; parquet and json: a folder of files, csv: one file",
-        one_of("parquet", "csv", "json"),
-    )
-    columns = Option(
-        str,
-        "lake",
-        "names of ids and rating; lake: user_id, item_id, rating; source: those of data.source",
-        one_of("lake", "source"),
-    )
 
 
 def recommend(job: Context) -> dict[str, object]:
@@ -139,12 +76,12 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
     users = None if chosen is None else chosen.distinct()
     table = _table(_lists(job, model, manifest, users))
     names = list_names(job.lake, table.columns) if options.columns == "source" else table.columns
-    identity = fingerprint(manifest.fingerprint, options.as_dict())
-    with job.lake.publish(f"recommendations/{target}", identity) as publication:
+    lists_fingerprint = fingerprint(manifest.fingerprint, options.as_dict())
+    with job.lake.publish(f"recommendations/{target}", lists_fingerprint) as publication:
         with writing(table, publication, options.format, names) as written:
             counts = _counts(written, model.userBiases if users is None else users)
         publication.manifest = ListsManifest(
-            fingerprint=identity, model=target, options=options.as_dict(), counts=counts
+            fingerprint=lists_fingerprint, model=target, options=options.as_dict(), counts=counts
         )
     return counts
 

@@ -1,4 +1,4 @@
-"""The conf section ``[tune]``, whose table ``[tune.space]`` names the Params to search and their ranges.
+"""The table ``[tune.space]`` of a conf: the Params to search, and their ranges.
 
 The Params themselves check them.
 """
@@ -8,56 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from recspark.config import Option, Section, above, at_least, one_of, unknown_key
+from recspark.config import Option, unknown_key
 from recspark.errors import ConfigError
-from recspark.lake.lake import FILE_NAME
-
-if TYPE_CHECKING:
-    from recspark.pipeline.model_section import ModelSection
-
-
-class TuneOptions(Section):
-    """The tuning of the Params of ``[model]``; docs/tuning.md."""
-
-    name = "tune"
-    space = Option(
-        dict,
-        None,
-        "Params to search: NAME = {low, high}, with step or log, or NAME = {choices}; not set: usual ones",
-    )
-    study = Option(
-        str, None, "the study is kept as tuning/STUDY.db; not set: the name of the model", FILE_NAME
-    )
-    folder = Option(
-        str,
-        None,
-        "folder on the driver's disk for studies, needed if the lake is a URI; not set: tuning in the lake",
-    )
-    trials = Option(int, 20, "trials of the study, those of earlier jobs included", at_least(1))
-    timeout = Option(float, None, "seconds after which no further trial begins", above(0))
-    metric = Option(
-        str, "rmse", "metric of the evaluation, on the validation rows, that trials are judged by"
-    )
-    sampler = Option(
-        str, "tpe", "how values are drawn: grid takes all combinations", one_of("tpe", "random", "grid")
-    )
-    pruner = Option(
-        str,
-        "none",
-        "which trials end early, by their validation RMSE so far",
-        one_of("none", "median", "hyperband"),
-    )
-    warmup = Option(int, 5, "first iterations of a trial, at which it is not pruned", at_least(0))
-    concurrent = Option(
-        int,
-        1,
-        "trials at a time; where they share a machine, its threads are divided among them",
-        at_least(1),
-    )
-    seed = Option(int, 42, "seed of all draws", at_least(0))
-
+from recspark.pipeline.conf.model_section import ModelSection
 
 _SHAPES = "a table {low, high} with step or log, or {choices}"
 

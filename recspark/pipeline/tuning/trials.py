@@ -21,12 +21,12 @@ from recspark.engine.spark.session import default_threads
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.evaluate import EvaluationOptions, evaluate
 from recspark.evaluation.goals import LABEL_GOALS, RATING_GOALS
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import SplitManifest
 from recspark.models.params import Configurable
-from recspark.pipeline import stages
+from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
-from recspark.pipeline.model_section import ModelSection
+from recspark.pipeline.estimators import labelled, make_estimator
 from recspark.pipeline.tuning.search_space import Choices, Space
 from recspark.tracking import Run
 from recspark.tracking.provenance import one_line
@@ -139,7 +139,7 @@ class Trials:
         job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
         try:
             parts = {
-                part: stages.labelled(job.read(f"{self._product}/{part}"), model.positiveFrom)
+                part: labelled(job.read(f"{self._product}/{part}"), model.positiveFrom)
                 for part in ("train", "validation")
             }
             estimator = self._estimator(model, parts)
@@ -173,7 +173,7 @@ class Trials:
     def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Configurable:
         """The estimator of a trial, with its share of the threads if trials share a machine."""
         at_once = self._options.concurrent
-        estimator = stages.make_estimator(
+        estimator = make_estimator(
             replace(self._job, sections=replace(self._job.sections, model=model)), parts
         )
         if at_once > 1 and "threads" in model.known and "threads" not in model.params:

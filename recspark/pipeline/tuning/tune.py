@@ -17,13 +17,12 @@ import pandas as pd
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation import study_plots
 from recspark.evaluation.goals import lower_is_better
-from recspark.lake.lake import fingerprint
+from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import Manifest
 from recspark.models.unread import unread
 from recspark.pipeline import stages
+from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
-from recspark.pipeline.model_section import ModelSection
-from recspark.pipeline.refit import full_split, on
 from recspark.pipeline.tuning.search_space import Choices, Searched, Space, parse_space, start_of
 from recspark.pipeline.tuning.study import Search, Study, open_study
 from recspark.pipeline.tuning.trials import Trials, narrowed
@@ -215,7 +214,7 @@ def _refit(job: Context, run: Run, params: dict[str, Searched], best: pd.Series)
     log.info("the best, trial %d:\n%s", best["number"], text)
     run.text(text, "best.toml")
     run.json(params, "best.json")
-    final = on(job, full_split(job, f"splits/{job.sections.split.name}"), model)
+    final = job.on(stages.full_split(job, f"splits/{job.sections.split.name}"), model)
     with final.running("winner", "split", "model"):
         measured = stages.train(final) | stages.evaluate(final)
     numbers = {key: value for key, value in measured.items() if isinstance(value, (int, float))}
