@@ -41,6 +41,8 @@ FOLDER_MODULES = 14
 #: a public function with more than this many has a section Parameters
 DESCRIBED_ARGUMENTS = 4
 MOST_ARGUMENTS = 8
+#: arguments that no caller passes; the last is numba's
+NOT_PASSED = ("self", "cls", "typing_context")
 LONGEST_CHAIN = 14
 #: uses of Any in annotations, each at a place whose type is open: JSON, Params by name, classes found by name
 MOST_ANY = 12
@@ -183,7 +185,7 @@ def functions(root: Path) -> Iterator[tuple[str, bool, ast.FunctionDef, list[str
             shown = public and not (named and child.name.startswith("_"))
             if isinstance(child, ast.FunctionDef):
                 taken = (*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs)
-                arguments = [each.arg for each in taken if each.arg not in ("self", "cls")]
+                arguments = [each.arg for each in taken if each.arg not in NOT_PASSED]
                 yield f"{path}:{child.lineno}", shown, child, arguments
             # what is defined inside a function is not public
             yield from inside(path, child, shown and not isinstance(child, ast.FunctionDef))
@@ -202,11 +204,11 @@ def long_signatures_say_their_parameters(root: Path) -> list[str]:
 
 
 def signatures_are_short(root: Path) -> list[str]:
-    """More arguments belong into a NamedTuple. Kernels are exempt: some still take arrays one by one."""
+    """More arguments belong into a NamedTuple."""
     return [
         f"{place}: {node.name} has {len(arguments)} arguments, more than {MOST_ARGUMENTS}"
         for place, _, node, arguments in functions(root)
-        if len(arguments) > MOST_ARGUMENTS and not place.startswith("recspark/kernels/")
+        if len(arguments) > MOST_ARGUMENTS
     ]
 
 

@@ -12,6 +12,7 @@ from recspark.algorithms.machine import Report, matrix
 from recspark.errors import RecsparkError
 from recspark.kernels import fm
 from recspark.kernels.anova import Joined
+from recspark.kernels.fm import Compressed, Prior
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ class GibbsFit:
         x, labels, weights = matrix(joined, columns)[train], labels[train], weights[train]
         n, total = len(train), weights.sum()
         draw, by_column, noise = np.random.default_rng(self.seed), x.tocsc(), float(self.solver == "mcmc")
-        csc = by_column.indptr, by_column.indices, by_column.data
+        csc = Compressed(by_column.indptr, by_column.indices, by_column.data)
         center, unit = self._scale(labels, weights)
         # w0 is a number, not an array with one entry: numba would add to it in place
         w0, w, v = 0.0, np.zeros(columns), draw.normal(0, self.stdev, (self.rank, columns))
         score, q, target, alpha = np.empty(n), np.empty(n), (labels - center) / unit, 1.0
-        fm.scores(0, n, x.indptr, x.indices, x.data, w0, w, v, score)
+        fm.scores(0, n, Compressed(x.indptr, x.indices, x.data), w0, w, v, score)
         errors = target - score
         kept: list[dict[str, np.ndarray]] = []
         history: list[dict[str, float]] = []
@@ -80,14 +81,11 @@ class GibbsFit:
                 errors -= change
             if self.linear:
                 prior = self._prior(draw, w, noise)
-                fm.draw_weights(
-                    *csc, weights, errors, w, alpha, *prior, noise * draw.standard_normal(columns)
-                )
+                fm.draw_weights(csc, weights, errors, w, alpha, prior, noise * draw.standard_normal(columns))
             for factor in v:
                 prior = self._prior(draw, factor, noise)
-                fm.draw_factor(
-                    *csc, weights, errors, q, factor, alpha, *prior, noise * draw.standard_normal(columns)
-                )
+                normal = noise * draw.standard_normal(columns)
+                fm.draw_factor(csc, weights, errors, q, factor, alpha, prior, normal)
             objective, seconds = (
                 float(unit**2 * _sum(weights, errors, errors) / total),
                 time.perf_counter() - started,
@@ -131,15 +129,17 @@ class GibbsFit:
     def _every(self) -> int:
         return max(1, (self.iterations - self.burn_in) // self.samples)
 
-    def _prior(self, draw: np.random.Generator, values: np.ndarray, noise: float) -> tuple[float, float]:
-        """Center and precision of parameters of one kind."""
+    def _prior(self, draw: np.random.Generator, values: np.ndarray, noise: float) -> Prior:
+        """The prior of parameters of one kind."""
         if not noise:
-            return 0.0, max(self.reg, 1e-10)
+            return Prior(0.0, max(self.reg, 1e-10))
         if not values.any():
-            return 0.0, 1.0  # weights at their start are all 0, which says nothing about their variance
+            return Prior(
+                0.0, 1.0
+            )  # weights at their start are all 0, which says nothing about their variance
         n, mean = len(values), values.mean()
         precision = float(draw_precision(draw, n, np.square(values - mean).sum()))
-        return draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision
+        return Prior(draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision)
 
 
 def _sample(

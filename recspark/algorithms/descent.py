@@ -17,6 +17,7 @@ from recspark.algorithms.stopping import best_iteration, should_stop
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.kernels.anova import LOSSES, OPTIMIZERS, Joined, Parameters, Rule
+from recspark.kernels.arrays.csr import Unrated
 
 #: a fit has diverged if its loss is this many times the loss of the prediction 0
 WORST = 100.0
@@ -66,7 +67,7 @@ class SGDFit:
         """
         draw, train = np.random.default_rng(self.seed), np.flatnonzero(roles == 0)
         parameters = self._start(draw, len(reg), labels[train], weights[train])
-        moments, steps = anova.empty_moments(parameters, self.optimizer), np.zeros(len(reg) + 1, np.int64)
+        moments = anova.empty_moments(parameters, self.optimizer)
         rule = Rule(
             LOSSES.index(self.loss),
             OPTIMIZERS.index(self.optimizer),
@@ -82,13 +83,14 @@ class SGDFit:
             started = time.perf_counter()
             order = draw.permutation(train)
             if self.loss == "bpr":
-                key = draw.integers(1 << 63, dtype=np.uint64)
+                unrated = Unrated(*rated, draw.integers(1 << 63, dtype=np.uint64))
+                preferred = order[labels[order] > 0]
                 loss, total = anova.descend_pairs(
-                    order, joined, labels, weights, *rated, key, reg, rule, parameters, *moments, steps
+                    preferred, joined, weights, unrated, reg, rule, parameters, moments
                 )
             else:
                 loss, total = (
-                    anova.descend(order, joined, labels, weights, reg, rule, parameters, *moments, steps),
+                    anova.descend(order, joined, labels, weights, reg, rule, parameters, moments),
                     weights[train].sum(),
                 )
             if not loss <= worst * total:

@@ -23,8 +23,9 @@ from recspark.algorithms.ratings import (
 )
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
+from recspark.kernels.arrays.csr import Unrated
 from recspark.kernels.arrays.random import normal_rows
-from recspark.kernels.sgd import Entries, Penalty, Rows, Rules
+from recspark.kernels.sgd import Entries, Penalties, Penalty, Rows, Rules
 from recspark.kernels.threads import in_threads, over_rows
 
 #: adagrad's sums start here, so that a first step is no longer than the rate (Chin et al. 2015)
@@ -170,7 +171,7 @@ class SGDSolver:
     ) -> tuple:
         a, [b] = visit
         cell = a * cells.grid + b
-        arguments = (entries, rules, sides[0], self.penalty["users"], sides[1], self.penalty["items"])
+        arguments = (entries, rules, *sides, self._penalties)
         if self._in_registers:
             return sgd.descend(cells.first_runs[cell], cells.first_runs[cell + 1], cells.runs, *arguments)
         lo, hi = cells.offsets[cell : cell + 2]
@@ -189,14 +190,17 @@ class SGDSolver:
         """BPR on the cells of one user range and some item ranges, against items of these ranges."""
         a, ranges = visit
         candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for b in ranges])
-        by_user = (cells.rated_indptr, cells.rated_indices)
         sums = []
         for b in ranges:
             lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
             [key] = np.random.SeedSequence((*seed, a, b)).generate_state(1, np.uint64)
-            rows = (sides[0], self.penalty["users"], sides[1], self.penalty["items"])
-            sums.append(sgd.descend_pairs(lo, hi, entries, candidates, *by_user, key, rules, *rows))
+            unrated = Unrated(candidates, cells.rated_indptr, cells.rated_indices, key)
+            sums.append(sgd.descend_pairs(lo, hi, entries, unrated, rules, *sides, self._penalties))
         return tuple(np.sum(sums, axis=0))
+
+    @property
+    def _penalties(self) -> Penalties:
+        return Penalties(self.penalty["users"], self.penalty["items"])
 
     @property
     def _in_registers(self) -> bool:
@@ -214,10 +218,8 @@ class SGDSolver:
             See `recspark.algorithms.contract.Solver.step`.
         """
         stepped, csr = self._rows(own), block.train
-        rows = (self._rows(source), self._rows(own), stepped, self.penalty[side])
-        over_rows(
-            sgd.full_gradient, csr.work, threads, *_entries(csr), 1 / self.weight, self._rules(1), *rows
-        )
+        rows = (self._rows(source), (self._rows(own), stepped), self.penalty[side])
+        over_rows(sgd.full_gradient, csr.work, threads, csr.entries, 1 / self.weight, self._rules(1), *rows)
         return self._state(stepped), {}
 
     def solve_rows(
@@ -270,7 +272,7 @@ class SGDSolver:
             sgd.descend_rows,
             csr.work,
             threads,
-            *_entries(csr),
+            csr.entries,
             epochs,
             rules,
             source,
@@ -294,7 +296,7 @@ class SGDSolver:
         roles = block.watched if self.batch else {"train": block.train, **block.watched}
         for role, csr in roles.items():
             low, high = self.clip if role != "train" else (-np.inf, np.inf)
-            arguments = (*_entries(csr), self._rows(source), self._rows(own), self._rules(1), low, high)
+            arguments = (csr.entries, self._rows(source), self._rows(own), self._rules(1), low, high)
             ranges = over_rows(sgd.squared_error, csr.work, threads, *arguments)
             squared, total, cost = np.sum(ranges, axis=0) if ranges else (0.0, 0.0, 0.0)
             sums |= {
@@ -395,10 +397,6 @@ class SGDSolver:
             "adam": {"moments": rows.moments, "counts": rows.counts},
         }
         return state | optimizer.get(self.optimizer, {})
-
-
-def _entries(csr: CSR) -> tuple[np.ndarray, ...]:
-    return csr.indptr, csr.indices, csr.values, csr.weights
 
 
 def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:

@@ -70,6 +70,28 @@ class Parameters(NamedTuple):
     v: np.ndarray
 
 
+class Moments(NamedTuple):
+    """What the optimizer keeps: moments of each parameter, and int64 (columns + 1): the number of steps of
+    each column, the last one of w0.
+    """
+
+    first: Parameters
+    second: Parameters
+    steps: np.ndarray
+
+
+class _Row(NamedTuple):
+    """Buffers of one row: columns and values of its entries, derivatives of the score by w and by v, and the
+    totals of `_score`.
+    """
+
+    columns: np.ndarray
+    values: np.ndarray
+    by_w: np.ndarray
+    by_v: np.ndarray
+    totals: np.ndarray
+
+
 class Rule(NamedTuple):
     """The objective and the optimizer; `loss` and `optimizer` are positions in `LOSSES` and `OPTIMIZERS`."""
 
@@ -149,12 +171,14 @@ def _stepped(value, gradient, at, first, second, steps, rule):
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule):
+def _step(lo, hi, buffers, slope, parameters, moments, reg, rule):
     """Move the parameters of entries lo ... hi by ``slope`` times their derivatives.
 
     The penalty of each is ``reg[column]``.
     """
+    columns, by_w, by_v = buffers.columns, buffers.by_w, buffers.by_v
     w, v = parameters.w, parameters.v
+    first, second, steps = moments
     for e in range(lo, hi):
         j = columns[e]
         steps[j] += 1
@@ -182,19 +206,17 @@ def _step(lo, hi, columns, slope, by_w, by_v, parameters, first, second, steps, 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _buffers(joined, v):
-    """Buffers of one row: columns, values, derivatives by w and by v, and totals of `_score`."""
-    columns, values, by_w = np.empty(joined.width, np.int32), np.empty(joined.width), np.empty(joined.width)
-    return (
-        columns,
-        values,
-        by_w,
+    return _Row(
+        np.empty(joined.width, np.int32),
+        np.empty(joined.width),
+        np.empty(joined.width),
         np.empty((v.shape[0], joined.width, v.shape[2])),
         np.empty((v.shape[0], v.shape[0] + 2, v.shape[2])),
     )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend(order, joined, labels, weights, reg, rule, parameters, first, second, steps):
+def descend(order, joined, labels, weights, reg, rule, parameters, moments):
     """One step per row in `order`.
 
     The loss is (y - score)^2 / 2, or logistic: ln(1 + exp(-score)) for labels 1 and its mirror for 0.
@@ -213,17 +235,17 @@ def descend(order, joined, labels, weights, reg, rule, parameters, first, second
         Loss, optimizer and learning rate.
     parameters
         The parameters, changed in place.
-    first, second
-        Moments of the optimizer (`empty_moments`), changed in place.
-    steps
-        int64 (columns + 1,): number of steps of each column, the last one of w0; changed in place.
+    moments
+        What the optimizer keeps (`empty_moments`), changed in place.
 
     Returns
     -------
     float
         The sum of weighted losses, each before its step.
     """
-    columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
+    buffers = _buffers(joined, parameters.v)
+    columns, values, by_w, by_v, totals = buffers
+    first, second, steps = moments
     loss = 0.0
     for row in order:
         _, m = _gather(joined, row, joined.items[row], columns, values)
@@ -238,31 +260,16 @@ def descend(order, joined, labels, weights, reg, rule, parameters, first, second
             steps[-1] += 1
             parameters.w0[0] = _stepped(parameters.w0[0], slope, 0, first.w0, second.w0, steps[-1], rule)
         _slopes(m, columns, values, parameters, totals, by_w, by_v)
-        _step(0, m, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule)
+        _step(0, m, buffers, slope, parameters, moments, reg, rule)
     return loss
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_pairs(
-    order,
-    joined,
-    labels,
-    weights,
-    candidates,
-    indptr,
-    indices,
-    key,
-    reg,
-    rule,
-    parameters,
-    first,
-    second,
-    steps,
-):
-    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): one step per row with a label above 0.
+def descend_pairs(order, joined, weights, unrated, reg, rule, parameters, moments):
+    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): one step per row in `order`.
 
     The loss is ``ln(1 + exp(score of another item - score))``. The other item is drawn evenly from the
-    `candidates` that the row's user has not rated; draws are a function of (`key`, row).
+    candidates that the row's user has not rated.
 
     Parameters
     ----------
@@ -270,36 +277,30 @@ def descend_pairs(
         int64: the rows to visit, in order.
     joined
         The rows.
-    labels, weights
+    weights
         float64 (rows,).
-    candidates
-        int: places of items to draw from.
-    indptr, indices
-        int64 (users + 1,) and int32: CSR of all items that users have rated, ascending.
-    key
-        uint64: seed of the draws.
+    unrated
+        What items are drawn from.
     reg
         float64 (columns,): the L2 penalty of each column, paid by each row that has it.
     rule
         Optimizer and learning rate.
     parameters
         The parameters, changed in place.
-    first, second
-        Moments of the optimizer (`empty_moments`), changed in place.
-    steps
-        int64 (columns + 1,): number of steps of each column, the last one of w0; changed in place.
+    moments
+        What the optimizer keeps (`empty_moments`), changed in place.
 
     Returns
     -------
     float, float
         The sums of weighted losses, each before its step, and of weights.
     """
-    columns, values, by_w, by_v, totals = _buffers(joined, parameters.v)
-    other_columns, other_values, other_by_w, other_by_v, other_totals = _buffers(joined, parameters.v)
+    buffers, other_buffers = _buffers(joined, parameters.v), _buffers(joined, parameters.v)
+    columns, values, by_w, by_v, totals = buffers
+    other_columns, other_values, other_by_w, other_by_v, other_totals = other_buffers
+    candidates, indptr, indices, key = unrated
     loss, total = 0.0, 0.0
     for row in order:
-        if not labels[row] > 0:
-            continue
         for attempt in range(ATTEMPTS):
             other = candidates[mix(key + np.uint64(ATTEMPTS * row + attempt)) % np.uint64(len(candidates))]
             if contains(indptr, indices, joined.users[row], other):
@@ -317,21 +318,8 @@ def descend_pairs(
             for e in range(shared):
                 by_w[e] -= other_by_w[e]
                 by_v[:, e] -= other_by_v[:, e]
-            _step(0, m, columns, slope, by_w, by_v, parameters, first, second, steps, reg, rule)
-            _step(
-                shared,
-                n,
-                other_columns,
-                -slope,
-                other_by_w,
-                other_by_v,
-                parameters,
-                first,
-                second,
-                steps,
-                reg,
-                rule,
-            )
+            _step(0, m, buffers, slope, parameters, moments, reg, rule)
+            _step(shared, n, other_buffers, -slope, parameters, moments, reg, rule)
             break
     return loss, total
 
@@ -358,15 +346,15 @@ def scores(lo, hi, joined, parameters, out):
     return 0
 
 
-def empty_moments(parameters: Parameters, optimizer: str) -> tuple[Parameters, Parameters]:
-    """First and second moments before any step.
+def empty_moments(parameters: Parameters, optimizer: str) -> Moments:
+    """What an optimizer keeps, before any step.
 
     adagrad's sums start at 1, so that a first step is no longer than the rate.
     """
     start = 1.0 if optimizer == "adagrad" else 0.0
-    return Parameters(*map(np.zeros_like, parameters)), Parameters(
-        *(np.full_like(part, start) for part in parameters)
-    )
+    first = Parameters(*map(np.zeros_like, parameters))
+    second = Parameters(*(np.full_like(part, start) for part in parameters))
+    return Moments(first, second, np.zeros(len(parameters.w) + 1, np.int64))
 
 
 def vectors(indptr: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Joined:

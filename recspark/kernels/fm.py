@@ -8,12 +8,13 @@ Gibbs sampling or, without noise, to the minimum (libFM's mcmc and als): the sco
 parameter, ``score = g + theta h``, with h = x_j for w_j and h = x_j (q - v_jf x_j), q = sum_l v_lf x_l, for
 v_jf. Stochastic gradients are in `recspark.kernels.anova`.
 
-Rows are CSR or CSC, float32 values; parameters float64: w (columns), v (rank, columns).
+Parameters are float64: w (columns), v (rank, columns).
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -22,14 +23,29 @@ from recspark.kernels.arrays.random import uniform
 from recspark.kernels.probit import latent
 
 
+class Compressed(NamedTuple):
+    """Sparse rows as CSR or CSC: integers indptr and indices, float64 values."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+
+
+class Prior(NamedTuple):
+    """Mean and precision of parameters without data."""
+
+    center: float
+    precision: float
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def draw_weights(indptr, rows, values, weights, errors, w, alpha, center, precision, noise):
+def draw_weights(csc, weights, errors, w, alpha, prior, noise):
     """Draw the weight of each column in turn, in place; `errors` are kept up to date.
 
     Parameters
     ----------
-    indptr, rows, values
-        CSC of the rows: the rows and values of each column.
+    csc
+        The rows and values of each column.
     weights
         float64 (rows,): the precision of a label is alpha times its weight.
     errors
@@ -38,11 +54,13 @@ def draw_weights(indptr, rows, values, weights, errors, w, alpha, center, precis
         float64 (columns,): the weights, changed in place.
     alpha
         Precision of a label of weight 1.
-    center, precision
-        Mean and precision of the weights without data.
+    prior
+        The prior of the weights.
     noise
         float64 (columns,): standard normal numbers, 0 for the mode.
     """
+    indptr, rows, values = csc
+    center, precision = prior
     for j in range(len(w)):
         squares, pull = 0.0, 0.0
         for t in range(indptr[j], indptr[j + 1]):
@@ -58,13 +76,13 @@ def draw_weights(indptr, rows, values, weights, errors, w, alpha, center, precis
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def draw_factor(indptr, rows, values, weights, errors, q, v, alpha, center, precision, noise):
+def draw_factor(csc, weights, errors, q, v, alpha, prior, noise):
     """Draw one factor of each column in turn, in place, as `draw_weights` does.
 
     Parameters
     ----------
-    indptr, rows, values
-        CSC of the rows: the rows and values of each column.
+    csc
+        The rows and values of each column.
     weights
         float64 (rows,): the precision of a label is alpha times its weight.
     errors
@@ -75,11 +93,13 @@ def draw_factor(indptr, rows, values, weights, errors, q, v, alpha, center, prec
         float64 (columns,): the factor, changed in place.
     alpha
         Precision of a label of weight 1.
-    center, precision
-        Mean and precision of the factor without data.
+    prior
+        The prior of the factor.
     noise
         float64 (columns,): standard normal numbers, 0 for the mode.
     """
+    indptr, rows, values = csc
+    center, precision = prior
     q[:] = 0
     for j in range(len(v)):
         for t in range(indptr[j], indptr[j + 1]):
@@ -100,15 +120,15 @@ def draw_factor(indptr, rows, values, weights, errors, q, v, alpha, center, prec
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def scores(lo, hi, indptr, columns, values, w0, w, v, out):
+def scores(lo, hi, csr, w0, w, v, out):
     """The scores of rows lo..hi.
 
     Parameters
     ----------
     lo, hi
         The range of rows.
-    indptr, columns, values
-        CSR of the rows.
+    csr
+        The columns and values of each row.
     w0
         The constant.
     w
@@ -118,6 +138,7 @@ def scores(lo, hi, indptr, columns, values, w0, w, v, out):
     out
         float64 (rows,): ``out[lo:hi]`` is written.
     """
+    indptr, columns, values = csr
     for row in range(lo, hi):
         total = w0
         for t in range(indptr[row], indptr[row + 1]):

@@ -8,7 +8,9 @@ promise: equal rows stay tied.
 from __future__ import annotations
 
 from functools import reduce
+from typing import NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -29,8 +31,24 @@ from recspark.kernels.linalg import (
 LANES, ITEMS = TILE_COLUMNS, TILE_ROWS
 
 
+class Tile(NamedTuple):
+    """The scores of a tile, and which of them are above the users' bars.
+
+    Parameters
+    ----------
+    scores
+        float32 (ITEMS, LANES).
+    above
+        uint16 (ITEMS,): bit l of ``above[r]`` tells that the score is above ``least[l]``, which NaN never is,
+        and not hidden.
+    """
+
+    scores: np.ndarray
+    above: np.ndarray
+
+
 @intrinsic
-def score_tile(typing_context, items, first, offsets, users, least, hidden, place, scores, above):
+def score_tile(typing_context, items, first, offsets, users, least, hidden, place, tile):
     """The scores ``offsets[first + r] + <items[first + r], users[:, l]>`` of ITEMS rows r and LANES lanes l.
 
     Parameters
@@ -47,26 +65,25 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
         float32 (LANES,): the score that each user's new items must exceed.
     hidden, place
         uint16: bit l of ``hidden[place + r]`` excludes row r from lane l.
-    scores
-        float32 (ITEMS, LANES), written.
-    above
-        uint16 (ITEMS,), written: bit l of ``above[r]`` tells that the score is above ``least[l]``, which NaN
-        never is, and not hidden.
+    tile
+        The `Tile` that is written.
 
     Returns
     -------
     bool
-        Whether any bit of `above` is set; if not, `scores` and `above` are left unchanged.
+        Whether any bit of ``tile.above`` is set; if not, the tile is left unchanged.
     """
-    signature = types.boolean(items, types.intp, offsets, users, least, hidden, types.intp, scores, above)
+    signature = types.boolean(items, types.intp, offsets, users, least, hidden, types.intp, tile)
 
     def generate(context, builder, signature, arguments):
         kinds = signature.args
         items, rank = _matrix(context, builder, kinds[0], arguments[0])
         users, _ = _matrix(context, builder, kinds[3], arguments[3])
-        scores, lanes = _matrix(context, builder, kinds[7], arguments[7])
-        offsets, least, hidden, above = (
-            context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5, 8)
+        written, bits_above = cgutils.unpack_tuple(builder, arguments[7])
+        scores, lanes = _matrix(context, builder, kinds[7][0], written)
+        above = context.make_array(kinds[7][1])(context, builder, bits_above).data
+        offsets, least, hidden = (
+            context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5)
         )
         rows = [builder.add(arguments[1], ir.Constant(rank.type, r)) for r in range(ITEMS)]
         sums = _products(builder, [builder.gep(items, [builder.mul(row, rank)]) for row in rows], users, rank)

@@ -72,6 +72,13 @@ class Penalty(NamedTuple):
     bias_l1: float
 
 
+class Penalties(NamedTuple):
+    """The penalties of both sides."""
+
+    users: Penalty
+    items: Penalty
+
+
 class Rows(NamedTuple):
     """One side's parameters, float32, changed in place.
 
@@ -126,7 +133,7 @@ def _slope(score, rating, rules):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penalty):
+def descend(lo, hi, runs, entries, rules, users, items, penalties):
     """One step per entry of runs lo..hi (`in_runs`), by sgd or adagrad without L1 and without bounds.
 
     As no row occurs twice in a run, taking its entries together equals taking them one by one. But the
@@ -145,7 +152,7 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
         Objective, optimizer and learning rate.
     users, items
         The parameters of both sides, with padded factors (`padded_rows`), changed in place.
-    user_penalty, item_penalty
+    penalties
         The penalties of both sides.
 
     Returns
@@ -166,8 +173,8 @@ def descend(lo, hi, runs, entries, rules, users, user_penalty, items, item_penal
         one / np.float32(max(rules.rank, 1)),
     )
     per_unit, square_unit = one / np.float32(rules.unit), rules.unit * rules.unit
-    user_l2, item_l2 = np.float32(user_penalty.l2), np.float32(item_penalty.l2)
-    user_bias_l2, item_bias_l2 = np.float32(user_penalty.bias_l2), np.float32(item_penalty.bias_l2)
+    user_l2, item_l2 = np.float32(penalties.users.l2), np.float32(penalties.items.l2)
+    user_bias_l2, item_bias_l2 = np.float32(penalties.users.bias_l2), np.float32(penalties.items.bias_l2)
     last = len(entry_items) - 1
     adagrad, plain, weighted = (
         rules.optimizer == _ADAGRAD,
@@ -327,8 +334,12 @@ def _score(users, u, items, i, rules):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _add_gradient(gradient, own, row, other, other_row, slope, weight, penalty, rules):
-    """Add one rating's gradient by the row ``own[row]`` and its bias to `gradient`, with its penalty."""
+def _add_gradient(gradient, own, other, pair, slope, weight, penalty, rules):
+    """Add one rating's gradient by the row ``own[row]`` and its bias to `gradient`, with its penalty.
+
+    `pair` are the rows in `own` and in `other`.
+    """
+    row, other_row = pair
     c, d = (2.0, 2.0) if rules.kernel == _RBF else (1.0, 0.0)
     rank, weight = own.factors.shape[1], weight * own.scale[row]
     across, along = np.float32(slope * c), np.float32(weight * penalty.l2 - slope * d)
@@ -357,7 +368,7 @@ def _apply_batch(rows, slots, held, used, gradients, scale, rules, penalty):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_batches(order, batch, entries, rules, users, user_penalty, items, item_penalty):
+def descend_batches(order, batch, entries, rules, users, items, penalties):
     """Steps on the mean gradients of batches of entries.
 
     Parameters
@@ -372,7 +383,7 @@ def descend_batches(order, batch, entries, rules, users, user_penalty, items, it
         Objective, optimizer and learning rate.
     users, items
         The parameters of both sides, changed in place.
-    user_penalty, item_penalty
+    penalties
         The penalties of both sides.
 
     Returns
@@ -396,63 +407,66 @@ def descend_batches(order, batch, entries, rules, users, user_penalty, items, it
             total += w
             cost_sum += w * cost
             place, n_users = _slot(user_slots, user_held, n_users, u, user_gradients)
-            _add_gradient(user_gradients[place], users, u, items, i, w * slope, w, user_penalty, rules)
+            _add_gradient(user_gradients[place], users, items, (u, i), w * slope, w, penalties.users, rules)
             place, n_items = _slot(item_slots, item_held, n_items, i, item_gradients)
-            _add_gradient(item_gradients[place], items, i, users, u, w * slope, w, item_penalty, rules)
+            _add_gradient(item_gradients[place], items, users, (i, u), w * slope, w, penalties.items, rules)
         scale = 1.0 / (last - first)
-        _apply_batch(users, user_slots, user_held, n_users, user_gradients, scale, rules, user_penalty)
-        _apply_batch(items, item_slots, item_held, n_items, item_gradients, scale, rules, item_penalty)
+        _apply_batch(users, user_slots, user_held, n_users, user_gradients, scale, rules, penalties.users)
+        _apply_batch(items, item_slots, item_held, n_items, item_gradients, scale, rules, penalties.items)
     return squared, total, cost_sum
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def full_gradient(lo, hi, indptr, indices, values, weights, scale, rules, source, own, stepped, penalty):
+def full_gradient(lo, hi, csr, scale, rules, source, own, penalty):
     """Move rows lo..hi by the gradient of ``scale * sum of costs + penalty``.
 
-    The gradient is taken at `own` and `source`. It reads the other side as it was before the step, so both
+    The gradient is taken before the step. It reads the other side as it was before the step, so both
     sides may move at the same time.
 
     Parameters
     ----------
     lo, hi
         The range of rows.
-    indptr, indices, values, weights
-        CSR of the entries of each row: int64, int32 (rows of source), float32, float32 (empty: all 1).
+    csr
+        The entries of each row; indices are rows of `source`.
     scale
         Multiplies the sum of costs, such as 1 / sum of weights.
     rules
         Objective, optimizer and learning rate.
-    source, own
-        The parameters of the other side, and of this one; read.
-    stepped
-        A copy of `own`, changed in place.
+    source
+        The parameters of the other side, read.
+    own
+        The parameters of this side twice: those before the step, read, and a copy of them, changed in place.
     penalty
         The penalties of this side.
     """
-    gradient = np.empty(own.factors.shape[1] + 1)
-    rank = own.factors.shape[1]
+    indptr, indices, values, weights = csr
+    before, after = own
+    rank = before.factors.shape[1]
+    gradient = np.empty(rank + 1)
     once = Penalty(0.0, 0.0, 0.0, 0.0)
     for row in range(lo, hi):
         gradient[:] = 0
         for t in range(indptr[row], indptr[row + 1]):
             w = np.float64(weights[t]) if len(weights) > 0 else 1.0
-            _, _, slope = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
-            _add_gradient(gradient, own, row, source, indices[t], scale * w * slope, w, once, rules)
+            _, _, slope = _slope(_score(before, row, source, indices[t], rules), values[t], rules)
+            _add_gradient(gradient, before, source, (row, indices[t]), scale * w * slope, w, once, rules)
         for l in range(rank):
-            gradient[l] += own.scale[row] * penalty.l2 * own.factors[row, l]
-        gradient[rank] += own.scale[row] * penalty.bias_l2 * own.bias[row]
-        apply_gradient(stepped, row, gradient, rules, penalty)
+            gradient[l] += before.scale[row] * penalty.l2 * before.factors[row, l]
+        gradient[rank] += before.scale[row] * penalty.bias_l2 * before.bias[row]
+        apply_gradient(after, row, gradient, rules, penalty)
     return 0
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
-    """One BPR step: the user's row, the preferred item's and the other's."""
+def _pair_step(users, items, triple, slope, rules, penalties):
+    """One BPR step on the rows of `triple`: the user's, the preferred item's and the other item's."""
+    u, i, j = triple
     x, y, z = users.factors[u], items.factors[i], items.factors[j]
     user_l2, first_l2, second_l2 = (
-        users.scale[u] * user_penalty.l2,
-        items.scale[i] * item_penalty.l2,
-        items.scale[j] * item_penalty.l2,
+        users.scale[u] * penalties.users.l2,
+        items.scale[i] * penalties.items.l2,
+        items.scale[j] * penalties.items.l2,
     )
     for l in range(len(x)):
         old = x[l]
@@ -460,18 +474,16 @@ def _pair_step(users, u, items, i, j, slope, rules, user_penalty, item_penalty):
         y[l] -= rules.rate * (slope * old + first_l2 * y[l])
         z[l] -= rules.rate * (-slope * old + second_l2 * z[l])
     if rules.biased:
-        items.bias[i] -= rules.rate * (slope + items.scale[i] * item_penalty.bias_l2 * items.bias[i])
-        items.bias[j] -= rules.rate * (-slope + items.scale[j] * item_penalty.bias_l2 * items.bias[j])
+        items.bias[i] -= rules.rate * (slope + items.scale[i] * penalties.items.bias_l2 * items.bias[i])
+        items.bias[j] -= rules.rate * (-slope + items.scale[j] * penalties.items.bias_l2 * items.bias[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_pairs(
-    lo, hi, entries, candidates, indptr, indices, key, rules, users, user_penalty, items, item_penalty
-):
+def descend_pairs(lo, hi, entries, unrated, rules, users, items, penalties):
     """BPR steps for the entries lo..hi, each against an item that its user has not rated.
 
-    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. Item j is drawn evenly from the candidates; draws
-    are a function of (`key`, entry). Entries with a value of at most 0 are skipped.
+    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. Item j is drawn evenly from the
+    candidates. Entries with a value of at most 0 are skipped.
 
     Parameters
     ----------
@@ -479,17 +491,13 @@ def descend_pairs(
         The range of entries.
     entries
         The ratings.
-    candidates
-        int64: rows of items to draw from.
-    indptr, indices
-        int64 and int32: CSR of all items that users have rated, ascending.
-    key
-        uint64: seed of the draws.
+    unrated
+        What items are drawn from.
     rules
         Learning rate, and whether there are biases.
     users, items
         The parameters of both sides, changed in place.
-    user_penalty, item_penalty
+    penalties
         The penalties of both sides, of which the L2 ones are read.
 
     Returns
@@ -498,6 +506,7 @@ def descend_pairs(
         The number of pairs in the right order, the number of pairs, and the sum of costs, each before its
         step.
     """
+    candidates, indptr, indices, key = unrated
     right, total, cost_sum = 0.0, 0.0, 0.0
     for e in range(lo, hi):
         u, i = entries.users[e], entries.items[e]
@@ -511,15 +520,14 @@ def descend_pairs(
                 right += w * (difference > 0)
                 total += w
                 cost_sum += w * (max(-difference, 0.0) + np.log1p(np.exp(-abs(difference))))
-                _pair_step(
-                    users, u, items, i, j, -w / (1 + np.exp(difference)), rules, user_penalty, item_penalty
-                )
+                slope = -w / (1 + np.exp(difference))
+                _pair_step(users, items, (u, i, j), slope, rules, penalties)
                 break
     return right, total, cost_sum
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, low, high):
+def squared_error(lo, hi, csr, source, own, rules, low, high):
     """``sum w (r - p)^2``, ``sum w`` and ``sum w loss`` over the entries of rows lo..hi.
 
     Predictions are cut to [low, high] for the squared errors.
@@ -528,8 +536,8 @@ def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, 
     ----------
     lo, hi
         The range of rows.
-    indptr, indices, values, weights
-        CSR of the entries of each row: int64, int32 (rows of source), float32, float32 (empty: all 1).
+    csr
+        The entries of each row; indices are rows of `source`.
     source, own
         The parameters of the other side, and of this one.
     rules
@@ -537,6 +545,7 @@ def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, 
     low, high
         The range of predictions; it may be infinite.
     """
+    indptr, indices, values, weights = csr
     squared, total, cost_sum = 0.0, 0.0, 0.0
     for row in range(lo, hi):
         for t in range(indptr[row], indptr[row + 1]):
@@ -549,7 +558,7 @@ def squared_error(lo, hi, indptr, indices, values, weights, source, own, rules, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_rows(lo, hi, indptr, indices, values, weights, epochs, rules, source, own, penalty):
+def descend_rows(lo, hi, csr, epochs, rules, source, own, penalty):
     """Epochs of one rating at a time on rows lo..hi of `own`, while `source` is fixed.
 
     The result of a row does not depend on the other rows.
@@ -558,8 +567,8 @@ def descend_rows(lo, hi, indptr, indices, values, weights, epochs, rules, source
     ----------
     lo, hi
         The range of rows.
-    indptr, indices, values, weights
-        CSR of the entries of each row: int64, int32 (rows of source), float32, float32 (empty: all 1).
+    csr
+        The entries of each row; indices are rows of `source`.
     epochs
         Number of passes over the entries of each row.
     rules
@@ -569,6 +578,7 @@ def descend_rows(lo, hi, indptr, indices, values, weights, epochs, rules, source
     penalty
         The penalties of this side.
     """
+    indptr, indices, values, weights = csr
     gradient = np.empty(own.factors.shape[1] + 1)
     for row in range(lo, hi):
         for _ in range(epochs):
@@ -576,6 +586,6 @@ def descend_rows(lo, hi, indptr, indices, values, weights, epochs, rules, source
                 w = np.float64(weights[t]) if len(weights) > 0 else 1.0
                 _, _, slope = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
                 gradient[:] = 0
-                _add_gradient(gradient, own, row, source, indices[t], w * slope, w, penalty, rules)
+                _add_gradient(gradient, own, source, (row, indices[t]), w * slope, w, penalty, rules)
                 apply_gradient(own, row, gradient, rules, penalty)
     return 0

@@ -11,12 +11,14 @@ Seen items are left out. Three rules hold everywhere in this module:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 from recspark.kernels.arrays.bits import trailing_zeros
 from recspark.kernels.arrays.frozen import frozen
-from recspark.kernels.score_tile import ITEMS, LANES, score_tile
+from recspark.kernels.score_tile import ITEMS, LANES, Tile, score_tile
 from recspark.kernels.threads import in_threads
 
 #: number of items compared with the worst kept score at once, branch-free; most runs hold nothing better and
@@ -180,6 +182,13 @@ def _count(row, score):
     return above, equal
 
 
+class Seen(NamedTuple):
+    """The items that each user has seen, ascending, as CSR: int64 (users + 1,) and int32."""
+
+    indptr: np.ndarray
+    indices: np.ndarray
+
+
 def top_n_of_factors(
     users: np.ndarray,
     items: np.ndarray,
@@ -223,22 +232,24 @@ def top_n_of_factors(
     best = np.full((len(users), n), -np.inf, np.float32)
     if n > 0:
         factors = [frozen(array, np.float32) for array in (users, items, offsets)]
-        seen = frozen(seen_indptr, np.int64), frozen(seen_indices, np.int32)
+        seen = Seen(frozen(seen_indptr, np.int64), frozen(seen_indices, np.int32))
         blocks = [(low, min(low + USERS, len(users))) for low in range(0, len(users), USERS)]
-        in_threads(lambda block: _scan_inplace(*block, *factors, *seen, best, found), blocks, threads)
+        in_threads(lambda block: _scan_inplace(*block, *factors, seen, best, found), blocks, threads)
     return found, best
 
 
 @njit(cache=True, nogil=True)
-def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, best, found):
+def _scan_inplace(low, high, users, items, offsets, seen, best, found):
     """Fill the rows low ... high of (best, found), which are empty heaps.
 
     A tile of items serves all users while it is in the cache.
     """
+    seen_indptr, seen_indices = seen
     panels = _panels(users[low:high])
     least = np.full((len(panels), LANES), np.inf, np.float32)
     least.reshape(-1)[: high - low] = -np.inf
     scores, above = np.empty((ITEMS, LANES), np.float32), np.empty(ITEMS, np.uint16)
+    written = Tile(scores, above)
     # the next seen item of each user: tiles come in ascending order
     cursors = seen_indptr[low:high].copy()
     tile = max(1, TILE_FLOATS // (ITEMS * max(1, items.shape[1]))) * ITEMS
@@ -252,12 +263,10 @@ def _scan_inplace(low, high, users, items, offsets, seen_indptr, seen_indices, b
             _hide_inplace(hidden, start, stop, cursors[p * LANES :], ends, seen_indices)
             for item in range(start, stop, ITEMS):
                 if item + ITEMS <= len(items):
-                    better = score_tile(
-                        items, item, offsets, panel, worst, hidden, item - start, scores, above
-                    )
+                    better = score_tile(items, item, offsets, panel, worst, hidden, item - start, written)
                 else:
                     better = score_tile(
-                        last_items, 0, last_offsets, panel, worst, hidden, item - start, scores, above
+                        last_items, 0, last_offsets, panel, worst, hidden, item - start, written
                     )
                 if better:
                     _keep_inplace(above, scores, item, worst, best, found, user)

@@ -11,6 +11,7 @@ from scipy.sparse import random as random_sparse
 
 from recspark.kernels import anova
 from recspark.kernels.anova import Parameters, Rule, Sparse
+from recspark.kernels.arrays.csr import Unrated
 
 COLUMNS, RANK = (5, 4, 3), 2
 N_USERS, N_ITEMS, ROWS = 6, 4, 30
@@ -76,8 +77,7 @@ def moved(function, order, rule, row, reg, *arguments):
     """The gradient that one row's step followed: adagrad's first step divides it by sqrt(1 + its square)."""
     before = parameters(order)
     after = Parameters(*(part.copy() for part in before))
-    first, second = anova.empty_moments(after, "adagrad")
-    function(np.array([row]), *arguments, reg, rule, after, first, second, np.zeros(len(reg) + 1, np.int64))
+    function(np.array([row]), *arguments, reg, rule, after, anova.empty_moments(after, "adagrad"))
     steps = [(old - new) / rule.rate for old, new in zip(before, after, strict=True)]
     return before, [np.sign(step) * np.sqrt(step**2 / (1 - step**2)) for step in steps]
 
@@ -128,11 +128,8 @@ def test_a_pair_s_step_goes_down_its_gradient(order):
     rated = (np.arange(N_USERS + 1, dtype=np.int64), np.full(N_USERS, chosen, np.int32))
     arguments = (
         joined,
-        np.ones(ROWS),
         np.full(ROWS, 0.05),
-        np.array([other], np.int32),
-        *rated,
-        np.uint64(7),
+        Unrated(np.array([other], np.int32), *rated, np.uint64(7)),
     )
     before, gradients = moved(anova.descend_pairs, order, Rule(2, 0, 1e-3, False, True), row, reg, *arguments)
 
@@ -158,8 +155,7 @@ def test_a_pair_s_step_goes_down_its_gradient(order):
 def test_adam_takes_a_first_step_of_the_rate():
     joined, x, _ = sides()
     before, parts = parameters(2), parameters(2)
-    first, second = anova.empty_moments(parts, "adam")
-    steps = np.zeros(sum(COLUMNS) + 1, np.int64)
+    moments = anova.empty_moments(parts, "adam")
     rule = Rule(0, 1, 0.01, True, True)
     anova.descend(
         np.array([0]),
@@ -169,20 +165,17 @@ def test_adam_takes_a_first_step_of_the_rate():
         np.zeros(sum(COLUMNS)),
         rule,
         parts,
-        first,
-        second,
-        steps,
+        moments,
     )
     met = np.flatnonzero(x[0].toarray()[0])
     np.testing.assert_allclose(np.abs(parts.w - before.w)[met], 0.01, rtol=1e-5)
-    assert steps[:-1].tolist() == [int(j in met) for j in range(sum(COLUMNS))]
+    assert moments.steps[:-1].tolist() == [int(j in met) for j in range(sum(COLUMNS))]
 
 
 @pytest.mark.parametrize("rule", [Rule(0, 0, 0.1, False, True), Rule(0, 0, 0.1, True, False)])
 def test_parts_that_are_not_fitted_stay(rule):
     joined, _, _ = sides()
     before, parts = parameters(2), parameters(2)
-    moments, steps = anova.empty_moments(parts, "adagrad"), np.zeros(sum(COLUMNS) + 1, np.int64)
     anova.descend(
         np.arange(ROWS),
         joined,
@@ -191,8 +184,7 @@ def test_parts_that_are_not_fitted_stay(rule):
         np.zeros(sum(COLUMNS)),
         rule,
         parts,
-        *moments,
-        steps,
+        anova.empty_moments(parts, "adagrad"),
     )
     assert (parts.w0 == before.w0).all() == (not rule.intercept)
     assert (parts.w == before.w).all() == (not rule.linear)

@@ -3,6 +3,7 @@ import pytest
 from scipy.sparse import random as random_sparse
 
 from recspark.kernels import fm
+from recspark.kernels.fm import Compressed, Prior
 from tests import reference
 
 ROWS, COLUMNS, RANK = 40, 12, 3
@@ -20,9 +21,13 @@ def problem(seed=0):
     )
 
 
+def compressed(x):
+    return Compressed(x.indptr, x.indices, x.data)
+
+
 def scores(x, w0, w, v):
     out = np.empty(x.shape[0])
-    fm.scores(0, x.shape[0], x.indptr, x.indices, x.data, w0, w, v, out)
+    fm.scores(0, x.shape[0], compressed(x), w0, w, v, out)
     return out
 
 
@@ -37,8 +42,8 @@ def test_errors_follow_every_draw(noise):
     x, labels, w, v, weights = problem()
     csc, normal, q = x.tocsc(), noise * np.random.default_rng(1).standard_normal(COLUMNS), np.empty(ROWS)
     errors = labels - scores(x, 0.7, w, v)
-    fm.draw_weights(csc.indptr, csc.indices, csc.data, weights, errors, w, 1.3, 0.1, 2.0, normal)
-    fm.draw_factor(csc.indptr, csc.indices, csc.data, weights, errors, q, v[1], 1.3, -0.2, 3.0, normal)
+    fm.draw_weights(compressed(csc), weights, errors, w, 1.3, Prior(0.1, 2.0), normal)
+    fm.draw_factor(compressed(csc), weights, errors, q, v[1], 1.3, Prior(-0.2, 3.0), normal)
     np.testing.assert_allclose(errors, labels - scores(x, 0.7, w, v), atol=1e-9)
     np.testing.assert_allclose(q, x @ v[1], atol=1e-9)
 
@@ -48,11 +53,9 @@ def test_without_noise_each_parameter_is_at_its_own_minimum():
     csc, nothing, q = x.tocsc(), np.zeros(COLUMNS), np.empty(ROWS)
     errors = labels - scores(x, 0.7, w, v)
     for _ in range(1500):
-        fm.draw_weights(csc.indptr, csc.indices, csc.data, weights, errors, w, 1.3, 0.1, 2.0, nothing)
+        fm.draw_weights(compressed(csc), weights, errors, w, 1.3, Prior(0.1, 2.0), nothing)
         for factor in v:
-            fm.draw_factor(
-                csc.indptr, csc.indices, csc.data, weights, errors, q, factor, 1.3, -0.2, 3.0, nothing
-            )
+            fm.draw_factor(compressed(csc), weights, errors, q, factor, 1.3, Prior(-0.2, 3.0), nothing)
 
     def cost(w, v):
         loss = 1.3 * weights @ (labels - scores(x, 0.7, w, v)) ** 2

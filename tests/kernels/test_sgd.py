@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
-from recspark.kernels.arrays.csr import csr_from_coo
+from recspark.kernels.arrays.csr import Unrated, csr_from_coo
 from recspark.kernels.arrays.runs import RUN, in_runs
-from recspark.kernels.sgd import Entries, Penalty, Rows, Rules
+from recspark.kernels.sgd import Entries, Penalties, Penalty, Rows, Rules
 from tests import reference
 
 N_USERS, N_ITEMS, NNZ = 12, 9, 60
@@ -49,7 +49,7 @@ def rows(factors, bias, rank):
     )
 
 
-PENALTIES = Penalty(0.02, 0.0, 0.01, 0.0), Penalty(0.05, 0.0, 0.03, 0.0)
+PENALTIES = Penalties(Penalty(0.02, 0.0, 0.01, 0.0), Penalty(0.05, 0.0, 0.03, 0.0))
 CASES = [(kernel, "squared") for kernel in sgd.KERNELS] + [
     ("linear", "absolute"),
     ("sigmoid", "absolute"),
@@ -67,7 +67,7 @@ def test_one_rating_at_a_time(kernel, loss, optimizer, rank):
     entries = Entries(*(column[np.argsort(entries.users)] for column in entries))
     order, runs, first = in_runs(entries.users, entries.items, np.array([0, 20, 20, NNZ]))
     entries = Entries(*(column[order] for column in entries))
-    found = sgd.descend(0, first[-1], runs, entries, chosen, users, PENALTIES[0], items, PENALTIES[1])
+    found = sgd.descend(0, first[-1], runs, entries, chosen, users, items, PENALTIES)
     x, y, b, c, squared = reference.descend(
         *entries, user[0], item[0], user[1], item[1], 1, chosen, *PENALTIES
     )
@@ -93,9 +93,7 @@ def test_batches(kernel, loss, optimizer, batch):
     entries, user, item = problem(binary=loss == "logistic")
     chosen = rules(kernel, loss, optimizer)
     users, items = rows(*user, 5), rows(*item, 5)
-    found = sgd.descend_batches(
-        np.arange(NNZ), batch, entries, chosen, users, PENALTIES[0], items, PENALTIES[1]
-    )
+    found = sgd.descend_batches(np.arange(NNZ), batch, entries, chosen, users, items, PENALTIES)
     x, y, b, c, squared = reference.descend(
         *entries, user[0], item[0], user[1], item[1], batch, chosen, *PENALTIES
     )
@@ -110,7 +108,7 @@ def test_the_full_gradient_is_that_of_the_objective(kernel, loss):
     chosen, penalty, scale = rules(kernel, loss, rate=1.0), Penalty(0.1, 0.0, 0.2, 0.0), 1 / NNZ
     csr = csr_from_coo(entries.users, entries.items, entries.values, entries.weights, N_USERS, N_ITEMS)
     moved = rows(*user, 5)
-    sgd.full_gradient(0, N_USERS, *csr, scale, chosen, rows(*item, 5), rows(*user, 5), moved, penalty)
+    sgd.full_gradient(0, N_USERS, csr, scale, chosen, rows(*item, 5), (rows(*user, 5), moved), penalty)
 
     def objective(x, b):
         total = 0.0
@@ -148,9 +146,8 @@ def test_l1_leaves_exact_zeros_and_signs_hold():
             entries,
             rules(nonnegative=True),
             users,
-            strong,
             items,
-            Penalty(0.0, 0.0, 0.0, 0.0),
+            Penalties(strong, Penalty(0.0, 0.0, 0.0, 0.0)),
         )
     assert (users.factors == 0).mean() > 0.5
     assert users.factors.min() >= 0 and items.factors.min() >= 0
@@ -169,11 +166,17 @@ def test_bpr_learns_the_order_and_never_draws_what_is_rated():
         for n in (40, 30)
     )
     light = Penalty(0.001, 0.0, 0.001, 0.0)
-    arguments = (entries, np.arange(30), csr[0], csr[1])
     shares = []
     for epoch in range(60):
         right, total, _ = sgd.descend_pairs(
-            0, len(liked), *arguments, np.uint64(epoch), rules(rate=0.1), users, light, items, light
+            0,
+            len(liked),
+            entries,
+            Unrated(np.arange(30), csr[0], csr[1], np.uint64(epoch)),
+            rules(rate=0.1),
+            users,
+            items,
+            Penalties(light, light),
         )
         shares.append(right / total)
     assert shares[0] < 0.7 < 0.95 < shares[-1]
@@ -190,15 +193,11 @@ def test_bpr_learns_the_order_and_never_draws_what_is_rated():
             0,
             30,
             everything,
-            np.arange(30),
-            full[0],
-            full[1],
-            np.uint64(1),
+            Unrated(np.arange(30), full[0], full[1], np.uint64(1)),
             rules(),
             users,
-            light,
             items,
-            light,
+            Penalties(light, light),
         )[1]
         == 0
     )
@@ -216,15 +215,11 @@ def test_bpr_step_is_the_gradient_of_its_cost():
         0,
         1,
         entries,
-        np.array([1]),
-        np.array([0, 1]),
-        np.zeros(1, np.int32),
-        np.uint64(1),
+        Unrated(np.array([1]), np.array([0, 1]), np.zeros(1, np.int32), np.uint64(1)),
         rules(rate=1.0),
         users,
-        penalty,
         items,
-        penalty,
+        Penalties(penalty, penalty),
     )
     x, y, z = (row[0].astype(float) for row in (x, y, z))
     g = -1 / (1 + np.exp(x @ (y - z)))
