@@ -62,8 +62,9 @@ def _source(job: Context) -> tuple[DataOptions, float | None]:
         "generating %d ratings of %d users ...", job.sections.synthetic.ratings, job.sections.synthetic.users
     )
     write_movielens(generate(job.sections.synthetic), folder)
-    truth = json.loads((folder / "truth.json").read_text())
-    return DataOptions(source=str(folder), dataset="ml-1m"), truth["noise_floor"]
+    # beside the source: ingest names each file of its folder that it does not read
+    truth = (folder / "truth.json").replace(folder.parent / "truth.json")
+    return DataOptions(source=str(folder), dataset="ml-1m"), json.loads(truth.read_text())["noise_floor"]
 
 
 def _model(job: Context, name: str, values: Mapping[str, object]) -> dict[str, float | None]:
