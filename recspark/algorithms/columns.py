@@ -86,22 +86,8 @@ class GibbsFit:
                 prior = self._prior(draw, factor, noise)
                 normal = noise * draw.standard_normal(columns)
                 fm.draw_factor(csc, weights, errors, q, factor, alpha, prior, normal)
-            objective, seconds = (
-                float(unit**2 * _sum(weights, errors, errors) / total),
-                time.perf_counter() - started,
-            )
-            history.append(
-                {
-                    "iteration": iteration,
-                    "objective": objective,
-                    "seconds": seconds,
-                    "ratings_per_second": n / seconds,
-                }
-            )
-            if not np.isfinite(objective):
-                raise RecsparkError(
-                    f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam"
-                )
+            objective = float(unit**2 * _sum(weights, errors, errors) / total)
+            history.append(_row(iteration, objective, time.perf_counter() - started, n))
             last = report(history[-1]) or iteration == self.iterations
             if (iteration > self.burn_in and (iteration - self.burn_in) % self._every == 0) or (
                 last and not kept
@@ -134,12 +120,23 @@ class GibbsFit:
         if not noise:
             return Prior(0.0, max(self.reg, 1e-10))
         if not values.any():
-            return Prior(
-                0.0, 1.0
-            )  # weights at their start are all 0, which says nothing about their variance
+            # weights at their start are all 0, which says nothing about their variance
+            return Prior(0.0, 1.0)
         n, mean = len(values), values.mean()
         precision = float(draw_precision(draw, n, np.square(values - mean).sum()))
         return Prior(draw.normal(n * mean / (n + 1), 1 / np.sqrt((n + 1) * precision)), precision)
+
+
+def _row(iteration: int, objective: float, seconds: float, rows: int) -> dict[str, float]:
+    """The metrics of an iteration. Raise RecsparkError if the objective is not finite."""
+    if not np.isfinite(objective):
+        raise RecsparkError(f"the fit diverged at iteration {iteration}: lower initStd, or raise regParam")
+    return {
+        "iteration": iteration,
+        "objective": objective,
+        "seconds": seconds,
+        "ratings_per_second": rows / seconds,
+    }
 
 
 def _sample(

@@ -71,8 +71,14 @@ class Parameters(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """What the optimizer keeps: moments of each parameter, and int64 (columns + 1): the number of steps of
-    each column, the last one of w0.
+    """What the optimizer keeps; it is changed in place.
+
+    Parameters
+    ----------
+    first, second
+        Moments of each parameter, in the parameters' shapes.
+    steps
+        int64 (columns + 1,): number of steps of each column, the last one of w0.
     """
 
     first: Parameters
@@ -81,8 +87,16 @@ class Moments(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """Buffers of one row: columns and values of its entries, derivatives of the score by w and by v, and the
-    totals of `_score`.
+    """Buffers of one row.
+
+    Parameters
+    ----------
+    columns, values
+        int32 and float64 (width,): the entries.
+    by_w, by_v
+        float64 (width,) and (d - 1, width, rank): derivatives of the score.
+    totals
+        float64 (d - 1, d + 1, rank): see `_score`.
     """
 
     columns: np.ndarray
@@ -206,6 +220,7 @@ def _step(lo, hi, buffers, slope, parameters, moments, reg, rule):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _buffers(joined, v):
+    """Buffers that any row fits."""
     return _Row(
         np.empty(joined.width, np.int32),
         np.empty(joined.width),
