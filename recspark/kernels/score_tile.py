@@ -79,9 +79,6 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
         kinds = signature.args
         items, rank = _matrix(context, builder, kinds[0], arguments[0])
         users, _ = _matrix(context, builder, kinds[3], arguments[3])
-        written, bits_above = cgutils.unpack_tuple(builder, arguments[7])
-        scores, lanes = _matrix(context, builder, kinds[7][0], written)
-        above = context.make_array(kinds[7][1])(context, builder, bits_above).data
         offsets, least, hidden = (
             context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5)
         )
@@ -94,6 +91,9 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
         bits = _bits_above(builder, sums, _load(builder, least), builder.gep(hidden, [arguments[6]]))
         found = builder.icmp_unsigned("!=", reduce(builder.or_, bits), ir.Constant(bits[0].type, 0))
         with builder.if_then(found):
+            scores, above = cgutils.unpack_tuple(builder, arguments[7])
+            scores, lanes = _matrix(context, builder, kinds[7][0], scores)
+            above = context.make_array(kinds[7][1])(context, builder, above).data
             for r, (total, lane_bits) in enumerate(zip(sums, bits, strict=True)):
                 _store(builder, total, builder.gep(scores, [builder.mul(ir.Constant(lanes.type, r), lanes)]))
                 builder.store(lane_bits, builder.gep(above, [ir.Constant(lanes.type, r)]))
