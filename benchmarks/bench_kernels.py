@@ -18,10 +18,12 @@ from als_contender import load
 from scipy.linalg import blas, lapack
 
 from recspark.kernels import als
-from recspark.kernels.arrays.csr import csr_from_coo
+from recspark.kernels.arrays.csr import Entries, csr_from_coo
 from recspark.kernels.linalg import add_gram_inplace, cholesky_inplace
 from recspark.kernels.threads import over_rows
 
+#: bytes that any core's second-level cache holds
+NEAR = 1 << 17
 NO_WEIGHTS, NO_GRAM = np.empty(0, np.float32), np.zeros((0, 0), np.float32)
 
 
@@ -71,16 +73,26 @@ def sides(threads: int, rank: int) -> None:
             np.zeros(n_src, np.float32),
         )
         system = (
-            entries,
             als.Source(source, source_bias, NO_GRAM),
             als.Side(out, bias),
             als.Penalty(np.float32(3.5), 0.05, 0.05, 1.0),
             False,
             False,
         )
-        seconds = seconds_of(lambda: over_rows(als.solve_rows, work, threads, *system))
+        seconds = seconds_of(lambda: over_rows(als.solve_rows, work, threads, entries, *system))
         report(
             f"solve {name}, rank {rank}, {threads} threads", seconds, f"{seconds / bound:.2f} times the bound"
+        )
+        near = entries._replace(indices=entries.indices % np.int32(NEAR // source[0].nbytes))
+        report(
+            f"the same, all rows of the source in {NEAR >> 10} KB",
+            seconds_of(lambda: over_rows(als.solve_rows, work, threads, near, *system)),
+        )
+        first = entries.indptr[:-1][np.diff(entries.indptr) > 0]
+        alone = Entries(np.arange(len(first) + 1), entries.indices[first], entries.values[first], NO_WEIGHTS)
+        report(
+            "the same, one rating per row",
+            seconds_of(lambda: over_rows(als.solve_rows, work[: len(first)], threads, alone, *system)),
         )
         model = (
             als.Side(source[:, :rank].copy(), source_bias),

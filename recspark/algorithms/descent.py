@@ -75,15 +75,15 @@ class SGDFit:
             self.intercept and self.loss != "bpr",
             self.linear,
         )
-        rated = _rated(joined, train) if self.loss == "bpr" else ()
+        unrated = _unrated(joined, train) if self.loss == "bpr" else None
         watched = self._watched(joined, labels, roles)
         worst = WORST * self._of_nothing(labels[train], weights[train])
         best, history = parameters, []
         for iteration in range(1, self.iterations + 1):
             started = time.perf_counter()
             order = draw.permutation(train)
-            if self.loss == "bpr":
-                unrated = Unrated(*rated, draw.integers(1 << 63, dtype=np.uint64))
+            if unrated is not None:
+                unrated = unrated._replace(key=draw.integers(1 << 63, dtype=np.uint64))
                 preferred = order[labels[order] > 0]
                 loss, total = anova.descend_pairs(
                     preferred, joined, weights, unrated, reg, rule, parameters, moments
@@ -154,10 +154,11 @@ class SGDFit:
         return metrics | {"objective": float(objective)}
 
 
-def _rated(joined: Joined, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The items that have training rows, and as CSR the items that each user has rated."""
+def _unrated(joined: Joined, train: np.ndarray) -> Unrated:
+    """The items that have training rows, and those that each user has rated; each epoch sets its own key."""
     users, items = joined.users[train], joined.items[train]
     shape = len(joined.user.indptr) - 1, len(joined.item.indptr) - 1
     rated = csr_matrix((np.ones(len(train), np.int8), (users, items)), shape)
     rated.sum_duplicates()
-    return np.unique(items), rated.indptr.astype(np.int64), rated.indices.astype(np.int32)
+    csr = rated.indptr.astype(np.int64), rated.indices.astype(np.int32)
+    return Unrated(np.unique(items), *csr, np.uint64(0))
