@@ -28,14 +28,20 @@ class Pairs(NamedTuple):
     value: np.ndarray
 
 
-def sample(seed: int, n: int, size: int) -> np.ndarray:
-    """At most `size` of the positions below `n`, ascending.
+def sample(seed: int, n: int, size: int, without: np.ndarray) -> np.ndarray:
+    """At most `size` of the positions below `n` that are not `without`, which is ascending; ascending.
 
-    >>> sample(7, 10, 4).tolist(), sample(7, 3, 4).tolist()
+    >>> none = np.array([], int)
+    >>> sample(7, 10, 4, none).tolist(), sample(7, 3, 4, none).tolist()
     ([1, 4, 7], [0, 1, 2])
+    >>> sample(7, 12, 4, np.array([0, 5])).tolist()
+    [2, 6, 9]
     """
-    step = max(1, -(-n // size))
-    return np.arange(seed % step, n, step)
+    left = n - len(without)
+    step = max(1, -(-left // size))
+    places = np.arange(seed % step, left, step)
+    # place p among the others is position p plus the number of left-out ones before it
+    return places + np.searchsorted(without - np.arange(len(without)), places, side="right")
 
 
 def pairs_of(csr: CSR, rows: np.ndarray, needed: np.ndarray) -> Pairs:

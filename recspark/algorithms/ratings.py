@@ -54,7 +54,7 @@ class CSR:
 
 @dataclass(frozen=True)
 class Block:
-    """The data of one task of a step; `needed` is empty if every source row is needed."""
+    """The data of one task of a step; `needed` is empty if it reads every source row."""
 
     train: CSR
     needed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
@@ -85,6 +85,8 @@ class Cells:
         int64 (g + 1): the item ranges.
     rated_indptr, rated_indices
         The same pairs as CSR by user, items ascending.
+    untrained
+        int64 positions of items that no training row of the fit has, ascending.
     """
 
     users: np.ndarray
@@ -97,6 +99,7 @@ class Cells:
     item_cuts: np.ndarray
     rated_indptr: np.ndarray
     rated_indices: np.ndarray
+    untrained: np.ndarray
 
     @property
     def grid(self) -> int:

@@ -190,6 +190,8 @@ class SGDSolver:
         """BPR on the cells of one user range and some item ranges, against items of these ranges."""
         a, ranges = visit
         candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for b in ranges])
+        if len(cells.untrained):
+            candidates = candidates[~np.isin(candidates, cells.untrained)]
         sums = []
         for b in ranges:
             lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]

@@ -11,12 +11,16 @@ from itertools import accumulate
 from typing import TypedDict
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, StringType
 
-from recspark.errors import RecsparkError
+from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.fingerprints import fingerprint
+from recspark.lake.folder import Folder
 from recspark.lake.lake import Lake
 from recspark.lake.manifests import IndexManifest, Manifest
 
@@ -93,17 +97,38 @@ def restore_ids(df: DataFrame, index: DataFrame, position: str, column: str) -> 
     ).select(*df.columns, column)
 
 
+def indexed(index: str, side: str) -> ds.Dataset:
+    """The table ``id, position, count`` of a side of a saved index.
+
+    Raise ConfigError if the folder or URI `index` has no such table.
+    """
+    folder = Folder(index)
+    if not folder.exists(side):
+        raise ConfigError(f"{index} has no table {side}: it must be an index as `recspark index` writes it")
+    return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
+
+
+def indexed_ids(index: str, side: str, start: int = 0, stop: int = LARGEST_POSITION + 1) -> pa.ChunkedArray:
+    """The ids of a side of a saved index, from position `start` up to `stop`, in the order of positions."""
+    place = pc.field("position")
+    chosen = indexed(index, side).to_table(["id", "position"], (place >= start) & (place < stop))
+    return chosen.sort_by("position")["id"]
+
+
 def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
     """Publish ``index/users`` and ``index/items`` from ``tables/ratings``, unless they are current.
 
     Returns the summary ``{product, unchanged, ratings, users, items}``; ``unchanged`` is true if there was
     nothing to do.
     """
+    if current := _current(lake):
+        # fits read the index for as long as they run: nobody waits for them who has nothing to write
+        return _summary(current, unchanged=True)
     with lake.reading("tables"), lake.writing("index"):
+        if current := _current(lake):
+            return _summary(current, unchanged=True)
         source = lake.require("tables", Manifest, "ingest").fingerprint
-        index_fingerprint = fingerprint("index", source)
-        if lake.is_current("index", index_fingerprint):
-            return _summary(lake.require("index", IndexManifest, "index"), unchanged=True)
+        index_fingerprint = _fingerprint(source)
         ratings = spark.read.parquet(lake.path("tables/ratings"))
         with lake.publish("index", index_fingerprint) as publication:
             sizes = {
@@ -118,6 +143,17 @@ def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
             )
             publication.manifest = manifest
         return _summary(manifest, unchanged=False)
+
+
+def _fingerprint(source: str) -> str:
+    return fingerprint("index", source)
+
+
+def _current(lake: Lake) -> IndexManifest | None:
+    """The manifest of the index, if it is of the tables as they are."""
+    tables, made = lake.manifest("tables", Manifest), lake.manifest("index", IndexManifest)
+    is_current = tables and made and made.fingerprint == _fingerprint(tables.fingerprint)
+    return made if is_current else None
 
 
 def grow_index(spark: SparkSession, lake: Lake, batch: str) -> None:

@@ -9,8 +9,7 @@ By one small matrix. Users a, b, c rate items p, q, r. There are two user blocks
                          needed   [0, 2]        items p and r
 
 A step on users reads only rows `needed` of the items' factors. A block is a contiguous range of positions,
-cut so that every block has nearly the same work. Positions are the ranks of the ids, so blocks depend on the
-ids alone.
+cut so that every block has nearly the same work (`recspark.engine.index`).
 """
 
 from __future__ import annotations
@@ -22,23 +21,27 @@ import numpy as np
 
 from recspark.algorithms.ratings import CSR, ROLES, SIDES, Block, Cells, other
 from recspark.engine.encode import Parts
-from recspark.engine.index import positions, write_index
+from recspark.engine.index import positions, untrained, write_index
 from recspark.engine.spark.runner import Runner
 from recspark.engine.storage import Store
 from recspark.kernels.arrays.csr import balanced_cuts, csr_from_coo, stable_order
 from recspark.kernels.arrays.runs import in_runs
 
+#: a step reads all source rows if a block needs at least this share of them: a copy of most takes longer
+MOST = 0.9
 #: the grid of `Cells`: at most this many ranges per side (a power of 2), and at least about this many ratings
 #: per cell
 GRID, CELL_RATINGS = 16, 30_000
 
 
-def index_and_scatter(runner: Runner, parts: Parts, blocks: Mapping[str, int]) -> dict[str, int]:
+def index_and_scatter(
+    runner: Runner, parts: Parts, blocks: Mapping[str, int], index: str | None = None
+) -> dict[str, int]:
     """Index both sides in the runner's store, and lay the rows out by block.
 
-    Returns the number of ids of each side.
+    Returns the number of ids of each side that training rows have; see `recspark.engine.index.write_index`.
     """
-    sizes = write_index(runner, parts, blocks)
+    sizes = write_index(runner, parts, blocks, index)
     runner.map(partial(scatter_part, parts), parts.names)
     return sizes
 
@@ -110,10 +113,10 @@ def _gather(store: Store, parts: Parts, side: str, block: int) -> dict[str, np.n
 
 
 def _needed(source: np.ndarray, n_source: int) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted source rows that occur (empty: all of them), and `source` as positions in that list."""
+    """The sorted source rows to read (empty: all of them), and `source` as positions in that list."""
     mark = np.zeros(n_source, bool)
     mark[source] = True
-    if mark.all():
+    if mark.mean() >= MOST:
         return np.empty(0, np.int32), source
     return np.flatnonzero(mark).astype(np.int32), (np.cumsum(mark, dtype=np.int32) - 1)[source]
 
@@ -131,14 +134,17 @@ def build_cells(store: Store, block: int, item_blocks: int) -> None:
         "values": csr.values,
         "weights": csr.weights if len(csr.weights) else None,
     }
+    unrated = untrained(store, "items")
     laid = _by_block({key: column for key, column in columns.items() if column is not None}, "items", cuts)
     for number in range(item_blocks):
         lo, hi = laid["offsets"][number : number + 2]
         piece = {key: column[lo:hi] for key, column in laid.items() if key != "offsets"}
-        piece["items"] = piece["items"] - np.int32(cuts[number])
+        first, last = int(cuts[number]), int(cuts[number + 1])
+        piece["items"] = piece["items"] - np.int32(first)
         store.save(
             f"cells/{block:05d}-{number:05d}",
-            **_grid(piece, len(csr.indptr) - 1, int(cuts[number + 1] - cuts[number])),
+            **_grid(piece, len(csr.indptr) - 1, last - first),
+            untrained=unrated[(unrated >= first) & (unrated < last)] - first,
         )
 
 

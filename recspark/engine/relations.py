@@ -27,6 +27,7 @@ from pyspark.sql import DataFrame
 
 from recspark.algorithms.contract import Totals
 from recspark.algorithms.ratings import ENTITY_WORK, ROLES
+from recspark.data.index import LARGEST_POSITION, indexed_ids
 from recspark.engine.spark.crossing import in_one_process, on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
@@ -75,21 +76,44 @@ class Relations:
         return list(accumulate((side.size + 1 for side in self.sides), initial=0))
 
 
-def write_ids(df: DataFrame, store: Store, name: str, groups: list[tuple[str, int, int]]) -> Side:
+def write_ids(
+    df: DataFrame, store: Store, name: str, groups: list[tuple[str, int, int]], index: str | None = None
+) -> Side:
     """Write a side from its rows (id, columns, values).
 
-    The files are the sorted ids, and each feature group (name, offset, size) as CSC of its entities. One
-    process holds the whole side: 8 bytes per entry of its features.
+    The files are the ids, and each feature group (name, offset, size) as CSC of its entities. One process
+    holds the whole side: 8 bytes per entry of its features.
+
+    Parameters
+    ----------
+    df
+        One row per entity.
+    store
+        The store for the files.
+    name
+        The name of the side: ``users`` or ``items``.
+    groups
+        The feature groups.
+    index
+        Folder or URI of an index, in whose order entities are. Those that it lacks come last, in ascending
+        order. Without an index all are in ascending order.
     """
-    size = in_one_process(df, partial(_write_side, store.root, name, groups))
+    size = in_one_process(df, partial(_write_side, store.root, name, groups, index))
     return Side(name, size, True)
 
 
 def _write_side(
-    root: str, name: str, groups: list[tuple[str, int, int]], batches: Iterator[pa.RecordBatch]
+    root: str,
+    name: str,
+    groups: list[tuple[str, int, int]],
+    index: str | None,
+    batches: Iterator[pa.RecordBatch],
 ) -> int:
     table = pa.Table.from_batches(batches).combine_chunks()
     store, order = Store(root), pc.sort_indices(table["id"]).to_numpy()
+    if index:
+        places = IdIndex(indexed_ids(index, name)).positions(table["id"], unknown=LARGEST_POSITION)
+        order = order[np.argsort(places[order], kind="stable")]
     store.save_table(f"ids/{name}", table.select(["id"]).take(pa.array(order)))
     lists = table["columns"].chunk(0)
     columns, values = lists.flatten().to_numpy(), table["values"].chunk(0).flatten().to_numpy()

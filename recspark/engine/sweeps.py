@@ -60,6 +60,8 @@ class SweepPlan(Plan):
         start as without it.
     added
         Folder of tables with the same columns, which are added to the starting factors and biases.
+    index
+        Folder of a saved index, whose positions the fit takes; see `recspark.engine.index.write_index`.
     """
 
     states = ("factors",)
@@ -69,6 +71,7 @@ class SweepPlan(Plan):
     solver: Solver
     initial: str | None = None
     added: str | None = None
+    index: str | None = None
 
     @property
     def blocks(self) -> dict[str, int]:
@@ -79,7 +82,7 @@ class SweepPlan(Plan):
     def made_from(self) -> tuple[object, ...]:
         """See `Plan.made_from`."""
         solver = type(self.solver).__name__, asdict(self.solver)
-        return (self.parts.digest, *solver, self.blocks, self.initial, self.added)
+        return (self.parts.digest, *solver, self.blocks, self.initial, self.added, self.index)
 
     @property
     def rows(self) -> int:
@@ -102,7 +105,7 @@ class SweepPlan(Plan):
 
     def prepare(self, runner: Runner) -> None:
         """Index the ids, lay the rows out by block, build the blocks and their starting states."""
-        index_and_scatter(runner, self.parts, self.blocks)
+        index_and_scatter(runner, self.parts, self.blocks, self.index)
         runner.map(partial(_build, self), self.jobs)
         runner.store.delete("scatter")
 
@@ -159,7 +162,9 @@ def _build(plan: SweepPlan, store: Store, job: tuple[str, int]) -> None:
         build_cells(store, block, plan.blocks["items"])
     cuts = store.load(f"cuts/{side}")["cuts"]
     first, last = int(cuts[block]), int(cuts[block + 1])
-    ids = index.rows(store, side, first, last)["id"]
+    table = index.rows(store, side, first, last)
+    # an id without training rows stays at 0, whatever a start knows of it
+    ids = pc.if_else(pc.greater(table["count"], 0), table["id"], None)
     folders, rank = (plan.initial, plan.added), plan.solver.rank
     given, added = (_rows_of(folder, side, ids, rank) if folder else None for folder in folders)
     state = plan.solver.start(side, first, load_block(store, side, block), given, added)
@@ -180,16 +185,18 @@ def _rows_of(folder: str, side: str, ids: pa.ChunkedArray, rank: int) -> Given:
 
 
 def _export(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) -> None:
-    """Worker: write one block's rows of the model's table as Parquet."""
+    """Worker: write one block's rows of the model's table as Parquet, but for ids without training rows."""
     side, number = job
     cuts = store.load(f"cuts/{side}")["cuts"]
-    n_other = int(store.load(f"cuts/{other(side)}")["cuts"][-1])
+    n_other = index.trained_size(store, other(side))
     table = index.rows(store, side, int(cuts[number]), int(cuts[number + 1]))
     columns = plan.solver.export(
         side, load_block(store, side, number), store.load(factors(side, iteration, number)), n_other
     )
     for key, array in columns.items():
         table = table.append_column(key, as_arrow(array))
+    if index.trained_size(store, side) < cuts[-1]:
+        table = table.filter(pc.greater(table["count"], 0))
     write_part(store.fs, store.at(f"{plan.model}/{side}/part-{number:05d}.parquet"), table)
 
 
@@ -354,10 +361,10 @@ def rank(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) ->
     """
     side, number = job
     block, cuts = load_block(store, side, number), store.load(f"cuts/{side}")["cuts"]
-    users = ranks.sample(plan.solver.seed, int(cuts[-1]), ranks.USERS)
+    users = _sample(plan, store, side, ranks.USERS)
     rows = users[(users >= cuts[number]) & (users < cuts[number + 1])] - cuts[number]
     watched = {role: ranks.pairs_of(csr, rows, block.needed) for role, csr in block.watched.items()}
-    others = ranks.sample(plan.solver.seed, int(store.load(f"cuts/{other(side)}")["cuts"][-1]), ranks.ITEMS)
+    others = _sample(plan, store, other(side), ranks.ITEMS)
     needed = np.unique(np.concatenate([others, *(pairs.item for pairs in watched.values())]))
     source = gather(store, plan, other(side), iteration, needed)
     factors_of_users = store.load(factors(side, iteration, number))["factors"][rows]
@@ -375,6 +382,12 @@ def rank(plan: SweepPlan, iteration: int, store: Store, job: tuple[str, int]) ->
         own = np.einsum("ij,ij->i", factors_of_users[owner], source["factors"][item]) + source["bias"][item]
         sums[f"{role}_right"], sums[f"{role}_users"] = ranks.auc_sum(scores, owner, own)
     return sums
+
+
+def _sample(plan: SweepPlan, store: Store, side: str, size: int) -> np.ndarray:
+    """At most `size` positions of ids that train."""
+    n = int(store.load(f"cuts/{side}")["cuts"][-1])
+    return ranks.sample(plan.solver.seed, n, size, index.untrained(store, side))
 
 
 def gather(store: Store, plan: SweepPlan, side: str, iteration: int, needed: np.ndarray) -> State:

@@ -9,7 +9,18 @@ from recspark.engine.placement import TASKS, Placement, place
 from recspark.models.params import Configurable, Hyperparameter
 
 
-class EngineParams(Configurable):
+class Indexed(Configurable):
+    """An estimator whose fit has a position for each id."""
+
+    index = Hyperparameter(
+        str,
+        None,
+        "folder or URI of an index (such as that of a lake) that gives the positions of ids; not set: their "
+        "ascending order",
+    )
+
+
+class EngineParams(Indexed):
     """An estimator whose fit is a `recspark.engine.plan.Plan`."""
 
     tol = Hyperparameter(

@@ -10,6 +10,7 @@ from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
+import pyarrow.compute as pc
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,7 +22,7 @@ from recspark.config import above, at_least
 from recspark.data.columns import number
 from recspark.engine.blocks import build_block, index_and_scatter, load_block
 from recspark.engine.encode import encode, id_column
-from recspark.engine.index import rows
+from recspark.engine.index import rows, trained_size, untrained
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.spark.memory import free_bytes
 from recspark.engine.spark.runner import SparkRunner
@@ -29,6 +30,7 @@ from recspark.engine.spark.session import parallelism
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels.topn import top_n
+from recspark.models.engine_params import Indexed
 from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
 from recspark.models.folder import FactorFacts, ModelTable, read_facts, write_facts
@@ -178,7 +180,7 @@ class ItemItemModel(FactorModel):
     similarUsers = recommendForAllItems
 
 
-class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
+class ItemItem(Estimator, Indexed, RatingColumns, FitsModel, Saved):
     """Base of `EASE` and `ItemKNN`: reads rows, cuts them into blocks of items, and writes the model."""
 
     dense = False
@@ -211,7 +213,7 @@ class ItemItem(Estimator, RatingColumns, FitsModel, Saved):
         try:
             with user_errors():
                 parts = encode(self._rows(dataset), Store(staged), False, False)
-            sizes = index_and_scatter(runner, parts, {"users": 1, "items": blocks})
+            sizes = index_and_scatter(runner, parts, {"users": 1, "items": blocks}, self.getIndex())
             self._check_items(sizes["items"])
             jobs = [("users", 0), *(("items", block) for block in range(blocks))]
             runner.map(partial(build_block, parts), jobs)
@@ -330,9 +332,10 @@ class ItemKNN(ItemItem):
 def _write_side(folder: str, binary: bool, store: Store, side: str) -> None:
     """Worker: write the table of a side, and with the users their histories."""
     index = rows(store, side, 0, int(store.load(f"cuts/{side}")["cuts"][-1]))
+    index = index.filter(pc.greater(index["count"], 0))
     counts, nothing = index["count"].to_numpy(), np.zeros(len(index), np.float32)
     # cold users get the items that most users have
-    share = nothing if side == "users" else (counts / store.load("cuts/users")["cuts"][-1]).astype(np.float32)
+    share = nothing if side == "users" else (counts / trained_size(store, "users")).astype(np.float32)
     ModelTable(
         index["id"].combine_chunks(), counts, np.empty((len(index), 0), np.float32), nothing, share
     ).write(folder, side)
@@ -340,8 +343,19 @@ def _write_side(folder: str, binary: bool, store: Store, side: str) -> None:
         _save(Store(folder), "history", _ratings(store, "users", 0, binary))
 
 
+def _trained(store: Store, side: str, start: int, stop: int) -> np.ndarray:
+    """The positions from `start` up to `stop` of ids that training rows have."""
+    return np.setdiff1d(np.arange(start, stop), untrained(store, side), assume_unique=True)
+
+
+def _cuts(store: Store, side: str) -> np.ndarray:
+    """The bounds of blocks, in places among the ids that training rows have."""
+    cuts = store.load(f"cuts/{side}")["cuts"]
+    return cuts - np.searchsorted(untrained(store, side), cuts)
+
+
 def _ratings(store: Store, side: str, block: int, binary: bool) -> csr_matrix:
-    """A block's rows of ratings, with positions of the other side as columns.
+    """A block's rows of ratings; columns are places among the ids of the other side that training rows have.
 
     A repeated pair counts once if `binary`, else with the sum of its ratings.
     """
@@ -355,7 +369,9 @@ def _ratings(store: Store, side: str, block: int, binary: bool) -> csr_matrix:
     found.sum_duplicates()
     if binary:
         found.data[:] = 1
-    return found
+    start, stop = (int(cut) for cut in store.load(f"cuts/{side}")["cuts"][block : block + 2])
+    trained = _trained(store, side, start, stop) - start, _trained(store, other(side), 0, n_other)
+    return found if (len(trained[0]), len(trained[1])) == found.shape else found[trained[0]][:, trained[1]]
 
 
 def _save(store: Store, name: str, matrix: csr_matrix) -> None:
@@ -373,7 +389,7 @@ def _write_gram(binary: bool, store: Store, block: int) -> None:
 
 
 def _write_ease(folder: str, penalty: float, store: Store, blocks: range) -> None:
-    n_items = int(store.load("cuts/items")["cuts"][-1])
+    n_items = trained_size(store, "items")
     gram, first = np.empty((n_items, n_items)), 0
     for block in blocks:
         rows = store.load(f"gram/{block:05d}")["rows"]
@@ -385,12 +401,12 @@ def _write_ease(folder: str, penalty: float, store: Store, blocks: range) -> Non
 def _write_nearest(binary: bool, k: int, shrinkage: float, store: Store, block: int) -> None:
     rows, x = _ratings(store, "items", block, binary), _ratings(store, "users", 0, binary)
     squares = np.asarray(x.power(2).sum(axis=0), np.float64).ravel()
-    first = int(store.load("cuts/items")["cuts"][block])
+    first = int(_cuts(store, "items")[block])
     _save(store, f"nearest/{block:05d}", nearest(rows, x, first, squares, k, shrinkage))
 
 
 def _join_nearest(folder: str, store: Store, blocks: range) -> None:
-    cuts = store.load("cuts/items")["cuts"]
+    cuts = _cuts(store, "items")
     parts = [
         _matrix(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1])))
         for block in blocks

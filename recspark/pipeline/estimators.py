@@ -33,6 +33,7 @@ def make_estimator(job: Context, parts: dict[str, DataFrame]) -> Configurable:
         "userCol": "user_id",
         "itemCol": "item_id",
         "labelCol": "rating",
+        "index": job.lake.path("index"),
         "workDir": job.lake.path(f"work/{options.product}"),
     }
     known = options.estimator.hyperparameters()

@@ -106,9 +106,10 @@ def full_split(job: Context, product: str) -> SplitOptions:
 
 
 def train(job: Context) -> Figures:
-    """splits/NAME -> models/NAME. A killed fit goes on from its last finished iteration."""
+    """index, splits/NAME -> models/NAME. A killed fit goes on from its last finished iteration."""
+    index_stage(job.spark, job.lake)
     with (
-        job.lake.reading(f"splits/{job.sections.split.name}"),
+        job.lake.reading("index", f"splits/{job.sections.split.name}"),
         job.lake.writing(f"models/{job.sections.model.product}"),
     ):
         return _train(job)

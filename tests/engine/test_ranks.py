@@ -105,8 +105,8 @@ def test_the_auc_is_that_of_the_samples(spark):
     scores, found, own = model.scorer.scores(np.arange(len(users))), [], {}
     for user, item, held in rows:
         own.setdefault(user, ([], []))[held].append(item)
-    others = ranks.sample(42, len(items), ranks.ITEMS)
-    for place in ranks.sample(42, len(users), ranks.USERS):
+    others = ranks.sample(42, len(items), ranks.ITEMS, np.array([], int))
+    for place in ranks.sample(42, len(users), ranks.USERS, np.array([], int)):
         train, held = own[users[place]]
         free = scores[place][[other for other in others if items[other] not in train + held]]
         preferred = [scores[place][items.index(item)] for item in held if item in items]

@@ -199,6 +199,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
             patience=self.getPatience(),
             initial=start.get("initialModel"),
             added=start.get("sideVectors"),
+            index=self.getIndex(),
         )
 
     def _solver(self, parts: Parts) -> Solver:

@@ -86,6 +86,7 @@ def encode(
     train: DataFrame,
     watched: Mapping[str, DataFrame],
     staged: Store,
+    index: str | None = None,
 ) -> Relations:
     """Write the features of users and items, and all rows, as files to `staged`.
 
@@ -101,9 +102,14 @@ def encode(
         Rows with the same columns that don't train, by role (a name of `recspark.engine.encode.ROLES`).
     staged
         The store for the files.
+    index
+        Folder or URI of an index, in whose order entities are; see `recspark.engine.relations.write_ids`.
     """
     check_groups(features)
-    sides = [write_ids(features.side(side), staged, TABLES[side], attributes(features, side)) for side in IDS]
+    sides = [
+        write_ids(features.side(side), staged, TABLES[side], attributes(features, side), index)
+        for side in IDS
+    ]
     sides += [Side(block.column, block.size, False) for block in contexts(features.layout)]
     rows = _rows(features, train, label, weight, 0)
     for role, df in watched.items():

@@ -114,7 +114,8 @@ class FactorizationMachine(Estimator, FMParams, Watching):
         spark, burn_in = dataset.sparkSession, self._burn_in()
         staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
-            relations = encode(features, self.getLabelCol(), self.getWeightCol(), dataset, watched, staged)
+            labels = self.getLabelCol(), self.getWeightCol()
+            relations = encode(features, *labels, dataset, watched, staged, self.getIndex())
             # levels without a row count, too: labels that are all 1 are level 1 of two
             counts = relations.totals.levels
             levels = {level: counts.get(level, 0) for level in self._levels(tuple(counts))}
@@ -183,7 +184,13 @@ class FactorizationMachine(Estimator, FMParams, Watching):
             )
         folder = f"{work.folder}/model-{uuid.uuid4().hex}"
         plan = JoinedPlan(
-            folder, features.layout, self._row_fit(link), self.getRegParam(), group_reg, as_entities
+            folder,
+            features.layout,
+            self._row_fit(link),
+            self.getRegParam(),
+            group_reg,
+            as_entities,
+            self.getIndex(),
         )
         log.info(
             "%s: %s, %d columns, in one task",

@@ -41,7 +41,7 @@ LABEL, WEIGHT = "recspark_label", "recspark_weight"
 
 @dataclass(frozen=True)
 class JoinedPlan:
-    """The inputs of the fit: the folder of the model, the layout, the fit, and the penalties.
+    """The inputs of the fit: the folder of the model, the layout, the fit, the penalties, and a saved index.
 
     `group_reg` has penalties of groups; those of the others are `reg`. With `as_entities` the model is
     written as vectors of entities, which can make lists; else as the parameters themselves.
@@ -53,6 +53,7 @@ class JoinedPlan:
     reg: float
     group_reg: dict[str, float]
     as_entities: bool
+    index: str | None = None
 
     @property
     def binary(self) -> bool:
@@ -134,7 +135,7 @@ def fit_joined(
     store = Store(plan.folder)
     for side in IDS:
         blocks = [(block.name, block.offset, block.size) for block in features.layout.side(side)]
-        write_ids(features.side(side), store, TABLES[side], blocks)
+        write_ids(features.side(side), store, TABLES[side], blocks, plan.index)
     rows = _rows(features, train, label, weight, 0)
     for role, df in watched.items():
         rows = rows.unionAll(_rows(features, df, label, weight, ROLES.index(role)))

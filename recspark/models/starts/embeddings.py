@@ -21,11 +21,11 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from recspark.algorithms.ratings import SIDES
 from recspark.data.arrow import as_arrow, write_part
-from recspark.errors import ConfigError, DataRejected
+from recspark.data.index import indexed_ids
+from recspark.errors import DataRejected
 from recspark.lake.folder import Folder
 from recspark.models.starts.embedding_files import Arrays, read_arrays
 
@@ -152,7 +152,7 @@ def _numbers(path: str, key: str, value: object) -> np.ndarray:
 def _ids(path: str, arrays: Arrays, name: str, n_rows: int, index: str | None) -> pa.Array:
     """The id of each row: as given, or by its position in the index."""
     key = _find(path, arrays, f"{name}_id")
-    known = _index_ids(index, name) if index else None
+    known = indexed_ids(index, name).combine_chunks() if index else None
     if key is None:
         if known is None:
             raise DataRejected(
@@ -190,17 +190,6 @@ def checked_ids(what: str, value: object, n_rows: int) -> pa.Array:
             f"{what} has {len(twice)} ids more than once, the first is {first!r}; each may stand once"
         )
     return ids.cast(pa.string() if text else pa.int64())
-
-
-def _index_ids(index: str, side: str) -> pa.Array:
-    """The ids of an index in the order of their positions."""
-    folder = Folder(index)
-    if not folder.exists(side):
-        raise ConfigError(f"{index} has no table {side}: it must be an index as `recspark index` writes it")
-    table = ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet").to_table(
-        columns=["id", "position"]
-    )
-    return table.sort_by("position")["id"].combine_chunks()
 
 
 def _in_index(what: str, ids: pa.Array, known: pa.Array, index: str) -> pa.Array:

@@ -21,7 +21,7 @@ _FIXED: tuple[str, ...] = (
     "weightCol",
     "validationCol",
 )
-_FIXED += ("probabilityCol", "rawPredictionCol", "workDir", "groups")
+_FIXED += ("probabilityCol", "rawPredictionCol", "workDir", "index", "groups")
 
 
 class ModelSection(Section):
