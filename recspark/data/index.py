@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TypedDict
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -18,7 +19,7 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, StringType
 
-from recspark.errors import ConfigError, RecsparkError
+from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.lake.fingerprints import fingerprint
 from recspark.lake.folder import Folder
 from recspark.lake.lake import Lake
@@ -108,11 +109,20 @@ def indexed(index: str, side: str) -> ds.Dataset:
     return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
 
 
-def indexed_ids(index: str, side: str, start: int = 0, stop: int = LARGEST_POSITION + 1) -> pa.ChunkedArray:
-    """The ids of a side of a saved index, from position `start` up to `stop`, in the order of positions."""
-    place = pc.field("position")
-    chosen = indexed(index, side).to_table(["id", "position"], (place >= start) & (place < stop))
-    return chosen.sort_by("position")["id"]
+def indexed_ids(index: str, side: str, start: int = 0, stop: int | None = None) -> pa.ChunkedArray:
+    """The ids of a side of a saved index, from position `start` up to `stop`, in the order of positions.
+
+    Raise DataRejected if the index does not have each of these positions once; ConfigError as `indexed`.
+    """
+    table, place = indexed(index, side), pc.field("position")
+    stop = table.count_rows() if stop is None else stop
+    chosen = table.to_table(["id", "position"], (place >= start) & (place < stop)).sort_by("position")
+    if not np.array_equal(chosen["position"].to_numpy(), np.arange(start, stop)):
+        raise DataRejected(
+            f"{index}/{side} does not have each of the positions {start} to {stop - 1} once: index the "
+            "tables again"
+        )
+    return chosen["id"]
 
 
 def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:

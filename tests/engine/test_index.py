@@ -1,9 +1,12 @@
-"""The index of a fit: ids in ascending order, the same for any ranges, and no table with all of them."""
+"""The index of a fit: ids in ascending order or as in a saved index, the same for any ranges, and no table
+with all of them.
+"""
 
 import datetime as dt
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +16,10 @@ from recspark.engine import encode, index
 from recspark.engine.encode import Parts
 from recspark.engine.spark.runner import TaskRunner
 from recspark.engine.storage import Store
-from recspark.errors import RecsparkError
+from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.kernels.arrays.csr import balanced_cuts
-from recspark.models import ALS
+from recspark.kernels.arrays.random import normal_rows
+from recspark.models import ALS, MatrixFactorization
 
 KINDS = {
     "whole numbers": lambda number: number * 1_000_003 - 2**40,
@@ -40,7 +44,19 @@ def parts_of(root, pairs, kind, size):
         described.append(encode._write_part(store, f"part-{start:06d}", [batch]))
     names = tuple(part["name"] for part in described)
     entries = {side: sum(part["entries"][side] for part in described) for side in BLOCKS}
-    return Parts(str(root), names, len(pairs), 1.0, 1.0, 1.0, 1.0, "", False, True, 1.0, 1.0, {}, entries)
+    kinds = dict.fromkeys(BLOCKS, kind)
+    return Parts(str(root), names, len(pairs), 1.0, 1.0, 1.0, 1.0, "", False, True, 1.0, 1.0, kinds, entries)
+
+
+def save_index(root, ids, files=2):
+    """An index whose positions are the places in these lists of ids, by side; its rows are in any order."""
+    for side, known in ids.items():
+        table = pa.table({"id": known, "position": np.arange(len(known), dtype=np.int32)})
+        order = np.random.default_rng(len(known)).permutation(len(known))
+        (root / side).mkdir(parents=True)
+        for number in range(files):
+            pq.write_table(table.take(pa.array(order[number::files])), root / side / f"{number}.parquet")
+    return str(root)
 
 
 def expected(pairs, kind, place):
@@ -86,6 +102,40 @@ def test_positions_are_ranks_for_any_ranges(tmp_path_factory, pairs, kind, large
         assert found.tolist() == [ids.index(id_) if id_ in wanted else -1 for id_ in asked]
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    pairs=PAIRS,
+    kind=st.sampled_from(list(KINDS)),
+    largest=st.sampled_from([1, 4, 25, 10_000]),
+    data=st.data(),
+)
+def test_positions_are_those_of_a_saved_index_for_any_ranges(tmp_path_factory, pairs, kind, largest, data):
+    root = tmp_path_factory.mktemp("index")
+    parts, store = parts_of(root / "encoded", pairs, kind, 17), Store(str(root / "fit"))
+    known = {}
+    for place, side in enumerate(BLOCKS):
+        more = data.draw(st.sets(st.integers(0, 70), max_size=9))
+        known[side] = [KINDS[kind](number) for number in sorted({pair[place] for pair in pairs} | more)]
+        known[side] = data.draw(st.permutations(known[side]))
+    saved = save_index(root / "saved", known)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "RANGE_IDS", largest)
+        sizes = index.write_index(TaskRunner(store, 1), parts, BLOCKS, saved)
+    for place, side in enumerate(BLOCKS):
+        ids, wanted = known[side], expected(pairs, kind, place)
+        counts = np.array([wanted.get(id_, 0) for id_ in ids])
+        assert sizes[side] == index.trained_size(store, side) == len(wanted)
+        assert index.untrained(store, side).tolist() == np.flatnonzero(counts == 0).tolist()
+        cuts = store.load(f"cuts/{side}")["cuts"]
+        assert cuts.tolist() == balanced_cuts(counts + index.ROW_WORK, BLOCKS[side]).tolist()
+        rows = index.rows(store, side, 0, len(ids))
+        assert rows["id"].to_pylist() == ids and rows["count"].to_pylist() == counts.tolist()
+        asked = [KINDS[kind](number) for number in range(72)]
+        found = index.positions(store, side, pa.chunked_array([asked]))
+        assert found.dtype == np.int32
+        assert found.tolist() == [ids.index(id_) if id_ in wanted else -1 for id_ in asked]
+
+
 def test_no_table_of_the_index_has_all_ids(tmp_path, monkeypatch):
     monkeypatch.setattr(index, "RANGE_IDS", 1_000)
     draw = np.random.default_rng(0)
@@ -117,3 +167,85 @@ def test_more_ids_than_positions_are_refused(tmp_path, monkeypatch):
     parts = parts_of(tmp_path / "encoded", [(number, 0, 0) for number in range(3)], "strings", 9)
     with pytest.raises(RecsparkError, match="3 users are too many: a fit takes at most 2"):
         index.write_index(TaskRunner(Store(str(tmp_path / "fit")), 1), parts, BLOCKS)
+
+
+@pytest.fixture
+def pairs(spark):
+    rows = [
+        (user, f"i{(user * 7 + step * 5) % 23}", 1.0 + (user + step) % 5)
+        for user in range(40)
+        for step in range(6)
+    ]
+    return spark.createDataFrame(rows, "user int, item string, rating float").coalesce(1)
+
+
+IDS = {"users": list(range(39, -1, -1)), "items": [f"i{number}" for number in range(23)]}
+#: ids that no row has, between and behind the others
+MORE = {"users": [90, *IDS["users"][:9], 95, *IDS["users"][9:], 99], "items": ["no", *IDS["items"], "none"]}
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_row_of_factors_is_a_position_of_the_saved_index(pairs, tmp_path, blocks):
+    how = {"userBlocks": blocks, "itemBlocks": blocks, "tasks": "blocks", "index": save_index(tmp_path, MORE)}
+    model = MatrixFactorization(rank=3, maxIter=0, seed=7, initStdev=1.0, **how).fit(pairs)
+    for number, (side, found) in enumerate({"users": model.userFactors, "items": model.itemFactors}.items()):
+        start = normal_rows(7, number, 0, len(MORE[side]), 3)
+        wanted = {
+            id_: start[position].tolist() for position, id_ in enumerate(MORE[side]) if id_ in IDS[side]
+        }
+        assert {row.id: list(row.features) for row in found.collect()} == wanted
+
+
+def test_ids_that_do_not_train_have_no_part_in_a_fit(pairs, tmp_path):
+    # a start knows them, a watched row has one, and implicit fits sum over all rows of a side
+    rows = pairs.withColumn("held", F.lit(False))
+    held = rows.sparkSession.createDataFrame(
+        [(1, "i9", 1.0, True), (99, "i9", 1.0, True), (3, "no", 1.0, True)], rows.schema
+    )
+    als = ALS(rank=3, maxIter=3, implicitPrefs=True, validationCol="held", tasks="blocks", userBlocks=2)
+    start = ALS(rank=3, maxIter=1, implicitPrefs=True).fit(
+        pairs.union(rows.sparkSession.createDataFrame([(99, "no", 5.0), (95, "none", 5.0)], pairs.schema))
+    )
+    start.write().save(str(tmp_path / "start"))
+    als.setInitialModel(str(tmp_path / "start"))
+    plain = als.fit(rows.union(held))
+    at_the_end = {"users": [*sorted(IDS["users"]), 95, 99], "items": [*sorted(IDS["items"]), "no", "none"]}
+    indexed = als.setIndex(save_index(tmp_path / "index", at_the_end)).fit(rows.union(held))
+    assert {row.id for row in indexed.userFactors.collect()} == set(IDS["users"])
+    assert {row.id for row in indexed.itemFactors.collect()} == set(IDS["items"])
+    for key in ("validation_auc", "objective"):
+        assert [row[key] for row in indexed.summary.history] == pytest.approx(
+            [row[key] for row in plain.summary.history], rel=1e-5
+        )
+    np.testing.assert_allclose(
+        indexed.scorer.scores(np.arange(40)), plain.scorer.scores(np.arange(40)), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "error", "message"),
+    [
+        ({"users": IDS["users"]}, ConfigError, "has no table items: it must be an index"),
+        (
+            IDS | {"users": [f"u{n}" for n in range(40)]},
+            DataRejected,
+            "ids of users .* are strings, but .* whole",
+        ),
+        (
+            IDS | {"items": IDS["items"][1:]},
+            DataRejected,
+            "rows have items that are not in .* first is 'i0': index",
+        ),
+    ],
+)
+@pytest.mark.parametrize("tasks", ["one", "blocks"])
+def test_an_index_that_does_not_fit_the_rows_is_refused(pairs, tmp_path, tasks, known, error, message):
+    with pytest.raises(error, match=message):
+        ALS(rank=2, maxIter=1, tasks=tasks, index=save_index(tmp_path, known)).fit(pairs)
+
+
+def test_an_index_with_a_position_twice_is_refused(pairs, tmp_path):
+    saved = save_index(tmp_path, IDS)
+    pq.write_table(pa.table({"id": [70], "position": np.int32([3])}), tmp_path / "users" / "again.parquet")
+    with pytest.raises(DataRejected, match="users does not have each of the positions 0 to 40 once"):
+        ALS(rank=2, maxIter=1, index=saved).fit(pairs)

@@ -15,6 +15,7 @@ import pytest
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
+from recspark.data.index import build_index
 from recspark.errors import RecsparkError
 from recspark.models import (
     ALS,
@@ -91,6 +92,16 @@ def rows(spark):
 
 
 @pytest.fixture(scope="module")
+def index(rows, tmp_path_factory):
+    """An index of the rows and of three ids more, which come last."""
+    root = tmp_path_factory.mktemp("index")
+    for side, key, more in (("users", "user_id", [70, 71, 72]), ("items", "item_id", ["x", "y", "z"])):
+        known = rows.select(key).union(rows.sparkSession.createDataFrame([(id_,) for id_ in more], [key]))
+        build_index(known, key).write.parquet(str(root / side))
+    return str(root)
+
+
+@pytest.fixture(scope="module")
 def saved(rows, tmp_path_factory):
     """Fit a model once, and save it: (model, path)."""
     made, root = {}, tmp_path_factory.mktemp("models")
@@ -137,6 +148,17 @@ class TestContract:
         loaded = load_model(path)
         assert type(loaded) is type(model)
         same(predicted(loaded, rows), predicted(model, rows))
+
+    def test_ids_of_an_index_that_do_not_train_change_nothing(self, saved, rows, index, name):
+        model, make = saved(name)[0], MAKERS[name][2]
+        if make is None:
+            return
+        indexed = make().setIndex(index).fit(rows)
+        same(predicted(indexed, rows), predicted(model, rows))
+        if "lists" in model.can:
+            lists = (m.recommendForAllUsers(12).orderBy("user_id").collect() for m in (indexed, model))
+            assert next(lists) == next(lists)
+            assert len(indexed.userFactors.collect()) == 14 and len(indexed.itemFactors.collect()) == 9
 
     def test_order_and_partitions_of_rows_do_not_matter(self, saved, rows, name):
         model, _ = saved(name)
