@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from recspark.config import shown
-from recspark.errors import RecsparkError
+from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.kernels.arrays.lookup import look_up, position_table
+from recspark.lake.folder import Folder
 
 #: kinds of ids; a model has one kind per side
 WHOLE, TEXT, DATES = "whole numbers", "strings", "dates"
@@ -96,6 +98,33 @@ class IdIndex:
     @cached_property
     def _hashed(self) -> pd.Index:
         return pd.Index(self._keys)
+
+
+def indexed(index: str, side: str) -> ds.Dataset:
+    """The table ``id, position, count`` of a side of a saved index.
+
+    Raise ConfigError if the folder or URI `index` has no such table.
+    """
+    folder = Folder(index)
+    if not folder.exists(side):
+        raise ConfigError(f"{index} has no table {side}: it must be an index as `recspark index` writes it")
+    return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
+
+
+def indexed_ids(index: str, side: str, start: int = 0, stop: int | None = None) -> pa.ChunkedArray:
+    """The ids of a side of a saved index, from position `start` up to `stop`, in the order of positions.
+
+    Raise DataRejected if the index does not have each of these positions once; ConfigError as `indexed`.
+    """
+    table, place = indexed(index, side), pc.field("position")
+    stop = table.count_rows() if stop is None else stop
+    chosen = table.to_table(["id", "position"], (place >= start) & (place < stop)).sort_by("position")
+    if not np.array_equal(chosen["position"].to_numpy(), np.arange(start, stop)):
+        raise DataRejected(
+            f"{index}/{side} does not have each of the positions {start} to {stop - 1} once: index the "
+            "tables again"
+        )
+    return chosen["id"]
 
 
 def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[object]) -> pa.Array:

@@ -11,17 +11,12 @@ from itertools import accumulate
 from typing import TypedDict
 
 import msgspec
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegralType, StringType
 
-from recspark.errors import ConfigError, DataRejected, RecsparkError
+from recspark.errors import RecsparkError
 from recspark.lake.fingerprints import fingerprint
-from recspark.lake.folder import Folder
 from recspark.lake.lake import Lake
 from recspark.lake.manifests import IndexManifest, Manifest
 
@@ -96,33 +91,6 @@ def restore_ids(df: DataFrame, index: DataFrame, position: str, column: str) -> 
     return df.join(
         index.select(F.col("position").alias(position), F.col("id").alias(column)), position, "left"
     ).select(*df.columns, column)
-
-
-def indexed(index: str, side: str) -> ds.Dataset:
-    """The table ``id, position, count`` of a side of a saved index.
-
-    Raise ConfigError if the folder or URI `index` has no such table.
-    """
-    folder = Folder(index)
-    if not folder.exists(side):
-        raise ConfigError(f"{index} has no table {side}: it must be an index as `recspark index` writes it")
-    return ds.dataset(folder.at(side), filesystem=folder.fs, format="parquet")
-
-
-def indexed_ids(index: str, side: str, start: int = 0, stop: int | None = None) -> pa.ChunkedArray:
-    """The ids of a side of a saved index, from position `start` up to `stop`, in the order of positions.
-
-    Raise DataRejected if the index does not have each of these positions once; ConfigError as `indexed`.
-    """
-    table, place = indexed(index, side), pc.field("position")
-    stop = table.count_rows() if stop is None else stop
-    chosen = table.to_table(["id", "position"], (place >= start) & (place < stop)).sort_by("position")
-    if not np.array_equal(chosen["position"].to_numpy(), np.arange(start, stop)):
-        raise DataRejected(
-            f"{index}/{side} does not have each of the positions {start} to {stop - 1} once: index the "
-            "tables again"
-        )
-    return chosen["id"]
 
 
 def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:

@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recspark.algorithms.ratings import ROW_WORK, SIDES
-from recspark.data.index import LARGEST_POSITION, indexed, indexed_ids
+from recspark.data.index import LARGEST_POSITION
 from recspark.engine.encode import Parts
 from recspark.engine.spark.runner import Runner
 from recspark.engine.storage import Store
 from recspark.errors import DataRejected, RecsparkError
-from recspark.ids import IdIndex, kind_of
+from recspark.ids import IdIndex, indexed, indexed_ids, kind_of
 
 #: about the largest number of ids in a range; with their counts, 4 M whole numbers take 64 MB
 RANGE_IDS = 4_000_000
@@ -126,9 +126,10 @@ def write_index(
             raise RecsparkError(f"{sizes[side]} {side} are too many: a fit takes at most {LARGEST_POSITION}")
         runner.store.save(f"index/{side}/bounds", bounds=bounds, trained=np.array(trained[side]))
         if own[0].asked > sum(each.found for each in own):
+            stranger = _stranger(runner.store, parts, side)
             raise DataRejected(
-                f"the training rows have {side} that are not in the index {saved}, the first is "
-                f"{_stranger(runner.store, parts, side)!r}: index the tables that these rows are from"
+                f"the training rows have {side} that are not in the index {saved}, the first is {stranger!r}: "
+                "make rows and index of the same tables (`recspark split`, `recspark index`)"
             )
         cuts += _cuts(side, bounds, np.cumsum([0.0, *(each.work for each in own)]), blocks[side])
     # a Spark job takes longer than the driver needs for one range

@@ -27,11 +27,11 @@ from pyspark.sql import DataFrame
 
 from recspark.algorithms.contract import Totals
 from recspark.algorithms.ratings import ENTITY_WORK, ROLES
-from recspark.data.index import LARGEST_POSITION, indexed_ids
+from recspark.data.index import LARGEST_POSITION
 from recspark.engine.spark.crossing import in_one_process, on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
-from recspark.ids import IdIndex
+from recspark.ids import IdIndex, indexed_ids
 from recspark.kernels.arrays.csr import balanced_cuts
 from recspark.kernels.arrays.random import mix
 from recspark.kernels.moments import pair_moments

@@ -234,7 +234,7 @@ def test_ids_that_do_not_train_have_no_part_in_a_fit(pairs, tmp_path):
         (
             IDS | {"items": IDS["items"][1:]},
             DataRejected,
-            "rows have items that are not in .* first is 'i0': index",
+            "rows have items that are not in .* first is 'i0': make",
         ),
     ],
 )

@@ -24,8 +24,8 @@ import pyarrow.compute as pc
 
 from recspark.algorithms.ratings import SIDES
 from recspark.data.arrow import as_arrow, write_part
-from recspark.data.index import indexed_ids
 from recspark.errors import DataRejected
+from recspark.ids import indexed_ids
 from recspark.lake.folder import Folder
 from recspark.models.starts.embedding_files import Arrays, read_arrays
 
