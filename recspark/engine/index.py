@@ -128,7 +128,7 @@ def write_index(
         if own[0].asked > sum(each.found for each in own):
             stranger = _stranger(runner.store, parts, side)
             raise DataRejected(
-                f"the training rows have {side} that are not in the index {saved}, the first is {stranger!r}: "
+                f"training rows have {side} that are not in the index {saved}, the first is {stranger!r}: "
                 "make rows and index of the same tables (`recspark split`, `recspark index`)"
             )
         cuts += _cuts(side, bounds, np.cumsum([0.0, *(each.work for each in own)]), blocks[side])

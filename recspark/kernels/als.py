@@ -20,11 +20,13 @@ from numba import njit
 
 from recspark.kernels.arrays.csr import Entries
 from recspark.kernels.linalg import (
-    FAST,
     add_gram_inplace,
-    add_row,
     cholesky_inplace,
     cholesky_solve_inplace,
+)
+from recspark.kernels.vectors import (
+    FAST,
+    add_row,
     padded,
     prefetch_row,
     scale_row,
@@ -371,6 +373,14 @@ def _not_worse(system, old, old_bias, x, bias, biased, solved, nonnegative):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _aligned(rows, columns):
+    """An empty float32 matrix that begins at a cache line of 64 bytes."""
+    held = np.empty(rows * columns + 16, np.float32)
+    skip = (-(held.ctypes.data // 4)) % 16
+    return held[skip : skip + rows * columns].reshape((rows, columns))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve_rows(lo, hi, entries, source, own, penalty, biased, nonnegative):
     """Solve rows lo..hi of `dst` in place, each exactly; return the sum of their penalties (float64).
 
@@ -393,8 +403,8 @@ def solve_rows(lo, hi, entries, source, own, penalty, biased, nonnegative):
     dst, dst_bias = own
     reg, bias_reg = penalty.reg, penalty.bias_reg
     rank, n = dst.shape[1], source.factors.shape[1]
-    a, b, c = np.empty((n, n), np.float32), np.empty(n), np.empty(n)
-    scratch = _Scratch(np.empty((PANEL, n), np.float32), np.empty((2, n), np.float32), a, b, c)
+    a, b, c = _aligned(n, n), np.empty(n), np.empty(n)
+    scratch = _Scratch(_aligned(PANEL, n), np.empty((2, n), np.float32), a, b, c)
     p, q, x = np.empty(rank, np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
     penalties = 0.0
     for row in range(lo, hi):

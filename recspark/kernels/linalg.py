@@ -1,10 +1,10 @@
 """Dense float32 linear algebra for many small symmetric systems, fast enough for one call per row.
 
-For every small matrix BLAS and LAPACK pay a call and a packing, and they compute both triangles. Here one
-register tile, written in LLVM's vector types, does all the work: 8 rows by 16 columns of a Gram matrix stay
-in registers while the rows of a panel stream by. Matrices are C-ordered float32 whose order is a multiple of
-`TILE_COLUMNS` (pad with zero columns: `padded`), and only tiles on or above the diagonal are read and
-written.
+For every small matrix BLAS and LAPACK pay a call and a packing, and they compute both triangles. Here a
+matrix is cut into tiles that lie in registers while they are worked on (`recspark.kernels.vectors`). Of a
+Gram matrix these are 8 rows by 16 columns, by which the rows of a panel stream; of a factor 16 by 16.
+Matrices are C-ordered float32 whose order is a multiple of `TILE_COLUMNS` (pad with zero columns: `padded`),
+and only tiles on or above the diagonal are read and written.
 """
 
 from __future__ import annotations
@@ -15,246 +15,54 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from recspark.kernels.vectors import (
+    TILE_COLUMNS,
+    VECTOR,
+    lanes_below,
+    load,
+    matrix_of,
+    multiply_add,
+    multiply_subtract,
+    shuffled,
+    splat,
+    splat_lane,
+    store,
+    with_lane,
+)
+
 TILE_ROWS = 8
-TILE_COLUMNS = 16
-
-#: all flags of fastmath that keep NaN and infinity meaningful
-FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 
-VECTOR = ir.VectorType(ir.FloatType(), TILE_COLUMNS)
+@intrinsic
+def _update_tile(typing_context, panel, m, i, j, gram, alpha):
+    """``gram[i:i+8, j:j+16] += alpha * panel[:m, i:i+8].T @ panel[:m, j:j+16]``."""
+    signature = types.void(panel, types.intp, types.intp, types.intp, gram, types.float32)
 
-
-def _matrix(context, builder, kind, value):
-    """Pointer to the first element, and number of columns, of a matrix argument of an intrinsic."""
-    array = context.make_array(kind)(context, builder, value)
-    return array.data, cgutils.unpack_tuple(builder, array.shape)[1]
-
-
-def _splat(builder, scalar):
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), TILE_COLUMNS), None)
-    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), lanes)
-
-
-def _load(builder, pointer):
-    value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
-    value.align = 4
-    return value
-
-
-def _store(builder, value, pointer):
-    builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
-
-
-def _multiply_add(builder, a, b, c):
-    return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
-
-
-def _for_blocks(builder, width, emit):
-    """Emit code for the offset of each `TILE_COLUMNS` columns of a row.
-
-    First four of them per turn of the loop, as a turn costs as much as they do, then one.
-    """
-    whole = builder.and_(width, ir.Constant(width.type, -4 * TILE_COLUMNS))
-    for start, stop, blocks in ((ir.Constant(width.type, 0), whole, 4), (whole, width, 1)):
-        step = ir.Constant(width.type, blocks * TILE_COLUMNS)
-        with cgutils.for_range_slice(builder, start, stop, step, width.type) as (offset, _):
-            for block in range(blocks):
-                emit(builder.add(offset, ir.Constant(width.type, block * TILE_COLUMNS)))
-
-
-def _rows(builder, *places):
-    """Pointers to the first elements of rows, given as (pointer to a matrix, row, columns)."""
-    return [builder.gep(matrix, [builder.mul(row, width)]) for matrix, row, width in places]
-
-
-def _tile_update(rows: int):
-    """Make ``update(panel, m, i, j, gram, alpha)``, which updates a tile of a Gram matrix.
-
-    ``gram[i:i+rows, j:j+16] += alpha * panel[:m, i:i+rows].T @ panel[:m, j:j+16]``.
-    """
-
-    @intrinsic
-    def update(typing_context, panel, m, i, j, gram, alpha):
-        signature = types.void(panel, types.intp, types.intp, types.intp, gram, types.float32)
-
-        def generate(context, builder, signature, arguments):
-            panel, m, i, j, gram, alpha = arguments
-            panel, width = _matrix(context, builder, signature.args[0], panel)
-            gram, _ = _matrix(context, builder, signature.args[4], gram)
-            sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(rows)]
-            with cgutils.for_range(builder, m) as loop:
-                row = builder.gep(panel, [builder.mul(loop.index, width)])
-                right, left = _load(builder, builder.gep(row, [j])), builder.gep(row, [i])
-                for r, total in enumerate(sums):
-                    scalar = builder.load(builder.gep(left, [ir.Constant(ir.IntType(64), r)]))
-                    builder.store(
-                        _multiply_add(builder, _splat(builder, scalar), right, builder.load(total)), total
-                    )
-            scale = _splat(builder, alpha)
+    def generate(context, builder, signature, arguments):
+        panel, m, i, j, gram, alpha = arguments
+        panel, width = matrix_of(context, builder, signature.args[0], panel)
+        gram, _ = matrix_of(context, builder, signature.args[4], gram)
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(TILE_ROWS)]
+        with cgutils.for_range(builder, m) as loop:
+            row = builder.gep(panel, [builder.mul(loop.index, width)])
+            right, left = load(builder, builder.gep(row, [j])), builder.gep(row, [i])
             for r, total in enumerate(sums):
-                row = builder.mul(builder.add(i, ir.Constant(i.type, r)), width)
-                target = builder.gep(gram, [builder.add(row, j)])
-                _store(
-                    builder,
-                    _multiply_add(builder, scale, builder.load(total), _load(builder, target)),
-                    target,
+                scalar = builder.load(builder.gep(left, [ir.Constant(ir.IntType(64), r)]))
+                builder.store(
+                    multiply_add(builder, splat(builder, scalar), right, builder.load(total)), total
                 )
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return update
-
-
-def _row_update(accumulate: bool):
-    """Make ``update(alpha, x, i, y, j)``: ``y[j] += alpha * x[i]``, for rows of x's length.
-
-    Without `accumulate` it is ``y[j] = alpha * x[i]``.
-    """
-
-    @intrinsic
-    def update(typing_context, alpha, x, i, y, j):
-        signature = types.void(types.float32, x, types.intp, y, types.intp)
-
-        def generate(context, builder, signature, arguments):
-            alpha, x, i, y, j = arguments
-            x, width = _matrix(context, builder, signature.args[1], x)
-            y, _ = _matrix(context, builder, signature.args[3], y)
-            [source, target], scale = _rows(builder, (x, i, width), (y, j, width)), _splat(builder, alpha)
-
-            def block(offset):
-                value, place = _load(builder, builder.gep(source, [offset])), builder.gep(target, [offset])
-                _store(
-                    builder,
-                    _multiply_add(builder, scale, value, _load(builder, place))
-                    if accumulate
-                    else builder.fmul(scale, value),
-                    place,
-                )
-
-            _for_blocks(builder, width, block)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return update
-
-
-scale_row = _row_update(accumulate=False)
-add_row = _row_update(accumulate=True)
-
-
-@intrinsic
-def row_products(typing_context, x, i, y, j):
-    """The products ``(<x_i, x_i>, <x_i, y_j>, <y_j, y_j>)`` of two rows, float32.
-
-    Parameters
-    ----------
-    typing_context
-        numba's; callers leave it out.
-    x, i
-        float32 (rows, padded), and the number of a row.
-    y, j
-        float32 (rows, padded), and the number of a row.
-    """
-    signature = types.UniTuple(types.float32, 3)(x, types.intp, y, types.intp)
-
-    def generate(context, builder, signature, arguments):
-        x, i, y, j = arguments
-        x, width = _matrix(context, builder, signature.args[0], x)
-        y, _ = _matrix(context, builder, signature.args[2], y)
-        left, right = _rows(builder, (x, i, width), (y, j, width))
-        sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(3)]
-
-        def block(offset):
-            a, b = (_load(builder, builder.gep(row, [offset])) for row in (left, right))
-            for total, (one, two) in zip(sums, ((a, a), (a, b), (b, b)), strict=True):
-                builder.store(_multiply_add(builder, one, two, builder.load(total)), total)
-
-        _for_blocks(builder, width, block)
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), VECTOR])
-        add = cgutils.get_or_insert_function(
-            builder.module, kind, f"llvm.vector.reduce.fadd.v{TILE_COLUMNS}f32"
-        )
-        zero = ir.Constant(ir.FloatType(), 0.0)
-        totals = [builder.call(add, [zero, builder.load(total)], fastmath=("reassoc",)) for total in sums]
-        return context.make_tuple(builder, signature.return_type, totals)
-
-    return signature, generate
-
-
-@intrinsic
-def mix_rows(typing_context, x, i, y, j, xx, xy, yx, yy):
-    """At once ``x_i = xx x_i + xy y_j`` and ``y_j = yx x_i + yy y_j``, as in a gradient step on a pair.
-
-    Parameters
-    ----------
-    typing_context
-        numba's; callers leave it out.
-    x, i
-        float32 (rows, padded), and the number of a row, which is changed in place.
-    y, j
-        float32 (rows, padded), and the number of a row, which is changed in place.
-    xx, xy, yx, yy
-        float32: the weights of the rows.
-    """
-    signature = types.void(x, types.intp, y, types.intp, *[types.float32] * 4)
-
-    def generate(context, builder, signature, arguments):
-        x, i, y, j, *weights = arguments
-        x, width = _matrix(context, builder, signature.args[0], x)
-        y, _ = _matrix(context, builder, signature.args[2], y)
-        xx, xy, yx, yy = (_splat(builder, weight) for weight in weights)
-        rows = _rows(builder, (x, i, width), (y, j, width))
-
-        def block(offset):
-            left, right = (builder.gep(row, [offset]) for row in rows)
-            a, b = _load(builder, left), _load(builder, right)
-            _store(builder, _multiply_add(builder, xx, a, builder.fmul(xy, b)), left)
-            _store(builder, _multiply_add(builder, yy, b, builder.fmul(yx, a)), right)
-
-        _for_blocks(builder, width, block)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-_update_tile = _tile_update(TILE_ROWS)
-_update_row = _tile_update(1)
-
-
-@intrinsic
-def prefetch_row(typing_context, matrix, row):
-    """Ask the processor to bring ``matrix[row]`` (float32, padded) closer; changes nothing else."""
-    signature = types.void(matrix, types.intp)
-
-    def generate(context, builder, signature, arguments):
-        matrix, width = _matrix(context, builder, signature.args[0], arguments[0])
-        [row] = _rows(builder, (matrix, arguments[1], width))
-        word, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [pointer, word, word, word]), "llvm.prefetch.p0"
-        )
-
-        # a cache line of 64 bytes holds 16 floats: a block
-        def block(offset):
-            address = builder.bitcast(builder.gep(row, [offset]), pointer)
-            builder.call(
-                prefetch, [address, ir.Constant(word, 0), ir.Constant(word, 3), ir.Constant(word, 1)]
+        scale = splat(builder, alpha)
+        for r, total in enumerate(sums):
+            row = builder.mul(builder.add(i, ir.Constant(i.type, r)), width)
+            target = builder.gep(gram, [builder.add(row, j)])
+            store(
+                builder,
+                multiply_add(builder, scale, builder.load(total), load(builder, target)),
+                target,
             )
-
-        _for_blocks(builder, width, block)
         return context.get_dummy_value()
 
     return signature, generate
-
-
-@njit(cache=True, nogil=True)
-def padded(rank):
-    """The smallest multiple of `TILE_COLUMNS` that holds `rank` columns."""
-    return -(-rank // TILE_COLUMNS) * TILE_COLUMNS
 
 
 @njit(cache=True, nogil=True)
@@ -269,55 +77,239 @@ def add_gram_inplace(panel, m, gram):
             _update_tile(panel, m, i, j, gram, np.float32(1))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _places(builder, matrix, width, row, column):
+    """Pointers to the elements of a column of a tile: rows `row` to `row` + 15."""
+    first = builder.gep(matrix, [builder.add(builder.mul(row, width), column)])
+    steps = [builder.mul(width, ir.Constant(width.type, step)) for step in range(TILE_COLUMNS)]
+    return [builder.gep(first, [step]) for step in steps]
+
+
+def _transposed(builder, rows):
+    """The columns of a tile of 16 rows, by four rounds of exchanges of halves."""
+    rows, lanes = list(rows), range(TILE_COLUMNS)
+    for half in (8, 4, 2, 1):
+        for r in (row for row in lanes if not row & half):
+            a, b = rows[r], rows[r + half]
+            rows[r] = shuffled(
+                builder, a, b, [TILE_COLUMNS + lane - half if lane & half else lane for lane in lanes]
+            )
+            rows[r + half] = shuffled(
+                builder, a, b, [TILE_COLUMNS + lane if lane & half else lane + half for lane in lanes]
+            )
+    return rows
+
+
+def _row_sums(builder, rows):
+    """A vector whose lane r is the sum of the lanes of ``rows[r]``."""
+    rows = list(rows)
+    for half in (8, 4, 2, 1):
+        groups = [range(first, first + half) for first in range(0, TILE_COLUMNS, 2 * half)]
+        low = [lane + start for group in groups for start in (0, TILE_COLUMNS) for lane in group]
+        rows = [
+            builder.fadd(
+                shuffled(builder, a, b, low),
+                shuffled(builder, a, b, [lane + half for lane in low]),
+                flags=["reassoc"],
+            )
+            for a, b in zip(rows[:half], rows[half : 2 * half], strict=True)
+        ]
+    return rows[0]
+
+
+class _Piece:
+    """The 16 numbers of a vector from `place` on; beyond its end they are 0, and are not stored."""
+
+    def __init__(self, context, builder, kind, value, place):
+        array = context.make_array(kind)(context, builder, value)
+        [length] = cgutils.unpack_tuple(builder, array.shape)
+        self.builder, self.length = builder, length
+        self.mask = lanes_below(builder, builder.sub(length, place))
+        self.pointer = builder.bitcast(builder.gep(array.data, [place]), VECTOR.as_pointer())
+
+    def _call(self, what, result, kinds, *arguments):
+        kind = ir.FunctionType(result, kinds)
+        name = f"llvm.masked.{what}.v{TILE_COLUMNS}f32.p0"
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
+
+    def load(self):
+        kinds = [self.pointer.type, ir.IntType(32), self.mask.type, VECTOR]
+        align, nothing = ir.Constant(ir.IntType(32), 4), ir.Constant(VECTOR, None)
+        return self._call("load", VECTOR, kinds, self.pointer, align, self.mask, nothing)
+
+    def store(self, value):
+        kinds = [VECTOR, self.pointer.type, ir.IntType(32), self.mask.type]
+        align = ir.Constant(ir.IntType(32), 4)
+        self._call("store", ir.VoidType(), kinds, value, self.pointer, align, self.mask)
+
+
+@intrinsic
+def _factor_tile(typing_context, a, p, order):
+    """Factor the tile of `a` at (p, p) as ``U.T @ U``; false if it is not positive definite.
+
+    The tile then has U above its diagonal, U.T below, and 1 / U_kk on it, which is 0 for rows of padding.
+    """
+    signature = types.boolean(a, types.intp, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        a, p, order = arguments
+        a, width = matrix_of(context, builder, signature.args[0], a)
+        places, real = _places(builder, a, width, p, p), ir.FloatType()
+        rows = [load(builder, place) for place in places]
+        lane = [ir.Constant(ir.IntType(32), k) for k in range(TILE_COLUMNS)]
+        diagonal = [builder.extract_element(row, lane[k]) for k, row in enumerate(rows)]
+        fine, pivots = ir.Constant(ir.IntType(1), 1), ir.Constant(VECTOR, None)
+        for k in range(TILE_COLUMNS):
+            pivot = builder.extract_element(rows[k], lane[k])
+            # a pivot that has lost six digits to cancellation is rounding error, not information
+            least = builder.fmul(ir.Constant(real, 1e-6), diagonal[k])
+            known = builder.icmp_signed("<", builder.add(p, ir.Constant(p.type, k)), order)
+            good = builder.or_(builder.fcmp_ordered(">", pivot, least), builder.not_(known))
+            fine, pivots = builder.and_(fine, good), with_lane(builder, k, rows[k], pivots)
+            # each row waits for the one before: the roots are taken at the end, of all 16 at once
+            inverse = builder.fdiv(ir.Constant(real, 1.0), pivot)
+            inverse = splat(builder, builder.select(known, inverse, ir.Constant(real, 0.0)))
+            scaled = builder.fmul(rows[k], inverse)
+            for r in range(k + 1, TILE_COLUMNS):
+                rows[r] = multiply_subtract(builder, splat_lane(builder, rows[k], r), scaled, rows[r])
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        sqrt = cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{TILE_COLUMNS}f32")
+        ones = splat(builder, ir.Constant(real, 1.0))
+        roots = builder.fdiv(ones, builder.call(sqrt, [pivots]))
+        inverses = builder.select(
+            lanes_below(builder, builder.sub(order, p)), roots, ir.Constant(VECTOR, None)
+        )
+        rows = [builder.fmul(row, splat_lane(builder, inverses, k)) for k, row in enumerate(rows)]
+        for k, (row, column) in enumerate(zip(rows, _transposed(builder, rows), strict=True)):
+            both = shuffled(
+                builder,
+                row,
+                column,
+                [lane if lane > k else TILE_COLUMNS + lane for lane in range(TILE_COLUMNS)],
+            )
+            store(builder, with_lane(builder, k, inverses, both), places[k])
+        return fine
+
+    return signature, generate
+
+
+@intrinsic
+def _solve_tile(typing_context, a, p, j):
+    """Turn the tile of `a` at (p, j) into that of U, after `_factor_tile` at (p, p)."""
+    signature = types.void(a, types.intp, types.intp)
+
+    def generate(context, builder, signature, arguments):
+        a, p, j = arguments
+        a, width = matrix_of(context, builder, signature.args[0], a)
+        factor, places = _places(builder, a, width, p, p), _places(builder, a, width, p, j)
+        rows = [load(builder, place) for place in places]
+        for k in range(TILE_COLUMNS):
+
+            def entry(r, k=k):
+                place = builder.gep(factor[k], [ir.Constant(ir.IntType(64), r)])
+                return splat(builder, builder.load(place))
+
+            rows[k] = builder.fmul(rows[k], entry(k))
+            for r in range(k + 1, TILE_COLUMNS):
+                rows[r] = multiply_subtract(builder, entry(r), rows[k], rows[r])
+        for row, place in zip(rows, places, strict=True):
+            store(builder, row, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _forward(typing_context, u, p, b):
+    """Rows p to p + 15 of ``U.T x = b``, whose numbers before p are solved, and the parts of these before."""
+    signature = types.void(u, types.intp, b)
+
+    def generate(context, builder, signature, arguments):
+        u, p, b = arguments
+        u, width = matrix_of(context, builder, signature.args[0], u)
+        piece = _Piece(context, builder, signature.args[2], b, p)
+        places = _places(builder, u, width, p, p)
+        rest, found = piece.load(), ir.Constant(VECTOR, None)
+        for k, place in enumerate(places):
+            row = load(builder, place)
+            x = builder.fmul(splat_lane(builder, rest, k), splat_lane(builder, row, k))
+            found, rest = with_lane(builder, k, x, found), multiply_subtract(builder, x, row, rest)
+        piece.store(found)
+        first, step = builder.add(p, ir.Constant(p.type, TILE_COLUMNS)), ir.Constant(p.type, TILE_COLUMNS)
+        with cgutils.for_range_slice(builder, first, piece.length, step, p.type) as (j, _):
+            later = _Piece(context, builder, signature.args[2], b, j)
+            halves = [later.load(), ir.Constant(VECTOR, None)]
+            for k, place in enumerate(_places(builder, u, width, p, j)):
+                row = load(builder, place)
+                halves[k % 2] = multiply_subtract(builder, splat_lane(builder, found, k), row, halves[k % 2])
+            later.store(builder.fadd(*halves))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _backward(typing_context, u, p, b):
+    """Rows p to p + 15 of ``U x = b``, whose numbers from p + 16 on are solved."""
+    signature = types.void(u, types.intp, b)
+
+    def generate(context, builder, signature, arguments):
+        u, p, b = arguments
+        u, width = matrix_of(context, builder, signature.args[0], u)
+        piece = _Piece(context, builder, signature.args[2], b, p)
+        first, step = builder.add(p, ir.Constant(p.type, TILE_COLUMNS)), ir.Constant(p.type, TILE_COLUMNS)
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(TILE_COLUMNS)]
+        with cgutils.for_range_slice(builder, first, piece.length, step, p.type) as (j, _):
+            later = _Piece(context, builder, signature.args[2], b, j).load()
+            for total, place in zip(sums, _places(builder, u, width, p, j), strict=True):
+                row = load(builder, place)
+                builder.store(multiply_add(builder, row, later, builder.load(total)), total)
+        rest = builder.fsub(piece.load(), _row_sums(builder, [builder.load(total) for total in sums]))
+        found = ir.Constant(VECTOR, None)
+        for k, place in reversed(list(enumerate(_places(builder, u, width, p, p)))):
+            row = load(builder, place)
+            x = builder.fmul(splat_lane(builder, rest, k), splat_lane(builder, row, k))
+            found, rest = with_lane(builder, k, x, found), multiply_subtract(builder, x, row, rest)
+        piece.store(found)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def cholesky_inplace(a, order):
     """Factor ``a[:order, :order] = U.T @ U`` in place; False if it is not positive definite.
 
-    U is above the diagonal, its diagonal inverted. Blocked right-looking: 16 rows are finished one by one,
-    then the rest of the matrix is updated by register tiles.
+    U is above the diagonal, its diagonal inverted. Blocked right-looking: a tile on the diagonal, the tiles
+    to its right, then all tiles below.
     """
     n = a.shape[1]
     for p in range(0, n, TILE_COLUMNS):
+        if not _factor_tile(a, p, order):
+            return False
+        for j in range(p + TILE_COLUMNS, n, TILE_COLUMNS):
+            _solve_tile(a, p, j)
         block = a[p:]
-        for j in range(p, min(p + TILE_COLUMNS, order)):
-            diagonal = a[j, j]
-            for c in range(p, n, TILE_COLUMNS):
-                _update_row(block, j - p, j, c, a, np.float32(-1))
-            # a pivot that has lost six digits to cancellation is rounding error, not information
-            if not a[j, j] > np.float32(1e-6) * diagonal:
-                return False
-            scale = np.float32(1) / np.sqrt(a[j, j])
-            for c in range(p, n):
-                a[j, c] *= scale
-            a[j, j] = scale
         for i in range(p + TILE_COLUMNS, n, TILE_ROWS):
-            for c in range(i // TILE_COLUMNS * TILE_COLUMNS, n, TILE_COLUMNS):
-                _update_tile(block, TILE_COLUMNS, i, c, a, np.float32(-1))
+            for j in range(i // TILE_COLUMNS * TILE_COLUMNS, n, TILE_COLUMNS):
+                _update_tile(block, TILE_COLUMNS, i, j, a, np.float32(-1))
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve_lower_inplace(u, b):
     """Solve ``U.T x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
-    n = len(b)
-    for i in range(n):
-        b[i] *= u[i, i]
-        for j in range(i + 1, n):
-            b[j] -= u[i, j] * b[i]
+    for p in range(0, len(b), TILE_COLUMNS):
+        _forward(u, p, b)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve_upper_inplace(u, b):
     """Solve ``U x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
-    n = len(b)
-    for i in range(n - 1, -1, -1):
-        total = np.float32(0)
-        for j in range(i + 1, n):
-            total += u[i, j] * b[j]
-        b[i] = (b[i] - total) * u[i, i]
+    for p in range((len(b) - 1) // TILE_COLUMNS * TILE_COLUMNS, -1, -TILE_COLUMNS):
+        _backward(u, p, b)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def cholesky_solve_inplace(u, b):
     """Solve ``U.T @ U @ x = b`` for the factor of `cholesky_inplace`; `b` becomes x."""
     solve_lower_inplace(u, b)

@@ -16,19 +16,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recspark.kernels.linalg import (
+from recspark.kernels.vectors import (
     TILE_COLUMNS,
-    TILE_ROWS,
     VECTOR,
-    _load,
-    _matrix,
-    _multiply_add,
-    _splat,
-    _store,
+    load,
+    matrix_of,
+    multiply_add,
+    splat,
+    store,
 )
 
 #: number of users side by side in a vector, and of items whose scores are in registers at once
-LANES, ITEMS = TILE_COLUMNS, TILE_ROWS
+LANES, ITEMS = TILE_COLUMNS, 8
 
 
 class Tile(NamedTuple):
@@ -77,25 +76,25 @@ def score_tile(typing_context, items, first, offsets, users, least, hidden, plac
 
     def generate(context, builder, signature, arguments):
         kinds = signature.args
-        items, rank = _matrix(context, builder, kinds[0], arguments[0])
-        users, _ = _matrix(context, builder, kinds[3], arguments[3])
+        items, rank = matrix_of(context, builder, kinds[0], arguments[0])
+        users, _ = matrix_of(context, builder, kinds[3], arguments[3])
         offsets, least, hidden = (
             context.make_array(kinds[a])(context, builder, arguments[a]).data for a in (2, 4, 5)
         )
         rows = [builder.add(arguments[1], ir.Constant(rank.type, r)) for r in range(ITEMS)]
         sums = _products(builder, [builder.gep(items, [builder.mul(row, rank)]) for row in rows], users, rank)
         sums = [
-            builder.fadd(total, _splat(builder, builder.load(builder.gep(offsets, [row]))))
+            builder.fadd(total, splat(builder, builder.load(builder.gep(offsets, [row]))))
             for total, row in zip(sums, rows, strict=True)
         ]
-        bits = _bits_above(builder, sums, _load(builder, least), builder.gep(hidden, [arguments[6]]))
+        bits = _bits_above(builder, sums, load(builder, least), builder.gep(hidden, [arguments[6]]))
         found = builder.icmp_unsigned("!=", reduce(builder.or_, bits), ir.Constant(bits[0].type, 0))
         with builder.if_then(found):
             scores, above = cgutils.unpack_tuple(builder, arguments[7])
-            scores, lanes = _matrix(context, builder, kinds[7][0], scores)
+            scores, lanes = matrix_of(context, builder, kinds[7][0], scores)
             above = context.make_array(kinds[7][1])(context, builder, above).data
             for r, (total, lane_bits) in enumerate(zip(sums, bits, strict=True)):
-                _store(builder, total, builder.gep(scores, [builder.mul(ir.Constant(lanes.type, r), lanes)]))
+                store(builder, total, builder.gep(scores, [builder.mul(ir.Constant(lanes.type, r), lanes)]))
                 builder.store(lane_bits, builder.gep(above, [ir.Constant(lanes.type, r)]))
         return found
 
@@ -106,10 +105,10 @@ def _products(builder, rows, users, rank):
     """Inner products of the item rows at pointers `rows` with all lanes of `users`: one vector per row."""
     sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in rows]
     with cgutils.for_range(builder, rank) as loop:
-        factor = _load(builder, builder.gep(users, [builder.mul(loop.index, ir.Constant(rank.type, LANES))]))
+        factor = load(builder, builder.gep(users, [builder.mul(loop.index, ir.Constant(rank.type, LANES))]))
         for row, total in zip(rows, sums, strict=True):
             scalar = builder.load(builder.gep(row, [loop.index]))
-            builder.store(_multiply_add(builder, _splat(builder, scalar), factor, builder.load(total)), total)
+            builder.store(multiply_add(builder, splat(builder, scalar), factor, builder.load(total)), total)
     return [builder.load(total) for total in sums]
 
 

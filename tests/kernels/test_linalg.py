@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from recspark.kernels.linalg import add_gram_inplace, cholesky_inplace, cholesky_solve_inplace, padded
+from recspark.kernels.linalg import (
+    add_gram_inplace,
+    cholesky_inplace,
+    cholesky_solve_inplace,
+)
+from recspark.kernels.vectors import padded
 
 
 def panel_of(rank, rows, seed=0):
