@@ -20,13 +20,11 @@ from numba import njit
 
 from recspark.kernels.arrays.csr import Entries
 from recspark.kernels.linalg import (
+    FAST,
     add_gram_inplace,
+    add_row,
     cholesky_inplace,
     cholesky_solve_inplace,
-)
-from recspark.kernels.vectors import (
-    FAST,
-    add_row,
     padded,
     prefetch_row,
     scale_row,

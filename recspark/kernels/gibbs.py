@@ -39,18 +39,16 @@ from numba import njit
 
 from recspark.kernels.arrays.random import mix, normal_rows, uniform
 from recspark.kernels.linalg import (
+    FAST,
     add_gram_inplace,
+    add_row,
     cholesky_inplace,
+    row_products,
+    scale_row,
     solve_lower_inplace,
     solve_upper_inplace,
 )
 from recspark.kernels.probit import latent, level_likelihood, normal_cdf
-from recspark.kernels.vectors import (
-    FAST,
-    add_row,
-    row_products,
-    scale_row,
-)
 
 #: number of rows of the data whose vectors are held at a time
 PANEL = 128

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recspark.kernels.vectors import FAST
+from recspark.kernels.linalg import FAST
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from recspark.kernels.vectors import (
+from recspark.kernels.linalg import (
     TILE_COLUMNS,
     VECTOR,
     load,

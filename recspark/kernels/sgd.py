@@ -30,7 +30,7 @@ from numba import njit
 from recspark.kernels.arrays.csr import contains
 from recspark.kernels.arrays.random import mix
 from recspark.kernels.arrays.runs import RUN
-from recspark.kernels.vectors import FAST, mix_rows, prefetch_row, row_products
+from recspark.kernels.linalg import FAST, mix_rows, prefetch_row, row_products
 
 KERNELS = ("linear", "sigmoid", "rbf")
 LOSSES = ("squared", "absolute", "logistic", "bpr")

@@ -3,7 +3,7 @@ import pytest
 
 from recspark.kernels import als
 from recspark.kernels.arrays import csr
-from recspark.kernels.vectors import padded
+from recspark.kernels.linalg import padded
 from tests import reference
 
 NO_GRAM = np.zeros((0, 0), np.float32)
