@@ -2,7 +2,8 @@
 
 For every small matrix BLAS and LAPACK pay a call and a packing, and they compute both triangles. Here a
 matrix is cut into tiles that lie in the processor's registers while they are worked on: of a Gram matrix 8
-rows by 16 columns, by which the rows of a panel stream; of a factor 16 by 16. Matrices are C-ordered float32
+rows by 32 columns (4 by 16 without AVX-512), by which the rows of a panel stream; of a factor 16 by 16.
+Matrices are C-ordered float32
 whose order is a multiple of `TILE_COLUMNS` (pad with zero columns: `padded`), and only tiles on or above the
 diagonal are read and written.
 
@@ -18,12 +19,15 @@ callers. A vector is 16 numbers: one register, or two or four of older processor
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TILE_ROWS = 8
+#: whether a vector is one register, of which there are 32; else it takes two of 16, or more
+WIDE = bool(binding.get_host_cpu_features().get("avx512f"))
+#: a tile fills half of the registers: a sum waits for the one before, and the processor has others meanwhile
+TILE_ROWS = 8 if WIDE else 4
 TILE_COLUMNS = 16
 VECTOR = ir.VectorType(ir.FloatType(), TILE_COLUMNS)
 
@@ -257,36 +261,52 @@ def prefetch_row(typing_context, matrix, row):
     return signature, generate
 
 
-@intrinsic
-def _update_tile(typing_context, panel, m, i, j, gram, alpha):
-    """``gram[i:i+8, j:j+16] += alpha * panel[:m, i:i+8].T @ panel[:m, j:j+16]``."""
-    signature = types.void(panel, types.intp, types.intp, types.intp, gram, types.float32)
+def _tile_update(vectors: int):
+    """Make ``update(panel, m, i, j, gram, alpha)``, which updates a tile of a Gram matrix.
 
-    def generate(context, builder, signature, arguments):
-        panel, m, i, j, gram, alpha = arguments
-        panel, width = matrix_of(context, builder, signature.args[0], panel)
-        gram, _ = matrix_of(context, builder, signature.args[4], gram)
-        sums = [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in range(TILE_ROWS)]
-        with cgutils.for_range(builder, m) as loop:
-            row = builder.gep(panel, [builder.mul(loop.index, width)])
-            right, left = load(builder, builder.gep(row, [j])), builder.gep(row, [i])
-            for r, total in enumerate(sums):
-                scalar = builder.load(builder.gep(left, [ir.Constant(ir.IntType(64), r)]))
-                builder.store(
-                    multiply_add(builder, splat(builder, scalar), right, builder.load(total)), total
-                )
-        scale = splat(builder, alpha)
-        for r, total in enumerate(sums):
-            row = builder.mul(builder.add(i, ir.Constant(i.type, r)), width)
-            target = builder.gep(gram, [builder.add(row, j)])
-            store(
-                builder,
-                multiply_add(builder, scale, builder.load(total), load(builder, target)),
-                target,
-            )
-        return context.get_dummy_value()
+    ``gram[i:i+TILE_ROWS, j:j+w] += alpha * panel[:m, i:i+TILE_ROWS].T @ panel[:m, j:j+w]``, where w is
+    16 times `vectors`.
+    """
 
-    return signature, generate
+    @intrinsic
+    def update(typing_context, panel, m, i, j, gram, alpha):
+        signature = types.void(panel, types.intp, types.intp, types.intp, gram, types.float32)
+
+        def generate(context, builder, signature, arguments):
+            panel, m, i, j, gram, alpha = arguments
+            panel, width = matrix_of(context, builder, signature.args[0], panel)
+            gram, _ = matrix_of(context, builder, signature.args[4], gram)
+            columns = [
+                builder.add(j, ir.Constant(j.type, number * TILE_COLUMNS)) for number in range(vectors)
+            ]
+            sums = [
+                [cgutils.alloca_once_value(builder, ir.Constant(VECTOR, None)) for _ in columns]
+                for _ in range(TILE_ROWS)
+            ]
+            with cgutils.for_range(builder, m) as loop:
+                row = builder.gep(panel, [builder.mul(loop.index, width)])
+                right = [load(builder, builder.gep(row, [column])) for column in columns]
+                left = builder.gep(row, [i])
+                for r, totals in enumerate(sums):
+                    one = builder.load(builder.gep(left, [ir.Constant(ir.IntType(64), r)]))
+                    scalar = splat(builder, one)
+                    for value, total in zip(right, totals, strict=True):
+                        builder.store(multiply_add(builder, scalar, value, builder.load(total)), total)
+            scale = splat(builder, alpha)
+            for r, totals in enumerate(sums):
+                row = builder.mul(builder.add(i, ir.Constant(i.type, r)), width)
+                for column, total in zip(columns, totals, strict=True):
+                    target = builder.gep(gram, [builder.add(row, column)])
+                    value = multiply_add(builder, scale, builder.load(total), load(builder, target))
+                    store(builder, value, target)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return update
+
+
+_update_tile, _update_wide_tile = _tile_update(1), _tile_update(2)
 
 
 def _places(builder, matrix, width, row, column):
@@ -488,15 +508,26 @@ def _backward(typing_context, u, p, b):
 
 
 @njit(cache=True, nogil=True)
+def _update_from(first, panel, m, gram, alpha):
+    """Add ``alpha * panel[:m].T @ panel[:m]`` to rows from `first` on, on and above the diagonal."""
+    n = gram.shape[1]
+    for i in range(first, n, TILE_ROWS):
+        j = i // TILE_COLUMNS * TILE_COLUMNS
+        while WIDE and j + 2 * TILE_COLUMNS <= n:
+            _update_wide_tile(panel, m, i, j, gram, alpha)
+            j += 2 * TILE_COLUMNS
+        while j < n:
+            _update_tile(panel, m, i, j, gram, alpha)
+            j += TILE_COLUMNS
+
+
+@njit(cache=True, nogil=True)
 def add_gram_inplace(panel, m, gram):
     """``gram += panel[:m].T @ panel[:m]`` on and above the diagonal.
 
     panel is (>= m, n), gram (n, n), both float32.
     """
-    n = gram.shape[1]
-    for i in range(0, n, TILE_ROWS):
-        for j in range(i // TILE_COLUMNS * TILE_COLUMNS, n, TILE_COLUMNS):
-            _update_tile(panel, m, i, j, gram, np.float32(1))
+    _update_from(0, panel, m, gram, np.float32(1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -512,10 +543,7 @@ def cholesky_inplace(a, order):
             return False
         for j in range(p + TILE_COLUMNS, n, TILE_COLUMNS):
             _solve_tile(a, p, j)
-        block = a[p:]
-        for i in range(p + TILE_COLUMNS, n, TILE_ROWS):
-            for j in range(i // TILE_COLUMNS * TILE_COLUMNS, n, TILE_COLUMNS):
-                _update_tile(block, TILE_COLUMNS, i, j, a, np.float32(-1))
+        _update_from(p + TILE_COLUMNS, a[p:], TILE_COLUMNS, a, np.float32(-1))
     return True
 
 
