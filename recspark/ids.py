@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
@@ -114,7 +114,8 @@ def indexed(index: str, side: str) -> ds.Dataset:
 def indexed_ids(index: str, side: str, start: int = 0, stop: int | None = None) -> pa.ChunkedArray:
     """The ids of a side of a saved index, from position `start` up to `stop`, in the order of positions.
 
-    Raise DataRejected if the index does not have each of these positions once; ConfigError as `indexed`.
+    Raise DataRejected if the index does not have each of these positions once, or an id twice; ConfigError
+    as `indexed`.
     """
     table, place = indexed(index, side), pc.field("position")
     stop = table.count_rows() if stop is None else stop
@@ -124,7 +125,19 @@ def indexed_ids(index: str, side: str, start: int = 0, stop: int | None = None) 
             f"{index}/{side} does not have each of the positions {start} to {stop - 1} once: index the "
             "tables again"
         )
+    if len(pc.unique(chosen["id"])) < len(chosen):
+        raise DataRejected(f"{index}/{side} has an id twice: index the tables again")
     return chosen["id"]
+
+
+def check_kinds(index: str, id_kinds: Mapping[str, str]) -> None:
+    """Raise DataRejected if the ids of a saved index are not of the kinds of the ratings' ids."""
+    for side, kind in id_kinds.items():
+        found = kind_of(indexed(index, side).schema.field("id").type)
+        if found != kind:
+            raise DataRejected(
+                f"the ids of {side} in the index {index} are {found}, but those of the ratings are {kind}"
+            )
 
 
 def as_ids(ids: pa.Array | pa.ChunkedArray | np.ndarray | Iterable[object]) -> pa.Array:

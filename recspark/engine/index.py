@@ -10,7 +10,7 @@ the rows. For the ids 1 to 9 in three ranges::
     index/users/00002    8 9        positions 7 and 8
     index/users/bounds   [0, 3, 7, 9]
 
-A saved index also has ids without training rows, such as those of test rows. Their rows stay 0 in a fit,
+A saved index also has ids without training rows, such as those of test rows. No rating reaches their rows,
 nobody is compared with them, and a model does not have them.
 """
 
@@ -30,7 +30,7 @@ from recspark.engine.encode import Parts
 from recspark.engine.spark.runner import Runner
 from recspark.engine.storage import Store
 from recspark.errors import DataRejected, RecsparkError
-from recspark.ids import IdIndex, indexed, indexed_ids, kind_of
+from recspark.ids import IdIndex, check_kinds, indexed, indexed_ids
 
 #: about the largest number of ids in a range; with their counts, 4 M whole numbers take 64 MB
 RANGE_IDS = 4_000_000
@@ -149,8 +149,10 @@ def positions(store: Store, side: str, ids: pa.ChunkedArray) -> np.ndarray:
     for number, start in enumerate(bounds[:-1]):
         known = store.load_table(_range(side, number))
         if len(known):
-            low, high = pc.min_max(known["id"].cast(ids.type)).values()
-            inside = pc.and_(pc.greater_equal(ids, low), pc.less_equal(ids, high))
+            common = pa.int64() if pa.types.is_integer(ids.type) else ids.type
+            low, high = pc.min_max(known["id"].cast(common)).values()
+            asked = ids.cast(common)
+            inside = pc.and_(pc.greater_equal(asked, low), pc.less_equal(asked, high))
             within = _trained_positions(known, ids.filter(inside))
             new = np.where(within < 0, -1, within + start)
             # the ranges of an index that has grown overlap
@@ -220,15 +222,11 @@ def _sample(parts: Parts, steps: Mapping[str, int], store: Store, name: str) -> 
 
 
 def _saved_ranges(saved: str, id_kinds: Mapping[str, str]) -> list[_Indexed]:
-    """Ranges of at most RANGE_IDS positions of a saved index. Raise DataRejected if its ids are of others."""
+    """Ranges of at most RANGE_IDS positions of a saved index."""
+    check_kinds(saved, id_kinds)
     ranges = []
-    for side, kind in id_kinds.items():
-        table = indexed(saved, side)
-        size, found = table.count_rows(), kind_of(table.schema.field("id").type)
-        if found != kind:
-            raise DataRejected(
-                f"the ids of {side} in the index {saved} are {found}, but those of the ratings are {kind}"
-            )
+    for side in SIDES:
+        size = indexed(saved, side).count_rows()
         starts = range(0, max(size, 1), RANGE_IDS)
         ranges += [
             _Indexed(side, number, start, min(start + RANGE_IDS, size)) for number, start in enumerate(starts)
@@ -305,7 +303,9 @@ def _cuts(side: str, bounds: np.ndarray, work: np.ndarray, blocks: int) -> list[
 
 
 def _work(table: pa.Table) -> np.ndarray:
-    return (table["count"].to_numpy() + ROW_WORK).astype(np.float64)
+    """The work of each row: none without ratings, so blocks are those of the ids that train."""
+    counts = table["count"].to_numpy()
+    return np.where(counts > 0, counts + ROW_WORK, 0).astype(np.float64)
 
 
 def _cut(store: Store, job: _Cut) -> np.ndarray:

@@ -19,6 +19,7 @@ from itertools import accumulate
 from typing import TypedDict
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
@@ -46,12 +47,14 @@ MOMENT_ROWS = 4_000_000
 class Side:
     """One side: its name and its number of entities.
 
-    `by_id` says whether rows name them by id (a table ``ids/NAME`` has the positions) or by position.
+    `by_id` says whether rows name them by id (a table ``ids/NAME`` has the positions) or by position. The
+    digest is that of the ids in their order.
     """
 
     name: str
     size: int
     by_id: bool
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ def write_ids(
         Folder or URI of an index, in whose order entities are. Those that it lacks come last, in ascending
         order. Without an index all are in ascending order.
     """
-    size = in_one_process(df, partial(_write_side, store.root, name, groups, index))
-    return Side(name, size, True)
+    size, digest = in_one_process(df, partial(_write_side, store.root, name, groups, index))
+    return Side(name, size, True, digest)
 
 
 def _write_side(
@@ -108,13 +111,14 @@ def _write_side(
     groups: list[tuple[str, int, int]],
     index: str | None,
     batches: Iterator[pa.RecordBatch],
-) -> int:
+) -> tuple[int, str]:
     table = pa.Table.from_batches(batches).combine_chunks()
     store, order = Store(root), pc.sort_indices(table["id"]).to_numpy()
-    if index:
+    if index is not None:
         places = IdIndex(indexed_ids(index, name)).positions(table["id"], unknown=LARGEST_POSITION)
         order = order[np.argsort(places[order], kind="stable")]
-    store.save_table(f"ids/{name}", table.select(["id"]).take(pa.array(order)))
+    ids = table.select(["id"]).take(pa.array(order))
+    store.save_table(f"ids/{name}", ids)
     lists = table["columns"].chunk(0)
     columns, values = lists.flatten().to_numpy(), table["values"].chunk(0).flatten().to_numpy()
     rank = np.empty(len(order), np.int32)
@@ -130,7 +134,9 @@ def _write_side(
             entities=entities[chosen],
             values=values[chosen].astype(np.float32),
         )
-    return len(order)
+    hashes = pd.util.hash_array(ids["id"].to_numpy(zero_copy_only=False), categorize=False)
+    places = mix(np.arange(len(hashes), dtype=np.uint64))
+    return len(order), f"{int(mix(hashes + places).sum()) % 2**64:016x}"
 
 
 def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relations:
@@ -161,7 +167,8 @@ def encode_rows(df: DataFrame, store: Store, sides: tuple[Side, ...]) -> Relatio
     watched = tuple(
         role for code, role in enumerate(ROLES) if code and any(part["roles"][code] for part in parts)
     )
-    digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
+    rows_digest = f"{sum(part['digest'] for part in parts) % 2**64:016x}"
+    digest = "-".join([rows_digest, *(side.digest for side in sides if side.by_id)])
     weight = math.fsum(part["weight"] for part in parts)
     mean, deviation = _mean_and_deviation(parts)
     span = (

@@ -163,7 +163,7 @@ def _build(plan: SweepPlan, store: Store, job: tuple[str, int]) -> None:
     cuts = store.load(f"cuts/{side}")["cuts"]
     first, last = int(cuts[block]), int(cuts[block + 1])
     table = index.rows(store, side, first, last)
-    # an id without training rows stays at 0, whatever a start knows of it
+    # an id without training rows has no part in the fit, whatever a start knows of it
     ids = pc.if_else(pc.greater(table["count"], 0), table["id"], None)
     folders, rank = (plan.initial, plan.added), plan.solver.rank
     given, added = (_rows_of(folder, side, ids, rank) if folder else None for folder in folders)

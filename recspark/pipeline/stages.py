@@ -23,7 +23,7 @@ from recspark.models.factors.model import Summary
 from recspark.models.saving import load_model
 from recspark.pipeline.conf.sections import Sections
 from recspark.pipeline.context import Context
-from recspark.pipeline.estimators import labelled, make_estimator, trained_model
+from recspark.pipeline.estimators import copy_index, labelled, make_estimator, trained_model
 from recspark.pipeline.gate.versions import keep_updated, log_model, rated_pairs
 from recspark.pipeline.model_figures import log_figures
 
@@ -107,9 +107,8 @@ def full_split(job: Context, product: str) -> SplitOptions:
 
 def train(job: Context) -> Figures:
     """index, splits/NAME -> models/NAME. A killed fit goes on from its last finished iteration."""
-    index_stage(job.spark, job.lake)
     with (
-        job.lake.reading("index", f"splits/{job.sections.split.name}"),
+        job.lake.reading(f"splits/{job.sections.split.name}"),
         job.lake.writing(f"models/{job.sections.model.product}"),
     ):
         return _train(job)
@@ -121,9 +120,13 @@ def _train(job: Context) -> Figures:
     with job.running("train", "model") as run:
         trained = [part for part, rows in manifest.counts.items() if rows and part != "update"]
         parts = {part: labelled(job.read(f"{product}/{part}"), options.positiveFrom) for part in trained}
+        copy_index(job, manifest)
         estimator = make_estimator(job, parts)
         watched = {part: rows for part, rows in parts.items() if part != "train"}
         model = (estimator.watch(**watched) if estimator.can_watch else estimator).fit(parts["train"])
+        if model.hasParam("index"):
+            # the copy is deleted with the work folder
+            model.clear(model.getParam("index"))
         kept = keep_updated(job.lake, options.product)
         model_fingerprint = _model_fingerprint(job.lake, job.sections)
         with job.lake.publish(f"models/{options.product}", model_fingerprint) as publication:

@@ -3,6 +3,7 @@ with all of them.
 """
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pyspark.sql import functions as F
 
 from recspark.engine import encode, index
 from recspark.engine.encode import Parts
+from recspark.engine.relations import write_ids
 from recspark.engine.spark.runner import TaskRunner
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, DataRejected, RecsparkError
@@ -127,7 +129,10 @@ def test_positions_are_those_of_a_saved_index_for_any_ranges(tmp_path_factory, p
         assert sizes[side] == index.trained_size(store, side) == len(wanted)
         assert index.untrained(store, side).tolist() == np.flatnonzero(counts == 0).tolist()
         cuts = store.load(f"cuts/{side}")["cuts"]
-        assert cuts.tolist() == balanced_cuts(counts + index.ROW_WORK, BLOCKS[side]).tolist()
+        assert (
+            cuts.tolist()
+            == balanced_cuts(np.where(counts, counts + index.ROW_WORK, 0), BLOCKS[side]).tolist()
+        )
         rows = index.rows(store, side, 0, len(ids))
         assert rows["id"].to_pylist() == ids and rows["count"].to_pylist() == counts.tolist()
         asked = [KINDS[kind](number) for number in range(72)]
@@ -242,6 +247,43 @@ def test_ids_that_do_not_train_have_no_part_in_a_fit(pairs, tmp_path):
 def test_an_index_that_does_not_fit_the_rows_is_refused(pairs, tmp_path, tasks, known, error, message):
     with pytest.raises(error, match=message):
         ALS(rank=2, maxIter=1, tasks=tasks, index=save_index(tmp_path, known)).fit(pairs)
+
+
+def test_the_order_of_the_entities_of_a_machine_is_a_part_of_its_fit(spark, tmp_path):
+    rows = spark.createDataFrame(
+        [(f"i{n}", [], []) for n in range(5)], "id string, columns array<int>, values array<float>"
+    )
+    saved = save_index(tmp_path / "index", {"items": ["i3", "no", "i1"]})
+    stores = [Store(str(tmp_path / name)) for name in ("plain", "again", "indexed")]
+    sides = [
+        write_ids(rows, store, "items", [], index)
+        for store, index in zip(stores, (None, None, saved), strict=True)
+    ]
+    found = [store.load_table("ids/items")["id"].to_pylist() for store in stores]
+    assert found[0] == ["i0", "i1", "i2", "i3", "i4"] and found[2] == ["i3", "i1", "i0", "i2", "i4"]
+    assert sides[0].digest == sides[1].digest != sides[2].digest
+
+
+def test_ids_of_a_narrower_type_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "RANGE_IDS", 3)
+    parts = parts_of(tmp_path / "encoded", [(n, n, 0) for n in range(5)], "strings", 9)
+    for side, column in (("users", 0), ("items", 1)):
+        store = Store(str(tmp_path / "encoded"))
+        table = store.load_table(f"{parts.names[0]}/{side}")
+        ids = pa.array(np.arange(5 * column, 5 * column + 5), pa.int32())
+        store.save_table(f"{parts.names[0]}/{side}", table.set_column(0, "id", ids))
+    parts = replace(parts, id_kinds=dict.fromkeys(BLOCKS, "whole numbers"))
+    known = {"users": [2**40, 3, 1, 0, 2, 4], "items": [9, 8, 7, 6, 5, 2**41]}
+    store = Store(str(tmp_path / "fit"))
+    index.write_index(TaskRunner(store, 1), parts, BLOCKS, save_index(tmp_path / "index", known))
+    asked = pa.chunked_array([pa.array([3, 4, 100], pa.int32())])
+    assert index.positions(store, "users", asked).tolist() == [1, 5, -1]
+
+
+def test_an_id_twice_in_an_index_is_refused(pairs, tmp_path):
+    saved = save_index(tmp_path, IDS | {"users": [*IDS["users"], 7]})
+    with pytest.raises(DataRejected, match="users has an id twice: index the tables again"):
+        ALS(rank=2, maxIter=1, index=saved).fit(pairs)
 
 
 def test_an_index_with_a_position_twice_is_refused(pairs, tmp_path):

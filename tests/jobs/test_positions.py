@@ -7,6 +7,7 @@ import pytest
 from recspark.data.generated.synthetic import SyntheticOptions, generate, write_movielens
 from recspark.kernels.arrays.random import normal_rows
 from recspark.lake.lake import Lake
+from recspark.models import load_model
 
 
 @pytest.fixture
@@ -60,6 +61,26 @@ def test_a_fit_takes_the_positions_of_the_index(run, tmp_path):
     run("split", "split.testFraction=0.01", "split.name=most")
     run("train", "split.name=most")
     check_factors(lake, ids_without_ratings=True)  # those of the batch
+
+
+def test_a_split_of_tables_that_were_replaced_still_trains(run, command, tmp_path):
+    for number, name in enumerate(("old", "new")):
+        made = generate(SyntheticOptions(users=40 - 10 * number, items=60, ratings=900 - 200 * number))
+        write_movielens(made, tmp_path / name / "ml-1m")
+    run("ingest", f"data.source={tmp_path / 'old' / 'ml-1m'}")
+    run("split")
+    run("train")
+    lake = Lake(str(tmp_path / "lake"))
+    check_factors(lake, ids_without_ratings=True)
+    first = pd.read_parquet(lake.path("models/mf/users"))
+    run("ingest", f"data.source={tmp_path / 'new' / 'ml-1m'}")
+    settings = ["tracking.enabled=false", "model.type=mf", "model.rank=2", "model.maxIter=0"]
+    settings += [f"paths.lake={lake.root}", "model.initStdev=1.0", "model.seed=5"]
+    code, _, err = command("train", *settings)
+    assert code == 0 and "run `recspark split` to train on the tables as they are" in err
+    assert set(pd.read_parquet(lake.path("models/mf/users"))["id"]) == set(first["id"])
+    # the model does not name the copy of the index, which is deleted with the work folder
+    assert not load_model(lake.path("models/mf")).getIndex() and not lake.exists("work/mf")
 
 
 def test_training_waits_for_no_other_that_reads_the_index(run, tmp_path):

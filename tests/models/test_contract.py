@@ -155,6 +155,10 @@ class TestContract:
             return
         indexed = make().setIndex(index).fit(rows)
         same(predicted(indexed, rows), predicted(model, rows))
+        if make().hasParam("userBlocks"):
+            blocks = {"userBlocks": 3, "itemBlocks": 3, "tasks": "blocks"}
+            three = [make().setParams(**blocks, **extra).fit(rows) for extra in ({}, {"index": index})]
+            same(*(predicted(each, rows) for each in three))
         if "lists" in model.can:
             lists = (m.recommendForAllUsers(12).orderBy("user_id").collect() for m in (indexed, model))
             assert next(lists) == next(lists)

@@ -28,6 +28,7 @@ from recspark.engine.storage import Store
 from recspark.errors import ConfigError
 from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import parse_groups
+from recspark.ids import check_kinds
 from recspark.models.factors.model import Summary
 from recspark.models.fm.entities import FMModel, Limits, Sampled, encode, id_kinds, run, with_ids, write_model
 from recspark.models.fm.fm_params import FMParams
@@ -94,7 +95,9 @@ class FactorizationMachine(Estimator, FMParams, Watching):
 
     def _fit_groups(self, dataset: DataFrame, work: Workspace, started: float) -> FMModel:
         kinds = id_kinds(dataset)
-        dataset = with_ids(dataset)
+        dataset, index = with_ids(dataset), self.getIndex()
+        if index is not None:
+            check_kinds(index, kinds)
         watched = {name: with_ids(df, kinds, f"watch({name}=...)") for name, df in self._watched.items()}
         tables = {
             side: table and with_ids(table, kinds, f"tables({side}=...)", (side,))
@@ -115,7 +118,7 @@ class FactorizationMachine(Estimator, FMParams, Watching):
         staged = Store(f"{work.folder}/encoded-{uuid.uuid4().hex}")
         try:
             labels = self.getLabelCol(), self.getWeightCol()
-            relations = encode(features, *labels, dataset, watched, staged, self.getIndex())
+            relations = encode(features, *labels, dataset, watched, staged, index)
             # levels without a row count, too: labels that are all 1 are level 1 of two
             counts = relations.totals.levels
             levels = {level: counts.get(level, 0) for level in self._levels(tuple(counts))}

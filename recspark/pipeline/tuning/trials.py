@@ -26,7 +26,7 @@ from recspark.lake.manifests import SplitManifest
 from recspark.models.params import Configurable
 from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
-from recspark.pipeline.estimators import labelled, make_estimator
+from recspark.pipeline.estimators import copy_index, labelled, make_estimator
 from recspark.pipeline.tuning.search_space import Choices, Space
 from recspark.tracking import Run
 from recspark.tracking.provenance import one_line
@@ -142,6 +142,7 @@ class Trials:
                 part: labelled(job.read(f"{self._product}/{part}"), model.positiveFrom)
                 for part in ("train", "validation")
             }
+            copy_index(self._on(model), job.lake.require(self._product, SplitManifest, "split"))
             estimator = self._estimator(model, parts)
             if estimator.can_watch:
                 estimator.watch(validation=parts["validation"]).stop_when(judge)
@@ -166,6 +167,9 @@ class Trials:
         finally:
             job.lake.delete(f"work/{model.product}")
 
+    def _on(self, model: ModelSection) -> Context:
+        return replace(self._job, sections=replace(self._job.sections, model=model))
+
     def _has_curve(self, model: ModelSection) -> bool:
         estimator = self._estimator(model, {})
         return self._options.metric == "rmse" and estimator.can_watch and not estimator.ranks_watched
@@ -173,9 +177,7 @@ class Trials:
     def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Configurable:
         """The estimator of a trial, with its share of the threads if trials share a machine."""
         at_once = self._options.concurrent
-        estimator = make_estimator(
-            replace(self._job, sections=replace(self._job.sections, model=model)), parts
-        )
+        estimator = make_estimator(self._on(model), parts)
         if at_once > 1 and "threads" in model.known and "threads" not in model.params:
             # a default: no warning if one task does all
             estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from recspark.data.index import index_stage
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation import study_plots
 from recspark.evaluation.goals import lower_is_better
@@ -71,8 +70,7 @@ def tune(job: Context) -> dict[str, object]:
         opened = open_study(
             folder, options.study or model.product, _origin(job, space), job.lake.wait, search
         )
-        index_stage(job.spark, job.lake)
-        with job.lake.reading("index", f"splits/{job.sections.split.name}"), opened as study:
+        with job.lake.reading(f"splits/{job.sections.split.name}"), opened as study:
             trials.run(study)
             best = _report(run, study, space, options.metric, minimize)
             params = study.params(best["number"])
