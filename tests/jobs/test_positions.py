@@ -74,6 +74,9 @@ def test_a_split_of_tables_that_were_replaced_still_trains(run, command, tmp_pat
     check_factors(lake, ids_without_ratings=True)
     first = pd.read_parquet(lake.path("models/mf/users"))
     run("ingest", f"data.source={tmp_path / 'new' / 'ml-1m'}")
+    run("train")
+    check_factors(lake, ids_without_ratings=True)  # the index of the old tables is still there
+    run("index")
     settings = ["tracking.enabled=false", "model.type=mf", "model.rank=2", "model.maxIter=0"]
     settings += [f"paths.lake={lake.root}", "model.initStdev=1.0", "model.seed=5"]
     code, _, err = command("train", *settings)
