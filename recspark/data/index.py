@@ -100,7 +100,7 @@ def index_stage(spark: SparkSession, lake: Lake) -> IndexSummary:
     nothing to do.
     """
     if current := _current(lake):
-        # fits read the index for as long as they run: nobody waits for them who has nothing to write
+        # without a lock: who has nothing to write need not wait for readers
         return _summary(current, unchanged=True)
     with lake.reading("tables"), lake.writing("index"):
         if current := _current(lake):

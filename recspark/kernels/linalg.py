@@ -3,9 +3,8 @@
 For every small matrix BLAS and LAPACK pay a call and a packing, and they compute both triangles. Here a
 matrix is cut into tiles that lie in the processor's registers while they are worked on: of a Gram matrix 8
 rows by 32 columns (4 by 16 without AVX-512), by which the rows of a panel stream; of a factor 16 by 16.
-Matrices are C-ordered float32
-whose order is a multiple of `TILE_COLUMNS` (pad with zero columns: `padded`), and only tiles on or above the
-diagonal are read and written.
+Matrices are C-ordered float32 whose order is a multiple of `TILE_COLUMNS` (pad with zero columns: `padded`),
+and only tiles on or above the diagonal are read and written.
 
 An *intrinsic* is a function whose code is written here as LLVM instructions, and that numba puts into its
 callers. A vector is 16 numbers: one register, or two or four of older processors.
