@@ -33,8 +33,9 @@ ui: .venv/installed-project  ## MLflow on the runs of LAKE=lake/demo, at http://
 test: .venv/installed-test  ## the tests without the slow ones, two files at a time (ARGS='-k als'); RECSPARK_DATA=folder for those on real MovieLens
 	@$(PYTEST) -m 'not slow and not long' --numprocesses 2 --dist loadfile $(ARGS)
 
+# in the order of names: the files with the fewest tests take the longest, and would all be last
 test-slow: .venv/installed-test  ## the slow tests only, two files at a time
-	@$(PYTEST) -m 'slow and not long' --numprocesses 2 --dist loadfile $(ARGS) || test $$? -eq 5  # 5: there are none
+	@$(PYTEST) -m 'slow and not long' --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS) || test $$? -eq 5  # 5: there are none
 
 test-long: .venv/installed-test  ## the tests that CI has no time for
 	@$(PYTEST) -m long $(ARGS)

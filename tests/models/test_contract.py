@@ -155,7 +155,7 @@ class TestContract:
             return
         indexed = make().setIndex(index).fit(rows)
         same(predicted(indexed, rows), predicted(model, rows))
-        if make().hasParam("userBlocks"):
+        if name in ("als implicit", "mf", "mf bpr", "fm"):
             blocks = {"userBlocks": 3, "itemBlocks": 3, "tasks": "blocks"}
             three = [make().setParams(**blocks, **extra).fit(rows) for extra in ({}, {"index": index})]
             same(*(predicted(each, rows) for each in three))
