@@ -23,8 +23,6 @@ from recspark.features.vocabulary import fit_layout
 class FeatureSet:
     """A layout, and the tables that rows are made from.
 
-    Only the layout is saved or pickled; :meth:`bind` gives a loaded feature set its tables again.
-
     The layout is all that is saved or pickled; a feature set that was loaded is bound to its tables again
     with :meth:`bind`.
 

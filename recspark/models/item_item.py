@@ -302,9 +302,6 @@ class ItemKNNModel(ItemItemModel):
 class ItemKNN(ItemItem):
     """The nearest neighbours of each item by shrunken cosine; `recspark.algorithms.item_gram.nearest`.
 
-    A user's score of an item is the sum of the similarities of those neighbours that the user has (times
-    their ratings unless `binary`).
-
     A user's score of an item sums the similarities of the item's neighbours that the user has (times their
     ratings unless `binary`).
 
