@@ -242,7 +242,7 @@ def test_what_connect_can_not_do_ends_in_one_sentence(jobs, server, lake, tmp_pa
         ["recommend", "als", *usual, f"recommend.users={tmp_path / 'none'}"],
         ["warm"],
     )
-    assert hadoop["code"] == 1 and "over Spark Connect only what Arrow knows is read" in hadoop["err"]
+    assert hadoop["code"] == 1 and "over Spark Connect only what Arrow can read" in hadoop["err"]
     assert listed["code"] == 5 and "does not exist: it must be a Parquet table with user_id" in listed["err"]
     assert seen["code"] == 2 and "warm compiles on its own machine" in seen["err"]
     for found in (hadoop, listed, seen):

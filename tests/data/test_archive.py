@@ -267,7 +267,7 @@ def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):
         ):
             pass
         with (
-            pytest.raises(RecsparkError, match="over Spark Connect only what Arrow knows is read"),
+            pytest.raises(RecsparkError, match="over Spark Connect only what Arrow can read"),
             open_source(None, lake, f"{root}/a.zip", LIMITS),
         ):
             pass

@@ -25,7 +25,7 @@ from recspark.errors import DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
 CHUNK_BYTES = 16 << 20
-#: tasks that read chunks: enough for 256 cores, and on two cores their starts take a second or two
+#: most tasks that read chunks: enough for 256 cores, whatever cores there are
 MOST_TASKS = 256
 #: most bytes of a line: data with longer lines is not text, and would not fit a worker's memory
 LINE_BYTES = 64 << 20

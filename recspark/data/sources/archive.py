@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from recspark.config import brief
 from recspark.data.quality import QualityOptions
 from recspark.data.sources.listing import NOT_ARROW, Listing, list_source
 from recspark.data.sources.names import codec_of, is_data
@@ -225,8 +226,8 @@ def _readable(copy: Copy | None, source: str, scratch: str, option: str) -> str:
 def _fetch(copy: Copy | None, source: str, target: str, failed: str, unread: Exception) -> None:
     if copy is None:
         raise RecsparkError(
-            f"{failed}: over Spark Connect only what Arrow knows is read ({unread}); copy it to the lake's "
-            "storage first"
+            f"{failed}: over Spark Connect only what Arrow can read is a source ({brief(unread)}); "
+            "copy it to the lake's storage first"
         )
     try:
         copy(source, target)
