@@ -24,6 +24,9 @@ LEVELS = {part: level for level, parts in enumerate(ORDER.split(" < ")) for part
 #: what the package itself imports, to prepare its process before Spark and numba are imported
 PREPARING = ("recspark.engine.spark.workers.", "recspark.kernels.cache.")
 ONLY_IN = {"mlflow": "tracking"}
+#: names of Spark's JVM, which a session of Spark Connect lacks, and the folder that may use them
+OF_THE_JVM = re.compile(r"_jvm|_jsc|_jdf|_jsparkSession|sparkContext|SparkContext|py4j")
+KNOWS_THE_JVM = "recspark/engine/spark"
 NEVER_IN_KERNELS = {"pyspark", "py4j", "pandas", "pyarrow"}
 NEVER_IN_JOBS = {"numpy", "pandas", "scipy", "numba", "pyarrow", "math"}
 UDFS = {
@@ -116,6 +119,16 @@ def one_module_imports_mlflow(root: Path) -> list[str]:
         for path, tree in sources(root, "recspark", "jobs")
         for line, name in imported(path, tree)
         if part_of(path) != ONLY_IN.get(name.split(".")[0], part_of(path))
+    ]
+
+
+def one_folder_knows_the_jvm(root: Path) -> list[str]:
+    return [
+        f"{path}:{number}: {found[0]} belongs in {KNOWS_THE_JVM}"
+        for path, _ in sources(root, "recspark", "jobs")
+        if not path.is_relative_to(KNOWS_THE_JVM)
+        for number, line in enumerate((root / path).read_text("utf-8").splitlines(), start=1)
+        if (found := OF_THE_JVM.search(line))
     ]
 
 
@@ -325,6 +338,7 @@ RULES = [
     folders_are_packages,
     imports_point_one_way,
     one_module_imports_mlflow,
+    one_folder_knows_the_jvm,
     kernels_know_only_arrays,
     jobs_hold_no_formula,
     jobs_hold_no_udf,
@@ -344,9 +358,13 @@ GOOD = {
     "recspark/models/als.py": "from recspark.engine.fit import run\n"
     "import recspark.kernels.als\nfrom recspark import config",
     "recspark/engine/fit.py": "import pandas, pyspark",
+    "recspark/engine/spark/session.py": "from pyspark import SparkContext",
     "recspark/tracking/runs.py": "import mlflow.pyfunc\nfrom recspark.models import als",
     "recspark/cli.py": "def main():\n    from recspark.tracking import runs",
-    **{f"recspark/{part}/__init__.py": "" for part in ("kernels", "models", "engine", "tracking")},
+    **{
+        f"recspark/{part}/__init__.py": ""
+        for part in ("kernels", "models", "engine", "engine/spark", "tracking")
+    },
     "jobs/train.py": "from recspark.cli import main\nmain()",
 }
 
@@ -427,6 +445,12 @@ BAD = [
         "als.py:2: mlflow.pyfunc",
     ),
     (one_module_imports_mlflow, "jobs/train.py", "from mlflow import log_metric", "train.py:1: mlflow"),
+    (
+        one_folder_knows_the_jvm,
+        "recspark/models/als.py",
+        "def f(spark):\n    return spark.sparkContext.defaultParallelism",
+        "als.py:2: sparkContext belongs in recspark/engine/spark",
+    ),
     (
         kernels_know_only_arrays,
         "recspark/kernels/als.py",

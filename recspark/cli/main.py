@@ -127,7 +127,8 @@ def _run(name: str, conf_file: str | None, overrides: Sequence[str]) -> Mapping[
     # imported when a job runs: `recspark --help` and a mistake in the conf file don't wait for Spark
     conf = read_conf(conf_file, overrides)
     from recspark.cli.failures import explained
-    from recspark.engine.spark.session import require_storage, session
+    from recspark.engine.spark.hadoop import require_storage
+    from recspark.engine.spark.session import session
     from recspark.lake.lake import Lake
     from recspark.pipeline.conf.sections import validated
     from recspark.pipeline.context import Context

@@ -13,6 +13,7 @@ from recspark.data.formats.own_tables import OWN
 from recspark.data.ingest import ingest
 from recspark.data.quality import IDS, QualityOptions, Rules
 from recspark.data.schemas import columns
+from recspark.data.sources.archive import Copy
 from recspark.lake.fingerprints import fingerprint
 from recspark.lake.lake import Lake
 from recspark.lake.manifests import BatchManifest, TablesManifest
@@ -20,17 +21,24 @@ from recspark.lake.manifests import BatchManifest, TablesManifest
 _KEPT = ("ratings", "quarantine")
 
 
-def publish_batch(spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions) -> str:
+def publish_batch(
+    spark: SparkSession, lake: Lake, data: DataOptions, quality: QualityOptions, copy: Copy | None = None
+) -> str:
     """Publish the ratings of ``data.source`` as ``updates/ID/{ratings,quarantine}`` and return that product.
 
     The ID is made from the set of ratings: the same ratings in another order or file are the same batch. Row
     rules are those of ingest, the rating scale and the type of ids those of the lake's tables, and errors
     those of :func:`recspark.data.ingest.ingest`.
+
+    Parameters
+    ----------
+    spark, lake, data, quality, copy
+        As in :func:`recspark.data.ingest.ingest`.
     """
     with lake.reading("tables"), lake.writing("updates"), lake.staged("updates") as scratch:
         staged = Lake(lake.path(scratch))
         ratings_only, ids = _as_the_tables(lake, data)
-        ingest(spark, staged, ratings_only, quality, ids)
+        ingest(spark, staged, ratings_only, quality, ids, copy)
         found = staged.require("tables", TablesManifest, "ingest")
         ratings = found.tables["ratings"]
         batch_fingerprint = fingerprint("batch", ratings.rows, ratings.digest)

@@ -21,11 +21,11 @@ from pyspark.sql import functions as F
 from recspark.data.arrow import write_part
 from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.formats.generic import DataOptions
-from recspark.data.formats.layout import Chunk, arrow_schema
+from recspark.data.formats.layout import Chunk, arrow_schema, tasks_for
 from recspark.data.formats.own_tables import OWN
 from recspark.data.load import REPORT, Loader
 from recspark.data.quality import Count, QualityOptions, require_quality
-from recspark.data.sources.archive import open_source
+from recspark.data.sources.archive import Copy, open_source
 from recspark.data.sources.download import download
 from recspark.data.tables import (
     Table,
@@ -88,6 +88,7 @@ def ingest(
     data: DataOptions,
     quality: QualityOptions,
     ids: Mapping[str, str] | None = None,
+    copy: Copy | None = None,
 ) -> IngestSummary:
     """Publish ``tables`` of `lake` from ``data.source``, unless they come from the same input.
 
@@ -99,6 +100,8 @@ def ingest(
     quality : QualityOptions
     ids : mapping, optional
         The types of ``user_id`` and ``item_id``, ``bigint`` or ``string``; by default the files decide.
+    copy : callable, optional
+        Copies a source that only Spark's Hadoop client can read (`recspark.engine.spark.hadoop.hadoop_copy`).
 
     Returns
     -------
@@ -124,7 +127,7 @@ def ingest(
     places = {MAIN: origin} | {table: place for table in OWN if (place := getattr(data, table))}
     with lake.writing("tables"), ExitStack() as stack:
         sources = {
-            option: stack.enter_context(open_source(spark, lake, place, quality, option))
+            option: stack.enter_context(open_source(copy, lake, place, quality, option))
             for option, place in places.items()
         }
         dataset, layouts = formats(data, sources)
@@ -188,7 +191,7 @@ def _load(spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch:
     fs, keys = locate(f"{scratch}/keys")
     folders = {name: locate(path)[1] for name, (path, _) in tables.items()}
     n_chunks = len(work.chunks)
-    n_tasks = max(1, min(n_chunks, 4 * spark.sparkContext.defaultParallelism))
+    n_tasks = tasks_for(n_chunks)
     n_buckets = max(n_tasks, n_chunks // 8)
     loader = Loader(work.chunks, work.rules, work.fs, fs, folders, keys, n_buckets)
     nothing = F.lit(None).cast("array<bigint>")

@@ -22,9 +22,10 @@ from pyspark.ml.util import (
 )
 from pyspark.sql import SparkSession
 
+from recspark.engine.spark.leases import Lease
 from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.folder import Folder, check_no_pattern
-from recspark.models.files import Lease, ModelFiles
+from recspark.models.files import ModelFiles
 from recspark.models.folder import Facts, write_facts
 from recspark.models.registry import HOMES, find
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
+from recspark.engine.spark.leases import Lease
 from recspark.engine.spark.session import check_workers, is_remote, master_of
 from recspark.errors import ConfigError
-from recspark.models.files import Lease
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from recspark.data.index import IndexSummary, index_stage
 from recspark.data.ingest import IngestSummary
 from recspark.data.ingest import ingest as ingest_tables
 from recspark.data.splitting.splits import SplitOptions, SplitSummary, split_stage
+from recspark.engine.spark.hadoop import hadoop_copy
 from recspark.errors import RecsparkError
 from recspark.evaluation import plots
 from recspark.evaluation.evaluate import evaluate as evaluate_predictions
@@ -46,7 +47,13 @@ def ingest(job: Context) -> IngestSummary:
     """Raw files -> tables/{ratings,users,items,tags,quarantine}."""
     outer = job.run
     with job.running("ingest", "data", "quality") as run:
-        summary = ingest_tables(job.spark, job.lake, job.sections.data, job.sections.quality)
+        summary = ingest_tables(
+            job.spark,
+            job.lake,
+            job.sections.data,
+            job.sections.quality,
+            copy=hadoop_copy(job.spark),
+        )
         run.metrics(
             {
                 "ratings": summary["ratings"],

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from recspark.data.batch import publish_batch
 from recspark.data.formats.generic import GENERIC, DataOptions
 from recspark.data.index import grow_index
+from recspark.engine.spark.hadoop import hadoop_copy
 from recspark.engine.spark.session import default_threads
 from recspark.errors import ConfigError
 from recspark.lake.fingerprints import fingerprint
@@ -42,7 +43,8 @@ def _update(job: Context) -> dict[str, object]:
     name, started = job.sections.model.product, time.perf_counter()
     manifest = factor_manifest(job.lake, name)
     with job.running("update", "update", about=name) as run:
-        batch = publish_batch(job.spark, job.lake, _source(job, manifest), job.sections.quality)
+        source = _source(job, manifest)
+        batch = publish_batch(job.spark, job.lake, source, job.sections.quality, hadoop_copy(job.spark))
         facts = job.lake.require(batch, BatchManifest, "update").tables["ratings"]
         n_rows, digest, _ = facts.published()
         run.dataset(batch, job.lake.path(batch), digest, n_rows, "update")

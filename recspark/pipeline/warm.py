@@ -15,7 +15,8 @@ from pyspark.sql import DataFrame, SparkSession
 from recspark import models
 from recspark.engine.progress import log as FIT_LOG
 from recspark.engine.spark.session import LOG as SESSION_LOG
-from recspark.engine.spark.session import SparkOptions, session
+from recspark.engine.spark.session import SparkOptions, is_remote, session
+from recspark.errors import ConfigError
 from recspark.evaluation.ranking import per_user_ranking
 from recspark.kernels.cache import writable_folder
 
@@ -62,6 +63,11 @@ def warm(options: SparkOptions) -> dict[str, object]:
         quieted.setLevel(logging.ERROR)
     options = SparkOptions(**options.as_dict() | {"master": options.master or "local[1]"})
     with session("recspark warm", options) as spark:
+        if is_remote(spark):
+            raise ConfigError(
+                "warm compiles on its own machine: run it where the workers of the Spark Connect server are, "
+                "without SPARK_REMOTE"
+            )
         ratings = _ratings(spark).cache()
         for number, (estimator, params) in enumerate(FITS, 1):
             log.info("%d of %d: %s ...", number, len(FITS), estimator)

@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from recspark.engine import storage
-from recspark.engine.spark.session import require_storage
+from recspark.engine.spark.hadoop import require_storage
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
 from recspark.lake.folder import Folder

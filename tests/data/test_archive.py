@@ -14,6 +14,7 @@ from recspark.data.quality import QualityOptions
 from recspark.data.sources import safety
 from recspark.data.sources.archive import open_source
 from recspark.data.sources.safety import check_expansion, check_links, check_members
+from recspark.engine.spark.hadoop import hadoop_copy
 from recspark.errors import DataRejected, InputMissing, RecsparkError
 from recspark.lake.lake import Lake
 
@@ -252,17 +253,22 @@ def test_a_uri_that_only_spark_knows_is_copied_first(spark, lake, tmp_path):
         ("127.0.0.1", 0), functools.partial(Quiet, directory=str(content))
     ) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        root = f"http://127.0.0.1:{server.server_address[1]}"
-        with open_source(spark, lake, f"{root}/a.zip", LIMITS) as source:
+        root, copy = f"http://127.0.0.1:{server.server_address[1]}", hadoop_copy(spark)
+        with open_source(copy, lake, f"{root}/a.zip", LIMITS) as source:
             assert (source.name, source.members) == (f"{root}/a.zip", ["ratings.csv"])
         with (
             pytest.raises(InputMissing, match="can't be read"),
-            open_source(spark, lake, f"{root}/b.zip", LIMITS),
+            open_source(copy, lake, f"{root}/b.zip", LIMITS),
         ):
             pass
         with (
             pytest.raises(RecsparkError, match="can't be read"),
-            open_source(spark, lake, "nothing://x/b.zip", LIMITS),
+            open_source(copy, lake, "nothing://x/b.zip", LIMITS),
+        ):
+            pass
+        with (
+            pytest.raises(RecsparkError, match="over Spark Connect only what Arrow can read"),
+            open_source(None, lake, f"{root}/a.zip", LIMITS),
         ):
             pass
         server.shutdown()

@@ -2,7 +2,7 @@
 
 import json
 import os
-import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +12,9 @@ import pytest
 
 from recspark.config import build_sections
 from recspark.engine.spark import jvm
+from recspark.engine.spark.remote import remote_session, server_url
 from recspark.engine.spark.session import SparkOptions, build_session, default_threads, is_running, session
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, RecsparkError
 
 SPARK_SUBMIT = Path(pyspark.__file__).parent / "bin" / "spark-submit"
 REPORT = """
@@ -109,28 +110,40 @@ def test_a_running_session_is_used_and_left_running(spark):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variables", "master", "url"),
     [
-        ("SPARK_REMOTE", "sc://host"),
-        ("SPARK_REMOTE", "local[2]"),
-        ("SPARK_API_MODE", "connect"),
-        ("MASTER", "sc://host"),
+        ({}, None, None),
+        ({}, "local[2]", None),
+        ({"SPARK_REMOTE": "sc://host"}, None, "sc://host"),
+        ({"SPARK_REMOTE": "sc://host"}, "sc://other", "sc://host"),
+        ({"MASTER": "sc://host"}, None, "sc://host"),
+        ({"MASTER": "local[2]"}, "sc://other:1", "sc://other:1"),
+        ({"SPARK_API_MODE": "connect"}, "local[2]", None),
     ],
 )
-def test_connect_is_refused(monkeypatch, variable, value):
-    monkeypatch.setattr("recspark.engine.spark.session.is_running", lambda: False)
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(
-        ConfigError,
-        match=rf"^{variable} = '{re.escape(value)}' is not allowed: the jobs do not run on Spark Connect",
-    ):
-        build_session("a job")
+def test_the_server_that_is_asked_for(monkeypatch, variables, master, url):
+    for name in ("SPARK_REMOTE", "MASTER", "SPARK_API_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert server_url(SparkOptions(master=master).as_conf()) == url
 
 
-def test_a_connect_master_is_refused(monkeypatch):
-    monkeypatch.setattr("recspark.engine.spark.session.is_running", lambda: False)
-    with pytest.raises(ConfigError, match=r"^spark.master = 'sc://host' is not allowed"):
-        build_session("a job", SparkOptions(master="sc://host").as_conf())
+def test_a_remote_that_is_no_server_is_refused(monkeypatch):
+    monkeypatch.setenv("SPARK_REMOTE", "local[2]")
+    with pytest.raises(ConfigError, match=r"^SPARK_REMOTE = 'local\[2\]' is not allowed: it must be sc://"):
+        server_url({})
+
+
+def test_a_server_that_is_not_there_is_named_at_once():
+    pytest.importorskip("grpc", reason="the extra connect has what Spark Connect's client needs")
+    with socket.socket() as taken:  # bound, and not listening
+        taken.bind(("127.0.0.1", 0))
+        url = f"sc://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(
+            RecsparkError, match=rf"^no Spark Connect server answers at {url} \(Connection ref"
+        ):
+            remote_session(f"{url}/;token=secret", "a job", {})
 
 
 def test_threads_of_a_local_master(spark):

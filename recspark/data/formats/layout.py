@@ -25,6 +25,8 @@ from recspark.errors import DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
 CHUNK_BYTES = 16 << 20
+#: most tasks that read chunks: enough for 256 cores, whatever cores there are
+MOST_TASKS = 256
 #: most bytes of a line: data with longer lines is not text, and would not fit a worker's memory
 LINE_BYTES = 64 << 20
 #: most bytes of a header
@@ -141,6 +143,11 @@ class Chunk:
     first_line: int
     whole: bool = False
     heading: str | None = None
+
+
+def tasks_for(n_chunks: int) -> int:
+    """The number of Spark tasks that share `n_chunks` chunks."""
+    return max(1, min(n_chunks, MOST_TASKS))
 
 
 def headings(body: bytes) -> Iterator[tuple[int, int, str]]:

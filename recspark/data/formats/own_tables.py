@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from recspark.data.formats.binding import bind, field_names
 from recspark.data.formats.cast import holds_text
 from recspark.data.formats.generic import DataOptions, generic_files
-from recspark.data.formats.layout import Chunk, Layout, parquet_file
+from recspark.data.formats.layout import Chunk, Layout, parquet_file, tasks_for
 from recspark.data.formats.rows import read
 from recspark.data.quality import key_of
 from recspark.data.schemas import ddl
@@ -195,9 +195,8 @@ def text_types(spark: SparkSession, fs: pafs.FileSystem, chunks: list[Chunk]) ->
 
     A column of numbers is one, all others are text.
     """
-    n_tasks = max(1, min(len(chunks), 4 * spark.sparkContext.defaultParallelism))
     found = (
-        spark.range(0, len(chunks), 1, n_tasks)
+        spark.range(0, len(chunks), 1, tasks_for(len(chunks)))
         .mapInArrow(TypeFinder(chunks, fs), _FOUND)
         .distinct()
         .collect()

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-from pyspark.sql import SparkSession
 
+from recspark.config import brief
 from recspark.data.quality import QualityOptions
 from recspark.data.sources.listing import NOT_ARROW, Listing, list_source
 from recspark.data.sources.names import codec_of, is_data
@@ -23,6 +23,9 @@ from recspark.data.sources.unpack import BLOCK, Unpacker, reading
 from recspark.errors import DataRejected, InputMissing, RecsparkError
 from recspark.lake.folder import locate
 from recspark.lake.lake import Lake
+
+#: copies a file or folder from one URI to another; raises OSError with the reason
+Copy = Callable[[str, str], None]
 
 COMPRESSED, ZIP = "compressed file", "zip archive"
 
@@ -168,7 +171,7 @@ def _zip(name: str, file: pa.NativeFile) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def open_source(
-    spark: SparkSession, lake: Lake, source: str, limits: QualityOptions, option: str = "source"
+    copy: Copy | None, lake: Lake, source: str, limits: QualityOptions, option: str = "source"
 ) -> Iterator[Source]:
     """The input at `source`: a local path, or any URI that ``pyarrow.fs`` or Spark's Hadoop client knows.
 
@@ -178,8 +181,8 @@ def open_source(
 
     Parameters
     ----------
-    spark
-        The session whose Hadoop file systems are used.
+    copy
+        The function of Spark's Hadoop client that copies between URIs; None without such a client.
     lake
         The lake with the staging area.
     source
@@ -199,7 +202,7 @@ def open_source(
         that lead out of it.
     """
     with lake.staged("tables") as scratch:
-        place = _readable(spark, source, lake.path(scratch), option)
+        place = _readable(copy, source, lake.path(scratch), option)
         listing = list_source(source, place, option)
         try:
             yield (Zip if place.lower().endswith(".zip") else Source)(listing, lake.path(scratch), limits)
@@ -208,30 +211,30 @@ def open_source(
             raise
 
 
-def _readable(spark: SparkSession, source: str, scratch: str, option: str) -> str:
+def _readable(copy: Copy | None, source: str, scratch: str, option: str) -> str:
     """`source`, or a copy of it if Arrow can't read it."""
     try:
         fs, path = locate(source)
         fs.get_file_info(path)
-    except NOT_ARROW:
-        return _copy(spark, source, scratch, option)
+    except NOT_ARROW as error:
+        target = f"{scratch}/copied/{source.rstrip('/').rpartition('/')[2]}"
+        _fetch(copy, source, target, f"data.{option} = {source!r} can't be read", error)
+        return target
     return source
 
 
-def _copy(spark: SparkSession, uri: str, scratch: str, option: str) -> str:
-    hadoop = spark.sparkContext._jvm.org.apache.hadoop.fs
-    conf = spark.sparkContext._jsc.hadoopConfiguration()
-    try:
-        origin = hadoop.Path(uri)
-        target = hadoop.Path(f"{scratch}/copied/{origin.getName()}")
-        hadoop.FileUtil.copy(
-            origin.getFileSystem(conf), origin, target.getFileSystem(conf), target, False, conf
+def _fetch(copy: Copy | None, source: str, target: str, failed: str, unread: Exception) -> None:
+    if copy is None:
+        raise RecsparkError(
+            f"{failed}: over Spark Connect only what Arrow can read is a source ({brief(unread)}); "
+            "copy it to the lake's storage first"
         )
-    except Exception as error:
-        reason = str(getattr(error, "java_exception", error)).splitlines()[0]
-        failure = InputMissing if "FileNotFoundException" in reason else RecsparkError
-        raise failure(f"data.{option} = {uri!r} can't be read: {reason}") from None
-    return f"{scratch}/copied/{origin.getName()}"
+    try:
+        copy(source, target)
+    except FileNotFoundError as error:
+        raise InputMissing(f"{failed}: {error}") from None
+    except OSError as error:
+        raise RecsparkError(f"{failed}: {error}") from None
 
 
 def _digest(stream: pa.NativeFile, check: Callable[[int], None] = lambda size: None) -> tuple[int, str]:

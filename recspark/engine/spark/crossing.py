@@ -25,14 +25,13 @@ from typing import TypeVar
 
 import pyarrow as pa
 from py4j.java_gateway import JavaObject
-from py4j.protocol import Py4JJavaError
 from pyspark import RDD
-from pyspark.errors import PySparkException
 from pyspark.serializers import NoOpSerializer
 from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
+from recspark.engine.spark.jvm import SPARK_ERRORS
 from recspark.engine.spark.memory import require_worker_memory, within_memory
 from recspark.errors import RecsparkError
 
@@ -91,7 +90,7 @@ def user_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (PySparkException, Py4JJavaError) as error:
+    except SPARK_ERRORS as error:
         found = re.search(r"\[USER_RAISED_EXCEPTION\] (column .*?)(?: SQLSTATE|$)", str(error), re.MULTILINE)
         if found is None:
             raise

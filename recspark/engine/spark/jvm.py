@@ -15,8 +15,9 @@ from pathlib import Path
 
 from py4j.clientserver import ClientServer
 from py4j.java_gateway import JVMView
+from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
-from pyspark.errors import PySparkRuntimeError
+from pyspark.errors import PySparkException, PySparkRuntimeError
 from pyspark.find_spark_home import _find_spark_home
 from pyspark.java_gateway import launch_gateway
 
@@ -29,6 +30,15 @@ GIB = 2**30
 LOG4J = Path(__file__).with_name("log4j2.properties")
 #: the JVM's own first words, about a module that Spark always adds
 INCUBATOR = b"WARNING: Using incubator modules: jdk.incubator.vector"
+
+#: errors of Spark: its own, and those of the JVM that have no class in Python
+SPARK_ERRORS = PySparkException, Py4JJavaError
+
+
+def reason_of(error: Exception) -> str:
+    """The condition of one of `SPARK_ERRORS`, such as PATH_NOT_FOUND, or the first line of its text."""
+    known = error.getCondition() if isinstance(error, PySparkException) else None
+    return known or str(getattr(error, "java_exception", error)).partition("\n")[0]
 
 
 def connect(conf: Mapping[str, str]) -> None:

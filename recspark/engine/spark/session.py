@@ -1,4 +1,4 @@
-"""The Spark session of a job: spark-submit's if it started us, else a quiet one on this machine.
+"""The Spark session of a job: spark-submit's, one on a Connect server, or a quiet one on this machine.
 
 Settings rank, highest first: spark-submit's ``--conf`` and ``spark-defaults.conf``, the job's ``[spark]``
 section, then the defaults here. So a job can be moved to a cluster by spark-submit alone.
@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from py4j.java_gateway import JVMView
-from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import is_remote as is_connected
 
 import recspark
 from recspark.config import Check, Option, Section, at_least, brief
 from recspark.engine.spark import workers
-from recspark.engine.spark.jvm import DRIVER_MEMORY, connect, is_local, name_nameless_user
+from recspark.engine.spark.jvm import DRIVER_MEMORY, SPARK_ERRORS, connect, is_local, name_nameless_user
 from recspark.engine.spark.memory import require_worker_memory
-from recspark.errors import ConfigError, RecsparkError
+from recspark.engine.spark.remote import remote_session, server_url
+from recspark.errors import RecsparkError
 
 LOG = logging.getLogger(__name__)
 
 #: Spark 4.3's direct path of columns into Python: it fails on rows from Parquet that also have a vector
 COLUMNAR_INPUT = "spark.sql.execution.arrow.pythonUDF.columnarInput.enabled"
+
+#: partitions of a shuffle
+SHUFFLE = "spark.sql.shuffle.partitions"
 
 DEFAULTS = {
     "spark.log.level": "WARN",
@@ -61,7 +63,8 @@ class SparkOptions(Section):
     master = Option(
         str,
         None,
-        "Spark master, such as local[4] or spark://host:7077; all cores of this machine if not set",
+        "Spark master, such as local[4] or spark://host:7077, or a Spark Connect server such as "
+        "sc://host:15002; all cores of this machine if not set",
     )
     driverMemory = Option(
         str, None, "heap of the driver; half of the memory, from 1g to 8g, if not set", _memory
@@ -78,7 +81,7 @@ class SparkOptions(Section):
         values = {
             "spark.master": self.master,
             DRIVER_MEMORY: self.driverMemory,
-            "spark.sql.shuffle.partitions": self.shufflePartitions,
+            SHUFFLE: self.shufflePartitions,
         }
         return {key: str(value) for key, value in values.items() if value is not None}
 
@@ -101,15 +104,16 @@ def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
 
     Raises
     ------
-    ConfigError
-        If the environment or the master asks for Spark Connect.
     RecsparkError
-        If there is no Java, or Spark can't start.
+        If there is no Java, Spark can't start, or a Connect server that is asked for can't be reached.
     """
-    if is_running():
+    if SparkContext._active_spark_context is not None:
         return SparkSession.builder.getOrCreate()
+    if is_running():
+        return SparkSession.active()
     conf = conf or {}
-    _refuse_connect(conf)
+    if url := server_url(conf):
+        return _on_server(url, app_name, conf)
     connect(conf)
     merged = _merge(conf)
     if merged.get("spark.app.name", "") in ("", "pyspark-shell", Path(sys.argv[0]).name):
@@ -117,27 +121,25 @@ def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     return SparkSession.builder.config(conf=merged).getOrCreate()
 
 
-def _refuse_connect(conf: Mapping[str, str]) -> None:
-    """Raise ConfigError if the settings ask for Spark Connect, as PySpark would read them."""
-    values = {name: os.environ.get(name, "") for name in ("SPARK_REMOTE", "SPARK_API_MODE", "MASTER")}
-    values["spark.master"] = conf.get("spark.master", "")
-    asked = [
-        name for name, value in values.items() if value.startswith("sc://") or value.lower() == "connect"
-    ]
-    if values["SPARK_REMOTE"]:
-        asked.insert(0, "SPARK_REMOTE")
-    if asked:
-        raise ConfigError(
-            f"{asked[0]} = {values[asked[0]]!r} is not allowed: the jobs do not run on Spark Connect, "
-            "because they use "
-            "Spark's JVM; unset it, or set spark.master to another master (docs/operations.md says what runs "
-            "on Connect)"
-        )
+def _on_server(url: str, app_name: str, conf: Mapping[str, str]) -> SparkSession:
+    """A session on a Connect server.
+
+    Its shuffles are those of a local master if the server runs tasks itself and was not told otherwise.
+    """
+    for key in ("spark.master", DRIVER_MEMORY):
+        if conf.get(key, url) != url:
+            LOG.warning("%s = %s is not used: it is the Spark Connect server's", key, conf[key])
+    spark = remote_session(url, app_name, DEFAULTS | dict(conf))
+    if SHUFFLE not in conf and is_local(master_of(spark)) and spark.conf.get(SHUFFLE) == "200":
+        spark.conf.set(SHUFFLE, str(2 * parallelism(spark)))
+    return spark
 
 
 def is_running() -> bool:
-    """Whether this process already has a SparkContext, of any origin."""
-    return SparkContext._active_spark_context is not None
+    """Whether this process already has a SparkContext or a session of Spark Connect, of any origin."""
+    if SparkContext._active_spark_context is not None:
+        return True
+    return is_connected() and SparkSession.getActiveSession() is not None
 
 
 def is_remote(spark: SparkSession) -> bool:
@@ -161,6 +163,17 @@ def parallelism(spark: SparkSession) -> int:
     if not is_remote(spark):
         return spark.sparkContext.defaultParallelism
     return spark.range(100_000).select(F.spark_partition_id()).distinct().count()
+
+
+def is_alive(spark: SparkSession) -> bool:
+    """Whether Spark can run another job in this session."""
+    try:
+        if is_remote(spark):
+            spark.conf.get("spark.master", "")
+            return True
+        return not spark.sparkContext._jsc.sc().isStopped()
+    except Exception:  # any error of a lost connection
+        return False
 
 
 def task_cpus(spark: SparkSession) -> int:
@@ -211,8 +224,7 @@ def check_workers(spark: SparkSession) -> None:
 def _look(spark: SparkSession) -> workers.Found:
     """The result of `workers.look` on one worker."""
     if is_remote(spark):
-        [row] = spark.range(0, 1, 1, 1).mapInArrow(workers.look_in_arrow, "found string").collect()
-        return json.loads(row.found)
+        return _asked(partial(_look_on_server, spark), "of the Spark Connect server's workers", spark)
     context = spark.sparkContext
     python = context.pythonExec
     if is_local(context.master):  # asked without Spark, which would print a long trace
@@ -220,13 +232,21 @@ def _look(spark: SparkSession) -> workers.Found:
         if version != context.pythonVer:
             is_what = f"is Python {version}, and this is {context.pythonVer}" if version else "does not run"
             raise RecsparkError(f"the Python of Spark's workers, {python}, {is_what}: {_remedy(spark)}")
+    look = context.parallelize([0], 1).map(workers.look).first
+    return _asked(look, f"of Spark's workers, {python},", spark)
+
+
+def _look_on_server(spark: SparkSession) -> workers.Found:
+    [row] = spark.range(0, 1, 1, 1).mapInArrow(workers.look_in_arrow, "found string").collect()
+    return json.loads(row.found)
+
+
+def _asked(look: Callable[[], workers.Found], whose: str, spark: SparkSession) -> workers.Found:
     try:
-        return context.parallelize([0], 1).map(workers.look).first()
-    except (Py4JJavaError, PySparkException) as error:
+        return look()
+    except SPARK_ERRORS as error:
         reason, remedy = brief(_reason(str(error))), _remedy(spark)
-        raise RecsparkError(
-            f"the Python of Spark's workers, {python}, does not run recspark ({reason}): {remedy}"
-        ) from None
+        raise RecsparkError(f"the Python {whose} does not run recspark ({reason}): {remedy}") from None
 
 
 def _reason(trace: str) -> str:
@@ -238,7 +258,12 @@ def _reason(trace: str) -> str:
 
 def _remedy(spark: SparkSession) -> str:
     """The advice for workers that can't run recspark."""
-    if is_remote(spark) or not is_local(spark.sparkContext.master):
+    if is_remote(spark):
+        return (
+            f"install recspark {recspark.__version__} there, or start the server with PYSPARK_PYTHON set to "
+            f"a Python {workers.this_version()} that has it on every host, see docs/operations.md"
+        )
+    if not is_local(spark.sparkContext.master):
         return (
             f"install recspark {recspark.__version__} there, or set PYSPARK_PYTHON (spark.pyspark.python) to "
             "a Python that has it on every "
@@ -250,24 +275,6 @@ def _remedy(spark: SparkSession) -> str:
             "starts"
         )
     return f"stop this session, set PYSPARK_PYTHON={sys.executable}, and start another"
-
-
-def require_storage(spark: SparkSession, place: str) -> None:
-    """Raise ConfigError if Spark has no file system for the URI `place`, before a job starts."""
-    scheme = place.partition("://")[0] if "://" in place else "file"
-    jvm, conf = spark.sparkContext._jvm, spark.sparkContext._jsc.hadoopConfiguration()
-    try:
-        jvm.org.apache.hadoop.fs.FileSystem.getFileSystemClass(scheme, conf)
-    except Py4JJavaError as error:
-        reason = str(error.java_exception).splitlines()[0]
-        raise ConfigError(f"Spark can't use {scheme}:// ({reason}){_storage_hint(scheme, jvm)}") from None
-
-
-def _storage_hint(scheme: str, jvm: JVMView) -> str:
-    if scheme not in ("s3", "s3a", "s3n"):
-        return ": its client must be on Spark's class path, see docs/operations.md"
-    package = f"org.apache.hadoop:hadoop-aws:{jvm.org.apache.hadoop.util.VersionInfo.getVersion()}"
-    return f": write s3a://, and start it with spark-submit --packages {package}"
 
 
 def _merge(conf: Mapping[str, str]) -> SparkConf:
@@ -288,4 +295,4 @@ def _merge(conf: Mapping[str, str]) -> SparkConf:
 
 def _local_defaults() -> dict[str, str]:
     cores = SparkContext._jvm.java.lang.Runtime.getRuntime().availableProcessors()
-    return {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": str(2 * cores)}
+    return {"spark.ui.enabled": "false", SHUFFLE: str(2 * cores)}

@@ -15,10 +15,10 @@ from pyspark.sql.types import DateType, StringType, StructType
 from recspark.config import one_of
 from recspark.data.columns import ColumnError, check_new, unused_name, with_new
 from recspark.engine.encode import id_column, id_kind
+from recspark.engine.spark.leases import Lease
 from recspark.engine.spark.session import check_workers
 from recspark.models.estimator_params import EstimatorParams
 from recspark.models.factors.recommend import Recommendations
-from recspark.models.files import Lease
 from recspark.models.folder import FactorFacts
 from recspark.models.params import Configurable, Hyperparameter
 from recspark.models.saving import FittedModel
@@ -137,7 +137,7 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         self.files.verify()
         table = SparkSession.active().read.parquet(f"{self.folder}/{side}")
         if self.files.lease:
-            self.files.lease.hold(table._jdf.queryExecution().analyzed().collectLeaves().head().relation())
+            self.files.lease.hold(table)
         return table
 
     def _transform(self, dataset: DataFrame) -> DataFrame:

@@ -28,6 +28,7 @@ from recspark.engine.fit import run as run_plans
 from recspark.engine.placement import Placement
 from recspark.engine.relations import Relations, Side, encode_rows, write_ids
 from recspark.engine.sampling import SamplingPlan
+from recspark.engine.spark.leases import Lease
 from recspark.engine.spark.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import ConfigError, RecsparkError
@@ -37,7 +38,6 @@ from recspark.features.frames import Tables
 from recspark.features.groups import IDS
 from recspark.features.layout import Block, Layout
 from recspark.models.factors.model import FactorModel
-from recspark.models.files import Lease
 from recspark.models.fm.columns import FMColumns
 from recspark.models.fm.joined import LABEL, WEIGHT, needed
 from recspark.models.folder import RowFacts, SampledFacts, SampleFacts, SideFacts, write_facts

@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from py4j.java_gateway import JavaObject
 from pyspark.ml.classification import FMClassificationSummary, FMClassificationTrainingSummary
-from pyspark.ml.common import _py2java
 from pyspark.sql import DataFrame
 
 from recspark.data.columns import number
+from recspark.engine.spark.mllib import JavaObject, classification_summary
 from recspark.engine.spark.session import is_remote
 from recspark.errors import RecsparkError
 from recspark.models.factors.model import Summary
 
 if TYPE_CHECKING:
     from recspark.models.fm.vectors import FMVectorModel
-
-_JAVA = "org.apache.spark.ml.classification.FMClassificationSummaryImpl"
 
 
 class TrainingSummary(FMClassificationTrainingSummary):
@@ -93,6 +90,6 @@ def _java_summary(model: FMVectorModel, dataset: DataFrame) -> JavaObject:
         for name in ("probabilityCol", "predictionCol")
     }
     predicted = model.transform(dataset, {model.getParam(name): column for name, column in named.items()})
-    build = getattr(dataset.sparkSession._jvm, _JAVA)
-    rows = _py2java(dataset.sparkSession.sparkContext, predicted)
-    return build(rows, *named.values(), model.getLabelCol(), model.getWeightCol() or "weightCol")
+    return classification_summary(
+        predicted, *named.values(), model.getLabelCol(), model.getWeightCol() or "weightCol"
+    )

@@ -20,12 +20,13 @@ from scipy.sparse import csr_matrix
 from recspark.algorithms.machine import LINKS, RowFit, fit_in_order, parameters_of, scores
 from recspark.data.columns import ColumnError, check_new, quoted, resolve, unused_name, with_new
 from recspark.engine.spark.crossing import in_one_process
+from recspark.engine.spark.leases import Lease
 from recspark.engine.spark.session import check_workers
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.models.estimator_params import EstimatorParams
-from recspark.models.files import Lease, ModelFiles
+from recspark.models.files import ModelFiles
 from recspark.models.fm.columns import FMColumns
 from recspark.models.fm.joined import all_rows, reporter
 from recspark.models.folder import VectorFacts

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import TypedDict
 
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from recspark.data.catalogue import described
+from recspark.engine.spark.jvm import SPARK_ERRORS, reason_of
 from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.lake.fingerprints import fingerprint
 from recspark.lake.manifests import ListsManifest, Manifest, ModelManifest, SplitManifest
@@ -173,13 +172,11 @@ def _ids(job: Context, model: FactorModel, option: str) -> DataFrame | None:
         return None
     if isinstance(value, str) and option != "user":
         try:
-            return job.spark.read.parquet(value).select(column)
-        except (AnalysisException, Py4JJavaError) as error:
-            cause = (
-                error.getCondition()
-                if isinstance(error, AnalysisException)
-                else str(error.java_exception).splitlines()[0]
-            )
+            table = job.spark.read.parquet(value).select(column)
+            _ = table.schema  # over Spark Connect nothing before looks for the table
+            return table
+        except SPARK_ERRORS as error:
+            cause = reason_of(error)
             if cause == "PATH_NOT_FOUND":
                 raise InputMissing(
                     f"recommend.{option} = {value!r} does not exist: it must be a Parquet table with {column}"

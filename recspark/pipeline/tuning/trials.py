@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 
-from recspark.engine.spark.session import default_threads
+from recspark.engine.spark.session import default_threads, is_alive
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.evaluate import EvaluationOptions, evaluate
 from recspark.evaluation.goals import LABEL_GOALS, RATING_GOALS
@@ -114,7 +114,7 @@ class Trials:
                 facts["run_id"] = nested.id
                 value = self._measure(study, trial, model, nested, facts)
         except Exception as error:
-            if not _is_alive(self._job):
+            if not is_alive(self._job.spark):
                 raise
             log.warning("%s failed (%s): %s", name, _shown(trial.params), one_line(error))
             value, reason = None, one_line(error)
@@ -221,14 +221,6 @@ def _finite(value: float, metric: str) -> float:
     if not math.isfinite(value):
         raise RecsparkError(f"{metric} on the validation rows is {value}")
     return value
-
-
-def _is_alive(job: Context) -> bool:
-    """Whether Spark is there for another trial."""
-    try:
-        return not job.spark.sparkContext._jsc.sc().isStopped()
-    except Exception:  # any error of a lost connection
-        return False
 
 
 @contextmanager
