@@ -64,4 +64,5 @@ def _as_the_tables(lake: Lake, data: DataOptions) -> tuple[DataOptions, dict[str
     )
     scale = {"ratingMin": known.rating_min, "ratingMax": known.rating_max, "ratingStep": known.rating_step}
     types = columns(manifest.tables["ratings"].published()[2])
-    return DataOptions(**data.as_dict() | scale | dict.fromkeys(OWN)), {name: types[name] for name in IDS}
+    ratings_only = DataOptions(**data.as_dict() | scale | dict.fromkeys((*OWN, "tables")))
+    return ratings_only, {name: types[name] for name in IDS}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import TypedDict
 
 import msgspec
@@ -23,9 +23,12 @@ from recspark.data.duplicates import FOUND, DuplicateFinder
 from recspark.data.formats.generic import DataOptions
 from recspark.data.formats.layout import Chunk, arrow_schema, tasks_for
 from recspark.data.formats.own_tables import OWN
+from recspark.data.lakehouse.names import is_table
+from recspark.data.lakehouse.publish import write_table
+from recspark.data.lakehouse.source import CatalogTable, open_table
 from recspark.data.load import REPORT, Loader
 from recspark.data.quality import Count, QualityOptions, require_quality
-from recspark.data.sources.archive import Copy, open_source
+from recspark.data.sources.archive import Copy, Source, open_source
 from recspark.data.sources.download import download
 from recspark.data.tables import (
     Table,
@@ -36,7 +39,7 @@ from recspark.data.tables import (
     merged,
     with_links,
 )
-from recspark.data.work import MAIN, Work, digest_of, formats, plan_work
+from recspark.data.work import MAIN, Work, digest_of, formats, plan_work, table_columns
 from recspark.errors import ConfigError, DataRejected
 from recspark.lake.fingerprints import fingerprint
 from recspark.lake.folder import locate
@@ -51,8 +54,10 @@ log = logging.getLogger(__name__)
 _VERSION = 2
 #: folder of files that are not published: parts that are joined first, hashes of keys
 _PARTS = ".parts"
-#: options for the place of the input, which don't change the tables; the edition is recorded separately
-_PLACES = ("source", "users", "items", "baseUrl", "cacheFolder", "dataset")
+#: the tables that `DataOptions.tables` writes
+_TO_CATALOG = ("ratings", "users", "items", "tags", "quarantine")
+#: options for the place of the input and of copies, which don't change the tables; the edition is recorded separately
+_PLACES = ("source", "asOf", "users", "items", "tables", "baseUrl", "cacheFolder", "dataset")
 
 
 class IngestSummary(TypedDict):
@@ -65,7 +70,9 @@ class IngestSummary(TypedDict):
     unchanged
         Whether nothing had to be done.
     source, dataset, digest
-        The path or URI, its edition or format, and a hash of its files.
+        The path or URI, its edition or format, and a hash of its files or the version of a table.
+    versions
+        The versions of the tables of catalogs that were read, by option.
     """
 
     ratings: int
@@ -80,6 +87,7 @@ class IngestSummary(TypedDict):
     source: str
     dataset: str
     digest: str
+    versions: dict[str, str]
 
 
 def ingest(
@@ -124,18 +132,23 @@ def ingest(
             "to download one"
         )
     origin = data.source or download(data.dataset, data.cacheFolder, data.baseUrl)
+    if data.asOf is not None and not is_table(origin):
+        raise ConfigError(
+            f"data.asOf = {data.asOf!r} is not allowed with data.source = {origin!r}: only tables have versions"
+        )
     places = {MAIN: origin} | {table: place for table in OWN if (place := getattr(data, table))}
     with lake.writing("tables"), ExitStack() as stack:
         sources = {
-            option: stack.enter_context(open_source(copy, lake, place, quality, option))
+            option: stack.enter_context(_open(spark, copy, lake, data, quality, option, place))
             for option, place in places.items()
         }
         dataset, layouts = formats(data, sources)
         digest = digest_of(sources, layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
+        target = [data.tables] if data.tables else []
         in_paths = [layout.partition for found in layouts.values() for _, layout in sorted(found.items())]
         mark = fingerprint(
-            "tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction, ids
+            "tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction, ids, *target
         )
         if unchanged := lake.is_current("tables", mark):
             log.info("the tables are up to date with %s (%s)", origin, dataset)
@@ -150,11 +163,34 @@ def ingest(
                     digest=digest,
                     options=options,
                     files=tuple(files),
+                    versions={
+                        option: source.state
+                        for option, source in sources.items()
+                        if isinstance(source, CatalogTable)
+                    },
                     tables=_build(spark, publication, work, quality),
                 )
                 for source in sources.values():
                     source.listing.require_unchanged()
+                if data.tables:
+                    _write_tables(spark, publication, data.tables)
     return _summary(lake.require("tables", TablesManifest, "ingest"), unchanged)
+
+
+def _open(
+    spark: SparkSession,
+    copy: Copy | None,
+    lake: Lake,
+    data: DataOptions,
+    quality: QualityOptions,
+    option: str,
+    place: str,
+) -> AbstractContextManager[Source]:
+    """The table or the files that `option` of ``[data]`` names."""
+    if not is_table(place):
+        return open_source(copy, lake, place, quality, option)
+    as_of = data.asOf if option == MAIN else None
+    return open_table(spark, lake, place, table_columns(data, option), option, as_of)
 
 
 def _build(
@@ -180,6 +216,12 @@ def _build(
     if facts["quarantine"].rows != sum(count.quarantined for count in counts.values()):
         raise RuntimeError("the quarantine table does not hold every row that was quarantined")
     return facts | ({LINKS: _counted(counts[LINKS])} if LINKS in counts else {})
+
+
+def _write_tables(spark: SparkSession, publication: Publication, schema: str) -> None:
+    """Write the published tables into a schema of a catalog, each in a transaction if its format has them."""
+    for name in _TO_CATALOG:
+        write_table(spark.read.parquet(publication.path(name)), "data.tables", f"{schema}.{name}")
 
 
 def _load(spark: SparkSession, work: Work, tables: Mapping[str, Table], scratch: str) -> dict[str, Count]:
@@ -325,4 +367,5 @@ def _summary(manifest: TablesManifest, unchanged: bool) -> IngestSummary:
         "source": manifest.source,
         "dataset": manifest.dataset,
         "digest": manifest.digest,
+        "versions": manifest.versions,
     }

@@ -139,14 +139,15 @@ class Loader:
 
 
 def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
-    """The rows that are not kept, by line."""
+    """The rows that are not kept, by line; those of a table of a catalog have none, but the table's name."""
     bad = np.flatnonzero(codes)
     found = sorted([*rows.broken, *zip(rows.line[bad].tolist(), map(reason_of, codes[bad]), strict=True)])
     lines = [line for line, _ in found]
+    table = chunk.layout.catalog_table
     columns = [
         [chunk.layout.table] * len(found),
-        [chunk.member] * len(found),
-        lines,
+        [table or chunk.member] * len(found),
+        lines if table is None else [None] * len(found),
         [reason for _, reason in found],
         rows.texts(lines),
     ]
@@ -160,7 +161,8 @@ def _late(table: pa.Table, codes: np.ndarray) -> np.ndarray:
 
 
 def _in_words(row: Mapping[str, object]) -> str:
-    return f"{row['file']} line {row['line']}, {row['reason']}: {shown(row['text'])}"
+    line = "" if row["line"] is None else f" line {row['line']}"
+    return f"{row['file']}{line}, {row['reason']}: {shown(row['text'])}"
 
 
 def row_digest(table: pa.Table) -> int:

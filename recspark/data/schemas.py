@@ -16,7 +16,8 @@ USERS = "user_id bigint, gender string, age int, occupation string, zip string"
 #: title without its year
 ITEMS = "item_id bigint, title string, year int, genres array<string>, imdb_id string, tmdb_id bigint"
 TAGS = "user_id bigint, item_id bigint, tag string, timestamp bigint"
-#: every row that was not kept: its place (lines count from 1), the reason, and its text
+#: every row that was not kept: its place (lines count from 1), the reason, and its text; a row of a table of
+#: a catalog has the table's name as file, no line, and all that was read, its key first, as text
 QUARANTINE = "table string, file string, line bigint, reason string, text string"
 #: dense position of an id: 0-based, stable, with the number of ratings behind it
 INDEX = "id bigint, position int, count bigint"

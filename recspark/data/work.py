@@ -19,20 +19,23 @@ from recspark.data.formats.binding import bind
 from recspark.data.formats.generic import (
     GENERIC,
     MERGED,
+    TABLE,
     DataOptions,
     generic_files,
     id_types,
+    rating_layout,
     with_timestamp,
 )
 from recspark.data.formats.layout import Chunk, Layout, is_empty, plan
 from recspark.data.formats.movielens import EDITIONS, NoDataFile, find_edition
-from recspark.data.formats.own_tables import OWN, bind_own, own_files, text_types
+from recspark.data.formats.own_tables import OWN, bind_own, own_files, own_layout, text_types
+from recspark.data.lakehouse.source import CatalogTable, Columns
 from recspark.data.quality import IDS, Rules, judged
 from recspark.data.schemas import with_types
 from recspark.data.sources.archive import Source
 from recspark.data.sources.leftovers import copies, report_empty, report_left_out
 from recspark.data.sources.partitions import partition_values
-from recspark.errors import InputMissing
+from recspark.errors import ConfigError, InputMissing
 from recspark.lake.fingerprints import fingerprint
 
 #: the source of the ratings among all sources, which are named after their options
@@ -90,22 +93,55 @@ def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict
     A table of one's own takes the place of the edition's. The log names files that are not read.
     """
     main = sources[MAIN]
-    with _waiting(main):
-        edition = None if data.dataset in GENERIC else find_edition(main.members, main.name, data.dataset)
-        dataset, layouts = edition or generic_files(data, main.members)
-    if edition:
-        report_left_out(main, dataset, layouts, {})
+    if isinstance(main, CatalogTable):
+        dataset, layouts = TABLE, _table_layouts(data, MAIN, main)
     else:
-        layouts = _without_copies(main, dataset, layouts)
+        with _waiting(main):
+            edition = None if data.dataset in GENERIC else find_edition(main.members, main.name, data.dataset)
+            dataset, layouts = edition or generic_files(data, main.members)
+        if edition:
+            report_left_out(main, dataset, layouts, {})
+        else:
+            layouts = _without_copies(main, dataset, layouts)
     own = {}
     for table in [option for option in sources if option != MAIN]:
-        with _waiting(sources[table]):
-            own[table] = _without_copies(sources[table], *own_files(data, table, sources[table].members))
+        source = sources[table]
+        if isinstance(source, CatalogTable):
+            own[table] = _table_layouts(data, table, source)
+        else:
+            with _waiting(source):
+                own[table] = _without_copies(source, *own_files(data, table, source.members))
     replaced = {*own, *(["links"] if "items" in own else [])}
     return dataset, {
         MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced},
         **own,
     }
+
+
+def table_columns(data: DataOptions, option: str) -> Columns:
+    """The columns to read of a table of a catalog, which `option` of ``[data]`` names."""
+    if option in OWN:
+        column = getattr(data, OWN[option])
+        return Columns((column,), {column: OWN[option]}, None)
+    named = ("userColumn", "itemColumn", "ratingColumn", "timestampColumn")
+    needed = {getattr(data, key): key for key in named if getattr(data, key)}
+    return Columns((data.userColumn, data.itemColumn), needed, () if data.timestampColumn else ("timestamp",))
+
+
+def _table_layouts(data: DataOptions, option: str, source: CatalogTable) -> dict[str, Layout]:
+    """The layout of a table of a catalog, by its name.
+
+    Raise ConfigError if it is said to be an edition of MovieLens.
+    """
+    if option == MAIN and data.dataset in EDITIONS:
+        raise ConfigError(
+            f"data.dataset = {data.dataset!r} is not allowed with {source.listing.setting}: a table is not an "
+            "edition; name its columns (data.userColumn ...) and its scale (data.ratingMin ...)"
+        )
+    layout = rating_layout(data, parquet=True)
+    layout = layout if option == MAIN else own_layout(data, option, layout)
+    [name] = source.members
+    return {name: replace(layout, catalog_table=name)}
 
 
 @contextmanager
@@ -194,7 +230,11 @@ def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
     Raise InputMissing if no other is left: it may still be written. An empty file of an edition stays: the
     edition is damaged.
     """
-    files = _Files(*source.files(layouts), layouts)
+    fs, paths = source.files(layouts)
+    if isinstance(source, CatalogTable):
+        [layout] = layouts.values()
+        return _Files(fs, paths, dict.fromkeys(paths, layout))
+    files = _Files(fs, paths, layouts)
     texts = [member for member, layout in layouts.items() if layout.notation and not layout.parquet]
     empty = [member for member in texts if is_empty(files.fs, files.paths[member], layouts[member])]
     if not empty:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from recspark.config import Check, Option, Section, at_least
+from recspark.data.lakehouse.names import TABLE_NAME
 from recspark.engine.spark.session import parallelism
 from recspark.errors import ConfigError, RecsparkError
 from recspark.evaluation.catalogue import catalogue_metrics
@@ -57,6 +58,13 @@ class EvaluationOptions(Section):
     )
     binsPerUnit = Option(
         int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1)
+    )
+
+    table = Option(
+        str,
+        None,
+        "table of a catalog, such as catalog.schema.predictions, whose rows the predictions replace",
+        TABLE_NAME,
     )
 
     def __init__(self, **values: object) -> None:

@@ -71,11 +71,14 @@ class TablesManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
     """``tables``: the ratings, users, items, tags and quarantine of one source.
 
     source, users, items
-        The paths or URIs that were read; users and items only if the user has such tables.
+        The paths, URIs or tables that were read; users and items only if the user has such tables.
     dataset
         The edition of MovieLens or the format, such as ``ml-1m`` or ``csv``.
     digest
-        A hash of the contents of all files.
+        A hash of the contents of all files, or the version of the table that was read.
+    versions
+        The versions of the tables of catalogs that were read, by option, such as ``iceberg:`` and the id of a
+        snapshot.
     options
         The options of ``[data]`` that change the tables.
     files
@@ -92,6 +95,7 @@ class TablesManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
     tables: dict[str, TableFacts]
     users: str | None = None
     items: str | None = None
+    versions: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         _require_facts(self.tables)

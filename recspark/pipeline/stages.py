@@ -11,6 +11,7 @@ from typing import TypeVar
 from recspark.data.index import IndexSummary, index_stage
 from recspark.data.ingest import IngestSummary
 from recspark.data.ingest import ingest as ingest_tables
+from recspark.data.lakehouse.publish import write_table
 from recspark.data.splitting.splits import SplitOptions, SplitSummary, split_stage
 from recspark.engine.spark.hadoop import hadoop_copy
 from recspark.errors import RecsparkError
@@ -67,11 +68,14 @@ def ingest(job: Context) -> IngestSummary:
         )
         read = summary["dataset"], summary["source"], summary["digest"], summary["ratings"]
         run.dataset(*read, "ingest")
+        versions = {"data": {"version": summary["versions"]}} if summary["versions"] else {}
+        run.params(versions)
         # this run has all options of [data]; the run that continues with the tables has only those that
         # matter
         if outer:
             outer.dataset(*read)
             outer.params({"data": {"dataset": summary["dataset"], "source": summary["source"]}})
+            outer.params(versions)
         return summary
 
 
@@ -205,6 +209,8 @@ def _evaluate(job: Context) -> Figures:
             model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(
                 publication.path("test")
             )
+            if table := job.sections.evaluation.table:
+                write_table(job.spark.read.parquet(publication.path("test")), "evaluation.table", table)
             publication.manifest = PredictionsManifest(
                 fingerprint=predictions_fingerprint,
                 model=manifest.fingerprint,

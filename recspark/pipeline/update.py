@@ -81,7 +81,12 @@ def _source(job: Context, manifest: ModelManifest) -> DataOptions:
     if source:
         # an edition of MovieLens says how the archive is read, not the new ratings
         return DataOptions(
-            **given | {"source": source, "dataset": given["dataset"] if given["dataset"] in GENERIC else None}
+            **given
+            | {
+                "source": source,
+                "asOf": None,
+                "dataset": given["dataset"] if given["dataset"] in GENERIC else None,
+            }
         )
     part = f"{manifest.split}/update"
     if not job.lake.exists(part):

@@ -20,14 +20,20 @@ from recspark.data.formats.movielens import EDITIONS, NoDataFile
 from recspark.data.formats.notation import NULLS, TICKS, Notation
 from recspark.data.formats.rows import read
 from recspark.data.formats.timestamps import TIME_FORMAT
+from recspark.data.lakehouse.names import TABLE_NAME
+from recspark.data.lakehouse.versions import AS_OF
 from recspark.data.quality import IDS, Rules, judged
 from recspark.data.sources.download import BASE_URL
 from recspark.data.sources.names import plain_name
 from recspark.errors import ConfigError
 
-#: the formats other than editions of MovieLens
-GENERIC = ("csv", "parquet")
-DATASETS = (*EDITIONS, *GENERIC)
+#: the formats of files other than editions of MovieLens
+_FILES = ("csv", "parquet")
+#: the format of tables of a catalog
+TABLE = "table"
+#: all that is not an edition of MovieLens
+GENERIC = (*_FILES, TABLE)
+DATASETS = (*EDITIONS, *_FILES)
 
 #: how repeated pairs become one row
 MERGED = ("sum", "mean")
@@ -44,6 +50,13 @@ _SEPARATOR = Check(
 )
 
 
+class _Version(Option[str]):
+    """A version as a number or as text."""
+
+    def parse(self, key: str, value: object) -> str | None:
+        return super().parse(key, str(value) if type(value) is int else value)
+
+
 class DataOptions(Section):
     """The input and its notation. The options from `userColumn` on are for data other than MovieLens."""
 
@@ -51,7 +64,15 @@ class DataOptions(Section):
     source = Option(
         str,
         None,
-        "a zip, a folder, a CSV or Parquet file, or any URI of one; not set: `dataset` is downloaded",
+        "a zip, a folder, a CSV or Parquet file, or any URI of one, or `table:NAME`, a table that Spark knows; "
+        "not set: `dataset` is downloaded",
+    )
+    asOf = _Version(
+        str,
+        None,
+        "version of the table that is data.source: its number, or a time in ISO 8601, UTC without a zone; not "
+        "set: the last",
+        AS_OF,
     )
     dataset = Option(
         str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS)
@@ -62,6 +83,13 @@ class DataOptions(Section):
         "data about users: as source, with userColumn and any other columns; the table users has these",
     )
     items = Option(str, None, "data about items: as users, with itemColumn")
+    tables = Option(
+        str,
+        None,
+        "catalog and schema, such as catalog.schema, that get the tables of the lake too, as ratings, users, "
+        "items, tags and quarantine",
+        TABLE_NAME,
+    )
     baseUrl = Option(str, BASE_URL, "where editions are downloaded from")
     cacheFolder = Option(str, None, "where downloads are kept; not set: the user's cache folder")
     userColumn = Option(str, "user_id", "column of the user id; `_c0`, `_c1`... in a file without a header")
@@ -163,9 +191,14 @@ def generic_files(
             "would be read as two fields. Set data.separator to what separates the fields, or give the file "
             "a header"
         )
+    return dataset, dict.fromkeys(found, rating_layout(data, dataset == "parquet"))
+
+
+def rating_layout(data: DataOptions, parquet: bool) -> Layout:
+    """The layout of a file of ratings, Parquet or text, of which `data` names the columns."""
     rename = ((data.userColumn, "user_id"), (data.itemColumn, "item_id"), (data.ratingColumn, "rating"))
     merged = data.duplicate_rule in MERGED
-    layout = Layout(
+    return Layout(
         "ratings",
         # values to be summed keep their digits until then
         schemas.with_types(schemas.RATINGS, {"rating": "double"}) if merged else schemas.RATINGS,
@@ -174,12 +207,11 @@ def generic_files(
         quoted=len(data.separator) == 1,
         encoding=data.encoding,
         header=data.header,
-        parquet=dataset == "parquet",
+        parquet=parquet,
         notation=Notation(tuple(data.nullValues), data.decimal, data.timestampUnit, data.timestampFormat),
         constants=() if data.ratingColumn else (("rating", 1.0),),
         duplicates="all" if merged else data.duplicate_rule,
     )
-    return dataset, dict.fromkeys(found, layout)
 
 
 def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, member: str, path: str) -> Layout:

@@ -70,6 +70,7 @@ class Layout:
     `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
     `heading`: the column that lines such as ``7:`` give for all rows below them.
     `rest`: the last field is the rest of the line, separators included.
+    `catalog_table`: the table of a catalog that the file is a copy of; its rows have no place to name.
     """
 
     table: str
@@ -88,6 +89,7 @@ class Layout:
     duplicates: str = "last"
     heading: str | None = None
     rest: bool = False
+    catalog_table: str | None = None
 
     def key(self) -> list[str]:
         """The columns that identify a row, of which one is kept; none if all rows stay."""

@@ -46,16 +46,21 @@ def own_files(data: DataOptions, table: str, members: Iterable[str]) -> tuple[st
     These know no column but the id yet.
     """
     dataset, layouts = generic_files(data, members, table)
+    return dataset, {member: own_layout(data, table, layout) for member, layout in layouts.items()}
+
+
+def own_layout(data: DataOptions, table: str, ratings: Layout) -> Layout:
+    """The layout of a file of `table`, users or items, that is written as `ratings` are."""
     (key,) = key_of(table)
-    rename = ((getattr(data, OWN[table]), key),)
-
-    def of_table(layout: Layout) -> Layout:
-        schema = ddl({key: "bigint"})
-        return replace(
-            layout, table=table, schema=schema, rename=rename, constants=(), own=True, duplicates="last"
-        )
-
-    return dataset, {member: of_table(layout) for member, layout in layouts.items()}
+    return replace(
+        ratings,
+        table=table,
+        schema=ddl({key: "bigint"}),
+        rename=((getattr(data, OWN[table]), key),),
+        constants=(),
+        own=True,
+        duplicates="last",
+    )
 
 
 def bind_own(

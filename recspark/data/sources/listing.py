@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from recspark.data.lakehouse.names import is_table
 from recspark.data.sources.names import is_data, is_marker, plain_name
 from recspark.data.sources.safety import check_links
 from recspark.data.sources.table_formats import check_no_table, check_outside_tables
@@ -72,8 +73,10 @@ def _state(info: pafs.FileInfo) -> tuple[int, int]:
 def require_source(source: str, option: str = "source") -> None:
     """Raise InputMissing if nothing is at `source`, or an empty file or folder.
 
-    A source that only Hadoop can read passes.
+    A source that only Hadoop can read passes, and so does a table, which only Spark knows.
     """
+    if is_table(source):
+        return
     try:
         fs, path = locate(source)
         info = fs.get_file_info(path)
@@ -111,7 +114,7 @@ def list_source(source: str, place: str, option: str = "source") -> Listing:
         info.path.removeprefix(path.rstrip("/") + "/"): info
         for info in fs.get_file_info(pafs.FileSelector(path, recursive=True))
     }
-    check_no_table(setting, found)
+    check_no_table(setting, found, place)
     files = {name: info for name, info in found.items() if info.is_file}
     data = {name: info for name, info in files.items() if is_data(name)}
     return Listing(source, fs, data, files.keys() - data, is_folder=True, option=option)

@@ -14,12 +14,14 @@ from recspark.errors import ConfigError
 #: the subfolder that marks a folder as a table, with the format
 _LOGS = {"_delta_log": "a Delta", ".hoodie": "a Hudi"}
 _ICEBERG = (".metadata.json", ".metadata.json.gz")
+#: the names under which Spark reads tables: Delta's may be that of a folder
+_DELTA_NAME, _OTHER_NAME = "delta.`{}`", "CATALOG.SCHEMA.TABLE"
 
 
-def check_no_table(setting: str, names: Iterable[str]) -> None:
+def check_no_table(setting: str, names: Iterable[str], place: str = "FOLDER") -> None:
     """Raise ConfigError, which begins with `setting`, if the paths `names` belong to a table.
 
-    They are paths of files and folders, at any depth.
+    They are paths of files and folders, at any depth below `place`.
     """
     for name in names:
         folder, _, last = name.rpartition("/")
@@ -27,11 +29,12 @@ def check_no_table(setting: str, names: Iterable[str]) -> None:
         if found is None and folder.rpartition("/")[2] == "metadata" and last.endswith(_ICEBERG):
             found = "metadata"
         if found:
+            above = folder.split("/")[:-1] if found == "metadata" else name.split("/")[: name.split("/").index(found)]
+            root = "/".join([place.rstrip("/"), *above])
+            table = _DELTA_NAME.format(root) if found == "_delta_log" else _OTHER_NAME
             raise ConfigError(
                 f"{setting} is {_LOGS.get(found, 'an Iceberg')} table (it has {found}), whose files also "
-                "hold rows that "
-                "were deleted or overwritten: write its current rows to a folder of Parquet files, and name "
-                "that"
+                f'hold rows that were deleted or overwritten: read it as "table:{table}", see docs/data.md'
             )
 
 
@@ -43,7 +46,9 @@ def check_outside_tables(setting: str, fs: pafs.FileSystem, path: str) -> None:
             beside += fs.get_file_info(pafs.FileSelector(f"{folder}/metadata", allow_not_found=True))
         except OSError:  # the folder may not be listed
             continue
-        check_no_table(setting, (info.path for info in beside if info.type != pafs.FileType.NotFound))
+        place = folder if isinstance(fs, pafs.LocalFileSystem) else f"{fs.type_name}://{folder}"
+        there = (info.path for info in beside if info.type != pafs.FileType.NotFound)
+        check_no_table(setting, (found.removeprefix(f"{folder}/") for found in there), place)
 
 
 def _around(path: str) -> Iterator[str]:

@@ -26,6 +26,8 @@ from recspark.engine.spark.workers import nameless_user, user_has_name
 from recspark.errors import RecsparkError
 
 DRIVER_MEMORY = "spark.driver.memory"
+#: settings that a JVM takes only when it starts
+_AT_START = ("spark.jars", "spark.driver.extra")
 GIB = 2**30
 LOG4J = Path(__file__).with_name("log4j2.properties")
 #: the JVM's own first words, about a module that Spark always adds
@@ -44,7 +46,7 @@ def reason_of(error: Exception) -> str:
 def connect(conf: Mapping[str, str]) -> None:
     """Connect this process to Spark's JVM, once.
 
-    `conf` (``spark.master``, `DRIVER_MEMORY`) counts if we start it.
+    `conf` (``spark.master``, `DRIVER_MEMORY`, jars) counts if we start it.
 
     Raises
     ------
@@ -116,6 +118,7 @@ def _launch(conf: Mapping[str, str]) -> ClientServer:
     threading.Thread(target=_relay, args=(read_end,), name="spark-stderr", daemon=True).start()
     # the shell's progress bar is decided at launch, before any setting of a session
     settings = SparkConf(loadDefaults=False).set("spark.ui.showConsoleProgress", "false")
+    settings.setAll([(key, value) for key, value in conf.items() if key.startswith(_AT_START)])
     try:
         with _environment({"JAVA_HOME": java_home} | _launch_variables(conf)):
             return launch_gateway(settings, {"stderr": write_end})

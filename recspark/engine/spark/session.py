@@ -51,13 +51,16 @@ DEFAULTS = {
 }
 
 _memory = Check(lambda text: re.fullmatch(r"[1-9]\d*[mg]", text) is not None, "a size like 900m or 4g")
+_settings = Check(
+    lambda conf: all(
+        key.startswith("spark.") and isinstance(value, (str, int, float)) for key, value in conf.items()
+    ),
+    'of names such as "spark.sql.catalog.lake", each with a string, a number, true or false',
+)
 
 
 class SparkOptions(Section):
-    """The place and size of Spark, for jobs that spark-submit did not start.
-
-    All other settings are for spark-submit's ``--conf``.
-    """
+    """The place, size and settings of Spark, for jobs that spark-submit did not start."""
 
     name = "spark"
     master = Option(
@@ -76,14 +79,26 @@ class SparkOptions(Section):
         at_least(1),
     )
 
+    conf = Option(
+        dict,
+        {},
+        'other settings, such as {"spark.jars.packages" = "..."} and those of catalogs; spark-submit\'s come first',
+        _settings,
+    )
+
     def as_conf(self) -> dict[str, str]:
         """The options that are set, under Spark's names."""
-        values = {
+        values = self.conf | {
             "spark.master": self.master,
             DRIVER_MEMORY: self.driverMemory,
             SHUFFLE: self.shufflePartitions,
         }
-        return {key: str(value) for key, value in values.items() if value is not None}
+        return {key: _text(value) for key, value in values.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    """A value as Spark reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @contextmanager

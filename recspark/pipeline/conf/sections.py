@@ -19,6 +19,7 @@ from recspark.config import (
 )
 from recspark.data.formats.generic import DataOptions
 from recspark.data.generated.synthetic import SyntheticOptions
+from recspark.data.lakehouse.names import TABLE_NAME
 from recspark.data.quality import QualityOptions
 from recspark.data.splitting.splits import SplitOptions
 from recspark.engine.spark.session import SparkOptions
@@ -113,6 +114,18 @@ class RecommendOptions(Section):
         "lake",
         "names of ids and rating; lake: user_id, item_id, rating; source: those of data.source",
         one_of("lake", "source"),
+    )
+    table = Option(
+        str,
+        None,
+        "table of a catalog, such as catalog.schema.lists, that gets the lists too",
+        TABLE_NAME,
+    )
+    tableMode = Option(
+        str,
+        "overwrite",
+        "overwrite: the lists replace all rows of the table; merge: those of the same users (Delta, Iceberg)",
+        one_of("overwrite", "merge"),
     )
 
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
 from recspark.data.catalogue import described
+from recspark.data.lakehouse.publish import write_table
 from recspark.engine.spark.jvm import SPARK_ERRORS, reason_of
 from recspark.errors import ConfigError, InputMissing, RecsparkError
 from recspark.lake.fingerprints import fingerprint
@@ -79,6 +80,9 @@ def write_lists(job: Context, name: str, target: str) -> dict[str, int]:
     with job.lake.publish(f"recommendations/{target}", lists_fingerprint) as publication:
         with writing(table, publication, options.format, names) as written:
             counts = _counts(written, model.userBiases if users is None else users)
+            if options.table:
+                key = names[0] if options.tableMode == "merge" else None
+                write_table(written.toDF(*names), "recommend.table", options.table, key)
         publication.manifest = ListsManifest(
             fingerprint=lists_fingerprint, model=target, options=options.as_dict(), counts=counts
         )

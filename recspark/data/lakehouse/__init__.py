@@ -1,0 +1,1 @@
+"""Tables of Spark's catalogs as input and output: Delta, Iceberg, and formats without versions."""
