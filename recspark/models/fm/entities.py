@@ -326,16 +326,17 @@ class FMModel(FMColumns, FactorModel):
         if context is None:
             return super().explain(user, item, ratings, weightCol)
         self._facts.require("explain", type(self).__name__)
-        ids = (*self._typed("users", [user]), *self._typed("items", [item]))
-        row = SparkSession.active().createDataFrame([(*ids, *context.values())], [*IDS.values(), *context])
+        [asked], [ranked] = self._typed("users", [user]), self._typed("items", [item])
+        names = [*IDS.values(), *context]
+        row = SparkSession.active().createDataFrame([(asked, ranked, *context.values())], names)
         with self.files.verified():
             framed, columns = self._framed(row)
             found = framed.select(*columns).first() if columns else ()
             if self.is_of_rows:
-                return RowExplainer.load(self.folder).in_context(*ids, *found)
-            explainer = EntityExplainer.load(self.folder)
-            names = [block.column for block in contexts(self.features.layout)]
-            return explainer.in_context(ids[0], [ids[1]], dict(zip(names, found, strict=True)))[0]
+                return RowExplainer.load(self.folder).in_context(asked, ranked, *found)
+            groups = [block.column for block in contexts(self.features.layout)]
+            levels = dict(zip(groups, found, strict=True))
+            return EntityExplainer.load(self.folder).in_context(asked, [ranked], levels)[0]
 
     @property
     def is_of_rows(self) -> bool:

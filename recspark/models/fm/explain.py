@@ -18,7 +18,7 @@ from recspark.features.groups import IDS
 from recspark.features.layout import Layout
 from recspark.ids import IdIndex, as_ids
 from recspark.kernels.anova import Parameters
-from recspark.models.folder import RowFacts, SampledFacts, SideFacts, read_facts, read_rows
+from recspark.models.folder import SampledFacts, SideFacts, read_facts, read_rows
 from recspark.models.serving.explanation import Explanation, Id, Part, positions_of
 from recspark.models.serving.fm_scorer import Answer, RowScorer
 
@@ -160,9 +160,9 @@ class RowExplainer:
         scorer, layout = self.scorer, self.scorer.layout
         for side, id in zip(IDS, (user, item), strict=True):
             positions_of(TABLES[side], [id], scorer.sides[side][0])
-        ids = (pa.chunked_array([as_ids([id])]) for id in (user, item))
-        context = pa.array([columns], pa.list_(pa.int32())), pa.array([values], pa.list_(pa.float32()))
-        row = join(scorer.sides, layout, *ids, *context)
+        users, items = (pa.chunked_array([as_ids([id])]) for id in (user, item))
+        lists = pa.array([columns], pa.list_(pa.int32())), pa.array([values], pa.list_(pa.float32()))
+        row = join(scorer.sides, layout, users, items, *lists)
         found = np.array([scores(row, sample)[0] for sample in scorer.samples])
         by_sample = [self._shares(matrix(row, layout.size), sample) for sample in scorer.samples]
         means = {name: float(np.mean([shares[name] for shares in by_sample])) for name in by_sample[0]}
