@@ -88,7 +88,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
             raise RecsparkError(f"{what} (kind {self.kind}) can't {ABILITIES[ability]}")
 
 
-def _find(place: str) -> Any:
+def _find(place: str) -> type:
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
 

@@ -186,11 +186,7 @@ SGD = {"factorSize": 2, "maxIter": 3, "labelCol": "rating", "solver": "sgd"}
             "intercept|user with rated|item|day|user with rated x item|user with rated x day|item x day",
         ),
         (GIBBS | {"groups": ["user", "item", "day"], "ordered": True, "noisyChains": 1, "chains": 2}, None),
-        (
-            SGD | {"groups": ["user", "item", "day"]},
-            "intercept|user|item|day|user x item|user x day|item x day",
-        ),
-        (SGD | {"groups": ["user", "item", "user_past"]}, None),
+        (SGD | {"groups": ["user", "item", {"group": "rated", "scope": "past"}, "count_value"]}, None),
         (SGD | {"groups": ["user", "item", "day"], "order": 3}, None),
     ],
 )
