@@ -20,6 +20,9 @@ _NO_GRAM = np.zeros((0, 0), np.float32)
 #: divides by the excess over 1
 LEAST_EXCESS = 1e-4
 
+#: directions whose eigenvalue is below this share of the largest one are not determined by the ratings
+SINGULAR = 1e-9
+
 
 @dataclass(frozen=True)
 class ALSSolver(NoSteps):
@@ -171,6 +174,56 @@ class ALSSolver(NoSteps):
             rmse = summarize(sums)
         loss = sums["train_error"] + sums.get("interaction", 0.0) - (self.targets if self.implicit else 0.0)
         return {key: float(value) for key, value in rmse.items()} | {"objective": loss + sums["penalty"]}
+
+    def shares(
+        self, rated: als.Source, values: np.ndarray, weights: np.ndarray, user: np.ndarray, asked: np.ndarray
+    ) -> np.ndarray:
+        """The share of each rating of a user in the products of the user's factors with those of items.
+
+        The row of the user solves ``A (x, b) = sum_i w_i (r_i - mean - c_i) z_i``. Here z_i is (y_i, 1), or
+        y_i if there are no biases. So the share of rating i in ``<x, y_j>`` is
+        ``w_i (r_i - mean - c_i) (y_j, 0)' A^-1 z_i``. A nonnegative row solves the same equations in those of
+        its factors that are not 0. The user's rating of i is not part of A, so a share is linear in it.
+
+        Parameters
+        ----------
+        rated
+            The rated items, one row per rating; the Gram matrix has both halves, and is empty unless the
+            ratings are implicit.
+        values, weights
+            The values to fit and their weights, one per rating.
+        user
+            The factors of the user, (rank,).
+        asked
+            The factors of the items of the products, (n, rank).
+
+        Returns
+        -------
+        ndarray
+            float64 (n, ratings).
+
+        Sources
+        -------
+        Hu, Koren, Volinsky 2008, section 5, where ratings are implicit.
+        """
+        rank, n = self.rank, len(values)
+        w, z = weights.astype(np.float64), rated.factors.astype(np.float64)
+        scale = (np.sum(values > 0) if self.implicit else w.sum()) ** self.reg_power
+        penalty, solved = np.full(rank, scale * self.reg[SIDES[0]]), np.full(rank, True)
+        if self.nonnegative:
+            solved = user > 0
+        if self.biased:
+            z = np.column_stack([z, np.ones(n)])
+            penalty, solved = np.append(penalty, scale * self.bias_reg[SIDES[0]]), np.append(solved, True)
+        system = z.T @ (w[:, None] * z) + np.diag(penalty)
+        if self.implicit:
+            system += rated.gram
+        targets = w * (values.astype(np.float64) - np.float32(self.mean) - rated.bias)
+        products = np.zeros((len(asked), len(penalty)))
+        products[:, :rank] = asked
+        # without a penalty there may be many solutions: the fit takes the shortest
+        inverse = np.linalg.pinv(system[np.ix_(solved, solved)], SINGULAR, hermitian=True)
+        return products[:, solved] @ inverse @ (targets[:, None] * z[:, solved]).T
 
     def export(self, side: str, block: Block, state: State, n_other: int) -> State:
         """The columns features, bias and deviation of the model's table.

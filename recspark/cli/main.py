@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == "recommend":
             text = "show this user's list, write nothing"
             job.add_argument("--user", dest="set", action="append", metavar="ID", type=_one_user, help=text)
+            text, explain = "with --user, say why each item is on the list", "recommend.explain=true"
+            job.add_argument("--explain", dest="set", action="append_const", const=explain, help=text)
         if known.names:
             text = "models of the lake" if known.several else "a model of the lake"
             job.add_argument(

@@ -21,8 +21,9 @@ from recspark.data.splitting.rules import draw
 from recspark.errors import RecsparkError
 from recspark.models.factors.model import FactorModel
 from recspark.models.folder import BlendFacts, blend_part, blended, read_facts, write_facts
-from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.params import Configurable, Hyperparameter, plain
 from recspark.models.saving import Saved, load_model
+from recspark.models.serving.explanation import Explanation, Part
 
 #: penalties that cross-validation chooses from, as a share of one squared unit of prediction
 PENALTIES = np.logspace(-6, 2, 17)
@@ -164,7 +165,19 @@ class BlendModel(Model, Configurable, Saved):
     @property
     def can(self) -> tuple[str, ...]:
         """See `FittedModel.can`: lists would need the same ids in all models."""
-        return ("serve",) if all("serve" in model.can for model in self.models.values()) else ()
+        models = self.models.values()
+        return tuple(what for what in ("explain", "serve") if all(what in model.can for model in models))
+
+    def explain(self, user: object, item: object) -> Explanation:
+        """Why `item` has its score for `user`: the intercept, and each model's weight times its prediction.
+
+        To see why a model predicts what it does, call its own ``explain``.
+        """
+        parts = [Part("intercept", self.fitted.intercept, shared=True)]
+        for (name, model), weight in zip(self.models.items(), self.fitted.weights, strict=True):
+            parts.append(Part(name, weight * model.explain(user, item).prediction))
+        score = sum(part.value for part in parts)
+        return Explanation.of(plain(item), score, score, parts)
 
     def bind(self, train: DataFrame) -> BlendModel:
         """Give the training rows to the models with features; see `FMModel.bind`."""

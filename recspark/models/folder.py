@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar, NotRequired, Required, TypedDict, TypeVar, Union, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, Required, TypedDict, TypeVar, Union, overload
 
 import msgspec
 import numpy as np
@@ -30,6 +30,9 @@ from recspark.errors import RecsparkError
 from recspark.lake.folder import Folder
 from recspark.models.registry import KINDS, find
 
+if TYPE_CHECKING:
+    from recspark.models.serving.explanation import Explainer
+
 FACTS = "model.json"
 #: version of the folder's format; it changes when an older recspark could not read the folder of a newer one
 FORMAT = 2
@@ -41,6 +44,7 @@ FILE_ROWS = 1 << 20
 
 #: abilities of models, with the words of a refusal
 ABILITIES = {
+    "explain": "be explained: it has no users and items, or an earlier recspark has trained it",
     "lists": "make lists: it has no vectors of users and items",
     "serve": "be served by MLflow: its answers need Spark",
     "start": "start a fit: it is not a model of factors of users and items",
@@ -61,13 +65,17 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
     stamp: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
     format: int = FORMAT
 
-    #: the class that predicts from arrays, without Spark, as ``module:class``
+    #: the classes that predict and explain from arrays, without Spark, as ``module:class``
     scorer: ClassVar[str] = ""
+    explainer: ClassVar[str] = ""
 
     def find_scorer(self) -> Any:
         """The class `scorer`, whose ``load`` takes the folder."""
-        module, _, name = self.scorer.partition(":")
-        return getattr(import_module(module), name)
+        return _find(self.scorer)
+
+    def find_explainer(self) -> type[Explainer]:
+        """The class `explainer`."""
+        return _find(self.explainer)
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -78,6 +86,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, tag_field="layout"):
         """Raise RecsparkError, which calls the model `what`, if it does not have the ability."""
         if ability not in self.can:
             raise RecsparkError(f"{what} (kind {self.kind}) can't {ABILITIES[ability]}")
+
+
+def _find(place: str) -> type:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 class SolverFacts(TypedDict):
@@ -122,6 +135,7 @@ class FactorFacts(Facts, tag="factors", frozen=True, kw_only=True):
     """
 
     scorer: ClassVar[str] = "recspark.models.serving.scorer:Scorer"
+    explainer: ClassVar[str] = "recspark.models.factors.explain:FactorExplainer"
 
     rank: int
     mean: float
@@ -166,6 +180,8 @@ class SampledFacts(FactorFacts, tag="samples", frozen=True, kw_only=True):
     Its mean score is a model of factors.
     """
 
+    explainer: ClassVar[str] = "recspark.models.fm.explain:EntityExplainer"
+
     samples: tuple[SampleFacts, ...]
     link: str
     sides: tuple[SideFacts, ...] = ()
@@ -182,6 +198,8 @@ class RowFacts(SampledFacts, tag="rows", frozen=True, kw_only=True):
 
     It has no vectors of users and items.
     """
+
+    explainer: ClassVar[str] = "recspark.models.fm.explain:RowExplainer"
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -313,14 +331,13 @@ class ModelTable:
         return len(self.ids)
 
     @classmethod
-    def read(cls, folder: str, side: str) -> ModelTable:
-        """The table `side` of the model in a folder or URI. More columns of a machine are not read."""
-        place, columns = Folder(folder), ["id", "count", "features", "bias", "deviation"]
-        table = (
-            ds.dataset(place.at(side), filesystem=place.fs, format="parquet")
-            .to_table(columns=columns)
-            .combine_chunks()
-        )
+    def read(cls, folder: str, side: str, ids: pa.Array | None = None) -> ModelTable:
+        """The table `side` of the model in a folder or URI, or only its rows of `ids`.
+
+        More columns of a machine are not read.
+        """
+        columns = ["id", "count", "features", "bias", "deviation"]
+        table = read_rows(folder, side, columns, ids).combine_chunks()
         ids, features = (
             table[name].chunk(0) if len(table) else table[name].combine_chunks()
             for name in ("id", "features")
@@ -328,6 +345,15 @@ class ModelTable:
         matrix = features.flatten().to_numpy().reshape(len(table), len(features[0]) if len(table) else 0)
         counts, *numbers = (table[name].to_numpy() for name in ("count", "bias", "deviation"))
         return cls(ids, counts, np.ascontiguousarray(matrix), *numbers)
+
+    @staticmethod
+    def gram(folder: str, side: str) -> np.ndarray:
+        """``F'F`` of the features of a table, float64 (rank, rank); a few rows at a time are in memory."""
+        total: np.ndarray | float = 0.0
+        for batch in _stored(folder, side).to_batches(columns=["features"]):
+            rows = batch["features"].flatten().to_numpy().reshape(len(batch), -1).astype(np.float64)
+            total = total + rows.T @ rows
+        return np.asarray(total)
 
     def write(self, folder: str, side: str) -> None:
         """Write the table `side` of the model in a folder or URI, in place of an existing one."""
@@ -362,3 +388,24 @@ class ModelTable:
             np.concatenate([self.bias, bias]),
             np.concatenate([self.deviation, bias]),
         )
+
+
+def read_rows(
+    folder: str, side: str, columns: list[str] | None = None, ids: pa.Array | None = None
+) -> pa.Table:
+    """Columns of the table `side` of a model: all rows, or those of `ids`, in the order of the table.
+
+    `ids` are of the kind of the table's ids.
+    """
+    stored = _stored(folder, side)
+    if ids is None:
+        return stored.to_table(columns=columns)
+    # an id that does not fit the type of the table is not in it
+    narrow = ids.cast(stored.schema.field("id").type, safe=False)
+    fits = pc.equal(narrow.cast(ids.type, safe=False), ids)
+    return stored.to_table(columns=columns, filter=pc.field("id").isin(narrow.filter(fits)))
+
+
+def _stored(folder: str, side: str) -> ds.Dataset:
+    place = Folder(folder)
+    return ds.dataset(place.at(side), filesystem=place.fs, format="parquet")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
@@ -29,14 +30,16 @@ from recspark.engine.spark.runner import SparkRunner
 from recspark.engine.spark.session import parallelism
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
+from recspark.ids import IdIndex
 from recspark.kernels.topn import top_n
 from recspark.models.engine_params import Indexed
 from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
-from recspark.models.folder import FactorFacts, ModelTable, read_facts, write_facts
+from recspark.models.folder import FactorFacts, ModelTable, read_facts, read_rows, write_facts
 from recspark.models.params import Hyperparameter
 from recspark.models.registry import kind_of
 from recspark.models.saving import Saved
+from recspark.models.serving.explanation import Explanation, Id, Part, positions_of
 from recspark.models.serving.scorer import Best, Ids, Side
 from recspark.models.workspace import workspace
 
@@ -51,6 +54,7 @@ class ItemItemFacts(FactorFacts, tag="item_item", frozen=True, kw_only=True):
     """
 
     scorer: ClassVar[str] = "recspark.models.item_item:ItemItemScorer"
+    explainer: ClassVar[str] = "recspark.models.item_item:ItemItemExplainer"
 
     dense: bool
 
@@ -150,6 +154,55 @@ class ItemItemScorer:
         return scores
 
 
+@dataclass(frozen=True)
+class ItemItemExplainer:
+    """``sum of h_ui w_ij`` over the items i that the user has.
+
+    It maps the files, and reads the rows of the user and of these items.
+    """
+
+    folder: str
+
+    #: the model keeps what each user has
+    reads_ratings = False
+
+    @classmethod
+    def load(cls, folder: str) -> ItemItemExplainer:
+        """Open the model in `folder`, a path or a URI."""
+        return cls(folder)
+
+    def explain(self, user: Id, items: Sequence[Id], rated: pa.Table | None = None) -> list[Explanation]:
+        """See `recspark.models.serving.explanation.Explainer`."""
+        store, dense = Store(self.folder), read_facts(self.folder, ItemItemFacts).dense
+        users, ids = (IdIndex(read_rows(self.folder, side, ["id"])["id"]) for side in SIDES)
+        [row] = positions_of("users", [user], users)
+        places = positions_of("items", items, ids)
+        [(has, values)] = _rows_of(store.load("history"), [row])
+        weights = np.zeros((len(has), len(items)), np.float32)
+        if dense:
+            weights[:] = store.load("weights")["whole"][np.ix_(has, places)]
+        else:
+            for number, (columns, entries) in enumerate(_rows_of(store.load("weights"), has)):
+                whole = np.zeros(len(ids), np.float32)
+                whole[columns] = entries
+                weights[number] = whole[places]
+        names = ids.ids.take(pa.array(has)).to_pylist()
+        # where every row counts 1, the ratings are not known
+        ratings = values.tolist() if (values != 1).any() else [None] * len(has)
+        found = []
+        for item, of_item in zip(items, (weights * values[:, None]).T.astype(np.float64), strict=True):
+            score = float(of_item.sum())
+            parts = [Part("rating", *part) for part in zip(of_item.tolist(), names, ratings, strict=True)]
+            found.append(Explanation.of(item, score, score, parts))
+        return found
+
+
+def _rows_of(arrays: Mapping[str, np.ndarray], rows: Iterable[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices and values of some rows of a CSR matrix, which is mapped."""
+    spans = [slice(*arrays["indptr"][row : row + 2]) for row in rows]
+    return [(arrays["indices"][span], arrays["values"][span]) for span in spans]
+
+
 def _dense(matrix: np.ndarray | csr_matrix) -> np.ndarray:
     return np.ascontiguousarray(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), np.float32)
 
@@ -224,7 +277,7 @@ class ItemItem(Estimator, Indexed, RatingColumns, FitsModel, Saved):
                 Store(place).delete("")
         facts = ItemItemFacts(
             kind=kind_of(type(self)),
-            can=("lists",),
+            can=("explain", "lists"),
             dense=self.dense,
             rank=0,
             mean=0.0,

@@ -43,9 +43,9 @@ def words(lake, *settings):
 
 @pytest.fixture
 def call(command, lake):
-    def run(*settings, user=None, tracked=False):
+    def run(*settings, user=None, tracked=False, more=()):
         settings = (f"paths.lake={lake}", f"tracking.enabled={str(tracked).lower()}", *settings)
-        return command("recommend", *settings, *(["--user", user] if user else []))
+        return command("recommend", *settings, *more, *(["--user", user] if user else []))
 
     return run
 
@@ -104,6 +104,40 @@ def test_one_user_on_the_screen_is_the_user_s_rows_of_the_table(call, lake, writ
     assert first.keys() == {"rank", "item_id", "rating", "title", "year", "genres"}
     assert first["title"] == items["title"][first["item_id"]]
     assert f"{first['title']} ({first['year']})" in err and "rank  rating  item" in err
+
+
+def test_a_list_says_why_each_item_is_on_it(call, lake):
+    code, summary, err = call("recommend.n=3", user="20", more=["--explain"])
+    assert code == 0
+    items = pd.read_parquet(lake / "tables" / "items").set_index("item_id")
+    train = pd.read_parquet(lake / "splits" / "default" / "train").query("user_id == 20")
+    ratings = train.set_index("item_id")["rating"]
+    for entry in summary["recommendations"]:
+        reasons = entry["because"]
+        assert 1 <= len(reasons) <= 3 and all(reason["value"] > 0 for reason in reasons)
+        for reason in reasons:
+            if reason["part"] == "rating":
+                assert reason["rating"] == ratings[reason["item_id"]]
+                assert reason["title"] == items["title"][reason["item_id"]]
+                assert f"{reason['title']} ({reason['year']}), rated {reason['rating']:g}" in err
+    assert any(
+        reason["part"] == "rating" for entry in summary["recommendations"] for reason in entry["because"]
+    )
+    plain = call("recommend.n=3", user="20")[1]["recommendations"]
+    assert [entry | {"because": 0} for entry in plain] == [
+        entry | {"because": 0} for entry in summary["recommendations"]
+    ]
+
+
+def test_the_list_of_a_new_user_is_not_explained_and_says_so(call):
+    code, summary, err = call("recommend.n=3", user="9999", more=["--explain"])
+    assert code == 0 and not any("because" in entry for entry in summary["recommendations"])
+    assert "the model knows nothing of a new user, so the list can't be explained" in err
+
+
+def test_only_one_user_is_explained(call):
+    code, _, err = call(more=["--explain"])
+    assert code == 2 and "recommend.explain = true is not allowed without recommend.user" in err
 
 
 def test_a_cold_user_is_marked(call, written):

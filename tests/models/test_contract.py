@@ -43,31 +43,39 @@ ENTITIES = {"groups": ["user", "item"]}
 
 #: a model by name, its kind, and what it can do
 MAKERS = {
-    "als": ("als", "lists serve start update", lambda: ALS(biases=True, center=True, clip=True, **FACTORS)),
-    "als plain": ("als", "lists serve start update", lambda: ALS(**FACTORS)),
-    "als implicit": ("als", "lists serve start update", lambda: ALS(implicitPrefs=True, **FACTORS)),
-    "mf": ("mf", "lists serve start update", lambda: MatrixFactorization(**FACTORS)),
-    "mf bpr": ("mf", "lists serve start", lambda: MatrixFactorization(loss="bpr", **FACTORS)),
-    "mf rbf": ("mf", "lists serve start update", lambda: MatrixFactorization(kernel="rbf", **FACTORS)),
-    "baseline": ("baseline", "lists serve start update", lambda: Baseline(maxIter=2, **IDS)),
-    "popularity": ("popularity", "lists serve", lambda: Popularity(**IDS)),
-    "fm": ("fm", "lists serve", lambda: FMRegressor(**ENTITIES, **FM)),
-    "fm ordered": ("fm", "lists serve", lambda: FMRegressor(ordered=True, **ENTITIES, **FM)),
-    "fm rows": ("fm", "", lambda: FMRegressor(order=3, **ENTITIES, **SGD)),
+    "als": (
+        "als",
+        "explain lists serve start update",
+        lambda: ALS(biases=True, center=True, clip=True, **FACTORS),
+    ),
+    "als plain": ("als", "explain lists serve start update", lambda: ALS(**FACTORS)),
+    "als implicit": ("als", "explain lists serve start update", lambda: ALS(implicitPrefs=True, **FACTORS)),
+    "mf": ("mf", "explain lists serve start update", lambda: MatrixFactorization(**FACTORS)),
+    "mf bpr": ("mf", "explain lists serve start", lambda: MatrixFactorization(loss="bpr", **FACTORS)),
+    "mf rbf": (
+        "mf",
+        "explain lists serve start update",
+        lambda: MatrixFactorization(kernel="rbf", **FACTORS),
+    ),
+    "baseline": ("baseline", "explain lists serve start update", lambda: Baseline(maxIter=2, **IDS)),
+    "popularity": ("popularity", "explain lists serve", lambda: Popularity(**IDS)),
+    "fm": ("fm", "explain lists serve", lambda: FMRegressor(**ENTITIES, **FM)),
+    "fm ordered": ("fm", "explain lists serve", lambda: FMRegressor(ordered=True, **ENTITIES, **FM)),
+    "fm rows": ("fm", "explain", lambda: FMRegressor(order=3, **ENTITIES, **SGD)),
     "fm vectors": ("fm", "", lambda: FMRegressor(**FM)),
     "classifier": (
         "fm_classifier",
-        "lists serve",
+        "explain lists serve",
         lambda: FMClassifier(**ENTITIES, **FM | {"labelCol": "liked"}),
     ),
     "ranker": (
         "fm_ranker",
-        "lists serve",
+        "explain lists serve",
         lambda: FMRanker(factorSize=2, maxIter=2, labelCol="rating", **ENTITIES),
     ),
-    "ease": ("ease", "lists", lambda: EASE(regParam=5.0, **IDS)),
-    "item_knn": ("item_knn", "lists", lambda: ItemKNN(k=4, **IDS)),
-    "blend": ("blend", "serve", None),
+    "ease": ("ease", "explain lists", lambda: EASE(regParam=5.0, **IDS)),
+    "item_knn": ("item_knn", "explain lists", lambda: ItemKNN(k=4, **IDS)),
+    "blend": ("blend", "explain serve", None),
 }
 NAMES = list(MAKERS)
 #: one of each layout of a folder; the others run with the slow tests
@@ -189,6 +197,23 @@ class TestContract:
         else:
             with pytest.raises(RecsparkError, match=r"\(kind \w+\) can't make lists"):
                 read_facts(path).require("lists", path)
+
+    def test_an_explanation_that_adds_up_or_a_refusal(self, saved, rows, name):
+        model, path = saved(name)
+        loaded = load_model(path)
+        if "explain" not in model.can:
+            with pytest.raises(RecsparkError, match=r"\(kind \w+\) can't be explained"):
+                loaded.explain(1, "i1")
+            return
+        how = {"ratings": rows} if name.startswith("als") else {}
+        for (user, item), prediction in list(predicted(model, rows.limit(3)).items()):
+            found = loaded.explain(user, item, **how)
+            assert len(found.parts) > 1 or name in ("popularity", "mf rbf")
+            assert sum(part.value for part in found.parts) == pytest.approx(found.score, abs=1e-4)
+            answer = found.prediction >= 0.5 if name == "classifier" else found.prediction
+            assert answer == pytest.approx(prediction, abs=1e-4)
+        with pytest.raises(RecsparkError, match="user 77 is not known to the model"):
+            loaded.explain(77, "i1")
 
     def test_new_ratings_or_a_refusal(self, saved, name):
         model, path = saved(name)

@@ -329,7 +329,7 @@ def test_contexts_with_several_entries_and_numbers(ratings, params, tmp_path):
     groups = ["user", "item", {"group": "rated", "scope": "past"}, "count_value", "day"]
     model = fitted(ratings, groups=groups, maxIter=30, regParam=0.02, **params)
     assert NOISE < rmse(model, ratings[1]) < 1.8 * NOISE
-    assert model.scorer is None and model.can == ()
+    assert model.scorer is None and model.can == ("explain",)
     model.write().save(str(tmp_path / "model"))
     again = FMRegressorModel.load(str(tmp_path / "model"))
     with pytest.raises(RecsparkError, match="call bind"):

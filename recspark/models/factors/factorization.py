@@ -211,7 +211,7 @@ class Factorization(Estimator, EngineParams, RatingColumns, FitsModel, Watching)
 
     def _can(self) -> tuple[str, ...]:
         """See `recspark.models.folder.ABILITIES`."""
-        return ("lists", "serve", "start", "update")
+        return ("explain", "lists", "serve", "start", "update")
 
     def _model(self, plan: SweepPlan, parts: Parts, fit: Fit, seconds: float, work: Workspace) -> FactorModel:
         facts = FactorFacts(

@@ -29,7 +29,7 @@ def import_als(path: str, target: str) -> None:
     rank = tables["users"].features.shape[1]
     facts = FactorFacts(
         kind="als",
-        can=("lists", "serve", "start"),
+        can=("explain", "lists", "serve", "start"),
         rank=rank,
         mean=0.0,
         level=0.0,

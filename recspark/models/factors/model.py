@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.ml import Model
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DateType, StringType, StructType
 
 from recspark.config import one_of
-from recspark.data.columns import ColumnError, check_new, unused_name, with_new
+from recspark.data.columns import ColumnError, check_new, number, unused_name, with_new
 from recspark.engine.encode import id_column, id_kind
 from recspark.engine.spark.leases import Lease
 from recspark.engine.spark.session import check_workers
+from recspark.errors import RecsparkError
+from recspark.ids import as_ids
+from recspark.ids import kind_of as kind_of_ids
 from recspark.models.estimator_params import EstimatorParams
 from recspark.models.factors.recommend import Recommendations
 from recspark.models.folder import FactorFacts
-from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.params import Configurable, Hyperparameter, plain
 from recspark.models.saving import FittedModel
+from recspark.models.serving.explanation import Explanation, Id
 from recspark.models.serving.scorer import COLD_START, StoredScorer
 
 
@@ -113,6 +118,80 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         """
         return StoredScorer(self.files) if "lists" in self.can else None
 
+    def explain(
+        self,
+        user: object,
+        item: object,
+        ratings: DataFrame | Sequence[DataFrame] | None = None,
+        weightCol: str | None = None,
+    ) -> Explanation:
+        """Why `item` has its score for `user`: the parts that add up to it.
+
+        Parts are the mean and the biases, and the product of the factors; of ALS the share of each rating of
+        the user in that product, if `ratings` is given; of EASE and ItemKNN the share of each item that the
+        user has.
+
+        Parameters
+        ----------
+        user, item
+            Ids that the model knows.
+        ratings : DataFrame or sequence of DataFrame, optional
+            The rows that trained, with userCol, itemCol and ratingCol; then those of updates, in their order.
+            Only ALS reads them, and only those of the user.
+        weightCol : str, optional
+            The column of weights, if the fit had weights.
+
+        Raises
+        ------
+        RecsparkError
+            If an id is not known or not of the model's kind, the model can't be explained, or `ratings` are
+            not those that the model was made from.
+        """
+        return self.explain_list(user, [item], ratings, weightCol)[0]
+
+    def explain_list(
+        self,
+        user: object,
+        items: Sequence[object],
+        ratings: DataFrame | Sequence[DataFrame] | None = None,
+        weightCol: str | None = None,
+    ) -> list[Explanation]:
+        """`explain` for several items of one user, which reads the user's ratings once.
+
+        Parameters
+        ----------
+        user, items, ratings, weightCol
+            See `explain`.
+        """
+        self._facts.require("explain", type(self).__name__)
+        [asked], ranked = self._typed("users", [user]), self._typed("items", items)
+        with self.files.verified():
+            explainer = self._facts.find_explainer().load(self.folder)
+            rated = None
+            if ratings is not None and explainer.reads_ratings:
+                tables = [ratings] if isinstance(ratings, DataFrame) else ratings
+                rated = _latest([self._rated_by(asked, table, weightCol) for table in tables])
+            return explainer.explain(asked, ranked, rated)
+
+    def _typed(self, side: str, ids: Sequence[object]) -> list[Id]:
+        """`ids` as plain Python. Raise RecsparkError if they are not of the model's kind."""
+        found = as_ids([plain(id) for id in ids])
+        if found.null_count or kind_of_ids(found.type) != self._id_kinds[side]:
+            raise RecsparkError(
+                f"{side[:-1]} = {ids[0]!r} is not allowed: the model's ids of {side} are "
+                f"{self._id_kinds[side]}"
+            )
+        return found.to_pylist()
+
+    def _rated_by(self, user: Id, ratings: DataFrame, weight: str | None) -> pa.Table:
+        """The rows of a user: item, rating, and weight if there is one."""
+        ids = (self._checked_id(ratings.schema, name) for name in (self.getUserCol(), self.getItemCol()))
+        rating = number(ratings, self.getRatingCol(), "a rating") if self.getRatingCol() else F.lit(1.0)
+        columns = {"user": next(ids), "item": next(ids), "rating": rating}
+        columns |= {"weight": number(ratings, weight, "a weight")} if weight else {}
+        rows = ratings.select(*(column.alias(name) for name, column in columns.items()))
+        return rows.filter(F.col("user") == F.lit(user)).drop("user").toArrow()
+
     def _facts_in_words(self) -> dict[str, object]:
         return {"rank": self.rank} if self.has_files else {}
 
@@ -181,3 +260,12 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
             return pa.array(scorer.predict(user, item, cold))
 
         return predict
+
+
+def _latest(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all tables (item, ...); an item in a later table replaces its rows in earlier ones."""
+    found = tables[0]
+    for later in tables[1:]:
+        earlier = found.filter(pc.invert(pc.is_in(found["item"], value_set=later["item"])))
+        found = pa.concat_tables([earlier, later], promote_options="permissive")
+    return found

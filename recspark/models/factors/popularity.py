@@ -65,4 +65,4 @@ class Popularity(Factorization):
         return CountSolver()
 
     def _can(self) -> tuple[str, ...]:
-        return ("lists", "serve")
+        return ("explain", "lists", "serve")

@@ -39,10 +39,12 @@ from recspark.features.groups import IDS
 from recspark.features.layout import Block, Layout
 from recspark.models.factors.model import FactorModel
 from recspark.models.fm.columns import FMColumns
+from recspark.models.fm.explain import EntityExplainer, RowExplainer
 from recspark.models.fm.joined import LABEL, WEIGHT, needed
 from recspark.models.folder import RowFacts, SampledFacts, SampleFacts, SideFacts, write_facts
 from recspark.models.params import Hyperparameter
 from recspark.models.serving import fm_scorer
+from recspark.models.serving.explanation import Explanation
 
 #: a struct of all columns of a user's row, so that none of them is mixed up with a column of ours
 ROW = "recspark_row"
@@ -251,7 +253,7 @@ def write_model(folder: str, kind: str, features: FeatureSet, found: Sampled) ->
     mean = float(np.mean([sample.offset for sample in found.samples]))
     facts = (SampledFacts if found.sides else RowFacts)(
         kind=kind,
-        can=("lists", "serve") if found.sides else (),
+        can=("explain", "lists", "serve") if found.sides else ("explain",),
         rank=found.rank * len(found.samples),
         mean=mean,
         level=mean,
@@ -303,6 +305,39 @@ class FMModel(FMColumns, FactorModel):
         )
         return self
 
+    def explain(
+        self,
+        user: object,
+        item: object,
+        ratings: DataFrame | Sequence[DataFrame] | None = None,
+        weightCol: str | None = None,
+        context: Mapping[str, object] | None = None,
+    ) -> Explanation:
+        """Why `item` has its score for `user`: the shares of feature groups and of pairs of them.
+
+        Parameters
+        ----------
+        user, item, ratings, weightCol
+            See `FactorModel.explain`; there is no use for ratings.
+        context : dict, optional
+            The columns that groups of the context need, such as timestamp, with their values. Without it the
+            score is that of lists, to which the context adds nothing.
+        """
+        if context is None:
+            return super().explain(user, item, ratings, weightCol)
+        self._facts.require("explain", type(self).__name__)
+        [asked], [ranked] = self._typed("users", [user]), self._typed("items", [item])
+        names = [*IDS.values(), *context]
+        row = SparkSession.active().createDataFrame([(asked, ranked, *context.values())], names)
+        with self.files.verified():
+            framed, columns = self._framed(row)
+            found = framed.select(*columns).first() if columns else ()
+            if self.is_of_rows:
+                return RowExplainer.load(self.folder).in_context(asked, ranked, *found)
+            groups = [block.column for block in contexts(self.features.layout)]
+            levels = dict(zip(groups, found, strict=True))
+            return EntityExplainer.load(self.folder).in_context(asked, [ranked], levels)[0]
+
     @property
     def is_of_rows(self) -> bool:
         """Whether rows are scored from the parameters of their features.
@@ -335,6 +370,11 @@ class FMModel(FMColumns, FactorModel):
         self.files.verify()
         for key in IDS.values():
             self._checked_id(dataset.schema, key)
+        framed, context = self._framed(dataset)
+        return framed.select(ROW, self._predictor()(*IDS.values(), *context).alias("predicted"))
+
+    def _framed(self, dataset: DataFrame) -> tuple[DataFrame, list[F.Column]]:
+        """The rows of `dataset`, each as a struct `ROW`, with the columns of their context."""
         layout, tables = self.features.layout, self.features.tables
         dataset = with_ids(
             needed(dataset, layout, {ROW: F.struct(*(F.col(quoted(name)) for name in dataset.columns))})
@@ -347,16 +387,10 @@ class FMModel(FMColumns, FactorModel):
             )
         tables = tables or Tables(dataset.limit(0), None, None)
         if self.is_of_rows:
-            framed, context = (
-                FeatureSet(layout, tables).context_rows(dataset),
-                ["_context.columns", "_context.values"],
-            )
-        else:
-            framed, context = (
-                with_context(dataset, layout, tables),
-                [F.col(quoted(block.column)) for block in contexts(layout)],
-            )
-        return framed.select(ROW, self._predictor()(*IDS.values(), *context).alias("predicted"))
+            names = ["_context.columns", "_context.values"]
+            return FeatureSet(layout, tables).context_rows(dataset), [F.col(name) for name in names]
+        columns = [F.col(quoted(block.column)) for block in contexts(layout)]
+        return with_context(dataset, layout, tables), columns
 
     def _predictor(self) -> Callable[..., F.Column]:
         files = self.files

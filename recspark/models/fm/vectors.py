@@ -215,6 +215,10 @@ class FMVectorModel(FittedModel, Model, FMColumns, EstimatorParams):
         """The number of columns of a vector."""
         return len(self._parameters["scale"])
 
+    def explain(self, *_: object, **__: object) -> None:
+        """Raise RecsparkError: there are no users and items."""
+        self._facts.require("explain", type(self).__name__)
+
     def predict(self, value: Vector) -> float:
         """The prediction for one vector."""
         return float(self._of_vector(value))

@@ -87,14 +87,16 @@ class Scorer:
     @classmethod
     def load(cls, folder: str) -> Scorer:
         """Read the model tables in `folder`, a path or a URI."""
-        facts = read_facts(folder, FactorFacts)
-        users, items = (_side(ModelTable.read(folder, side), facts.response) for side in SIDES)
-        scorer = cls(
-            users, items, facts.mean, facts.level, facts.biased, facts.clip, facts.cold, facts.response
-        )
+        scorer = cls.of(read_facts(folder, FactorFacts), *(ModelTable.read(folder, side) for side in SIDES))
         # compile now what the first call would compile: a served model starts slowly, but answers fast
-        scorer.predict(users.ids[:1].copy(), items.ids[:1].copy())
+        scorer.predict(scorer.users.ids[:1].copy(), scorer.items.ids[:1].copy())
         return scorer
+
+    @classmethod
+    def of(cls, facts: FactorFacts, users: ModelTable, items: ModelTable) -> Scorer:
+        """From facts and tables, which may be some rows of the model's."""
+        sides = _side(users, facts.response), _side(items, facts.response)
+        return cls(*sides, facts.mean, facts.level, facts.biased, facts.clip, facts.cold, facts.response)
 
     def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
         """float32 predictions of pairs of ids; a missing id is one that training has not seen."""

@@ -84,6 +84,11 @@ class RecommendOptions(Section):
         _SAME_KIND,
     )
     user = Option(str, None, "one user, whose list is shown and not written; same as --user")
+    explain = Option(
+        bool,
+        False,
+        "say of each item on the list of one user which parts of its score lift it most; same as --explain",
+    )
     excludeSeen = Option(
         bool,
         True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 from typing import TypedDict
 
@@ -22,14 +22,33 @@ from recspark.models.factors.model import FactorModel
 from recspark.models.saving import load_model
 from recspark.pipeline.conf.sections import ALL
 from recspark.pipeline.context import Context
-from recspark.pipeline.gate.versions import factor_manifest, pairs_of, rated_tables
+from recspark.pipeline.estimators import labelled
+from recspark.pipeline.gate.versions import factor_manifest, pairs_of, rated_tables, require_ability
 from recspark.pipeline.lists.list_files import list_names, writing
 
 log = logging.getLogger("recspark")
 
 
+#: number of parts of a score that are shown for an item
+REASONS = 3
+
+
+class Reason(TypedDict, total=False):
+    """One part of the score of an item; the last four keys are those of a part that comes from a rating."""
+
+    part: str
+    value: float
+    item_id: object
+    rating: float | None
+    title: str | None
+    year: int | None
+
+
 class Entry(TypedDict, total=False):
-    """One item on the list of a user; items of tables without titles have the first three keys only."""
+    """One item on the list of a user; items of tables without titles have the first three keys only.
+
+    Lists that are explained have the last.
+    """
 
     rank: int
     item_id: int | str
@@ -37,6 +56,7 @@ class Entry(TypedDict, total=False):
     title: str | None
     year: int | None
     genres: list[str] | None
+    because: list[Reason]
 
 
 def recommend(job: Context) -> dict[str, object]:
@@ -50,7 +70,14 @@ def recommend(job: Context) -> dict[str, object]:
 
 def _recommend(job: Context) -> dict[str, object]:
     options, name = job.sections.recommend, job.sections.model.product
+    if options.explain and options.user is None:
+        raise ConfigError(
+            "recommend.explain = true is not allowed without recommend.user: only the list of one user is "
+            "explained, such as by --user 200 --explain"
+        )
     manifest = factor_manifest(job.lake, name)
+    if options.explain:
+        require_ability(job.lake, name, "explain", "model.name")
     if options.user is not None:
         model = load_model(job.lake.path(f"models/{name}"))
         return {"model": name, "user": options.user, **_shown(job, model, manifest)}
@@ -210,6 +237,10 @@ def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[st
             "blocked"
         )
     cold = rows[0]["cold"]
+    if cold and job.sections.recommend.explain:
+        log.warning("the model knows nothing of a new user, so the list can't be explained")
+    elif job.sections.recommend.explain:
+        _explain_inplace(job, model, manifest, rows)
     log.info("%suser %s\n%s", "new " if cold else "", job.sections.recommend.user, as_text(rows))
     return {
         "cold": cold,
@@ -219,24 +250,72 @@ def _shown(job: Context, model: FactorModel, manifest: ModelManifest) -> dict[st
     }
 
 
+def _explain_inplace(
+    job: Context, model: FactorModel, manifest: ModelManifest, rows: list[dict[str, object]]
+) -> None:
+    """Add the key ``because`` to the rows of a list: the parts that lift the item most."""
+    trained = labelled(job.read(f"{manifest.split}/train"), manifest.positive_from)
+    ratings = [trained, *(job.read(table) for table in rated_tables(manifest))]
+    found = model.explain_list(rows[0]["user_id"], [row["item_id"] for row in rows], ratings)
+    reasons = [explanation.reasons(REASONS) for explanation in found]
+    titles = _titles(job, {part.item for parts in reasons for part in parts if part.item is not None})
+    for row, parts in zip(rows, reasons, strict=True):
+        row["because"] = [
+            {"part": part.name, "value": part.value}
+            | (
+                {}
+                if part.item is None
+                else {"item_id": part.item, "rating": part.rating, **titles.get(part.item, {})}
+            )
+            for part in parts
+        ]
+
+
+def _titles(job: Context, items: Collection[object]) -> dict[object, dict[str, object]]:
+    """Title and year of `items`, if the lake's table of items has them."""
+    if not items or job.lake.manifest("tables", Manifest) is None:
+        return {}
+    table = described(job.read("tables/items")).filter(F.col("item_id").isin(list(items)))
+    return {row.item_id: {"title": row.title, "year": row.year} for row in table.collect()}
+
+
 def as_text(rows: Sequence[Entry]) -> str:
     """A list as a table to read; an item without a title is shown by its id.
 
     >>> heat = {"title": "Heat", "year": 1995, "genres": ["Action", "Crime"]}
     >>> heat |= {"rank": 1, "rating": 4.25, "item_id": 6}
+    >>> heat["because"] = [{"part": "item bias", "value": 0.5}]
     >>> print(as_text([heat, {"rank": 2, "rating": 4.0, "item_id": 7}]))
     rank  rating  item         genres
        1    4.25  Heat (1995)  Action, Crime
+                  +0.500  item bias
        2    4.00  7
     """
-    shown = [
-        f"{row['title']} ({row['year']})" if row.get("year") else row.get("title") or str(row["item_id"])
-        for row in rows
-    ]
+    shown = [_shown_item(row) for row in rows]
     width = max(map(len, [*shown, "item"]))
-    lines = [
-        f"{row['rank']:>4}  {row['rating']:>6.2f}  {item:<{width}}  "
-        f"{', '.join(row.get('genres') or ())}".rstrip()
-        for row, item in zip(rows, shown, strict=True)
-    ]
+    lines = []
+    for row, item in zip(rows, shown, strict=True):
+        genres = ", ".join(row.get("genres") or ())
+        lines.append(f"{row['rank']:>4}  {row['rating']:>6.2f}  {item:<{width}}  {genres}".rstrip())
+        lines += [f"{'':>14}{_shown_reason(reason)}" for reason in row.get("because", ())]
     return "\n".join([f"rank  rating  {'item':<{width}}  genres", *lines])
+
+
+def _shown_item(row: Entry | Reason) -> str:
+    return f"{row['title']} ({row['year']})" if row.get("year") else row.get("title") or str(row["item_id"])
+
+
+def _shown_reason(reason: Reason) -> str:
+    """A part of a score as text.
+
+    >>> _shown_reason({"part": "item bias", "value": 0.25})
+    '+0.250  item bias'
+    >>> heat = {"item_id": 6, "title": "Heat", "year": 1995}
+    >>> _shown_reason({"part": "rating", "value": 0.031, "rating": 4.0, **heat})
+    '+0.031  Heat (1995), rated 4'
+    """
+    name = reason["part"]
+    if "item_id" in reason:
+        rating = reason["rating"]
+        name = _shown_item(reason) if rating is None else f"{_shown_item(reason)}, rated {rating:g}"
+    return f"{reason['value']:+.3f}  {name}"
