@@ -91,7 +91,7 @@ def test_long_tails_and_their_heads():
     ],
 )
 def test_the_curve_is_of_the_best_metric_there_is(columns, title):
-    history = pd.DataFrame({"iteration": [1, 2], **dict.fromkeys(columns, [0.9, 0.8])})
+    history = pd.DataFrame({"iteration": [1, 2], **{name: [0.9, 0.8] for name in columns}})
     assert figures.plot_history(history).axes[0].get_title(loc="left") == title
     assert figures.plot_history(history[["iteration"]]) is None
 
@@ -142,7 +142,11 @@ def test_a_model_without_lists_on_data_without_titles(command, tmp_path):
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"user": "u" * 100, "item": [f"{'i' * 100}{n}" for n in range(60)]})
     rows.assign(rating=rng.normal(0, 2, 60).round(3)).to_csv(tmp_path / "ratings.csv", index=False)
-    settings = [f"paths.lake={tmp_path / 'lake'}", f"data.source={tmp_path / 'ratings.csv'}", "data.dataset=csv"]
+    settings = [
+        f"paths.lake={tmp_path / 'lake'}",
+        f"data.source={tmp_path / 'ratings.csv'}",
+        "data.dataset=csv",
+    ]
     settings += ["tracking.enabled=false", "model.maxIter=3", "split.testFraction=0.3"]
     code, summary, err = command("pipeline", *settings, "model.rank=2")
     assert code == 0 and "is not written" not in err, err
@@ -164,4 +168,8 @@ def test_a_report_that_fails_does_not_fail_the_job(command, source, tmp_path, mo
     monkeypatch.setattr("recspark.pipeline.report.report.page", fail)
     settings = [f"paths.lake={tmp_path}", f"data.source={source}", "model.type=popularity"]
     code, summary, err = command("pipeline", *settings, "tracking.enabled=false")
-    assert code == 0 and summary["report"] is None and "reports/popularity.html is not written: no such page" in err
+    assert (
+        code == 0
+        and summary["report"] is None
+        and "reports/popularity.html is not written: no such page" in err
+    )

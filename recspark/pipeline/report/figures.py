@@ -31,7 +31,13 @@ def plot_long_tail(sides: Mapping[str, pd.DataFrame]) -> Figure:
         ranks = np.stack([np.r_[1, last[:-1] + 1], last], axis=1).ravel()
         colour, line = styles[side]
         axes.plot(
-            ranks, ordered["count"].repeat(2), color=colour, linestyle=line, linewidth=2, label=side, marker="."
+            ranks,
+            ordered["count"].repeat(2),
+            color=colour,
+            linestyle=line,
+            linewidth=2,
+            label=side,
+            marker=".",
         )
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import ClassVar, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -60,7 +61,7 @@ class Table:
     def numeric(self) -> list[bool]:
         """Whether each column has numbers only."""
         return [
-            all(row[place] is None or isinstance(row[place], (int, float)) for row in self.rows)
+            all(row[place] is None or isinstance(row[place], (int, float, Decimal)) for row in self.rows)
             for place in range(len(self.columns))
         ]
 

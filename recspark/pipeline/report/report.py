@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from decimal import Decimal
 from itertools import accumulate
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from recspark.config import brief
+from recspark.data.catalogue import titles_of
 from recspark.data.quality import REASONS
 from recspark.errors import RecsparkError
 from recspark.evaluation import plots
@@ -24,7 +26,6 @@ from recspark.lake.manifests import LINKS, ModelManifest, PredictionsManifest, S
 from recspark.models.factors.model import FactorModel
 from recspark.models.saving import load_model
 from recspark.pipeline.context import Context
-from recspark.pipeline.model_figures import item_titles
 from recspark.pipeline.report import figures
 from recspark.pipeline.report.page import Block, Part, Side, Table, Text, Tiles, cell, page, picture, settings
 from recspark.redaction import redact
@@ -42,7 +43,7 @@ LEVELS = 40
 #: models that others are shown beside, by their usual names
 YARDSTICKS = ("baseline", "popularity")
 #: tiles of the first part by metric
-HEADLINES = {"rmse": "RMSE", "mae": "MAE", "roc_auc": "ROC AUC", "log_loss": "log-loss", "auc": "AUC of lists"}
+HEADLINES = {"rmse": "RMSE", "mae": "MAE", "roc_auc": "ROC AUC", "log_loss": "log-loss"}
 SLICES = {
     "warmth": "By what training knows of the pair",
     "user_activity": "By training ratings of the user",
@@ -107,10 +108,8 @@ def _headline(job: Context, model: ModelManifest) -> Part:
     name = job.sections.model.product
     metrics = _metrics(job.lake, name)
     k = job.sections.evaluation.ks[0]
-    tiles = {f"ndcg_at_{k}": f"NDCG@{k}", f"recall_at_{k}": f"recall@{k}"}
-    shown = HEADLINES | tiles
-    order = ["rmse", "mae", "roc_auc", "log_loss", *tiles, "auc"]
-    values = [(shown[key], cell(metrics[key])) for key in order if key in metrics]
+    shown = HEADLINES | {f"ndcg_at_{k}": f"NDCG@{k}", f"recall_at_{k}": f"recall@{k}", "auc": "AUC of lists"}
+    values = [(title, cell(metrics[key])) for key, title in shown.items() if key in metrics]
     columns: dict[str, Metrics] = {name: metrics}
     for other in YARDSTICKS:
         if other != name and _is_of(job.lake, other, model.split_fingerprint):
@@ -118,19 +117,26 @@ def _headline(job: Context, model: ModelManifest) -> Part:
     rmse, r2 = metrics.get("rmse"), metrics.get("r2")
     if rmse is not None and r2 is not None and r2 < 1:
         columns["mean rating"] = {"rmse": rmse / (1 - r2) ** 0.5, "r2": 0.0, "bias": 0.0}
+    # those of the tiles first
+    names = [key for key in (*shown, *sorted(metrics.keys() - shown.keys())) if key in metrics]
     rows = [
         [key.replace("_at_", "@"), *(column.get(key) for column in columns.values())]
-        for key in metrics
-        if not key.endswith("_rows")
+        for key in names
+        if not _is_count(key)
     ]
     table = Table(("metric on test rows", *columns), rows)
-    notes = [Text("Of each metric docs/metrics.md has the definition.")]
+    counts = [f"{key.replace('_', ' ')} {metrics[key] or 0:,.0f}" for key in names if _is_count(key)]
+    notes = [f"Counts: {', '.join(counts)}. docs/metrics.md defines every metric."]
     if "mean rating" in columns:
-        notes.append(Text("Mean rating: the mean of the test rows as the prediction for every row."))
+        notes.append("Mean rating: the mean of the test rows is the prediction for each of them.")
     rest = [other for other in YARDSTICKS if other != name and other not in columns]
     if rest:
-        notes.append(Text(f"Not evaluated on this split in this lake: {', '.join(rest)}."))
-    return Part("result", "", [Tiles(values), table, *notes])
+        notes.append(f"No metrics of these models on this split are in the lake: {', '.join(rest)}.")
+    return Part("result", "", [Tiles(values), table, *map(Text, notes)])
+
+
+def _is_count(metric: str) -> bool:
+    return metric.endswith("_rows") or "users" in metric
 
 
 def _metrics(lake: Lake, name: str) -> Metrics:
@@ -148,7 +154,7 @@ def _data(job: Context, tables: TablesManifest, model: ModelManifest) -> list[Bl
     counts = [
         [name, facts.rows, facts.read, facts.quarantined, facts.merged]
         for name, facts in tables.tables.items()
-        if name not in ("quarantine", LINKS)
+        if name not in ("quarantine", LINKS) and (not name.startswith("given/") or facts.quarantined)
     ]
     parts = Table(("part of the split", "rows"), list(split.counts.items()))
     cold = f"{split.cold.share:.1%} of the test rows have a user or an item that no training row has."
@@ -186,8 +192,8 @@ def _distributions(job: Context) -> list[Block]:
     shares = {side: figures.head_share(rows) for side, rows in sides.items()}
     ratings = _ratings(job.read("tables/ratings"))
     words = (
-        f"The long tail: the {figures.HEAD:.0%} of items with the most ratings have {shares['items']:.0%} of all "
-        f"ratings, the {figures.HEAD:.0%} of users with the most {shares['users']:.0%}."
+        f"The long tail: the {figures.HEAD:.0%} of items with the most ratings have {shares['items']:.0%} of "
+        f"all ratings, the {figures.HEAD:.0%} of users with the most {shares['users']:.0%}."
     )
     tail = picture(figures.plot_long_tail(sides), "Number of ratings of users and items by their rank")
     levels = picture(figures.plot_ratings(ratings), "Share of all ratings by level")
@@ -267,11 +273,12 @@ def _lists(job: Context, manifest: ModelManifest) -> list[Block]:
     seen = known.select("user_id", "item_id")
     lists = model.recommendForUserSubset(wanted, SHOWN, seen=seen)
     recommended = lists.select("user_id", F.inline("recommendations").alias("item_id", "score")).toPandas()
-    names = item_titles(job, {*recommended["item_id"], *rows["item_id"]})
+    shown = {*recommended["item_id"], *rows["item_id"]}
+    names = titles_of(job.read("tables/items"), shown) if job.lake.exists("tables/items") else {}
     blocks: list[Block] = [
         Text(
-            f"Users with many, a middling number of, and few training ratings. Each list has the best {SHOWN} of "
-            "the items that the user has not rated in training."
+            f"Users with many, a middling number of, and few training ratings. A list has the best {SHOWN} "
+            'of the items that the user has not rated in training. "In test": a test row has this pair.'
         )
     ]
     for user in users:
@@ -302,19 +309,19 @@ def _one_user(user: Row, rows: pd.DataFrame, lists: pd.DataFrame, names: Mapping
     known = rows[rows["part"] != "test"].sort_values(["rating", "item_id"], ascending=[False, True])
     test = {*rows.loc[rows["part"] == "test", "item_id"]}
     best = [
-        [named(item), float(rating)]
+        [named(item), Decimal(f"{rating:g}")]
         for item, rating in zip(known["item_id"].head(SHOWN), known["rating"], strict=False)
     ]
     chosen = lists[lists["user_id"] == user["id"]]
     found = [
-        [rank, named(item), float(score), "yes" if item in test else ""]
+        [rank, named(item), Decimal(f"{score:.3f}"), "yes" if item in test else ""]
         for rank, (item, score) in enumerate(zip(chosen["item_id"], chosen["score"], strict=True), start=1)
     ]
     return [
         Text(f"User {user['id']}: {user['count']:,} training ratings, {len(test):,} test rows", "heading"),
         Side(
             [
-                Table(("", "item", "score", "in the test rows"), found, "Recommended"),
+                Table(("", "item", "score", "in test"), found, "Recommended"),
                 Table(("item", "rating"), best, "Rated highest before"),
             ]
         ),
