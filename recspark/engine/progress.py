@@ -26,6 +26,8 @@ stages_log = logging.getLogger("recspark.stages")
 INTERVAL = 0.25
 #: outcomes of a stage that has nothing else to report
 DONE, UNCHANGED = "done", "unchanged"
+#: the bar of a job, without its time left
+_BAR = "{l_bar}{bar}| {elapsed}"
 
 
 def describe(row: Row) -> str:
@@ -147,7 +149,7 @@ class Progress:
             return
         done = threading.Event()
         with (
-            tqdm(total=1.0, dynamic_ncols=True) as bar,
+            tqdm(total=1.0, dynamic_ncols=True, bar_format=_BAR) as bar,
             logging_redirect_tqdm(),
             ThreadPoolExecutor(1) as pool,
         ):
@@ -247,8 +249,9 @@ class Progress:
                 label = next((each.label for each in reversed(self._stack) if each.counted), None)
             spent = self._clock() - self._begun
             bar.n = spent / (spent + left) if left is not None and spent else ended / max(total, 1)
-            bar.bar_format = "{l_bar}{bar}| {elapsed}" + (f" < {tqdm.format_interval(left)}" if left else "")
-            bar.set_description_str(f"stage {min(ended + 1, total)} of {total}, {label}" if label else "done")
+            bar.bar_format = _BAR + (f" < {tqdm.format_interval(left)}" if left else "")
+            idle = "done" if ended == total else f"{ended} of {total} stages done"
+            bar.set_description_str(f"stage {ended + 1} of {total}, {label}" if label else idle)
 
 
 def in_words(seconds: float) -> str:
