@@ -20,6 +20,13 @@ def described(items: DataFrame) -> DataFrame:
     )
 
 
+def titles_of(items: DataFrame, chosen: set) -> dict:
+    """Item id -> title (year), for those of the ids `chosen` that are in the table `items`."""
+    table = described(items).filter(F.col("item_id").isin([*chosen]))
+    years = F.when(F.col("year").isNotNull(), F.format_string(" (%d)", "year")).otherwise("")
+    return dict(table.select("item_id", F.concat("title", years)).collect())
+
+
 def _as(items: DataFrame, name: str, type_: str) -> Column:
     """Column `name` as that type; one genre becomes a list with one entry."""
     if name not in items.columns:

@@ -26,7 +26,8 @@ def crossvalidate(job: Context) -> dict[str, object]:
     1))``.
     """
     splits = fold_splits(job)
-    with job.running("crossvalidate", "split", "model", "crossvalidation") as run:
+    planned = {"ingest": 1, "index": 1} | dict.fromkeys(("split", "train", "evaluate"), len(splits))
+    with job.running("crossvalidate", "split", "model", "crossvalidation") as run, job.showing(planned):
         data = stages.ingest(job)
         stages.index(job)
         measured = pd.DataFrame({split.fold: _fold(job, split) for split in splits}).T

@@ -41,9 +41,9 @@ def demo(job: Context) -> dict[str, object]:
     source, floor = _source(job)
     split = SplitOptions(name="demo", testFraction=0.1, validationFraction=0.1)
     job = replace(job, sections=replace(job.sections, data=source, split=split))
-    with job.running("demo", "split") as run:
+    planned = {"ingest": 1, "index": 1, "split": 1, "train": len(MODELS), "evaluate": len(MODELS)}
+    with job.running("demo", "split") as run, job.showing(planned):
         for stage in (stages.ingest, stages.index, stages.split):
-            log.info("%s ...", stage.__name__)
             stage(job)
         results = {name: _model(job, name, values) for name, values in MODELS.items()}
         text = table(results, columns(job.sections.evaluation), floor)
@@ -68,7 +68,6 @@ def _source(job: Context) -> tuple[DataOptions, float | None]:
 
 
 def _model(job: Context, name: str, values: Mapping[str, object]) -> dict[str, float | None]:
-    log.info("%s ...", name)
     one = replace(job, sections=replace(job.sections, model=ModelSection(type="als", name=name, **values)))
     with one.running(name, "model") as run:
         summary = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from pyspark.sql import functions as F
 
-from recspark.data.catalogue import described
+from recspark.data.catalogue import titles_of
 from recspark.evaluation import plots
 from recspark.models.factors.model import FactorModel, Summary
 from recspark.pipeline.context import Context
@@ -71,15 +71,9 @@ def similar_items(job: Context, model: FactorModel) -> pd.DataFrame:
     known = [row.id for row in model.itemBiases.filter(found).collect()]
     rows = pairs[pairs["like_id"].isin(known)].groupby("item_id", sort=False).head(NEIGHBOURS)
     rows = rows.sort_values("item_id", key=lambda ids: ids.map(popular.index), kind="stable")
-    titles = _titles(job, {*rows["item_id"], *rows["like_id"]}) if job.lake.exists("tables/items") else {}
+    shown = {*rows["item_id"], *rows["like_id"]}
+    titles = titles_of(job.read("tables/items"), shown) if job.lake.exists("tables/items") else {}
     columns = {"item_id": rows["item_id"], "title": rows["item_id"].map(titles), "like_id": rows["like_id"]}
     return pd.DataFrame(
         columns | {"like_title": rows["like_id"].map(titles), "similarity": rows["similarity"].round(3)}
     )
-
-
-def _titles(job: Context, items: set) -> dict:
-    """Item id -> title (year), for those of `items` that are in the lake's table."""
-    table = described(job.read("tables/items")).filter(F.col("item_id").isin([*items]))
-    years = F.when(F.col("year").isNotNull(), F.format_string(" (%d)", "year")).otherwise("")
-    return dict(table.select("item_id", F.concat("title", years)).collect())

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 from recspark.data.index import IndexSummary, index_stage
 from recspark.data.ingest import IngestSummary
@@ -28,6 +27,7 @@ from recspark.pipeline.context import Context
 from recspark.pipeline.estimators import copy_index, labelled, make_estimator, trained_model
 from recspark.pipeline.gate.versions import keep_updated, log_model, rated_pairs
 from recspark.pipeline.model_figures import log_figures
+from recspark.pipeline.report.report import keep_stage_seconds, stage_seconds, write_report
 
 log = logging.getLogger("recspark")
 
@@ -39,9 +39,6 @@ _IN_WORDS = ("rmse", "mae", "ndcg_at_10", "auc")
 
 #: the summary of a training or an evaluation: figures, and names of products
 Figures = dict[str, str | float]
-
-#: the summary of a stage
-Outcome = TypeVar("Outcome")
 
 
 def ingest(job: Context) -> IngestSummary:
@@ -55,6 +52,8 @@ def ingest(job: Context) -> IngestSummary:
             job.sections.quality,
             copy=hadoop_copy(job.spark),
         )
+        if summary["unchanged"]:
+            job.progress.unchanged()
         run.metrics(
             {
                 "ratings": summary["ratings"],
@@ -83,6 +82,8 @@ def index(job: Context) -> IndexSummary:
     """tables -> index/{users,items}: dense positions of the ids."""
     with job.running("index") as run:
         summary = index_stage(job.spark, job.lake)
+        if summary["unchanged"]:
+            job.progress.unchanged()
         run.json(summary, "index.json")
         return summary
 
@@ -91,6 +92,8 @@ def split(job: Context) -> SplitSummary:
     """tables -> splits/NAME/{train,validation,test}."""
     with job.running("split", "split") as run:
         summary = split_stage(job.spark, job.lake, job.sections.split)
+        if summary["unchanged"]:
+            job.progress.unchanged()
         run.metrics(
             {f"rows_{part}": rows for part, rows in summary["counts"].items()}
             | {"cold_share": summary["cold"]["share"]}
@@ -237,28 +240,33 @@ def _evaluate(job: Context) -> Figures:
 
 
 def pipeline(job: Context) -> dict[str, object]:
-    """Ingest, index, split, train and evaluate, in one run with one nested run per stage."""
+    """Ingest, index, split, train and evaluate, in one run with one nested run per stage; then a report."""
     job.sections.split.require_fold()
-    with job.running("pipeline", "split", "model") as run:
-        data = data_facts(_timed(ingest, job))
-        _timed(index, job)
-        rows = {f"rows_{part}": count for part, count in _timed(split, job)["counts"].items()}
-        trained = _timed(train, job)
+    name = job.sections.model.product
+    planned = dict.fromkeys(("ingest", "index", "split", "train", "evaluate"), 1)
+    planned |= {"report": 1} if job.sections.tracking.report else {}
+    with (
+        job.running("pipeline", "split", "model") as run,
+        job.showing(planned, stage_seconds(job.lake, name)) as progress,
+    ):
+        data = data_facts(ingest(job))
+        index(job)
+        rows = {f"rows_{part}": count for part, count in split(job)["counts"].items()}
+        trained = train(job)
         # MLflow's compare page draws the metric that is written first
-        measured = _timed(evaluate, job) | trained
+        measured = evaluate(job) | trained
         run.metrics(
             {key: value for key, value in (measured | rows).items() if isinstance(value, (int, float))}
         )
         run.describe(_in_a_sentence(job, data, measured))
-        return data | rows | measured
-
-
-def _timed(stage: Callable[[Context], Outcome], job: Context) -> Outcome:
-    started = time.perf_counter()
-    log.info("%s ...", stage.__name__)
-    outcome = stage(job)
-    log.info("%s done in %.1f s", stage.__name__, time.perf_counter() - started)
-    return outcome
+        reported: dict[str, object] = {}
+        if job.sections.tracking.report:
+            with progress.stage("report"):
+                reported["report"] = write_report(job, run, progress.seconds)
+        keep_stage_seconds(job.lake, name, progress.seconds)
+    if reported:
+        log.info("report: %s", reported["report"])
+    return data | rows | measured | reported
 
 
 def data_facts(read: IngestSummary) -> dict[str, object]:

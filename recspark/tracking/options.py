@@ -20,6 +20,11 @@ class TrackingOptions(Section):
         str, None, "run that the outermost run is nested in, where a scheduler starts each job by itself"
     )
     timeoutSeconds = Option(int, 10, "longest wait for one answer of the store, in seconds", at_least(1))
+    report = Option(
+        bool,
+        True,
+        "whether pipeline writes reports/NAME.html to the lake, and report.html to its run; docs/tracking.md",
+    )
     logModel = Option(bool, True, "whether the model's files are copied to the store")
     registeredModel = Option(
         str, None, "registered model that the job's model becomes a new version of; unset: none", FILE_NAME

@@ -175,7 +175,7 @@ class Tracker:
     def _start(self, name: str, title: str, tags: Mapping[str, object], parent: Run | None) -> str | None:
         if not self.active:
             return None
-        facts = self._provenance | {"recspark.job": name} | dict(flatten(tags))
+        facts = self.provenance | {"recspark.job": name} | dict(flatten(tags))
         outer = parent.id if parent else self.options.parentRunId
         return self.send(None, "start", name=title, tags=facts, parent=outer, at=now(), key=new_key())
 
@@ -214,7 +214,8 @@ class Tracker:
         return f"runs are kept in {redact(self._spool.where)} until `recspark sync` sends them"
 
     @cached_property
-    def _provenance(self) -> dict[str, str]:
+    def provenance(self) -> dict[str, str]:
+        """The versions, the commit and the command of this process (`recspark.tracking.provenance`)."""
         return provenance()
 
 

@@ -161,13 +161,21 @@ class Study:
                 log.info("trial %d was interrupted: it is tried again", trial.number)
                 self._study.enqueue_trial(trial.params, user_attrs={_RETRIES: trial.number})
 
+    @property
+    def remaining(self) -> int:
+        """The number of trials that have not begun."""
+        return max(0, self._trials - self._begun)
+
+    @property
+    def _begun(self) -> int:
+        return sum(_state(trial) not in ("interrupted", "waiting") for trial in self._study.trials)
+
     def ask(self) -> Trial | None:
         """The next trial, with drawn values; None if there are enough."""
         with self._turn:
-            begun = sum(_state(trial) not in ("interrupted", "waiting") for trial in self._study.trials)
-            if begun >= self._trials:
+            if not self.remaining:
                 return None
-            self._study.sampler = self._sampler_of(begun)
+            self._study.sampler = self._sampler_of(self._begun)
             return self._study.ask(self._distributions)
 
     def _sampler_of(self, place: int) -> optuna.samplers.BaseSampler:

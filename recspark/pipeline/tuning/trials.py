@@ -96,10 +96,14 @@ class Trials:
 
     def _work(self, study: Study, deadline: float) -> None:
         while not self._ended.is_set() and time.monotonic() < deadline and (trial := study.ask()):
-            self._try(study, trial)
+            with self._job.progress.stage("trial", f"trial {trial.number}") as stage:
+                stage.outcome = self._try(study, trial)
 
-    def _try(self, study: Study, trial: Trial) -> None:
-        """Run one trial and report its outcome to the study, except outcomes that end all trials."""
+    def _try(self, study: Study, trial: Trial) -> str:
+        """Run one trial and report its outcome to the study, except outcomes that end all trials.
+
+        Returns the outcome in words.
+        """
         started = time.perf_counter()
         facts: dict[str, object] = {}
         name = f"trial {trial.number}"
@@ -118,19 +122,12 @@ class Trials:
                 raise
             log.warning("%s failed (%s): %s", name, _shown(trial.params), one_line(error))
             value, reason = None, one_line(error)
-        else:
-            if not self._ended.is_set():
-                seconds = time.perf_counter() - started
-                log.info(
-                    "%s: %s (%s), %.1f s",
-                    name,
-                    _outcome(self._options.metric, value),
-                    _shown(trial.params),
-                    seconds,
-                )
         # a trial that was cut off counts as killed: it is tried again
-        if not self._ended.is_set():
-            study.tell(trial, value, reason, seconds=round(time.perf_counter() - started, 3), **facts)
+        if self._ended.is_set():
+            return "interrupted"
+        study.tell(trial, value, reason, seconds=round(time.perf_counter() - started, 3), **facts)
+        outcome = "failed" if reason else _outcome(self._options.metric, value)
+        return f"{outcome} ({_shown(trial.params)})"
 
     def _measure(
         self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, object]

@@ -52,7 +52,9 @@ def tune(job: Context) -> dict[str, object]:
     narrowed(job.sections.evaluation, options.metric)
     folder = _folder(job)
     job.sections.split.require_fold()
-    with job.running("tune", "data", "split", "model", "tune") as run:
+    # the winner takes about as long as a trial
+    planned = {"ingest": 1, "index": 1, "split": 1, "trial": options.trials + 1}
+    with job.running("tune", "data", "split", "model", "tune") as run, job.showing(planned) as progress:
         for stage in (stages.ingest, stages.index, stages.split):
             stage(job)
         trials = Trials(job, run)
@@ -71,7 +73,9 @@ def tune(job: Context) -> dict[str, object]:
             folder, options.study or model.product, _origin(job, space), job.lake.wait, search
         )
         with job.lake.reading(f"splits/{job.sections.split.name}"), opened as study:
+            progress.expect("trial", study.remaining + 1)
             trials.run(study)
+            progress.expect("trial", 1)
             best = _report(run, study, space, options.metric, minimize)
             params = study.params(best["number"])
         found: dict[str, object] = {
@@ -80,7 +84,9 @@ def tune(job: Context) -> dict[str, object]:
             "trials": len(study.table),
             "best": params,
         }
-        return {**_refit(job, run, params, best), **found}
+        with progress.stage("trial", "winner"):
+            measured = _refit(job, run, params, best)
+        return {**measured, **found}
 
 
 def searched(model: ModelSection, declared: Mapping[str, object] | None) -> Space:
