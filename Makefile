@@ -13,7 +13,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.spark.java --install) 
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-long test-all lint docs bench-als bench-sgd bench-topn bench-fm bench-scale dist airflow clean
+.PHONY: help demo ui test test-slow test-long test-all lint docs bench-als bench-sgd bench-topn bench-fm bench-scale package dist airflow clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -23,6 +23,7 @@ help:  ## this text
 demo: .venv/installed-project  ## the pipeline on made-up data, DATASET=ml-1m (downloaded) or SOURCE=path/to/ml-1m.zip, into LAKE=lake/demo
 	@$(WITH_JAVA) $(BIN)/recspark demo --set 'paths.lake=$(LAKE)' \
 		$(if $(DATASET),--set 'data.dataset=$(DATASET)') $(if $(SOURCE),--set 'data.source=$(SOURCE)')
+	@echo >&2 "recspark: in this checkout that server is: make ui$(if $(filter-out lake/demo,$(LAKE)), LAKE=$(LAKE))"
 
 ui: .venv/installed-project  ## MLflow on the runs of LAKE=lake/demo, at http://127.0.0.1:5000 (PORT=5000)
 	@test -f '$(LAKE)/mlflow.db' || { echo >&2 'recspark: $(LAKE) has no runs yet: type make demo first'; exit 1; }
@@ -66,6 +67,10 @@ bench-fm: .venv/installed-bench  ## factorization machines beside myFM's and MLl
 
 bench-scale: .venv/installed-bench  ## seconds and memory a rating from 1 M to 10 M generated ratings (ARGS='100' for up to 100 M)
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_scale.py $(ARGS)
+
+package: .venv/installed-package  ## sdist and wheel into DIST=dist, the wheel tried as a newcomer would: demo and README example
+	@$(BIN)/python -m recspark.engine.spark.java --install > /dev/null
+	@.ci/package '$(DIST)'
 
 # Spark brings its own pyspark to the driver and to every worker, and wants no other
 dist: .venv/installed-dist  ## for a cluster, into DIST=dist: environment.tar.gz (a Python with all packages) and recspark.zip (recspark and jobs)

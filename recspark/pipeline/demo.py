@@ -127,7 +127,8 @@ def _what_next(job: Context) -> str:
     return (
         "The noise floor is the RMSE of an oracle that knows how the ratings were made.\n"
         f"{_where_runs_are(job)}\n"
-        "On MovieLens: make demo DATASET=ml-1m   (downloads it), or make demo SOURCE=path/to/ml-1m.zip"
+        "On MovieLens: recspark demo --set data.dataset=ml-1m   (downloads it), or --set "
+        "data.source=path/to/ml-1m.zip"
     )
 
 
@@ -142,6 +143,6 @@ def _where_runs_are(job: Context) -> str:
     if job.tracker.uri and job.tracker.is_server:
         return f"The models by RMSE, in MLflow: {redact(job.tracker.uri).rstrip('/')}{page}"
     return (
-        f"The models by RMSE, in MLflow: make ui LAKE={job.lake.root}   then "
-        f"open\nhttp://127.0.0.1:5000{page}"
+        f"The models by RMSE, in MLflow: mlflow server --backend-store-uri {redact(str(job.tracker.uri))} "
+        f"--artifacts-destination {job.lake.path('mlartifacts')}   then open\nhttp://127.0.0.1:5000{page}"
     )

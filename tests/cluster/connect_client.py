@@ -63,6 +63,22 @@ def attempt(call, *arguments):
         return f"{type(error).__name__}: {error}"
 
 
+def on_another_python(estimator, ratings):
+    """A fit by a client whose Python, by its functions, is older than the server's."""
+    from types import SimpleNamespace
+
+    from pyspark.sql.connect import udf
+
+    from recspark.engine.spark import session
+
+    session._checked.clear()
+    real, udf.sys = udf.sys, SimpleNamespace(version_info=(3, 8))
+    try:
+        estimator.fit(ratings)
+    finally:
+        udf.sys = real
+
+
 def main(url, work):
     spark = SparkSession.builder.remote(url).getOrCreate()
     ratings = ratings_on(spark)
@@ -86,6 +102,7 @@ def main(url, work):
         "popularity": attempt(fitted, Popularity(**folder), ratings),
         "saved": attempt(saved, ratings, work),
         "overwritten": attempt(overwritten, ratings, work),
+        "another python": attempt(on_another_python, ALS(rank=2, maxIter=1, **folder), ratings),
         "no work folder": attempt(fitted, ALS(rank=4, maxIter=1), ratings),
     }
     print(json.dumps(report))

@@ -142,6 +142,11 @@ def test_a_fit_without_a_work_folder_says_what_is_missing(report):
     )
 
 
+def test_a_server_of_another_python_is_said(report):
+    said = "RecsparkError: the Python of Spark's workers is Python {}.{}, and this is 3.8: install recspark"
+    assert report["another python"].startswith(said.format(*sys.version_info))
+
+
 def test_cores_of_the_server_are_known(report):
     assert report["cores"] == 2
 

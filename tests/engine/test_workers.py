@@ -202,22 +202,23 @@ def test_compiling_is_announced_once(spark, unchecked, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(
-    ("trace", "reason"),
+    ("trace", "fault"),
     [
         (
             'An error\n at x\nCaused by: Cannot run program "/p": error=2\n at',
-            'Cannot run program "/p": error=2',
+            'does not run recspark (Cannot run program "/p": error=2)',
         ),
         (
-            "x\nException: [PYTHON_VERSION_MISMATCH] Python in worker differs.\n",
-            "[PYTHON_VERSION_MISMATCH] Python in worker differs.",
+            "x\nException: [PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.12 than that "
+            "in driver: 3.11, PySpark cannot run with different minor versions.\nx",
+            "is Python 3.12, and this is 3.11",
         ),
         (
             "x\nModuleNotFoundError: No module named 'pyspark'\n\tat",
-            "ModuleNotFoundError: No module named 'pyspark'",
+            "does not run recspark (ModuleNotFoundError: No module named 'pyspark')",
         ),
-        ("only this\nline", "only this"),
+        ("only this\nline", "does not run recspark (only this)"),
     ],
 )
-def test_reasons(trace, reason):
-    assert session._reason(trace) == reason
+def test_faults(trace, fault):
+    assert session._fault(trace) == fault

@@ -4,10 +4,10 @@ import configparser
 import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import recspark
 
@@ -48,26 +48,44 @@ def test_types_are_shipped():
     assert (Path(recspark.__file__).parent / "py.typed").exists()
 
 
-@pytest.mark.slow
-def test_a_wheel_is_whole(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(tmp_path),
-        str(_copy(tmp_path)),
-    ]
-    subprocess.run(command, check=True, timeout=300)
-    [wheel] = tmp_path.glob("*.whl")
-    assert wheel.name == f"recspark-{recspark.__version__}-py3-none-any.whl"
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {"recspark/py.typed", "recspark/engine/spark/log4j2.properties"} <= {*names}
-    assert any(name.endswith("/LICENSE") for name in names)
-    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
+def test_the_changelog_is_ready_for_a_tag():
+    """Its first version is the one of the package; a release puts the date in place of `unreleased`."""
+    page = (ROOT / "docs" / "changelog.md").read_text("utf-8")
+    versions = re.findall(r"^## (\S+) \((unreleased|\d{4}-\d\d-\d\d)\)$", page, re.MULTILINE)
+    assert len(versions) == len(re.findall(r"^## ", page, re.MULTILINE))
+    assert versions[0][0] == recspark.__version__
+    assert "unreleased" not in dict(versions[1:]).values()
+
+
+def workflow():
+    return yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))["jobs"]["ci"]
+
+
+def test_the_workflow_has_the_steps_of_ci():
+    steps = [step["run"] for step in workflow()["steps"] if step.get("run", "").startswith("make ")]
+    ours = re.findall(r"^(make [a-z-]+)", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+    assert steps == ours
+    [whole] = [row for row in workflow()["strategy"]["matrix"]["include"] if row.get("all")]
+    assert whole["spark"] == max(row["spark"] for row in workflow()["strategy"]["matrix"]["include"])
+
+
+def test_actions_are_pinned():
+    uses = [step["uses"] for step in workflow()["steps"] if "uses" in step]
+    assert len(uses) == 4
+    assert [use for use in uses if not re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", use)] == []
+
+
+def test_supported_versions_are_those_of_the_workflow():
+    matrix = workflow()["strategy"]["matrix"]["include"]
+    rows = {(row["python"], row["spark"], row["java"]) for row in matrix}
+    table = (ROOT / "docs" / "install.md").read_text("utf-8").partition("<!-- versions -->")[2]
+    assert rows == {*re.findall(r"^\| (3\.\d+) \| (\d\.\d) \| (\d+) \|", table, re.MULTILINE)}
+    conf = configparser.ConfigParser()
+    conf.read(ROOT / "setup.cfg")
+    classified = re.findall(r"Python :: (3\.\d+)", conf["metadata"]["classifiers"])
+    assert {python for python, _, _ in rows} == {*classified}
+    assert conf["options"]["python_requires"] == f">={classified[0]},<3.{int(classified[-1][2:]) + 1}"
+    assert f"pyspark[sql]>={min(spark for _, spark, _ in rows)}," in conf["options"]["install_requires"]
 
 
 @pytest.mark.slow

@@ -245,8 +245,8 @@ def _look(spark: SparkSession) -> workers.Found:
     if is_local(context.master):  # asked without Spark, which would print a long trace
         version = workers.version_of(python)
         if version != context.pythonVer:
-            is_what = f"is Python {version}, and this is {context.pythonVer}" if version else "does not run"
-            raise RecsparkError(f"the Python of Spark's workers, {python}, {is_what}: {_remedy(spark)}")
+            fault = _other_version(version, context.pythonVer) if version else "does not run"
+            raise RecsparkError(f"the Python of Spark's workers, {python}, {fault}: {_remedy(spark)}")
     look = context.parallelize([0], 1).map(workers.look).first
     return _asked(look, f"of Spark's workers, {python},", spark)
 
@@ -260,15 +260,20 @@ def _asked(look: Callable[[], workers.Found], whose: str, spark: SparkSession) -
     try:
         return look()
     except SPARK_ERRORS as error:
-        reason, remedy = brief(_reason(str(error))), _remedy(spark)
-        raise RecsparkError(f"the Python {whose} does not run recspark ({reason}): {remedy}") from None
+        raise RecsparkError(f"the Python {whose} {_fault(str(error))}: {_remedy(spark)}") from None
 
 
-def _reason(trace: str) -> str:
-    """The line of a failed task's trace that says why."""
-    telling = (r"\[PYTHON_VERSION_MISMATCH\] .*", r"Cannot run program .*", r"\w*Error: .*")
-    found = (re.search(pattern, trace) for pattern in telling)
-    return next((match[0].strip() for match in found if match), trace.partition("\n")[0])
+def _other_version(theirs: str, ours: str) -> str:
+    return f"is Python {theirs}, and this is {ours}"
+
+
+def _fault(trace: str) -> str:
+    """The fault of the workers' Python, by the trace of a failed task."""
+    if versions := re.search(r"in worker has different version: (\S+) than that in driver: (\S+),", trace):
+        return _other_version(versions[1], versions[2])
+    found = (re.search(pattern, trace) for pattern in (r"Cannot run program .*", r"\w*Error: .*"))
+    reason = next((match[0].strip() for match in found if match), trace.partition("\n")[0])
+    return f"does not run recspark ({brief(reason)})"
 
 
 def _remedy(spark: SparkSession) -> str:
@@ -279,6 +284,11 @@ def _remedy(spark: SparkSession) -> str:
             f"a Python {workers.this_version()} that has it on every host, see docs/operations.md"
         )
     if not is_local(spark.sparkContext.master):
+        if archives := spark.sparkContext.getConf().get("spark.archives"):
+            return (
+                f"send an archive ({brief(archives)} here) with recspark {recspark.__version__} for Python "
+                f"{workers.this_version()}, and name its Python in spark.pyspark.python, see docs/install.md"
+            )
         return (
             f"install recspark {recspark.__version__} there, or set PYSPARK_PYTHON (spark.pyspark.python) to "
             "a Python that has it on every "
