@@ -75,8 +75,7 @@ class EvaluationResult:
     metrics : flat, by name: ``rmse, mae, r2, bias`` (of labels ``roc_auc, log_loss`` ...), counts of rows and
         users, ``ndcg_at_10`` ... ; NaN if undefined
     slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None if predictions
-    are not
-        ratings
+        are not ratings
     histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as
         slices
     per_user : ranking metrics of every test user, cached; None without a ranking
