@@ -121,8 +121,8 @@ def _signature(member: object) -> str:
 
 def package(name: str) -> str:
     """The page of a package: its public names, by module."""
-    head = f"# recspark.{name}\nWritten by `make docs` from the docstrings: part of the [API reference](../api.md)."
-    return "\n\n".join([head, *(module(path) for path in modules(name))]) + "\n"
+    written = "Written by `make docs` from the docstrings: part of the [API reference](../api.md)."
+    return "\n\n".join([f"# recspark.{name}\n{written}", *(module(path) for path in modules(name))]) + "\n"
 
 
 def modules(name: str) -> list[Path]:
@@ -144,8 +144,10 @@ def module(path: Path) -> str:
 def _heading(marks: str, signature: str) -> str:
     """A heading with the name, and below it the signature where there is more of it."""
     name, call, _ = signature.partition("(")
-    block = f"```python\n{fill(signature, 100, subsequent_indent='    ', break_on_hyphens=False)}\n```\n" if call else ""
-    return f"{marks} `{name}`\n{block}"
+    if not call:
+        return f"{marks} `{name}`\n"
+    wrapped = fill(signature, 100, subsequent_indent="    ", break_on_hyphens=False)
+    return f"{marks} `{name}`\n```python\n{wrapped}\n```\n"
 
 
 def public_methods(node: ast.AST) -> list[ast.FunctionDef]:

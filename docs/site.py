@@ -1,4 +1,4 @@
-"""What the site needs beside mkdocs: the files outside of docs that pages link to, and a watch on other hosts.
+"""What the site needs beside mkdocs: files outside of docs that pages link to, and a watch on other hosts.
 
 Pages are written for the forge, where ``../conf/a.toml`` and, in the README, ``docs/data.md`` are links. In
 the site such files lie under ``repository/``; notebooks are pages there.
@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = "repository"
 #: the path of a link without its anchor; a link with a scheme leads to another host
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)[^)#\s]+")
-OTHER_HOST = re.compile(r'<(?:script|img|iframe)\b[^>]*\bsrc="?(?:https?:)?//[^>]*|<link\b[^>]*stylesheet[^>]*//[^>]*')
+OTHER_HOST = re.compile(
+    r'<(?:script|img|iframe)\b[^>]*\bsrc="?(?:https?:)?//[^>]*|<link\b[^>]*stylesheet[^>]*//[^>]*'
+)
 MERMAID = re.compile(r"^```mermaid\n.*?^```$", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 #: the end of a paragraph that a list follows: Python-Markdown wants a blank line there, a forge does not
