@@ -13,7 +13,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.spark.java --install) 
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-long test-all lint docs bench-als bench-sgd bench-topn bench-fm bench-scale package dist airflow clean
+.PHONY: help demo ui test test-slow test-long test-all lint docs site bench-als bench-sgd bench-topn bench-fm bench-scale package dist airflow clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -47,8 +47,11 @@ test-all: .venv/installed-test  ## all tests
 lint: .venv/installed-lint  ## ruff and its format on everything, mypy on recspark
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy
 
-docs: .venv/installed-project  ## docs/api.md from the docstrings, docs/configuration.md from the options
+docs: .venv/installed-project  ## docs/api.md and docs/api from the docstrings, docs/configuration.md from the options
 	@$(BIN)/python docs/make_api.py && $(BIN)/python docs/make_configuration.py
+
+site: .venv/installed-site  ## the site of docs into build/site; a warning or a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict && echo 'recspark: open build/site/index.html'
 
 bench-als: .venv/installed-bench  ## recspark's ALS beside MLlib's and implicit's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_als.py $(ARGS)

@@ -1,5 +1,5 @@
-"""docs/api.md from the docstrings: ``python docs/make_api.py`` (`make docs`), after any change of a public
-name or a Param.
+"""docs/api.md and docs/api/ from the docstrings: ``python docs/make_api.py`` (`make docs`), after any change
+of a public name or a Param.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 
 from recspark.config import Option
 from recspark.models.factors.factorization import Factorization
@@ -19,7 +20,8 @@ from recspark.pipeline.jobs import JOBS
 
 ROOT = Path(__file__).parents[1]
 
-#: packages whose public names are listed with their docstrings; of the others each module has a line
+#: packages whose public names are listed with their docstrings, each on a page of its own; of the others each
+#: module has a line
 LISTED = ("features", "data", "evaluation", "tracking")
 INSIDE = ("models", "engine", "algorithms", "kernels", "cli")
 
@@ -28,30 +30,28 @@ SHARED = (Factorization, FactorModel)
 
 HEAD = """# API reference
 Written by `make docs` from the docstrings.
-Words are explained in [notation](notation.md) and [metrics](metrics.md)."""
+Words are explained in [notation](notation.md) and [metrics](metrics.md).
+
+This page has the jobs, and the estimators and models of `recspark.models`. The other packages:"""
 MODELS = """## Estimators and models
 `from recspark.models import ...`; every Param has `getName()` and `setName(value)`,
-and is a key of `[model]`."""
+and is a key of `[model]`. A model also has the getters of its estimator's Params."""
 MODULES = """## Modules inside
 | module | what |
 |---|---|"""
 
+#: a name and, indented below it, what it means
+_TERM = re.compile(r"(?! )(?!>>>).+\n {4}")
 _SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}\n", re.MULTILINE)
 
 
-def document() -> str:
-    """The whole reference as Markdown."""
+def pages() -> dict[str, str]:
+    """The reference as Markdown, by the place of each page in docs."""
     models = [estimator(cls) for cls in (*SHARED, *public_models())]
     inside = [_module_row(path) for name in INSIDE for path in modules(name)]
-    parts = [
-        HEAD,
-        jobs(),
-        MODELS,
-        *models,
-        *(package(name) for name in LISTED),
-        "\n".join([MODULES, *inside]),
-    ]
-    return "\n\n".join(parts) + "\n"
+    links = "\n".join(f"- [recspark.{name}](api/{name}.md)" for name in LISTED)
+    parts = [f"{HEAD}\n\n{links}", jobs(), MODELS, *models, "\n".join([MODULES, *inside])]
+    return {"api.md": "\n\n".join(parts) + "\n"} | {f"api/{name}.md": package(name) for name in LISTED}
 
 
 def jobs() -> str:
@@ -73,8 +73,8 @@ def public_models() -> list[type[Configurable]]:
 def estimator(cls: type[Configurable]) -> str:
     """A class of `recspark.models`: its docstring, its Params and its own methods."""
     params = {name: param.option for name, param in cls.hyperparameters().items()}
-    methods = [(name, member) for name, member in _members(cls) if name not in _accessors(params)]
-    described = [f"#### `{name}{_signature(member)}`\n{_words(member)}" for name, member in methods]
+    methods = [(name, member) for name, member in _members(cls) if not _is_accessor(name, params)]
+    described = [f"{_heading('####', name + _signature(member))}{_words(member)}" for name, member in methods]
     more = next(
         (
             f"With all of [{base.__name__}](#{base.__name__.lower()})."
@@ -103,8 +103,9 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
             yield name, member
 
 
-def _accessors(params: dict[str, Option]) -> set[str]:
-    return {f"{verb}{name[0].upper()}{name[1:]}" for name in params for verb in ("get", "set")}
+def _is_accessor(name: str, params: dict[str, Option]) -> bool:
+    """Whether a method gets or sets a Param, of the class or of the estimator that made it."""
+    return name.startswith("get") or name in {f"set{param[0].upper()}{param[1:]}" for param in params}
 
 
 def _signature(member: object) -> str:
@@ -119,8 +120,9 @@ def _signature(member: object) -> str:
 
 
 def package(name: str) -> str:
-    """The public names of a package, by module."""
-    return "\n\n".join([f"## recspark.{name}", *(module(path) for path in modules(name))])
+    """The page of a package: its public names, by module."""
+    written = "Written by `make docs` from the docstrings: part of the [API reference](../api.md)."
+    return "\n\n".join([f"# recspark.{name}\n{written}", *(module(path) for path in modules(name))]) + "\n"
 
 
 def modules(name: str) -> list[Path]:
@@ -131,12 +133,21 @@ def modules(name: str) -> list[Path]:
 def module(path: Path) -> str:
     """The public functions and classes of a module, each with its signature and docstring."""
     tree = ast.parse(path.read_text("utf-8"))
-    parts = [f"### {_dotted(path)}\n{markdown(ast.get_docstring(tree) or '')}"]
+    parts = [f"## {_dotted(path)}\n{markdown(ast.get_docstring(tree) or '')}"]
     for node in tree.body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
-            parts.append(f"#### `{_head(node)}`\n{markdown(ast.get_docstring(node) or '')}")
+            parts.append(f"{_heading('###', _head(node))}{markdown(ast.get_docstring(node) or '')}")
             parts += [f"- `{_head(method)}`: {_first(method)}" for method in public_methods(node)]
     return "\n\n".join(parts)
+
+
+def _heading(marks: str, signature: str) -> str:
+    """A heading with the name, and below it the signature where there is more of it."""
+    name, call, _ = signature.partition("(")
+    if not call:
+        return f"{marks} `{name}`\n"
+    wrapped = fill(signature, 100, subsequent_indent="    ", break_on_hyphens=False)
+    return f"{marks} `{name}`\n```python\n{wrapped}\n```\n"
 
 
 def public_methods(node: ast.AST) -> list[ast.FunctionDef]:
@@ -196,9 +207,9 @@ def markdown(docstring: str) -> str:
     """
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", docstring.replace("``", "`"))
     head, *sections = _SECTION.split(text)
-    parts = [head.rstrip()]
+    parts = [_entries(part) if _TERM.match(part) else part for part in head.rstrip().split("\n\n")]
     for title, body in zip(sections[::2], sections[1::2], strict=True):
-        parts.append(f"**{title}**\n\n{_entries(body)}")
+        parts.append(f"**{title}**\n\n{_PARTS.get(title, _entries)(body)}")
     return "\n\n".join(parts)
 
 
@@ -215,5 +226,19 @@ def _entries(body: str) -> str:
     )
 
 
+def _plain(body: str) -> str:
+    return body.strip()
+
+
+def _code(body: str) -> str:
+    return "```python\n" + re.sub(r" +# doctest: .*", "", body.strip()) + "\n```"
+
+
+#: how the sections that are no lists of entries are shown
+_PARTS = {"Examples": _code, "References": _plain, "Notes": _plain}
+
+
 if __name__ == "__main__":
-    (ROOT / "docs/api.md").write_text(document(), "utf-8")
+    for place, page in pages().items():
+        (ROOT / "docs" / place).parent.mkdir(exist_ok=True)
+        (ROOT / "docs" / place).write_text(page, "utf-8")

@@ -80,14 +80,17 @@ class EvaluationOptions(Section):
 class EvaluationResult:
     """The results of an evaluation.
 
-    metrics : flat, by name: ``rmse, mae, r2, bias`` (of labels ``roc_auc, log_loss`` ...), counts of rows and
-        users, ``ndcg_at_10`` ... ; NaN if undefined
-    slices : one row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None if predictions
-    are not
-        ratings
-    histogram : rating and prediction distributions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as
-        slices
-    per_user : ranking metrics of every test user, cached; None without a ranking
+    metrics
+        Flat, by name: ``rmse, mae, r2, bias`` (of labels ``roc_auc, log_loss`` ...), counts of rows and
+        users, ``ndcg_at_10`` ... ; NaN if undefined.
+    slices
+        One row per slice and level (:data:`~recspark.evaluation.ratings.SLICES`); None if predictions are not
+        ratings.
+    histogram
+        Distributions of ratings and predictions (:data:`~recspark.evaluation.ratings.HISTOGRAM`); None as
+        slices.
+    per_user
+        Ranking metrics of every test user, cached; None without a ranking.
     """
 
     metrics: dict[str, float]
