@@ -14,7 +14,7 @@ from recspark.errors import ConfigError, RecsparkError
 #: the seconds that a server has to take a connection
 PATIENCE = 10
 #: settings that a session may have of its own; all others are the server's
-_OWN = ("spark.sql.", "spark.python.sql.")
+_OWN = "spark.sql."
 
 
 def server_url(conf: Mapping[str, str]) -> str | None:
