@@ -50,7 +50,9 @@ RATED = "who string, what bigint, stars double, at timestamp, note map<string,st
 
 
 def rated(*rows):
-    return [(who, what, stars, pd.Timestamp(at).to_pydatetime(), {"by": "hand"}) for who, what, stars, at in rows]
+    return [
+        (who, what, stars, pd.Timestamp(at).to_pydatetime(), {"by": "hand"}) for who, what, stars, at in rows
+    ]
 
 
 def test_rows_are_read_and_judged_as_those_of_files(spark, lake, save):
@@ -106,7 +108,9 @@ def test_tables_of_users_and_items_beside_files(spark, lake, save, tmp_path):
     assert rows_of(spark, lake, "items") == [("x", 2.5), ("y", None)]
     assert (summary["users"], summary["quarantined"], summary["dataset"]) == (3, 2, "csv")
     assert lake.require("tables", TablesManifest, "ingest").versions.keys() == {"users", "items"}
-    assert ingest(spark, lake, DataOptions(source=str(ratings), users=users, items=items), ANYTHING)["unchanged"]
+    assert ingest(spark, lake, DataOptions(source=str(ratings), users=users, items=items), ANYTHING)[
+        "unchanged"
+    ]
 
 
 def test_a_table_is_cut_into_files_whose_duplicates_are_found(spark, lake, save, monkeypatch):
@@ -145,7 +149,11 @@ def test_a_batch_of_new_ratings_may_be_a_table(spark, lake, save):
         ({"source": "table:shop.nothing"}, InputMissing, "does not exist in Spark's catalogs"),
         ({"source": "table:lake.db.ratings"}, ConfigError, "add its package (spark.jars.packages)"),
         ({"source": "table:delta.`/nowhere`"}, ConfigError, "add its package (spark.jars.packages)"),
-        ({"source": "table:shop.ratings", "asOf": "3"}, ConfigError, "data.asOf = '3' is not allowed: data.so"),
+        (
+            {"source": "table:shop.ratings", "asOf": "3"},
+            ConfigError,
+            "data.asOf = '3' is not allowed: data.so",
+        ),
         ({"source": "ratings.csv", "asOf": "3"}, ConfigError, "only tables have versions"),
         ({"source": "table:shop.ratings", "dataset": "ml-1m"}, ConfigError, "a table is not an edition"),
         (
@@ -167,7 +175,9 @@ def test_mistakes_are_one_clear_sentence(spark, lake, save, options, error, text
 def test_versions_are_numbers_or_times():
     assert DataOptions(asOf=3).asOf == "3" and DataOptions(asOf="2024-05-01T10:00Z").asOf
     for wrong in ("latest", "-1", "1.5", "", True):
-        with pytest.raises(ConfigError, match=r"data\.asOf = .* is not allowed: it must be a string, the number"):
+        with pytest.raises(
+            ConfigError, match=r"data\.asOf = .* is not allowed: it must be a string, the number"
+        ):
             DataOptions(asOf=wrong)
     assert AS_OF.holds("8293749823749823749")
 
@@ -175,7 +185,12 @@ def test_versions_are_numbers_or_times():
 def test_the_hash_of_rows_depends_on_values_and_columns_alone(spark):
     frame = spark.createDataFrame([(1, {"a": 1}), (2, None)], "id bigint, more map<string,bigint>")
     assert hash_of(frame) == hash_of(frame.orderBy("id", ascending=False).repartition(3))
-    others = (frame.limit(1), frame.toDF("key", "more"), frame.withColumn("id", frame.id + 1), frame.union(frame))
+    others = (
+        frame.limit(1),
+        frame.toDF("key", "more"),
+        frame.withColumn("id", frame.id + 1),
+        frame.union(frame),
+    )
     assert len({hash_of(other) for other in (frame, *others)}) == 5
 
 

@@ -58,7 +58,9 @@ def iceberg(spark, settings, warehouse):
     """The same rows in a table of Iceberg."""
     from pyiceberg.catalog.sql import SqlCatalog
 
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}/iceberg")
+    catalog = SqlCatalog(
+        "lake", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}/iceberg"
+    )
     catalog.create_namespace("db")
     table = catalog.create_table("db.ratings", schema=arrow(FIRST).schema)
     table.append(arrow(FIRST))
@@ -97,7 +99,9 @@ def test_every_version_is_read_with_exactly_its_rows(spark, written, tmp_path):
     assert rows_of(spark, lake) == FIRST
     with pytest.raises(InputMissing, match="had no version yet at that time"):
         ingest(spark, lake, DataOptions(source=name, asOf="2020-01-01"), QualityOptions())
-    with pytest.raises(ConfigError, match=rf"asOf = '99' is not allowed: .* has the versions {versions[0]}, "):
+    with pytest.raises(
+        ConfigError, match=rf"asOf = '99' is not allowed: .* has the versions {versions[0]}, "
+    ):
         ingest(spark, lake, DataOptions(source=name, asOf="99"), QualityOptions())
 
 

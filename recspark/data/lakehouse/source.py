@@ -48,7 +48,13 @@ class CatalogTable(Source):
     """
 
     def __init__(
-        self, listing: Listing, scratch: str, name: str, rows: DataFrame, key: tuple[str, ...], version: Version | None
+        self,
+        listing: Listing,
+        scratch: str,
+        name: str,
+        rows: DataFrame,
+        key: tuple[str, ...],
+        version: Version | None,
     ) -> None:
         super().__init__(listing, scratch, QualityOptions())
         self._table, self._rows, self._key, self._version = name, rows, key, version
@@ -70,8 +76,14 @@ class CatalogTable(Source):
         does which of them stays. Raise InputMissing if the rows changed meanwhile.
         """
         folder = f"{self._scratch}/{self.listing.option}"
-        sorted_by = [*self._key, *(name for name, type_ in self._rows.dtypes if name not in self._key
-                                   and not any(kind in type_ for kind in _NOT_SORTED))]
+        sorted_by = [
+            *self._key,
+            *(
+                name
+                for name, type_ in self._rows.dtypes
+                if name not in self._key and not any(kind in type_ for kind in _NOT_SORTED)
+            ),
+        ]
         rows = self._rows.repartition(*map(quoted, self._key)).sortWithinPartitions(*map(quoted, sorted_by))
         with explained(self.listing.setting):
             rows.write.option("maxRecordsPerFile", _FILE_ROWS).parquet(folder)
@@ -81,14 +93,23 @@ class CatalogTable(Source):
                     f"{self.listing.setting} has changed while it was read; nothing was published"
                 )
         fs, path = locate(folder)
-        parts = sorted(info.path for info in fs.get_file_info(pafs.FileSelector(path)) if info.path.endswith(".parquet"))
+        parts = sorted(
+            info.path for info in fs.get_file_info(pafs.FileSelector(path)) if info.path.endswith(".parquet")
+        )
         # messages name the first file, which is as good as any: let it have the name of the table
-        return fs, {f"{self._table}/{number:05}" if number else self._table: part for number, part in enumerate(parts)}
+        return fs, {
+            f"{self._table}/{number:05}" if number else self._table: part for number, part in enumerate(parts)
+        }
 
 
 @contextmanager
 def open_table(
-    spark: SparkSession, lake: Lake, place: str, columns: Columns, option: str = "source", as_of: str | None = None
+    spark: SparkSession,
+    lake: Lake,
+    place: str,
+    columns: Columns,
+    option: str = "source",
+    as_of: str | None = None,
 ) -> Iterator[CatalogTable]:
     """The table at `place`, a name after ``table:``, in its last version or that of `as_of`.
 
@@ -136,5 +157,12 @@ def _selected(rows: DataFrame, columns: Columns, setting: str) -> DataFrame:
             "to the columns it has"
         )
     others = rows.columns if columns.others is None else columns.others
-    names = [*columns.needed, *(name for name in others if name.lower() in there and name.lower() not in map(str.lower, columns.needed))]
+    names = [
+        *columns.needed,
+        *(
+            name
+            for name in others
+            if name.lower() in there and name.lower() not in map(str.lower, columns.needed)
+        ),
+    ]
     return rows.select(*(F.col(quoted(there[name.lower()])).alias(name) for name in names))

@@ -95,7 +95,9 @@ def hash_of(rows: DataFrame) -> str:
         for column, type_ in rows.dtypes
     ]
     # as decimals: a sum of longs would overflow
-    found = rows.select(F.xxhash64(*columns).cast("decimal(20,0)").alias("hash")).agg(F.count("*"), F.sum("hash"))
+    found = rows.select(F.xxhash64(*columns).cast("decimal(20,0)").alias("hash")).agg(
+        F.count("*"), F.sum("hash")
+    )
     [(count, total)] = found.collect()
     return f"rows:{count}:{fingerprint(rows.dtypes, str(total))[:16]}"
 
@@ -114,7 +116,9 @@ def _iceberg(spark: SparkSession, name: str, as_of: str | None) -> Version:
         return Version("iceberg:empty", None)
     if as_of is not None and as_of.isdigit():
         # a snapshot may be of another branch, or from before a rollback
-        history = spark.table(f"{name}.snapshots").select("snapshot_id", "committed_at").toDF(*history.columns)
+        history = (
+            spark.table(f"{name}.snapshots").select("snapshot_id", "committed_at").toDF(*history.columns)
+        )
     number = _chosen(history, name, as_of)
     return Version(f"iceberg:{number}", number)
 
