@@ -1,13 +1,9 @@
 """Tables of Delta and Iceberg as input and output; those that are read are not written by Spark."""
 
 import datetime
-import json
 import os
-import subprocess
-import sys
 import time
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
@@ -46,7 +42,7 @@ def delta(spark, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("delta") / "ratings")
     write_deltalake(folder, arrow(FIRST))
     time.sleep(0.05)
-    between = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    between = datetime.datetime.now(datetime.UTC).isoformat()
     time.sleep(0.05)
     write_deltalake(folder, arrow(SECOND), mode="overwrite")
     DeltaTable(folder).delete("user_id = 2")
@@ -65,7 +61,7 @@ def iceberg(spark, settings, warehouse):
     table = catalog.create_table("db.ratings", schema=arrow(FIRST).schema)
     table.append(arrow(FIRST))
     time.sleep(0.05)
-    between = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    between = datetime.datetime.now(datetime.UTC).isoformat()
     time.sleep(0.05)
     table.overwrite(arrow(SECOND))
     after = str(table.current_snapshot().snapshot_id)
@@ -85,7 +81,7 @@ def rows_of(spark, lake):
 
 
 def test_every_version_is_read_with_exactly_its_rows(spark, written, tmp_path):
-    name, folder, versions, between = written
+    name, _, versions, between = written
     lake = Lake(str(tmp_path / "lake"))
     for version, rows in zip(versions, (FIRST, SECOND, LAST), strict=True):
         summary = ingest(spark, lake, DataOptions(source=name, asOf=version), QualityOptions())
@@ -121,7 +117,7 @@ def test_a_folder_of_a_table_is_never_read_as_parquet(spark, written, tmp_path):
 def test_what_is_not_there_is_one_sentence(spark, tmp_path):
     lake = Lake(str(tmp_path / "lake"))
     for place in ("table:lake.db.nothing", "table:lake.nowhere.x", f"table:delta.`{tmp_path}/x`", "table:x"):
-        with pytest.raises(InputMissing, match=r"does not exist in Spark's catalogs \(") as raised:
+        with pytest.raises(InputMissing, match="does not exist in Spark's catalogs") as raised:
             ingest(spark, lake, DataOptions(source=place), QualityOptions())
         assert "\n" not in str(raised.value)
 

@@ -79,7 +79,7 @@ class SparkOptions(Section):
     conf = Option(
         dict,
         {},
-        'other settings, such as {"spark.jars.packages" = "..."} and those of catalogs; spark-submit\'s come first',
+        'other settings, such as {"spark.jars.packages" = "..."}, and those of catalogs',
         _settings,
     )
 
