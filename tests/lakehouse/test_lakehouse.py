@@ -162,3 +162,59 @@ def test_a_failure_leaves_the_old_rows(spark, lists, key):
     with pytest.raises(RecsparkError, match=r"recommend\.table = "):
         write_table(rows.drop("rank").withColumn("other", F.lit(1)), "recommend.table", lists, key)
     assert content(spark, lists) == old and versions_of(spark, lists) == before
+
+
+def test_the_jobs_read_and_write_tables(spark, command, tmp_path):
+    rows = [
+        (user, item, float(1 + (user * item) % 5)) for user in range(20) for item in range(user % 3, 30, 3)
+    ]
+    frame = spark.createDataFrame(rows, "user_id bigint, item_id bigint, rating double")
+    spark.sql("CREATE SCHEMA lake.jobs")
+    frame.writeTo("lake.jobs.events").create()
+    words = (f"paths.lake={tmp_path}", "tracking.enabled=false", "model.rank=2", "model.maxIter=1")
+    tables = ("data.source=table:lake.jobs.events", "data.tables=lake.jobs")
+    code, summary, err = command("pipeline", *words, *tables, "evaluation.table=lake.jobs.predictions")
+    assert code == 0, err
+    assert summary["ratings"] == len(rows) == spark.table("lake.jobs.ratings").count()
+    assert spark.table("lake.jobs.predictions").count() == summary["rows_test"]
+    assert spark.table("lake.jobs.quarantine").count() == 0
+    lists = (*words, "recommend.table=lake.jobs.lists", "recommend.tableMode=merge")
+    code, summary, err = command("recommend", *lists, "recommend.n=3")
+    assert code == 0, err
+    assert spark.table("lake.jobs.lists").count() == summary["rows"] == 60
+    code, _, err = command("recommend", *lists, "recommend.n=1", "recommend.users=[4, 5]")
+    assert code == 0, err
+    assert spark.table("lake.jobs.lists").count() == 60 - 2 * 3 + 2
+
+
+def test_a_conf_brings_jars_and_catalogs(delta, settings, tmp_path):
+    conf = tmp_path / "own.toml"
+    given = (f"{json.dumps(key)} = {json.dumps(value)}" for key, value in settings.items())
+    conf.write_text("\n".join(["[spark.conf]", *given, '"spark.sql.shuffle.partitions" = 2', ""]))
+    start = "import sys; from recspark.cli import main; sys.exit(main())"
+    words = ["--set", f"data.source={delta[0]}", "--set", f"paths.lake={tmp_path / 'lake'}"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            start,
+            "ingest",
+            "--conf-file",
+            str(conf),
+            *words,
+            "--set",
+            "spark.master=local[2]",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["ratings"] == len(LAST) and summary["versions"] == {"source": summary["digest"]}
+    with sqlite3.connect(tmp_path / "lake/mlflow.db") as runs:
+        query = "SELECT value FROM params WHERE key = 'data.version.source'"
+        assert runs.execute(query).fetchall() == [(summary["digest"],)]
+        found = runs.execute("SELECT name, digest FROM datasets").fetchall()
+    runs.close()
+    assert found == [("table", summary["digest"][:36])]

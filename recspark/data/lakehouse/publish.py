@@ -62,7 +62,7 @@ def write_table(rows: DataFrame, option: str, name: str, key: str | None = None)
             rows.select(*map(quoted, spark.table(name).columns)).write.insertInto(name, overwrite=True)
         else:
             raise ConfigError(
-                f"{setting} can't be merged into: its format is {kind or 'that of a view'}, and only Delta and "
+                f"{setting} can't be merged into: it is {kind or 'a view'}, and only Delta and "
                 "Iceberg replace the rows of some users in one transaction"
             )
         version = find_version(spark, name, setting, None)

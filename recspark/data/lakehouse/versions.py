@@ -66,8 +66,8 @@ def find_version(spark: SparkSession, name: str, setting: str, as_of: str | None
         return _iceberg(spark, name, as_of)
     if as_of is not None:
         raise ConfigError(
-            f"data.asOf = {as_of!r} is not allowed: {setting} has the format {kind or 'of a view'}, which has "
-            "no versions; Delta and Iceberg have"
+            f"data.asOf = {as_of!r} is not allowed: {setting} is {kind or 'a view'}, which has no "
+            "versions; Delta and Iceberg have"
         )
     return None
 
