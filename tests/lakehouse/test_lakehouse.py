@@ -1,7 +1,11 @@
 """Tables of Delta and Iceberg as input and output; those that are read are not written by Spark."""
 
 import datetime
+import json
 import os
+import sqlite3
+import subprocess
+import sys
 import time
 
 import pyarrow as pa
@@ -192,7 +196,14 @@ def test_a_conf_brings_jars_and_catalogs(delta, settings, tmp_path):
     given = (f"{json.dumps(key)} = {json.dumps(value)}" for key, value in settings.items())
     conf.write_text("\n".join(["[spark.conf]", *given, '"spark.sql.shuffle.partitions" = 2', ""]))
     start = "import sys; from recspark.cli import main; sys.exit(main())"
-    words = ["--set", f"data.source={delta[0]}", "--set", f"paths.lake={tmp_path / 'lake'}"]
+    words = [
+        "--set",
+        "spark.master=local[2]",
+        "--set",
+        f"data.source={delta[0]}",
+        "--set",
+        f"paths.lake={tmp_path / 'lake'}",
+    ]
     done = subprocess.run(
         [
             sys.executable,
