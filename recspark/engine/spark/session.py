@@ -75,7 +75,6 @@ class SparkOptions(Section):
         "partitions of a shuffle; twice the cores of a local master, Spark's own default elsewhere",
         at_least(1),
     )
-
     conf = Option(
         dict,
         {},
@@ -84,13 +83,14 @@ class SparkOptions(Section):
     )
 
     def as_conf(self) -> dict[str, str]:
-        """The options that are set, under Spark's names."""
-        values = self.conf | {
+        """The options that are set, under Spark's names; those of their own come before those of `conf`."""
+        values = {
             "spark.master": self.master,
             DRIVER_MEMORY: self.driverMemory,
             "spark.sql.shuffle.partitions": self.shufflePartitions,
         }
-        return {key: _text(value) for key, value in values.items() if value is not None}
+        named = {key: value for key, value in values.items() if value is not None}
+        return {key: _text(value) for key, value in (self.conf | named).items()}
 
 
 def _text(value: object) -> str:
