@@ -135,6 +135,11 @@ def ingest(
             "versions"
         )
     places = {MAIN: origin} | {table: place for table in OWN if (place := getattr(data, table))}
+    written = [f"table:{data.tables}.{name}".lower() for name in _TO_CATALOG]
+    if taken := [place for place in places.values() if place.lower() in written]:
+        raise ConfigError(
+            f"data.tables = {data.tables!r} is not allowed: it would replace {taken[0]}, which is read"
+        )
     with lake.writing("tables"), ExitStack() as stack:
         sources = {
             option: stack.enter_context(_open(spark, lake, data, quality, option, place))

@@ -132,7 +132,7 @@ def test_a_view_is_a_table_and_events_are_merged(spark, lake, save, schema):
 
 def test_a_batch_of_new_ratings_may_be_a_table(spark, lake, save):
     ddl = "user_id bigint, item_id bigint, rating float"
-    source = save("ratings", [(1, 1, 4.0), (2, 1, 3.0)], ddl)
+    source = save("events", [(1, 1, 4.0), (2, 1, 3.0)], ddl)
     ingest(spark, lake, DataOptions(source=source, tables="shop"), ANYTHING)
     new = save("fresh", [(3, 1, 5.0)], ddl)
     batch = publish_batch(spark, lake, DataOptions(source=new, tables="shop"), ANYTHING)
@@ -153,6 +153,7 @@ def test_a_batch_of_new_ratings_may_be_a_table(spark, lake, save):
             ConfigError,
             "data.asOf = '3' is not allowed: data.so",
         ),
+        ({"source": "table:shop.ratings", "tables": "shop"}, ConfigError, "would replace table:shop.ratings"),
         ({"source": "ratings.csv", "asOf": "3"}, ConfigError, "only tables have versions"),
         ({"source": "table:shop.ratings", "dataset": "ml-1m"}, ConfigError, "a table is not an edition"),
         (
