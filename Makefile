@@ -13,7 +13,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.spark.java --install) 
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-long test-all lint docs site bench-als bench-sgd bench-topn bench-fm bench-scale package dist airflow clean
+.PHONY: help demo ui test test-slow test-long test-all lint docs site bench-als bench-sgd bench-topn bench-fm bench-scale package dist airflow tables clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -88,8 +88,15 @@ dist: .venv/installed-dist  ## for a cluster, into DIST=dist: environment.tar.gz
 airflow: .venv/installed-project .venv-airflow/installed  ## the DAG of examples/airflow, run once for real; RECSPARK_DATA=folder for ML-100K
 	@$(WITH_JAVA) examples/airflow/try.sh
 
+tables: .venv/installed-test  ## the tests on tables of Delta and Iceberg, in an environment with a Spark that both have jars for; needs Maven
+	@if command -v mvn > /dev/null; then \
+		$(MAKE) --no-print-directory .venv-tables/installed && $(WITH_JAVA) RECSPARK_TABLE_JARS=.venv-tables/jars \
+		.venv-tables/bin/python -m pytest -W ignore::ResourceWarning tests/lakehouse $(ARGS); \
+	elif [ '$(CI)' = true ]; then echo >&2 'recspark: make tables needs Maven (mvn)'; exit 1; \
+	else echo 'recspark: skipped: Maven'; fi
+
 clean:  ## remove what make made: .venv, the demo's lake, caches
-	rm -rf .venv .venv-airflow dist lake/demo build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache spark-warehouse
+	rm -rf .venv .venv-airflow .venv-tables dist lake/demo build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache spark-warehouse
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -110,4 +117,16 @@ clean:  ## remove what make made: .venv, the demo's lake, caches
 	@echo 'recspark: installing Airflow into .venv-airflow; the first time takes about two minutes'
 	@$(BIN)/python -m venv --clear .venv-airflow
 	@.venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# its own packages, and behind them those of .venv; Spark and Hadoop have the other jars that the formats need
+SITE := import sysconfig; print(sysconfig.get_path('purelib'))
+.venv-tables/installed: tests/lakehouse/requirements.txt tests/lakehouse/pom.xml | .venv/installed-test
+	@echo 'recspark: installing another Spark, with Delta and Iceberg, into .venv-tables; the first time takes about three minutes'
+	@$(BIN)/python -m venv --clear .venv-tables
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c "$(SITE)")')" \
+		> "$$(.venv-tables/bin/python -c "$(SITE)")/project.pth"
+	@.venv-tables/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@$(WITH_JAVA) mvn -q -B -f tests/lakehouse/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+		-DincludeGroupIds=io.delta,io.unitycatalog,org.apache.iceberg,org.xerial -DoutputDirectory=$(CURDIR)/.venv-tables/jars
 	@touch $@

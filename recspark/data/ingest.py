@@ -56,7 +56,7 @@ _VERSION = 2
 _PARTS = ".parts"
 #: the tables that `DataOptions.tables` writes
 _TO_CATALOG = ("ratings", "users", "items", "tags", "quarantine")
-#: options for the place of the input and of copies, which don't change the tables; the edition is recorded separately
+#: options for places, which don't change the tables; the edition is recorded separately
 _PLACES = ("source", "asOf", "users", "items", "tables", "baseUrl", "cacheFolder", "dataset")
 
 
@@ -134,9 +134,15 @@ def ingest(
     origin = data.source or download(data.dataset, data.cacheFolder, data.baseUrl)
     if data.asOf is not None and not is_table(origin):
         raise ConfigError(
-            f"data.asOf = {data.asOf!r} is not allowed with data.source = {origin!r}: only tables have versions"
+            f"data.asOf = {data.asOf!r} is not allowed with data.source = {origin!r}: only tables have "
+            "versions"
         )
     places = {MAIN: origin} | {table: place for table in OWN if (place := getattr(data, table))}
+    written = [f"table:{data.tables}.{name}".lower() for name in _TO_CATALOG]
+    if taken := [place for place in places.values() if place.lower() in written]:
+        raise ConfigError(
+            f"data.tables = {data.tables!r} is not allowed: it would replace {taken[0]}, which is read"
+        )
     with lake.writing("tables"), ExitStack() as stack:
         sources = {
             option: stack.enter_context(_open(spark, copy, lake, data, quality, option, place))

@@ -135,8 +135,8 @@ def _table_layouts(data: DataOptions, option: str, source: CatalogTable) -> dict
     """
     if option == MAIN and data.dataset in EDITIONS:
         raise ConfigError(
-            f"data.dataset = {data.dataset!r} is not allowed with {source.listing.setting}: a table is not an "
-            "edition; name its columns (data.userColumn ...) and its scale (data.ratingMin ...)"
+            f"data.dataset = {data.dataset!r} is not allowed with {source.listing.setting}: a table is not "
+            "an edition; name its columns (data.userColumn ...) and its scale (data.ratingMin ...)"
         )
     layout = rating_layout(data, parquet=True)
     layout = layout if option == MAIN else own_layout(data, option, layout)

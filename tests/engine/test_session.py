@@ -155,10 +155,24 @@ def test_options_become_sparks_settings():
         "spark"
     ].as_conf()
     assert conf == {"spark.driver.memory": "3g", "spark.sql.shuffle.partitions": "8"}
+    others = {"spark.jars": "a.jar", "spark.ui.enabled": False, "spark.sql.shuffle.partitions": 3}
+    assert SparkOptions(conf=others).as_conf() == {
+        "spark.jars": "a.jar",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "3",
+    }
+    assert SparkOptions(conf=others, shufflePartitions=8).as_conf()["spark.sql.shuffle.partitions"] == "8"
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("driverMemory", "4"), ("driverMemory", "0g"), ("shufflePartitions", 0)]
+    ("key", "value"),
+    [
+        ("driverMemory", "4"),
+        ("driverMemory", "0g"),
+        ("shufflePartitions", 0),
+        ("conf", {"jars": "a.jar"}),
+        ("conf", {"spark.jars": ["a.jar"]}),
+    ],
 )
 def test_options_out_of_range(key, value):
     with pytest.raises(ConfigError, match=rf"spark\.{key} = .* is not allowed: it must be "):

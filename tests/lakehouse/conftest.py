@@ -1,4 +1,4 @@
-"""A Spark with the jars of Delta and Iceberg, and catalogs of both; ``make tables`` gets the jars by Maven."""
+"""A Spark with the jars of Delta and Iceberg, and catalogs of both; ``make tables`` gets the jars."""
 
 import os
 from pathlib import Path

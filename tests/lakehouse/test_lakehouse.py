@@ -3,11 +3,11 @@
 import datetime
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
@@ -46,7 +46,7 @@ def delta(spark, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("delta") / "ratings")
     write_deltalake(folder, arrow(FIRST))
     time.sleep(0.05)
-    between = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    between = datetime.datetime.now(datetime.UTC).isoformat()
     time.sleep(0.05)
     write_deltalake(folder, arrow(SECOND), mode="overwrite")
     DeltaTable(folder).delete("user_id = 2")
@@ -58,12 +58,14 @@ def iceberg(spark, settings, warehouse):
     """The same rows in a table of Iceberg."""
     from pyiceberg.catalog.sql import SqlCatalog
 
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}/iceberg")
+    catalog = SqlCatalog(
+        "lake", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}/iceberg"
+    )
     catalog.create_namespace("db")
     table = catalog.create_table("db.ratings", schema=arrow(FIRST).schema)
     table.append(arrow(FIRST))
     time.sleep(0.05)
-    between = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    between = datetime.datetime.now(datetime.UTC).isoformat()
     time.sleep(0.05)
     table.overwrite(arrow(SECOND))
     after = str(table.current_snapshot().snapshot_id)
@@ -83,7 +85,7 @@ def rows_of(spark, lake):
 
 
 def test_every_version_is_read_with_exactly_its_rows(spark, written, tmp_path):
-    name, folder, versions, between = written
+    name, _, versions, between = written
     lake = Lake(str(tmp_path / "lake"))
     for version, rows in zip(versions, (FIRST, SECOND, LAST), strict=True):
         summary = ingest(spark, lake, DataOptions(source=name, asOf=version), QualityOptions())
@@ -97,7 +99,9 @@ def test_every_version_is_read_with_exactly_its_rows(spark, written, tmp_path):
     assert rows_of(spark, lake) == FIRST
     with pytest.raises(InputMissing, match="had no version yet at that time"):
         ingest(spark, lake, DataOptions(source=name, asOf="2020-01-01"), QualityOptions())
-    with pytest.raises(ConfigError, match=rf"asOf = '99' is not allowed: .* has the versions {versions[0]}, "):
+    with pytest.raises(
+        ConfigError, match=rf"asOf = '99' is not allowed: .* has the versions {versions[0]}, "
+    ):
         ingest(spark, lake, DataOptions(source=name, asOf="99"), QualityOptions())
 
 
@@ -117,7 +121,7 @@ def test_a_folder_of_a_table_is_never_read_as_parquet(spark, written, tmp_path):
 def test_what_is_not_there_is_one_sentence(spark, tmp_path):
     lake = Lake(str(tmp_path / "lake"))
     for place in ("table:lake.db.nothing", "table:lake.nowhere.x", f"table:delta.`{tmp_path}/x`", "table:x"):
-        with pytest.raises(InputMissing, match=r"does not exist in Spark's catalogs \(") as raised:
+        with pytest.raises(InputMissing, match="does not exist in Spark's catalogs") as raised:
             ingest(spark, lake, DataOptions(source=place), QualityOptions())
         assert "\n" not in str(raised.value)
 
@@ -162,3 +166,66 @@ def test_a_failure_leaves_the_old_rows(spark, lists, key):
     with pytest.raises(RecsparkError, match=r"recommend\.table = "):
         write_table(rows.drop("rank").withColumn("other", F.lit(1)), "recommend.table", lists, key)
     assert content(spark, lists) == old and versions_of(spark, lists) == before
+
+
+def test_the_jobs_read_and_write_tables(spark, command, tmp_path):
+    rows = [
+        (user, item, float(1 + (user * item) % 5)) for user in range(20) for item in range(user % 3, 30, 3)
+    ]
+    frame = spark.createDataFrame(rows, "user_id bigint, item_id bigint, rating double")
+    spark.sql("CREATE SCHEMA lake.jobs")
+    frame.writeTo("lake.jobs.events").create()
+    words = (f"paths.lake={tmp_path}", "tracking.enabled=false", "model.rank=2", "model.maxIter=1")
+    tables = ("data.source=table:lake.jobs.events", "data.tables=lake.jobs")
+    code, summary, err = command("pipeline", *words, *tables, "evaluation.table=lake.jobs.predictions")
+    assert code == 0, err
+    assert summary["ratings"] == len(rows) == spark.table("lake.jobs.ratings").count()
+    assert spark.table("lake.jobs.predictions").count() == summary["rows_test"]
+    assert spark.table("lake.jobs.quarantine").count() == 0
+    lists = (*words, "recommend.table=lake.jobs.lists", "recommend.tableMode=merge")
+    code, summary, err = command("recommend", *lists, "recommend.n=3")
+    assert code == 0, err
+    assert spark.table("lake.jobs.lists").count() == summary["rows"] == 60
+    code, _, err = command("recommend", *lists, "recommend.n=1", "recommend.users=[4, 5]")
+    assert code == 0, err
+    assert spark.table("lake.jobs.lists").count() == 60 - 2 * 3 + 2
+
+
+def test_a_conf_brings_jars_and_catalogs(delta, settings, tmp_path):
+    conf = tmp_path / "own.toml"
+    given = (f"{json.dumps(key)} = {json.dumps(value)}" for key, value in settings.items())
+    conf.write_text("\n".join(["[spark.conf]", *given, '"spark.sql.shuffle.partitions" = 2', ""]))
+    start = "import sys; from recspark.cli import main; sys.exit(main())"
+    words = [
+        "--set",
+        "spark.master=local[2]",
+        "--set",
+        f"data.source={delta[0]}",
+        "--set",
+        f"paths.lake={tmp_path / 'lake'}",
+    ]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            start,
+            "ingest",
+            "--conf-file",
+            str(conf),
+            *words,
+            "--set",
+            "spark.master=local[2]",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["ratings"] == len(LAST) and summary["versions"] == {"source": summary["digest"]}
+    with sqlite3.connect(tmp_path / "lake/mlflow.db") as runs:
+        query = "SELECT value FROM params WHERE key = 'data.version.source'"
+        assert runs.execute(query).fetchall() == [(summary["digest"],)]
+        found = runs.execute("SELECT name, digest FROM datasets").fetchall()
+    runs.close()
+    assert found == [("table", summary["digest"][:36])]

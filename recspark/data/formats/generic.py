@@ -64,14 +64,14 @@ class DataOptions(Section):
     source = Option(
         str,
         None,
-        "a zip, a folder, a CSV or Parquet file, or any URI of one, or `table:NAME`, a table that Spark knows; "
-        "not set: `dataset` is downloaded",
+        "a zip, a folder, a CSV or Parquet file, or any URI of one, or `table:NAME`, a table of Spark's "
+        "catalogs; not set: `dataset` is downloaded",
     )
     asOf = _Version(
         str,
         None,
-        "version of the table that is data.source: its number, or a time in ISO 8601, UTC without a zone; not "
-        "set: the last",
+        "version of the table that is data.source: its number, or a time in ISO 8601, UTC without a zone; "
+        "not set: the last",
         AS_OF,
     )
     dataset = Option(

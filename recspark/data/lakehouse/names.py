@@ -73,5 +73,8 @@ def explained(setting: str) -> Iterator[None]:
                 f"(spark.jars.packages) and its catalog's settings, see docs/data.md ({reason})"
             ) from None
         if _MISSING.search(condition or text):
-            raise InputMissing(f"{setting} does not exist in Spark's catalogs ({reason})") from None
+            raise InputMissing(
+                f"{setting} does not exist in Spark's catalogs, or Spark lacks its format's package and its "
+                f"catalog's settings, see docs/data.md ({reason})"
+            ) from None
         raise RecsparkError(f"{setting}: {reason}") from None

@@ -6,6 +6,8 @@ those before. Other formats have none: readers may see no rows, or some, until a
 
 from __future__ import annotations
 
+import uuid
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -60,8 +62,8 @@ def write_table(rows: DataFrame, option: str, name: str, key: str | None = None)
             rows.select(*map(quoted, spark.table(name).columns)).write.insertInto(name, overwrite=True)
         else:
             raise ConfigError(
-                f"{setting} can't be merged into: it is a {kind or 'view'}, and only Delta and Iceberg replace "
-                "the rows of some users in one transaction"
+                f"{setting} can't be merged into: it is {kind or 'a view'}, and only Delta and "
+                "Iceberg replace the rows of some users in one transaction"
             )
         version = find_version(spark, name, setting, None)
     return version.state if version else None
@@ -73,9 +75,16 @@ def _merge(rows: DataFrame, name: str, key: str) -> None:
     The merge has one row per key that matches all old rows of the key, which are deleted, and the new rows,
     which match none and are inserted.
     """
-    old = rows.select(quoted(key)).distinct().withColumn(_OLD, F.lit(True))
-    source = rows.withColumn(_OLD, F.lit(False)).unionByName(old, allowMissingColumns=True).alias("new")
-    matches = F.expr(f"{name.rpartition('.')[2]}.{quoted(key)} = new.{quoted(key)} AND new.{_OLD}")
-    columns = {column: F.col(f"new.{quoted(column)}") for column in map(quoted, rows.columns)}
-    merge = source.mergeInto(name, matches).whenMatched().delete()
-    merge.whenNotMatched(~F.col(f"new.{_OLD}")).insert(columns).merge()
+    spark, view, key = rows.sparkSession, f"recspark_{uuid.uuid4().hex}", quoted(key)
+    columns = [quoted(column) for column in rows.columns]
+    keys = rows.select(key).distinct().withColumn(_OLD, F.lit(True))
+    both = rows.withColumn(_OLD, F.lit(False)).unionByName(keys, allowMissingColumns=True)
+    both.createOrReplaceTempView(view)
+    try:
+        spark.sql(
+            f"MERGE INTO {name} AS old USING {view} AS new ON old.{key} = new.{key} AND new.{_OLD} "
+            f"WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND NOT new.{_OLD} THEN "
+            f"INSERT ({', '.join(columns)}) VALUES ({', '.join(f'new.{column}' for column in columns)})"
+        )
+    finally:
+        spark.catalog.dropTempView(view)

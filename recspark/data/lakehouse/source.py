@@ -48,7 +48,13 @@ class CatalogTable(Source):
     """
 
     def __init__(
-        self, listing: Listing, scratch: str, name: str, rows: DataFrame, key: tuple[str, ...], version: Version | None
+        self,
+        listing: Listing,
+        scratch: str,
+        name: str,
+        rows: DataFrame,
+        key: tuple[str, ...],
+        version: Version | None,
     ) -> None:
         super().__init__(listing, scratch, QualityOptions())
         self._table, self._rows, self._key, self._version = name, rows, key, version
@@ -66,13 +72,15 @@ class CatalogTable(Source):
     def files(self, members: Iterable[str]) -> tuple[pafs.FileSystem, dict[str, str]]:
         """Copy the rows to Parquet files; returns their file system and paths.
 
-        Rows that are equal in the key lie in one file. Their order there depends on their values alone, and so
-        does which of them stays. Raise InputMissing if the rows changed meanwhile.
+        Rows of one key are copied by one task, in an order that depends on their values alone: so does which
+        of them stays. Raise InputMissing if the rows changed meanwhile.
         """
         folder = f"{self._scratch}/{self.listing.option}"
-        sorted_by = [*self._key, *(name for name, type_ in self._rows.dtypes if name not in self._key
-                                   and not any(kind in type_ for kind in _NOT_SORTED))]
-        rows = self._rows.repartition(*map(quoted, self._key)).sortWithinPartitions(*map(quoted, sorted_by))
+        sortable = [
+            name for name, type_ in self._rows.dtypes if not any(kind in type_ for kind in _NOT_SORTED)
+        ]
+        order = map(quoted, dict.fromkeys((*self._key, *sortable)))
+        rows = self._rows.repartition(*map(quoted, self._key)).sortWithinPartitions(*order)
         with explained(self.listing.setting):
             rows.write.option("maxRecordsPerFile", _FILE_ROWS).parquet(folder)
             copy = self._rows.sparkSession.read.schema(self._rows.schema).parquet(folder)
@@ -81,14 +89,23 @@ class CatalogTable(Source):
                     f"{self.listing.setting} has changed while it was read; nothing was published"
                 )
         fs, path = locate(folder)
-        parts = sorted(info.path for info in fs.get_file_info(pafs.FileSelector(path)) if info.path.endswith(".parquet"))
-        # messages name the first file, which is as good as any: let it have the name of the table
-        return fs, {f"{self._table}/{number:05}" if number else self._table: part for number, part in enumerate(parts)}
+        parts = sorted(
+            info.path for info in fs.get_file_info(pafs.FileSelector(path)) if info.path.endswith(".parquet")
+        )
+        # a message about the columns is about the first file: it has the name of the table
+        return fs, {
+            f"{self._table}/{number:05}" if number else self._table: part for number, part in enumerate(parts)
+        }
 
 
 @contextmanager
 def open_table(
-    spark: SparkSession, lake: Lake, place: str, columns: Columns, option: str = "source", as_of: str | None = None
+    spark: SparkSession,
+    lake: Lake,
+    place: str,
+    columns: Columns,
+    option: str = "source",
+    as_of: str | None = None,
 ) -> Iterator[CatalogTable]:
     """The table at `place`, a name after ``table:``, in its last version or that of `as_of`.
 
@@ -119,7 +136,7 @@ def open_table(
     with lake.staged("tables") as scratch:
         listing = Listing(place, lake.fs, {}, option=option)
         with explained(setting):
-            spark.table(name).schema  # noqa: B018: Connect finds out here whether there is a table
+            _ = spark.table(name).schema  # a table that is not there is found out here
             version = find_version(spark, name, setting, as_of)
             rows = _selected(at_version(spark, name, version), columns, setting)
             table = CatalogTable(listing, lake.path(scratch), name, rows, columns.key, version)
@@ -136,5 +153,12 @@ def _selected(rows: DataFrame, columns: Columns, setting: str) -> DataFrame:
             "to the columns it has"
         )
     others = rows.columns if columns.others is None else columns.others
-    names = [*columns.needed, *(name for name in others if name.lower() in there and name.lower() not in map(str.lower, columns.needed))]
+    names = [
+        *columns.needed,
+        *(
+            name
+            for name in others
+            if name.lower() in there and name.lower() not in map(str.lower, columns.needed)
+        ),
+    ]
     return rows.select(*(F.col(quoted(there[name.lower()])).alias(name) for name in names))

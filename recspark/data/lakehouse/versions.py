@@ -27,11 +27,11 @@ def _moment(text: str) -> datetime.datetime | None:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=datetime.timezone.utc)
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
 AS_OF = Check(
-    lambda text: text.isascii() and text.isdigit() or _moment(text) is not None,
+    lambda text: (text.isascii() and text.isdigit()) or _moment(text) is not None,
     "the number of a version (Delta) or of a snapshot (Iceberg), or a time in ISO 8601",
 )
 
@@ -66,9 +66,8 @@ def find_version(spark: SparkSession, name: str, setting: str, as_of: str | None
         return _iceberg(spark, name, as_of)
     if as_of is not None:
         raise ConfigError(
-            f"data.asOf = {as_of!r} is not allowed: {setting} is a {kind or 'view'} "
-            f"{'table' if kind else ''}".rstrip()
-            + ", which has no versions; tables of Delta and Iceberg have"
+            f"data.asOf = {as_of!r} is not allowed: {setting} is {kind or 'a view'}, which has no "
+            "versions; Delta and Iceberg have"
         )
     return None
 
@@ -95,7 +94,9 @@ def hash_of(rows: DataFrame) -> str:
         for column, type_ in rows.dtypes
     ]
     # as decimals: a sum of longs would overflow
-    found = rows.select(F.xxhash64(*columns).cast("decimal(20,0)").alias("hash")).agg(F.count("*"), F.sum("hash"))
+    found = rows.select(F.xxhash64(*columns).cast("decimal(20,0)").alias("hash")).agg(
+        F.count("*"), F.sum("hash")
+    )
     [(count, total)] = found.collect()
     return f"rows:{count}:{fingerprint(rows.dtypes, str(total))[:16]}"
 
@@ -114,7 +115,9 @@ def _iceberg(spark: SparkSession, name: str, as_of: str | None) -> Version:
         return Version("iceberg:empty", None)
     if as_of is not None and as_of.isdigit():
         # a snapshot may be of another branch, or from before a rollback
-        history = spark.table(f"{name}.snapshots").select("snapshot_id", "committed_at").toDF(*history.columns)
+        history = (
+            spark.table(f"{name}.snapshots").select("snapshot_id", "committed_at").toDF(*history.columns)
+        )
     number = _chosen(history, name, as_of)
     return Version(f"iceberg:{number}", number)
 
@@ -122,8 +125,10 @@ def _iceberg(spark: SparkSession, name: str, as_of: str | None) -> Version:
 def _chosen(history: DataFrame, name: str, as_of: str | None) -> int:
     """The number of the last version in `history` (number, timestamp), or of the one that `as_of` means."""
     numbered = as_of is not None and as_of.isdigit()
-    if as_of is None or numbered:
-        found = history.where(F.col("number") == int(as_of)) if numbered else history
+    if as_of is None:
+        found = history
+    elif numbered:
+        found = history.where(F.col("number") == int(as_of))
     else:
         found = history.where(F.col("timestamp") <= F.lit(_moment(as_of)))
     last = found.orderBy(F.desc("timestamp"), F.desc("number")).first()

@@ -29,7 +29,11 @@ def check_no_table(setting: str, names: Iterable[str], place: str = "FOLDER") ->
         if found is None and folder.rpartition("/")[2] == "metadata" and last.endswith(_ICEBERG):
             found = "metadata"
         if found:
-            above = folder.split("/")[:-1] if found == "metadata" else name.split("/")[: name.split("/").index(found)]
+            above = (
+                folder.split("/")[:-1]
+                if found == "metadata"
+                else name.split("/")[: name.split("/").index(found)]
+            )
             root = "/".join([place.rstrip("/"), *above])
             table = _DELTA_NAME.format(root) if found == "_delta_log" else _OTHER_NAME
             raise ConfigError(

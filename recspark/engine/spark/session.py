@@ -78,22 +78,22 @@ class SparkOptions(Section):
         "partitions of a shuffle; twice the cores of a local master, Spark's own default elsewhere",
         at_least(1),
     )
-
     conf = Option(
         dict,
         {},
-        'other settings, such as {"spark.jars.packages" = "..."} and those of catalogs; spark-submit\'s come first',
+        'other settings, such as {"spark.jars.packages" = "..."}, and those of catalogs',
         _settings,
     )
 
     def as_conf(self) -> dict[str, str]:
-        """The options that are set, under Spark's names."""
-        values = self.conf | {
+        """The options that are set, under Spark's names; those of their own come before those of `conf`."""
+        values = {
             "spark.master": self.master,
             DRIVER_MEMORY: self.driverMemory,
             SHUFFLE: self.shufflePartitions,
         }
-        return {key: _text(value) for key, value in values.items() if value is not None}
+        named = {key: value for key, value in values.items() if value is not None}
+        return {key: _text(value) for key, value in (self.conf | named).items()}
 
 
 def _text(value: object) -> str:
