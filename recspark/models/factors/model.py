@@ -263,9 +263,12 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
 
 
 def _latest(tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all tables (item, ...); an item in a later table replaces its rows in earlier ones."""
+    """The rows of all tables (item, rating ...), in an order of their own: sums are made in it.
+
+    An item in a later table replaces its rows in earlier ones.
+    """
     found = tables[0]
     for later in tables[1:]:
         earlier = found.filter(pc.invert(pc.is_in(found["item"], value_set=later["item"])))
         found = pa.concat_tables([earlier, later], promote_options="permissive")
-    return found
+    return found.sort_by([("item", "ascending"), ("rating", "ascending")])
