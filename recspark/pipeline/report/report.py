@@ -30,7 +30,19 @@ from recspark.models.factors.model import FactorModel
 from recspark.models.saving import load_model
 from recspark.pipeline.context import Context
 from recspark.pipeline.report import figures
-from recspark.pipeline.report.page import Block, Part, Side, Table, Text, Tiles, cell, page, picture, settings
+from recspark.pipeline.report.page import (
+    Block,
+    Part,
+    Picture,
+    Side,
+    Table,
+    Text,
+    Tiles,
+    cell,
+    page,
+    picture,
+    settings,
+)
 from recspark.redaction import redact
 from recspark.tracking import Run
 from recspark.tracking.provenance import flatten, one_line
@@ -245,7 +257,7 @@ def _errors(lake: Lake, name: str) -> list[Block]:
     slices, histogram = (_measured(lake, name, table) for table in ("slices", "histogram"))
     if slices is None or histogram is None:
         return [Text("No errors by slice: the predictions of this model are not measured as ratings.")]
-    tables = []
+    tables: list[Text | Picture | Table] = []
     for slice_, title in SLICES.items():
         rows = slices[slices["slice"] == slice_]
         if len(rows) > LEVELS:
