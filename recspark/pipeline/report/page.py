@@ -90,7 +90,7 @@ def picture(figure: Figure, text: str, wide: bool = False) -> Picture:
     """A matplotlib figure, as large as a column of the page: letters stay readable on a phone."""
     figure.set_size_inches(*((9.6, 4.2) if wide else (5.6, 3.8)))
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=DPI, bbox_inches="tight")
+    figure.savefig(image, format="png", dpi=DPI)
     return Picture(base64.b64encode(image.getvalue()).decode("ascii"), text, wide)
 
 

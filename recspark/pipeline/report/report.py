@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
+from functools import reduce
 from itertools import accumulate
 from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -27,7 +30,19 @@ from recspark.models.factors.model import FactorModel
 from recspark.models.saving import load_model
 from recspark.pipeline.context import Context
 from recspark.pipeline.report import figures
-from recspark.pipeline.report.page import Block, Part, Side, Table, Text, Tiles, cell, page, picture, settings
+from recspark.pipeline.report.page import (
+    Block,
+    Part,
+    Picture,
+    Side,
+    Table,
+    Text,
+    Tiles,
+    cell,
+    page,
+    picture,
+    settings,
+)
 from recspark.redaction import redact
 from recspark.tracking import Run
 from recspark.tracking.provenance import flatten, one_line
@@ -181,14 +196,13 @@ def _quarantine(lake: Lake, tables: TablesManifest) -> list[Block]:
     for table, reason, count in found:
         condition = (pc.field("table") == table) & (pc.field("reason") == reason)
         examples = rows.scanner(filter=condition).head(EXAMPLES).to_pylist()
-        places = "; ".join(f"{row['file']} line {row['line']}" for row in examples)
-        texts = "\n".join(brief(row["text"], 80) for row in examples)
-        shown.append([table, f"{reason}: {REASONS.get(reason, '')}", count, places, texts])
-    return [Table(("table", "reason", "rows", "first", "their text"), shown, "Quarantine")]
+        texts = [f"{row['file']} line {row['line']}: {brief(row['text'], 80)}" for row in examples]
+        shown.append([table, f"{reason}: {REASONS.get(reason, '')}", count, "\n".join(texts)])
+    return [Table(("table", "reason", "rows", "the first of them"), shown, "Quarantine")]
 
 
 def _distributions(job: Context) -> list[Block]:
-    sides = {side: _counts(job.read(f"index/{side}"), job) for side in ("items", "users")}
+    sides = {side: _counts(job.lake, side) for side in ("items", "users")}
     shares = {side: figures.head_share(rows) for side, rows in sides.items()}
     ratings = _ratings(job.read("tables/ratings"))
     words = (
@@ -200,20 +214,31 @@ def _distributions(job: Context) -> list[Block]:
     return [Text(words), Side([tail, levels])]
 
 
-def _counts(index: DataFrame, job: Context) -> pd.DataFrame:
-    """The number of ids (n) by number of ratings (count), from 1."""
-    rows = index.where("count > 0").groupBy("count").agg(F.count("*").alias("n"))
-    return rows.orderBy("count").toPandas()
+def _counts(lake: Lake, side: str) -> pd.DataFrame:
+    """The number of ids (n) by number of ratings (count), from 1, of the index: batch by batch."""
+    index = ds.dataset(lake.at(f"index/{side}"), filesystem=lake.fs, format="parquet")
+    found: Counter[int] = Counter()
+    for batch in index.to_batches(columns=["count"]):
+        for value in pc.value_counts(batch["count"]).to_pylist():
+            found[value["values"]] += value["counts"]
+    rows = sorted((count, n) for count, n in found.items() if count)
+    return pd.DataFrame(rows, columns=["count", "n"])
 
 
 def _ratings(ratings: DataFrame) -> pd.DataFrame:
-    """The number of ratings by level, or by bin of equal width: rating, n, width (0 of a level)."""
+    """The number of ratings by level, or by bin of equal width: rating, n, width (0 of a level).
+
+    Ratings of a scale without levels are rounded to three digits first: the driver gets few rows.
+    """
     value = F.col("rating").cast("double")
-    low, high, levels = ratings.agg(F.min(value), F.max(value), F.approx_count_distinct(value)).first()
-    width = 0.0 if levels <= LEVELS else (high - low) / LEVELS
-    place = value if not width else low + width * F.least(F.floor((value - low) / width), F.lit(LEVELS - 1))
-    rows = ratings.groupBy(place.alias("rating")).agg(F.count("*").alias("n")).orderBy("rating").toPandas()
-    return rows.assign(width=width)
+    unit = F.pow(10.0, F.floor(F.log10(F.abs(value))) - 2)
+    rounded = F.when(value == 0, value).otherwise(F.round(value / unit) * unit)
+    rows = ratings.groupBy(F.round(rounded, 9).alias("rating")).agg(F.count("*").alias("n")).toPandas()
+    rows = rows.sort_values("rating", ignore_index=True)
+    if len(rows) <= LEVELS:
+        return rows.assign(width=0.0)
+    n, edges = np.histogram(rows["rating"], LEVELS, weights=rows["n"])
+    return pd.DataFrame({"rating": edges[:-1], "n": n, "width": edges[1] - edges[0]})
 
 
 def _curve(model: ModelManifest) -> list[Block]:
@@ -232,7 +257,7 @@ def _errors(lake: Lake, name: str) -> list[Block]:
     slices, histogram = (_measured(lake, name, table) for table in ("slices", "histogram"))
     if slices is None or histogram is None:
         return [Text("No errors by slice: the predictions of this model are not measured as ratings.")]
-    tables = []
+    tables: list[Text | Picture | Table] = []
     for slice_, title in SLICES.items():
         rows = slices[slices["slice"] == slice_]
         if len(rows) > LEVELS:
@@ -260,18 +285,20 @@ def _lists(job: Context, manifest: ModelManifest) -> list[Block]:
     if "lists" not in model.can:
         return [Text("No lists: this model predicts ratings of pairs, and has no lists of items.")]
     users = _three_users(model)
-    asked = job.spark.createDataFrame([(user.id,) for user in users], model.userBiases.select("id").schema)
-    wanted = asked.withColumnRenamed("id", "user_id")
-    rated = [
-        job.read(f"{manifest.split}/{part}")
-        .join(F.broadcast(wanted), "user_id", "left_semi")
-        .select("user_id", "item_id", "rating", F.lit(part).alias("part"))
+    ids = [user.id for user in users]
+    columns = ("user_id", "item_id", "rating")
+    parts = [
+        job.read(f"{manifest.split}/{part}").select(*columns, F.lit(part).alias("part"))
         for part in ("train", "validation", "test")
     ]
-    known = rated[0].unionByName(rated[1])
-    rows = known.unionByName(rated[2]).toPandas()
-    seen = known.select("user_id", "item_id")
-    lists = model.recommendForUserSubset(wanted, SHOWN, seen=seen)
+    chosen = reduce(DataFrame.unionByName, parts).where(F.col("user_id").isin(ids))
+    # few rows, which the lists need as well
+    known = chosen.collect()
+    seen = [(row.user_id, row.item_id) for row in known if row.part != "test"]
+    rows = pd.DataFrame(known, columns=chosen.columns)
+    types = chosen.select("user_id", "item_id").schema
+    asked = job.spark.createDataFrame([(id,) for id in ids], chosen.select("user_id").schema)
+    lists = model.recommendForUserSubset(asked, SHOWN, seen=job.spark.createDataFrame(seen, types))
     recommended = lists.select("user_id", F.inline("recommendations").alias("item_id", "score")).toPandas()
     shown = {*recommended["item_id"], *rows["item_id"]}
     names = titles_of(job.read("tables/items"), shown) if job.lake.exists("tables/items") else {}
