@@ -244,9 +244,9 @@ def _fault(trace: str) -> str:
 def _remedy(spark: SparkSession) -> str:
     """The advice for workers that can't run recspark."""
     if is_remote(spark) or not is_local(spark.sparkContext.master):
-        if not is_remote(spark) and (archives := spark.sparkContext.getConf().get("spark.archives")):
+        if not is_remote(spark) and spark.sparkContext.pythonExec.startswith("./"):  # of an archive
             return (
-                f"send an archive ({brief(archives)} here) with recspark {recspark.__version__} for Python "
+                f"send an archive (--archives) with recspark {recspark.__version__} for Python "
                 f"{workers.this_version()}, and name its Python in spark.pyspark.python, see docs/install.md"
             )
         return (
