@@ -86,9 +86,11 @@ def test_one_sentence(said, name, words):
     assert words in said[name] and "\n" not in said[name]
 
 
-def test_the_advice_is_about_the_archive(said):
-    for name in ("version", "numba", "newer", "archive", "no archive"):
-        assert "environment.tar.gz#environment here) with recspark" in said[name]
+def test_the_advice_fits_the_place_of_the_python(said):
+    for name in ("archive", "no archive"):
+        assert f": send an archive (--archives) with recspark {recspark.__version__} for" in said[name]
+    for name in ("version", "numba", "newer"):
+        assert f": install recspark {recspark.__version__} there, or set" in said[name]
 
 
 def test_nothing_is_said_of_a_whole_python(said):

@@ -284,9 +284,9 @@ def _remedy(spark: SparkSession) -> str:
             f"a Python {workers.this_version()} that has it on every host, see docs/operations.md"
         )
     if not is_local(spark.sparkContext.master):
-        if archives := spark.sparkContext.getConf().get("spark.archives"):
+        if spark.sparkContext.pythonExec.startswith("./"):  # of an archive
             return (
-                f"send an archive ({brief(archives)} here) with recspark {recspark.__version__} for Python "
+                f"send an archive (--archives) with recspark {recspark.__version__} for Python "
                 f"{workers.this_version()}, and name its Python in spark.pyspark.python, see docs/install.md"
             )
         return (
