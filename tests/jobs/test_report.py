@@ -140,7 +140,7 @@ def test_a_pipeline_leaves_a_report(command, source, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_model_without_lists_on_data_without_titles(command, tmp_path):
     rng = np.random.default_rng(0)
-    rows = pd.DataFrame({"user": "u" * 100, "item": [f"{'i' * 100}{n}" for n in range(60)]})
+    rows = pd.DataFrame({"user_id": "u" * 100, "item_id": [f"{'i' * 100}{n}" for n in range(60)]})
     rows.assign(rating=rng.normal(0, 2, 60).round(3)).to_csv(tmp_path / "ratings.csv", index=False)
     settings = [
         f"paths.lake={tmp_path / 'lake'}",
