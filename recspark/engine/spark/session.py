@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -133,7 +134,10 @@ def build_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     merged = _merge(conf)
     if merged.get("spark.app.name", "") in ("", "pyspark-shell", Path(sys.argv[0]).name):
         merged.setAppName(app_name)
-    return SparkSession.builder.config(conf=merged).getOrCreate()
+    with warnings.catch_warnings():
+        # a Connect server in this process has the settings already, and PySpark tries to set them again
+        warnings.filterwarnings("ignore", "Failed to set spark")
+        return SparkSession.builder.config(conf=merged).getOrCreate()
 
 
 def _on_server(url: str, app_name: str, conf: Mapping[str, str]) -> SparkSession:
