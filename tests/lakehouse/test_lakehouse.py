@@ -39,7 +39,7 @@ def arrow(rows):
 
 
 @pytest.fixture(scope="module")
-def delta(spark, tmp_path_factory):
+def delta(settings, tmp_path_factory):
     """A table of Delta with an overwrite and a delete behind it: its name, folder, versions and a time."""
     from deltalake import DeltaTable, write_deltalake
 
@@ -54,7 +54,7 @@ def delta(spark, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def iceberg(spark, settings, warehouse):
+def iceberg(settings, warehouse):
     """The same rows in a table of Iceberg."""
     from pyiceberg.catalog.sql import SqlCatalog
 
