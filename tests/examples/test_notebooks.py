@@ -20,16 +20,23 @@ def executed():
 
 
 def kinds(notebook):
-    """The kinds of output of each cell of code: stdout, stderr, image/png ..."""
+    """The kinds of output of each cell of code: stdout, stderr, image/png ...
+
+    MLlib's words on a machine without a BLAS don't count.
+    """
     return [
-        [each["name"] if "name" in each else sorted(each.get("data", each)) for each in cell.outputs]
+        [
+            each["name"] if "name" in each else sorted(each.get("data", each))
+            for each in cell.outputs
+            if not each.get("text", "").startswith("netlib-")
+        ]
         for cell in notebook.cells
         if cell.cell_type == "code"
     ]
 
 
-def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= {"fm", "promote"}
+def test_there_are_three():
+    assert [path.stem for path in NOTEBOOKS] == ["als", "fm", "promote"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
