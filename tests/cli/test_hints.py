@@ -17,7 +17,7 @@ from recspark.pipeline.conf.sections import validated
         ("data.movieColumn", "did you mean data.itemColumn?"),
         ("data.user_column", "did you mean data.userColumn?"),
         ("data.path", "did you mean data.source?"),
-        ("data.genreColumn", "known keys: data.baseUrl, "),
+        ("data.genreColumn", "known keys: data.asOf, "),
         ("model.iterations", "did you mean model.maxIter?"),
         ("model.n_factors", "did you mean model.rank?"),
         ("model.lambda", "did you mean model.regParam?"),

@@ -100,6 +100,7 @@ def test_ml_100k_with_its_given_splits(spark, lake, tmp_path):
         "reasons": {},
         "unchanged": False,
         "dataset": "ml-100k",
+        "versions": {},
     }
     assert rows(spark, lake, "ratings") == [(1, 1, 5.0, 881250949), (2, 1, 3.0, 891717742)]
     assert rows(spark, lake, "items") == [(1, "Caf\xe9", 1995, ["Comedy", "Drama"], None, None)]

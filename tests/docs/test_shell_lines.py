@@ -24,7 +24,7 @@ PAGES = {
     if path.name not in ("api.md", "changelog.md")
 }
 #: files of a reader, which no checkout has
-OWN = {"CONF", "my.toml", "conf/a.toml", "conf/CONF.toml", "conf/mine.toml"}
+OWN = {"CONF", "my.toml", "lakehouse.toml", "conf/a.toml", "conf/CONF.toml", "conf/mine.toml"}
 
 
 def shell_lines(text):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 
 from recspark.config import Check, brief
@@ -63,9 +62,13 @@ def explained(setting: str) -> Iterator[None]:
     """Raise one sentence, which begins with `setting`, for an error of Spark about a table."""
     try:
         yield
-    except (PySparkException, Py4JJavaError) as error:
+    except Exception as error:
+        # an error of the JVM that has no class in Python
+        thrown = getattr(error, "java_exception", None)
+        if thrown is None and not isinstance(error, PySparkException):
+            raise
         condition = error.getCondition() if isinstance(error, PySparkException) else None
-        text = str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)
+        text = str(thrown or error)
         reason = brief(text.strip().partition("\n")[0], 300)
         if _NO_CLASS.search(condition or text):
             raise ConfigError(
