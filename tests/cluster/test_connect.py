@@ -143,7 +143,10 @@ def test_a_fit_without_a_work_folder_says_what_is_missing(report):
 
 
 def test_a_server_of_another_python_is_said(report):
-    said = "RecsparkError: the Python of Spark's workers is Python {}.{}, and this is 3.8: install recspark"
+    said = (
+        "RecsparkError: the Python of the Spark Connect server's workers is Python {}.{}, and this is 3.8: "
+        "install recspark"
+    )
     assert report["another python"].startswith(said.format(*sys.version_info))
 
 
@@ -189,7 +192,8 @@ def lake(jobs, tmp_path_factory):
     als, base = (["model.name=als", "model.rank=3"], ["model.name=base", "model.type=baseline"])
     commands = [
         ["ingest", f"data.source={folder / 'ml-1m'}", *usual],
-        *([job, *usual] for job in ("index", "split", "audit")),
+        *([job, *usual] for job in ("index", "split")),
+        ["audit", *usual, 'features.groups=["user", "item", "users.age"]'],
         *([job, *usual, *model] for model in (als, base) for job in ("train", "evaluate")),
     ]
     for words, done in zip(commands, jobs(*commands), strict=True):

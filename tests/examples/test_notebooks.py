@@ -53,6 +53,5 @@ def test_stored_outputs_are_whole_and_name_no_machine(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_they_run(path, executed, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PYTHONWARNINGS", "default")
     found = kinds(executed(path, tmp_path))
     assert found == kinds(nbformat.read(path, as_version=4))
