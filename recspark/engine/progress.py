@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from recspark.engine.plan import Row
 
@@ -147,6 +146,9 @@ class Progress:
         if not _draws(stages_log):
             yield self
             return
+        # not at the top: in a notebook without ipywidgets this import warns
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
         done = threading.Event()
         with (
             tqdm(total=1.0, dynamic_ncols=True, bar_format=_BAR) as bar,
