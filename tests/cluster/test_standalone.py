@@ -142,7 +142,7 @@ def assert_same_bits(found, expected):
         np.testing.assert_array_equal(found[side].view(np.uint32), expected[side].view(np.uint32))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_python_of_this_test_has_no_recspark(environment):
     home = next(
         line.partition("=")[2].strip()
@@ -164,7 +164,7 @@ def undisturbed(spark, source, tmp_path_factory):
     return lake
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_is_killed_in_training_changes_no_bit(undisturbed, dist, environment, source, tmp_path):
     lake = tmp_path / "lake"
     with cluster(workers=2, cores=1, memory="2g") as running:

@@ -197,7 +197,7 @@ def lived(tmp_path):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_nights_and_a_rollback(lived, tmp_path):
     """Late input, a bad model, a good one; then the model of the first night serves again."""
     lake, lists = (

@@ -104,9 +104,15 @@ def test_what_a_job_needs_is_refused_before_any_work(command, tmp_path, job, set
     assert not any(lake.iterdir())
 
 
-@pytest.mark.slow
+#: the jobs that measure: .ci/run tries these, `make test-long` the others
+MEASURING = ("evaluate", "pipeline", "crossvalidate", "tune", "compare")
+
+
 @pytest.mark.parametrize("switch", SWITCHES)
-@pytest.mark.parametrize("job", WORDS)
+@pytest.mark.parametrize(
+    "job",
+    [pytest.param(job, marks=[pytest.mark.slow if job in MEASURING else pytest.mark.long]) for job in WORDS],
+)
 def test_every_job_ends_well(command, place, job, switch):
     if (job, switch) == ("blend", "no ratings"):
         return  # refused, see above

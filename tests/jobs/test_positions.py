@@ -36,6 +36,7 @@ def check_factors(lake, ids_without_ratings):
     assert (without > 0) == ids_without_ratings
 
 
+@pytest.mark.slow
 def test_a_fit_takes_the_positions_of_the_index(run, tmp_path):
     ratings = generate(SyntheticOptions(users=60, items=300, ratings=1400))
     write_movielens(ratings, tmp_path / "ml-1m")
@@ -63,6 +64,7 @@ def test_a_fit_takes_the_positions_of_the_index(run, tmp_path):
     check_factors(lake, ids_without_ratings=True)  # those of the batch
 
 
+@pytest.mark.slow
 def test_a_split_of_tables_that_were_replaced_still_trains(run, command, tmp_path):
     for number, name in enumerate(("old", "new")):
         made = generate(SyntheticOptions(users=40 - 10 * number, items=60, ratings=900 - 200 * number))

@@ -83,7 +83,7 @@ def test_a_factorization_machine_on_ml_100k_u1(command, movielens, tmp_path):
     assert 0.866 < summary["rmse"] < 0.875
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_factorization_machine_with_one_and_with_three_blocks(command, movielens, tmp_path):
     short = ("evaluation.ranking=false", "model.maxIter=20", "model.chains=2", "model.noisyChains=1")
     one = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", *short)

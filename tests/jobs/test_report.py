@@ -109,6 +109,7 @@ def source(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_pipeline_leaves_a_report(command, source, tmp_path, monkeypatch):
     settings = [f"paths.lake={tmp_path}", f"data.source={source}", "model.maxIter=3", "model.rank=4"]
     settings += ["tracking.logModel=false"]

@@ -157,6 +157,7 @@ class TestContract:
         assert type(loaded) is type(model)
         same(predicted(loaded, rows), predicted(model, rows))
 
+    @pytest.mark.slow
     def test_ids_of_an_index_that_do_not_train_change_nothing(self, saved, rows, index, name):
         model, make = saved(name)[0], MAKERS[name][2]
         if make is None:

@@ -75,6 +75,7 @@ def fitted(ratings, estimator=FMRegressor, **params):
     return estimator(**given).tables(users=people).fit(train)
 
 
+@pytest.mark.slow
 def test_predictions_come_near_the_noise_whatever_the_blocks(ratings):
     one = fitted(ratings)
     assert NOISE < rmse(one, ratings[1]) < 1.4 * NOISE
