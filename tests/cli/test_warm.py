@@ -13,7 +13,7 @@ import recspark
 ROOT = Path(recspark.__file__).parents[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_warm_compiles_what_models_need(tmp_path):
     variables = os.environ | {
         "PYTHONPATH": str(ROOT),

@@ -112,7 +112,9 @@ KILLS = {
 }
 
 
-@pytest.mark.parametrize("step", KILLS)
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=() if step == "champion" else pytest.mark.long) for step in KILLS]
+)
 def test_a_killed_rollback_is_finished_by_the_next(lake, roll, monkeypatch, step):
     def killed(when, call):
         def run(self, *words):

@@ -153,8 +153,13 @@ def test_what_is_declared_unread_changes_nothing(rows, caplog, setting):
     assert all(name in warning.message for name in names)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in GROUPED else pytest.mark.slow)
+        for name in SETTINGS
+    ],
+)
 def test_every_other_param_is_read(rows, setting):
     estimator, form = estimator_of(setting)
     plain = outcome(setting, rows)
