@@ -78,12 +78,13 @@ RACES = {
         target=7,
     ),
     "cluster-s10m": Race(
-        "explicit, s10m, rank 64, an iteration, standalone cluster 2 x 1 core",
+        "explicit, s10m, rank 64, an iteration, standalone cluster 2 x 1 core; MLlib without native BLAS",
         "mllib",
         "per_iteration",
         ("--data", "s10m", "--iterations", "1", "3"),
         cluster=True,
         target=18,
+        native_blas=False,
     ),
     "implicit-s10m": Race(
         "implicit, s10m, rank 64, an iteration",

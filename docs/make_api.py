@@ -234,7 +234,7 @@ def _code(body: str) -> str:
     return "```python\n" + re.sub(r" +# doctest: .*", "", body.strip()) + "\n```"
 
 
-#: how the sections that are no lists of entries are shown
+#: how sections of plain text are shown; the other sections list entries
 _PARTS = {"Examples": _code, "References": _plain, "Notes": _plain}
 
 

@@ -156,7 +156,20 @@ class RowExplainer:
         return [self.in_context(user, item, [], []) for item in items]
 
     def in_context(self, user: Id, item: Id, columns: Sequence[int], values: Sequence[float]) -> Explanation:
-        """Explain the score of a row, whose context has these feature columns with these values."""
+        """Explain the score of a row with a context.
+
+        Parameters
+        ----------
+        user, item
+            The ids of the row.
+        columns, values
+            The feature columns of its context, and the value of each.
+
+        Raises
+        ------
+        RecsparkError
+            If the model does not know an id.
+        """
         scorer, layout = self.scorer, self.scorer.layout
         for side, id in zip(IDS, (user, item), strict=True):
             positions_of(TABLES[side], [id], scorer.sides[side][0])
