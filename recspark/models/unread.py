@@ -31,8 +31,9 @@ def unread(estimator: Configurable, form: str) -> dict[str, str]:
     """
     rules = [rule for kind in reversed(type(estimator).__mro__) for rule in vars(kind).get("unread", ())]
     held = [rule for rule in rules if rule.holds(estimator, form)]
+    values = estimator.values() if held else {}
     return {
-        name: rule.setting.format(**estimator.values())
+        name: rule.setting.format(**values)
         for rule in held
         for name in rule.params.split()
         if estimator.hasParam(name)
