@@ -25,7 +25,7 @@ from recspark.data.formats.layout import Chunk, arrow_schema, tasks_for
 from recspark.data.formats.own_tables import OWN
 from recspark.data.lakehouse.names import is_table
 from recspark.data.lakehouse.publish import write_table
-from recspark.data.lakehouse.source import CatalogTable, open_table
+from recspark.data.lakehouse.source import open_table
 from recspark.data.load import REPORT, Loader
 from recspark.data.quality import Count, QualityOptions, require_quality
 from recspark.data.sources.archive import Copy, Source, open_source
@@ -172,7 +172,7 @@ def ingest(
                     versions={
                         option: source.state
                         for option, source in sources.items()
-                        if isinstance(source, CatalogTable)
+                        if source.state is not None
                     },
                     tables=_build(spark, publication, work, quality),
                 )

@@ -29,7 +29,7 @@ from recspark.data.formats.generic import (
 from recspark.data.formats.layout import Chunk, Layout, is_empty, plan
 from recspark.data.formats.movielens import EDITIONS, NoDataFile, find_edition
 from recspark.data.formats.own_tables import OWN, bind_own, own_files, own_layout, text_types
-from recspark.data.lakehouse.source import CatalogTable, Columns
+from recspark.data.lakehouse.source import Columns
 from recspark.data.quality import IDS, Rules, judged
 from recspark.data.schemas import with_types
 from recspark.data.sources.archive import Source
@@ -92,30 +92,31 @@ def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict
 
     A table of one's own takes the place of the edition's. The log names files that are not read.
     """
-    main = sources[MAIN]
-    if isinstance(main, CatalogTable):
-        dataset, layouts = TABLE, _table_layouts(data, MAIN, main)
-    else:
-        with _waiting(main):
-            edition = None if data.dataset in GENERIC else find_edition(main.members, main.name, data.dataset)
-            dataset, layouts = edition or generic_files(data, main.members)
-        if edition:
-            report_left_out(main, dataset, layouts, {})
-        else:
-            layouts = _without_copies(main, dataset, layouts)
-    own = {}
-    for table in [option for option in sources if option != MAIN]:
-        source = sources[table]
-        if isinstance(source, CatalogTable):
-            own[table] = _table_layouts(data, table, source)
-        else:
-            with _waiting(source):
-                own[table] = _without_copies(source, *own_files(data, table, source.members))
+    found = {option: _layouts(data, option, source) for option, source in sources.items()}
+    dataset, layouts = found.pop(MAIN)
+    own = {option: members for option, (_, members) in found.items()}
     replaced = {*own, *(["links"] if "items" in own else [])}
     return dataset, {
         MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced},
         **own,
     }
+
+
+def _layouts(data: DataOptions, option: str, source: Source) -> tuple[str, dict[str, Layout]]:
+    """The edition or format of the source that `option` names, and the layouts of the members to read."""
+    if source.state is not None:
+        return TABLE, _table_layouts(data, option, source)
+    with _waiting(source):
+        if option != MAIN:
+            dataset, layouts = own_files(data, option, source.members)
+        elif data.dataset in GENERIC or not (
+            edition := find_edition(source.members, source.name, data.dataset)
+        ):
+            dataset, layouts = generic_files(data, source.members)
+        else:
+            report_left_out(source, *edition, {})
+            return edition
+    return dataset, _without_copies(source, dataset, layouts)
 
 
 def table_columns(data: DataOptions, option: str) -> Columns:
@@ -128,7 +129,7 @@ def table_columns(data: DataOptions, option: str) -> Columns:
     return Columns((data.userColumn, data.itemColumn), needed, () if data.timestampColumn else ("timestamp",))
 
 
-def _table_layouts(data: DataOptions, option: str, source: CatalogTable) -> dict[str, Layout]:
+def _table_layouts(data: DataOptions, option: str, source: Source) -> dict[str, Layout]:
     """The layout of a table of a catalog, by its name.
 
     Raise ConfigError if it is said to be an edition of MovieLens.
@@ -231,22 +232,19 @@ def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
     edition is damaged.
     """
     fs, paths = source.files(layouts)
-    if isinstance(source, CatalogTable):
-        [layout] = layouts.values()
-        return _Files(fs, paths, dict.fromkeys(paths, layout))
-    files = _Files(fs, paths, layouts)
-    texts = [member for member, layout in layouts.items() if layout.notation and not layout.parquet]
+    files = _Files(fs, paths, {file: layouts[source.member_of(file)] for file in paths})
+    texts = [member for member, layout in files.layouts.items() if layout.notation and not layout.parquet]
     empty = [member for member in texts if is_empty(files.fs, files.paths[member], layouts[member])]
     if not empty:
         return files
-    if len(empty) == len(layouts):
+    if len(empty) == len(files.layouts):
         others = f", as are the other {len(empty) - 1}" if len(empty) > 1 else ""
         raise InputMissing(
             f"{source.listing.setting} has nothing to read: {empty[0]} is an empty file{others}"
         )
     report_empty(source, empty)
     return files._replace(
-        layouts={member: layout for member, layout in layouts.items() if member not in empty}
+        layouts={member: layout for member, layout in files.layouts.items() if member not in empty}
     )
 
 

@@ -66,7 +66,7 @@ def _fold(job: Context, split: SplitOptions) -> dict[str, float]:
     with one.running(f"fold {split.fold}", "split") as run:
         stages.split(one)
         trained = stages.train(one)
-        results = stages.evaluate(one) | trained
+        results = stages.evaluate(one, table=False) | trained
         measured = {key: value for key, value in results.items() if isinstance(value, (int, float))}
         run.metrics(measured)
     log.info(

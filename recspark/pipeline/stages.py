@@ -192,13 +192,16 @@ def _training_summary(fit: Summary, name: str) -> Figures:
     }
 
 
-def evaluate(job: Context) -> Figures:
-    """models/NAME on the test rows -> predictions/NAME, metrics/NAME.json."""
+def evaluate(job: Context, table: bool = True) -> Figures:
+    """models/NAME on the test rows -> predictions/NAME, metrics/NAME.json.
+
+    With `table` the predictions also replace the rows of evaluation.table, if it is set.
+    """
     with job.lake.reading(f"splits/{job.sections.split.name}", f"models/{job.sections.model.product}"):
-        return _evaluate(job)
+        return _evaluate(job, job.sections.evaluation.table if table else None)
 
 
-def _evaluate(job: Context) -> Figures:
+def _evaluate(job: Context, table: str | None) -> Figures:
     name, product = job.sections.model.product, f"splits/{job.sections.split.name}"
     manifest = job.lake.require(f"models/{name}", ModelManifest, "train")
     rows = job.lake.require(product, Manifest, "split").fingerprint
@@ -212,7 +215,7 @@ def _evaluate(job: Context) -> Figures:
             model.transform(labelled(job.read(f"{product}/test"), positive_from)).write.parquet(
                 publication.path("test")
             )
-            if table := job.sections.evaluation.table:
+            if table is not None:
                 write_table(job.spark.read.parquet(publication.path("test")), "evaluation.table", table)
             publication.manifest = PredictionsManifest(
                 fingerprint=predictions_fingerprint,

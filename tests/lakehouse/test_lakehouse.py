@@ -182,6 +182,10 @@ def test_the_jobs_read_and_write_tables(spark, command, tmp_path):
     assert summary["ratings"] == len(rows) == spark.table("lake.jobs.ratings").count()
     assert spark.table("lake.jobs.predictions").count() == summary["rows_test"]
     assert spark.table("lake.jobs.quarantine").count() == 0
+    folds = ("split.folds=2", "model.name=folds", "evaluation.table=lake.jobs.predictions")
+    code, _, err = command("crossvalidate", *words, *tables, *folds)
+    assert code == 0, err
+    assert spark.table("lake.jobs.predictions").count() == summary["rows_test"]
     lists = (*words, "recommend.table=lake.jobs.lists", "recommend.tableMode=merge")
     code, summary, err = command("recommend", *lists, "recommend.n=3")
     assert code == 0, err

@@ -58,7 +58,7 @@ class CatalogTable(Source):
     ) -> None:
         super().__init__(listing, scratch, QualityOptions())
         self._table, self._rows, self._key, self._version = name, rows, key, version
-        self.state = version.state if version else hash_of(rows)
+        self.state: str = version.state if version else hash_of(rows)
 
     @property
     def members(self) -> list[str]:
@@ -96,6 +96,10 @@ class CatalogTable(Source):
         return fs, {
             f"{self._table}/{number:05}" if number else self._table: part for number, part in enumerate(parts)
         }
+
+    def member_of(self, file: str) -> str:
+        """The name of the table."""
+        return self._table
 
 
 @contextmanager

@@ -36,6 +36,9 @@ class Source:
     Compressed files are unpacked into `scratch`.
     """
 
+    #: the version that is read of a table of a catalog; None: these are files
+    state: str | None = None
+
     def __init__(self, listing: Listing, scratch: str, limits: QualityOptions) -> None:
         self.listing, self.name, self.fs, self.limits = listing, listing.name, listing.fs, limits
         self.hidden = listing.hidden
@@ -90,6 +93,10 @@ class Source:
                 )
                 paths[member] = target
         return unpacker.fs, paths
+
+    def member_of(self, file: str) -> str:
+        """The member that `file`, a key of the paths of `files`, has rows of."""
+        return file
 
     def _open(self, member: str) -> pa.NativeFile:
         with reading(self._called(member), COMPRESSED):

@@ -24,22 +24,25 @@ def check_no_table(setting: str, names: Iterable[str], place: str = "FOLDER") ->
     They are paths of files and folders, at any depth below `place`.
     """
     for name in names:
-        folder, _, last = name.rpartition("/")
-        found = next((part for part in name.split("/") if part in _LOGS), None)
-        if found is None and folder.rpartition("/")[2] == "metadata" and last.endswith(_ICEBERG):
-            found = "metadata"
-        if found:
-            above = (
-                folder.split("/")[:-1]
-                if found == "metadata"
-                else name.split("/")[: name.split("/").index(found)]
-            )
+        if marker := _marker(name):
+            found, above = marker
             root = "/".join([place.rstrip("/"), *above])
             table = _DELTA_NAME.format(root) if found == "_delta_log" else _OTHER_NAME
             raise ConfigError(
                 f"{setting} is {_LOGS.get(found, 'an Iceberg')} table (it has {found}), whose files also "
                 f'hold rows that were deleted or overwritten: read it as "table:{table}", see docs/data.md'
             )
+
+
+def _marker(name: str) -> tuple[str, list[str]] | None:
+    """The part of the path `name` that marks a table, and the folders above it; None if it has none."""
+    parts = name.split("/")
+    for number, part in enumerate(parts):
+        if part in _LOGS:
+            return part, parts[:number]
+    if parts[-2:-1] == ["metadata"] and parts[-1].endswith(_ICEBERG):
+        return "metadata", parts[:-2]
+    return None
 
 
 def check_outside_tables(setting: str, fs: pafs.FileSystem, path: str) -> None:

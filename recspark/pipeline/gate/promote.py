@@ -216,7 +216,7 @@ def _measured(roles: Roles, champion: ModelVersion, candidate: str) -> str:
             raise RecsparkError(f"predictions/{candidate} names no split: run `recspark evaluate` again")
         log.info("the champion is measured on the test rows of %s", of_candidate.split)
         split = SplitOptions(name=of_candidate.split.removeprefix("splits/"))
-        stages.evaluate(roles.job.on(split, ModelSection(name=product)))
+        stages.evaluate(roles.job.on(split, ModelSection(name=product)), table=False)
     return product
 
 
