@@ -170,9 +170,7 @@ def ingest(
                     options=options,
                     files=tuple(files),
                     versions={
-                        option: source.state
-                        for option, source in sources.items()
-                        if source.state is not None
+                        option: source.state for option, source in sources.items() if source.state is not None
                     },
                     tables=_build(spark, publication, work, quality),
                 )
