@@ -1,8 +1,9 @@
-"""The tutorials: commands are understood, programs compile, and the one from MLlib runs."""
+"""The tutorials: commands are understood, programs compile, and each page runs as a reader would type it."""
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from recspark.pipeline.conf.sections import validated
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs/tutorials").glob("*.md"))
+#: what a block needs that a test has not: a host, a browser, a change of the environment
+ELSEWHERE = re.compile(r"HOST|mlflow server|pip install|make dist")
 
 
 def blocks(page, language):
@@ -57,3 +60,43 @@ def test_the_program_from_mllib_runs(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "recspark.models" in done.stdout and "recommendations" in done.stdout
+
+
+def script_of(page):
+    """A shell script that does what a page asks for: it saves the files and types the commands."""
+    text = page.read_text("utf-8")
+    for block in re.finditer(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        language, body = block.groups()
+        before = text[: block.start()].strip().split("\n\n")[-1]
+        named = re.findall(r"`([\w./-]+\.(?:py|toml))`", before)
+        if language in ("python", "toml") and named:
+            yield f"cat {'>>' if 'Add these lines' in before else '>'} {named[-1]} <<'END'\n{body}END\n"
+        elif language == "sh":
+            commands = body.replace("\\\n", " ").splitlines()
+            yield "".join(f"{line}\n" for line in commands if not ELSEWHERE.search(line))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pages", ["first_model mlflow_run", "nightly_job", "features", "cluster"])
+def test_pages_run(pages, tmp_path):
+    for name in ("conf", "examples", "jobs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    binaries = Path(sys.executable).parent
+    (tmp_path / ".venv").symlink_to(binaries.parent)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{binaries}:{os.environ['PATH']}"}
+    for name in pages.split():
+        page = ROOT / f"docs/tutorials/{name}.md"
+        done = subprocess.run(
+            ["bash", "-s"],
+            input="".join(script_of(page)),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert "Traceback" not in done.stderr, done.stderr[-3000:]
+        codes = re.findall(r"^exit code \d+$", page.read_text("utf-8"), re.MULTILINE)
+        assert re.findall(r"^exit code \d+$", done.stdout, re.MULTILINE) == codes, done.stderr[-3000:]
+        shown = [*blocks(page, "text")][-1].splitlines()[-1]
+        assert shown in done.stdout + done.stderr
