@@ -217,12 +217,19 @@ def test_pruned_trials_end_by_their_curve(tune):
 
 @pytest.mark.slow
 def test_several_trials_at_once_and_a_ranking_metric(tune):
+    # of the same values: each has a folder of its own
     code, summary, err = tune(
-        "ranked", "tune.concurrent=2", "tune.metric=ndcg_at_5", "evaluation.ks=[5]", "evaluation.ranking=true"
+        "ranked",
+        "tune.space={rank={choices=[2]}}",
+        "tune.concurrent=2",
+        "tune.metric=ndcg_at_5",
+        "evaluation.ks=[5]",
+        "evaluation.ranking=true",
     )
     assert code == 0, err
     table, _ = trials_of(summary)
     assert (table["state"] == "complete").all() and len(table) == 3
+    assert table["value"].nunique() == 1
     assert summary["validation_ndcg_at_5"] == pytest.approx(table["value"].max())
 
 

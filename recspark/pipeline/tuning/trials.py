@@ -5,6 +5,7 @@ No other rows are read.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -52,6 +53,8 @@ class Trials:
         self._job, self._run, self._options = job, run, job.sections.tune
         self._product = f"splits/{job.sections.split.name}"
         self._ended = threading.Event()
+        self._folders: set[str] = set()
+        self._choosing = threading.Lock()
         counts = job.lake.require(self._product, SplitManifest, "split").counts
         if not counts["validation"]:
             raise ConfigError(
@@ -109,14 +112,13 @@ class Trials:
         name = f"trial {trial.number}"
         reason: str | None = None
         try:
-            model = ModelSection(
-                **self._job.sections.model.as_dict() | trial.params | {"name": self._folder(trial.params)}
-            )
-            with self._run.child(
-                name, {"model": model.as_dict() | {"name": self._job.sections.model.product}}
-            ) as nested:
-                facts["run_id"] = nested.id
-                value = self._measure(study, trial, model, nested, facts)
+            with self._own_folder(trial.params) as folder:
+                model = ModelSection(**self._job.sections.model.as_dict() | trial.params | {"name": folder})
+                with self._run.child(
+                    name, {"model": model.as_dict() | {"name": self._job.sections.model.product}}
+                ) as nested:
+                    facts["run_id"] = nested.id
+                    value = self._measure(study, trial, model, nested, facts)
         except Exception as error:
             if not is_alive(self._job.spark):
                 raise
@@ -180,12 +182,21 @@ class Trials:
             estimator._setDefault(threads=max(1, default_threads(self._job.spark) // at_once))
         return estimator
 
-    def _folder(self, params: dict[str, object]) -> str:
-        """The name of a trial's work folder.
+    @contextmanager
+    def _own_folder(self, params: dict[str, object]) -> Iterator[str]:
+        """The name of a trial's work folder, which no other trial has meanwhile.
 
         It is that of an earlier trial with the same values, which a killed process has left.
         """
-        return f"{self._job.sections.model.product}-trial-{fingerprint(params)[:16]}"
+        first = f"{self._job.sections.model.product}-trial-{fingerprint(params)[:16]}"
+        with self._choosing:
+            names = (f"{first}-{number}" if number else first for number in itertools.count())
+            name = next(name for name in names if name not in self._folders)
+            self._folders.add(name)
+        try:
+            yield name
+        finally:
+            self._folders.discard(name)
 
 
 def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
