@@ -144,7 +144,7 @@ def ratings(spark):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("blocks", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_fit_on_s3_gives_the_same_bits(bucket, ratings, tmp_path, blocks):
     params = {
         "rank": 4,

@@ -102,7 +102,7 @@ spark.stop()
     [
         ("512m", "true", "refused spark.executor.pyspark.memory = 512m gives"),
         ("2560m", "true", "predicted 800 40"),
-        ("3g", "false", "predicted 800 40"),
+        pytest.param("3g", "false", "predicted 800 40", marks=pytest.mark.long),
     ],
 )
 def test_a_fit_under_a_limit_ends(limit, reuse, outcome):

@@ -79,6 +79,7 @@ def night(airflow, tmp_path):
     return run
 
 
+@pytest.mark.long
 def test_all_jobs_run_in_their_order_for_the_date(night, tmp_path):
     code, calls = night()
     jobs = [job for job, _ in calls]
@@ -107,6 +108,7 @@ def test_input_that_is_not_whole_yet_is_waited_for(night):
     assert code == 0 and [job for job, _ in calls][:4] == ["ingest", "ingest", "ingest", "index"]
 
 
+@pytest.mark.long
 def test_input_that_does_not_come_ends_the_run(night):
     code, calls = night("ingest=5", RECSPARK_WINDOW="1")
     assert code != 0 and [job for job, _ in calls] == ["ingest"]

@@ -58,7 +58,7 @@ def test_it_learns_who_likes_what(lightgcn, likes):
     assert scores[own].min() > scores[~own].max()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_start_from_lightgcn_is_ahead_in_the_first_epochs_on_ml_100k(
     spark, movielens, tmp_path, monkeypatch, capsys, lightgcn
 ):

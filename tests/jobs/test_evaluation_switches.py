@@ -104,14 +104,14 @@ def test_what_a_job_needs_is_refused_before_any_work(command, tmp_path, job, set
     assert not any(lake.iterdir())
 
 
-#: the jobs that measure: .ci/run tries these, `make test-long` the others
-MEASURING = ("evaluate", "pipeline", "crossvalidate", "tune", "compare")
+#: .ci/run tries these, `make test-long` the others
+IN_CI = ("evaluate", "pipeline")
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
 @pytest.mark.parametrize(
     "job",
-    [pytest.param(job, marks=[pytest.mark.slow if job in MEASURING else pytest.mark.long]) for job in WORDS],
+    [pytest.param(job, marks=[pytest.mark.slow if job in IN_CI else pytest.mark.long]) for job in WORDS],
 )
 def test_every_job_ends_well(command, place, job, switch):
     if (job, switch) == ("blend", "no ratings"):

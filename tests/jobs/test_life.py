@@ -35,7 +35,7 @@ def pairs(table):
     return set(table[["user_id", "item_id"]].itertuples(index=False, name=None))
 
 
-@pytest.mark.parametrize("kind", ["als", "mf"])
+@pytest.mark.parametrize("kind", ["als", pytest.param("mf", marks=pytest.mark.long)])
 def test_ids_that_are_text(call, tmp_path, kind):
     first, later = ratings(USERS, ITEMS, 0), ratings([*USERS[:2], "новый", "新"], [*ITEMS[:6], "ñ"], 1)
     for name, table in (("first", first), ("later", later)):

@@ -62,7 +62,9 @@ TOP_N = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TOP_N)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name == "ml-100k-bpr" else []) for name in TOP_N]
+)
 def test_top_n_of_ml_100k(command, movielens, tmp_path, name):
     summary = run(command, movielens, tmp_path, name)
     gains = [
@@ -76,7 +78,7 @@ def test_top_n_of_ml_100k(command, movielens, tmp_path, name):
     assert "rmse" not in summary and summary["ranked_users"] > 930
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_factorization_machine_on_ml_100k_u1(command, movielens, tmp_path):
     summary = run(command, movielens, tmp_path, "ml-100k-fm-mcmc", "evaluation.ranking=false")
     # myFM, which was not given the moments: .8824

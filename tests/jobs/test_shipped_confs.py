@@ -38,14 +38,9 @@ def lakes(tmp_path_factory):
     return tmp_path_factory.mktemp("lakes")
 
 
-#: the one with all groups; tests/features/test_audit.py has one that leaks
-IN_CI = {"ml-100k-fm-mcmc.toml"}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in IN_CI else pytest.mark.long) for name in FEATURED],
-)
+# tests/features/test_audit.py has an audit that passes and one that fails
+@pytest.mark.long
+@pytest.mark.parametrize("name", FEATURED)
 def test_no_feature_leaks(spark, movielens, lakes, capsys, name):
     dataset = read_conf(str(CONF / name))["data"]["dataset"]
     archive = movielens / f"{dataset}.zip"

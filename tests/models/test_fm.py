@@ -226,7 +226,9 @@ def careless(spark, ratings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("label", "ordered"), [("rating", False), ("level", True)])
+@pytest.mark.parametrize(
+    ("label", "ordered"), [pytest.param("rating", False, marks=pytest.mark.long), ("level", True)]
+)
 def test_noise_of_each_user_and_item(careless, label, ordered, tmp_path):
     given = {"labelCol": label, "ordered": ordered, "maxIter": 60, "stdevCol": "stdev"}
     plain, own = (fitted(careless, **given, noisyChains=noisy) for noisy in (0, 1))
@@ -618,7 +620,7 @@ def test_mllibs_params_are_taken(vectors):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("label", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
+@pytest.mark.parametrize("label", [0.0, pytest.param(1.0, marks=pytest.mark.long)])
 def test_labels_that_are_all_alike_are_predicted(spark, label):
     """No row shows the other label: it is still one of two, and the probability of the one that is there
     grows.

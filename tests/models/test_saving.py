@@ -280,7 +280,7 @@ def temporary(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["als", pytest.param("fm", marks=pytest.mark.slow), "fm vectors"])
+@pytest.mark.parametrize("kind", ["als", pytest.param("fm", marks=pytest.mark.long), "fm vectors"])
 def test_the_files_of_a_fit_go_with_the_model_but_not_before_its_dataframes(spark, ratings, vectors, kind):
     model, _ = fit(kind, ratings, vectors)
     work = temporary(model)

@@ -155,10 +155,7 @@ def test_what_is_declared_unread_changes_nothing(rows, caplog, setting):
 
 @pytest.mark.parametrize(
     "setting",
-    [
-        pytest.param(name, marks=pytest.mark.long if name in GROUPED else pytest.mark.slow)
-        for name in SETTINGS
-    ],
+    [pytest.param(name, marks=pytest.mark.slow if name == "als" else pytest.mark.long) for name in SETTINGS],
 )
 def test_every_other_param_is_read(rows, setting):
     estimator, form = estimator_of(setting)
