@@ -76,6 +76,10 @@ def script_of(page):
             yield "".join(f"{line}\n" for line in commands if not ELSEWHERE.search(line))
 
 
+def without_numbers(text):
+    return re.sub(r"[\d.]+", "#", text)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("pages", ["first_model mlflow_run", "nightly_job", "features", "cluster"])
 def test_pages_run(pages, tmp_path):
@@ -98,5 +102,6 @@ def test_pages_run(pages, tmp_path):
         assert "Traceback" not in done.stderr, done.stderr[-3000:]
         codes = re.findall(r"^exit code \d+$", page.read_text("utf-8"), re.MULTILINE)
         assert re.findall(r"^exit code \d+$", done.stdout, re.MULTILINE) == codes, done.stderr[-3000:]
-        shown = [*blocks(page, "text")][-1].splitlines()[-1]
-        assert shown in done.stdout + done.stderr
+        # numbers may differ from one processor to another
+        shown = without_numbers(blocks(page, "text")[-1].splitlines()[-1])
+        assert shown in without_numbers(done.stdout + done.stderr)
