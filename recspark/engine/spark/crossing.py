@@ -1,8 +1,8 @@
 """From the JVM to Python: a function on the Arrow batches of every partition of a DataFrame.
 
 Spark's ``mapInArrow`` writes rows to Python one by one through its general machinery for Python functions: 10
-M rows of three numbers take 2 s on two cores. Its own converter to Arrow, which ``DataFrame.toArrow`` uses,
-takes a quarter of that. Its messages, one per batch, go to Python as they are:
+M rows of three numbers take 2 to 4 s on two cores. Its own converter to Arrow, which ``DataFrame.toArrow``
+uses, takes a third of that, or less. Its messages, one per batch, go to Python as they are:
 
     on_partitions     as an RDD of messages; results are values, at once
     in_one_process    the same with the messages of all partitions: few come to this process, many are
