@@ -51,7 +51,19 @@ class Explanation:
 
     @classmethod
     def of(cls, item: Id, score: float, prediction: float, parts: Sequence[Part]) -> Self:
-        """From parts in any order; those that are 0 are left out."""
+        """From parts in any order; those that are 0 are left out.
+
+        Parameters
+        ----------
+        item
+            The id of the item.
+        score
+            The sum of the parts.
+        prediction
+            The value that the model predicts, after its response and cut.
+        parts
+            The parts, in the unit of the score.
+        """
         found = [part for part in parts if part.value]
         found.sort(key=lambda part: -abs(part.value))
         return cls(item, score, prediction, tuple(found))
