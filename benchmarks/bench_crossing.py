@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import LongType
 
 from recspark.engine.spark.crossing import on_partitions
 
@@ -32,7 +33,7 @@ def counts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield pa.RecordBatch.from_pydict({"rows": [count(batches)]})
 
 
-@F.arrow_udf("bigint")
+@F.arrow_udf(LongType())
 def ones(user: pa.Array, item: pa.Array, rating: pa.Array) -> pa.Array:
     return pa.repeat(pa.scalar(1, pa.int64()), len(user))
 
