@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from recspark.algorithms import rotated
 from recspark.algorithms.contract import Given, NoSteps, State
 from recspark.algorithms.ranks import summarize
 from recspark.algorithms.ratings import CSR, SIDES, Block, as_columns, damped_deviation, other
 from recspark.kernels import als
 from recspark.kernels.arrays.random import normal_rows
+from recspark.kernels.implicit import solve_rows_cg
 from recspark.kernels.projection import project_rows
 from recspark.kernels.threads import over_rows
 
@@ -29,7 +32,8 @@ class ALSSolver(NoSteps):
     """The explicit and implicit objectives of `recspark.kernels.als`, with penalties per side.
 
     ``mean`` is added to every prediction by the model. ``level`` is the mean of the ratings, the fallback for
-    a cold id. ``length`` is the length of a user's row at the start.
+    a cold id. ``length`` is the length of a user's row at the start. ``rotates`` allows `solve_rotated` where
+    it pays.
     """
 
     rank: int
@@ -46,6 +50,7 @@ class ALSSolver(NoSteps):
     clip: tuple[float, float]
     seed: int
     length: float = 1.0
+    rotates: bool = True
 
     sweep = "alternating"
     row_arrays = ("factors", "bias")
@@ -121,8 +126,7 @@ class ALSSolver(NoSteps):
             See `recspark.algorithms.contract.Solver.step`.
         """
         factors, bias = np.array(own["factors"]), np.array(own["bias"])
-        solve = self._solve_by_cg if self.cg_steps else self._solve
-        penalties = solve(side, block.train, source, factors, bias, threads)
+        penalties = self._how(side, block.train, source)(side, block.train, source, factors, bias, threads)
         state = self.state(factors, bias)
         sums = {"penalty": float(np.sum(penalties))}
         if side == SIDES[0]:
@@ -132,6 +136,16 @@ class ALSSolver(NoSteps):
             if self.implicit:
                 sums["interaction"] = _trace(state["gram"], source["gram"])
         return state, sums
+
+    def _how(self, side: str, csr: CSR, source: State) -> Callable[..., list[float]]:
+        """The way to solve rows: see ``solver`` and ``cgSteps`` of `recspark.models.ALS`."""
+        if self.cg_steps:
+            return self._solve_by_cg
+        if self.rotates and self.implicit and not self.nonnegative:
+            pays = rotated.pays(csr.indptr, len(source["factors"]), self.rank)
+            if pays and rotated.is_safe(source["gram"], self.reg[side]):
+                return self._solve_rotated
+        return self._solve
 
     def _solve(
         self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
@@ -148,11 +162,20 @@ class ALSSolver(NoSteps):
     def _solve_by_cg(
         self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
     ) -> list[float]:
-        gram = np.triu(source["gram"])[: self.rank, : self.rank]
-        gram = np.ascontiguousarray(gram + np.triu(gram, 1).T)
-        read = csr.entries, source["factors"], gram
+        read = csr.entries, source["factors"], self._whole_gram(source)
         how = self._penalty(side), self.cg_steps
-        return over_rows(als.solve_rows_cg, csr.work, threads, *read, factors, *how)
+        return over_rows(solve_rows_cg, csr.work, threads, *read, factors, *how)
+
+    def _solve_rotated(
+        self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
+    ) -> list[float]:
+        gram, penalty = self._whole_gram(source), self._penalty(side)
+        return [rotated.solve_rotated(csr, source["factors"], gram, factors, penalty, threads)]
+
+    def _whole_gram(self, source: State) -> np.ndarray:
+        """The Gram matrix of the other side, (rank, rank), with both halves."""
+        gram = np.triu(source["gram"])[: self.rank, : self.rank]
+        return np.ascontiguousarray(gram + np.triu(gram, 1).T)
 
     def _errors(self, role: str, csr: CSR, source: State, state: State, threads: int) -> dict[str, float]:
         low, high = self.clip if role != "train" else (-np.inf, np.inf)

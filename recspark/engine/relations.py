@@ -29,13 +29,13 @@ from pyspark.sql import DataFrame
 from recspark.algorithms.contract import Totals
 from recspark.algorithms.ratings import ENTITY_WORK, ROLES
 from recspark.data.index import LARGEST_POSITION
+from recspark.engine.moments import pair_moments
 from recspark.engine.spark.crossing import in_one_process, on_partitions
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.ids import IdIndex, indexed_ids
 from recspark.kernels.arrays.csr import balanced_cuts
 from recspark.kernels.arrays.random import mix
-from recspark.kernels.moments import pair_moments
 
 _NO_WEIGHTS = np.empty(0, np.float32)
 
@@ -309,7 +309,7 @@ def _parts(relations: Relations) -> list[dict[str, np.ndarray]]:
 
 
 def side_moments(relations: Relations, side: int) -> tuple[float, np.ndarray]:
-    """The result of `recspark.kernels.moments.pair_moments` for a side, from training rows.
+    """The result of `recspark.engine.moments.pair_moments` for a side, from training rows.
 
     If rows are very many, only those of some entities are used.
     """

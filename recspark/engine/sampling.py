@@ -26,11 +26,11 @@ import pyarrow as pa
 from recspark.algorithms.contract import Entities, Sampler, Shared, State, Sums
 from recspark.algorithms.stopping import should_stop
 from recspark.data.arrow import as_arrow, write_part
+from recspark.engine.moments import variance_shares
 from recspark.engine.plan import Plan, Row
 from recspark.engine.relations import Relations, build_relation, cut_side, side_moments
 from recspark.engine.spark.runner import Runner
 from recspark.engine.storage import Store
-from recspark.kernels.moments import variance_shares
 
 
 @dataclass(frozen=True, kw_only=True)

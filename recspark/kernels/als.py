@@ -371,7 +371,7 @@ def _not_worse(system, old, old_bias, x, bias, biased, solved, nonnegative):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _aligned(rows, columns):
+def aligned(rows, columns):
     """An empty float32 matrix that begins at a cache line of 64 bytes."""
     held = np.empty(rows * columns + 16, np.float32)
     skip = (-(held.ctypes.data // 4)) % 16
@@ -401,8 +401,8 @@ def solve_rows(lo, hi, entries, source, own, penalty, biased, nonnegative):
     dst, dst_bias = own
     reg, bias_reg = penalty.reg, penalty.bias_reg
     rank, n = dst.shape[1], source.factors.shape[1]
-    a, b, c = _aligned(n, n), np.empty(n), np.empty(n)
-    scratch = _Scratch(_aligned(PANEL, n), np.empty((2, n), np.float32), a, b, c)
+    a, b, c = aligned(n, n), np.empty(n), np.empty(n)
+    scratch = _Scratch(aligned(PANEL, n), np.empty((2, n), np.float32), a, b, c)
     p, q, x = np.empty(rank, np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
     penalties = 0.0
     for row in range(lo, hi):
@@ -444,118 +444,6 @@ def solve_rows(lo, hi, entries, source, own, penalty, biased, nonnegative):
         for i in range(rank):
             squares += dst[row, i] * dst[row, i]
         penalties += scale * (reg * squares + bias_reg * dst_bias[row] * dst_bias[row])
-    return penalties
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _gather(start, m, indices, values, weights, src, gathered, b):
-    """Copy the source rows of one row's entries to gathered[:m], and fill ``b = Y'Wr``.
-
-    Returns the number of positive values.
-    """
-    rank, positive = src.shape[1], 0.0
-    b[:] = 0
-    for t in range(m):
-        j, target = indices[start + t], weights[start + t] * values[start + t]
-        for l in range(rank):
-            gathered[t, l] = src[j, l]
-            b[l] += target * src[j, l]
-        positive += values[start + t] > 0
-    return positive
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _times_system(start, m, weights, gathered, gram, ridge, x, out):
-    """``out = (G + Y'WY + ridge I) x`` without forming the matrix."""
-    rank = len(x)
-    for l in range(rank):
-        out[l] = ridge * x[l]
-    for i in range(rank):
-        for l in range(rank):
-            out[l] += x[i] * gram[i, l]
-    for t in range(m):
-        dot = np.float32(0)
-        for l in range(rank):
-            dot += gathered[t, l] * x[l]
-        dot *= weights[start + t]
-        for l in range(rank):
-            out[l] += dot * gathered[t, l]
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _dot(x, y):
-    total = np.float32(0)
-    for l in range(len(x)):
-        total += x[l] * y[l]
-    return total
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def solve_rows_cg(lo, hi, entries, src, gram, dst, penalty, steps):
-    """Improve rows lo..hi of `dst` by conjugate gradient on the system of `solve_rows` without biases.
-
-    A step costs O(entries * rank), the exact solve O(entries * rank^2) (Takacs, Pilaszy, Tikk 2011).
-
-    Parameters
-    ----------
-    lo, hi
-        The range of rows.
-    entries
-        `Entries` of each row of `dst`; weights are not empty.
-    src
-        float32 (n_src, rank), not padded.
-    gram
-        float32 (rank, rank), with both halves filled.
-    dst
-        float32 (n_dst, rank), changed in place.
-    penalty
-        `Penalty`, of which reg and power are read.
-    steps
-        Number of steps per row.
-
-    Returns
-    -------
-    float
-        The sum of the penalties (float64).
-    """
-    indptr, indices, values, weights = entries
-    rank = src.shape[1]
-    longest = 0
-    for row in range(lo, hi):
-        longest = max(longest, indptr[row + 1] - indptr[row])
-    gathered = np.empty((longest, rank), np.float32)
-    r, p, ap = np.empty(rank, np.float32), np.empty(rank, np.float32), np.empty(rank, np.float32)
-    penalties = 0.0
-    for row in range(lo, hi):
-        start, m = indptr[row], indptr[row + 1] - indptr[row]
-        x = dst[row]
-        if m == 0:
-            x[:] = 0
-            continue
-        positive = _gather(start, m, indices, values, weights, src, gathered, r)
-        ridge = np.float32(penalty.reg * positive**penalty.power)
-        _times_system(start, m, weights, gathered, gram, ridge, x, ap)
-        for l in range(rank):
-            r[l] -= ap[l]
-            p[l] = r[l]
-        size = _dot(r, r)
-        for _ in range(steps):
-            if not size > np.float32(1e-20):
-                break
-            _times_system(start, m, weights, gathered, gram, ridge, p, ap)
-            curvature = _dot(p, ap)
-            if not curvature > 0:
-                break
-            alpha = size / curvature
-            for l in range(rank):
-                x[l] += alpha * p[l]
-                r[l] -= alpha * ap[l]
-            new_size = _dot(r, r)
-            beta = new_size / size
-            size = new_size
-            for l in range(rank):
-                p[l] = r[l] + beta * p[l]
-        penalties += ridge * _dot(x, x)
     return penalties
 
 

@@ -24,11 +24,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recspark.algorithms.ratings import SIDES
-from recspark.algorithms.response import Response
 from recspark.data.arrow import as_arrow, write_part
 from recspark.errors import RecsparkError
 from recspark.lake.folder import Folder
 from recspark.models.registry import KINDS, find
+from recspark.models.serving.response import Response
 
 if TYPE_CHECKING:
     from recspark.models.serving.explanation import Explainer

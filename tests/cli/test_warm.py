@@ -27,8 +27,8 @@ def test_warm_compiles_what_models_need(tmp_path):
     assert summary["job"] == "warm" and Path(summary["folder"]).is_relative_to(tmp_path)
     compiled = {file.name.rpartition("-")[0] for file in tmp_path.rglob("*.nbi")}
     wanted = (
-        "als.solve_rows als.solve_rows_cg sgd.descend sgd.full_gradient topn._scan_inplace topn.ranks_of "
-        "pairs._sparse_rows "
+        "als.solve_rows implicit.solve_rows_cg sgd.descend sgd.full_gradient topn._scan_inplace "
+        "topn.ranks_of pairs._sparse_rows "
     )
     wanted += (
         "gibbs.draw_entities gibbs.draw_features user_metrics.ndcg encode._digest probit.level_likelihood"

@@ -3,6 +3,7 @@ import pytest
 
 from recspark.kernels import als
 from recspark.kernels.arrays import csr
+from recspark.kernels.implicit import solve_rows_cg
 from recspark.kernels.linalg import padded
 from tests import reference
 
@@ -105,7 +106,7 @@ def test_conjugate_gradient_converges_to_the_exact_solution():
     exact, _, _ = solve(entries, src, np.zeros(20, np.float32), gram=gram)
     dst = np.zeros_like(exact)
     penalty = als.Penalty(np.float32(0), 0.1, 0.0, 1.0)
-    als.solve_rows_cg(0, len(dst), entries, src, np.ascontiguousarray(gram[:5, :5]), dst, penalty, 20)
+    solve_rows_cg(0, len(dst), entries, src, np.ascontiguousarray(gram[:5, :5]), dst, penalty, 20)
     np.testing.assert_allclose(dst, exact, rtol=1e-3, atol=1e-4)
 
 

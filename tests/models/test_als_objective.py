@@ -69,6 +69,8 @@ def objectives(
         {"reg_power": 0.0},
         {"implicit": True},
         {"implicit": True, "cg_steps": 3},
+        {"implicit": True, "rank": 150, "reg": 0.1},
+        {"implicit": True, "rank": 150, "reg": 0.1, "reg_power": 0.0, "nnz": 100},
         {"rank": 0, "biased": True},
     ],
     ids=str,

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pyspark.ml.recommendation import ALS as MLlibALS
 from pyspark.sql import functions as F
 
-from recspark.algorithms.response import Response
 from recspark.errors import RecsparkError
 from recspark.ids import TEXT, WHOLE
 from recspark.models.factors import lists as lists_module
@@ -22,6 +21,7 @@ from recspark.models.factors.lists import Question
 from recspark.models.factors.model import FactorModel
 from recspark.models.files import ModelFiles
 from recspark.models.folder import FactorFacts, write_facts
+from recspark.models.serving.response import Response
 from recspark.models.serving.scorer import StoredScorer
 from tests import reference
 

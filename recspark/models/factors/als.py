@@ -119,7 +119,8 @@ class ALS(Factorization):
     solver = Hyperparameter(
         str,
         "auto",
-        "how a row is solved; cg is for implicitPrefs only; auto is cholesky",
+        "how a row is solved; cg is for implicitPrefs only; auto is exact as cholesky, and quicker for ids "
+        "with fewer ratings than factors",
         one_of("auto", "cholesky", "cg"),
     )
     cgSteps = Hyperparameter(
@@ -234,6 +235,7 @@ class ALS(Factorization):
             clip=(parts.low, parts.high) if self.getClip() else (-float("inf"), float("inf")),
             seed=self.getSeed(),
             length=self._length(parts),
+            rotates=self.getSolver() == "auto",
         )
 
     def _length(self, parts: Parts) -> float:

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 
 from pyspark.sql import SparkSession
 
-from recspark.algorithms.response import Response
 from recspark.algorithms.sgd import SCHEDULES, SGDSolver
 from recspark.config import above, at_least, between, one_of
 from recspark.engine.encode import Parts
@@ -18,6 +17,7 @@ from recspark.models.factors.factorization import Factorization, per_side
 from recspark.models.factors.model import FactorModel
 from recspark.models.folder import FitFacts, SolverFacts
 from recspark.models.params import Hyperparameter
+from recspark.models.serving.response import Response
 from recspark.models.unread import Unread
 
 

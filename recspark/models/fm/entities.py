@@ -19,7 +19,6 @@ from pyspark.sql.types import FractionalType
 from recspark.algorithms.gibbs import FMSampler
 from recspark.algorithms.machine import TABLES
 from recspark.algorithms.ratings import ROLES
-from recspark.algorithms.response import Response
 from recspark.data.arrow import as_arrow
 from recspark.data.columns import check_new, number, quoted, resolve
 from recspark.engine.encode import id_column, id_kind, require_kind
@@ -45,6 +44,7 @@ from recspark.models.folder import RowFacts, SampledFacts, SampleFacts, SideFact
 from recspark.models.params import Hyperparameter
 from recspark.models.serving import fm_scorer
 from recspark.models.serving.explanation import Explanation
+from recspark.models.serving.response import Response
 
 #: a struct of all columns of a user's row, so that none of them is mixed up with a column of ours
 ROW = "recspark_row"

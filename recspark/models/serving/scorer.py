@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from recspark.algorithms.ratings import SIDES
-from recspark.algorithms.response import Response
 from recspark.ids import IdIndex
 from recspark.models.files import ModelFiles
 from recspark.models.folder import BlendFacts, FactorFacts, ModelTable, blended, read_facts
+from recspark.models.serving.response import Response
 
 LINEAR = Response()
 COLD_START = ("mean", "nan", "drop")

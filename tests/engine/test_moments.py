@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recspark.kernels.moments import LEAST_NOISE, LEAST_SHARE, UNKNOWN_SHARE, pair_moments, variance_shares
+from recspark.engine.moments import LEAST_NOISE, LEAST_SHARE, UNKNOWN_SHARE, pair_moments, variance_shares
 
 
 def by_pairs(entities, side, value, weight):
