@@ -76,22 +76,29 @@ def ease(gram: np.ndarray, penalty: float) -> np.ndarray:
 
 
 def nearest(
-    x_block: csr_matrix, x: csr_matrix, first: int, squares: np.ndarray, k: int, shrinkage: float
+    x_block: csr_matrix,
+    x: csr_matrix,
+    first: int,
+    lengths: tuple[np.ndarray, np.ndarray],
+    k: int,
+    shrinkage: float,
 ) -> csr_matrix:
     """The `k` largest similarities of each item of a block; others are 0.
 
-    A similarity is ``G_ij / (sqrt(G_ii G_jj) + shrinkage)``. Of equal ones the lower item is kept.
+    The similarity of an item j and a neighbour i is ``G_ij / (a_j b_i + shrinkage)``, with ``a, b`` the
+    `lengths`. Of equal ones the lower item is kept.
 
     Parameters
     ----------
     x_block
         (items of the block, users): the columns of X for the block's items, transposed.
     x
-        (users, items).
+        (users, items), with the weights of users.
     first
         The position of the block's first item.
-    squares
-        float64 (items,): the diagonal of G.
+    lengths
+        float64 (items,) each: of items, and of items as neighbours; for the cosine both are the roots of the
+        diagonal of G.
     k
         Number of neighbours per item.
     shrinkage
@@ -102,12 +109,12 @@ def nearest(
     csr_matrix
         float32 (items of the block, items).
     """
-    rows = []
+    rows, (own_length, length) = [], lengths
     for strip in gram_rows(x_block, x):
         own = first + np.repeat(np.arange(strip.shape[0]), np.diff(strip.indptr))
         shared = (strip.data != 0) & (strip.indices != own)
-        length = np.sqrt(squares[own]) * np.sqrt(squares[strip.indices]) + shrinkage
-        values = np.divide(strip.data, length, out=np.zeros(len(length)), where=shared)
+        divisor = own_length[own] * length[strip.indices] + shrinkage
+        values = np.divide(strip.data, divisor, out=np.zeros(len(own)), where=shared)
         order = np.lexsort((strip.indices, -values, own))
         place = np.arange(len(order)) - np.repeat(strip.indptr[:-1], np.diff(strip.indptr))
         kept = np.sort(order[(place < k) & shared[order]])

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix, diags_array, vstack
 
 from recspark.algorithms.item_gram import dense_gram, ease, most_items, nearest
 from recspark.algorithms.ratings import SIDES, other
-from recspark.config import above, at_least
+from recspark.config import above, at_least, between
 from recspark.data.columns import number
 from recspark.engine.blocks import build_block, index_and_scatter, load_block
 from recspark.engine.encode import encode, id_column
@@ -353,14 +353,22 @@ class ItemKNNModel(ItemItemModel):
 
 
 class ItemKNN(ItemItem):
-    """The nearest neighbours of each item by shrunken cosine; `recspark.algorithms.item_gram.nearest`.
+    """The nearest neighbours of each item; `recspark.algorithms.item_gram.nearest`.
 
-    A user's score of an item sums the similarities of the item's neighbours that the user has (times their
-    ratings unless `binary`).
+    A user's score of an item j sums the similarities of its neighbours i that the user has (times their
+    ratings unless `binary`). With n the users of an item, or the items of a user, a similarity is
+
+        sum over users u of both: n_u^-userPower  /  (n_j^itemPower n_i^neighbourPower + shrinkage).
+
+    The defaults give the cosine. Users who have everything say little of each item: a `userPower` above 0
+    makes them count less. Where lists miss popular items, lower `itemPower`. (Unless `binary`, products of
+    ratings are summed, and an item's n is the sum of its squared ratings.)
 
     Sources
     -------
-    Deshpande, Karypis 2004, "Item-based top-N recommendation algorithms".
+    Deshpande, Karypis 2004, "Item-based top-N recommendation algorithms". Aiolli 2013, "Efficient top-N
+    recommendation for very large scale binary rated datasets", section 3 (powers of items). Shen et al. 2021,
+    "How powerful is graph convolution for recommendation?" (users weighted by their degree).
     """
 
     model_class = ItemKNNModel
@@ -369,14 +377,39 @@ class ItemKNN(ItemItem):
     shrinkage = Hyperparameter(
         float,
         10.0,
-        "added to the denominator of a cosine: items that few users share are less alike",
+        "added to the denominator of a similarity: items that few users share are less alike",
         at_least(0),
+    )
+    userPower = Hyperparameter(
+        float, 0.0, "a user of n items counts n^-userPower times in a similarity", between(0, 1)
+    )
+    itemPower = Hyperparameter(
+        float, 0.5, "similarities of an item with n users are divided by n^itemPower", between(0, 1)
+    )
+    neighbourPower = Hyperparameter(
+        float, 0.5, "similarities to a neighbour with n users are divided by n^neighbourPower", between(0, 1)
     )
 
     def _solve(self, runner: SparkRunner, folder: str, blocks: range) -> None:
-        nearest_of = partial(_write_nearest, self.getBinary(), self.getK(), self.getShrinkage())
-        runner.map(nearest_of, blocks)
+        how = Similarity(
+            self.getK(),
+            self.getShrinkage(),
+            self.getUserPower(),
+            self.getItemPower(),
+            self.getNeighbourPower(),
+        )
+        runner.map(partial(_write_nearest, self.getBinary(), how), blocks)
         runner.map(partial(_join_nearest, folder), [blocks])
+
+
+class Similarity(NamedTuple):
+    """The Params of `ItemKNN`, by the same names."""
+
+    k: int
+    shrinkage: float
+    user_power: float
+    item_power: float
+    neighbour_power: float
 
 
 def _write_side(folder: str, binary: bool, store: Store, side: str) -> None:
@@ -448,11 +481,14 @@ def _write_ease(folder: str, penalty: float, store: Store, blocks: range) -> Non
     Store(folder).save("weights", whole=ease(gram, penalty))
 
 
-def _write_nearest(binary: bool, k: int, shrinkage: float, store: Store, block: int) -> None:
+def _write_nearest(binary: bool, how: Similarity, store: Store, block: int) -> None:
     rows, x = _ratings(store, "items", block, binary), _ratings(store, "users", 0, binary)
     squares = np.asarray(x.power(2).sum(axis=0), np.float64).ravel()
+    lengths = squares**how.item_power, squares**how.neighbour_power
+    if how.user_power:
+        x = csr_matrix(diags_array(np.diff(x.indptr) ** -how.user_power) @ x)
     first = int(_cuts(store, "items")[block])
-    _save(store, f"nearest/{block:05d}", nearest(rows, x, first, squares, k, shrinkage))
+    _save(store, f"nearest/{block:05d}", nearest(rows, x, first, lengths, how.k, how.shrinkage))
 
 
 def _join_nearest(folder: str, store: Store, blocks: range) -> None:

@@ -31,12 +31,12 @@ def slow_ease(x, penalty):
     return weights
 
 
-def slow_nearest(x, k, shrinkage):
-    gram = x.T @ x
+def slow_nearest(x, k, shrinkage, user_power=0.0, item_power=0.5, neighbour_power=0.5):
+    gram, n = x.T @ ((x > 0).sum(axis=1)[:, None] ** -user_power * x), np.square(x).sum(axis=0)
     found = np.zeros(gram.shape)
     for i in range(len(gram)):
         similar = [
-            (gram[i, j] / (np.sqrt(gram[i, i] * gram[j, j]) + shrinkage), j)
+            (gram[i, j] / (n[i] ** item_power * n[j] ** neighbour_power + shrinkage), j)
             for j in range(len(gram))
             if j != i and gram[i, j]
         ]
@@ -68,10 +68,11 @@ def test_neighbours_are_their_formula(k, shrinkage, monkeypatch):
     x = drawn(values=True)
     monkeypatch.setattr("recspark.algorithms.item_gram.STRIP_NUMBERS", 3 * N_ITEMS)
     block = csr_matrix(x.T[4:11])
-    found = nearest(block, csr_matrix(x), 4, np.square(x).sum(axis=0), k, shrinkage)
+    length = np.sqrt(np.square(x).sum(axis=0))
+    found = nearest(block, csr_matrix(x), 4, (length, length), k, shrinkage)
     np.testing.assert_allclose(found.toarray(), slow_nearest(x, k, shrinkage)[4:11], atol=1e-6)
     np.testing.assert_array_equal(dense_gram(block, csr_matrix(x)), (x.T @ x)[4:11])
-    assert nearest(csr_matrix((0, N_USERS)), csr_matrix(x), 0, np.ones(N_ITEMS), k, shrinkage).shape == (
+    assert nearest(csr_matrix((0, N_USERS)), csr_matrix(x), 0, (length, length), k, shrinkage).shape == (
         0,
         N_ITEMS,
     )
@@ -98,6 +99,17 @@ def test_spark_gives_the_same_for_any_blocks(ratings, blocks, binary):
         found = {(row.user_id, row.item_id): row.prediction for row in model.transform(ratings).collect()}
         wanted = {(3 * int(u), f"i{i:02d}"): (x @ weights)[u, i] for u, i in zip(*np.nonzero(x), strict=True)}
         assert found == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_powers_of_users_and_items(ratings, binary):
+    x = (drawn() > 0).astype(float) if binary else drawn(values=True)
+    powers = {"userPower": 0.7, "itemPower": 0.3, "neighbourPower": 0.6}
+    model = ItemKNN(k=5, shrinkage=0.5, binary=binary, itemBlocks=2, **powers, **IDS).fit(ratings)
+    weights = slow_nearest(x, 5, 0.5, *powers.values()).T
+    found = {(row.user_id, row.item_id): row.prediction for row in model.transform(ratings).collect()}
+    wanted = {(3 * int(u), f"i{i:02d}"): (x @ weights)[u, i] for u, i in zip(*np.nonzero(x), strict=True)}
+    assert found == pytest.approx(wanted, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.slow
