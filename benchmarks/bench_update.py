@@ -30,7 +30,7 @@ def facts(rank: int) -> FactorFacts:
         rank=rank,
         reg=reg,
         bias_reg=reg,
-        reg_power=1.0,
+        reg_power={"users": 1.0, "items": 1.0},
         mean=MEAN,
         level=MEAN,
         targets=0.0,

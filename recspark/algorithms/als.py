@@ -29,7 +29,7 @@ SINGULAR = 1e-9
 
 @dataclass(frozen=True)
 class ALSSolver(NoSteps):
-    """The explicit and implicit objectives of `recspark.kernels.als`, with penalties per side.
+    """The explicit and implicit objectives of `recspark.kernels.als`, with penalties and their powers per side.
 
     ``mean`` is added to every prediction by the model. ``level`` is the mean of the ratings, the fallback for
     a cold id. ``length`` is the length of a user's row at the start. ``rotates`` allows `solve_rotated` where
@@ -39,7 +39,7 @@ class ALSSolver(NoSteps):
     rank: int
     reg: dict[str, float]
     bias_reg: dict[str, float]
-    reg_power: float
+    reg_power: dict[str, float]
     mean: float
     level: float
     targets: float
@@ -157,7 +157,7 @@ class ALSSolver(NoSteps):
         return over_rows(als.solve_rows, csr.work, threads, csr.entries, read, own, penalty, *how)
 
     def _penalty(self, side: str) -> als.Penalty:
-        return als.Penalty(np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power)
+        return als.Penalty(np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power[side])
 
     def _solve_by_cg(
         self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
@@ -231,7 +231,7 @@ class ALSSolver(NoSteps):
         """
         rank, n = self.rank, len(values)
         w, z = weights.astype(np.float64), rated.factors.astype(np.float64)
-        scale = (np.sum(values > 0) if self.implicit else w.sum()) ** self.reg_power
+        scale = (np.sum(values > 0) if self.implicit else w.sum()) ** self.reg_power["users"]
         penalty, solved = np.full(rank, scale * self.reg[SIDES[0]]), np.full(rank, True)
         if self.nonnegative:
             solved = user > 0

@@ -23,7 +23,7 @@ def objectives(
     if implicit:
         given, values = 2 * values, ((1 + 2 * values) / (2 * values)).astype(np.float32)
     squares = float(np.sum((given if len(given) else 1) * values**2))
-    defaults = {"reg_power": 1.0, "biased": False, "nonnegative": False, "cg_steps": 0}
+    defaults = {"biased": False, "nonnegative": False, "cg_steps": 0}
     bias_reg = reg if bias_reg is None else bias_reg
     solver = ALSSolver(
         rank=rank,
@@ -35,7 +35,7 @@ def objectives(
         implicit=implicit,
         clip=(-np.inf, np.inf),
         seed=seed,
-        **defaults | settings,
+        **defaults | settings | {"reg_power": dict.fromkeys(SHAPE, settings.get("reg_power", 1.0))},
     )
     sides = {"users": (users, items), "items": (items, users)}
     blocks = {

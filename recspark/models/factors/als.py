@@ -103,6 +103,12 @@ class ALS(Factorization):
         "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge",
         between(0, 1),
     )
+    userRegPower = Hyperparameter(
+        float, None, "regPower of users; regPower if not set", between(0, 1)
+    )
+    itemRegPower = Hyperparameter(
+        float, None, "regPower of items; regPower if not set", between(0, 1)
+    )
     standardize = Hyperparameter(
         bool,
         False,
@@ -224,7 +230,7 @@ class ALS(Factorization):
             rank=self.getRank(),
             reg={side: value * unit for side, value in reg.items()},
             bias_reg=bias_regs,
-            reg_power=self.getRegPower(),
+            reg_power=per_side(self.getRegPower(), self.getUserRegPower(), self.getItemRegPower()),
             mean=parts.mean if self.getCenter() else 0.0,
             level=0.0 if implicit else parts.mean,
             targets=parts.values if implicit else 0.0,

@@ -78,7 +78,13 @@ class Baseline(Factorization):
         }
         if self.getSolver() == "als":
             return ALSSolver(
-                reg=reg, bias_reg=reg, reg_power=0.0, targets=0.0, implicit=False, cg_steps=0, **shared
+                reg=reg,
+                bias_reg=reg,
+                reg_power=dict.fromkeys(reg, 0.0),
+                targets=0.0,
+                implicit=False,
+                cg_steps=0,
+                **shared,
             )
         return SGDSolver(
             kernel="linear",

@@ -13,7 +13,7 @@ import numpy as np
 
 from recspark.algorithms.als import LEAST_EXCESS, ALSSolver
 from recspark.algorithms.contract import State
-from recspark.algorithms.ratings import CSR, Block
+from recspark.algorithms.ratings import CSR, SIDES, Block
 from recspark.algorithms.sgd import SGDSolver
 from recspark.errors import RecsparkError
 from recspark.kernels.sgd import Penalty
@@ -91,8 +91,11 @@ class ALSRows:
     @classmethod
     def from_facts(cls, facts: SolverFacts, epochs: int, rate: float | None) -> ALSRows:
         """Make the solver from the facts that `recspark.models.factors.als` writes."""
+        settings = dict(facts["settings"])
+        if isinstance(settings["reg_power"], float):  # a model of before 0.3 has one for both sides
+            settings["reg_power"] = dict.fromkeys(SIDES, settings["reg_power"])
         # rows are solved from nothing: conjugate gradient would need many more steps than while training
-        solver = replace(ALSSolver(**facts["settings"]), cg_steps=0)
+        solver = replace(ALSSolver(**settings), cg_steps=0)
         return cls(solver, facts["alpha"], facts["weights"])
 
     @property
