@@ -29,7 +29,7 @@ SINGULAR = 1e-9
 
 @dataclass(frozen=True)
 class ALSSolver(NoSteps):
-    """The explicit and implicit objectives of `recspark.kernels.als`, with penalties and their powers per side.
+    """The explicit and implicit objectives of `recspark.kernels.als`, with penalties and powers per side.
 
     ``mean`` is added to every prediction by the model. ``level`` is the mean of the ratings, the fallback for
     a cold id. ``length`` is the length of a user's row at the start. ``rotates`` allows `solve_rotated` where

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix, diags_array, vstack
 
-from recspark.algorithms.item_gram import dense_gram, ease, most_items, nearest
+from recspark.algorithms.item_gram import BYTES_PER_ENTRY, dense_gram, ease_inplace, most_items, nearest
 from recspark.algorithms.ratings import SIDES, other
 from recspark.config import above, at_least, between
 from recspark.data.columns import number
@@ -27,7 +27,7 @@ from recspark.engine.index import rows, trained_size, untrained
 from recspark.engine.spark.crossing import user_errors
 from recspark.engine.spark.memory import free_bytes
 from recspark.engine.spark.runner import SparkRunner
-from recspark.engine.spark.session import parallelism
+from recspark.engine.spark.session import default_threads, parallelism
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.ids import IdIndex
@@ -310,14 +310,21 @@ class EASEModel(ItemItemModel):
 
 
 class EASE(ItemItem):
-    """Ridge regression of each item on all others, in closed form; `recspark.algorithms.item_gram.ease`.
+    """Ridge regression of each item on all others, in closed form.
 
-    It is exact, so one task holds a matrix of all items by all items: 12 bytes per entry, so 4.8 GB for
-    20,000 items.
+    The weights B of items i for items j minimise
+
+        sum_u n_u^-userPower |x_u - x_u B|^2  +  regParam sum_ij n_i^regPower B_ij^2,
+
+    with a diagonal of 0 and n the users of an item, or the items of a user. Scores of item j are divided by
+    n_j^itemPower. With powers of 0, the defaults, this is Steck's model.
+
+    It is exact, so one task holds a matrix of all items by all items: 5 bytes per entry, so 2 GB for 20,000
+    items (`recspark.algorithms.item_gram.ease_inplace`). All cores of the machine work on it.
 
     Sources
     -------
-    Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
+    Steck 2019, "Embarrassingly shallow autoencoders for sparse data". The powers are ours (docs/topn.md).
     """
 
     model_class = EASEModel
@@ -325,6 +332,13 @@ class EASE(ItemItem):
 
     regParam = Hyperparameter(
         float, 500.0, "penalty of the weights, in users: larger ones for more ratings", above(0)
+    )
+    regPower = Hyperparameter(
+        float, 0.0, "the penalty of an item with n users counts n^regPower times", between(0, 1)
+    )
+    userPower = Hyperparameter(float, 0.0, "a user of n items counts n^-userPower times", between(0, 1))
+    itemPower = Hyperparameter(
+        float, 0.0, "scores of an item with n users are divided by n^itemPower", between(0, 1)
     )
     maxItems = Hyperparameter(
         int,
@@ -337,15 +351,17 @@ class EASE(ItemItem):
         most = self.getMaxItems() or most_items(free_bytes())
         if n_items > most:
             set_by = "maxItems" if self.getMaxItems() else "the memory that is free here"
+            needed = BYTES_PER_ENTRY * n_items**2 / 1e9
             raise RecsparkError(
-                f"EASE on {n_items} items is refused: {set_by} allows {most} at {12 * n_items**2 / 1e9:.1f} "
-                "GB for these; "
+                f"EASE on {n_items} items is refused: {set_by} allows {most} at {needed:.1f} GB for these; "
                 "leave items with few ratings out, or use ItemKNN, which takes any number"
             )
 
     def _solve(self, runner: SparkRunner, folder: str, blocks: range) -> None:
-        runner.map(partial(_write_gram, self.getBinary()), blocks)
-        runner.map(partial(_write_ease, folder, self.getRegParam()), [blocks])
+        runner.map(partial(_write_gram, self.getBinary(), self.getUserPower()), blocks)
+        powers = self.getRegPower(), self.getItemPower()
+        solve = partial(_write_ease, folder, self.getRegParam(), powers, default_threads(runner.spark))
+        runner.map(solve, [blocks])
 
 
 class ItemKNNModel(ItemItemModel):
@@ -466,28 +482,37 @@ def _save(store: Store, name: str, matrix: csr_matrix) -> None:
     )
 
 
-def _write_gram(binary: bool, store: Store, block: int) -> None:
+def _write_gram(binary: bool, user_power: float, store: Store, block: int) -> None:
     rows, x = _ratings(store, "items", block, binary), _ratings(store, "users", 0, binary)
-    store.save(f"gram/{block:05d}", rows=dense_gram(rows, x))
+    store.save(f"gram/{block:05d}", rows=dense_gram(rows, _weighted(x, user_power)))
 
 
-def _write_ease(folder: str, penalty: float, store: Store, blocks: range) -> None:
-    n_items = trained_size(store, "items")
-    gram, first = np.empty((n_items, n_items)), 0
+def _write_ease(
+    folder: str, penalty: float, powers: tuple[float, float], threads: int, store: Store, blocks: range
+) -> None:
+    n_items, first = trained_size(store, "items"), 0
+    gram = np.empty((n_items, n_items), np.float32)
     for block in blocks:
         rows = store.load(f"gram/{block:05d}")["rows"]
         gram[first : first + len(rows)] = rows
         first += len(rows)
-    Store(folder).save("weights", whole=ease(gram, penalty))
+        store.delete(f"gram/{block:05d}")
+    counts = read_rows(folder, "items", ["count"])["count"].to_numpy().astype(np.float64)
+    reg_power, item_power = powers
+    ease_inplace(gram, penalty * counts**reg_power, counts**-item_power, threads)
+    Store(folder).save("weights", whole=gram)
+
+
+def _weighted(x: csr_matrix, user_power: float) -> csr_matrix:
+    """X, in which a user of n items counts ``n^-user_power`` times."""
+    return csr_matrix(diags_array(np.diff(x.indptr) ** -user_power) @ x) if user_power else x
 
 
 def _write_nearest(binary: bool, how: Similarity, store: Store, block: int) -> None:
     rows, x = _ratings(store, "items", block, binary), _ratings(store, "users", 0, binary)
     squares = np.asarray(x.power(2).sum(axis=0), np.float64).ravel()
     lengths = squares**how.item_power, squares**how.neighbour_power
-    if how.user_power:
-        x = csr_matrix(diags_array(np.diff(x.indptr) ** -how.user_power) @ x)
-    first = int(_cuts(store, "items")[block])
+    first, x = int(_cuts(store, "items")[block]), _weighted(x, how.user_power)
     _save(store, f"nearest/{block:05d}", nearest(rows, x, first, lengths, how.k, how.shrinkage))
 
 

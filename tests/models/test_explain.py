@@ -26,7 +26,8 @@ def slow_share(solver, rated, value, weight, place, values, weights, asked):
     rows = [[*row, 1.0][:n] for row in rated.factors.astype(float)]
     size = sum(values > 0) if solver.implicit else sum(weights)
     system = (
-        np.diag([solver.reg["users"]] * RANK + [solver.bias_reg["users"]])[:n, :n] * size**solver.reg_power["users"]
+        np.diag([solver.reg["users"]] * RANK + [solver.bias_reg["users"]])[:n, :n]
+        * size ** solver.reg_power["users"]
     )
     if solver.implicit:
         system[:RANK, :RANK] += rated.gram
@@ -46,7 +47,9 @@ def slow_share(solver, rated, value, weight, place, values, weights, asked):
 )
 def test_a_share_is_the_product_for_that_rating_alone(seed, n, biased, implicit, power):
     draw = np.random.default_rng(seed)
-    solver = solver_of(biased=biased and not implicit, implicit=implicit, reg_power={"users": power, "items": 0.3})
+    solver = solver_of(
+        biased=biased and not implicit, implicit=implicit, reg_power={"users": power, "items": 0.3}
+    )
     every = draw.normal(size=(N_ITEMS, RANK)).astype(np.float32)
     at = draw.integers(0, N_ITEMS, n)
     bias = draw.normal(size=n).astype(np.float32) * solver.biased

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recspark.algorithms.item_gram import dense_gram, ease, nearest
+from recspark.algorithms.item_gram import dense_gram, ease_inplace, invert_inplace, nearest
 from recspark.errors import RecsparkError
 from recspark.models import EASE, ItemKNN, load_model
 
@@ -24,9 +24,11 @@ def drawn(values=False):
     return x.astype(float)
 
 
-def slow_ease(x, penalty):
-    inverse = np.linalg.inv(x.T @ x + penalty * np.eye(x.shape[1]))
-    weights = -inverse / np.diag(inverse)
+def slow_ease(x, penalty, reg_power=0.0, user_power=0.0, item_power=0.0):
+    counts = (x > 0).sum(axis=0)
+    gram = x.T @ ((x > 0).sum(axis=1)[:, None] ** -user_power * x)
+    inverse = np.linalg.inv(gram + penalty * np.diag(counts**reg_power))
+    weights = -inverse / np.diag(inverse) * counts**-item_power
     np.fill_diagonal(weights, 0)
     return weights
 
@@ -52,15 +54,42 @@ def ratings(spark):
     return spark.createDataFrame(rows, "user_id int, item_id string, rating float").repartition(3).cache()
 
 
+def ease(gram, penalty):
+    weights = gram.astype(np.float32)
+    ease_inplace(weights, np.full(len(gram), penalty), np.ones(len(gram)), 2)
+    return weights
+
+
 @pytest.mark.parametrize("penalty", [1.0, 50.0])
 def test_ease_is_its_formula(penalty):
     x = drawn()
     np.testing.assert_allclose(ease(x.T @ x, penalty), slow_ease(x, penalty), atol=1e-6)
 
 
+@pytest.mark.parametrize("swept", [1, 5, 16, 50])
+def test_an_inverse_by_blocks(swept, monkeypatch):
+    monkeypatch.setattr("recspark.algorithms.item_gram.SWEPT", swept)
+    x = np.random.default_rng(1).normal(size=(80, 33))
+    a = (x.T @ x + np.eye(33)).astype(np.float32)
+    found = np.where(np.tri(33), a, np.nan).astype(np.float32)  # the upper half is not read
+    assert invert_inplace(found, 2)
+    np.testing.assert_allclose(np.tril(found), np.tril(np.linalg.inv(a.astype(float))), atol=1e-5)
+    x = drawn()
+    np.testing.assert_allclose(ease(x.T @ x, 2.0), slow_ease(x, 2.0), atol=1e-6)
+
+
 def test_ease_without_a_solution_says_so():
-    with pytest.raises(RecsparkError, match="regParam = 1e-30 is too small"):
+    with pytest.raises(RecsparkError, match="regParam is too small"):
         ease(np.ones((3, 3)), 1e-30)
+
+
+def test_powers_of_ease(ratings):
+    x, powers = (drawn() > 0).astype(float), {"regPower": 0.6, "userPower": 0.5, "itemPower": 0.2}
+    model = EASE(regParam=0.7, itemBlocks=2, **powers, **IDS).fit(ratings)
+    weights = slow_ease(x, 0.7, *powers.values())
+    found = {(row.user_id, row.item_id): row.prediction for row in model.transform(ratings).collect()}
+    wanted = {(3 * int(u), f"i{i:02d}"): (x @ weights)[u, i] for u, i in zip(*np.nonzero(x), strict=True)}
+    assert found == pytest.approx(wanted, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize(("k", "shrinkage"), [(1, 0.0), (3, 0.0), (3, 10.0), (100, 2.0)])

@@ -103,12 +103,8 @@ class ALS(Factorization):
         "penalties of an id count n^regPower times, n its ratings: 1 as MLlib, 0 plain ridge",
         between(0, 1),
     )
-    userRegPower = Hyperparameter(
-        float, None, "regPower of users; regPower if not set", between(0, 1)
-    )
-    itemRegPower = Hyperparameter(
-        float, None, "regPower of items; regPower if not set", between(0, 1)
-    )
+    userRegPower = Hyperparameter(float, None, "regPower of users; regPower if not set", between(0, 1))
+    itemRegPower = Hyperparameter(float, None, "regPower of items; regPower if not set", between(0, 1))
     standardize = Hyperparameter(
         bool,
         False,
