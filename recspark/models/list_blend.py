@@ -26,9 +26,6 @@ from recspark.models.folder import (
 from recspark.models.saving import PathExists, write_metadata
 from recspark.models.serving.list_blend import united
 
-#: how scores of models are made alike
-ON = ("score", "rank")
-
 
 @dataclass(frozen=True)
 class ListWeights:

@@ -27,7 +27,6 @@ from recspark.evaluation.evaluate import EvaluationOptions
 from recspark.evaluation.plots import RUN_COLOURS
 from recspark.features.options import FeatureOptions
 from recspark.lake.lake import FILE_NAME, WAIT_SECONDS
-from recspark.models.list_blend import ON
 from recspark.pipeline.conf.model_section import ModelSection
 from recspark.tracking.options import TrackingOptions
 
@@ -219,7 +218,7 @@ class BlendOptions(Section):
         "score",
         "how scores of models that make lists are made alike, for each user: by their mean and deviation, or "
         "by their ranks",
-        one_of(*ON),
+        one_of("score", "rank"),
     )
     metric = Option(
         str,
