@@ -140,7 +140,7 @@ def rank_users(
     names = ["n_candidates", *metric_names(ks)]
     table, lists = np.full((len(users), len(names)), np.nan), np.full(len(users), None)
     if len(ranked):
-        left_out, wanted = (_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
+        left_out, wanted = (pairs_as_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
         found = _metric_table(
             scorer, positions[ranked].astype(np.int32), n_relevant[ranked], left_out, wanted, ks, length
         )
@@ -152,7 +152,7 @@ def rank_users(
     return whole.assign(list=lists) if length else whole
 
 
-def _csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def pairs_as_csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """(indptr, indices) of the pairs of these users and items, ascending in a row.
 
     Pairs with other users or items are left out.

@@ -173,6 +173,19 @@ class BlendedModels(msgspec.Struct, kw_only=True, frozen=True):
     rmse: float
 
 
+class BlendedLists(msgspec.Struct, kw_only=True, frozen=True):
+    """The models of a blend of lists and their weights.
+
+    The weights gave lists made by `on` (score or rank) the `value` of the `metric` on the validation rows.
+    """
+
+    models: tuple[str, ...]
+    weights: tuple[float, ...]
+    on: str
+    metric: str
+    value: float
+
+
 class Registration(msgspec.Struct, kw_only=True, frozen=True):
     """The registered model in MLflow, its version, and the model of the lake that was registered."""
 
@@ -201,8 +214,8 @@ class ModelManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
         The batches that have updated the model, and the counts of the last update.
     registered
         Only for models with a role, such as ``models/recspark-champion``.
-    blend
-        Only for a blend.
+    blend, list_blend
+        Only for a blend of ratings, and of lists.
     """
 
     split: str
@@ -218,6 +231,7 @@ class ModelManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
     update: dict[str, int | float] | None = None
     registered: Registration | None = None
     blend: BlendedModels | None = None
+    list_blend: BlendedLists | None = None
 
     @property
     def positive_from(self) -> float | None:

@@ -230,6 +230,29 @@ class BlendFacts(Facts, tag="blend", frozen=True, kw_only=True):
     rmse: float
 
 
+class ListBlendFacts(FactorFacts, tag="list_blend", frozen=True, kw_only=True):
+    """``sum of weight x standardized score`` over models that rank items.
+
+    `on` names the transform of scores (`recspark.models.serving.list_blend.standardized`). The weights gave
+    the lists the `value` of the `metric` on the validation rows. The tables have the users and items that at
+    least one of the models knows.
+    """
+
+    scorer: ClassVar[str] = "recspark.models.serving.list_blend:ListBlendScorer"
+    explainer: ClassVar[str] = "recspark.models.serving.list_blend:ListBlendExplainer"
+
+    models: tuple[str, ...]
+    weights: tuple[float, ...]
+    on: str
+    metric: str
+    value: float
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """See `Facts.content`."""
+        return (*SIDES, "models")
+
+
 AnyFacts = TypeVar("AnyFacts", bound=Facts)
 
 
@@ -301,7 +324,7 @@ def stamp_of(folder: str) -> str | None:
     return None if raw is None else raw.get("stamp", "")
 
 
-def blended(folder: str, facts: BlendFacts) -> list[str]:
+def blended(folder: str, facts: BlendFacts | ListBlendFacts) -> list[str]:
     """The folders or URIs of the models of a blend."""
     return [blend_part(folder, number) for number in range(len(facts.models))]
 

@@ -36,7 +36,7 @@ KINDS = {
 }
 
 #: public names that do not belong to an estimator
-_OTHERS = {"BlendModel": "blend", "load_model": "saving"}
+_OTHERS = {"BlendModel": "blend", "ListBlendModel": "list_blend", "load_model": "saving"}
 
 #: the module of each public name under ``recspark.models``
 HOMES = {name: kind.home for kind in KINDS.values() for name in (kind.estimator, *kind.models)} | _OTHERS

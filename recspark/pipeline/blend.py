@@ -6,7 +6,6 @@ docs/recipes.md explains the protocol.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 
 import pandas as pd
 
@@ -14,14 +13,12 @@ from recspark.data.splitting.splits import SplitOptions
 from recspark.errors import ConfigError, RecsparkError
 from recspark.features.options import FeatureOptions
 from recspark.lake.fingerprints import fingerprint
-from recspark.lake.manifests import BlendedModels, Manifest, ModelManifest, SplitManifest
-from recspark.models.blend import BlendModel, Weights, fit_weights, fold_moments, model_rmse, with_predictions
-from recspark.models.saving import load_model
+from recspark.lake.manifests import Manifest, ModelManifest, SplitManifest
 from recspark.pipeline import stages
+from recspark.pipeline.blend_kinds import FittedBlend, ListBlend, RatingBlend, list_metric
 from recspark.pipeline.conf.model_section import ModelSection
 from recspark.pipeline.context import Context
-from recspark.pipeline.estimators import trained_model
-from recspark.pipeline.gate.versions import log_model
+from recspark.pipeline.gate.versions import log_model, require_ability
 from recspark.tracking import Run
 
 log = logging.getLogger("recspark")
@@ -30,17 +27,18 @@ log = logging.getLogger("recspark")
 def blend(job: Context) -> dict[str, object]:
     """models/A, models/B ... -> models/NAME, predictions/NAME, metrics/NAME.json.
 
-    The weights come from the predictions for the validation rows of models that only train rows have trained.
-    Then each model is trained again on train and validation rows, as models/A-full on splits/SPLIT-full,
-    unless the lake has it; those are blended. The test rows are read after that: they can't influence the
-    weights.
+    The weights come from the validation rows, by models that only train rows have trained: with
+    evaluation.ratings from predicted ratings, else from lists. Then each model is trained again on train and
+    validation rows, as models/A-full on splits/SPLIT-full, unless the lake has it; those are blended. The
+    test rows are read after that: they can't influence the weights.
     """
     options = job.sections.blend
     manifests = _manifests(job)
     product = next(iter(manifests.values())).split
+    kind = RatingBlend if job.sections.evaluation.ratings else ListBlend
     with job.running("blend", "blend") as run:
         with job.lake.reading(product, *(f"models/{name}" for name in manifests)):
-            validated, fitted = _weights(job, product, options.models)
+            fitted: FittedBlend = kind.fit(job, product, options.models)
         log.info(
             "weights: %s",
             ", ".join(
@@ -52,21 +50,19 @@ def blend(job: Context) -> dict[str, object]:
         with job.lake.reading(*(f"models/{name}{stages.FULL}" for name in manifests)):
             _publish(job, full, list(refitted), fitted)
         blended = stages.evaluate(job.on(full, ModelSection(name=options.name)))
-        table = _table(options.models, validated, refitted, fitted, float(blended["rmse"]), options.name)
-        _report(run, table, fitted)
+        tested = [float(refitted[name][fitted.metric]) for name in options.models]
+        reached = float(blended[fitted.metric])
+        _report(run, _table(options.models, options.name, fitted, tested, reached), fitted)
         log_model(job, run, options.name, job.read(f"predictions/{options.name}/test"))
-        best = table["test_rmse"].iloc[:-1].min()
+        best, gain = fitted.gain(reached, tested)
         facts = {
             "split": full.name,
             "models": options.models,
             "weights": list(fitted.weights),
-            "intercept": fitted.intercept,
-        }
-        facts |= {
-            "penalty": fitted.penalty,
-            "validation_rmse": fitted.rmse,
-            "best_model_rmse": best,
-            "gain": best - float(blended["rmse"]),
+            **fitted.facts,
+            f"validation_{fitted.metric}": fitted.value,
+            f"best_model_{fitted.metric}": best,
+            "gain": gain,
         }
         summary = blended | facts
         run.metrics({key: value for key, value in summary.items() if isinstance(value, float)})
@@ -78,11 +74,7 @@ def _manifests(job: Context) -> dict[str, ModelManifest]:
     options = job.sections.blend
     if options.models is None:
         raise ConfigError("blend.models is not set: name the models, as in `recspark blend als mf`")
-    if not job.sections.evaluation.ratings:
-        raise ConfigError(
-            "evaluation.ratings = False is not allowed with blend: a blend predicts ratings, and is judged "
-            "by their RMSE"
-        )
+    list_metric(options, job.sections.evaluation)
     if taken := {options.name, options.name.removesuffix(stages.FULL)} & set(options.models):
         raise ConfigError(
             f"blend.name = {options.name!r} is not allowed: it would replace models/{taken.pop()}, which is "
@@ -95,6 +87,8 @@ def _manifests(job: Context) -> dict[str, ModelManifest]:
                 f"models/{name} is not allowed in a blend: train one of ratings, which no update has "
                 "changed, again"
             )
+        if not job.sections.evaluation.ratings:
+            require_ability(job.lake, name, "lists", "blend.models")
     splits = {name: manifest.split for name, manifest in manifests.items()}
     if len(set(splits.values())) > 1:
         found = ", ".join(f"{name} is of {split}" for name, split in splits.items())
@@ -114,15 +108,6 @@ def _manifests(job: Context) -> dict[str, ModelManifest]:
     return manifests
 
 
-def _weights(job: Context, product: str, names: list[str]) -> tuple[list[float], Weights]:
-    """RMSE of each model on the validation rows, and the weights from these rows."""
-    models = {name: trained_model(job, name, product) for name in names}
-    moments = fold_moments(
-        with_predictions(job.read(f"{product}/validation"), models), names, job.sections.blend.seed
-    )
-    return model_rmse(moments), fit_weights(moments, job.sections.blend.regParam)
-
-
 def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest) -> stages.Figures:
     """Train models/NAME again on train and validation rows; returns its test metrics.
 
@@ -140,45 +125,40 @@ def _refit(job: Context, full: SplitOptions, name: str, manifest: ModelManifest)
         return stages.evaluate(one)
 
 
-def _publish(job: Context, full: SplitOptions, names: list[str], fitted: Weights) -> None:
+def _publish(job: Context, full: SplitOptions, names: list[str], fitted: FittedBlend) -> None:
     """Publish models/NAME: the models that were fitted again, and their weights."""
-    product = f"models/{job.sections.blend.name}"
-    models = {name + stages.FULL: load_model(job.lake.path(f"models/{name + stages.FULL}")) for name in names}
+    models = {name + stages.FULL: job.lake.path(f"models/{name + stages.FULL}") for name in names}
+    fields = fitted.fields(list(models))
     parts = {name: job.lake.require(f"models/{name}", Manifest, "train").fingerprint for name in models}
-    blend_fingerprint = fingerprint("blend", parts, asdict(fitted))
-    with job.lake.publish(product, blend_fingerprint) as publication:
-        BlendModel(models, fitted).write().save(publication.path("").rstrip("/"))
+    blend_fingerprint = fingerprint("blend", parts, fitted.weights, fitted.facts, fitted.value)
+    with job.lake.publish(f"models/{job.sections.blend.name}", blend_fingerprint) as publication:
+        fitted.write(models, publication.path("").rstrip("/"))
         publication.manifest = ModelManifest(
-            fingerprint=blend_fingerprint,
-            split=f"splits/{full.name}",
-            history=[],
-            blend=BlendedModels(models=tuple(models), **asdict(fitted)),
+            fingerprint=blend_fingerprint, split=f"splits/{full.name}", history=[], **fields
         )
 
 
 def _table(
-    names: list[str],
-    validated: list[float],
-    refitted: dict[str, stages.Figures],
-    fitted: Weights,
-    rmse: float,
-    name: str,
+    names: list[str], name: str, fitted: FittedBlend, tested: list[float], blended: float
 ) -> pd.DataFrame:
     """One row per model, the blend last.
 
-    The columns are model, weight, validation_rmse (without those rows) and test_rmse (fitted with them).
+    The columns are model, weight, validation_METRIC (without those rows) and test_METRIC (fitted with them).
     """
-    tested = [refitted[model]["rmse"] for model in names]
     columns = {
         "weight": [*fitted.weights, None],
-        "validation_rmse": [*validated, fitted.rmse],
-        "test_rmse": [*tested, rmse],
+        f"validation_{fitted.metric}": [*fitted.alone, fitted.value],
+        f"test_{fitted.metric}": [*tested, blended],
     }
     return pd.DataFrame({"model": [*names, name], **columns})
 
 
-def _report(run: Run, table: pd.DataFrame, fitted: Weights) -> None:
+def _report(run: Run, table: pd.DataFrame, fitted: FittedBlend) -> None:
     text = table.to_string(index=False, na_rep="", float_format="{:.4f}".format)
-    log.info("intercept %.4f, penalty %.2g\n%s", fitted.intercept, fitted.penalty, text)
+    facts = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in fitted.facts.items()
+    )
+    log.info("%s\n%s", facts, text)
     run.text(text, "blend.txt")
     run.text(table.to_csv(index=False), "blend.csv")

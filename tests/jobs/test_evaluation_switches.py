@@ -75,8 +75,8 @@ def test_all_jobs_are_here():
     [
         (
             "blend",
-            ["blend.models=['a','b']", "evaluation.ratings=false"],
-            "evaluation.ratings = False is not allowed with blend",
+            ["blend.models=['a','b']", "blend.metric=auc", "evaluation.ratings=false"],
+            "blend.metric = 'auc' is not allowed",
         ),
         (
             "tune",
@@ -114,8 +114,6 @@ IN_CI = ("evaluate", "pipeline")
     [pytest.param(job, marks=[pytest.mark.slow if job in IN_CI else pytest.mark.long]) for job in WORDS],
 )
 def test_every_job_ends_well(command, place, job, switch):
-    if (job, switch) == ("blend", "no ratings"):
-        return  # refused, see above
     words, settings = [
         [word for word in WORDS[job] if ("=" in word) == with_value] for with_value in (False, True)
     ]

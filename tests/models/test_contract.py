@@ -33,6 +33,7 @@ from recspark.models.blend import BlendModel, Weights
 from recspark.models.factors.fold_in import fold_in
 from recspark.models.factors.tables import FactorTables
 from recspark.models.folder import ABILITIES, FACTS, FORMAT, read_facts
+from recspark.models.list_blend import ListBlendModel, ListWeights
 from recspark.models.registry import KINDS
 
 IDS = {"userCol": "user_id", "itemCol": "item_id"}
@@ -76,6 +77,7 @@ MAKERS = {
     "ease": ("ease", "explain lists", lambda: EASE(regParam=5.0, **IDS)),
     "item_knn": ("item_knn", "explain lists", lambda: ItemKNN(k=4, **IDS)),
     "blend": ("blend", "explain serve", None),
+    "list blend": ("list_blend", "explain lists", None),
 }
 NAMES = list(MAKERS)
 #: one of each layout of a folder; the others run with the slow tests
@@ -83,7 +85,7 @@ QUICK = ("als", "fm", "fm rows", "fm vectors", "ease")
 
 
 def test_every_kind_is_here():
-    assert {kind for kind, *_ in MAKERS.values()} == {*KINDS, "blend"}
+    assert {kind for kind, *_ in MAKERS.values()} == {*KINDS, "blend", "list_blend"}
     assert set(ABILITIES) == {ability for _, can, _ in MAKERS.values() for ability in can.split()}
 
 
@@ -119,6 +121,9 @@ def saved(rows, tmp_path_factory):
             if name == "blend":
                 parts = {part: of(part)[0] for part in ("als", "mf")}
                 model = BlendModel(parts, Weights(0.1, (0.6, 0.4), 1.0, 0.9))
+            elif name == "list blend":
+                parts = {part: of(part)[0] for part in ("als implicit", "ease")}
+                model = ListBlendModel.of(parts, ListWeights((0.6, 0.4)), str(root / "blended"))
             else:
                 model = MAKERS[name][2]().fit(rows)
             path = str(root / name.replace(" ", "-"))

@@ -187,7 +187,10 @@ class CurveOptions(Section):
 
 
 class BlendOptions(Section):
-    """The models of a blend, and the choice of its weights."""
+    """The models of a blend, and the choice of its weights.
+
+    With evaluation.ratings = false it is a blend of lists; docs/recipes.md.
+    """
 
     name = "blend"
     models = Option(
@@ -200,11 +203,31 @@ class BlendOptions(Section):
     regParam = Option(
         float,
         None,
-        "ridge penalty of the weights' difference from the plain mean; not set: by cross-validation",
+        "of ratings: ridge penalty of the weights' difference from the plain mean; not set: by "
+        "cross-validation",
         at_least(0),
     )
     seed = Option(
-        int, 42, "seed of the folds of that cross-validation, which are parts of the validation rows"
+        int,
+        42,
+        "seed of the folds of that cross-validation, which are parts of the validation rows; of lists: seed "
+        "of the draw of users",
+    )
+    on = Option(
+        str,
+        "score",
+        "how scores of models that make lists are made alike, for each user: by their mean and deviation, or "
+        "by their ranks",
+        one_of("score", "rank"),
+    )
+    metric = Option(
+        str,
+        None,
+        "ranking metric at one of evaluation.ks that the weights of lists maximize on the validation rows; "
+        "not set: ndcg at the longest",
+    )
+    users = Option(
+        int, 5000, "most users of the validation rows that the weights of lists are fitted on", at_least(1)
     )
 
 
