@@ -120,7 +120,7 @@ def _layouts(
     if source.state is not None:
         return TABLE, _table_layouts(data, option, source, parts)
     with _waiting(source):
-        if option != MAIN:
+        if option in OWN:
             dataset, layouts = own_files(data, option, source.members)
         elif parts:
             dataset, layouts = part_files(data, parts, source.members, option)
