@@ -182,11 +182,8 @@ def _waiting(source: Source) -> Iterator[None]:
 
 def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
     """Leave copies of other files out, and add the columns that are in paths."""
-    by_part: dict[str | None, list[str]] = {}
-    for member, layout in layouts.items():
-        by_part.setdefault(layout.part, []).append(member)
     # a part of a split may have the bytes of another one, which the split then refuses
-    twins = {copy: of for members in by_part.values() for copy, of in copies(source, members).items()}
+    twins = {copy: of for members in _by_part(layouts) for copy, of in copies(source, members).items()}
     kept = {
         member: replace(layout, partition=partition_values(f"{source.name}/{member}"))
         for member, layout in layouts.items()
@@ -194,6 +191,14 @@ def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout])
     }
     report_left_out(source, dataset, kept, twins)
     return kept
+
+
+def _by_part(layouts: Mapping[str, Layout]) -> list[dict[str, Layout]]:
+    """The layouts of the files of each part of a split; of all files if there are no parts."""
+    found: dict[str | None, dict[str, Layout]] = {}
+    for member, layout in layouts.items():
+        found.setdefault(layout.part, {})[member] = layout
+    return list(found.values())
 
 
 def digest_of(sources: Mapping[str, Source], layouts: Mapping[str, Mapping[str, Layout]]) -> str:
@@ -290,11 +295,12 @@ def _bound(data: DataOptions, generic: bool, files: _Files) -> _Files:
 
 
 def _agreed_ids(data: DataOptions, files: Iterable[_Files]) -> dict[str, str]:
-    """The types of ids, one for all tables: text if the first file of any table has text."""
+    """The types of ids, one for all tables: text if the first file of any table, or part, has text."""
     agreed = dict.fromkeys(IDS, "bigint")
     for _, fs, paths, layouts in files:
-        found = id_types(data, layouts, fs, paths)
-        agreed |= {name: type_ for name, type_ in found.items() if type_ == "string"}
+        for of_part in _by_part(layouts):
+            found = id_types(data, of_part, fs, paths)
+            agreed |= {name: type_ for name, type_ in found.items() if type_ == "string"}
     return agreed
 
 

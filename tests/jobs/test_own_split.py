@@ -309,6 +309,16 @@ def test_mistakes_are_one_sentence(run, files, words, code, message):
     assert found == code and message in err and "Traceback" not in err
 
 
+def test_ids_that_are_text_in_one_part_are_text_in_all(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for part, body in {"train": "a b x\n", "test": "1 x\n2 x\n"}.items():
+        (tmp_path / f"in/{part}").write_text(body)
+    own = (f"data.source={tmp_path / 'in'}", "data.dataset=adjacency", *named(train="train", test="test"))
+    code, _, err = run("ingest split", *own)
+    assert code == 0, err
+    assert pairs(written(tmp_path / "lake")["test"]) == [("1", "x"), ("2", "x")]
+
+
 def test_lists_have_no_column_for_the_part(run, tmp_path):
     (tmp_path / "a.txt").write_text("1 2\n")
     own = (f"data.source={tmp_path / 'a.txt'}", "data.dataset=adjacency", "split.partColumn=part")

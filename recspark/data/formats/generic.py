@@ -76,7 +76,10 @@ class DataOptions(Section):
         AS_OF,
     )
     dataset = Option(
-        str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS)
+        str,
+        None,
+        "the edition or format, where the source does not tell, or the edition to download",
+        one_of(*DATASETS),
     )
     users = Option(
         str,
