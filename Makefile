@@ -13,7 +13,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.spark.java --install) 
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-long test-all lint docs site bench-als bench-sgd bench-topn bench-fm bench-scale package dist airflow tables clean
+.PHONY: help demo ui test test-slow test-long test-all lint docs site bench-als bench-sgd bench-topn bench-implicit bench-fm bench-scale package dist airflow tables clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -65,6 +65,9 @@ bench-sgd: .venv/installed-bench  ## recspark's SGD beside LIBMF's, into benchma
 bench-topn: .venv/installed-bench  ## top-10 lists for all users beside MLlib's, into benchmarks/results
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_topn.py $(ARGS)
 
+bench-implicit: .venv/installed-bench .venv-rectools/installed  ## models for lists beside implicit's and RecTools', into benchmarks/results; RECSPARK_DATA=folder
+	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_implicit.py $(ARGS)
+
 bench-fm: .venv/installed-bench  ## factorization machines beside myFM's and MLlib's, into benchmarks/results; RECSPARK_DATA=folder
 	@$(WITH_JAVA) $(BIN)/python benchmarks/bench_fm.py $(ARGS)
 
@@ -96,7 +99,7 @@ tables: .venv/installed-test  ## the tests on tables of Delta and Iceberg, in an
 	else echo 'recspark: skipped: Maven'; fi
 
 clean:  ## remove what make made: .venv, the demo's lake, caches
-	rm -rf .venv .venv-airflow .venv-tables dist lake/demo build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache spark-warehouse
+	rm -rf .venv .venv-airflow .venv-tables .venv-rectools dist lake/demo build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache spark-warehouse
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -121,6 +124,12 @@ clean:  ## remove what make made: .venv, the demo's lake, caches
 
 # its own packages, and behind them those of .venv; Spark and Hadoop have the other jars that the formats need
 SITE := import sysconfig; print(sysconfig.get_path('purelib'))
+# RecTools needs numpy 1
+.venv-rectools/installed: | .venv/bin/python
+	@$(BIN)/python -m venv --clear .venv-rectools
+	@.venv-rectools/bin/python -m pip install --quiet --disable-pip-version-check 'rectools>=0.14'
+	@touch $@
+
 .venv-tables/installed: tests/lakehouse/requirements.txt tests/lakehouse/pom.xml | .venv/installed-test
 	@echo 'recspark: installing another Spark, with Delta and Iceberg, into .venv-tables; the first time takes about three minutes'
 	@$(BIN)/python -m venv --clear .venv-tables

@@ -167,6 +167,10 @@ def _require_input(name: str, sections: Sections, lake: Lake) -> None:
     for option in ("source", *OWN):
         if source := getattr(getattr(sections, section), option, None):
             require_source(source, option)
+    parts = sections.split.own_parts
+    if section == "data" and parts and not sections.data.source:
+        for part, place in parts.places.items():
+            require_source(place, part)
 
 
 def _plain(value: object) -> object:

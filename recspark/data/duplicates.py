@@ -122,7 +122,7 @@ class DuplicateFinder:
             ]
         )
         chunk = np.repeat(numbers, [len(found) for found in rows])
-        drop = repeated_rows(suspects, key_of(table), self.keep.get(table, "last"))
+        drop = repeated_rows(suspects, key_of(table, suspects.column_names), self.keep.get(table, "last"))
         row, chunk = np.concatenate(rows)[drop], chunk[drop]
         return [(int(number), row[chunk == number].tolist()) for number in np.unique(chunk)]
 

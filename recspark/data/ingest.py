@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import TypedDict
 
 import msgspec
@@ -30,14 +31,17 @@ from recspark.data.load import REPORT, Loader
 from recspark.data.quality import Count, QualityOptions, require_quality
 from recspark.data.sources.archive import Copy, Source, open_source
 from recspark.data.sources.download import download
+from recspark.data.sources.names import setting
+from recspark.data.splitting.parts import OWN_SPLIT, OwnParts
 from recspark.data.tables import (
     Table,
     add_ids,
     count_and_digest,
     count_rows,
     distinct_ids,
-    merged,
+    loaded_ratings,
     with_links,
+    write_parts,
 )
 from recspark.data.work import MAIN, Work, digest_of, formats, plan_work, table_columns
 from recspark.errors import ConfigError, DataRejected
@@ -97,8 +101,11 @@ def ingest(
     quality: QualityOptions,
     ids: Mapping[str, str] | None = None,
     copy: Copy | None = None,
+    parts: OwnParts | None = None,
 ) -> IngestSummary:
     """Publish ``tables`` of `lake` from ``data.source``, unless they come from the same input.
+
+    With a split of one's own its rows are also published by part, as ``given/own/{train,validation,test}``.
 
     Parameters
     ----------
@@ -110,6 +117,9 @@ def ingest(
         The types of ``user_id`` and ``item_id``, ``bigint`` or ``string``; by default the files decide.
     copy : callable, optional
         Copies a source that only Spark's Hadoop client can read (`recspark.engine.spark.hadoop.hadoop_copy`).
+    parts : OwnParts, optional
+        The parts of a split of one's own: files in ``data.source`` or, without such a source, places of their
+        own.
 
     Returns
     -------
@@ -126,44 +136,45 @@ def ingest(
         If an archive is unsafe, or the bad share of a table is above ``quality.maxBadFraction``; nothing is
         published.
     """
-    if data.source is None and data.dataset is None:
+    rated = _rated_places(data, parts)
+    option, place = next(iter(rated.items()))
+    if data.asOf is not None and not (option == MAIN and is_table(place)):
         raise ConfigError(
-            "data.source is not set: it must be a zip, a folder, a CSV or Parquet file, or set data.dataset "
-            "to download one"
+            f"data.asOf = {data.asOf!r} is not allowed with {setting(option, place)}: only tables have "
+            "versions, and it is that of data.source"
         )
-    origin = data.source or download(data.dataset, data.cacheFolder, data.baseUrl)
-    if data.asOf is not None and not is_table(origin):
-        raise ConfigError(
-            f"data.asOf = {data.asOf!r} is not allowed with data.source = {origin!r}: only tables have "
-            "versions"
-        )
-    places = {MAIN: origin} | {table: place for table in OWN if (place := getattr(data, table))}
+    places = rated | {table: place for table in OWN if (place := getattr(data, table))}
     written = [f"table:{data.tables}.{name}".lower() for name in _TO_CATALOG]
     if taken := [place for place in places.values() if place.lower() in written]:
         raise ConfigError(
             f"data.tables = {data.tables!r} is not allowed: it would replace {taken[0]}, which is read"
         )
+    column = parts.column if parts else None
+    open_one = partial(_open, spark, copy, lake, data, quality, column)
     with lake.writing("tables"), ExitStack() as stack:
-        sources = {
-            option: stack.enter_context(_open(spark, copy, lake, data, quality, option, place))
-            for option, place in places.items()
-        }
-        dataset, layouts = formats(data, sources)
+        sources = {option: stack.enter_context(open_one(option, place)) for option, place in places.items()}
+        dataset, layouts = formats(data, sources, parts)
         digest = digest_of(sources, layouts)
         options = {key: value for key, value in data.as_dict().items() if key not in _PLACES}
         target = [data.tables] if data.tables else []
-        in_paths = [layout.partition for found in layouts.values() for _, layout in sorted(found.items())]
+        in_order = [layout for found in layouts.values() for _, layout in sorted(found.items())]
+        in_paths = [layout.partition for layout in in_order]
+        by_part = [[column, [layout.part for layout in in_order]]] if parts else []
+        limit = quality.maxBadFraction
         mark = fingerprint(
-            "tables", _VERSION, digest, in_paths, dataset, options, quality.maxBadFraction, ids, *target
+            "tables", _VERSION, digest, in_paths, dataset, options, limit, ids, *target, *by_part
         )
         if unchanged := lake.is_current("tables", mark):
-            log.info("the tables are up to date with %s (%s)", origin, dataset)
+            log.info("the tables are up to date with %s (%s)", ", ".join(rated.values()), dataset)
         else:
             with lake.publish("tables", mark) as publication:
-                work = plan_work(spark, data, dataset, sources, layouts, ids)
+                work = plan_work(spark, data, dataset, sources, layouts, ids, parts)
                 files = sorted(member for found in layouts.values() for member in found)
                 publication.manifest = TablesManifest(
-                    **places,
+                    source=", ".join(rated.values()),
+                    users=data.users or None,
+                    items=data.items or None,
+                    parts=parts.as_dict() if parts else {},
                     fingerprint=mark,
                     dataset=dataset,
                     digest=digest,
@@ -181,20 +192,35 @@ def ingest(
     return _summary(lake.require("tables", TablesManifest, "ingest"), unchanged)
 
 
+def _rated_places(data: DataOptions, parts: OwnParts | None) -> dict[str, str]:
+    """The places of the ratings, by the options that name them: one, or one for each part of a split."""
+    if data.source:
+        return {MAIN: data.source}
+    if parts and parts.places:
+        return dict(parts.places)
+    if data.dataset is None:
+        raise ConfigError(
+            "data.source is not set: it must be a zip, a folder, a CSV or Parquet file, or set data.dataset "
+            "to download one"
+        )
+    return {MAIN: download(data.dataset, data.cacheFolder, data.baseUrl)}
+
+
 def _open(
     spark: SparkSession,
     copy: Copy | None,
     lake: Lake,
     data: DataOptions,
     quality: QualityOptions,
+    part_column: str | None,
     option: str,
     place: str,
 ) -> AbstractContextManager[Source]:
-    """The table or the files that `option` of ``[data]`` names."""
+    """The table or the files that `option` names."""
     if not is_table(place):
         return open_source(copy, lake, place, quality, option)
     as_of = data.asOf if option == MAIN else None
-    return open_table(spark, lake, place, table_columns(data, option), option, as_of)
+    return open_table(spark, lake, place, table_columns(data, option, part_column), option, as_of)
 
 
 def _build(
@@ -202,7 +228,7 @@ def _build(
 ) -> dict[str, TableFacts]:
     """Write every table of `publication`; return the facts of each."""
     parts = {"items", LINKS} if LINKS in work.loaded else set()
-    parts |= {"ratings"} if work.merged else set()
+    parts |= {"ratings"} if work.merged or work.parts else set()
     written = work.schemas | work.loaded
     tables = {
         name: (publication.path(f"{_PARTS}/{name}" if name in parts else name), ddl)
@@ -310,14 +336,18 @@ def _derive(
 ) -> None:
     """Write the tables that no file gives, and note in `counts` the rows removed or added.
 
-    These are items joined with links, merged pairs, and ids that occur in ratings but in no list, or not in a
-    list of one's own.
+    These are items joined with links, merged pairs, parts of a split of one's own, and ids that occur in
+    ratings but in no list, or not in a list of one's own.
     """
     if LINKS in work.loaded:
         with_links(spark, tables["items"], tables[LINKS]).write.parquet(publication.path("items"))
-    if work.merged:
+    if work.merged or work.parts:
         path = publication.path("ratings")
-        merged(spark, tables["ratings"], work.merged).write.parquet(path)
+        rows = loaded_ratings(spark, tables["ratings"], work.merged)
+        if work.parts:
+            places = {part: publication.path(f"{OWN_SPLIT}/{part}") for part in work.parts}
+            rows = write_parts(rows, places)
+        rows.write.parquet(path)
         gone = count_rows(*tables["ratings"]) - count_rows(path, work.schemas["ratings"])
         counts["ratings"].merged = gone
         counts["ratings"].kept -= gone

@@ -61,7 +61,7 @@ class Report(TypedDict, total=False):
 class Loader:
     """Loads chunks by number, as the function of a ``mapInArrow`` over (chunk, drop).
 
-    `source_fs` has the file system of each table's files. Chunk i of a table becomes ``part-0000i.parquet``
+    `source_fs` has the file system of each source's files. Chunk i of a table becomes ``part-0000i.parquet``
     in the folder of that table (`folders`, by table, "quarantine" among them), so that a chunk that is loaded
     again replaces its earlier files. Duplicates in a chunk that is a whole table are removed here. Other
     chunks leave the hashes of their keys in the folder `keys`, cut into `n_buckets`, and are loaded again
@@ -97,7 +97,7 @@ class Loader:
     def load(self, number: int, drop: Sequence[int] | np.ndarray) -> Report:
         """Write both parts of one chunk and count its rows."""
         chunk = self.chunks[number]
-        rows = read(self.source_fs[chunk.layout.table], chunk)
+        rows = read(self.source_fs[chunk.source], chunk)
         layout = chunk.layout
         known = rows.table.select([name for name in judged(layout.table) if name in rows.table.column_names])
         codes = judge(known, rows.unparsable, self.rules)
@@ -141,15 +141,23 @@ class Loader:
 def quarantine(chunk: Chunk, rows: Rows, codes: np.ndarray) -> pa.Table:
     """The rows that are not kept, by line; those of a table of a catalog have none, but the table's name."""
     bad = np.flatnonzero(codes)
-    found = sorted([*rows.broken, *zip(rows.line[bad].tolist(), map(reason_of, codes[bad]), strict=True)])
-    lines = [line for line, _ in found]
+    of_rows = rows.line[bad].tolist()
+    of_broken = rows.texts([line for line, _ in rows.broken])
+    texts = rows.row_texts(bad) if rows.row_texts else rows.texts(of_rows)
+    found = sorted(
+        [
+            *((line, reason, text) for (line, reason), text in zip(rows.broken, of_broken, strict=True)),
+            *zip(of_rows, map(reason_of, codes[bad]), texts, strict=True),
+        ]
+    )
+    lines = [line for line, _, _ in found]
     table = chunk.layout.catalog_table
     columns = [
         [chunk.layout.table] * len(found),
         [table or chunk.member] * len(found),
         lines if table is None else [None] * len(found),
-        [reason for _, reason in found],
-        rows.texts(lines),
+        [reason for _, reason, _ in found],
+        [text for _, _, text in found],
     ]
     return pa.table(columns, schema=arrow_schema(QUARANTINE))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recspark.config import Option, Section, above, between
+from recspark.data.schemas import PART, PART_WORDS
 from recspark.errors import DataRejected
 
 #: reasons why a row is not kept, in the order of the rules: the first that fails gives the reason
@@ -22,6 +23,7 @@ REASONS = {
     "rating_range": "the rating is outside the edition's range",
     "rating_step": "the rating lies between two steps of the edition's scale",
     "timestamp": "the timestamp is before or after any that the edition can hold",
+    "part": "the column of the part of a split has none of train, validation (valid, val, dev) and test",
     "duplicate": "another row with the same key is kept, the last one if nothing else is said",
 }
 _CODE = {reason: code for code, reason in enumerate(REASONS, 1)}
@@ -35,7 +37,7 @@ YEAR_2100 = 4_102_444_800
 
 IDS = ("user_id", "item_id")
 #: the columns of rating rows that have rules
-_RATED = (*IDS, "rating", "timestamp")
+_RATED = (*IDS, "rating", "timestamp", PART)
 
 
 class QualityOptions(Section):
@@ -92,13 +94,29 @@ def judge(table: pa.Table, unparsable: np.ndarray, rules: Rules) -> np.ndarray:
     if "timestamp" in columns:
         moment = _numbers(table["timestamp"].fill_null(rules.time_min), np.int64)
         mark("timestamp", (moment < rules.time_min) | (moment >= rules.time_max))
+    if PART in columns:
+        mark("part", _mask(pc.is_null(table[PART])))
     return codes
 
 
-def key_of(table: str) -> list[str]:
-    """The columns that identify a row of a table; none for tags, which may be given twice."""
+def named_parts(column: pa.Array) -> pa.Array:
+    """The names of parts for the words of a column; null for any other.
+
+    >>> named_parts(pa.array([" Train", "dev", "TEST", "holdout", None])).to_pylist()
+    ['train', 'validation', 'test', None, None]
+    """
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(column.cast(pa.string())))
+    place = pc.index_in(words, value_set=pa.array([*PART_WORDS]))
+    return pa.array([*PART_WORDS.values()]).take(place)
+
+
+def key_of(table: str, columns: Iterable[str] = ()) -> list[str]:
+    """The columns that identify a row of a table with those `columns`; none for tags.
+
+    A tag may be given twice; a pair may be in several parts of a split.
+    """
     if table == "ratings" or table.startswith("given/"):
-        return list(IDS)
+        return [*IDS, *([PART] if PART in columns else [])]
     return {"users": ["user_id"], "items": ["item_id"], "links": ["item_id"]}.get(table, [])
 
 

@@ -22,6 +22,21 @@ QUARANTINE = "table string, file string, line bigint, reason string, text string
 #: dense position of an id: 0-based, stable, with the number of ratings behind it
 INDEX = "id bigint, position int, count bigint"
 
+#: the parts of a split, from the earliest to the latest
+PARTS = ("train", "validation", "test")
+#: the column of the name of a part, while rows of several parts are in one table
+PART = "part"
+#: the words for a part in data of one's own, in any case
+PART_WORDS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: a name, in backticks unless it is a plain word, and a type, which has no blanks
 _COLUMN = re.compile(r"(?:`((?:[^`]|``)*)`|(\w+)) (\S+?)(?:, |$)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import reduce
 
 import pyarrow as pa
@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from recspark.data.formats.layout import arrow_schema
 from recspark.data.load import row_digest
-from recspark.data.schemas import columns
+from recspark.data.quality import IDS
+from recspark.data.schemas import PART, columns
 from recspark.lake.folder import locate
 
 log = logging.getLogger(__name__)
@@ -50,13 +51,35 @@ def add_ids(spark: SparkSession, table: Table, tables: Iterable[Table], column: 
     return added
 
 
+def write_parts(rows: DataFrame, places: Mapping[str, str]) -> DataFrame:
+    """Write the rows of each part of a split to its place; returns the union, with one row per pair.
+
+    Of a pair in several parts the row of the first one counts.
+    """
+    written: list[DataFrame] = []
+    for part, place in places.items():
+        rows.where(F.col(PART) == part).drop(PART).write.parquet(place)
+        written.append(rows.sparkSession.read.parquet(place))
+    union = written[0]
+    for table in written[1:]:
+        union = union.unionByName(table.join(union, [*IDS], "left_anti"))
+    return union
+
+
+def loaded_ratings(spark: SparkSession, ratings: Table, how: str | None) -> DataFrame:
+    """The rows of `ratings`, whose repeated pairs are merged as `how` says."""
+    return merged(spark, ratings, how) if how else _read(spark, ratings)
+
+
 def merged(spark: SparkSession, ratings: Table, how: str) -> DataFrame:
     """One row per pair in `ratings`: the sum or mean of its ratings, and its last timestamp.
+
+    A pair in several parts of a split has a row in each.
 
     Ratings are counted by value and summed as float64 from the lowest to the highest, so that neither the
     order of rows nor the partitions make a difference, not even in the last bit.
     """
-    pair = ["user_id", "item_id"]
+    pair = [*IDS, *([PART] if PART in columns(ratings[1]) else [])]
     by_value = (
         _read(spark, ratings)
         .groupBy(*pair, "rating")

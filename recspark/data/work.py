@@ -28,6 +28,7 @@ from recspark.data.formats.generic import (
 )
 from recspark.data.formats.layout import Chunk, Layout, is_empty, plan
 from recspark.data.formats.movielens import EDITIONS, NoDataFile, find_edition
+from recspark.data.formats.own_parts import part_files, with_column, with_part
 from recspark.data.formats.own_tables import OWN, bind_own, own_files, own_layout, text_types
 from recspark.data.lakehouse.source import Columns
 from recspark.data.quality import IDS, Rules, judged
@@ -35,6 +36,7 @@ from recspark.data.schemas import with_types
 from recspark.data.sources.archive import Source
 from recspark.data.sources.leftovers import copies, report_empty, report_left_out
 from recspark.data.sources.partitions import partition_values
+from recspark.data.splitting.parts import OWN_SPLIT, OwnParts
 from recspark.errors import ConfigError, InputMissing
 from recspark.lake.fingerprints import fingerprint
 
@@ -48,13 +50,14 @@ TABLES = {"ratings": schemas.RATINGS, "users": schemas.USERS, "items": schemas.I
 class Work:
     """The chunks to load, and the rules and schemas for them.
 
-    fs : the file system of the files of each table
+    fs : the file system of the files of each source, by the option that names it
     chunks : parts of files
     rules : the rules for rows
     loaded : the schema of each table that files give, as workers write it
     schemas : the schema of every table, as it is published
     own : the tables of one's own among those that files give
     merged : how repeated pairs of ratings become one row; None if they don't
+    parts : the parts that ratings are of, if the split is one's own
     """
 
     fs: dict[str, pafs.FileSystem]
@@ -64,11 +67,13 @@ class Work:
     schemas: dict[str, str]
     own: tuple[str, ...]
     merged: str | None
+    parts: tuple[str, ...] = ()
 
 
 class _Files(NamedTuple):
-    """Files of one source on `fs`: the path and the layout of each by its name."""
+    """Files of the source that `option` names, on `fs`: the path and the layout of each by its name."""
 
+    option: str
     fs: pafs.FileSystem
     paths: Mapping[str, str]
     layouts: Mapping[str, Layout]
@@ -81,34 +86,44 @@ class _Files(NamedTuple):
 
     def chunks(self) -> list[Chunk]:
         return [
-            chunk
+            replace(chunk, source=self.option)
             for member, layout in self.layouts.items()
             for chunk in plan(self.fs, member, self.paths[member], layout)
         ]
 
 
-def formats(data: DataOptions, sources: Mapping[str, Source]) -> tuple[str, dict[str, dict[str, Layout]]]:
-    """The edition or format of ``data.source``, and for every source the layouts of the members to read.
+def formats(
+    data: DataOptions, sources: Mapping[str, Source], parts: OwnParts | None = None
+) -> tuple[str, dict[str, dict[str, Layout]]]:
+    """The edition or format of the ratings, and for every source the layouts of the members to read.
 
-    A table of one's own takes the place of the edition's. The log names files that are not read.
+    A table of one's own takes the place of the edition's. The log names files that are not read. `parts` are
+    those of a split of one's own.
     """
-    found = {option: _layouts(data, option, source) for option, source in sources.items()}
-    dataset, layouts = found.pop(MAIN)
-    own = {option: members for option, (_, members) in found.items()}
-    replaced = {*own, *(["links"] if "items" in own else [])}
+    found = {option: _layouts(data, option, source, parts) for option, source in sources.items()}
+    dataset = ", ".join(sorted({dataset for option, (dataset, _) in found.items() if option not in OWN}))
+    replaced = {*(option for option in OWN if option in found), *(["links"] if "items" in found else [])}
     return dataset, {
-        MAIN: {member: layout for member, layout in layouts.items() if layout.table not in replaced},
-        **own,
+        option: {
+            member: layout
+            for member, layout in layouts.items()
+            if option in OWN or layout.table not in replaced
+        }
+        for option, (_, layouts) in found.items()
     }
 
 
-def _layouts(data: DataOptions, option: str, source: Source) -> tuple[str, dict[str, Layout]]:
+def _layouts(
+    data: DataOptions, option: str, source: Source, parts: OwnParts | None
+) -> tuple[str, dict[str, Layout]]:
     """The edition or format of the source that `option` names, and the layouts of the members to read."""
     if source.state is not None:
-        return TABLE, _table_layouts(data, option, source)
+        return TABLE, _table_layouts(data, option, source, parts)
     with _waiting(source):
-        if option != MAIN:
+        if option in OWN:
             dataset, layouts = own_files(data, option, source.members)
+        elif parts:
+            dataset, layouts = part_files(data, parts, source.members, option)
         elif data.dataset in GENERIC or not (
             edition := find_edition(source.members, source.name, data.dataset)
         ):
@@ -119,28 +134,34 @@ def _layouts(data: DataOptions, option: str, source: Source) -> tuple[str, dict[
     return dataset, _without_copies(source, dataset, layouts)
 
 
-def table_columns(data: DataOptions, option: str) -> Columns:
-    """The columns to read of a table of a catalog, which `option` of ``[data]`` names."""
+def table_columns(data: DataOptions, option: str, part_column: str | None = None) -> Columns:
+    """The columns to read of a table of a catalog, which `option` names."""
     if option in OWN:
         column = getattr(data, OWN[option])
-        return Columns((column,), {column: OWN[option]}, None)
+        return Columns((column,), {column: f"data.{OWN[option]}"}, None)
     named = ("userColumn", "itemColumn", "ratingColumn", "timestampColumn")
-    needed = {getattr(data, key): key for key in named if getattr(data, key)}
+    needed = {getattr(data, key): f"data.{key}" for key in named if getattr(data, key)}
+    needed |= {part_column: "split.partColumn"} if part_column else {}
     return Columns((data.userColumn, data.itemColumn), needed, () if data.timestampColumn else ("timestamp",))
 
 
-def _table_layouts(data: DataOptions, option: str, source: Source) -> dict[str, Layout]:
+def _table_layouts(
+    data: DataOptions, option: str, source: Source, parts: OwnParts | None
+) -> dict[str, Layout]:
     """The layout of a table of a catalog, by its name.
 
-    Raise ConfigError if it is said to be an edition of MovieLens.
+    Raise ConfigError if it is said to be of a format of files.
     """
-    if option == MAIN and data.dataset in EDITIONS:
+    if option not in OWN and data.dataset in (*EDITIONS, "adjacency"):
         raise ConfigError(
-            f"data.dataset = {data.dataset!r} is not allowed with {source.listing.setting}: a table is not "
-            "an edition; name its columns (data.userColumn ...) and its scale (data.ratingMin ...)"
+            f"data.dataset = {data.dataset!r} is not allowed with {source.listing.setting}: a table has "
+            "columns; name them (data.userColumn ...), and its scale (data.ratingMin ...)"
         )
     layout = rating_layout(data, parquet=True)
-    layout = layout if option == MAIN else own_layout(data, option, layout)
+    if option in OWN:
+        layout = own_layout(data, option, layout)
+    elif parts:
+        layout = with_column(layout, parts.column) if parts.column else with_part(layout, option)
     [name] = source.members
     return {name: replace(layout, catalog_table=name)}
 
@@ -161,7 +182,8 @@ def _waiting(source: Source) -> Iterator[None]:
 
 def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout]) -> dict[str, Layout]:
     """Leave copies of other files out, and add the columns that are in paths."""
-    twins = copies(source, layouts)
+    # a part of a split may have the bytes of another one, which the split then refuses
+    twins = {copy: of for members in _by_part(layouts) for copy, of in copies(source, members).items()}
     kept = {
         member: replace(layout, partition=partition_values(f"{source.name}/{member}"))
         for member, layout in layouts.items()
@@ -171,10 +193,18 @@ def _without_copies(source: Source, dataset: str, layouts: Mapping[str, Layout])
     return kept
 
 
+def _by_part(layouts: Mapping[str, Layout]) -> list[dict[str, Layout]]:
+    """The layouts of the files of each part of a split; of all files if there are no parts."""
+    found: dict[str | None, dict[str, Layout]] = {}
+    for member, layout in layouts.items():
+        found.setdefault(layout.part, {})[member] = layout
+    return list(found.values())
+
+
 def digest_of(sources: Mapping[str, Source], layouts: Mapping[str, Mapping[str, Layout]]) -> str:
     """The digest of all files that are read."""
     digests = {option: source.digest(layouts[option]) for option, source in sources.items()}
-    return digests[MAIN] if len(digests) == 1 else f"sha256:{fingerprint(digests)}"
+    return next(iter(digests.values())) if len(digests) == 1 else f"sha256:{fingerprint(digests)}"
 
 
 def plan_work(
@@ -184,6 +214,7 @@ def plan_work(
     sources: Mapping[str, Source],
     layouts: Mapping[str, Mapping[str, Layout]],
     ids: Mapping[str, str] | None = None,
+    parts: OwnParts | None = None,
 ) -> Work:
     """Unpack archives, give each layout the fields and types of its file, and cut the files into chunks.
 
@@ -201,38 +232,43 @@ def plan_work(
         The layouts of the files of each input, by option and by name in the source.
     ids
         The types of ids, by column, if they are known.
+    parts
+        The parts of a split of one's own.
 
     Raises
     ------
     DataRejected, InputMissing, ConfigError
         As :func:`recspark.data.ingest.ingest`.
     """
-    generic = dataset in GENERIC
-    opened = {option: _opened(source, layouts[option]) for option, source in sources.items()}
-    files = [_bound(data, generic, option, found) for option, found in opened.items()]
+    generic = dataset not in EDITIONS
+    files = [
+        _bound(data, generic, _opened(option, source, layouts[option])) for option, source in sources.items()
+    ]
     ids = ids or (_agreed_ids(data, files) if generic else dict.fromkeys(IDS, "bigint"))
     files = [_typed(spark, found, ids) for found in files]
     loaded = {layout.table: layout.schema for found in files for layout in found.layouts.values()}
     tables = {name: with_types(table, ids) for name, table in TABLES.items()}
+    given = {f"{OWN_SPLIT}/{part}": tables["ratings"] for part in parts.names} if parts else {}
     return Work(
-        fs={layout.table: found.fs for found in files for layout in found.layouts.values()},
+        fs={found.option: found.fs for found in files},
         chunks=_cut(files),
         rules=data.rules(Rules() if generic else EDITIONS[dataset].rules),
         loaded=loaded,
-        schemas=tables | loaded | {"ratings": tables["ratings"], "quarantine": schemas.QUARANTINE},
-        own=tuple(option for option in opened if option != MAIN),
+        schemas=tables | loaded | given | {"ratings": tables["ratings"], "quarantine": schemas.QUARANTINE},
+        own=tuple(option for option in sources if option in OWN),
         merged=data.duplicate_rule if generic and data.duplicate_rule in MERGED else None,
+        parts=parts.names if parts else (),
     )
 
 
-def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
+def _opened(option: str, source: Source, layouts: Mapping[str, Layout]) -> _Files:
     """The files of one source, without empty text files.
 
     Raise InputMissing if no other is left: it may still be written. An empty file of an edition stays: the
     edition is damaged.
     """
     fs, paths = source.files(layouts)
-    files = _Files(fs, paths, {file: layouts[source.member_of(file)] for file in paths})
+    files = _Files(option, fs, paths, {file: layouts[source.member_of(file)] for file in paths})
     texts = [member for member, layout in files.layouts.items() if layout.notation and not layout.parquet]
     empty = [member for member in texts if is_empty(files.fs, files.paths[member], layouts[member])]
     if not empty:
@@ -248,9 +284,9 @@ def _opened(source: Source, layouts: Mapping[str, Layout]) -> _Files:
     )
 
 
-def _bound(data: DataOptions, generic: bool, option: str, files: _Files) -> _Files:
+def _bound(data: DataOptions, generic: bool, files: _Files) -> _Files:
     """`files` of one source with the fields that they have."""
-    fs, paths, layouts = files
+    option, fs, paths, layouts = files
     if option in OWN:
         return files._replace(layouts=bind_own(fs, paths, layouts))
     if generic:
@@ -259,11 +295,12 @@ def _bound(data: DataOptions, generic: bool, option: str, files: _Files) -> _Fil
 
 
 def _agreed_ids(data: DataOptions, files: Iterable[_Files]) -> dict[str, str]:
-    """The types of ids, one for all tables: text if the first file of any table has text."""
+    """The types of ids, one for all tables: text if the first file of any table, or part, has text."""
     agreed = dict.fromkeys(IDS, "bigint")
-    for fs, paths, layouts in files:
-        found = id_types(data, layouts, fs, paths)
-        agreed |= {name: type_ for name, type_ in found.items() if type_ == "string"}
+    for _, fs, paths, layouts in files:
+        for of_part in _by_part(layouts):
+            found = id_types(data, of_part, fs, paths)
+            agreed |= {name: type_ for name, type_ in found.items() if type_ == "string"}
     return agreed
 
 

@@ -76,6 +76,8 @@ class TablesManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
         The edition of MovieLens or the format, such as ``ml-1m`` or ``csv``.
     digest
         A hash of the contents of all files, or the version of the table that was read.
+    parts
+        The options of ``[split]`` that name the parts of a split of one's own, without ``split.``.
     versions
         The versions of the tables of catalogs that were read, by option, such as ``iceberg:`` and the id of a
         snapshot.
@@ -95,6 +97,7 @@ class TablesManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
     tables: dict[str, TableFacts]
     users: str | None = None
     items: str | None = None
+    parts: dict[str, str] = {}
     versions: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -152,12 +155,16 @@ class SplitManifest(Manifest, kw_only=True, frozen=True, omit_defaults=True):
         The section ``[split]``.
     counts
         Rows by part, such as train, validation and test.
+    overlap
+        Of a split that the data give: rows whose pair is in another part, too, by name, such as
+        ``test_in_train``, and the rows that were left out for it, ``dropped``.
     """
 
     source: str
     options: dict[str, object]
     counts: dict[str, int]
     cold: ColdRows
+    overlap: dict[str, int] = {}
 
 
 class BlendedModels(msgspec.Struct, kw_only=True, frozen=True):

@@ -43,7 +43,9 @@ class Job:
 
 
 JOBS = {
-    "ingest": Job("read MovieLens or other ratings into the lake's tables", _DATA, "stages", True, "data"),
+    "ingest": Job(
+        "read MovieLens or other ratings into the lake's tables", (*_DATA, "split"), "stages", True, "data"
+    ),
     "index": Job("give every user and every item a number, from 0 and without gaps", (), "stages"),
     "split": Job("cut the ratings into train, validation and test rows", ("split",), "stages"),
     "audit": Job(

@@ -51,6 +51,7 @@ def ingest(job: Context) -> IngestSummary:
             job.sections.data,
             job.sections.quality,
             copy=hadoop_copy(job.spark),
+            parts=job.sections.split.own_parts,
         )
         if summary["unchanged"]:
             job.progress.unchanged()
@@ -97,6 +98,7 @@ def split(job: Context) -> SplitSummary:
         run.metrics(
             {f"rows_{part}": rows for part, rows in summary["counts"].items()}
             | {"cold_share": summary["cold"]["share"]}
+            | {f"overlap_{name}": rows for name, rows in summary.get("overlap", {}).items()}
         )
         return summary
 
@@ -105,7 +107,7 @@ def full_split(job: Context, product: str) -> SplitOptions:
     """Publish the split with the test rows of `product`, trained on its train and validation rows."""
     manifest = job.lake.require(product, SplitManifest, "split")
     options = SplitOptions(
-        **manifest.options | {"validationFraction": 0.0, "name": f"{manifest.options['name']}{FULL}"}
+        **manifest.options | {"trainOnValidation": True, "name": f"{manifest.options['name']}{FULL}"}
     )
     counts = split(replace(job, sections=replace(job.sections, split=options)))["counts"]
     before = manifest.counts
@@ -254,7 +256,9 @@ def pipeline(job: Context) -> dict[str, object]:
     ):
         data = data_facts(ingest(job))
         index(job)
-        rows = {f"rows_{part}": count for part, count in split(job)["counts"].items()}
+        cut = split(job)
+        rows = {f"rows_{part}": count for part, count in cut["counts"].items()}
+        rows |= {f"overlap_{name}": count for name, count in cut.get("overlap", {}).items() if count}
         trained = train(job)
         # MLflow's compare page draws the metric that is written first
         measured = evaluate(job) | trained

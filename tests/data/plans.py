@@ -16,8 +16,6 @@ def found(tmp_path, source, **options):
         work = planned.plan_work(None, data, dataset, {planned.MAIN: opened}, layouts)
         rows = {}
         for chunk in work.chunks:
-            rows.setdefault(chunk.member, []).extend(
-                read(work.fs[chunk.layout.table], chunk).table.to_pylist()
-            )
+            rows.setdefault(chunk.member, []).extend(read(work.fs[chunk.source], chunk).table.to_pylist())
     types = dict(map(str.split, work.loaded["ratings"].split(",")))
     return rows, (types["user_id"], types["item_id"])

@@ -155,7 +155,8 @@ def test_a_batch_of_new_ratings_may_be_a_table(spark, lake, save):
         ),
         ({"source": "table:shop.ratings", "tables": "shop"}, ConfigError, "would replace table:shop.ratings"),
         ({"source": "ratings.csv", "asOf": "3"}, ConfigError, "only tables have versions"),
-        ({"source": "table:shop.ratings", "dataset": "ml-1m"}, ConfigError, "a table is not an edition"),
+        ({"source": "table:shop.ratings", "dataset": "ml-1m"}, ConfigError, "a table has columns"),
+        ({"source": "table:shop.ratings", "dataset": "adjacency"}, ConfigError, "a table has columns"),
         (
             {"source": "table:shop.ratings", "ratingColumn": "grade"},
             ConfigError,

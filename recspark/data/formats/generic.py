@@ -1,9 +1,9 @@
-"""Any other ratings: CSV or Parquet files with a mapping of columns and ids of any type."""
+"""Any other ratings: CSV or Parquet files with a mapping of columns, lists of items, and ids of any type."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -28,7 +28,7 @@ from recspark.data.sources.names import plain_name
 from recspark.errors import ConfigError
 
 #: the formats of files other than editions of MovieLens
-_FILES = ("csv", "parquet")
+_FILES = ("csv", "parquet", "adjacency")
 #: the format of tables of a catalog
 TABLE = "table"
 #: all that is not an edition of MovieLens
@@ -40,7 +40,8 @@ MERGED = ("sum", "mean")
 DUPLICATES = (
     "rule for repeated pairs: one row stays, or all are merged; not set: sum without ratingColumn, else last"
 )
-_TEXT_ENDINGS = (".csv", ".tsv")
+#: the endings of the files of a format in a folder or archive
+_ENDINGS = {"csv": (".csv", ".tsv"), "parquet": (".parquet",), "adjacency": (".txt",)}
 
 #: an id that keeps all its characters as a number
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -75,7 +76,10 @@ class DataOptions(Section):
         AS_OF,
     )
     dataset = Option(
-        str, None, "the edition, where the source does not tell, or which to download", one_of(*DATASETS)
+        str,
+        None,
+        "the edition or format, where the source does not tell, or the edition to download",
+        one_of(*DATASETS),
     )
     users = Option(
         str,
@@ -140,9 +144,14 @@ class DataOptions(Section):
     )
 
     @property
+    def has_ratings(self) -> bool:
+        """Whether rows have a rating; else they are events that count 1 each."""
+        return bool(self.ratingColumn) and self.dataset != "adjacency"
+
+    @property
     def duplicate_rule(self) -> str:
         """The rule for repeated pairs."""
-        return self.duplicates or ("last" if self.ratingColumn else "sum")
+        return self.duplicates or ("last" if self.has_ratings else "sum")
 
     def rules(self, rules: Rules) -> Rules:
         """`rules`, in which the limits that are set here replace the others."""
@@ -155,30 +164,24 @@ class DataOptions(Section):
 
 
 def generic_files(
-    data: DataOptions, members: Iterable[str], option: str = "source"
+    data: DataOptions, members: Iterable[str], setting: str | None = None, dataset: str | None = None
 ) -> tuple[str, dict[str, Layout]]:
-    """``csv`` or ``parquet``, and the members of that format with the layouts of ratings.
+    """The format, such as ``csv``, and the members of that format with the layouts of ratings.
 
-    `members` are those of ``data.source``, whose format ``data.dataset`` may set, or of another `option`.
+    `members` are those of ``data.source``, whose format ``data.dataset`` may set. Or they are of another
+    option: `setting` is that option with its value, for messages, and `dataset` the format, if it is set.
     Raise NoDataFile if there are none.
     """
     members = list(members)
-    parquet = [name for name in members if plain_name(name).lower().endswith(".parquet")]
-    named = data.dataset if option == "source" else None
-    dataset = named or ("parquet" if parquet else "csv")
-    text = (
-        members
-        if named or len(members) == 1
-        else [name for name in members if plain_name(name).lower().endswith(_TEXT_ENDINGS)]
-    )
-    found = parquet if dataset == "parquet" else text
+    named = dataset if setting else data.dataset
+    dataset = named or ("parquet" if any(map(_has_format("parquet"), members)) else "csv")
+    any_name = dataset != "parquet" and (len(members) == 1 or (dataset == "csv" and named is not None))
+    found = members if any_name else list(filter(_has_format(dataset), members))
     if not found:
         found_instead = f"has no {dataset} file (it has {', '.join(sorted(members)[:5]) or 'no file'})"
-        if option != "source":
-            raise NoDataFile(
-                f"data.{option} = {getattr(data, option)!r} {found_instead}: it must have CSV or Parquet "
-                "files"
-            )
+        if setting:
+            needed = f"{named} files, as data.dataset says" if named else "CSV or Parquet files"
+            raise NoDataFile(f"{setting} {found_instead}: it must have {needed}")
         raise NoDataFile(
             f"data.source = {data.source!r} is no MovieLens edition and {found_instead}: set data.dataset to "
             f"one of {', '.join(DATASETS)}"
@@ -191,7 +194,26 @@ def generic_files(
             "would be read as two fields. Set data.separator to what separates the fields, or give the file "
             "a header"
         )
+    if dataset == "adjacency":
+        return dataset, dict.fromkeys(found, _list_layout(data))
     return dataset, dict.fromkeys(found, rating_layout(data, dataset == "parquet"))
+
+
+def _has_format(dataset: str) -> Callable[[str], bool]:
+    """Whether the name of a file is one of that format."""
+    return lambda name: plain_name(name).lower().endswith(_ENDINGS[dataset])
+
+
+def _list_layout(data: DataOptions) -> Layout:
+    """The layout of a file of lists: a line has a user and items, without a header, ratings or timestamps."""
+    if data.timestampColumn is not None:
+        raise ConfigError(
+            f"data.timestampColumn = {data.timestampColumn!r} is not allowed with data.dataset = "
+            "'adjacency': a list of items has no times"
+        )
+    layout = rating_layout(data, parquet=False)
+    rename = (("user", "user_id"), ("item", "item_id"))
+    return replace(layout, names=IDS, rename=rename, header=False, notation=Notation(()), lists=True)
 
 
 def rating_layout(data: DataOptions, parquet: bool) -> Layout:
@@ -202,14 +224,14 @@ def rating_layout(data: DataOptions, parquet: bool) -> Layout:
         "ratings",
         # values to be summed keep their digits until then
         schemas.with_types(schemas.RATINGS, {"rating": "double"}) if merged else schemas.RATINGS,
-        rename=rename if data.ratingColumn else rename[:2],
+        rename=rename if data.has_ratings else rename[:2],
         separator=data.separator,
         quoted=len(data.separator) == 1,
         encoding=data.encoding,
         header=data.header,
         parquet=parquet,
         notation=Notation(tuple(data.nullValues), data.decimal, data.timestampUnit, data.timestampFormat),
-        constants=() if data.ratingColumn else (("rating", 1.0),),
+        constants=() if data.has_ratings else (("rating", 1.0),),
         duplicates="all" if merged else data.duplicate_rule,
     )
 
@@ -227,6 +249,8 @@ def with_timestamp(data: DataOptions, layout: Layout, fs: pafs.FileSystem, membe
         The file's file system, its name in the source, and its path.
     """
     column = data.timestampColumn or "timestamp"
+    if layout.lists:
+        return layout
     if data.timestampColumn is None and column not in (
         *field_names(fs, member, path, layout),
         *dict(layout.partition),

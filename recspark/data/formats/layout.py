@@ -20,7 +20,7 @@ from recspark.config import brief
 from recspark.data.formats.encoding import AUTO, Vote, check_byte_order
 from recspark.data.formats.notation import Notation
 from recspark.data.quality import key_of
-from recspark.data.schemas import columns
+from recspark.data.schemas import PART, columns
 from recspark.errors import DataRejected
 
 #: bytes of text in one chunk, which becomes one Parquet file of a table
@@ -70,6 +70,8 @@ class Layout:
     `duplicates` says which row with a key stays: the ``last``, the ``first``, or ``all``.
     `heading`: the column that lines such as ``7:`` give for all rows below them.
     `rest`: the last field is the rest of the line, separators included.
+    `lists`: a line has a user and any number of items, with blanks between them: one row per item.
+    `part`: the part of a split that all rows are of, which becomes a column.
     `catalog_table`: the table of a catalog that the file is a copy of; its rows have no place to name.
     """
 
@@ -89,16 +91,18 @@ class Layout:
     duplicates: str = "last"
     heading: str | None = None
     rest: bool = False
+    lists: bool = False
+    part: str | None = None
     catalog_table: str | None = None
 
     def key(self) -> list[str]:
         """The columns that identify a row, of which one is kept; none if all rows stay."""
-        return [] if self.duplicates == "all" else key_of(self.table)
+        return [] if self.duplicates == "all" else key_of(self.table, columns(self.schema))
 
     def types(self) -> dict[str, pa.DataType]:
         """The columns to read, and their types."""
         published, read_as = columns(self.schema), _ARROW if self.own else _READ_AS
-        names = [*filter(None, self.names), *dict(self.partition)]
+        names = [*filter(None, self.names), *dict(self.partition), *([PART] if self.part else [])]
         return {name: read_as.get(published.get(name, ""), pa.string()) for name in names}
 
     def field_types(self) -> dict[str, pa.DataType]:
@@ -134,7 +138,8 @@ class Layout:
 class Chunk:
     """A part of one file: bytes ``start .. start + length`` of a text file, or row group `start` of Parquet.
 
-    `whole`: it is all of its table. `heading` is the last one before it (`Layout.heading`).
+    `whole`: it is all of its table. `heading` is the last one before it (`Layout.heading`). `source` is the
+    option that names its source.
     """
 
     member: str
@@ -145,6 +150,7 @@ class Chunk:
     first_line: int
     whole: bool = False
     heading: str | None = None
+    source: str = "source"
 
 
 def tasks_for(n_chunks: int) -> int:

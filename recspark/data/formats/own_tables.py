@@ -21,6 +21,7 @@ from recspark.data.formats.layout import Chunk, Layout, parquet_file, tasks_for
 from recspark.data.formats.rows import read
 from recspark.data.quality import key_of
 from recspark.data.schemas import ddl
+from recspark.data.sources.names import setting
 from recspark.errors import ConfigError, DataRejected
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def own_files(data: DataOptions, table: str, members: Iterable[str]) -> tuple[st
 
     These know no column but the id yet.
     """
-    dataset, layouts = generic_files(data, members, table)
+    dataset, layouts = generic_files(data, members, setting(table, getattr(data, table)))
     return dataset, {member: own_layout(data, table, layout) for member, layout in layouts.items()}
 
 

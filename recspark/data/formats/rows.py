@@ -15,16 +15,20 @@ from functools import cache, partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
 from recspark.data.formats.cast import ORDINARY, as_text, cast, holds_text, readable
 from recspark.data.formats.layout import Chunk, Layout, headings, parquet_file
 from recspark.data.formats.timestamps import seconds
-from recspark.data.quality import IDS, judged
+from recspark.data.quality import IDS, judged, named_parts
+from recspark.data.schemas import PART
 from recspark.errors import DataRejected
 
 _UNUSED = b"\x1f"
+#: the characters between ids of a list, with those that end a line
+_BLANKS = " \t\r\v\f"
 
 
 @dataclass
@@ -32,7 +36,8 @@ class Rows:
     """The rows of a chunk: columns, the line of each row, and a mask of rows with unparsable fields.
 
     `broken` are the lines that gave no row, as (line, reason); `texts` gives the text of lines by their
-    numbers. `examples` has for each column with unparsable fields the text of one.
+    numbers. `examples` has for each column with unparsable fields the text of one. `row_texts` gives the text
+    of rows by their positions, if a line has several; else the text of a row is that of its line.
     """
 
     table: pa.Table
@@ -41,6 +46,7 @@ class Rows:
     texts: Callable[[list[int]], list[str]]
     broken: list[tuple[int, str]] = field(default_factory=list)
     examples: dict[str, str] = field(default_factory=dict)
+    row_texts: Callable[[np.ndarray], list[str]] | None = None
 
 
 def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
@@ -57,6 +63,8 @@ def read(fs: pafs.FileSystem, chunk: Chunk) -> Rows:
         body = file.read_at(chunk.length, chunk.start)
     if len(body) != chunk.length:
         raise DataRejected(f"{chunk.member} became shorter while it was read")
+    if chunk.layout.lists:
+        return read_lists(body, chunk.layout, chunk.first_line)
     if chunk.layout.heading:
         return read_headed(body, chunk.layout, chunk.first_line, chunk.heading)
     return read_plain(body, chunk.layout, chunk.first_line) or read_mixed(
@@ -85,6 +93,49 @@ def read_headed(body: bytes, layout: Layout, first_line: int = 1, heading: str |
         [broken for piece in pieces for broken in piece.broken],
         {name: text for piece in reversed(pieces) for name, text in piece.examples.items()},
     )
+
+
+def read_lists(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
+    """Rows of lines ``user item item ...``, with blanks or tabs between them: one row per item.
+
+    A user without items gives no row. A line whose user is not of the type of its column is one bad row.
+
+    >>> layout = Layout("ratings", "user_id bigint, item_id bigint", ("user_id", "item_id"), lists=True)
+    >>> rows = read_lists(b"1 20 30\\n2\\n3 20 x\\n", layout)
+    >>> rows.table.to_pydict(), rows.line.tolist(), rows.unparsable.tolist()
+    ({'user_id': [1, 1, 3, 3], 'item_id': [20, 30, 20, None]}, [1, 1, 3, 3], [False, False, False, True])
+    """
+    lines, numbers, broken = [], [], []
+    for number, raw in enumerate(body.split(b"\n"), first_line):
+        try:
+            text = raw.decode(layout.encoding)
+        except UnicodeDecodeError:
+            broken.append((number, "encoding"))
+            continue
+        if "\0" in text:
+            broken.append((number, "encoding"))
+        elif text := text.strip(_BLANKS):
+            lines.append(text)
+            numbers.append(number)
+    ids = pc.ascii_split_whitespace(pa.array(lines, pa.string()))
+    n_items, values = pc.list_value_length(ids).to_numpy(zero_copy_only=False) - 1, ids.flatten()
+    first = np.cumsum(n_items + 1) - (n_items + 1)
+    user, item = layout.names
+    wrong = _values(values.take(pa.array(first)), user, layout.types()[user], layout)[1]
+    broken += [(numbers[line], "unparsable") for line in np.flatnonzero(wrong & (n_items > 0)).tolist()]
+    line = np.repeat(np.arange(len(lines)), n_items)
+    line = line[~wrong[line]]
+    is_item = np.repeat(~wrong, n_items + 1)
+    is_item[first] = False
+    columns = {user: values.take(pa.array(first[line])), item: values.filter(pa.array(is_item))}
+    rows = _typed(
+        columns,
+        np.array(numbers, np.int64)[line],
+        layout,
+        partial(_line_texts, body, layout, first_line),
+        broken,
+    )
+    return replace(rows, row_texts=partial(_pair_texts, columns[user], columns[item]))
 
 
 def read_mixed(body: bytes, layout: Layout, first_line: int = 1) -> Rows:
@@ -216,7 +267,8 @@ def _typed(
     broken: Sequence[tuple[int, str]] = (),
 ) -> Rows:
     """Rows with every column cast to its type; a value that can't be cast is null, its row unparsable."""
-    columns = columns | {name: pa.array([text] * len(line), pa.string()) for name, text in layout.partition}
+    fixed = dict(layout.partition) | ({PART: layout.part} if layout.part else {})
+    columns = columns | {name: pa.array([text] * len(line), pa.string()) for name, text in fixed.items()}
     unparsable = np.zeros(len(line), bool)
     typed, examples = {}, {}
     for name, type_ in layout.types().items():
@@ -230,6 +282,8 @@ def _typed(
 def _values(column: pa.Array, name: str, type_: pa.DataType, layout: Layout) -> tuple[pa.Array, np.ndarray]:
     """The values of one column, and a mask of fields that are not of its type."""
     notation = layout.notation
+    if name == PART and not layout.own:
+        return named_parts(column), np.zeros(len(column), bool)
     if notation is not None and pa.types.is_string(column.type):
         column = column if layout.parquet else notation.clean(column)
         column = column if type_ == pa.string() or layout.is_timestamp(name) else notation.with_points(column)
@@ -242,6 +296,11 @@ def _line_texts(body: bytes, layout: Layout, first_line: int, lines: list[int]) 
     body_lines = body.split(b"\n") if lines else []
     found = (body_lines[line - first_line].removesuffix(b"\r") for line in lines)
     return [raw.decode(layout.encoding, "replace") for raw in found]
+
+
+def _pair_texts(users: pa.Array, items: pa.Array, rows: np.ndarray) -> list[str]:
+    pairs = zip(users.take(pa.array(rows)).to_pylist(), items.take(pa.array(rows)).to_pylist(), strict=True)
+    return [f"{user} {item}" for user, item in pairs]
 
 
 def _row_texts(group: pa.Table, first_line: int, lines: list[int]) -> list[str]:

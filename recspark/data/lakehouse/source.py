@@ -18,6 +18,7 @@ from recspark.data.lakehouse.versions import Version, at_version, find_version, 
 from recspark.data.quality import QualityOptions
 from recspark.data.sources.archive import Source
 from recspark.data.sources.listing import Listing
+from recspark.data.sources.names import setting
 from recspark.errors import ConfigError, InputMissing
 from recspark.lake.folder import locate
 from recspark.lake.lake import Lake
@@ -32,7 +33,7 @@ class Columns(NamedTuple):
     """The columns of a table to read.
 
     key : those that identify a row
-    needed : those that must be there, with the options of ``[data]`` that name them
+    needed : those that must be there, with the keys of the options that name them
     others : those that are read if they are there; None: all
     """
 
@@ -124,7 +125,7 @@ def open_table(
     columns
         The columns to read.
     option
-        The option of ``[data]`` that names the table, for messages.
+        The option that names the table, for messages.
     as_of
         The number of a version, or a time in ISO 8601.
 
@@ -135,25 +136,25 @@ def open_table(
     ConfigError
         If Spark lacks the classes of the format, or the table the version or a column.
     """
-    setting = f"data.{option} = {place!r}"
-    name = table_name(setting, place)
+    called = setting(option, place)
+    name = table_name(called, place)
     with lake.staged("tables") as scratch:
         listing = Listing(place, lake.fs, {}, option=option)
-        with explained(setting):
+        with explained(called):
             _ = spark.table(name).schema  # a table that is not there is found out here
-            version = find_version(spark, name, setting, as_of)
-            rows = _selected(at_version(spark, name, version), columns, setting)
+            version = find_version(spark, name, called, as_of)
+            rows = _selected(at_version(spark, name, version), columns, called)
             table = CatalogTable(listing, lake.path(scratch), name, rows, columns.key, version)
         yield table
 
 
-def _selected(rows: DataFrame, columns: Columns, setting: str) -> DataFrame:
+def _selected(rows: DataFrame, columns: Columns, called: str) -> DataFrame:
     """The columns to read under the names of the options; Spark ignores the case of names."""
     there = {name.lower(): name for name in rows.columns}
     if missing := [name for name in columns.needed if name.lower() not in there]:
-        options = ", ".join(f"data.{columns.needed[name]}" for name in missing)
+        options = ", ".join(columns.needed[name] for name in missing)
         raise ConfigError(
-            f"{setting} has no column {', '.join(missing)}, it has {', '.join(rows.columns)}: set {options} "
+            f"{called} has no column {', '.join(missing)}, it has {', '.join(rows.columns)}: set {options} "
             "to the columns it has"
         )
     others = rows.columns if columns.others is None else columns.others

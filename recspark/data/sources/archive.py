@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 from recspark.config import brief
 from recspark.data.quality import QualityOptions
 from recspark.data.sources.listing import NOT_ARROW, Listing, list_source
-from recspark.data.sources.names import codec_of, is_data
+from recspark.data.sources.names import codec_of, is_data, setting
 from recspark.data.sources.safety import check_expansion, check_members
 from recspark.data.sources.table_formats import check_no_table
 from recspark.data.sources.unpack import BLOCK, Unpacker, reading
@@ -197,7 +197,7 @@ def open_source(
     limits
         The options of ``[quality]``, with the limits of unpacking.
     option
-        The option of ``[data]`` that errors name.
+        The option that errors name.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def _readable(copy: Copy | None, source: str, scratch: str, option: str) -> str:
         fs.get_file_info(path)
     except NOT_ARROW as error:
         target = f"{scratch}/copied/{source.rstrip('/').rpartition('/')[2]}"
-        _fetch(copy, source, target, f"data.{option} = {source!r} can't be read", error)
+        _fetch(copy, source, target, f"{setting(option, source)} can't be read", error)
         return target
     return source
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Container, Hashable, Iterable, Mapping
 
 from recspark.data.sources.archive import Source
-from recspark.data.sources.names import plain_name
+from recspark.data.sources.names import key_of_option, plain_name
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def report_left_out(source: Source, dataset: str, read: Container[str], twins: M
         )
     others = [member for member in source.members if member not in read and member not in twins]
     if others:
-        advice = f"to read one, set data.{source.listing.option} to it"
+        advice = f"to read one, set {key_of_option(source.listing.option)} to it"
         log.warning("%s: not read, as not part of %s: %s; %s", source.name, dataset, _some(others), advice)
     if source.hidden:
         log.warning(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from recspark.data.lakehouse.names import is_table
-from recspark.data.sources.names import is_data, is_marker, plain_name
+from recspark.data.sources.names import is_data, is_marker, plain_name, setting
 from recspark.data.sources.safety import check_links
 from recspark.data.sources.table_formats import check_no_table, check_outside_tables
 from recspark.errors import ConfigError, InputMissing, RecsparkError
@@ -27,7 +27,7 @@ class Listing:
     """The files of a source by member name, as they were when it was opened.
 
     `name` is the user's name of the source, `hidden` are the names of files that are not input, without
-    Spark's own files, `is_folder` says whether files may be added to it, `option` is the option of ``[data]``
+    Spark's own files, `is_folder` says whether files may be added to it, `option` is the option
     that names it.
     """
 
@@ -46,7 +46,7 @@ class Listing:
     @property
     def setting(self) -> str:
         """The option and its value, for error messages."""
-        return f"data.{self.option} = {self.name!r}"
+        return setting(self.option, self.name)
 
     def require_unchanged(self) -> None:
         """Raise InputMissing if a file has changed since the source was opened: it is still being written."""
@@ -82,13 +82,13 @@ def require_source(source: str, option: str = "source") -> None:
         info = fs.get_file_info(path)
     except NOT_ARROW:
         return
-    _require_content(f"data.{option} = {source!r}", fs, path, info)
+    _require_content(setting(option, source), fs, path, info)
 
 
 def list_source(source: str, place: str, option: str = "source") -> Listing:
     """The files at `place`, a path or URI, of the input that the user calls `source`.
 
-    Errors name its `option` of ``[data]``.
+    Errors name its `option`.
 
     Raises
     ------
@@ -101,11 +101,11 @@ def list_source(source: str, place: str, option: str = "source") -> Listing:
     """
     fs, path = locate(place)
     info = fs.get_file_info(path)
-    setting = f"data.{option} = {source!r}"
-    _require_content(setting, fs, path, info)
+    called = setting(option, source)
+    _require_content(called, fs, path, info)
     if info.type not in (pafs.FileType.Directory, pafs.FileType.File):
-        raise ConfigError(f"{setting} is neither a file nor a folder")
-    check_outside_tables(setting, fs, path if info.is_file else f"{path}/.")
+        raise ConfigError(f"{called} is neither a file nor a folder")
+    check_outside_tables(called, fs, path if info.is_file else f"{path}/.")
     if info.is_file:
         return Listing(source, fs, {plain_name(PurePosixPath(path).name): info}, option=option)
     if isinstance(fs, pafs.LocalFileSystem):
@@ -114,18 +114,18 @@ def list_source(source: str, place: str, option: str = "source") -> Listing:
         info.path.removeprefix(path.rstrip("/") + "/"): info
         for info in fs.get_file_info(pafs.FileSelector(path, recursive=True))
     }
-    check_no_table(setting, found, place)
+    check_no_table(called, found, place)
     files = {name: info for name, info in found.items() if info.is_file}
     data = {name: info for name, info in files.items() if is_data(name)}
     return Listing(source, fs, data, files.keys() - data, is_folder=True, option=option)
 
 
-def _require_content(setting: str, fs: pafs.FileSystem, path: str, info: pafs.FileInfo) -> None:
+def _require_content(called: str, fs: pafs.FileSystem, path: str, info: pafs.FileInfo) -> None:
     if info.type == pafs.FileType.NotFound:
         raise InputMissing(
-            f"{setting} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one"
+            f"{called} does not exist: it must be a zip, a folder, a CSV or Parquet file, or a URI of one"
         )
     if info.is_file and not info.size:
-        raise InputMissing(f"{setting} is an empty file")
+        raise InputMissing(f"{called} is an empty file")
     if info.type == pafs.FileType.Directory and not fs.get_file_info(pafs.FileSelector(path)):
-        raise InputMissing(f"{setting} is an empty folder")
+        raise InputMissing(f"{called} is an empty folder")

@@ -1,8 +1,10 @@
-"""The facts in the name of a file: whether it is data, and its compression."""
+"""The facts in the name of a file: whether it is data, its compression, and the option that names it."""
 
 from __future__ import annotations
 
 import re
+
+from recspark.data.schemas import PARTS
 
 #: compressed files that hold one file, by the end of their name
 _CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
@@ -15,11 +17,26 @@ _LEFTOVER = re.compile(
 _MARKER = re.compile(r"_SUCCESS|_(committed|started)_.*|\..*\.crc|_(common_)?metadata")
 
 
+def key_of_option(option: str) -> str:
+    """The key of the option that names a source: of ``[data]``, or of ``[split]`` for a part of a split.
+
+    >>> key_of_option("users"), key_of_option("test")
+    ('data.users', 'split.test')
+    """
+    return f"{'split' if option in PARTS else 'data'}.{option}"
+
+
+def setting(option: str, value: object) -> str:
+    """The option that names a source and its value, for messages.
+
+    >>> setting("source", "a.zip")
+    "data.source = 'a.zip'"
+    """
+    return f"{key_of_option(option)} = {value!r}"
+
+
 def is_data(path: str) -> bool:
     """Whether a file is input: not a folder, not hidden and not a leftover of an editor or a spreadsheet.
-
-    As in Spark a file is hidden if a part of its path has a leading "." or "_", except partitions such as
-    ``_day=1``.
 
     As in Spark a file is hidden if a part of its path has a leading "." or "_", except partitions such as
     ``_day=1``.

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from recspark.data.schemas import PART
 from recspark.errors import DataRejected
 
 if TYPE_CHECKING:
     from recspark.data.splitting.splits import SplitOptions
-
-PART = "part"
 
 # a time is searched first among spans of 2^16 seconds, then within one of them
 _SPAN_BITS = 16

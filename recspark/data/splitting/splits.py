@@ -6,14 +6,17 @@ docs/splits.md defines each kind and its guarantees.
 from __future__ import annotations
 
 import logging
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import msgspec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.config import Check, Option, Section, at_least, one_of, shown, strictly_between
-from recspark.data.splitting.rules import FOLDED, PART, RULES, draw, in_validation
+from recspark.data.schemas import PART, PARTS
+from recspark.data.splitting.given import given_rows
+from recspark.data.splitting.parts import COLUMN, OwnParts
+from recspark.data.splitting.rules import FOLDED, RULES, draw
 from recspark.errors import ConfigError, DataRejected, RecsparkError
 from recspark.lake.fingerprints import fingerprint
 from recspark.lake.lake import FILE_NAME, Lake
@@ -55,7 +58,32 @@ class SplitOptions(Section):
         "random, stratified, new_users: number of folds to cut into, in place of testFraction",
         at_least(2),
     )
-    fold = _Text(str, None, "the fold that is test: 1 .. folds; given: the name of the split, such as u1")
+    fold = _Text(
+        str, None, "the fold that is test: 1 .. folds; given: the name of a split of the data set, such as u1"
+    )
+    train = Option(
+        str,
+        None,
+        "given: the train rows, a file or folder inside data.source; without data.source a path, URI or "
+        "table:NAME of their own",
+    )
+    validation = Option(
+        str, None, "given: the validation rows, as train; not set: validationFraction of the train rows"
+    )
+    test = Option(str, None, "given: the test rows, as train")
+    partColumn = Option(
+        str, None, "given: the column of data.source that says train, validation (valid, val, dev) or test"
+    )
+    overlap = Option(
+        str,
+        "refuse",
+        "given: pairs in several parts: refuse the split; dropTrain: the row stays in the latest of train, "
+        "validation and test; dropTest: in the earliest",
+        one_of("refuse", "dropTrain", "dropTest"),
+    )
+    trainOnValidation = Option(
+        bool, False, "whether validation rows, as the split chooses them, are put into train, for a last fit"
+    )
     sample = Option(int, None, "ratings to use, drawn by a hash; not set: all", at_least(1))
     sampleUsers = Option(int, None, "users whose ratings to use, drawn by a hash; not set: all", at_least(1))
     seed = Option(int, 42, "seed of every draw")
@@ -67,6 +95,7 @@ class SplitOptions(Section):
             raise _useless("folds", self.folds, self.kind, " or ".join(FOLDED))
         if self.n and self.kind != "last":
             raise _useless("n", self.n, self.kind, "last")
+        self._check_parts()
         if self.folds and self.fold is not None and self.fold not in fold_names:
             raise self._wrong_fold()
         if self.kind == "given" and self.fold is not None and not FILE_NAME.holds(self.fold):
@@ -77,19 +106,55 @@ class SplitOptions(Section):
             if getattr(self, key) and self.kind == "given":
                 raise _useless(key, getattr(self, key), self.kind, "random")
 
+    def _check_parts(self) -> None:
+        """Raise ConfigError for parts of one's own that contradict each other or other options."""
+        parts = self.own_parts
+        for key in (*PARTS, COLUMN, *(["overlap"] if self.overlap != "refuse" else [])):
+            if getattr(self, key) is not None and self.kind != "given":
+                raise _useless(key, getattr(self, key), self.kind, "given")
+        if parts is None:
+            return
+        if self.fold is not None:
+            raise ConfigError(
+                f"split.fold = {shown(self.fold)} is not allowed with {parts.in_words()}: a split is one of "
+                "the data set or one's own"
+            )
+        if parts.column and any(getattr(self, part) is not None for part in PARTS):
+            raise ConfigError(
+                f"{parts.in_words()} is not allowed with split.train, split.validation and split.test: the "
+                "column says it, or the files"
+            )
+        if missing := [part for part in ("train", "test") if not parts.column and part not in parts.places]:
+            raise ConfigError(
+                f"split.{missing[0]} is not set, but {parts.in_words()}: a split of one's own needs both "
+                "split.train and split.test"
+            )
+        if self.validation is not None and self.validationFraction:
+            raise ConfigError(
+                f"split.validationFraction = {self.validationFraction:g} is not allowed with "
+                f"split.validation = {shown(self.validation)}: leave one of them out"
+            )
+
+    @property
+    def own_parts(self) -> OwnParts | None:
+        """The parts of a split of one's own; None for any other split."""
+        places = {part: place for part in PARTS if (place := getattr(self, part)) is not None}
+        return OwnParts(places, self.partColumn) if places or self.partColumn is not None else None
+
     def require_fold(self) -> None:
         """Raise ConfigError if one split can't be made because no fold is named.
 
         A cross-validation names the folds itself.
         """
-        if self.fold is None and (self.folds or self.kind == "given"):
+        if self.fold is None and (self.folds or (self.kind == "given" and not self.own_parts)):
             raise self._wrong_fold()
 
     def _wrong_fold(self) -> ConfigError:
         needed = (
             f"with split.folds = {self.folds} it must be 1 to {self.folds}"
             if self.folds
-            else "split.kind = 'given' needs the name of a split, such as u1"
+            else "split.kind = 'given' needs the name of a split, such as u1, or split.train and split.test, "
+            "or split.partColumn"
         )
         return ConfigError(f"split.fold = {shown(self.fold)} is not allowed: {needed}")
 
@@ -149,6 +214,8 @@ class SplitSummary(TypedDict):
         Rows by part.
     cold
         Test rows with ids that no training row has (:func:`cold_report`).
+    overlap
+        Of a given split: rows whose pair is in another part, too, and the rows left out for it.
     """
 
     product: str
@@ -156,6 +223,7 @@ class SplitSummary(TypedDict):
     unchanged: bool
     counts: dict[str, int]
     cold: dict[str, float]
+    overlap: NotRequired[dict[str, int]]
 
 
 def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> SplitSummary:
@@ -170,7 +238,7 @@ def split_stage(spark: SparkSession, lake: Lake, options: SplitOptions) -> Split
     ConfigError
         If `options` name no fold, although there are folds to choose from.
     DataRejected
-        If no row is left for train or for test.
+        If no row is left for train or for test, or a pair is in several parts of a given split.
     """
     options.require_fold()
     product = f"splits/{options.name}"
@@ -188,23 +256,27 @@ def _publish(
     spark: SparkSession, lake: Lake, options: SplitOptions, product: str, source: str, split_fingerprint: str
 ) -> None:
     with lake.publish(product, split_fingerprint) as publication:
-        tables = [
-            _sampled(spark.read.parquet(lake.path(table)), options) for table in _sources(lake, options)
-        ]
-        labelled = _labelled(tables, options).persist()
+        if options.kind == "given":
+            rows, n_rows, overlap = given_rows(spark, lake, options)
+        else:
+            sample = _sampled(spark.read.parquet(lake.path("tables/ratings")), options)
+            rows, n_rows, overlap = RULES[options.kind](sample, options), sample.count(), {}
+        if options.trainOnValidation:
+            rows = rows.withColumn(PART, F.when(F.col(PART) == "validation", "train").otherwise(F.col(PART)))
+        labelled = rows.persist()
         try:
             for part, table in _parts(labelled, options).items():
                 table.write.parquet(publication.path(part))
         finally:
             labelled.unpersist()
-        rows = sum(table.count() for table in tables)
         written = {part: spark.read.parquet(publication.path(part)) for part in part_names(options)}
         publication.manifest = SplitManifest(
             fingerprint=split_fingerprint,
             source=source,
             options=options.as_dict(),
-            counts=_checked_counts(written, rows, product),
+            counts=_checked_counts(written, n_rows, product),
             cold=msgspec.convert(cold_report(written["train"], written["test"]), ColdRows),
+            overlap=overlap,
         )
 
 
@@ -229,19 +301,6 @@ def _parts(labelled: DataFrame, options: SplitOptions) -> dict[str, DataFrame]:
     return {part: labelled.where(F.col(PART) == part).drop(PART) for part in part_names(options)}
 
 
-def _sources(lake: Lake, options: SplitOptions) -> tuple[str, ...]:
-    """The tables that the rows come from: all ratings, or the train and test of the data set."""
-    if options.kind != "given":
-        return ("tables/ratings",)
-    folder = f"tables/given/{options.fold}"
-    if not lake.exists(folder):
-        raise ConfigError(
-            f"split.fold = {options.fold!r} is not allowed: the data set gives no such split, "
-            f"{lake.path(folder)} is missing"
-        )
-    return f"{folder}/train", f"{folder}/test"
-
-
 def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
     """The users, then the rows, with the lowest draws, ties by the ids.
 
@@ -262,15 +321,6 @@ def _sampled(table: DataFrame, options: SplitOptions) -> DataFrame:
     )
 
 
-def _labelled(tables: list[DataFrame], options: SplitOptions) -> DataFrame:
-    if options.kind != "given":
-        [table] = tables
-        return RULES[options.kind](table, options)
-    train, test = tables
-    part = F.when(in_validation(options), "validation").otherwise("train")
-    return train.withColumn(PART, part).unionByName(test.withColumn(PART, F.lit("test")))
-
-
 def _checked_counts(parts: dict[str, DataFrame], rows: int, product: str) -> dict[str, int]:
     counts = {part: table.count() for part, table in parts.items()}
     if sum(counts.values()) != rows:
@@ -288,4 +338,5 @@ def _summary(product: str, manifest: SplitManifest, unchanged: bool) -> SplitSum
         "unchanged": unchanged,
         "counts": manifest.counts,
         "cold": msgspec.structs.asdict(manifest.cold),
+        **({"overlap": manifest.overlap} if manifest.overlap else {}),  # type: ignore[typeddict-item]
     }

@@ -173,10 +173,12 @@ def _data(job: Context, tables: TablesManifest, model: ModelManifest) -> list[Bl
     ]
     parts = Table(("part of the split", "rows"), list(split.counts.items()))
     cold = f"{split.cold.share:.1%} of the test rows have a user or an item that no training row has."
+    dropped = split.overlap.get("dropped", 0)
     return [
         Text(f"Read from {redact(tables.source)}."),
         Side([Table(("table", "rows", "rows read", "quarantined", "merged"), counts), parts]),
         Text(cold),
+        *([Text(f"Left out, as pairs in several parts: {dropped} rows.")] if dropped else []),
         *_quarantine(job.lake, tables),
         *_distributions(job),
     ]
