@@ -56,6 +56,13 @@ class EvaluationOptions(Section):
         "whether coverage, Gini, novelty, popularity bias and diversity of the lists are computed beside "
         "ranking metrics",
     )
+    sampledNegatives = Option(
+        int,
+        None,
+        "also rank each relevant item among this many sampled items that are not, as some papers do "
+        "(sampled_ndcg_at_10 ...); not set: left out",
+        at_least(1),
+    )
     binsPerUnit = Option(
         int, 20, "histogram bins per rating unit; lower it for long rating scales", at_least(1)
     )
@@ -148,7 +155,7 @@ def evaluate(
         seen = train if seen is None else seen
         _require("seen", seen, "user_id", "item_id")
         blocks = BLOCKS_PER_CORE * parallelism(spark)
-        how = (options.ks, options.relevantThreshold, blocks, options.catalogue)
+        how = (options.ks, options.relevantThreshold, blocks, options.catalogue, options.sampledNegatives)
         per_user = per_user_ranking(predictions, seen, scorer, *how).cache()
         metrics |= ranking_metrics(per_user)
         if options.catalogue:

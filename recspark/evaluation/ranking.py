@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from recspark.engine.spark.session import check_workers
 from recspark.errors import RecsparkError
-from recspark.evaluation.user_metrics import METRICS_AT_K, auc, average_precision
+from recspark.evaluation.user_metrics import METRICS_AT_K, SAMPLED, auc, average_precision, sampled
 from recspark.kernels.topn import ranks_of, top_n
 
 #: most scores that a worker holds at once, in bytes
@@ -48,9 +48,13 @@ class Scorer(Protocol):
         """
 
 
-def metric_names(ks: Sequence[int]) -> list[str]:
-    """The columns of a user's metrics: ``precision_at_10`` ..., and of the whole ranking ``map``, ``auc``."""
-    return [f"{metric}_at_{k}" for k in ks for metric in METRICS_AT_K] + ["map", "auc"]
+def metric_names(ks: Sequence[int], negatives: int | None = None) -> list[str]:
+    """The columns of a user's metrics: ``precision_at_10`` ..., and of the whole ranking ``map``, ``auc``.
+
+    With `negatives` the metrics among sampled items come last.
+    """
+    among_sampled = [f"{metric}_at_{k}" for k in ks for metric in SAMPLED] if negatives else []
+    return [f"{metric}_at_{k}" for k in ks for metric in METRICS_AT_K] + ["map", "auc", *among_sampled]
 
 
 def per_user_ranking(
@@ -61,6 +65,7 @@ def per_user_ranking(
     threshold: float | None = None,
     blocks: int = 8,
     lists: bool = False,
+    negatives: int | None = None,
 ) -> DataFrame:
     """Ranking metrics of every user of `test`, one row per user.
 
@@ -80,6 +85,9 @@ def per_user_ranking(
         scores.
     lists : bool
         Whether a last column ``list array<item_id>`` has the best items, as many as the largest k.
+    negatives : int, optional
+        Also measure each relevant item among this many items that are not: see
+        :func:`recspark.evaluation.user_metrics.sampled`.
 
     Returns
     -------
@@ -92,7 +100,7 @@ def per_user_ranking(
     relevant = F.lit(True) if threshold is None else F.coalesce(F.col("rating") >= threshold, F.lit(False))
     user_type = test.schema["user_id"].dataType.simpleString()
     schema = f"user_id {user_type}, known boolean, n_relevant int, n_candidates int"
-    schema += "".join(f", {name} double" for name in metric_names(ks))
+    schema += "".join(f", {name} double" for name in metric_names(ks, negatives))
     length = max(ks) if lists else 0
     schema += f", list array<{test.schema['item_id'].dataType.simpleString()}>" if length else ""
     # equal ids must hash alike on both sides, and int and bigint don't
@@ -101,7 +109,7 @@ def per_user_ranking(
     )
 
     def rank(test_rows: pd.DataFrame, seen_rows: pd.DataFrame) -> pd.DataFrame:
-        return rank_users(test_rows, seen_rows, scorer, ks, length)
+        return rank_users(test_rows, seen_rows, scorer, ks, length, negatives)
 
     block = F.pmod(F.hash("user_id"), F.lit(blocks)).alias("block")
     tests = test.select("user_id", "item_id", relevant.alias("relevant")).groupBy(block)
@@ -109,7 +117,12 @@ def per_user_ranking(
 
 
 def rank_users(
-    test: pd.DataFrame, seen: pd.DataFrame, scorer: Scorer, ks: Sequence[int], length: int = 0
+    test: pd.DataFrame,
+    seen: pd.DataFrame,
+    scorer: Scorer,
+    ks: Sequence[int],
+    length: int = 0,
+    negatives: int | None = None,
 ) -> pd.DataFrame:
     """Worker: the metrics of the users of `test`.
 
@@ -125,6 +138,8 @@ def rank_users(
         Lengths of lists, for the metrics at k.
     length
         Number of best items to list; 0: none.
+    negatives
+        Number of items that each relevant one is measured among; None: these metrics are left out.
 
     Returns
     -------
@@ -137,12 +152,18 @@ def rank_users(
     relevant = test.loc[test["relevant"], ["user_id", "item_id"]].drop_duplicates()
     n_relevant = np.bincount(users.get_indexer(relevant["user_id"]), minlength=len(users))
     ranked = np.flatnonzero((positions >= 0) & (n_relevant > 0))
-    names = ["n_candidates", *metric_names(ks)]
+    names = ["n_candidates", *metric_names(ks, negatives)]
     table, lists = np.full((len(users), len(names)), np.nan), np.full(len(users), None)
     if len(ranked):
         left_out, wanted = (pairs_as_csr(users[ranked], items, pairs) for pairs in (seen, relevant))
         found = _metric_table(
-            scorer, positions[ranked].astype(np.int32), n_relevant[ranked], left_out, wanted, ks, length
+            scorer,
+            (positions[ranked].astype(np.int32), n_relevant[ranked]),
+            left_out,
+            wanted,
+            ks,
+            length,
+            negatives,
         )
         table[ranked], best = found
         for user, places in zip(ranked, best, strict=True):
@@ -166,12 +187,13 @@ def pairs_as_csr(users: pd.Index, items: pd.Index, pairs: pd.DataFrame) -> tuple
 
 
 def _metric_table(
-    scorer, positions, n_relevant, seen_rows, wanted_rows, ks, length
+    scorer, users, seen_rows, wanted_rows, ks, length, negatives
 ) -> tuple[np.ndarray, np.ndarray]:
     """n_candidates and the metrics, one row per user, and `length` best items of each.
 
     Scores are made for a few users at a time.
     """
+    positions, n_relevant = users
     height = max(1, SCORE_BYTES // (4 * max(1, len(scorer.item_ids))))
     table, lists = [], []
     for start in range(0, len(positions), height):
@@ -194,6 +216,7 @@ def _metric_table(
                 n_relevant[start + user],
                 candidates[user],
                 ks,
+                negatives,
             )
             table.append([candidates[user], *values])
     return np.array(table), np.concatenate(lists)
@@ -211,13 +234,17 @@ def _scores(scorer: Scorer, positions: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _user_metrics(ranks, midranks, n_relevant, n_candidates, ks) -> list[float]:
+def _user_metrics(ranks, midranks, n_relevant, n_candidates, ks, negatives) -> list[float]:
     ranks = np.sort(ranks)
     at_k = [metric(ranks, n_relevant, k) for k in ks for metric in METRICS_AT_K.values()]
+    among_sampled = [
+        value for k in ks if negatives for value in sampled(ranks, n_relevant, n_candidates, negatives, k)
+    ]
     return [
         *at_k,
         average_precision(ranks, n_relevant, max(n_relevant, n_candidates)),
         auc(midranks, n_candidates),
+        *among_sampled,
     ]
 
 

@@ -34,6 +34,16 @@ def recall(ranks, n_relevant, k):
 
 
 @njit(cache=True)
+def capped_recall(ranks, n_relevant, k):
+    """Recall that can reach 1 in a list of k: ``hits / min(n_relevant, k)``.
+
+    >>> capped_recall(np.array([1, 3, 7]), 4, 2)
+    0.5
+    """
+    return np.sum(ranks <= k) / min(n_relevant, k)
+
+
+@njit(cache=True)
 def ndcg(ranks, n_relevant, k):
     """Discounted cumulative gain, over that of the best possible list: gain 1, discount ``log2(rank + 1)``.
 
@@ -108,8 +118,61 @@ def auc(midranks, n_candidates):
 METRICS_AT_K = {
     "precision": precision,
     "recall": recall,
+    "capped_recall": capped_recall,
     "ndcg": ndcg,
     "map": average_precision,
     "mrr": reciprocal_rank,
     "hit_rate": hit_rate,
 }
+
+#: the metrics at k among sampled items, in the order of :func:`sampled`
+SAMPLED = ("sampled_hit_rate", "sampled_ndcg", "sampled_mrr")
+
+
+@njit(cache=True)
+def sampled(ranks, n_relevant, n_candidates, negatives, k):
+    """Hit rate, NDCG and MRR at k of each relevant item among `negatives` others, as means over these items.
+
+    The others are drawn from the candidates that are not relevant, without repetition (all, if there are
+    fewer). The values are means over all draws, exact: an item with ``a`` of ``N`` others above it has rank
+    ``h + 1`` with the hypergeometric chance of ``h`` of the ``a`` among the drawn ones. Relevant items that
+    are not candidates count 0.
+
+    Parameters
+    ----------
+    ranks, n_relevant
+        As of the other metrics.
+    n_candidates
+        The number of candidates, relevant ones included.
+    negatives
+        The number of others to draw.
+    k
+        The length of the list.
+
+    Examples
+    --------
+    >>> found = sampled(np.array([3]), 1, 11, 5, 1)  # 2 of 10 others are above: C(8, 5) / C(10, 5)
+    >>> [round(value, 4) for value in found]
+    [0.2222, 0.2222, 0.2222]
+    """
+    hits = gain = reciprocal = 0.0
+    others = n_candidates - len(ranks)
+    drawn = min(negatives, others)
+    for place, rank in enumerate(ranks):
+        above = rank - 1 - place
+        for drawn_above in range(max(0, drawn - others + above), min(k - 1, above, drawn) + 1):
+            chance = math.exp(
+                _log_ways(above, drawn_above)
+                + _log_ways(others - above, drawn - drawn_above)
+                - _log_ways(others, drawn)
+            )
+            hits += chance
+            gain += chance / math.log2(drawn_above + 2)
+            reciprocal += chance / (drawn_above + 1)
+    return hits / n_relevant, gain / n_relevant, reciprocal / n_relevant
+
+
+@njit(cache=True)
+def _log_ways(n, k):
+    """The logarithm of the number of ways to choose k of n."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

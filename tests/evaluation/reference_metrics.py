@@ -40,6 +40,7 @@ def ranking_metrics(scores, seen, relevant, k):
     return {
         "precision": len(hits) / k,
         "recall": len(hits) / len(relevant),
+        "capped_recall": len(hits) / min(len(relevant), k),
         "ndcg": sum(1 / math.log2(rank + 1) for rank in hits) / ideal,
         "map": sum(sum(other <= rank for other in hits) / rank for rank in hits) / min(len(relevant), k),
         "mrr": 1 / hits[0] if hits else 0.0,

@@ -116,6 +116,23 @@ def test_spark_equals_the_worker_function(spark, world, blocks):
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
 
+def test_sampled_metrics_come_last(spark, world):
+    scorer, test, seen = world
+    rows = as_relevant(test, 3.0)
+    plain, both = (rank_users(rows, seen, scorer, KS, negatives=negatives) for negatives in (None, 5))
+    pd.testing.assert_frame_equal(both[plain.columns], plain)
+    more = [f"sampled_{name}_at_{k}" for k in KS for name in ("hit_rate", "ndcg", "mrr")]
+    assert list(both.columns) == [*plain.columns, *more] == [*plain.columns[:4], *metric_names(KS, 5)]
+    ranked = both[both["n_candidates"].notna()]
+    assert len(ranked) < len(both) and ranked[more].notna().all(axis=None)
+    # an item is higher among few others than among all
+    assert (ranked["sampled_hit_rate_at_3"] > ranked["recall_at_3"] - 1e-9).all()
+    assert (ranked["sampled_hit_rate_at_3"] >= ranked["sampled_ndcg_at_3"]).all()
+    df, seen_rows = spark.createDataFrame(test), spark.createDataFrame(seen)
+    found = ranking_metrics(per_user_ranking(df, seen_rows, scorer, KS, 3.0, negatives=5))
+    assert found["sampled_mrr_at_10"] == pytest.approx(ranked["sampled_mrr_at_10"].mean())
+
+
 def test_means_and_counts(spark, world):
     scorer, test, seen = world
     per_user = per_user_ranking(spark.createDataFrame(test), spark.createDataFrame(seen), scorer, KS, 3.0)

@@ -3,6 +3,7 @@ RankingMetrics.
 """
 
 import doctest
+import itertools
 import math
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recspark.evaluation import user_metrics
-from recspark.evaluation.user_metrics import METRICS_AT_K, auc
+from recspark.evaluation.user_metrics import METRICS_AT_K, SAMPLED, auc, average_precision, sampled
 from tests.evaluation import reference_metrics as reference
 
 
@@ -30,6 +31,8 @@ from tests.evaluation import reference_metrics as reference
             (1 / math.log2(2) + 1 / math.log2(4))
             / (1 / math.log2(2) + 1 / math.log2(3) + 1 / math.log2(4) + 1 / math.log2(5)),
         ),
+        ("capped_recall", 5, 2 / 4),
+        ("capped_recall", 2, 1 / 2),
         ("ndcg", 2, 1 / (1 + 1 / math.log2(3))),
         ("map", 5, (1 / 1 + 2 / 3) / 4),
         ("map", 2, (1 / 1) / 2),
@@ -105,6 +108,58 @@ def test_spark_agrees_where_it_defines_the_same(spark, k):
         assert np.mean(ours) == pytest.approx(
             RankingEvaluator(metricName=metric, k=k).evaluate(lists), abs=1e-12
         )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaTypeSafetyWarning")
+@pytest.mark.parametrize("k", [1, 5, 20, 60])
+def test_ranx_agrees_where_it_defines_the_same(k):
+    """On random lists, some with items that no list has. Its AP at k divides by all relevant items."""
+    from ranx import Qrels, Run, evaluate
+
+    draw = np.random.default_rng(k)
+    relevant, listed = {}, {}
+    for user in range(40):
+        ranking = draw.permutation(50)
+        wanted = draw.choice(60, draw.integers(1, 40), replace=False)
+        relevant[f"u{user}"] = {f"i{item}": 1 for item in wanted}
+        listed[f"u{user}"] = {f"i{item}": 100.0 - place for place, item in enumerate(ranking)}
+    names = ("precision", "recall", "ndcg", "mrr", "hit_rate")
+    metrics = [f"{name}@{k}" for name in names] + ["map", f"map@{k}"]
+    theirs = evaluate(Qrels(relevant), Run(listed), metrics, make_comparable=True)
+    ours = {metric: [] for metric in metrics}
+    for user, wanted in relevant.items():
+        found = [rank for rank, item in enumerate(listed[user], start=1) if item in wanted]
+        ranks, n = np.array(found, np.int64), len(wanted)
+        for name in names:
+            ours[f"{name}@{k}"].append(METRICS_AT_K[name](ranks, n, k))
+        ours["map"].append(average_precision(ranks, n, max(n, 50)))
+        ours[f"map@{k}"].append(average_precision(ranks, n, k) * min(n, k) / n)
+    assert {name: np.mean(values) for name, values in ours.items()} == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+@pytest.mark.parametrize("negatives", [1, 4, 7, 100])
+def test_sampled_metrics_are_means_over_all_draws(k, negatives):
+    # 12 candidates, relevant are those at ranks 2, 3 and 9, and one that is no candidate
+    ranks, others = np.array([2, 3, 9]), [rank for rank in range(1, 13) if rank not in (2, 3, 9)]
+    totals = np.zeros(3)
+    draws = list(itertools.combinations(others, min(negatives, len(others))))
+    for rank in ranks:
+        for drawn in draws:
+            found = 1 + sum(other < rank for other in drawn)
+            if found <= k:
+                totals += np.array([1, 1 / math.log2(found + 1), 1 / found]) / len(draws)
+    assert sampled(ranks, 4, 12, negatives, k) == pytest.approx(tuple(totals / 4), abs=1e-9)
+    assert len(SAMPLED) == 3
+
+
+def test_sampled_metrics_without_anything_to_sample():
+    assert sampled(np.array([], np.int64), 2, 5, 10, 3) == (0, 0, 0)
+    assert sampled(np.array([1, 2]), 2, 2, 10, 3) == (1, 1, 1)
+    # many candidates: the logarithms of factorials keep their digits
+    hits, *_ = sampled(np.array([2001]), 1, 1_000_001, 99, 10)
+    assert hits == pytest.approx(1 - 1e-16, abs=1e-6)
 
 
 def test_docstrings():

@@ -216,6 +216,38 @@ def test_pruned_trials_end_by_their_curve(tune):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "bad"),
+    [
+        (["model.type=als", "model.implicitPrefs=true"], "regParam = {choices = [1.0, 1e9]}"),
+        (["model.type=mf", "model.loss=bpr"], "stepSize = {choices = [0.05, 1e-7]}"),
+    ],
+)
+def test_trials_of_preferences_are_pruned_by_their_auc(tune, model, bad):
+    name, param = model[0].partition("=")[2], bad.partition(" ")[0]
+    code, summary, err = tune(
+        f"ranks-{name}",
+        f"tune.space={{seed = {{choices = [1, 2, 3, 4, 5, 6, 7]}}, {bad}}}",
+        *model,
+        "model.rank=4",
+        "model.maxIter=8",
+        "evaluation.ranking=true",
+        "evaluation.ks=[20]",
+        "tune.metric=ndcg_at_20",
+        "tune.pruner=median",
+        "tune.warmup=2",
+        "tune.trials=10",
+        "tune.sampler=random",
+    )
+    assert code == 0, err
+    table, _ = trials_of(summary)
+    pruned, complete = (table[table["state"] == state] for state in ("pruned", "complete"))
+    assert len(pruned) and pruned["value"].isna().all() and "pruned (" in err
+    assert (pruned[param] == table[param].agg("max" if name == "als" else "min")).all()
+    assert summary["validation_ndcg_at_20"] == complete["value"].max()
+
+
+@pytest.mark.slow
 def test_several_trials_at_once_and_a_ranking_metric(tune):
     # of the same values: each has a folder of its own
     code, summary, err = tune(
@@ -248,6 +280,10 @@ def test_several_trials_at_once_and_a_ranking_metric(tune):
         (["tune.metric=ndcg_at_7"], "tune.metric = 'ndcg_at_7' is not allowed"),
         (
             ["tune.metric=auc", "evaluation.ranking=true", "tune.pruner=median"],
+            "tune.pruner = 'median' is not allowed here",
+        ),
+        (
+            ["model.implicitPrefs=true", "tune.pruner=median"],
             "tune.pruner = 'median' is not allowed here",
         ),
         (

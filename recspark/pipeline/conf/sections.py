@@ -263,7 +263,7 @@ class TuneOptions(Section):
     pruner = Option(
         str,
         "none",
-        "which trials end early, by their validation RMSE so far",
+        "which trials end early, by the curve of their validation rows so far: RMSE, or AUC of preferences",
         one_of("none", "median", "hyperband"),
     )
     warmup = Option(int, 5, "first iterations of a trial, at which it is not pruned", at_least(0))

@@ -62,11 +62,12 @@ class Trials:
                 "set split.validationFraction, such as 0.1 (the winner trains on them, too)"
             )
         self._evaluation = narrowed(job.sections.evaluation, self._options.metric)
-        if self._options.pruner != "none" and not self._has_curve(job.sections.model):
+        self._curve = self._curve_of(job.sections.model)
+        if self._options.pruner != "none" and self._curve is None:
             raise ConfigError(
                 f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve "
-                "of their validation RMSE, "
-                "so tune.metric must be 'rmse', and the model one that has such a curve"
+                "of their validation rows. That is RMSE, so tune.metric must be 'rmse'; or of models that "
+                "follow an AUC (ALS with implicitPrefs, loss bpr) any ranking metric"
             )
 
     def steps(self, space: Space) -> int:
@@ -135,7 +136,8 @@ class Trials:
         self, study: Study, trial: Trial, model: ModelSection, run: Run, facts: dict[str, object]
     ) -> float | None:
         """The value of a trial on the validation rows; None if it was pruned."""
-        job, judge = self._job, _Judge(study, trial, self._options.pruner != "none", self._ended)
+        curve = None if self._options.pruner == "none" else self._curve
+        job, judge = self._job, _Judge(study, trial, curve, self._ended)
         try:
             parts = {
                 part: labelled(job.read(f"{self._product}/{part}"), model.positiveFrom)
@@ -169,9 +171,15 @@ class Trials:
     def _on(self, model: ModelSection) -> Context:
         return replace(self._job, sections=replace(self._job.sections, model=model))
 
-    def _has_curve(self, model: ModelSection) -> bool:
+    def _curve_of(self, model: ModelSection) -> str | None:
+        """The figure of an iteration that trials can be pruned by: of the kind of tune.metric, or none."""
         estimator = self._estimator(model, {})
-        return self._options.metric == "rmse" and estimator.can_watch and not estimator.ranks_watched
+        if not estimator.can_watch:
+            return None
+        if estimator.ranks_watched:
+            by_rows = self._options.metric in RATING_GOALS | LABEL_GOALS
+            return None if by_rows else "validation_auc"
+        return "validation_rmse" if self._options.metric == "rmse" else None
 
     def _estimator(self, model: ModelSection, parts: dict[str, DataFrame]) -> Configurable:
         """The estimator of a trial, with its share of the threads if trials share a machine."""
@@ -211,16 +219,19 @@ def narrowed(options: EvaluationOptions, metric: str) -> EvaluationOptions:
 
 
 class _Judge:
-    """Follows the curve of a trial during its fit, and ends it if it can't become good."""
+    """Follows the curve of a trial during its fit, and ends it if it can't become good.
 
-    def __init__(self, study: Study, trial: Trial, prunes: bool, ended: threading.Event) -> None:
-        self._study, self._trial, self._prunes, self._ended = study, trial, prunes, ended
+    Without a `curve` it ends none.
+    """
+
+    def __init__(self, study: Study, trial: Trial, curve: str | None, ended: threading.Event) -> None:
+        self._study, self._trial, self._curve, self._ended = study, trial, curve, ended
         self.is_pruned = False
 
     def __call__(self, row: dict[str, float]) -> bool:
         """Whether the fit should end after this iteration."""
-        value = row.get("validation_rmse")
-        if value is not None and self._prunes:
+        value = None if self._curve is None else row.get(self._curve)
+        if value is not None:
             self.is_pruned = self._study.report(self._trial, value, int(row["iteration"]))
         return self.is_pruned or self._ended.is_set()
 

@@ -179,6 +179,9 @@ def _report(run: Run, study: Study, space: Space, metric: str, minimize: bool) -
     Raise RecsparkError if no trial was completed.
     """
     table, best = study.table, study.best()
+    if metric != "rmse":
+        # a pruned trial has the last figure of its curve, which is not the metric
+        table["value"] = table["value"].where(table["state"] == "complete")
     run.text(table.to_csv(index=False), "trials.csv")
     if best is None:
         failed = table[table["state"] == "failed"]
