@@ -273,6 +273,7 @@ def test_a_study_trains_its_last_fit_on_both(run, files, tmp_path, parts):
         ({"kind": "random", "train": "a"}, "split.train = 'a' is not allowed with split.kind = 'random'"),
         ({"kind": "last", "partColumn": "p"}, "split.partColumn = 'p' is not allowed"),
         ({"kind": "random", "overlap": "dropTest"}, "split.overlap = 'dropTest' is not allowed"),
+        ({"train": "", "test": "b"}, "split.train = '' is not allowed: it must be a string, not empty"),
         ({"train": "a"}, "split.test is not set, but split.train = 'a'"),
         ({"test": "a", "validation": "b"}, "split.train is not set"),
         (

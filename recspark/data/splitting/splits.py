@@ -32,6 +32,7 @@ class _Text(Option):
         return super().parse(key, str(value) if type(value) is int else value)
 
 
+_NAMED = Check(bool, "not empty")
 _SHARE_OR_NONE = Check(lambda value: 0 <= value < 1, "at least 0 and less than 1")
 
 
@@ -66,13 +67,20 @@ class SplitOptions(Section):
         None,
         "given: the train rows, a file or folder inside data.source; without data.source a path, URI or "
         "table:NAME of their own",
+        _NAMED,
     )
     validation = Option(
-        str, None, "given: the validation rows, as train; not set: validationFraction of the train rows"
+        str,
+        None,
+        "given: the validation rows, as train; not set: validationFraction of the train rows",
+        _NAMED,
     )
-    test = Option(str, None, "given: the test rows, as train")
+    test = Option(str, None, "given: the test rows, as train", _NAMED)
     partColumn = Option(
-        str, None, "given: the column of data.source that says train, validation (valid, val, dev) or test"
+        str,
+        None,
+        "given: the column of data.source that says train, validation (valid, val, dev) or test",
+        _NAMED,
     )
     overlap = Option(
         str,
