@@ -365,5 +365,5 @@ def test_conf_files_are_valid():
     for conf in confs:
         sections = validated(read_conf(str(conf)))
         space = searched(sections.model, sections.tune.space)
-        assert sections.split.validationFraction > 0
+        assert sections.split.validationFraction > 0 or sections.split.validation
         assert start_of(sections.model, space), f"{conf}: what it says today is not in its own space"
