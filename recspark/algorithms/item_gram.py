@@ -109,7 +109,10 @@ def ease_inplace(gram: np.ndarray, ridges: np.ndarray, scale: np.ndarray, thread
     """
     gram.flat[:: len(gram) + 1] += ridges.astype(np.float32)
     if not invert_inplace(gram, threads):
-        raise RecsparkError("regParam is too small: the equations of the items have no solution")
+        raise RecsparkError(
+            f"the penalties of items, from {ridges.min():g} on, are too small: there is no solution, so "
+            "raise regParam"
+        )
     factor = (-scale / np.diag(gram)).astype(np.float32)
     for lo, hi in pairwise([*range(0, len(gram), SWEPT), len(gram)]):
         below = gram[lo:hi, :lo]

@@ -23,7 +23,7 @@ from recspark.evaluation.ranking import pairs_as_csr
 from recspark.evaluation.user_metrics import METRICS_AT_K
 from recspark.kernels.topn import top_n
 from recspark.models.list_blend import ListWeights
-from recspark.models.serving.list_blend import USERS_AT_ONCE
+from recspark.models.serving.list_scorer import USERS_AT_ONCE
 
 #: number of best items of every model that are contenders: DEPTH times the length of the list, at least LEAST
 DEPTH, LEAST = 10, 100

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
@@ -30,189 +27,15 @@ from recspark.engine.spark.runner import SparkRunner
 from recspark.engine.spark.session import default_threads, parallelism
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
-from recspark.ids import IdIndex
-from recspark.kernels.topn import top_n
 from recspark.models.engine_params import Indexed
 from recspark.models.estimator_params import FitsModel
 from recspark.models.factors.model import FactorModel, RatingColumns, Summary
-from recspark.models.folder import FactorFacts, ModelTable, read_facts, read_rows, write_facts
+from recspark.models.folder import ModelTable, read_rows, write_facts
 from recspark.models.params import Hyperparameter
 from recspark.models.registry import kind_of
 from recspark.models.saving import Saved
-from recspark.models.serving.explanation import Explanation, Id, Part, positions_of
-from recspark.models.serving.scorer import Best, Ids, Side
+from recspark.models.serving.item_item import ItemItemFacts, as_csr
 from recspark.models.workspace import workspace
-
-#: number of users whose scores of all items are made at once
-USERS_AT_ONCE = 256
-
-
-class ItemItemFacts(FactorFacts, tag="item_item", frozen=True, kw_only=True):
-    """The facts of an item-item model.
-
-    The weights are a whole matrix if `dense`, else CSR. The history of each user is CSR too.
-    """
-
-    scorer: ClassVar[str] = "recspark.models.item_item:ItemItemScorer"
-    explainer: ClassVar[str] = "recspark.models.item_item:ItemItemExplainer"
-
-    dense: bool
-
-    @property
-    def content(self) -> tuple[str, ...]:
-        """See `Facts.content`."""
-        return (*SIDES, "weights", "history")
-
-
-@dataclass(frozen=True)
-class ItemItemScorer:
-    """Scores ``history @ weights``: (users, items) by (items, items)."""
-
-    users: Side
-    items: Side
-    history: csr_matrix
-    weights: np.ndarray | csr_matrix
-
-    @classmethod
-    def load(cls, folder: str) -> ItemItemScorer:
-        """Read the model in `folder`, a path or a URI."""
-        facts, store = read_facts(folder, ItemItemFacts), Store(folder)
-        users, items = (_side(ModelTable.read(folder, side)) for side in SIDES)
-        n = len(items.ids)
-        history, weights = store.load("history"), store.load("weights")
-        return cls(
-            users,
-            items,
-            _matrix(history, (len(users.ids), n)),
-            weights["whole"] if facts.dense else _matrix(weights, (n, n)),
-        )
-
-    def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
-        """float32 scores of pairs of ids.
-
-        A pair with a cold id gets 0 if `cold` is ``mean``, else NaN.
-        """
-        user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
-        known = (user >= 0) & (item >= 0)
-        found = np.full(len(user), 0.0 if (cold or "mean") == "mean" else np.nan, np.float32)
-        rows = np.flatnonzero(known)
-        rows = rows[np.argsort(user[rows], kind="stable")]
-        asked, first = np.unique(user[rows], return_index=True)
-        edges = np.append(first, len(rows))
-        for low in range(0, len(asked), USERS_AT_ONCE):
-            part = rows[edges[low] : edges[min(low + USERS_AT_ONCE, len(asked))]]
-            scores = self.scores(asked[low : low + USERS_AT_ONCE])
-            found[part] = scores[np.searchsorted(asked, user[part]) - low, item[part]]
-        return found
-
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """float32 (len(users), n_items): scores of all items for positions of users."""
-        return _dense(self.history[users] @ self.weights)
-
-    def ratings(self, scores: np.ndarray) -> np.ndarray:
-        """The scores, unchanged: they are not ratings."""
-        return scores
-
-    def best(self, side: str, ranked: str, chosen: np.ndarray) -> Best:
-        """See `recspark.models.serving.scorer.Scorer.best`; items are ranked for items by their weights."""
-
-        def best(
-            positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int
-        ) -> tuple[np.ndarray, np.ndarray]:
-            parts = [
-                top_n(
-                    self._rows(side, positions[low : low + USERS_AT_ONCE])[:, chosen],
-                    n,
-                    indptr[low:],
-                    indices,
-                )
-                for low in range(0, len(positions), USERS_AT_ONCE)
-            ]
-            return np.concatenate([items for items, _ in parts]), np.concatenate(
-                [scores for _, scores in parts]
-            )
-
-        return best
-
-    def _rows(self, side: str, positions: np.ndarray) -> np.ndarray:
-        if side == "users":
-            return self.scores(positions)
-        # column j has the weights of other items for item j; an item without a weight is not listed
-        weights = _dense(self.weights[:, positions]).T
-        return np.where(weights == 0, np.float32(-np.inf), weights)
-
-    def list_values(
-        self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
-    ) -> np.ndarray:
-        """The values that lists show: the scores.
-
-        Parameters
-        ----------
-        side, ranked, owners, entries, scores
-            See `recspark.models.serving.scorer.Scorer.list_values`.
-        """
-        return scores
-
-
-@dataclass(frozen=True)
-class ItemItemExplainer:
-    """``sum of h_ui w_ij`` over the items i that the user has.
-
-    It maps the files, and reads the rows of the user and of these items.
-    """
-
-    folder: str
-
-    #: the model keeps what each user has
-    reads_ratings = False
-
-    @classmethod
-    def load(cls, folder: str) -> ItemItemExplainer:
-        """Open the model in `folder`, a path or a URI."""
-        return cls(folder)
-
-    def explain(self, user: Id, items: Sequence[Id], rated: pa.Table | None = None) -> list[Explanation]:
-        """See `recspark.models.serving.explanation.Explainer`."""
-        store, dense = Store(self.folder), read_facts(self.folder, ItemItemFacts).dense
-        users, ids = (IdIndex(read_rows(self.folder, side, ["id"])["id"]) for side in SIDES)
-        [row] = positions_of("users", [user], users)
-        places = positions_of("items", items, ids)
-        [(has, values)] = _rows_of(store.load("history"), [row])
-        weights = np.zeros((len(has), len(items)), np.float32)
-        if dense:
-            weights[:] = store.load("weights")["whole"][np.ix_(has, places)]
-        else:
-            for number, (columns, entries) in enumerate(_rows_of(store.load("weights"), has)):
-                whole = np.zeros(len(ids), np.float32)
-                whole[columns] = entries
-                weights[number] = whole[places]
-        names = ids.ids.take(pa.array(has)).to_pylist()
-        # where every row counts 1, the ratings are not known
-        ratings = values.tolist() if (values != 1).any() else [None] * len(has)
-        found = []
-        for item, of_item in zip(items, (weights * values[:, None]).T.astype(np.float64), strict=True):
-            score = float(of_item.sum())
-            parts = [Part("rating", *part) for part in zip(of_item.tolist(), names, ratings, strict=True)]
-            found.append(Explanation.of(item, score, score, parts))
-        return found
-
-
-def _rows_of(arrays: Mapping[str, np.ndarray], rows: Iterable[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Indices and values of some rows of a CSR matrix, which is mapped."""
-    spans = [slice(*arrays["indptr"][row : row + 2]) for row in rows]
-    return [(arrays["indices"][span], arrays["values"][span]) for span in spans]
-
-
-def _dense(matrix: np.ndarray | csr_matrix) -> np.ndarray:
-    return np.ascontiguousarray(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), np.float32)
-
-
-def _side(table: ModelTable) -> Side:
-    return Side(table.ids.to_numpy(zero_copy_only=False), table.features, table.bias, table.deviation)
-
-
-def _matrix(arrays: Mapping[str, np.ndarray], shape: tuple[int, int]) -> csr_matrix:
-    return csr_matrix((arrays["values"], arrays["indices"], arrays["indptr"]), shape)
 
 
 class ItemItemModel(FactorModel):
@@ -519,7 +342,7 @@ def _write_nearest(binary: bool, how: Similarity, store: Store, block: int) -> N
 def _join_nearest(folder: str, store: Store, blocks: range) -> None:
     cuts = _cuts(store, "items")
     parts = [
-        _matrix(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1])))
+        as_csr(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1])))
         for block in blocks
     ]
     # row j has the neighbours of item j: scores are sums over these

@@ -92,7 +92,7 @@ class ALSRows:
     def from_facts(cls, facts: SolverFacts, epochs: int, rate: float | None) -> ALSRows:
         """Make the solver from the facts that `recspark.models.factors.als` writes."""
         settings = dict(facts["settings"])
-        if isinstance(settings["reg_power"], float):  # a model of before 0.3 has one for both sides
+        if isinstance(settings["reg_power"], float):  # a model of version 0.1 has one for both sides
             settings["reg_power"] = dict.fromkeys(SIDES, settings["reg_power"])
         # rows are solved from nothing: conjugate gradient would need many more steps than while training
         solver = replace(ALSSolver(**settings), cg_steps=0)

@@ -17,14 +17,11 @@ import pyarrow as pa
 from scipy.stats import rankdata
 
 from recspark.algorithms.ratings import SIDES
-from recspark.kernels.topn import top_n
 from recspark.models.files import ModelFiles
 from recspark.models.folder import ListBlendFacts, ModelTable, blended, read_facts
 from recspark.models.serving.explanation import Explanation, Id, Part, positions_of
-from recspark.models.serving.scorer import Best, Ids, Side
-
-#: number of users whose scores of all items are made at once, one model after the other
-USERS_AT_ONCE = 256
+from recspark.models.serving.list_scorer import USERS_AT_ONCE, ListScorer
+from recspark.models.serving.scorer import Side
 
 
 def standardized(scores: np.ndarray, on: str) -> np.ndarray:
@@ -186,9 +183,11 @@ def _side(ids: np.ndarray, deviation: np.ndarray | None = None) -> Side:
 
 
 @dataclass(frozen=True)
-class ListBlendScorer:
+class ListBlendScorer(ListScorer):
     """Scores ``sum of weight x standardized score`` over the models of a blend."""
 
+    users: Side
+    items: Side
     blended: Members
     weights: tuple[float, ...]
 
@@ -199,34 +198,7 @@ class ListBlendScorer:
         tables = (ModelTable.read(folder, side) for side in SIDES)
         users, items = (_side(table.ids.to_numpy(zero_copy_only=False), table.deviation) for table in tables)
         members = (Member.of(scorer, users, items) for scorer in _scorers(blended(folder, facts)))
-        return cls(Members(users, items, tuple(members), facts.on), facts.weights)
-
-    @property
-    def users(self) -> Side:
-        """The users that at least one model knows."""
-        return self.blended.users
-
-    @property
-    def items(self) -> Side:
-        """The items that at least one model knows."""
-        return self.blended.items
-
-    def predict(self, user_ids: Ids, item_ids: Ids, cold: str | None = None) -> np.ndarray:
-        """float32 scores of pairs of ids.
-
-        A pair with an id that no model knows gets 0 if `cold` is ``mean``, else NaN.
-        """
-        user, item = self.users.index.positions(user_ids), self.items.index.positions(item_ids)
-        found = np.full(len(user), 0.0 if (cold or "mean") == "mean" else np.nan, np.float32)
-        rows = np.flatnonzero((user >= 0) & (item >= 0))
-        rows = rows[np.argsort(user[rows], kind="stable")]
-        asked, first = np.unique(user[rows], return_index=True)
-        edges = np.append(first, len(rows))
-        for low in range(0, len(asked), USERS_AT_ONCE):
-            part = rows[edges[low] : edges[min(low + USERS_AT_ONCE, len(asked))]]
-            scores = self.scores(asked[low : low + USERS_AT_ONCE])
-            found[part] = scores[np.searchsorted(asked, user[part]) - low, item[part]]
-        return found
+        return cls(users, items, Members(users, items, tuple(members), facts.on), facts.weights)
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         """float32 (len(users), n_items): scores of all items for positions of users."""
@@ -239,42 +211,6 @@ class ListBlendScorer:
                     found = member.standardized(users[part], n_items, self.blended.on)
                     total[part] += np.float32(weight) * found
         return total
-
-    def ratings(self, scores: np.ndarray) -> np.ndarray:
-        """The scores, unchanged: they are not ratings."""
-        return scores
-
-    def best(self, side: str, ranked: str, chosen: np.ndarray) -> Best:
-        """See `recspark.models.serving.scorer.Scorer.best`; items are ranked for users only."""
-
-        def best(
-            positions: np.ndarray, n: int, indptr: np.ndarray, indices: np.ndarray, threads: int
-        ) -> tuple[np.ndarray, np.ndarray]:
-            parts = [
-                top_n(
-                    np.ascontiguousarray(self.scores(positions[low : low + USERS_AT_ONCE])[:, chosen]),
-                    n,
-                    indptr[low:],
-                    indices,
-                )
-                for low in range(0, len(positions), USERS_AT_ONCE)
-            ]
-            items, scores = zip(*parts, strict=True)
-            return np.concatenate(items), np.concatenate(scores)
-
-        return best
-
-    def list_values(
-        self, side: str, ranked: str, owners: np.ndarray, entries: np.ndarray, scores: np.ndarray
-    ) -> np.ndarray:
-        """The values that lists show: the scores.
-
-        Parameters
-        ----------
-        side, ranked, owners, entries, scores
-            See `recspark.models.serving.scorer.Scorer.list_values`.
-        """
-        return scores
 
 
 @dataclass(frozen=True)
