@@ -92,6 +92,23 @@ def test_a_step_is_mllib_s_step(ratings, implicit):
     np.testing.assert_allclose(found, x, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("implicit", [False, True])
+def test_the_penalty_of_a_side_has_its_own_power(ratings, implicit):
+    # users are solved last: each row is the solution from the items, with the power of users
+    powers = {"regPower": 0.9, "userRegPower": 0.3, "itemRegPower": 0.0}
+    model = ALS(rank=4, regParam=0.4, alpha=2.0, implicitPrefs=implicit, maxIter=3, **powers).fit(ratings)
+    x, y = factors(model.userFactors, N_USERS), factors(model.itemFactors, N_ITEMS)
+    user, item, rating = made_ratings()
+    for row in range(0, N_USERS, 7):
+        rows = user == row
+        weights = 2 * rating[rows] if implicit else np.ones(rows.sum())
+        values = (1 + weights) / weights if implicit else rating[rows]
+        own = y[item[rows]], np.zeros(rows.sum()), values, weights
+        penalty = 0.4 * rows.sum() ** 0.3
+        wanted, _ = reference.als_row(*own, 0.0, penalty, 0.0, 0.0, False, y.T @ y if implicit else None)
+        np.testing.assert_allclose(x[row], wanted, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
 def test_implicit_fit_converges_as_low_as_mllib(ratings, solver):

@@ -1,6 +1,7 @@
 """Parts of scores: they add up to what transform gives, and each is what its formula says."""
 
 import doctest
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from recspark.errors import RecsparkError
 from recspark.kernels.als import Source
 from recspark.models import ALS, EASE, FMRegressor, ItemKNN, MatrixFactorization
 from recspark.models.factors.explain import REST
+from recspark.models.factors.row_solvers import ALSRows
 from recspark.models.serving import explanation
 from recspark.models.serving.explanation import Part
 
@@ -90,6 +92,12 @@ def solver_of(**values):
         "seed": 1,
     }
     return ALSSolver(**settings | values)
+
+
+def test_settings_of_an_earlier_model_have_one_power_for_both_sides():
+    settings = asdict(solver_of()) | {"reg_power": 0.5}
+    facts = {"kind": "als", "settings": settings, "weights": False, "alpha": 1.0}
+    assert ALSRows.from_facts(facts, 1, None).solver.reg_power == {"users": 0.5, "items": 0.5}
 
 
 @pytest.fixture(scope="module")
