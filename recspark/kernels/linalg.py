@@ -128,7 +128,7 @@ def _row_update(accumulate: bool):
     """
 
     @intrinsic
-    def update(typing_context, alpha, x, i, y, j):
+    def _update(typing_context, alpha, x, i, y, j):
         signature = types.void(types.float32, x, types.intp, y, types.intp)
 
         def generate(context, builder, signature, arguments):
@@ -152,7 +152,7 @@ def _row_update(accumulate: bool):
 
         return signature, generate
 
-    return update
+    return _update
 
 
 scale_row = _row_update(accumulate=False)
@@ -268,7 +268,7 @@ def _tile_update(vectors: int):
     """
 
     @intrinsic
-    def update(typing_context, panel, m, i, j, gram, alpha):
+    def _update(typing_context, panel, m, i, j, gram, alpha):
         signature = types.void(panel, types.intp, types.intp, types.intp, gram, types.float32)
 
         def generate(context, builder, signature, arguments):
@@ -302,7 +302,7 @@ def _tile_update(vectors: int):
 
         return signature, generate
 
-    return update
+    return _update
 
 
 _update_tile, _update_wide_tile = _tile_update(1), _tile_update(2)
