@@ -1,0 +1,99 @@
+"""A card: arrays that stay on it, and results that come back when somebody reads them."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numpy as np
+from numba import cuda
+
+Held = TypeVar("Held")
+
+#: share of a card's free memory that new arrays may take before older ones are forgotten
+ROOM = 0.8
+
+
+class OnCard:
+    """Rows on the card that numpy reads like an array: they are copied to the host when that happens.
+
+    Parameters
+    ----------
+    rows
+        An array on the card, (n, width) or (n,).
+    columns
+        The number of its columns that count; the others are zeros.
+    """
+
+    def __init__(self, rows, columns: int = 0) -> None:
+        self.rows, self._columns = rows, columns
+        self._host: np.ndarray | None = None
+        self.shape = (rows.shape[0], columns) if columns else tuple(rows.shape)
+        self.dtype, self.ndim = rows.dtype, len(self.shape)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        if self._host is None:
+            host = self.rows.copy_to_host()
+            self._host = np.ascontiguousarray(host[:, : self._columns]) if self._columns else host
+        return np.array(self._host, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place):
+        return np.asarray(self)[place]
+
+
+def on_card(rows, columns: int = 0) -> np.ndarray:
+    """An array on the card in the place of an array of numpy: see `OnCard`."""
+    return cast(np.ndarray, OnCard(rows, columns))
+
+
+class Card:
+    """The card of this process.
+
+    What is made from arrays of the host stays on the card until one of these arrays is gone, or until other
+    arrays need the memory. Arrays must not change once they are here.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        #: one thread at a time: several blocks of a fit may be threads of one process
+        self.lock = threading.RLock()
+        self._held: dict[tuple[object, ...], object] = {}
+
+    def select(self) -> None:
+        """Make the card that of the calling thread."""
+        cuda.select_device(self.number)
+
+    def held(self, arrays: tuple[np.ndarray, ...], make: Callable[[], Held], *also: object) -> Held:
+        """``make()``, or the result of an earlier call with the same arrays and the same words `also`."""
+        key = (*map(id, arrays), *also)
+        if key not in self._held:
+            self._make_room(sum(array.nbytes for array in arrays))
+            self._held[key] = make()
+            for array in arrays:
+                weakref.finalize(array, self._held.pop, key, None).atexit = False
+        return cast(Held, self._held[key])
+
+    def _make_room(self, size: int) -> None:
+        if size > ROOM * cuda.current_context().get_memory_info().free:
+            self._held.clear()
+
+    def send(self, array: np.ndarray):
+        """A copy of `array` on the card. An empty array gets one element, which nobody reads."""
+        return cuda.to_device(np.ascontiguousarray(array) if array.size else np.zeros(1, array.dtype))
+
+    def rows(self, factors: np.ndarray, width: int):
+        """Rows on the card with zero columns added up to `width`."""
+        if isinstance(factors, OnCard):
+            return factors.rows
+        wide = np.zeros((max(1, len(factors)), width), np.float32)
+        wide[: len(factors), : factors.shape[1]] = factors
+        return cuda.to_device(wide)
+
+    def vector(self, values: np.ndarray):
+        """A vector on the card."""
+        return values.rows if isinstance(values, OnCard) else self.send(values)

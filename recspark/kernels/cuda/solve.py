@@ -1,0 +1,264 @@
+"""The kernel that solves normal equations: one block of threads per row.
+
+The matrix is factored by columns of tiles (right-looking), and right sides are two more rows of it, so the
+forward substitution costs nothing extra. A column of tiles takes three steps:
+
+    1. every thread factors the tile on the diagonal, in its registers
+    2. the rows below it are divided by that tile, one row per thread
+    3. the tiles to the right of it are updated, one tile per thread
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import cuda, float32, float64
+
+from recspark.kernels.cuda.layout import TILE, Shape
+
+
+class Rows(NamedTuple):
+    """The rows of a block on the card.
+
+    Parameters
+    ----------
+    order, slots
+        `Order.rows` and `Order.slots`.
+    weight, scale
+        float64 (n,): the sum of the weights of each row, and the factor of its penalties.
+    """
+
+    order: np.ndarray
+    slots: np.ndarray
+    weight: np.ndarray
+    scale: np.ndarray
+
+
+class Solved(NamedTuple):
+    """The result of a step, on the card.
+
+    Parameters
+    ----------
+    factors, bias
+        float32 (n, width) and (n,).
+    checks
+        float64 (n, 2): the penalty of each row, and 1 where rounding may have spoilt it: where its penalty is
+        negligible, or its matrix is not positive definite.
+    """
+
+    factors: np.ndarray
+    bias: np.ndarray
+    checks: np.ndarray
+
+
+@cache
+def solve_kernel(shape: Shape, biased: bool, negligible: float):
+    """The kernel ``solve[rows, threads](first, rows, systems, prior, pairs, penalty, solved)``.
+
+    It solves the rows from place `first` on, whose slots are `systems`. `prior` is added to every matrix:
+    float32 (TILE * TILE, tiles). `penalty` is (reg, bias_reg). A ridge up to `negligible` times the largest
+    number on a row's diagonal is lost in rounding.
+    """
+    rank, width, sides, tiles = shape[:4]
+    threads, shared, padded = shape.solvers, shape.fits, shape.tiles | 1
+    step = width + sides
+
+    @cuda.jit
+    def solve(first, rows, systems, prior, pairs, penalty, solved):
+        panel = cuda.shared.array(TILE * step, float32)
+        right = cuda.shared.array((2, width), float32)
+        largest = cuda.shared.array(threads, float32)
+        dots = cuda.shared.array((2, threads), float64)
+        low = cuda.local.array(TILE * TILE, float32)
+        z = cuda.local.array(TILE, float32)
+        tid = cuda.threadIdx.x
+        row = rows.order[first + cuda.blockIdx.x]
+        begin = rows.slots[first + cuda.blockIdx.x] - rows.slots[first]
+        end = rows.slots[first + cuda.blockIdx.x + 1] - rows.slots[first]
+        if begin == end:
+            for u in range(tid, width, threads):
+                solved.factors[row, u] = 0
+            if tid == 0:
+                solved.bias[row] = 0
+                solved.checks[row, 0] = 0
+                solved.checks[row, 1] = 0
+            return
+        if shared:
+            a = cuda.shared.array((TILE * TILE, padded), float32)
+        else:
+            a = systems.grams[begin]
+        for e in range(TILE * TILE):
+            for tile in range(tid, tiles, threads):
+                total = prior[e, tile]
+                for slot in range(begin, end):
+                    total += systems.grams[slot, e, tile]
+                a[e, tile] = total
+        for p in range(tid, width, threads):
+            b, c = float64(0), float64(0)
+            for slot in range(begin, end):
+                b += systems.rights[slot, 0, p // TILE + sides * (p % TILE)]
+                if biased:
+                    c += systems.rights[slot, 1, p // TILE + sides * (p % TILE)]
+            right[0, p] = b
+            right[1, p] = c
+        cuda.syncthreads()
+        scale, most = rows.scale[row], float32(0)
+        for p in range(tid, width, threads):
+            i, e = p // TILE, (TILE + 1) * (p % TILE)
+            if i + sides * (p % TILE) < rank:
+                a[e, i * (i + 3) // 2] += float32(scale * penalty[0])
+                most = max(most, a[e, i * (i + 3) // 2])
+            else:
+                a[e, i * (i + 3) // 2] = 1
+        largest[tid] = most
+        regular = True
+        for p in range(sides):
+            cuda.syncthreads()
+            diagonal = p * (p + 3) // 2
+            for e in range(TILE * TILE):
+                low[e] = a[e, diagonal]
+            for k in range(TILE):
+                pivot = low[TILE * k + k]
+                if not pivot > 0:
+                    regular, pivot = False, float32(1)
+                inverse = float32(1) / math.sqrt(pivot)
+                low[TILE * k + k] = inverse
+                for i in range(TILE):
+                    if i > k:
+                        low[TILE * k + i] *= inverse
+                for j in range(TILE):
+                    for i in range(TILE):
+                        if i >= j > k:
+                            low[TILE * j + i] -= low[TILE * k + i] * low[TILE * k + j]
+            # rows below the diagonal tile, then the right sides
+            below = TILE * (sides - 1 - p)
+            for r in range(tid, below + 2, threads):
+                i = p + 1 + r // TILE
+                tile = i * (i + 1) // 2 + p
+                for k in range(TILE):
+                    if r < below:
+                        z[k] = a[TILE * k + r % TILE, tile]
+                    else:
+                        z[k] = right[r - below, TILE * p + k]
+                for k in range(TILE):
+                    z[k] *= low[TILE * k + k]
+                    for j in range(TILE):
+                        if j > k:
+                            z[j] -= low[TILE * k + j] * z[k]
+                for k in range(TILE):
+                    if r < below:
+                        a[TILE * k + r % TILE, tile] = z[k]
+                        panel[step * k + (TILE + 1) * i + r % TILE] = z[k]
+                    else:
+                        right[r - below, TILE * p + k] = z[k]
+            cuda.syncthreads()
+            if tid == 0:
+                for e in range(TILE * TILE):
+                    a[e, diagonal] = low[e]
+            for tile in range((p + 1) * (p + 2) // 2 + tid, tiles, threads):
+                i, j = pairs[tile, 0], pairs[tile, 1]
+                if j > p:
+                    update(a, tile, panel, (TILE + 1) * i, (TILE + 1) * j)
+            for r in range(tid, 2 * below, threads):
+                position, side = TILE * (p + 1) + r % below, r // below
+                total = right[side, position]
+                for k in range(TILE):
+                    total -= right[side, TILE * p + k] * panel[step * k + position + position // TILE]
+                right[side, position] = total
+        cuda.syncthreads()
+        for p in range(sides - 1, -1, -1):
+            diagonal = p * (p + 3) // 2
+            for e in range(TILE * TILE):
+                low[e] = a[e, diagonal]
+            for side in range(2 if biased else 1):
+                for k in range(TILE):
+                    z[k] = right[side, TILE * p + k]
+                for n in range(TILE):
+                    k = TILE - 1 - n
+                    z[k] *= low[TILE * k + k]
+                    for j in range(TILE):
+                        if j < k:
+                            z[j] -= low[TILE * j + k] * z[k]
+                cuda.syncthreads()
+                if tid < TILE:
+                    for k in range(TILE):
+                        if k == tid:
+                            right[side, TILE * p + k] = z[k]
+                for position in range(tid, TILE * p, threads):
+                    tile = p * (p + 1) // 2 + position // TILE
+                    total = right[side, position]
+                    for k in range(TILE):
+                        total -= a[TILE * (position % TILE) + k, tile] * z[k]
+                    right[side, position] = total
+            cuda.syncthreads()
+        cp, cq = float64(0), float64(0)
+        if biased:
+            for p in range(tid, width, threads):
+                c = float64(0)
+                for slot in range(begin, end):
+                    c += systems.rights[slot, 1, p // TILE + sides * (p % TILE)]
+                cp += c * right[0, p]
+                cq += c * right[1, p]
+        dots[0, tid] = cp
+        dots[1, tid] = cq
+        cuda.syncthreads()
+        cp, cq, most = float64(0), float64(0), float32(0)
+        for t in range(threads):
+            cp += dots[0, t]
+            cq += dots[1, t]
+            most = max(most, largest[t])
+        bias, border = float32(0), rows.weight[row] + scale * penalty[1]
+        if biased:
+            target_sum = float64(0)
+            for slot in range(begin, end):
+                target_sum += systems.targets[slot]
+            # if the factors alone already explain a constant, the bias is not determined: leave it at 0
+            if border - cq > 1e-6 * border:
+                bias = float32((target_sum - cp) / (border - cq))
+        cuda.syncthreads()
+        squares = float64(0)
+        for p in range(tid, width, threads):
+            value = right[0, p]
+            if biased:
+                value -= bias * right[1, p]
+            u = p // TILE + sides * (p % TILE)
+            value = value if u < rank else float32(0)
+            solved.factors[row, u] = value
+            squares += float64(value) * value
+        dots[0, tid] = squares
+        cuda.syncthreads()
+        if tid == 0:
+            squares = float64(0)
+            for t in range(threads):
+                squares += dots[0, t]
+            solved.bias[row] = bias
+            solved.checks[row, 0] = scale * (penalty[0] * squares + penalty[1] * bias * bias)
+            lost = scale * penalty[0] <= negligible * most
+            if biased:
+                lost = lost or scale * penalty[1] <= negligible * border
+            solved.checks[row, 1] = 1 if lost or not regular else 0
+
+    return solve
+
+
+@cuda.jit(device=True)
+def update(a, tile, panel, rows, columns):
+    """Subtract from a tile the product of the panel's rows and columns that start at these places."""
+    step = panel.size // TILE
+    x = cuda.local.array(TILE, float32)
+    y = cuda.local.array(TILE, float32)
+    products = cuda.local.array(TILE * TILE, float32)
+    for e in range(TILE * TILE):
+        products[e] = a[e, tile]
+    for k in range(TILE):
+        for r in range(TILE):
+            x[r] = panel[step * k + rows + r]
+            y[r] = panel[step * k + columns + r]
+        for d in range(TILE):
+            for r in range(TILE):
+                products[TILE * d + r] -= x[r] * y[d]
+    for e in range(TILE * TILE):
+        a[e, tile] = products[e]
