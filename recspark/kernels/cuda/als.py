@@ -28,7 +28,7 @@ from recspark.kernels.cuda.error import (
 )
 from recspark.kernels.cuda.gram import Slots, Systems, fill_kernel
 from recspark.kernels.cuda.layout import (
-    TILE,
+    ELEMENTS,
     Order,
     Shape,
     batches,
@@ -165,12 +165,12 @@ def gram(card: Card, factors: np.ndarray) -> np.ndarray:
         return out
     block = card.held((), partial(_dense, card, n), "dense", n)
     rows = _side(card, factors, np.zeros(n, np.float32), shape)
-    total = cuda.device_array((TILE * TILE, shape.tiles), np.float32)
+    total = cuda.device_array((ELEMENTS, shape.tiles), np.float32)
     most, count = _most_slots(shape), len(block.order.starts)
     for first in range(0, count, most):
         slots = first, min(first + most, count)
         systems = _fill(card, shape, block, slots, rows, np.float32(0), False)
-        add_slots[TILE * TILE, 32](systems.grams, slots[1] - first, first > 0, total)
+        add_slots[ELEMENTS, 32](systems.grams, slots[1] - first, first > 0, total)
     places, whole = tile_places(shape.sides), np.zeros((shape.width, shape.width), np.float32)
     whole[places] = whole[places[::-1]] = total.copy_to_host()
     out[:rank, :rank] = np.triu(whole[:rank, :rank])
@@ -219,7 +219,7 @@ def _pairs(card: Card, shape: Shape) -> np.ndarray:
 
 
 def _most_slots(shape: Shape) -> int:
-    return max(1, BATCH_BYTES // (4 * TILE * TILE * shape.tiles + 16 * shape.width + 8))
+    return max(1, BATCH_BYTES // (4 * ELEMENTS * shape.tiles + 16 * shape.width + 8))
 
 
 def _fill(
@@ -245,7 +245,7 @@ def _fill(
 
 def _systems(shape: Shape, slots: int) -> Systems:
     return Systems(
-        cuda.device_array((slots, TILE * TILE, shape.tiles), np.float32),
+        cuda.device_array((slots, ELEMENTS, shape.tiles), np.float32),
         cuda.device_array((slots, 2, shape.width), np.float64),
         cuda.device_array(slots, np.float64),
     )

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda, float32, float64
 
+from recspark.kernels.cuda.layout import SIMULATED
+
 #: threads that share one entry, and entries of a block at a time
-LANES, ENTRIES = 8, 16
+LANES, ENTRIES = (2, 2) if SIMULATED else (8, 16)
 #: threads and most blocks of a sum
-SUM_THREADS, SUM_BLOCKS = 32, 64
+SUM_THREADS, SUM_BLOCKS = (2, 2) if SIMULATED else (32, 64)
 
 
 class Bounds(NamedTuple):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda, float32, float64, int32
 
-from recspark.kernels.cuda.layout import TILE, Shape
+from recspark.kernels.cuda.layout import ELEMENTS, TILE, Shape
 
 
 class Slots(NamedTuple):
@@ -51,14 +51,15 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
     """
     _, width, sides, tiles, chunk, groups, panel = shape
     stride, own = shape.stride, -(-width // chunk)
+    floats, places = groups * stride, groups * panel
 
     @cuda.jit
     def fill(first, count, slots, pairs, entries, source, mean, systems):
-        rows = cuda.shared.array(groups * stride, float32)
-        place = cuda.shared.array(groups * panel, int32)
-        target = cuda.shared.array(groups * panel, float32)
-        weight = cuda.shared.array(groups * panel, float32)
-        products = cuda.local.array(TILE * TILE, float32)
+        rows = cuda.shared.array(floats, float32)
+        place = cuda.shared.array(places, int32)
+        target = cuda.shared.array(places, float32)
+        weight = cuda.shared.array(places, float32)
+        products = cuda.local.array(ELEMENTS, float32)
         x = cuda.local.array(TILE, float32)
         y = cuda.local.array(TILE, float32)
         b = cuda.local.array(own, float64)
@@ -76,7 +77,7 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
         # slots are ordered by length: no other of this block is longer than its first
         leader = first + cuda.blockIdx.x * groups
         longest = slots.stops[leader] - slots.starts[leader]
-        for e in range(TILE * TILE):
+        for e in range(ELEMENTS):
             products[e] = 0
         for m in range(own):
             b[m] = 0
@@ -128,7 +129,7 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
                         products[TILE * d + a] += x[a] * y[d]
         if slot < count:
             if tile < tiles:
-                for e in range(TILE * TILE):
+                for e in range(ELEMENTS):
                     systems.grams[slot, e, tile] = products[e]
             if cuda.blockIdx.y == 0:
                 for m in range(own):

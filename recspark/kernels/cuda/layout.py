@@ -24,12 +24,16 @@ from typing import NamedTuple
 import numpy as np
 from numba.core import config
 
-#: rows and columns of a Gram matrix that one thread holds
+#: rows and columns of a Gram matrix that one thread holds, and their product: numba wants the sizes of arrays
+#: as names
 TILE = 8
+ELEMENTS = TILE * TILE
 #: entries whose source rows are in shared memory at a time
 PANEL = 16
-#: most threads of a block that fills Gram matrices; the simulator runs a Python thread for each
-THREADS = 32 if config.ENABLE_CUDASIM else 256
+#: numba's simulator runs a Python thread for each thread: there blocks are small
+SIMULATED = bool(config.ENABLE_CUDASIM)
+#: most threads of a block that fills Gram matrices
+THREADS = 8 if SIMULATED else 256
 #: most bytes of shared memory of a block: what every card gives without being asked
 SHARED_BYTES = 48 << 10
 #: most entries of a slot
@@ -71,13 +75,13 @@ class Shape(NamedTuple):
     @property
     def solvers(self) -> int:
         """Threads that solve one row."""
-        return 32 if self.width <= 64 else 64 if self.width <= 128 else 128
+        return 3 if SIMULATED else 32 if self.width <= 64 else 64 if self.width <= 128 else 128
 
     @property
     def fits(self) -> bool:
         """Whether the matrix of a row lies in shared memory while it is solved."""
-        numbers = TILE * TILE * (self.tiles | 1) + (TILE + 3) * self.width + TILE * self.sides
-        return 4 * numbers + 24 * self.solvers <= SHARED_BYTES
+        numbers = ELEMENTS * (self.tiles + 2) + (TILE + 5) * self.width
+        return 4 * numbers + 20 * self.solvers <= SHARED_BYTES
 
 
 def shape_of(rank: int) -> Shape:

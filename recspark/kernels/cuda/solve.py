@@ -3,7 +3,7 @@
 The matrix is factored by columns of tiles (right-looking), and right sides are two more rows of it, so the
 forward substitution costs nothing extra. A column of tiles takes three steps:
 
-    1. every thread factors the tile on the diagonal, in its registers
+    1. every thread factors the tile on the diagonal, in its registers, and writes the same numbers
     2. the rows below it are divided by that tile, one row per thread
     3. the tiles to the right of it are updated, one tile per thread
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda, float32, float64
 
-from recspark.kernels.cuda.layout import TILE, Shape
+from recspark.kernels.cuda.layout import ELEMENTS, TILE, Shape
 
 
 class Rows(NamedTuple):
@@ -65,14 +65,17 @@ def solve_kernel(shape: Shape, biased: bool, negligible: float):
     rank, width, sides, tiles = shape[:4]
     threads, shared, padded = shape.solvers, shape.fits, shape.tiles | 1
     step = width + sides
+    floats = TILE * step
 
     @cuda.jit
     def solve(first, rows, systems, prior, pairs, penalty, solved):
-        panel = cuda.shared.array(TILE * step, float32)
+        panel = cuda.shared.array(floats, float32)
         right = cuda.shared.array((2, width), float32)
+        answer = cuda.shared.array((2, width), float32)
+        corner = cuda.shared.array(ELEMENTS, float32)
         largest = cuda.shared.array(threads, float32)
         dots = cuda.shared.array((2, threads), float64)
-        low = cuda.local.array(TILE * TILE, float32)
+        low = cuda.local.array(ELEMENTS, float32)
         z = cuda.local.array(TILE, float32)
         tid = cuda.threadIdx.x
         row = rows.order[first + cuda.blockIdx.x]
@@ -87,10 +90,10 @@ def solve_kernel(shape: Shape, biased: bool, negligible: float):
                 solved.checks[row, 1] = 0
             return
         if shared:
-            a = cuda.shared.array((TILE * TILE, padded), float32)
+            a = cuda.shared.array((ELEMENTS, padded), float32)
         else:
             a = systems.grams[begin]
-        for e in range(TILE * TILE):
+        for e in range(ELEMENTS):
             for tile in range(tid, tiles, threads):
                 total = prior[e, tile]
                 for slot in range(begin, end):
@@ -118,46 +121,45 @@ def solve_kernel(shape: Shape, biased: bool, negligible: float):
         for p in range(sides):
             cuda.syncthreads()
             diagonal = p * (p + 3) // 2
-            for e in range(TILE * TILE):
+            for e in range(ELEMENTS):
                 low[e] = a[e, diagonal]
             for k in range(TILE):
-                pivot = low[TILE * k + k]
+                # the pivot is always the first element: what is left of the tile moves to its corner, so that
+                # no place in `low` depends on k, and it stays in registers
+                pivot = low[0]
                 if not pivot > 0:
                     regular, pivot = False, float32(1)
                 inverse = float32(1) / math.sqrt(pivot)
-                low[TILE * k + k] = inverse
-                for i in range(TILE):
-                    if i > k:
-                        low[TILE * k + i] *= inverse
-                for j in range(TILE):
-                    for i in range(TILE):
-                        if i >= j > k:
-                            low[TILE * j + i] -= low[TILE * k + i] * low[TILE * k + j]
-            # rows below the diagonal tile, then the right sides
+                corner[TILE * k] = inverse
+                for i in range(1, TILE):
+                    z[i] = inverse * low[i]
+                    corner[TILE * k + i] = z[i]
+                for j in range(TILE - 1):
+                    for i in range(TILE - 1):
+                        if i >= j:
+                            low[TILE * j + i] = low[TILE * j + TILE + i + 1] - z[i + 1] * z[j + 1]
+                    low[TILE * j + TILE - 1] = 0
+            # rows below the tile on the diagonal, then the right sides
             below = TILE * (sides - 1 - p)
             for r in range(tid, below + 2, threads):
                 i = p + 1 + r // TILE
                 tile = i * (i + 1) // 2 + p
                 for k in range(TILE):
-                    if r < below:
-                        z[k] = a[TILE * k + r % TILE, tile]
-                    else:
-                        z[k] = right[r - below, TILE * p + k]
+                    z[k] = a[TILE * k + r % TILE, tile] if r < below else right[r - below, TILE * p + k]
                 for k in range(TILE):
-                    z[k] *= low[TILE * k + k]
-                    for j in range(TILE):
-                        if j > k:
-                            z[j] -= low[TILE * k + j] * z[k]
-                for k in range(TILE):
+                    value = corner[TILE * k] * z[0]
+                    for d in range(1, TILE):
+                        z[d - 1] = z[d] - corner[TILE * k + d] * value
+                    z[TILE - 1] = 0
                     if r < below:
-                        a[TILE * k + r % TILE, tile] = z[k]
-                        panel[step * k + (TILE + 1) * i + r % TILE] = z[k]
+                        a[TILE * k + r % TILE, tile] = value
+                        panel[step * k + (TILE + 1) * i + r % TILE] = value
                     else:
-                        right[r - below, TILE * p + k] = z[k]
+                        right[r - below, TILE * p + k] = value
             cuda.syncthreads()
-            if tid == 0:
-                for e in range(TILE * TILE):
-                    a[e, diagonal] = low[e]
+            for k in range(tid, TILE, threads):
+                for d in range(TILE - k):
+                    a[(TILE + 1) * k + d, diagonal] = corner[TILE * k + d]
             for tile in range((p + 1) * (p + 2) // 2 + tid, tiles, threads):
                 i, j = pairs[tile, 0], pairs[tile, 1]
                 if j > p:
@@ -168,40 +170,39 @@ def solve_kernel(shape: Shape, biased: bool, negligible: float):
                 for k in range(TILE):
                     total -= right[side, TILE * p + k] * panel[step * k + position + position // TILE]
                 right[side, position] = total
-        cuda.syncthreads()
         for p in range(sides - 1, -1, -1):
+            cuda.syncthreads()
             diagonal = p * (p + 3) // 2
-            for e in range(TILE * TILE):
-                low[e] = a[e, diagonal]
             for side in range(2 if biased else 1):
-                for k in range(TILE):
-                    z[k] = right[side, TILE * p + k]
+                # z holds the unknowns that follow number k
+                for d in range(TILE):
+                    z[d] = 0
                 for n in range(TILE):
                     k = TILE - 1 - n
-                    z[k] *= low[TILE * k + k]
-                    for j in range(TILE):
-                        if j < k:
-                            z[j] -= low[TILE * j + k] * z[k]
-                cuda.syncthreads()
-                if tid < TILE:
-                    for k in range(TILE):
-                        if k == tid:
-                            right[side, TILE * p + k] = z[k]
+                    value = right[side, TILE * p + k]
+                    for d in range(1, TILE):
+                        if k + d < TILE:
+                            value -= a[(TILE + 1) * k + d, diagonal] * z[d]
+                    value *= a[(TILE + 1) * k, diagonal]
+                    for d in range(TILE - 1, 1, -1):
+                        z[d] = z[d - 1]
+                    z[1] = value
+                    answer[side, TILE * p + k] = value
                 for position in range(tid, TILE * p, threads):
                     tile = p * (p + 1) // 2 + position // TILE
                     total = right[side, position]
                     for k in range(TILE):
-                        total -= a[TILE * (position % TILE) + k, tile] * z[k]
+                        total -= a[TILE * (position % TILE) + k, tile] * answer[side, TILE * p + k]
                     right[side, position] = total
-            cuda.syncthreads()
+        cuda.syncthreads()
         cp, cq = float64(0), float64(0)
         if biased:
             for p in range(tid, width, threads):
                 c = float64(0)
                 for slot in range(begin, end):
                     c += systems.rights[slot, 1, p // TILE + sides * (p % TILE)]
-                cp += c * right[0, p]
-                cq += c * right[1, p]
+                cp += c * answer[0, p]
+                cq += c * answer[1, p]
         dots[0, tid] = cp
         dots[1, tid] = cq
         cuda.syncthreads()
@@ -221,9 +222,9 @@ def solve_kernel(shape: Shape, biased: bool, negligible: float):
         cuda.syncthreads()
         squares = float64(0)
         for p in range(tid, width, threads):
-            value = right[0, p]
+            value = answer[0, p]
             if biased:
-                value -= bias * right[1, p]
+                value -= bias * answer[1, p]
             u = p // TILE + sides * (p % TILE)
             value = value if u < rank else float32(0)
             solved.factors[row, u] = value
@@ -250,8 +251,8 @@ def update(a, tile, panel, rows, columns):
     step = panel.size // TILE
     x = cuda.local.array(TILE, float32)
     y = cuda.local.array(TILE, float32)
-    products = cuda.local.array(TILE * TILE, float32)
-    for e in range(TILE * TILE):
+    products = cuda.local.array(ELEMENTS, float32)
+    for e in range(ELEMENTS):
         products[e] = a[e, tile]
     for k in range(TILE):
         for r in range(TILE):
@@ -260,5 +261,5 @@ def update(a, tile, panel, rows, columns):
         for d in range(TILE):
             for r in range(TILE):
                 products[TILE * d + r] -= x[r] * y[d]
-    for e in range(TILE * TILE):
+    for e in range(ELEMENTS):
         a[e, tile] = products[e]
