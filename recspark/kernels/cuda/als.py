@@ -15,13 +15,12 @@ from numba import cuda
 
 from recspark.kernels import als
 from recspark.kernels.arrays.csr import Entries
-from recspark.kernels.cuda.card import Card, on_card
+from recspark.kernels.cuda.card import Card, on_card, to_host
 from recspark.kernels.cuda.error import (
     ENTRIES,
     LANES,
     SUM_BLOCKS,
     SUM_THREADS,
-    Bounds,
     add_slots,
     error_kernel,
     sum_columns,
@@ -122,14 +121,14 @@ def solve_rows(
     total, doubtful = _sums(solved.checks) if n else (0.0, 0.0)
     if not doubtful:
         return found, total
-    checks = solved.checks.copy_to_host()
+    checks = to_host(solved.checks)
     chosen = np.flatnonzero(checks[:, 1])
     found, part = _by_processor(chosen, entries, source, own, found, penalty, biased)
     return found, total - float(checks[chosen, 0].sum()) + part
 
 
 def squared_error(
-    card: Card, entries: Entries, source: als.Side, own: als.Side, bounds: Bounds
+    card: Card, entries: Entries, source: als.Side, own: als.Side, bounds: als.Bounds
 ) -> tuple[float, float]:
     """``sum w (r - p)^2`` and ``sum w`` over all entries of a block.
 
@@ -172,7 +171,7 @@ def gram(card: Card, factors: np.ndarray) -> np.ndarray:
         systems = _fill(card, shape, block, slots, rows, np.float32(0), False)
         add_slots[ELEMENTS, 32](systems.grams, slots[1] - first, first > 0, total)
     places, whole = tile_places(shape.sides), np.zeros((shape.width, shape.width), np.float32)
-    whole[places] = whole[places[::-1]] = total.copy_to_host()
+    whole[places] = whole[places[::-1]] = to_host(total)
     out[:rank, :rank] = np.triu(whole[:rank, :rank])
     return out
 
@@ -265,7 +264,7 @@ def _sums(values: np.ndarray) -> list[float]:
     blocks = min(SUM_BLOCKS, -(-values.shape[0] // SUM_THREADS))
     sums = cuda.device_array((blocks, values.shape[1]), np.float64)
     sum_columns[blocks, SUM_THREADS](values, sums)
-    return sums.copy_to_host().sum(axis=0).tolist()
+    return to_host(sums).sum(axis=0).tolist()
 
 
 def _by_processor(

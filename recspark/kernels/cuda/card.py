@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import numpy as np
@@ -33,9 +34,9 @@ class OnCard:
         self.shape = (rows.shape[0], columns) if columns else tuple(rows.shape)
         self.dtype, self.ndim = rows.dtype, len(self.shape)
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         if self._host is None:
-            host = self.rows.copy_to_host()
+            host = to_host(self.rows)
             self._host = np.ascontiguousarray(host[:, : self._columns]) if self._columns else host
         return np.array(self._host, dtype=dtype, copy=copy)
 
@@ -44,6 +45,11 @@ class OnCard:
 
     def __getitem__(self, place):
         return np.asarray(self)[place]
+
+
+def to_host(array) -> np.ndarray:
+    """A copy of an array of the card on the host."""
+    return array.copy_to_host()
 
 
 def on_card(rows, columns: int = 0) -> np.ndarray:
@@ -60,13 +66,15 @@ class Card:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        #: one thread at a time: several blocks of a fit may be threads of one process
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
         self._held: dict[tuple[object, ...], object] = {}
 
-    def select(self) -> None:
-        """Make the card that of the calling thread."""
-        cuda.select_device(self.number)
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Make the card that of the calling thread, and keep other threads off it."""
+        with self._lock:
+            cuda.select_device(self.number)
+            yield
 
     def held(self, arrays: tuple[np.ndarray, ...], make: Callable[[], Held], *also: object) -> Held:
         """``make()``, or the result of an earlier call with the same arrays and the same words `also`."""

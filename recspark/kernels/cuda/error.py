@@ -1,11 +1,9 @@
-"""The kernels that measure: squared errors of the entries of rows, and sums in an order that never changes."""
+"""The kernels that measure: squared errors of entries, and sums in an order that never changes."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
 
-import numpy as np
 from numba import cuda, float32, float64
 
 from recspark.kernels.cuda.layout import SIMULATED
@@ -14,14 +12,6 @@ from recspark.kernels.cuda.layout import SIMULATED
 LANES, ENTRIES = (2, 2) if SIMULATED else (8, 16)
 #: threads and most blocks of a sum
 SUM_THREADS, SUM_BLOCKS = (2, 2) if SIMULATED else (32, 64)
-
-
-class Bounds(NamedTuple):
-    """The mean that predictions contain, and the range that they are cut to, float32."""
-
-    mean: np.float32
-    low: np.float32
-    high: np.float32
 
 
 @cache
@@ -86,9 +76,7 @@ def sum_columns(values, sums):
     tid, block = cuda.threadIdx.x, cuda.blockIdx.x
     for column in range(values.shape[1]):
         total = float64(0)
-        for row in range(
-            block * SUM_THREADS + tid, values.shape[0], SUM_THREADS * cuda.gridDim.x
-        ):
+        for row in range(block * SUM_THREADS + tid, values.shape[0], SUM_THREADS * cuda.gridDim.x):
             total += values[row, column]
         parts[tid] = total
         cuda.syncthreads()

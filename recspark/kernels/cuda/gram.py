@@ -46,8 +46,8 @@ class Systems(NamedTuple):
 def fill_kernel(shape: Shape, weighted: bool, biased: bool):
     """The kernel ``fill[blocks, threads](first, count, slots, pairs, entries, source, mean, systems)``.
 
-    It fills `systems` from `count` slots, the first of which is slot `first`; `pairs` are `tile_pairs`. Blocks
-    are (count / groups, tiles / chunk), threads groups * chunk.
+    It fills `systems` from `count` slots, the first of which is slot `first`; `pairs` are `tile_pairs`.
+    Blocks are (count / groups, tiles / chunk), threads groups * chunk.
     """
     _, width, sides, tiles, chunk, groups, panel = shape
     stride, own = shape.stride, -(-width // chunk)

@@ -163,7 +163,7 @@ def solve_kernel(shape: Shape, biased: bool, negligible: float):
             for tile in range((p + 1) * (p + 2) // 2 + tid, tiles, threads):
                 i, j = pairs[tile, 0], pairs[tile, 1]
                 if j > p:
-                    update(a, tile, panel, (TILE + 1) * i, (TILE + 1) * j)
+                    _update(a, tile, panel, (TILE + 1) * i, (TILE + 1) * j)
             for r in range(tid, 2 * below, threads):
                 position, side = TILE * (p + 1) + r % below, r // below
                 total = right[side, position]
@@ -246,7 +246,7 @@ def solve_kernel(shape: Shape, biased: bool, negligible: float):
 
 
 @cuda.jit(device=True)
-def update(a, tile, panel, rows, columns):
+def _update(a, tile, panel, rows, columns):
     """Subtract from a tile the product of the panel's rows and columns that start at these places."""
     step = panel.size // TILE
     x = cuda.local.array(TILE, float32)
