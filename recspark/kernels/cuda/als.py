@@ -28,6 +28,7 @@ from recspark.kernels.cuda.error import (
 from recspark.kernels.cuda.gram import Slots, Systems, fill_kernel
 from recspark.kernels.cuda.layout import (
     ELEMENTS,
+    SLOT,
     Order,
     Shape,
     batches,
@@ -111,7 +112,7 @@ def solve_rows(
         cuda.device_array(max(1, n), np.float32),
         cuda.device_array((max(1, n), 2), np.float64),
     )
-    solve = solve_kernel(shape, biased, als.NEGLIGIBLE)
+    solve = solve_kernel(shape, shape.fits, biased, als.NEGLIGIBLE)
     scales = float(penalty.reg), float(penalty.bias_reg)
     for first, last in batches(block.order.slots, _most_slots(shape)):
         slots = int(block.order.slots[first]), int(block.order.slots[last])
@@ -169,7 +170,7 @@ def gram(card: Card, factors: np.ndarray) -> np.ndarray:
     for first in range(0, count, most):
         slots = first, min(first + most, count)
         systems = _fill(card, shape, block, slots, rows, np.float32(0), False)
-        add_slots[ELEMENTS, 32](systems.grams, slots[1] - first, first > 0, total)
+        add_slots[ELEMENTS, min(32, shape.tiles)](systems.grams, slots[1] - first, first > 0, total)
     places, whole = tile_places(shape.sides), np.zeros((shape.width, shape.width), np.float32)
     whole[places] = whole[places[::-1]] = to_host(total)
     out[:rank, :rank] = np.triu(whole[:rank, :rank])
@@ -178,7 +179,7 @@ def gram(card: Card, factors: np.ndarray) -> np.ndarray:
 
 def _on_card(card: Card, entries: Entries) -> Block:
     """The entries of a block, sent at the first call."""
-    return card.held(tuple(entries), lambda: _sent(card, entries, order_of(entries.indptr)), "block")
+    return card.held(tuple(entries), lambda: _sent(card, entries, order_of(entries.indptr, SLOT)), "block")
 
 
 def _dense(card: Card, n: int) -> Block:

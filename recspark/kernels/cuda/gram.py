@@ -14,7 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda, float32, float64, int32
 
-from recspark.kernels.cuda.layout import ELEMENTS, TILE, Shape
+from recspark.kernels.cuda.layout import ELEMENTS, SIMULATED, TILE, Shape
+
+#: registers of a thread: with 128 two blocks fit a multiprocessor, with the 150 that the compiler would take
+#: one. The simulator knows no registers
+LIMIT = {} if SIMULATED else {"max_registers": 128}
 
 
 class Slots(NamedTuple):
@@ -53,7 +57,7 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
     stride, own = shape.stride, -(-width // chunk)
     floats, places = groups * stride, groups * panel
 
-    @cuda.jit
+    @cuda.jit(**LIMIT)
     def fill(first, count, slots, pairs, entries, source, mean, systems):
         rows = cuda.shared.array(floats, float32)
         place = cuda.shared.array(places, int32)

@@ -124,7 +124,7 @@ class Order(NamedTuple):
     stops: np.ndarray
 
 
-def order_of(indptr: np.ndarray, longest: int = SLOT) -> Order:
+def order_of(indptr: np.ndarray, longest: int) -> Order:
     """Cut rows into slots of at most `longest` entries.
 
     >>> order = order_of(np.array([0, 2, 2, 9]), longest=4)

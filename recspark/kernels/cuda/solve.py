@@ -55,15 +55,15 @@ class Solved(NamedTuple):
 
 
 @cache
-def solve_kernel(shape: Shape, biased: bool, negligible: float):
+def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
     """The kernel ``solve[rows, threads](first, rows, systems, prior, pairs, penalty, solved)``.
 
-    It solves the rows from place `first` on, whose slots are `systems`. `prior` is added to every matrix:
-    float32 (TILE * TILE, tiles). `penalty` is (reg, bias_reg). A ridge up to `negligible` times the largest
-    number on a row's diagonal is lost in rounding.
+    It solves the rows from place `first` on, whose slots are `systems`. With `shared` their matrices lie in
+    shared memory. `prior`, float32 (TILE * TILE, tiles), is added to every matrix. `penalty` is (reg,
+    bias_reg). A ridge up to `negligible` times the largest number on a row's diagonal is lost in rounding.
     """
     rank, width, sides, tiles = shape[:4]
-    threads, shared, padded = shape.solvers, shape.fits, shape.tiles | 1
+    threads, padded = shape.solvers, shape.tiles | 1
     step = width + sides
     floats = TILE * step
 
