@@ -20,6 +20,7 @@ def test_a_block_of_threads_fits_a_card(rank):
     assert shape.chunk * -(-shape.tiles // shape.chunk) >= shape.tiles
     in_shared = 4 * shape.groups * (shape.stride + 3 * shape.panel)
     assert in_shared <= layout.SHARED_BYTES
+    assert shape.solver_bytes <= layout.SHARED_BYTES
     assert shape.fits == (rank <= 128)
 
 

@@ -71,7 +71,7 @@ def test_the_processor_is_the_default():
     [
         ({"nonnegative": True}, "nonnegative = True"),
         ({"implicitPrefs": True, "solver": "cg"}, "solver = 'cg'"),
-        ({"rank": 1025}, "rank = 1025"),
+        ({"rank": 769}, "rank = 769"),
     ],
 )
 def test_a_card_refuses_what_it_can_not_do(ratings, settings, named):

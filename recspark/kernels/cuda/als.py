@@ -118,7 +118,7 @@ def solve_rows(
         slots = int(block.order.slots[first]), int(block.order.slots[last])
         systems = _fill(card, shape, block, slots, read, penalty.mean, biased)
         solve[last - first, shape.solvers](first, rows, systems, prior, pairs, scales, solved)
-    found = als.Side(on_card(solved.factors, rank), on_card(solved.bias))
+    found = als.Side(on_card(card, solved.factors, (n, rank)), on_card(card, solved.bias, (n,)))
     total, doubtful = _sums(solved.checks) if n else (0.0, 0.0)
     if not doubtful:
         return found, total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,46 +18,6 @@ Held = TypeVar("Held")
 ROOM = 0.8
 
 
-class OnCard:
-    """Rows on the card that numpy reads like an array: they are copied to the host when that happens.
-
-    Parameters
-    ----------
-    rows
-        An array on the card, (n, width) or (n,).
-    columns
-        The number of its columns that count; the others are zeros.
-    """
-
-    def __init__(self, rows, columns: int = 0) -> None:
-        self.rows, self._columns = rows, columns
-        self._host: np.ndarray | None = None
-        self.shape = (rows.shape[0], columns) if columns else tuple(rows.shape)
-        self.dtype, self.ndim = rows.dtype, len(self.shape)
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        if self._host is None:
-            host = to_host(self.rows)
-            self._host = np.ascontiguousarray(host[:, : self._columns]) if self._columns else host
-        return np.array(self._host, dtype=dtype, copy=copy)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, place):
-        return np.asarray(self)[place]
-
-
-def to_host(array) -> np.ndarray:
-    """A copy of an array of the card on the host."""
-    return array.copy_to_host()
-
-
-def on_card(rows, columns: int = 0) -> np.ndarray:
-    """An array on the card in the place of an array of numpy: see `OnCard`."""
-    return cast(np.ndarray, OnCard(rows, columns))
-
-
 class Card:
     """The card of this process.
 
@@ -66,6 +27,10 @@ class Card:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        # numba warns of grids of few blocks: sums have such
+        for name in ("numba.core.config", "numba.cuda.core.config"):
+            if name in sys.modules:
+                vars(sys.modules[name])["CUDA_LOW_OCCUPANCY_WARNINGS"] = 0
         self._lock = threading.RLock()
         self._held: dict[tuple[object, ...], object] = {}
 
@@ -105,3 +70,46 @@ class Card:
     def vector(self, values: np.ndarray):
         """A vector on the card."""
         return values.rows if isinstance(values, OnCard) else self.send(values)
+
+
+class OnCard:
+    """Rows on the card that numpy reads like an array: they are copied to the host when that happens.
+
+    Parameters
+    ----------
+    card
+        The card.
+    rows
+        An array on the card, of `shape` or larger.
+    shape
+        The part of it that counts.
+    """
+
+    def __init__(self, card: Card, rows, shape: tuple[int, ...]) -> None:
+        self.rows, self.shape = rows, shape
+        self.dtype, self.ndim = rows.dtype, len(shape)
+        self._card = card
+        self._host: np.ndarray | None = None
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        if self._host is None:
+            with self._card.taken():
+                host = to_host(self.rows)
+            self._host = np.ascontiguousarray(host[tuple(map(slice, self.shape))])
+        return np.array(self._host, dtype=dtype, copy=copy)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, place):
+        return np.asarray(self)[place]
+
+
+def to_host(array) -> np.ndarray:
+    """A copy of an array of the card on the host."""
+    return array.copy_to_host()
+
+
+def on_card(card: Card, rows, shape: tuple[int, ...]) -> np.ndarray:
+    """An array on the card in the place of an array of numpy: see `OnCard`."""
+    return cast(np.ndarray, OnCard(card, rows, shape))

@@ -21,7 +21,7 @@ def error_kernel(width: int, weighted: bool):
     `owner` is the row of each slot; `errors`, float64 (slots, 2), gets sum w (r - p)^2 and sum w.
     """
 
-    @cuda.jit
+    @cuda.jit(cache=True)
     def error(owner, slots, entries, source, own, bounds, errors):
         x = cuda.shared.array(width, float32)
         parts = cuda.shared.array((ENTRIES, LANES), float32)
@@ -66,7 +66,7 @@ def error_kernel(width: int, weighted: bool):
     return error
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def sum_columns(values, sums):
     """``sums[blocks, SUM_THREADS]``: each block adds up every so many rows of `values`, float64 (n, m).
 
@@ -88,7 +88,7 @@ def sum_columns(values, sums):
         cuda.syncthreads()
 
 
-@cuda.jit
+@cuda.jit(cache=True)
 def add_slots(parts, count, more, out):
     """Add up the Gram matrices of `count` slots, float32 (slots, elements, tiles), one block per element.
 

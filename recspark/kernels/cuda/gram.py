@@ -57,7 +57,7 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
     stride, own = shape.stride, -(-width // chunk)
     floats, places = groups * stride, groups * panel
 
-    @cuda.jit(**LIMIT)
+    @cuda.jit(cache=True, **LIMIT)
     def fill(first, count, slots, pairs, entries, source, mean, systems):
         rows = cuda.shared.array(floats, float32)
         place = cuda.shared.array(places, int32)

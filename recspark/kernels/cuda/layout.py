@@ -38,8 +38,8 @@ THREADS = 8 if SIMULATED else 256
 SHARED_BYTES = 48 << 10
 #: most entries of a slot
 SLOT = 2048
-#: largest number of factors
-MOST_RANK = 1024
+#: largest number of factors: the shared memory of `Shape.solver_bytes` ends soon after it
+MOST_RANK = 768
 
 
 class Shape(NamedTuple):
@@ -80,8 +80,12 @@ class Shape(NamedTuple):
     @property
     def fits(self) -> bool:
         """Whether the matrix of a row lies in shared memory while it is solved."""
-        numbers = ELEMENTS * (self.tiles + 2) + (TILE + 5) * self.width
-        return 4 * numbers + 20 * self.solvers <= SHARED_BYTES
+        return self.solver_bytes + 4 * ELEMENTS * (self.tiles | 1) <= SHARED_BYTES
+
+    @property
+    def solver_bytes(self) -> int:
+        """Shared memory of a block that solves a row, without the matrix."""
+        return 4 * (ELEMENTS + (TILE + 5) * self.width) + 20 * self.solvers
 
 
 def shape_of(rank: int) -> Shape:

@@ -65,9 +65,9 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
     rank, width, sides, tiles = shape[:4]
     threads, padded = shape.solvers, shape.tiles | 1
     step = width + sides
-    floats = TILE * step
+    floats, n_right = TILE * step, 2 if biased else 1
 
-    @cuda.jit
+    @cuda.jit(cache=True)
     def solve(first, rows, systems, prior, pairs, penalty, solved):
         panel = cuda.shared.array(floats, float32)
         right = cuda.shared.array((2, width), float32)
@@ -141,7 +141,7 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
                     low[TILE * j + TILE - 1] = 0
             # rows below the tile on the diagonal, then the right sides
             below = TILE * (sides - 1 - p)
-            for r in range(tid, below + 2, threads):
+            for r in range(tid, below + n_right, threads):
                 i = p + 1 + r // TILE
                 tile = i * (i + 1) // 2 + p
                 for k in range(TILE):
@@ -164,22 +164,22 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
                 i, j = pairs[tile, 0], pairs[tile, 1]
                 if j > p:
                     _update(a, tile, panel, (TILE + 1) * i, (TILE + 1) * j)
-            for r in range(tid, 2 * below, threads):
-                position, side = TILE * (p + 1) + r % below, r // below
-                total = right[side, position]
-                for k in range(TILE):
-                    total -= right[side, TILE * p + k] * panel[step * k + position + position // TILE]
-                right[side, position] = total
+            for which in range(n_right):
+                for position in range(TILE * (p + 1) + tid, width, threads):
+                    total = right[which, position]
+                    for k in range(TILE):
+                        total -= right[which, TILE * p + k] * panel[step * k + position + position // TILE]
+                    right[which, position] = total
         for p in range(sides - 1, -1, -1):
             cuda.syncthreads()
             diagonal = p * (p + 3) // 2
-            for side in range(2 if biased else 1):
+            for which in range(n_right):
                 # z holds the unknowns that follow number k
                 for d in range(TILE):
                     z[d] = 0
                 for n in range(TILE):
                     k = TILE - 1 - n
-                    value = right[side, TILE * p + k]
+                    value = right[which, TILE * p + k]
                     for d in range(1, TILE):
                         if k + d < TILE:
                             value -= a[(TILE + 1) * k + d, diagonal] * z[d]
@@ -187,13 +187,13 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
                     for d in range(TILE - 1, 1, -1):
                         z[d] = z[d - 1]
                     z[1] = value
-                    answer[side, TILE * p + k] = value
+                    answer[which, TILE * p + k] = value
                 for position in range(tid, TILE * p, threads):
                     tile = p * (p + 1) // 2 + position // TILE
-                    total = right[side, position]
+                    total = right[which, position]
                     for k in range(TILE):
-                        total -= a[TILE * (position % TILE) + k, tile] * answer[side, TILE * p + k]
-                    right[side, position] = total
+                        total -= a[TILE * (position % TILE) + k, tile] * answer[which, TILE * p + k]
+                    right[which, position] = total
         cuda.syncthreads()
         cp, cq = float64(0), float64(0)
         if biased:
@@ -245,7 +245,7 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
     return solve
 
 
-@cuda.jit(device=True)
+@cuda.jit(device=True, cache=True)
 def _update(a, tile, panel, rows, columns):
     """Subtract from a tile the product of the panel's rows and columns that start at these places."""
     step = panel.size // TILE
