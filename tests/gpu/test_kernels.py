@@ -77,7 +77,7 @@ def test_the_layout_does_not_change_rows(card, change, monkeypatch):
     if change in small:
         monkeypatch.setattr(*small[change])
     elif change == "global":
-        monkeypatch.setattr(layout, "SHARED_BYTES", 2000)
+        monkeypatch.setattr(layout, "SHARED_BYTES", 1500)
         assert not layout.shape_of(rank).fits
     else:
         monkeypatch.setattr(layout, "SIMULATED", False)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import cuda, float32, float64, int32
+from numba import cuda, float32, float64, uint32, uint64
 
 from recspark.kernels.cuda.layout import ELEMENTS, SIMULATED, TILE, Shape
 
@@ -54,13 +54,16 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
     Blocks are (count / groups, tiles / chunk), threads groups * chunk.
     """
     _, width, sides, tiles, chunk, groups, panel = shape
-    stride, own = shape.stride, -(-width // chunk)
-    floats, places = groups * stride, groups * panel
+    stride, own, loads = shape.stride, -(-width // chunk), -(-panel // chunk)
+    floats, places, jump = groups * stride, groups * panel, uint64(width)
+    # so many rows are asked for before the first is used: about 16 numbers per thread
+    ahead = next(rows for rows in (16, 8, 4, 2, 1) if rows <= panel and (rows * own <= 16 or rows == 1))
+    held_floats = ahead * own
 
     @cuda.jit(cache=True, **LIMIT)
     def fill(first, count, slots, pairs, entries, source, mean, systems):
         rows = cuda.shared.array(floats, float32)
-        place = cuda.shared.array(places, int32)
+        place = cuda.shared.array(places, uint32)
         target = cuda.shared.array(places, float32)
         weight = cuda.shared.array(places, float32)
         products = cuda.local.array(ELEMENTS, float32)
@@ -70,12 +73,16 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
         c = cuda.local.array(own, float64)
         panel_b = cuda.local.array(own, float32)
         panel_c = cuda.local.array(own, float32)
+        held = cuda.local.array(held_floats, float32)
+        next_index = cuda.local.array(loads, uint32)
+        next_value = cuda.local.array(loads, float32)
+        next_weight = cuda.local.array(loads, float32)
         group, lane = cuda.threadIdx.x // chunk, cuda.threadIdx.x % chunk
         tile = cuda.blockIdx.y * chunk + lane
         slot = cuda.blockIdx.x * groups + group
-        i, j, begin, end = 0, 0, 0, 0
+        i, j, begin, end = uint64(0), uint64(0), 0, 0
         if tile < tiles:
-            i, j = pairs[tile, 0], pairs[tile, 1]
+            i, j = uint64(pairs[tile, 0]), uint64(pairs[tile, 1])
         if slot < count:
             begin, end = slots.starts[first + slot], slots.stops[first + slot]
         # slots are ordered by length: no other of this block is longer than its first
@@ -87,50 +94,69 @@ def fill_kernel(shape: Shape, weighted: bool, biased: bool):
             b[m] = 0
             c[m] = 0
         target_sum = float64(0)
+        for n in range(loads):
+            next_index[n], next_value[n], next_weight[n] = 0, 0, 0
+            entry = begin + lane + n * chunk
+            if lane + n * chunk < panel and entry < end:
+                next_index[n], next_value[n] = entries.indices[entry], entries.values[entry]
+                next_weight[n] = entries.weights[entry] if weighted else float32(1)
         for offset in range(0, longest, panel):
-            for t in range(lane, panel, chunk):
-                entry = begin + offset + t
-                place[group * panel + t] = -1
-                if entry < end:
-                    k = entries.indices[entry]
-                    w = entries.weights[entry] if weighted else float32(1)
-                    place[group * panel + t] = k
-                    target[group * panel + t] = w * (entries.values[entry] - mean - source.bias[k])
-                    weight[group * panel + t] = w
+            # 1. the entries of the panel; where a slot has ended their weight is 0
+            for n in range(loads):
+                if lane + n * chunk < panel:
+                    t, k, w = group * panel + lane + n * chunk, next_index[n], next_weight[n]
+                    place[t] = k
+                    target[t] = w * (next_value[n] - mean - source.bias[k])
+                    weight[t] = w
             cuda.syncthreads()
+            # 2. their source rows; a thread reads the same columns of each
             for m in range(own):
                 panel_b[m] = 0
                 panel_c[m] = 0
             panel_sum = float32(0)
-            for t in range(panel):
-                k = place[group * panel + t]
-                goal, w, root = float32(0), float32(0), float32(0)
-                if k >= 0:
-                    goal, w = target[group * panel + t], weight[group * panel + t]
+            for start in range(0, panel, ahead):
+                for s in range(ahead):
+                    k = place[uint64(group * panel + start + s)]
+                    for m in range(own):
+                        held[s * own + m] = source.factors[k, uint64(min(lane + m * chunk, width - 1))]
+                for s in range(ahead):
+                    t = uint64(group * panel + start + s)
+                    goal, w = target[t], weight[t]
                     root = math.sqrt(w) if weighted else w
-                panel_sum += goal
-                for m in range(own):
-                    column = lane + m * chunk
-                    if column < width:
-                        value = source.factors[k, column] if k >= 0 else float32(0)
-                        rows[group * stride + t * width + column] = root * value
+                    panel_sum += goal
+                    for m in range(own):
+                        value = held[s * own + m]
                         panel_b[m] += goal * value
                         if biased:
                             panel_c[m] += w * value
+                        if lane + m * chunk < width:
+                            rows[uint64(group * stride + (start + s) * width + lane + m * chunk)] = (
+                                root * value
+                            )
             target_sum += panel_sum
             for m in range(own):
                 b[m] += panel_b[m]
                 if biased:
                     c[m] += panel_c[m]
             cuda.syncthreads()
-            for t in range(panel):
-                start = group * stride + t * width
+            # the next entries are asked for now, and used after the products
+            for n in range(loads):
+                next_index[n], next_value[n], next_weight[n] = 0, 0, 0
+                entry = begin + offset + panel + lane + n * chunk
+                if lane + n * chunk < panel and entry < end:
+                    next_index[n], next_value[n] = entries.indices[entry], entries.values[entry]
+                    next_weight[n] = entries.weights[entry] if weighted else float32(1)
+            # 3. their products. Places are unsigned: numba would look after negative ones
+            at_x, at_y = uint64(group * stride) + i, uint64(group * stride) + j
+            for _ in range(panel):
                 for a in range(TILE):
-                    x[a] = rows[start + i + sides * a]
-                    y[a] = rows[start + j + sides * a]
+                    x[a] = rows[at_x + uint64(sides * a)]
+                    y[a] = rows[at_y + uint64(sides * a)]
                 for d in range(TILE):
                     for a in range(TILE):
                         products[TILE * d + a] += x[a] * y[d]
+                at_x += jump
+                at_y += jump
         if slot < count:
             if tile < tiles:
                 for e in range(ELEMENTS):

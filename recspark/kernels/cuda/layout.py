@@ -99,8 +99,8 @@ def shape_of(rank: int) -> Shape:
 
 @cache
 def tile_pairs(sides: int) -> np.ndarray:
-    """(i, j) of each tile, int32 (tiles, 2): row after row of the lower half."""
-    return np.array([(i, j) for i in range(sides) for j in range(i + 1)], np.int32)
+    """(i, j) of each tile, uint32 (tiles, 2): row after row of the lower half."""
+    return np.array([(i, j) for i in range(sides) for j in range(i + 1)], np.uint32)
 
 
 def tile_places(sides: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import cuda, float32, float64
+from numba import cuda, float32, float64, uint64
 
 from recspark.kernels.cuda.layout import ELEMENTS, TILE, Shape
 
@@ -93,12 +93,17 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
             a = cuda.shared.array((ELEMENTS, padded), float32)
         else:
             a = systems.grams[begin]
-        for e in range(ELEMENTS):
-            for tile in range(tid, tiles, threads):
-                total = prior[e, tile]
-                for slot in range(begin, end):
-                    total += systems.grams[slot, e, tile]
-                a[e, tile] = total
+        # a whole tile at a time: its 64 numbers are asked for together. Places are unsigned here and below,
+        # because numba would look after negative ones
+        for tile in range(tid, tiles, threads):
+            at = uint64(tile)
+            for e in range(ELEMENTS):
+                low[e] = systems.grams[uint64(begin), uint64(e), at]
+            for slot in range(begin + 1, end):
+                for e in range(ELEMENTS):
+                    low[e] += systems.grams[uint64(slot), uint64(e), at]
+            for e in range(ELEMENTS):
+                a[uint64(e), at] = low[e] + prior[uint64(e), at]
         for p in range(tid, width, threads):
             b, c = float64(0), float64(0)
             for slot in range(begin, end):
@@ -143,17 +148,22 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
             below = TILE * (sides - 1 - p)
             for r in range(tid, below + n_right, threads):
                 i = p + 1 + r // TILE
-                tile = i * (i + 1) // 2 + p
-                for k in range(TILE):
-                    z[k] = a[TILE * k + r % TILE, tile] if r < below else right[r - below, TILE * p + k]
+                at, tile = uint64((TILE + 1) * i + r % TILE), uint64(i * (i + 1) // 2 + p)
+                inside = uint64(r % TILE)
+                if r < below:
+                    for k in range(TILE):
+                        z[k] = a[uint64(TILE * k) + inside, tile]
+                else:
+                    for k in range(TILE):
+                        z[k] = right[r - below, TILE * p + k]
                 for k in range(TILE):
                     value = corner[TILE * k] * z[0]
                     for d in range(1, TILE):
                         z[d - 1] = z[d] - corner[TILE * k + d] * value
                     z[TILE - 1] = 0
                     if r < below:
-                        a[TILE * k + r % TILE, tile] = value
-                        panel[step * k + (TILE + 1) * i + r % TILE] = value
+                        a[uint64(TILE * k) + inside, tile] = value
+                        panel[uint64(step * k) + at] = value
                     else:
                         right[r - below, TILE * p + k] = value
             cuda.syncthreads()
@@ -166,9 +176,9 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
                     _update(a, tile, panel, (TILE + 1) * i, (TILE + 1) * j)
             for which in range(n_right):
                 for position in range(TILE * (p + 1) + tid, width, threads):
-                    total = right[which, position]
+                    total, at = right[which, position], uint64(position + position // TILE)
                     for k in range(TILE):
-                        total -= right[which, TILE * p + k] * panel[step * k + position + position // TILE]
+                        total -= right[which, uint64(TILE * p + k)] * panel[uint64(step * k) + at]
                     right[which, position] = total
         for p in range(sides - 1, -1, -1):
             cuda.syncthreads()
@@ -189,10 +199,10 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
                     z[1] = value
                     answer[which, TILE * p + k] = value
                 for position in range(tid, TILE * p, threads):
-                    tile = p * (p + 1) // 2 + position // TILE
+                    at, tile = uint64(TILE * (position % TILE)), uint64(p * (p + 1) // 2 + position // TILE)
                     total = right[which, position]
                     for k in range(TILE):
-                        total -= a[TILE * (position % TILE) + k, tile] * answer[which, TILE * p + k]
+                        total -= a[at + uint64(k), tile] * answer[which, uint64(TILE * p + k)]
                     right[which, position] = total
         cuda.syncthreads()
         cp, cq = float64(0), float64(0)
@@ -247,19 +257,25 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
 
 @cuda.jit(device=True, cache=True)
 def _update(a, tile, panel, rows, columns):
-    """Subtract from a tile the product of the panel's rows and columns that start at these places."""
-    step = panel.size // TILE
+    """Subtract from a tile the product of the panel's rows and columns that start at these places.
+
+    Places are unsigned: numba would look after negative ones.
+    """
+    step, place = uint64(panel.size // TILE), uint64(tile)
     x = cuda.local.array(TILE, float32)
     y = cuda.local.array(TILE, float32)
     products = cuda.local.array(ELEMENTS, float32)
     for e in range(ELEMENTS):
-        products[e] = a[e, tile]
-    for k in range(TILE):
+        products[e] = a[e, place]
+    at_x, at_y = uint64(rows), uint64(columns)
+    for _ in range(TILE):
         for r in range(TILE):
-            x[r] = panel[step * k + rows + r]
-            y[r] = panel[step * k + columns + r]
+            x[r] = panel[at_x + uint64(r)]
+            y[r] = panel[at_y + uint64(r)]
         for d in range(TILE):
             for r in range(TILE):
                 products[TILE * d + r] -= x[r] * y[d]
+        at_x += step
+        at_y += step
     for e in range(ELEMENTS):
-        a[e, tile] = products[e]
+        a[e, place] = products[e]
