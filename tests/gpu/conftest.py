@@ -7,6 +7,8 @@ import pytest
 from numba import cuda
 from numba.core import config
 
+from recspark.kernels.cuda import simulator
+
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
 
@@ -21,11 +23,11 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_threads():
-    """The simulator's threads hand over at once, not after 5 ms."""
+def prepared():
+    """See `recspark.kernels.cuda.simulator`."""
     interval = sys.getswitchinterval()
     if SIMULATED:
-        sys.setswitchinterval(1e-5)
+        simulator.prepare()
     yield
     sys.setswitchinterval(interval)
 

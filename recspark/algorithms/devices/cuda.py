@@ -7,7 +7,6 @@ one process runs all iterations, only sums leave the card, and factors when they
 from __future__ import annotations
 
 import platform
-import sys
 from functools import cache
 
 import numpy as np
@@ -15,9 +14,6 @@ import numpy as np
 from recspark.algorithms.devices import NoCard
 from recspark.algorithms.ratings import CSR
 from recspark.kernels import als
-
-#: seconds between two threads of numba's simulator, whose threads wait for each other all the time
-QUICK = 1e-5
 
 
 class Cuda:
@@ -105,8 +101,8 @@ def _cards() -> int:
 
 @cache
 def _opened(number: int) -> Cuda:
-    from recspark.kernels.cuda.layout import SIMULATED
+    from recspark.kernels.cuda import layout, simulator
 
-    if SIMULATED:
-        sys.setswitchinterval(QUICK)
+    if layout.SIMULATED:
+        simulator.prepare()
     return Cuda(number)
