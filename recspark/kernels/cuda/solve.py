@@ -255,7 +255,7 @@ def solve_kernel(shape: Shape, shared: bool, biased: bool, negligible: float):
     return solve
 
 
-@cuda.jit(device=True, cache=True)
+@cuda.jit(device=True)
 def _update(a, tile, panel, rows, columns):
     """Subtract from a tile the product of the panel's rows and columns that start at these places.
 
