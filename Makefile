@@ -13,7 +13,7 @@ WITH_JAVA = JAVA_HOME=$$($(BIN)/python -m recspark.engine.spark.java --install) 
 PYTEST = $(WITH_JAVA) $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test test-slow test-long test-all lint docs site bench-als bench-sgd bench-topn bench-implicit bench-fm bench-scale package dist airflow tables clean
+.PHONY: help demo ui test test-slow test-long test-gpu-simulated test-all lint docs site bench-als bench-sgd bench-topn bench-implicit bench-fm bench-scale package dist airflow tables clean
 .DELETE_ON_ERROR:
 
 help:  ## this text
@@ -40,6 +40,10 @@ test-slow: .venv/installed-test  ## the slow tests only, two files at a time
 
 test-long: .venv/installed-test  ## the tests that CI has no time for
 	@$(PYTEST) -m long $(ARGS)
+
+# numba chooses its simulator when it is imported, so these tests have a process of their own
+test-gpu-simulated: .venv/installed-test  ## the tests of the kernels for CUDA cards, in numba's simulator
+	@NUMBA_ENABLE_CUDASIM=1 $(PYTEST) -m 'not gpu' tests/gpu $(ARGS)
 
 test-all: .venv/installed-test  ## all tests
 	@$(PYTEST) $(ARGS)

@@ -1,4 +1,4 @@
-"""ALS as steps of the engine: hyper-parameters in, `recspark.kernels.als` on each block, sums out."""
+"""ALS as steps of the engine: hyper-parameters in, the kernels of a device on each block, sums out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recspark.algorithms import rotated
+from recspark.algorithms import devices, rotated
 from recspark.algorithms.contract import Given, NoSteps, State
+from recspark.algorithms.devices import Device
+from recspark.algorithms.devices.cpu import Cpu
 from recspark.algorithms.ranks import summarize
 from recspark.algorithms.ratings import CSR, SIDES, Block, as_columns, damped_deviation, other
 from recspark.kernels import als
 from recspark.kernels.arrays.random import normal_rows
+from recspark.kernels.cuda.layout import MOST_RANK
 from recspark.kernels.implicit import solve_rows_cg
 from recspark.kernels.projection import project_rows
 from recspark.kernels.threads import over_rows
@@ -32,8 +35,9 @@ class ALSSolver(NoSteps):
     """The explicit and implicit objectives of `recspark.kernels.als`, with penalties and powers per side.
 
     ``mean`` is added to every prediction by the model. ``level`` is the mean of the ratings, the fallback for
-    a cold id. ``length`` is the length of a user's row at the start. ``rotates`` allows `solve_rotated` where
-    it pays.
+    a cold id. ``length`` is the length of a user's row at the start. ``rotates`` allows `solve_rotated` on
+    the processor where it pays. ``device`` is one of `recspark.algorithms.devices.DEVICES`; a state of a card
+    has arrays that stay there until somebody reads them.
     """
 
     rank: int
@@ -51,6 +55,7 @@ class ALSSolver(NoSteps):
     seed: int
     length: float = 1.0
     rotates: bool = True
+    device: str = "cpu"
 
     sweep = "alternating"
     row_arrays = ("factors", "bias")
@@ -108,12 +113,14 @@ class ALSSolver(NoSteps):
         """The state of rows with these factors and biases."""
         state = {"factors": factors, "bias": bias}
         if self.implicit:
-            rows = als.padded_rows(factors)
-            state["gram"] = np.sum(
-                [als.gram(lo, min(lo + 4096, len(rows)), rows) for lo in range(0, len(rows) or 1, 4096)],
-                axis=0,
-            )
+            state["gram"] = self._device.gram(factors)
         return state
+
+    @property
+    def _device(self) -> Device:
+        """The device of this process; auto leaves to the processor what a card can't do."""
+        leaves = self.device == "auto" and (self.nonnegative or self.cg_steps or self.rank > MOST_RANK)
+        return devices.find("cpu" if leaves else self.device)
 
     def step(
         self, side: str, block: Block, source: State, own: State, threads: int
@@ -125,10 +132,9 @@ class ALSSolver(NoSteps):
         side, block, source, own, threads
             See `recspark.algorithms.contract.Solver.step`.
         """
-        factors, bias = np.array(own["factors"]), np.array(own["bias"])
-        penalties = self._how(side, block.train, source)(side, block.train, source, factors, bias, threads)
-        state = self.state(factors, bias)
-        sums = {"penalty": float(np.sum(penalties))}
+        rows, penalty = self._how(side, block.train, source)(side, block.train, source, own, threads)
+        state = self.state(*rows)
+        sums = {"penalty": penalty}
         if side == SIDES[0]:
             measured = {"train": block.train} | ({} if self.ranks else block.watched)
             for role, csr in measured.items():
@@ -137,40 +143,37 @@ class ALSSolver(NoSteps):
                 sums["interaction"] = _trace(state["gram"], source["gram"])
         return state, sums
 
-    def _how(self, side: str, csr: CSR, source: State) -> Callable[..., list[float]]:
+    def _how(self, side: str, csr: CSR, source: State) -> Callable[..., tuple[als.Side, float]]:
         """The way to solve rows: see ``solver`` and ``cgSteps`` of `recspark.models.ALS`."""
         if self.cg_steps:
             return self._solve_by_cg
-        if self.rotates and self.implicit and not self.nonnegative:
+        if self.rotates and self.implicit and not self.nonnegative and isinstance(self._device, Cpu):
             pays = rotated.pays(csr.indptr, len(source["factors"]), self.rank)
             if pays and rotated.is_safe(source["gram"], self.reg[side]):
                 return self._solve_rotated
         return self._solve
 
-    def _solve(
-        self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
-    ) -> list[float]:
-        rows = als.padded_rows(source["factors"])
-        read = als.Source(rows, source["bias"], source.get("gram", _NO_GRAM))
-        own, penalty = als.Side(factors, bias), self._penalty(side)
-        how = self.biased, self.nonnegative
-        return over_rows(als.solve_rows, csr.work, threads, csr.entries, read, own, penalty, *how)
+    def _solve(self, side: str, csr: CSR, source: State, own: State, threads: int) -> tuple[als.Side, float]:
+        read = als.Source(source["factors"], source["bias"], source.get("gram", _NO_GRAM))
+        rows, how = als.Side(own["factors"], own["bias"]), (self.biased, self.nonnegative)
+        return self._device.solve_rows(csr, read, rows, self._penalty(side), how, threads)
 
     def _penalty(self, side: str) -> als.Penalty:
         return als.Penalty(np.float32(self.mean), self.reg[side], self.bias_reg[side], self.reg_power[side])
 
     def _solve_by_cg(
-        self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
-    ) -> list[float]:
-        read = csr.entries, source["factors"], self._whole_gram(source)
+        self, side: str, csr: CSR, source: State, own: State, threads: int
+    ) -> tuple[als.Side, float]:
+        rows, read = _copied(own), (csr.entries, source["factors"], self._whole_gram(source))
         how = self._penalty(side), self.cg_steps
-        return over_rows(solve_rows_cg, csr.work, threads, *read, factors, *how)
+        penalties = over_rows(solve_rows_cg, csr.work, threads, *read, rows.factors, *how)
+        return rows, float(np.sum(penalties))
 
     def _solve_rotated(
-        self, side: str, csr: CSR, source: State, factors: np.ndarray, bias: np.ndarray, threads: int
-    ) -> list[float]:
-        gram, penalty = self._whole_gram(source), self._penalty(side)
-        return [rotated.solve_rotated(csr, source["factors"], gram, factors, penalty, threads)]
+        self, side: str, csr: CSR, source: State, own: State, threads: int
+    ) -> tuple[als.Side, float]:
+        rows, gram, penalty = _copied(own), self._whole_gram(source), self._penalty(side)
+        return rows, rotated.solve_rotated(csr, source["factors"], gram, rows.factors, penalty, threads)
 
     def _whole_gram(self, source: State) -> np.ndarray:
         """The Gram matrix of the other side, (rank, rank), with both halves."""
@@ -180,10 +183,9 @@ class ALSSolver(NoSteps):
     def _errors(self, role: str, csr: CSR, source: State, state: State, threads: int) -> dict[str, float]:
         low, high = self.clip if role != "train" else (-np.inf, np.inf)
         sides = als.Side(source["factors"], source["bias"]), als.Side(state["factors"], state["bias"])
-        bounds = np.float32(self.mean), np.float32(low), np.float32(high)
-        ranges = over_rows(als.squared_error, csr.work, threads, csr.entries, *sides, *bounds)
-        error, weight = np.sum(ranges, axis=0) if ranges else (0.0, 0.0)
-        return {f"{role}_error": float(error), f"{role}_weight": float(weight)}
+        bounds = als.Bounds(np.float32(self.mean), np.float32(low), np.float32(high))
+        error, weight = self._device.squared_error(csr, *sides, bounds, threads)
+        return {f"{role}_error": error, f"{role}_weight": weight}
 
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
         """RMSE (implicit: AUC of watched rows), and the objective: the minimised loss with its penalties."""
@@ -258,13 +260,18 @@ class ALSSolver(NoSteps):
         side, block, state, n_other
             See `recspark.algorithms.contract.Solver.export`.
         """
+        factors, bias = np.asarray(state["factors"]), np.asarray(state["bias"])
         if self.biased:
-            return {"features": state["factors"], **as_columns(state["bias"], state["bias"])}
+            return {"features": factors, **as_columns(bias, bias)}
         if self.implicit:
             deviation = np.diff(block.train.indptr) / n_other - self.level
         else:
             deviation = damped_deviation(block.train, self.level)
-        return {"features": state["factors"], **as_columns(np.zeros_like(deviation), deviation)}
+        return {"features": factors, **as_columns(np.zeros_like(deviation), deviation)}
+
+
+def _copied(own: State) -> als.Side:
+    return als.Side(np.array(own["factors"]), np.array(own["bias"]))
 
 
 def _trace(a: np.ndarray, b: np.ndarray) -> float:

@@ -97,7 +97,8 @@ def run(spark: SparkSession, plans: Sequence[Plan], judge: Callable[[Row], bool]
         store.delete(STOP)
     with reporting(partial(read_history, stores[0]), first.max_iter, judge, partial(_stop, stores)):
         if first.placement.one_task:
-            chains = SparkRunner(spark, first.work).map(partial(_fit_in_task, len(plans) == 1), plans)
+            alone = len(plans) == 1
+            chains = SparkRunner(spark, first.work, alone).map(partial(_fit_in_task, alone), plans)
         else:
             chains = [fit(SparkRunner(spark, plan.root), plan, len(plans) == 1) for plan in plans]
         if len(plans) > 1:

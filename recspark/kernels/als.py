@@ -90,6 +90,14 @@ class Penalty(NamedTuple):
     power: float
 
 
+class Bounds(NamedTuple):
+    """The mean that predictions contain, and the range that they are cut to: float32."""
+
+    mean: np.float32
+    low: np.float32
+    high: np.float32
+
+
 class _System(NamedTuple):
     """One row: its entries start..stop, what they are solved from, and its own penalties."""
 

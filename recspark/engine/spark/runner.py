@@ -14,9 +14,13 @@ from functools import partial
 from typing import Generic, TypeVar
 
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
+from recspark.algorithms import devices
+from recspark.engine.spark.jvm import is_local
 from recspark.engine.spark.memory import require_worker_memory, within_memory
+from recspark.engine.spark.session import master_of
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.kernels.threads import affordable
@@ -48,16 +52,20 @@ class SparkRunner:
 
     Each task opens the store of the folder `root` for itself. A RecsparkError of the function would be the
     same at every try: it comes back as a result, and is raised here.
+
+    `whole` says that one task is the whole fit: on a local master, which hands out no cards, it may have any.
     """
 
-    def __init__(self, spark: SparkSession, root: str) -> None:
+    def __init__(self, spark: SparkSession, root: str, whole: bool = False) -> None:
         self.spark, self.store = spark, Store(root)
+        self._any_card = whole and is_local(master_of(spark))
 
     def map(self, function: Callable[[Store, Item], Result], items: Sequence[Item]) -> list[Result]:
         """``[function(store, item) for item in items]``, side by side."""
         require_worker_memory(self.spark)
         numbers = self.spark.range(0, len(items), 1, len(items))
-        rows = numbers.mapInArrow(_Task(function, self.store.root, list(items)), _RESULT).collect()
+        task = _Task(function, self.store.root, list(items), self._any_card)
+        rows = numbers.mapInArrow(task, _RESULT).collect()
         results = [pickle.loads(row.result) for row in sorted(rows, key=lambda row: row.item)]
         for error in results:
             if isinstance(error, RecsparkError):
@@ -69,12 +77,20 @@ Runner = TaskRunner | SparkRunner
 
 
 class _Task(Generic[Item, Result]):
-    """Worker: call the function with the store and the item whose number arrives."""
+    """Worker: call the function with the store and the item whose number arrives.
 
-    def __init__(self, function: Callable[[Store, Item], Result], root: str, items: list[Item]) -> None:
-        self.function, self.root, self.items = function, root, items
+    The task has the cards that Spark gave it, or any card of the machine if it may.
+    """
+
+    def __init__(
+        self, function: Callable[[Store, Item], Result], root: str, items: list[Item], any_card: bool
+    ) -> None:
+        self.function, self.root, self.items, self.any_card = function, root, items, any_card
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        context = TaskContext.get()
+        given = context.resources().get("gpu") if context else None
+        devices.grant(given.addresses if given else None if self.any_card else [])
         for batch in batches:
             for number in batch.column(0).to_pylist():
                 yield pa.RecordBatch.from_pydict(

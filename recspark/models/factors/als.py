@@ -10,11 +10,16 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from recspark.algorithms import devices
 from recspark.algorithms.als import LEAST_EXCESS, ALSSolver
+from recspark.algorithms.devices import DEVICES
 from recspark.config import Check, at_least, between, one_of
 from recspark.engine.encode import Parts
 from recspark.engine.placement import Placement
+from recspark.engine.spark.jvm import is_local
+from recspark.engine.spark.session import master_of
 from recspark.errors import ConfigError
+from recspark.kernels.cuda.layout import MOST_RANK
 from recspark.models.factors.factorization import Factorization, per_side
 from recspark.models.factors.mllib_folder import import_als
 from recspark.models.factors.model import FactorModel
@@ -128,6 +133,12 @@ class ALS(Factorization):
     cgSteps = Hyperparameter(
         int, 3, "conjugate gradient steps per row and iteration, for solver cg", at_least(1)
     )
+    device = Hyperparameter(
+        str,
+        "cpu",
+        "where rows are solved: cuda is a card, which must be there; auto is a card where there is one",
+        one_of(*DEVICES),
+    )
     checkpointInterval = Hyperparameter(
         int,
         10,
@@ -197,6 +208,25 @@ class ALS(Factorization):
                 "solver = 'cg' is not allowed here: it is for implicitPrefs = true and nonnegative = false"
             )
 
+        if self.getDevice() == "cuda":
+            self._check_card()
+
+    def _check_card(self) -> None:
+        """Refuse what a card can't do, and on one machine a card that is not there."""
+        for name, refused in (
+            ("nonnegative", self.getNonnegative()),
+            ("solver", self.getSolver() == "cg"),
+            ("rank", self.getRank() > MOST_RANK),
+        ):
+            if refused:
+                raise ConfigError(
+                    f"device = 'cuda' is not allowed with {name} = {self.getOrDefault(name)!r}: a card "
+                    f"solves rows exactly, of any sign, with rank at most {MOST_RANK}; set device to 'cpu' "
+                    "or 'auto'"
+                )
+        if is_local(master_of(SparkSession.active())):
+            devices.find("cuda")
+
     def _is_weighted(self) -> bool:
         return self.getImplicitPrefs() or super()._is_weighted()
 
@@ -238,6 +268,7 @@ class ALS(Factorization):
             seed=self.getSeed(),
             length=self._length(parts),
             rotates=self.getSolver() == "auto",
+            device=self.getDevice(),
         )
 
     def _length(self, parts: Parts) -> float:
@@ -253,7 +284,7 @@ class ALS(Factorization):
         # recspark.models.factors.row_solvers solves more rows from these settings
         rows: SolverFacts = {
             "kind": "als",
-            "settings": asdict(solver),
+            "settings": {key: value for key, value in asdict(solver).items() if key != "device"},
             "alpha": self.getAlpha(),
             "weights": self.getWeightCol() is not None,
         }
