@@ -24,6 +24,7 @@ from recspark.models import (
     FMClassifier,
     FMRanker,
     FMRegressor,
+    GraphFilter,
     ItemKNN,
     MatrixFactorization,
     Popularity,
@@ -76,6 +77,7 @@ MAKERS = {
     ),
     "ease": ("ease", "explain lists", lambda: EASE(regParam=5.0, **IDS)),
     "item_knn": ("item_knn", "explain lists", lambda: ItemKNN(k=4, **IDS)),
+    "graph_filter": ("graph_filter", "explain lists", lambda: GraphFilter(rank=3, **IDS)),
     "blend": ("blend", "explain serve", None),
     "list blend": ("list_blend", "explain lists", None),
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recspark.algorithms.als import ALSSolver
 from recspark.errors import RecsparkError
 from recspark.kernels.als import Source
-from recspark.models import ALS, EASE, FMRegressor, ItemKNN, MatrixFactorization
+from recspark.models import ALS, EASE, FMRegressor, GraphFilter, ItemKNN, MatrixFactorization
 from recspark.models.factors.explain import REST
 from recspark.models.factors.row_solvers import ALSRows
 from recspark.models.serving import explanation
@@ -170,6 +170,13 @@ def test_items_by_items_have_a_part_for_each_item_of_the_user(rows, estimator):
     assert {part.item for part in found.parts} <= rated.keys() - {"i0"}
     if isinstance(estimator, ItemKNN):
         assert all(part.rating == rated[part.item] for part in found.parts)
+
+
+def test_a_graph_filter_has_a_part_for_each_item_of_the_user(rows):
+    model = GraphFilter(rank=2, **IDS).fit(rows)
+    found = sums_up(model, rows, 4, "i0", 1e-5)
+    rated = {row.item_id for row in rows.filter("user_id = 4").collect()}
+    assert {part.item for part in found.parts} <= rated and len(found.parts) > 1
 
 
 @pytest.mark.slow

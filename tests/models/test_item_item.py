@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recspark.algorithms.item_gram import dense_gram, ease_inplace, invert_inplace, nearest
+from recspark.algorithms.item_item.gram import dense_gram, ease_inplace, invert_inplace, nearest
 from recspark.errors import RecsparkError
 from recspark.models import EASE, ItemKNN, load_model
 
@@ -68,7 +68,7 @@ def test_ease_is_its_formula(penalty):
 
 @pytest.mark.parametrize("swept", [1, 5, 16, 50])
 def test_an_inverse_by_blocks(swept, monkeypatch):
-    monkeypatch.setattr("recspark.algorithms.item_gram.SWEPT", swept)
+    monkeypatch.setattr("recspark.algorithms.item_item.gram.SWEPT", swept)
     x = np.random.default_rng(1).normal(size=(80, 33))
     a = (x.T @ x + np.eye(33)).astype(np.float32)
     found = np.where(np.tri(33), a, np.nan).astype(np.float32)  # the upper half is not read
@@ -95,7 +95,7 @@ def test_powers_of_ease(ratings):
 @pytest.mark.parametrize(("k", "shrinkage"), [(1, 0.0), (3, 0.0), (3, 10.0), (100, 2.0)])
 def test_neighbours_are_their_formula(k, shrinkage, monkeypatch):
     x = drawn(values=True)
-    monkeypatch.setattr("recspark.algorithms.item_gram.STRIP_NUMBERS", 3 * N_ITEMS)
+    monkeypatch.setattr("recspark.algorithms.item_item.gram.STRIP_NUMBERS", 3 * N_ITEMS)
     block = csr_matrix(x.T[4:11])
     length = np.sqrt(np.square(x).sum(axis=0))
     found = nearest(block, csr_matrix(x), 4, (length, length), k, shrinkage)

@@ -49,7 +49,7 @@ class ItemItemScorer(ListScorer):
     def load(cls, folder: str) -> ItemItemScorer:
         """Read the model in `folder`, a path or a URI."""
         facts, store = read_facts(folder, ItemItemFacts), Store(folder)
-        users, items = (_side(ModelTable.read(folder, side)) for side in SIDES)
+        users, items = (side_of(ModelTable.read(folder, side)) for side in SIDES)
         n = len(items.ids)
         history, weights = store.load("history"), store.load("weights")
         return cls(
@@ -90,19 +90,11 @@ class ItemItemExplainer:
 
     def explain(self, user: Id, items: Sequence[Id], rated: pa.Table | None = None) -> list[Explanation]:
         """See `recspark.models.serving.explanation.Explainer`."""
-        store, dense = Store(self.folder), read_facts(self.folder, ItemItemFacts).dense
         users, ids = (IdIndex(read_rows(self.folder, side, ["id"])["id"]) for side in SIDES)
         [row] = positions_of("users", [user], users)
         places = positions_of("items", items, ids)
-        [(has, values)] = _rows_of(store.load("history"), [row])
-        weights = np.zeros((len(has), len(items)), np.float32)
-        if dense:
-            weights[:] = store.load("weights")["whole"][np.ix_(has, places)]
-        else:
-            for number, (columns, entries) in enumerate(_rows_of(store.load("weights"), has)):
-                whole = np.zeros(len(ids), np.float32)
-                whole[columns] = entries
-                weights[number] = whole[places]
+        [(has, values)] = _rows_of(Store(self.folder).load("history"), [row])
+        weights = self._weights(has, places, len(ids))
         names = ids.ids.take(pa.array(has)).to_pylist()
         # where every row counts 1, the ratings are not known
         ratings = values.tolist() if (values != 1).any() else [None] * len(has)
@@ -112,6 +104,18 @@ class ItemItemExplainer:
             parts = [Part("rating", *part) for part in zip(of_item.tolist(), names, ratings, strict=True)]
             found.append(Explanation.of(item, score, score, parts))
         return found
+
+    def _weights(self, has: np.ndarray, places: np.ndarray, n_items: int) -> np.ndarray:
+        """float32 (len(has), len(places)): the weights of the items that the user has for others."""
+        store = Store(self.folder)
+        if read_facts(self.folder, ItemItemFacts).dense:
+            return store.load("weights")["whole"][np.ix_(has, places)]
+        weights = np.zeros((len(has), len(places)), np.float32)
+        for number, (columns, entries) in enumerate(_rows_of(store.load("weights"), has)):
+            whole = np.zeros(n_items, np.float32)
+            whole[columns] = entries
+            weights[number] = whole[places]
+        return weights
 
 
 def _rows_of(arrays: Mapping[str, np.ndarray], rows: Iterable[int]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -124,7 +128,8 @@ def _dense(matrix: np.ndarray | csr_matrix) -> np.ndarray:
     return np.ascontiguousarray(matrix if isinstance(matrix, np.ndarray) else matrix.toarray(), np.float32)
 
 
-def _side(table: ModelTable) -> Side:
+def side_of(table: ModelTable) -> Side:
+    """The ids and offsets of a side; there are no factors."""
     return Side(table.ids.to_numpy(zero_copy_only=False), table.features, table.bias, table.deviation)
 
 

@@ -1,0 +1,1 @@
+"""Item-item models: Gram matrices, and filters on the graph of users and items."""
