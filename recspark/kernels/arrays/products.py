@@ -13,9 +13,16 @@ WIDTH = 64
 def csr_product(
     indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, dense: np.ndarray, out: np.ndarray
 ) -> None:
-    """Write ``A D`` into `out`, with A a CSR matrix of float32.
+    """Write ``A D`` into `out`.
 
-    `dense` is float32 (columns of A, WIDTH), and `out` float32 (rows of A, WIDTH).
+    Parameters
+    ----------
+    indptr, indices, values
+        A, a CSR matrix of float32.
+    dense
+        D: float32 (columns of A, WIDTH).
+    out
+        float32 (rows of A, WIDTH).
     """
     for row in range(len(indptr) - 1):
         total = out[row]

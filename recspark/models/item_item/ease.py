@@ -15,7 +15,7 @@ from recspark.engine.spark.session import default_threads
 from recspark.engine.storage import Store
 from recspark.errors import RecsparkError
 from recspark.models.folder import read_rows
-from recspark.models.item_item.base import ItemItem, ItemItemModel, ratings_of, weighted
+from recspark.models.item_item.estimator import ItemItem, ItemItemModel, ratings_of, weighted
 from recspark.models.params import Hyperparameter
 
 

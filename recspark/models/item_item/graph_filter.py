@@ -11,7 +11,7 @@ from recspark.config import at_least, between
 from recspark.engine.spark.runner import SparkRunner
 from recspark.engine.storage import Store
 from recspark.models.folder import FactorFacts
-from recspark.models.item_item.base import ItemItem, ItemItemModel, ratings_of
+from recspark.models.item_item.estimator import ItemItem, ItemItemModel, ratings_of
 from recspark.models.params import Hyperparameter
 from recspark.models.serving.graph_filter import GraphFilterFacts
 
@@ -38,9 +38,9 @@ class GraphFilter(ItemItem):
 
     Sources
     -------
-    Shen et al. 2021, "How powerful is graph convolution for recommendation?", equation 13 (`sharpening` 0,
-    `lowPass` .3, `rank` 256). Choi et al. 2023, "Blurring-sharpening process models for collaborative
-    filtering", section 4.
+    Shen et al. 2021, "How powerful is graph convolution for recommendation?", equation 13, which has no
+    sharpening, a lowPass of .3, and rank 256. Choi et al. 2023, "Blurring-sharpening process models for
+    collaborative filtering", section 4.
     """
 
     model_class = GraphFilterModel

@@ -12,7 +12,14 @@ from recspark.algorithms.item_item.gram import nearest
 from recspark.config import at_least, between
 from recspark.engine.spark.runner import SparkRunner
 from recspark.engine.storage import Store
-from recspark.models.item_item.base import ItemItem, ItemItemModel, block_cuts, ratings_of, save_csr, weighted
+from recspark.models.item_item.estimator import (
+    ItemItem,
+    ItemItemModel,
+    block_cuts,
+    ratings_of,
+    save_csr,
+    weighted,
+)
 from recspark.models.params import Hyperparameter
 from recspark.models.serving.item_item import as_csr
 
