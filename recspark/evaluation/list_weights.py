@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from recspark.engine.spark.session import check_workers
 from recspark.errors import RecsparkError
-from recspark.evaluation.ranking import pairs_as_csr
+from recspark.evaluation.ranking import by_user_blocks, pairs_as_csr
 from recspark.evaluation.user_metrics import METRICS_AT_K
 from recspark.kernels.topn import top_n
 from recspark.models.list_blend import ListWeights
@@ -110,9 +110,9 @@ def contenders(
     def find(wanted: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
         return contenders_of(wanted, left_out, members, max(LEAST, DEPTH * k))
 
-    block = F.pmod(F.hash("user_id"), F.lit(blocks)).alias("block")
     schema = f"user_id {types['user_id'].simpleString()}, {_SCHEMA}"
-    found = rows.groupBy(block).cogroup(seen.groupBy(block)).applyInPandas(find, schema).toArrow()
+    pairs = by_user_blocks(rows, blocks).cogroup(by_user_blocks(seen, blocks))
+    found = pairs.applyInPandas(find, schema).toArrow()
     if not len(found):
         raise RecsparkError(
             "no user of the validation rows whom a model knows has a relevant item: there is nothing to fit "

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, GroupedData
 from pyspark.sql import functions as F
 
 from recspark.engine.spark.session import check_workers
@@ -25,6 +25,8 @@ from recspark.kernels.topn import ranks_of, top_n
 
 #: most scores that a worker holds at once, in bytes
 SCORE_BYTES = 32 << 20
+#: the column of blocks of users
+BLOCK = "user_block"
 
 
 class Scorer(Protocol):
@@ -111,9 +113,17 @@ def per_user_ranking(
     def rank(test_rows: pd.DataFrame, seen_rows: pd.DataFrame) -> pd.DataFrame:
         return rank_users(test_rows, seen_rows, scorer, ks, length, negatives)
 
-    block = F.pmod(F.hash("user_id"), F.lit(blocks)).alias("block")
-    tests = test.select("user_id", "item_id", relevant.alias("relevant")).groupBy(block)
-    return tests.cogroup(seen.groupBy(block)).applyInPandas(rank, schema)
+    tests = test.select("user_id", "item_id", relevant.alias("relevant"))
+    return by_user_blocks(tests, blocks).cogroup(by_user_blocks(seen, blocks)).applyInPandas(rank, schema)
+
+
+def by_user_blocks(rows: DataFrame, blocks: int) -> GroupedData:
+    """`rows` by blocks of users; equal ids of one type are in the same block.
+
+    The number of partitions is set: Spark joins small ones where it is not, and one core then does all work.
+    """
+    block = F.pmod(F.hash("user_id"), F.lit(blocks))
+    return rows.withColumn(BLOCK, block).repartition(blocks, BLOCK).groupBy(BLOCK)
 
 
 def rank_users(

@@ -6,10 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from recspark.kernels.threads import in_threads
 from recspark.kernels.topn import top_n
 from recspark.models.serving.scorer import Best, Ids, Side
 
-#: number of users whose scores of all items are made at once
+#: number of users whose scores of all items a thread makes at once
 USERS_AT_ONCE = 256
 
 
@@ -59,10 +60,11 @@ class ListScorer:
         indices: np.ndarray,
         threads: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        found = []
-        for low in range(0, len(positions), USERS_AT_ONCE):
+        def lists(low: int) -> tuple[np.ndarray, np.ndarray]:
             rows = self._rows(side, positions[low : low + USERS_AT_ONCE])[:, chosen]
-            found.append(top_n(np.ascontiguousarray(rows), n, indptr[low:], indices))
+            return top_n(np.ascontiguousarray(rows), n, indptr[low:], indices)
+
+        found = in_threads(lists, range(0, len(positions), USERS_AT_ONCE), threads)
         items, scores = zip(*found, strict=True)
         return np.concatenate(items), np.concatenate(scores)
 
