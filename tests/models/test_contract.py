@@ -53,6 +53,11 @@ MAKERS = {
     "als implicit": ("als", "explain lists serve start update", lambda: ALS(implicitPrefs=True, **FACTORS)),
     "mf": ("mf", "explain lists serve start update", lambda: MatrixFactorization(**FACTORS)),
     "mf bpr": ("mf", "explain lists serve start", lambda: MatrixFactorization(loss="bpr", **FACTORS)),
+    "mf ccl": (
+        "mf",
+        "explain lists serve start",
+        lambda: MatrixFactorization(loss="ccl", kernel="cosine", negatives=4, **FACTORS),
+    ),
     "mf rbf": (
         "mf",
         "explain lists serve start update",
