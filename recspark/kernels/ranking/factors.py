@@ -78,10 +78,11 @@ def _step(users, u, items, places, scores, slopes, rules, penalties):
             continue
         y, scale = items.factors[i], items.scale[i] * (drawn_share if k > 0 else np.float32(1))
         along = np.float32(-slopes[k] * scores[k]) if on_sphere else scale * np.float32(penalties.items.l2)
+        kept, from_x = np.float32(1) - rate * along, -rate * slope
         for l in range(len(x)):
-            old = y[l]
-            gradient[l] += slope * old
-            y[l] = old - rate * (slope * x[l] + along * old)
+            gradient[l] += slope * y[l]
+        for l in range(len(x)):
+            y[l] = kept * y[l] + from_x * x[l]
         if on_sphere:
             _to_length_1_inplace(y)
         if rules.biased:

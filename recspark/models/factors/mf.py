@@ -144,16 +144,14 @@ class MatrixFactorization(Factorization, ComparesItems):
         Unread("gamma", lambda e, _: e.getKernel() != "rbf", "kernel = {kernel!r}"),
         Unread("biasRegParam biasL1RegParam", lambda e, _: not e.getBiases(), "biases = false"),
         Unread(
-            "biases biasRegParam biasL1RegParam center",
-            lambda e, _: e.getKernel() in ("rbf", "cosine"),
-            "kernel = {kernel!r}",
+            "biases biasRegParam biasL1RegParam center", lambda e, _: e.getKernel() == "rbf", "kernel = 'rbf'"
         ),
         Unread("center", lambda e, _: e._compares_items(), "loss = {loss!r}"),
         Unread("margin negativeWeight", lambda e, _: e.getLoss() != "ccl", "loss = {loss!r}"),
         Unread(
-            "regParam userRegParam itemRegParam regPower initStdev",
+            "biases biasRegParam regParam userRegParam itemRegParam regPower initStdev",
             lambda e, _: e.getKernel() == "cosine",
-            "kernel = 'cosine': factors have length 1",
+            "kernel = 'cosine', which has no biases, and factors of length 1",
         ),
     )
 
