@@ -1,4 +1,4 @@
-"""The Params of every fit that the engine runs on blocks: where it runs, and when it ends."""
+"""The Params that several estimators share: where a fit runs, when it ends, items that a loss compares."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ComparesItems(Configurable):
         at_least(1),
     )
     temperature = Hyperparameter(
-        float, None, "loss softmax: scores are divided by it; not set: 1, with kernel cosine 0.1", above(0)
+        float, None, "loss softmax: scores are divided by it; not set: 1, with kernel cosine 0.2", above(0)
     )
 
     unread: tuple[Unread, ...] = (
@@ -50,7 +50,7 @@ class ComparesItems(Configurable):
         if not self._compares_items():
             return None
         loss, cosine = self.getLoss(), self.hasParam("kernel") and self.getKernel() == "cosine"
-        temperature = self.getTemperature() or (0.1 if cosine else 1.0)
+        temperature = self.getTemperature() or (0.2 if cosine else 1.0)
         return Ranking(
             losses.LOSSES.index(loss),
             self.getNegatives() or (1 if loss == "bpr" else 64),

@@ -129,7 +129,7 @@ class MatrixFactorization(Factorization, ComparesItems):
         float, 0.5, "loss ccl: drawn items whose cosine is below it cost nothing", between(-1, 1)
     )
     negativeWeight = Hyperparameter(
-        float, 1.0, "loss ccl: weight of the mean cost of drawn items beside the preferred one", at_least(0)
+        float, 20.0, "loss ccl: weight of the mean cost of drawn items beside the preferred one", at_least(0)
     )
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
     initStdev = Hyperparameter(float, 0.1, "standard deviation of the starting factors", at_least(0))
