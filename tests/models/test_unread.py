@@ -31,7 +31,11 @@ SETTINGS = {
     "mf rbf": (MatrixFactorization, {"kernel": "rbf"}, "ratings"),
     "mf bpr": (MatrixFactorization, {"loss": "bpr"}, "ratings"),
     "mf softmax": (MatrixFactorization, {"loss": "softmax", "negatives": 3}, "ratings"),
-    "mf ccl": (MatrixFactorization, {"loss": "ccl", "kernel": "cosine", "negatives": 3}, "ratings"),
+    "mf ccl": (
+        MatrixFactorization,
+        {"loss": "ccl", "kernel": "cosine", "negatives": 3, "margin": -0.5},
+        "ratings",
+    ),
     "baseline als": (Baseline, {}, "ratings"),
     "baseline sgd": (Baseline, {"solver": "sgd"}, "ratings"),
     "popularity": (Popularity, {}, "ratings"),
