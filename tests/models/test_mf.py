@@ -237,7 +237,14 @@ COMPARING = {
         "temperature": 0.3,
         "stepSize": 0.03,
     },
-    "ccl": {"loss": "ccl", "kernel": "cosine", "negatives": 16, "margin": 0.2, "stepSize": 0.05},
+    "ccl": {
+        "loss": "ccl",
+        "kernel": "cosine",
+        "negatives": 16,
+        "margin": 0.2,
+        "negativeWeight": 1.0,
+        "stepSize": 0.05,
+    },
 }
 
 
