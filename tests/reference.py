@@ -163,6 +163,60 @@ def descend(users, items, values, weights, x, y, b, c, batch, rules, user_penalt
     return stacked["u"][:, :-1], stacked["i"][:, :-1], stacked["u"][:, -1], stacked["i"][:, -1], squared
 
 
+def ranking_cost(scores, ranking):
+    """The cost of scores, the preferred item's first (`recspark.kernels.ranking.losses`)."""
+    own, others = scores[0], scores[1:]
+    if ranking.loss == 0:
+        return -np.log(1 / (1 + np.exp(others.max() - own)))
+    if ranking.loss == 1:
+        weights = np.exp(scores / ranking.temperature)
+        return -np.log(weights[0] / weights.sum())
+    return 1 - own + ranking.negative_weight * np.maximum(0, others - ranking.margin).mean()
+
+
+def ranking_slopes(scores, ranking, step=1e-5):
+    """d cost / d scores, by central differences."""
+    ends = [ranking_cost(scores + move, ranking) for move in step * np.eye(len(scores))]
+    starts = [ranking_cost(scores - move, ranking) for move in step * np.eye(len(scores))]
+    return (np.array(ends) - starts) / (2 * step)
+
+
+def descend_preferences(users, weights, drawn, x, y, c, rules, user_penalty, item_penalty):
+    """Steps on lists of items, the preferred one first: `drawn` has one per rating, or None for no step.
+
+    Returns the new x, y, c and the sums of w times the share of drawn items that score lower, of w and of w
+    cost.
+    """
+    x, y, c = (np.array(array, np.float64) for array in (x, y, c))
+    ranking, sums = rules.ranking, np.zeros(3)
+    for u, w, items in zip(users, weights, drawn, strict=True):
+        if items is None:
+            continue
+        scores = rules.mean + c[items] + y[items] @ x[u]
+        sums += w * np.array([(scores[1:] < scores[0]).mean(), 1, ranking_cost(scores, ranking)])
+        if ranking.loss == 0:  # an item that was drawn twice takes one step
+            kept = [0, 1 + scores[1:].argmax()]
+            items, scores = items[kept], scores[kept]
+        slopes = w * ranking_slopes(scores, ranking)
+        old, gradient = x[u].copy(), np.zeros_like(x[u])
+        for k, (i, g, s) in enumerate(zip(items, slopes, scores, strict=True)):
+            if g == 0:
+                continue
+            paid = 1 if k == 0 or ranking.loss == 0 else 1 / ranking.negatives
+            if rules.kernel == 3:  # along the sphere, and back to it
+                gradient += g * (y[i] - s * old)
+                y[i] -= rules.rate * g * (old - s * y[i])
+                y[i] /= np.linalg.norm(y[i])
+                continue
+            gradient += g * y[i]
+            y[i] -= rules.rate * (g * old + paid * item_penalty.l2 * y[i])
+            c[i] -= rules.biased * rules.rate * (g + paid * item_penalty.bias_l2 * c[i])
+        x[u] -= rules.rate * (gradient + (0 if rules.kernel == 3 else user_penalty.l2 * old))
+        if rules.kernel == 3:
+            x[u] /= np.linalg.norm(x[u])
+    return x, y, c, sums
+
+
 def best_items(users, items, offsets, n, hidden):
     """For each user the n best of ``<x_u, y_i> + o_i`` over the items that are not `hidden` from them:
     [(item, score)], ties by lower item."""

@@ -17,7 +17,8 @@ from recspark.algorithms.stopping import best_iteration, should_stop
 from recspark.errors import RecsparkError
 from recspark.kernels import anova
 from recspark.kernels.anova import LOSSES, OPTIMIZERS, Joined, Parameters, Rule
-from recspark.kernels.arrays.csr import Unrated
+from recspark.kernels.ranking.losses import Ranking, cost_and_slopes
+from recspark.kernels.ranking.negatives import Unrated
 
 #: a fit has diverged if its loss is this many times the loss of the prediction 0
 WORST = 100.0
@@ -25,7 +26,10 @@ WORST = 100.0
 
 @dataclass(frozen=True)
 class SGDFit:
-    """The hyper-parameters; loss and optimizer are of `recspark.kernels.anova`, link is a key of `LINKS`."""
+    """The hyper-parameters; loss and optimizer are of `recspark.kernels.anova`, link is a key of `LINKS`.
+
+    ``ranking`` is the loss if it compares items, which `loss` names.
+    """
 
     rank: int
     order: int
@@ -40,6 +44,7 @@ class SGDFit:
     tol: float
     patience: int
     seed: int
+    ranking: Ranking | None = None
 
     def run(
         self,
@@ -68,14 +73,7 @@ class SGDFit:
         draw, train = np.random.default_rng(self.seed), np.flatnonzero(roles == 0)
         parameters = self._start(draw, len(reg), labels[train], weights[train])
         moments = anova.empty_moments(parameters, self.optimizer)
-        rule = Rule(
-            LOSSES.index(self.loss),
-            OPTIMIZERS.index(self.optimizer),
-            self.rate,
-            self.intercept and self.loss != "bpr",
-            self.linear,
-        )
-        unrated = _unrated(joined, train) if self.loss == "bpr" else None
+        rule, unrated = self._rule(), _unrated(joined, train) if self.ranking else None
         watched = self._watched(joined, labels, roles)
         worst = WORST * self._of_nothing(labels[train], weights[train])
         best, history = parameters, []
@@ -85,7 +83,7 @@ class SGDFit:
             if unrated is not None:
                 unrated = unrated._replace(key=draw.integers(1 << 63, dtype=np.uint64))
                 preferred = order[labels[order] > 0]
-                loss, total = anova.descend_pairs(
+                loss, total = anova.descend_preferences(
                     preferred, joined, weights, unrated, reg, rule, parameters, moments
                 )
             else:
@@ -110,11 +108,20 @@ class SGDFit:
             "alpha": np.array([errors**-2]),
         }, history
 
+    def _rule(self) -> Rule:
+        optimizer = OPTIMIZERS.index(self.optimizer)
+        if self.ranking:
+            return Rule(0, optimizer, self.rate, False, self.linear, self.ranking)
+        return Rule(LOSSES.index(self.loss), optimizer, self.rate, self.intercept, self.linear)
+
     def _of_nothing(self, labels: np.ndarray, weights: np.ndarray) -> float:
         """The mean loss of the prediction 0.
 
         Labels count as at least about 1: equal labels leave no other scale.
         """
+        if self.ranking:
+            equal = np.zeros(self.ranking.negatives + 1)
+            return float(cost_and_slopes(self.ranking, equal, np.empty_like(equal)))
         if self.loss != "squared" or not weights.any():
             return float(np.log(2))
         return 0.5 * float(np.average(labels**2, weights=weights)) + 0.5
@@ -126,7 +133,7 @@ class SGDFit:
         chosen = {
             role: np.flatnonzero(roles == code)
             for code, role in enumerate(ROLES)
-            if code and self.loss != "bpr"
+            if code and not self.ranking
         }
         return {role: (some_rows(joined, rows), labels[rows]) for role, rows in chosen.items() if len(rows)}
 

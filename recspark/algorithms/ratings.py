@@ -5,6 +5,7 @@ Also the deviation of an id, which needs no model: how far its ratings lie from 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,8 @@ ROLES = ("train", "validation", "test")
 ROW_WORK = 32
 #: work of an entity of a sampler beside the work of its rows, in rows
 ENTITY_WORK = 16
+#: a user range of a grid of cells, and the item ranges that it meets at once
+Visit = tuple[int, tuple[int, ...]]
 #: number of ratings that the mean rating counts for
 DAMPING = 5.0
 
@@ -105,6 +108,50 @@ class Cells:
     def grid(self) -> int:
         """The number of parts that items, and so users, are cut into."""
         return len(self.item_cuts) - 1
+
+
+def stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:
+    """Lists of areas that share no row.
+
+    Threads take one area each, and its visits one after the other; the order is drawn anew for every epoch.
+
+    User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step
+    s - 1. An area is a square of visits, as wide as there is work for all threads: a core meets the rows that
+    are in its cache, and seldom waits for the others. The order within a row is the same for any width, and
+    so is the outcome.
+
+    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that any two items are
+    compared at some time.
+    """
+    draw = np.random.default_rng(seed)
+    ranges = draw.permutation(grid).tolist()
+    if pairs:
+        groups = [tuple(ranges[k : k + 2]) for k in range(0, grid, 2)]
+        for shift in draw.permutation(grid).tolist():
+            yield [[((k + shift) % grid, group)] for k, group in enumerate(groups)]
+        return
+    areas = threads if grid % threads == 0 else grid
+    width = grid // areas
+    for step in range(areas):
+        yield [
+            [(a, (ranges[b],)) for a, b in _square(area * width, (area ^ step) * width, width)]
+            for area in range(areas)
+        ]
+
+
+def _square(first: int, second: int, width: int) -> list[tuple[int, int]]:
+    """The visits of a square of ranges, quarter by quarter.
+
+    In every row and column they are in the order of steps.
+
+    >>> _square(0, 0, 2)
+    [(0, 0), (1, 1), (0, 1), (1, 0)]
+    """
+    if width == 1:
+        return [(first, second)]
+    half = width // 2
+    corners = ((0, 0), (half, half), (0, half), (half, 0))
+    return [visit for down, right in corners for visit in _square(first + down, second + right, half)]
 
 
 def damped_deviation(csr: CSR, level: float) -> np.ndarray:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,18 @@ from recspark.algorithms.ratings import (
     SIDES,
     Block,
     Cells,
+    Visit,
     as_columns,
     damped_deviation,
+    stages,
     without_ratings,
 )
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
-from recspark.kernels.arrays.csr import Unrated
 from recspark.kernels.arrays.random import normal_rows
+from recspark.kernels.ranking.factors import descend_preferences
+from recspark.kernels.ranking.losses import Ranking
+from recspark.kernels.ranking.negatives import Unrated
 from recspark.kernels.sgd import Entries, Penalties, Penalty, Rows, Rules
 from recspark.kernels.threads import in_threads, over_rows
 
@@ -32,8 +36,6 @@ from recspark.kernels.threads import in_threads, over_rows
 FIRST_SQUARE = 1.0
 
 _EMPTY = np.empty((0, 0), np.float32)
-#: a user range, and the item ranges that it meets at once
-Visit = tuple[int, tuple[int, ...]]
 SCHEDULES = ("constant", "inverse", "exponential")
 
 
@@ -44,7 +46,8 @@ class SGDSolver:
     ``batch`` is the number of ratings per step; 0 takes all (the full gradient of the mean cost, ``weight``
     being the sum of the ratings' weights). ``mean`` is added to every score by the model; ``level`` is the
     rating that a cold id falls back to. Errors count in units of ``unit``; with the linear kernel the rows
-    and scores in a fit's states are those of ratings / unit, but not in models.
+    and scores in a fit's states are those of ratings / unit, but not in models. ``ranking`` is the loss if it
+    compares items, which `loss` names.
     """
 
     rank: int
@@ -69,6 +72,7 @@ class SGDSolver:
     clip: tuple[float, float]
     seed: int
     unit: float = 1.0
+    ranking: Ranking | None = None
 
     row_arrays = ("factors", "bias", "scale", "squares", "moments", "counts")
     remedy = "lower stepSize, or raise regParam"
@@ -76,7 +80,7 @@ class SGDSolver:
     @property
     def ranks(self) -> bool:
         """Whether watched rows are preferences."""
-        return self.loss == "bpr"
+        return self.ranking is not None
 
     @property
     def sweep(self) -> str:
@@ -111,6 +115,8 @@ class SGDSolver:
             factors, bias = self._in_units(factors, bias, 1 / self._score_unit)
             state["factors"][rows] += factors
             state["bias"][rows] += bias
+        if self.kernel == "cosine":
+            state["factors"] = of_length_1(state["factors"])
         if self.optimizer == "adagrad":
             state["squares"] = np.full((n, 2), FIRST_SQUARE, np.float32)
         if self.optimizer == "adam":
@@ -129,7 +135,7 @@ class SGDSolver:
     def step_pair(
         self, cells: Cells, users: State, items: State, iteration: int, pair: tuple[int, int], threads: int
     ) -> tuple[State, State, dict[str, float]]:
-        """An epoch over the cells of a user block and an item block, by `_stages`.
+        """An epoch over the cells of a user block and an item block, by `stages`.
 
         Parameters
         ----------
@@ -142,13 +148,13 @@ class SGDSolver:
         )
         sides = self._rows(users, padded=self._in_registers), self._rows(items, padded=self._in_registers)
         seed = (self.seed, iteration, *pair)
-        descend = self._descend_pairs if self.loss == "bpr" else self._descend_cell
+        descend = self._descend_cells if self.ranks else self._descend_cell
 
         def take(visits: Sequence[Visit]) -> list[tuple[Visit, tuple]]:
             return [(visit, descend(cells, visit, entries, rules, sides, seed)) for visit in visits]
 
         sums: dict[Visit, tuple] = {}
-        for areas in _stages(cells.grid, seed, threads, pairs=self.loss == "bpr"):
+        for areas in stages(cells.grid, seed, threads, pairs=self.ranks):
             for area in in_threads(take, areas, threads):
                 sums.update(area)
         # in the same order for any number of threads: a sum of floats depends on it
@@ -178,7 +184,7 @@ class SGDSolver:
         order = lo + np.random.default_rng((*seed, a, b)).permutation(hi - lo)
         return sgd.descend_batches(order, self.batch, *arguments)
 
-    def _descend_pairs(
+    def _descend_cells(
         self,
         cells: Cells,
         visit: Visit,
@@ -187,7 +193,7 @@ class SGDSolver:
         sides: tuple[Rows, Rows],
         seed: tuple,
     ) -> tuple:
-        """BPR on the cells of one user range and some item ranges, against items of these ranges."""
+        """A loss that compares items, on one user range and the items of some item ranges."""
         a, ranges = visit
         candidates = np.concatenate([np.arange(*cells.item_cuts[b : b + 2]) for b in ranges])
         if len(cells.untrained):
@@ -197,7 +203,7 @@ class SGDSolver:
             lo, hi = cells.offsets[a * cells.grid + b : a * cells.grid + b + 2]
             [key] = np.random.SeedSequence((*seed, a, b)).generate_state(1, np.uint64)
             unrated = Unrated(candidates, cells.rated_indptr, cells.rated_indices, key)
-            sums.append(sgd.descend_pairs(lo, hi, entries, unrated, rules, *sides, self._penalties))
+            sums.append(descend_preferences(lo, hi, entries, unrated, rules, *sides, self._penalties))
         return tuple(np.sum(sums, axis=0))
 
     @property
@@ -311,8 +317,8 @@ class SGDSolver:
     def summarize(self, sums: dict[str, float]) -> dict[str, float]:
         """The RMSE of every role, and the mean cost of a training row.
 
-        Training rows count with their error at their visit in the epoch. BPR: the share of training pairs in
-        the right order, the AUC of watched rows, the mean cost of a pair.
+        Training rows count with their error at their visit in the epoch. With `ranking`: the share of
+        drawn items that score lower, the AUC of watched rows, the mean cost of a preferred item.
         """
         weights = {
             key.removesuffix("_weight"): max(value, 1e-300)
@@ -320,7 +326,7 @@ class SGDSolver:
             if key.endswith("_weight")
         }
         objective = {"objective": sums["train_cost"] / weights["train"]}
-        if self.loss == "bpr":
+        if self.ranks:
             return {
                 "train_pairs_right": sums["train_error"] / weights["train"],
                 **summarize(sums),
@@ -361,11 +367,12 @@ class SGDSolver:
         )
 
     def _rules(self, iteration: int) -> Rules:
-        names = ((sgd.KERNELS, self.kernel), (sgd.LOSSES, self.loss), (sgd.OPTIMIZERS, self.optimizer))
+        kernel, optimizer = sgd.KERNELS.index(self.kernel), sgd.OPTIMIZERS.index(self.optimizer)
+        loss = 0 if self.ranking else sgd.LOSSES.index(self.loss)
         scale = (float(self.mean), float(self.low), float(self.high), float(self.gamma))
-        kernel, loss, optimizer = (known.index(name) for known, name in names)
         rate, biased, nonnegative = self.rate_at(iteration), bool(self.biased), bool(self.nonnegative)
-        return Rules(kernel, loss, optimizer, *scale, rate, biased, nonnegative, self.rank, float(self.unit))
+        rules = Rules(kernel, loss, optimizer, *scale, rate, biased, nonnegative, self.rank, float(self.unit))
+        return rules._replace(ranking=self.ranking) if self.ranking else rules
 
     def rate_at(self, iteration: int) -> float:
         """The step size of an epoch, counted from 1."""
@@ -401,45 +408,7 @@ class SGDSolver:
         return state | optimizer.get(self.optimizer, {})
 
 
-def _stages(grid: int, seed: tuple[int, ...], threads: int, pairs: bool) -> Iterator[list[list[Visit]]]:
-    """Lists of areas that share no row.
-
-    Threads take one area each, and its visits one after the other; the order is drawn anew for every epoch.
-
-    User range a meets item range ``a ^ s`` in step s, so both ranges of every visit come from a visit of step
-    s - 1. An area is a square of visits, as wide as there is work for all threads: a core meets the rows that
-    are in its cache, and seldom waits for the others. The order within a row is the same for any width, and
-    so is the outcome.
-
-    With `pairs` two item ranges go together, a pair drawn anew for every epoch, so that any two items are
-    compared at some time.
-    """
-    draw = np.random.default_rng(seed)
-    ranges = draw.permutation(grid).tolist()
-    if pairs:
-        groups = [tuple(ranges[k : k + 2]) for k in range(0, grid, 2)]
-        for shift in draw.permutation(grid).tolist():
-            yield [[((k + shift) % grid, group)] for k, group in enumerate(groups)]
-        return
-    areas = threads if grid % threads == 0 else grid
-    width = grid // areas
-    for step in range(areas):
-        yield [
-            [(a, (ranges[b],)) for a, b in _square(area * width, (area ^ step) * width, width)]
-            for area in range(areas)
-        ]
-
-
-def _square(first: int, second: int, width: int) -> list[tuple[int, int]]:
-    """The visits of a square of ranges, quarter by quarter.
-
-    In every row and column they are in the order of steps.
-
-    >>> _square(0, 0, 2)
-    [(0, 0), (1, 1), (0, 1), (1, 0)]
-    """
-    if width == 1:
-        return [(first, second)]
-    half = width // 2
-    corners = ((0, 0), (half, half), (0, half), (half, 0))
-    return [visit for down, right in corners for visit in _square(first + down, second + right, half)]
+def of_length_1(rows: np.ndarray) -> np.ndarray:
+    """The rows divided by their lengths; rows of zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(lengths > 0, lengths, np.float32(1))

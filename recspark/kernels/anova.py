@@ -22,20 +22,17 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.arrays.csr import contains
-from recspark.kernels.arrays.random import mix
+from recspark.kernels.ranking.losses import Ranking, cost_and_slopes, penalty_share
+from recspark.kernels.ranking.negatives import draw
 
 OPTIMIZERS = ("adagrad", "adam")
-LOSSES = ("squared", "logistic", "bpr")
+LOSSES = ("squared", "logistic")
 
 _LOGISTIC = 1
 _ADAM = 1
 
 #: Adam's decay of the first and second moments, and the term that avoids a division by 0 (Kingma and Ba 2015)
 BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
-
-#: number of draws of an item, until the user has not rated it
-ATTEMPTS = 16
 
 
 class Sparse(NamedTuple):
@@ -114,6 +111,8 @@ class Rule(NamedTuple):
     rate: float
     intercept: bool
     linear: bool
+    #: the loss in place of `loss` where items are compared
+    ranking: Ranking = Ranking(0, 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -280,11 +279,8 @@ def descend(order, joined, labels, weights, reg, rule, parameters, moments):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend_pairs(order, joined, weights, unrated, reg, rule, parameters, moments):
-    """BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009): one step per row in `order`.
-
-    The loss is ``ln(1 + exp(score of another item - score))``. The other item is drawn evenly from the
-    candidates that the row's user has not rated.
+def descend_preferences(order, joined, weights, unrated, reg, rule, parameters, moments):
+    """One step per row in `order`, on its item and items that its user has not rated, by ``rule.ranking``.
 
     Parameters
     ----------
@@ -295,11 +291,12 @@ def descend_pairs(order, joined, weights, unrated, reg, rule, parameters, moment
     weights
         float64 (rows,).
     unrated
-        What items are drawn from.
+        The source of draws.
     reg
-        float64 (columns,): the L2 penalty of each column, paid by each row that has it.
+        float64 (columns,): the L2 penalty of each column, paid by each row that has it. The drawn items of a
+        row share one penalty.
     rule
-        Optimizer and learning rate.
+        Loss, optimizer and learning rate.
     parameters
         The parameters, changed in place.
     moments
@@ -310,32 +307,41 @@ def descend_pairs(order, joined, weights, unrated, reg, rule, parameters, moment
     float, float
         The sums of weighted losses, each before its step, and of weights.
     """
-    buffers, other_buffers = _buffers(joined, parameters.v), _buffers(joined, parameters.v)
-    columns, values, by_w, by_v, totals = buffers
-    other_columns, other_values, other_by_w, other_by_v, other_totals = other_buffers
-    candidates, indptr, indices, key = unrated
+    places = rule.ranking.negatives + 1
+    buffers = [_buffers(joined, parameters.v) for _ in range(places)]
+    _, _, shared_w, shared_v, _ = buffers[0]
+    items, sizes = np.empty(places, np.int64), np.empty(places, np.int64)
+    scored, slopes = np.empty(places), np.empty(places)
+    drawn_reg = reg * penalty_share(rule.ranking)
     loss, total = 0.0, 0.0
     for row in order:
-        for attempt in range(ATTEMPTS):
-            other = candidates[mix(key + np.uint64(ATTEMPTS * row + attempt)) % np.uint64(len(candidates))]
-            if contains(indptr, indices, joined.users[row], other):
-                continue
-            shared, m = _gather(joined, row, joined.items[row], columns, values)
-            _, n = _gather(joined, row, other, other_columns, other_values)
-            difference = _score(m, columns, values, parameters, totals) - _score(
-                n, other_columns, other_values, parameters, other_totals
-            )
-            loss += weights[row] * (max(-difference, 0.0) + math.log1p(math.exp(-abs(difference))))
-            total += weights[row]
-            slope = -weights[row] / (1 + math.exp(difference))
-            _slopes(m, columns, values, parameters, totals, by_w, by_v)
-            _slopes(n, other_columns, other_values, parameters, other_totals, other_by_w, other_by_v)
-            for e in range(shared):
-                by_w[e] -= other_by_w[e]
-                by_v[:, e] -= other_by_v[:, e]
-            _step(0, m, buffers, slope, parameters, moments, reg, rule)
-            _step(shared, n, other_buffers, -slope, parameters, moments, reg, rule)
-            break
+        items[0], shared = joined.items[row], 0
+        n = draw(unrated, joined.users[row], row, items)
+        if n == 1:
+            continue
+        for k in range(n):
+            columns, values, _, _, totals = buffers[k]
+            shared, sizes[k] = _gather(joined, row, items[k], columns, values)
+            scored[k] = _score(sizes[k], columns, values, parameters, totals)
+        loss += weights[row] * cost_and_slopes(rule.ranking, scored[:n], slopes[:n])
+        total += weights[row]
+        for k in range(n):
+            slopes[k] *= weights[row]
+            if k == 0 or slopes[k] != 0:
+                columns, values, by_w, by_v, totals = buffers[k]
+                _slopes(sizes[k], columns, values, parameters, totals, by_w, by_v)
+                # the entries that the items share take one step, by the sum of all derivatives
+                if k == 0:
+                    shared_w[:shared] *= slopes[0]
+                    shared_v[:, :shared] *= slopes[0]
+                else:
+                    shared_w[:shared] += slopes[k] * by_w[:shared]
+                    shared_v[:, :shared] += slopes[k] * by_v[:, :shared]
+        _step(0, shared, buffers[0], 1.0, parameters, moments, reg, rule)
+        for k in range(n):
+            if k == 0 or slopes[k] != 0:
+                paid = reg if k == 0 else drawn_reg
+                _step(shared, sizes[k], buffers[k], slopes[k], parameters, moments, paid, rule)
     return loss, total
 
 

@@ -13,8 +13,8 @@ needs only two numbers of a rating: g = d cost / d s, and
 `descend` takes one rating at a time, sums of squares give each row its own step (adagrad, one sum per row:
 Chin, Zhuang, Juan, Lin 2015); every update of a row is then a combination of two rows, done in registers.
 `descend_batches` is the general form: batches of any size, Adam, L1 penalties by proximal steps,
-nonnegativity. `descend_pairs` is BPR (Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009). `full_gradient`
-takes the gradient over all ratings of each row.
+nonnegativity. `full_gradient` takes the gradient over all ratings of each row. Losses that compare items, and
+the kernel cosine, are in `recspark.kernels.ranking`.
 
 A penalty l2 is paid with every rating, ``w l2 scale_u |x_u|^2 / 2``; with the full gradient once, as the
 weight decay of deep learning.
@@ -27,16 +27,15 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.arrays.csr import contains
-from recspark.kernels.arrays.random import mix
 from recspark.kernels.arrays.runs import RUN
 from recspark.kernels.linalg import FAST, mix_rows, prefetch_row, row_products
+from recspark.kernels.ranking.losses import Ranking
 
-KERNELS = ("linear", "sigmoid", "rbf")
-LOSSES = ("squared", "absolute", "logistic", "bpr")
+KERNELS = ("linear", "sigmoid", "rbf", "cosine")
+LOSSES = ("squared", "absolute", "logistic")
 OPTIMIZERS = ("sgd", "adagrad", "adam")
 
-_SIGMOID, _RBF = 1, 2
+_SIGMOID, _RBF, COSINE = 1, 2, 3
 _ABSOLUTE, _LOGISTIC = 1, 2
 _ADAGRAD, _ADAM = 1, 2
 
@@ -61,6 +60,8 @@ class Rules(NamedTuple):
     rank: int
     #: errors count in this unit, so that steps and penalties mean the same for ratings of any unit
     unit: float = 1.0
+    #: the loss in place of `loss` where items are compared
+    ranking: Ranking = Ranking(0, 1)
 
 
 class Penalty(NamedTuple):
@@ -322,7 +323,18 @@ def apply_gradient(rows, row, gradient, rules, penalty):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _score(users, u, items, i, rules):
+def pair_score(users, u, items, i, rules):
+    """The score of a pair; with the kernel cosine, rows have length 1, and no biases.
+
+    Parameters
+    ----------
+    users, u
+        The parameters of the users, and a row of them.
+    items, i
+        The same of the items.
+    rules
+        Kernel and mean.
+    """
     total = np.float32(0)
     if rules.kernel == _RBF:
         for l in range(users.factors.shape[1]):
@@ -402,7 +414,7 @@ def descend_batches(order, batch, entries, rules, users, items, penalties):
         for e in order[first:last]:
             u, i = entries.users[e], entries.items[e]
             w = np.float64(entries.weights[e]) if len(entries.weights) > 0 else 1.0
-            prediction, cost, slope = _slope(_score(users, u, items, i, rules), entries.values[e], rules)
+            prediction, cost, slope = _slope(pair_score(users, u, items, i, rules), entries.values[e], rules)
             squared += w * (entries.values[e] - prediction) ** 2
             total += w
             cost_sum += w * cost
@@ -449,81 +461,13 @@ def full_gradient(lo, hi, csr, scale, rules, source, own, penalty):
         gradient[:] = 0
         for t in range(indptr[row], indptr[row + 1]):
             w = np.float64(weights[t]) if len(weights) > 0 else 1.0
-            _, _, slope = _slope(_score(before, row, source, indices[t], rules), values[t], rules)
+            _, _, slope = _slope(pair_score(before, row, source, indices[t], rules), values[t], rules)
             _add_gradient(gradient, before, source, (row, indices[t]), scale * w * slope, w, once, rules)
         for l in range(rank):
             gradient[l] += before.scale[row] * penalty.l2 * before.factors[row, l]
         gradient[rank] += before.scale[row] * penalty.bias_l2 * before.bias[row]
         apply_gradient(after, row, gradient, rules, penalty)
     return 0
-
-
-@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
-def _pair_step(users, items, triple, slope, rules, penalties):
-    """One BPR step on the rows of `triple`: the user's, the preferred item's and the other item's."""
-    u, i, j = triple
-    x, y, z = users.factors[u], items.factors[i], items.factors[j]
-    user_l2, first_l2, second_l2 = (
-        users.scale[u] * penalties.users.l2,
-        items.scale[i] * penalties.items.l2,
-        items.scale[j] * penalties.items.l2,
-    )
-    for l in range(len(x)):
-        old = x[l]
-        x[l] -= rules.rate * (slope * (y[l] - z[l]) + user_l2 * old)
-        y[l] -= rules.rate * (slope * old + first_l2 * y[l])
-        z[l] -= rules.rate * (-slope * old + second_l2 * z[l])
-    if rules.biased:
-        items.bias[i] -= rules.rate * (slope + items.scale[i] * penalties.items.bias_l2 * items.bias[i])
-        items.bias[j] -= rules.rate * (-slope + items.scale[j] * penalties.items.bias_l2 * items.bias[j])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def descend_pairs(lo, hi, entries, unrated, rules, users, items, penalties):
-    """BPR steps for the entries lo..hi, each against an item that its user has not rated.
-
-    Minimises ``-ln sigmoid(s_ui - s_uj)`` and penalties. Item j is drawn evenly from the
-    candidates. Entries with a value of at most 0 are skipped.
-
-    Parameters
-    ----------
-    lo, hi
-        The range of entries.
-    entries
-        The ratings.
-    unrated
-        What items are drawn from.
-    rules
-        Learning rate, and whether there are biases.
-    users, items
-        The parameters of both sides, changed in place.
-    penalties
-        The penalties of both sides, of which the L2 ones are read.
-
-    Returns
-    -------
-    float, float, float
-        The number of pairs in the right order, the number of pairs, and the sum of costs, each before its
-        step.
-    """
-    candidates, indptr, indices, key = unrated
-    right, total, cost_sum = 0.0, 0.0, 0.0
-    for e in range(lo, hi):
-        u, i = entries.users[e], entries.items[e]
-        if not entries.values[e] > 0:
-            continue
-        for attempt in range(16):
-            j = candidates[mix(key + np.uint64(16 * e + attempt)) % np.uint64(len(candidates))]
-            if not contains(indptr, indices, u, j):
-                w = entries.weights[e] if len(entries.weights) > 0 else np.float32(1)
-                difference = _score(users, u, items, i, rules) - _score(users, u, items, j, rules)
-                right += w * (difference > 0)
-                total += w
-                cost_sum += w * (max(-difference, 0.0) + np.log1p(np.exp(-abs(difference))))
-                slope = -w / (1 + np.exp(difference))
-                _pair_step(users, items, (u, i, j), slope, rules, penalties)
-                break
-    return right, total, cost_sum
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -550,7 +494,7 @@ def squared_error(lo, hi, csr, source, own, rules, low, high):
     for row in range(lo, hi):
         for t in range(indptr[row], indptr[row + 1]):
             w = np.float64(weights[t]) if len(weights) > 0 else 1.0
-            prediction, cost, _ = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
+            prediction, cost, _ = _slope(pair_score(own, row, source, indices[t], rules), values[t], rules)
             squared += w * (values[t] - min(max(prediction, low), high)) ** 2
             total += w
             cost_sum += w * cost
@@ -584,7 +528,7 @@ def descend_rows(lo, hi, csr, epochs, rules, source, own, penalty):
         for _ in range(epochs):
             for t in range(indptr[row], indptr[row + 1]):
                 w = np.float64(weights[t]) if len(weights) > 0 else 1.0
-                _, _, slope = _slope(_score(own, row, source, indices[t], rules), values[t], rules)
+                _, _, slope = _slope(pair_score(own, row, source, indices[t], rules), values[t], rules)
                 gradient[:] = 0
                 _add_gradient(gradient, own, source, (row, indices[t]), w * slope, w, penalty, rules)
                 apply_gradient(own, row, gradient, rules, penalty)

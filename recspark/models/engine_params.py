@@ -1,12 +1,15 @@
-"""The Params of every fit that the engine runs on blocks: where it runs, and when it ends."""
+"""The Params that several estimators share: where a fit runs, when it ends, items that a loss compares."""
 
 from __future__ import annotations
 
 from pyspark.sql import SparkSession
 
-from recspark.config import at_least, one_of
+from recspark.config import above, at_least, one_of
 from recspark.engine.placement import TASKS, Placement, place
+from recspark.kernels.ranking import losses
+from recspark.kernels.ranking.losses import Ranking
 from recspark.models.params import Configurable, Hyperparameter
+from recspark.models.unread import Unread
 
 
 class Indexed(Configurable):
@@ -18,6 +21,41 @@ class Indexed(Configurable):
         "folder or URI of an index (such as that of a lake) that gives the positions of ids; not set: their "
         "ascending order",
     )
+
+
+class ComparesItems(Configurable):
+    """An estimator with a Param ``loss`` that can be one of `recspark.kernels.ranking.losses`."""
+
+    negatives = Hyperparameter(
+        int,
+        None,
+        "items drawn for each preferred item, evenly from those that the user has not rated; loss bpr takes "
+        "the one with the highest score; not set: 1, with the losses softmax and ccl 64",
+        at_least(1),
+    )
+    temperature = Hyperparameter(
+        float, None, "loss softmax: scores are divided by it; not set: 1, with kernel cosine 0.2", above(0)
+    )
+
+    unread: tuple[Unread, ...] = (
+        Unread("negatives", lambda e, _: not e._compares_items(), "loss = {loss!r}"),
+        Unread("temperature", lambda e, _: e.getLoss() != "softmax", "loss = {loss!r}"),
+    )
+
+    def _compares_items(self) -> bool:
+        return self.getLoss() in losses.LOSSES
+
+    def _ranking(self) -> Ranking | None:
+        """The loss that compares items; None if it is one of single ratings."""
+        if not self._compares_items():
+            return None
+        loss, cosine = self.getLoss(), self.hasParam("kernel") and self.getKernel() == "cosine"
+        temperature = self.getTemperature() or (0.2 if cosine else 1.0)
+        return Ranking(
+            losses.LOSSES.index(loss),
+            self.getNegatives() or (1 if loss == "bpr" else 64),
+            temperature if loss == "softmax" else 1.0,
+        )
 
 
 class EngineParams(Indexed):

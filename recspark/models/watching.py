@@ -35,8 +35,8 @@ class Watching(Configurable, Saved):
     def watch(self, **data: DataFrame) -> Watching:
         """Follow the RMSE on more data at every iteration: ``watch(validation=df, test=df)``.
 
-        Only validation can stop the fit. With preferences (ALS with implicitPrefs, loss bpr) the AUC is
-        followed instead: see `recspark.algorithms.ranks`.
+        Only validation can stop the fit. With preferences (ALS with implicitPrefs, losses that compare items)
+        the AUC is followed instead: see `recspark.algorithms.ranks`.
         """
         for role in data:
             if role not in ROLES[1:]:

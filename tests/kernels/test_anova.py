@@ -11,7 +11,9 @@ from scipy.sparse import random as random_sparse
 
 from recspark.kernels import anova
 from recspark.kernels.anova import Parameters, Rule, Sparse
-from recspark.kernels.arrays.csr import Unrated
+from recspark.kernels.ranking.losses import Ranking
+from recspark.kernels.ranking.negatives import Unrated, draw
+from tests import reference
 
 COLUMNS, RANK = (5, 4, 3), 2
 N_USERS, N_ITEMS, ROWS = 6, 4, 30
@@ -120,34 +122,49 @@ def test_a_step_goes_down_the_gradient(order, loss):
 
 
 @pytest.mark.parametrize("order", [2, 3])
-def test_a_pair_s_step_goes_down_its_gradient(order):
+@pytest.mark.parametrize(
+    "ranking",
+    [Ranking(0, 1), Ranking(0, 2), Ranking(1, 2, 0.7)],
+    ids=["bpr", "bpr of the hardest", "softmax"],
+)
+def test_a_step_on_several_items_goes_down_its_gradient(order, ranking):
     joined, _, (user, item, context) = sides()
     row, reg = 3, np.full(sum(COLUMNS), 0.2)
-    chosen = joined.items[row]
-    other = (chosen + 1) % 3
-    rated = (np.arange(N_USERS + 1, dtype=np.int64), np.full(N_USERS, chosen, np.int32))
-    arguments = (
-        joined,
-        np.full(ROWS, 0.05),
-        Unrated(np.array([other], np.int32), *rated, np.uint64(7)),
-    )
-    before, gradients = moved(anova.descend_pairs, order, Rule(2, 0, 1e-3, False, True), row, reg, *arguments)
+    chosen, rated = joined.items[row], np.arange(N_USERS + 1, dtype=np.int64)
+    others = np.array([(chosen + 1) % 3, (chosen + 2) % 3])
+    drawn = np.full(ranking.negatives + 1, chosen, np.int64)
+    for key in range(100):  # one whose draws differ, so that each item takes one step
+        unrated = Unrated(others, rated, np.full(N_USERS, chosen, np.int32), np.uint64(key))
+        draw(unrated, joined.users[row], row, drawn)
+        if len(set(drawn)) == len(drawn):
+            break
+    arguments = joined, np.full(ROWS, 0.05), unrated
+    rule = Rule(0, 0, 1e-3, False, True, ranking)
+    before, gradients = moved(anova.descend_preferences, order, rule, row, reg, *arguments)
 
     def whole(number):
         return np.concatenate(
             [user[joined.users[row]].toarray()[0], item[number].toarray()[0], context[row].toarray()[0]]
         )
 
-    met = np.flatnonzero((whole(chosen) != 0) | (whole(other) != 0))
+    def scores_of(parts):
+        return np.array([explicit(whole(number), parts) for number in drawn])
+
+    stepping = drawn if ranking.loss else drawn[[0, 1 + scores_of(before)[1:].argmax()]]
+    paid = np.zeros(sum(COLUMNS))
+    for number in stepping[1:]:
+        paid[whole(number) != 0] = reg[0] / (len(stepping) - 1)
+    paid[whole(chosen) != 0] = reg[0]
 
     def cost(parts):
-        difference = explicit(whole(chosen), parts) - explicit(whole(other), parts)
-        return 0.05 * np.log1p(np.exp(-difference)) + penalty(reg, parts, met)
+        met = np.flatnonzero(paid)
+        return 0.05 * reference.ranking_cost(scores_of(parts), ranking) + penalty(paid, parts, met)
 
     expected = differences(cost, before)
-    both = np.flatnonzero((item[chosen].toarray()[0] != 0) & (item[other].toarray()[0] != 0)) + COLUMNS[0]
-    # a column of both items takes two steps
-    once = np.setdiff1d(np.arange(sum(COLUMNS)), both)
+    # a column of several items takes several steps
+    met = np.sum([item[number].toarray()[0] != 0 for number in stepping], axis=0)
+    once = np.setdiff1d(np.arange(sum(COLUMNS)), np.flatnonzero(met > 1) + COLUMNS[0])
+    assert len(once) >= 9
     np.testing.assert_allclose(gradients[1][once], expected[1][once], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(gradients[2][:, once], expected[2][:, once], rtol=1e-3, atol=1e-5)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from recspark.kernels import sgd
 from recspark.kernels.als import padded_rows
-from recspark.kernels.arrays.csr import Unrated, csr_from_coo
+from recspark.kernels.arrays.csr import csr_from_coo
 from recspark.kernels.arrays.runs import RUN, in_runs
 from recspark.kernels.sgd import Entries, Penalties, Penalty, Rows, Rules
 from tests import reference
@@ -50,7 +50,7 @@ def rows(factors, bias, rank):
 
 
 PENALTIES = Penalties(Penalty(0.02, 0.0, 0.01, 0.0), Penalty(0.05, 0.0, 0.03, 0.0))
-CASES = [(kernel, "squared") for kernel in sgd.KERNELS] + [
+CASES = [(kernel, "squared") for kernel in ("linear", "sigmoid", "rbf")] + [
     ("linear", "absolute"),
     ("sigmoid", "absolute"),
     ("linear", "logistic"),
@@ -151,81 +151,6 @@ def test_l1_leaves_exact_zeros_and_signs_hold():
         )
     assert (users.factors == 0).mean() > 0.5
     assert users.factors.min() >= 0 and items.factors.min() >= 0
-
-
-def test_bpr_learns_the_order_and_never_draws_what_is_rated():
-    rng = np.random.default_rng(0)
-    taste = rng.standard_normal((40, 2)) @ rng.standard_normal((2, 30))
-    liked = np.argwhere(taste > 0.8).astype(np.int32)
-    entries = Entries(
-        liked[:, 0].copy(), liked[:, 1].copy(), np.ones(len(liked), np.float32), np.empty(0, np.float32)
-    )
-    csr = csr_from_coo(*entries, 40, 30)
-    users, items = (
-        rows(0.1 * rng.standard_normal((n, 4)).astype(np.float32), np.zeros(n, np.float32), 4)
-        for n in (40, 30)
-    )
-    light = Penalty(0.001, 0.0, 0.001, 0.0)
-    shares = []
-    for epoch in range(60):
-        right, total, _ = sgd.descend_pairs(
-            0,
-            len(liked),
-            entries,
-            Unrated(np.arange(30), csr[0], csr[1], np.uint64(epoch)),
-            rules(rate=0.1),
-            users,
-            items,
-            Penalties(light, light),
-        )
-        shares.append(right / total)
-    assert shares[0] < 0.7 < 0.95 < shares[-1]
-    assert users.bias.max() == 0
-    everything = Entries(
-        np.zeros(30, np.int32),
-        np.arange(30, dtype=np.int32),
-        np.ones(30, np.float32),
-        np.empty(0, np.float32),
-    )
-    full = csr_from_coo(*everything, 1, 30)
-    assert (
-        sgd.descend_pairs(
-            0,
-            30,
-            everything,
-            Unrated(np.arange(30), full[0], full[1], np.uint64(1)),
-            rules(),
-            users,
-            items,
-            Penalties(light, light),
-        )[1]
-        == 0
-    )
-
-
-def test_bpr_step_is_the_gradient_of_its_cost():
-    rng = np.random.default_rng(1)
-    x, y, z = (rng.standard_normal((1, 3)).astype(np.float32) for _ in range(3))
-    users, items = rows(x, np.zeros(1, np.float32), 3), rows(np.vstack([y, z]), np.zeros(2, np.float32), 3)
-    entries = Entries(
-        np.zeros(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32), np.empty(0, np.float32)
-    )
-    penalty = Penalty(0.1, 0.0, 0.1, 0.0)
-    sgd.descend_pairs(
-        0,
-        1,
-        entries,
-        Unrated(np.array([1]), np.array([0, 1]), np.zeros(1, np.int32), np.uint64(1)),
-        rules(rate=1.0),
-        users,
-        items,
-        Penalties(penalty, penalty),
-    )
-    x, y, z = (row[0].astype(float) for row in (x, y, z))
-    g = -1 / (1 + np.exp(x @ (y - z)))
-    np.testing.assert_allclose(x - users.factors[0], g * (y - z) + 0.1 * x, rtol=1e-4)
-    np.testing.assert_allclose(y - items.factors[0], g * x + 0.1 * y, rtol=1e-4)
-    np.testing.assert_allclose(z - items.factors[1], -g * x + 0.1 * z, rtol=1e-4)
 
 
 @settings(max_examples=50, deadline=None)

@@ -54,6 +54,11 @@ MAKERS = {
     "als implicit": ("als", "explain lists serve start update", lambda: ALS(implicitPrefs=True, **FACTORS)),
     "mf": ("mf", "explain lists serve start update", lambda: MatrixFactorization(**FACTORS)),
     "mf bpr": ("mf", "explain lists serve start", lambda: MatrixFactorization(loss="bpr", **FACTORS)),
+    "mf ccl": (
+        "mf",
+        "explain lists serve start",
+        lambda: MatrixFactorization(loss="ccl", kernel="cosine", negatives=4, **FACTORS),
+    ),
     "mf rbf": (
         "mf",
         "explain lists serve start update",
@@ -216,7 +221,7 @@ class TestContract:
         how = {"ratings": rows} if name.startswith("als") else {}
         for (user, item), prediction in list(predicted(model, rows.limit(3)).items()):
             found = loaded.explain(user, item, **how)
-            assert len(found.parts) > 1 or name in ("popularity", "mf rbf")
+            assert len(found.parts) > 1 or name in ("popularity", "mf rbf", "mf ccl")
             assert sum(part.value for part in found.parts) == pytest.approx(found.score, abs=1e-4)
             answer = found.prediction >= 0.5 if name == "classifier" else found.prediction
             assert answer == pytest.approx(prediction, abs=1e-4)

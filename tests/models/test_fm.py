@@ -389,7 +389,8 @@ def test_yes_or_no_by_gradients(ratings):
 
 
 @pytest.mark.slow
-def test_rankings_put_what_a_user_chose_first(spark):
+@pytest.mark.parametrize("loss", [{}, {"negatives": 4}, {"loss": "softmax", "negatives": 4}], ids=str)
+def test_rankings_put_what_a_user_chose_first(spark, loss):
     """Users of either gender choose items of their own genre; every other pair of the user's half that is
     left out ranks above the rest.
     """
@@ -402,7 +403,7 @@ def test_rankings_put_what_a_user_chose_first(spark):
     people = spark.createDataFrame(
         pd.DataFrame({"user_id": range(40), "gender": ["MF"[u % 2] for u in range(40)]})
     )
-    ranker = FMRanker(groups=["user", "item", "gender"], factorSize=4, maxIter=30, seed=1).tables(
+    ranker = FMRanker(groups=["user", "item", "gender"], factorSize=4, maxIter=30, seed=1, **loss).tables(
         users=people
     )
     model = ranker.fit(train)

@@ -225,23 +225,66 @@ def test_logistic_gives_probabilities(spark, ratings):
     assert (np.diff([row["objective"] for row in model.summary.history]) < 0).all()
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
-def test_bpr_puts_preferred_items_first(ratings, blocks):
+#: losses that compare items, with Params that learn the planted ratings
+COMPARING = {
+    "bpr": {"loss": "bpr", "stepSize": 0.1, "regParam": 0.002},
+    "hard bpr": {"loss": "bpr", "negatives": 4, "stepSize": 0.1, "regParam": 0.002},
+    "softmax": {"loss": "softmax", "negatives": 8, "stepSize": 0.1, "regParam": 0.002},
+    "cosine softmax": {
+        "loss": "softmax",
+        "kernel": "cosine",
+        "negatives": 8,
+        "temperature": 0.3,
+        "stepSize": 0.03,
+    },
+    "ccl": {
+        "loss": "ccl",
+        "kernel": "cosine",
+        "negatives": 16,
+        "margin": 0.2,
+        "negativeWeight": 1.0,
+        "stepSize": 0.05,
+    },
+}
+
+
+@pytest.mark.parametrize("name", COMPARING)
+@pytest.mark.parametrize("blocks", [1, 3, pytest.param(8, marks=pytest.mark.slow)])
+def test_preferred_items_come_first(ratings, name, blocks):
     liked = ratings.filter("rating >= 4 and not held")
-    model = MatrixFactorization(
-        rank=4, loss="bpr", stepSize=0.1, regParam=0.002, maxIter=30, userBlocks=blocks
-    ).fit(liked)
+    options = {"rank": 4, "maxIter": 30, "userBlocks": blocks} | COMPARING[name]
+    model = MatrixFactorization(**options).fit(liked)
     shares = [row["train_pairs_right"] for row in model.summary.history]
     assert shares[0] < 0.75 and shares[-1] > 0.85
-    scores = model.scorer.scores(np.arange(50)).ravel()
+    scores = model.scorer.scores(np.arange(50))
     assert np.isfinite(scores).all()
+    if "cosine" in COMPARING[name].values():
+        assert np.abs(scores).max() <= 1 + 1e-5
+        # scores are plain products of the model's factors
+        user, item = (table.orderBy("id").toPandas() for table in (model.userFactors, model.itemFactors))
+        products = np.stack(user["features"])[:50] @ np.stack(item["features"]).T
+        np.testing.assert_allclose(scores, products, atol=1e-5)
 
 
-@pytest.mark.parametrize("blocks", [1, 2])
-def test_bpr_stops_by_the_auc_of_validation_rows(ratings, blocks, caplog):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hard bpr", "cosine softmax", "ccl"])
+def test_a_loss_that_compares_items_gives_the_same_bits_for_any_threads(ratings, name):
+    liked = ratings.filter("rating >= 4 and not held")
+    options = {"rank": 4, "maxIter": 3} | COMPARING[name]
+    one, three = (MatrixFactorization(threads=threads, **options).fit(liked) for threads in (1, 3))
+    np.testing.assert_array_equal(features(three), features(one))
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [("bpr", 1), ("bpr", 2), ("ccl", 1), pytest.param("softmax", 2, marks=pytest.mark.slow)],
+)
+def test_preferences_stop_by_the_auc_of_validation_rows(ratings, name, blocks, caplog):
     liked = ratings.filter("rating >= 4")
     caplog.set_level("INFO", "recspark.fit")
-    options = {"loss": "bpr", "stepSize": 0.2, "regParam": 0.0, "maxIter": 60, "patience": 3, "rank": 16}
+    options = COMPARING[name] | {"stepSize": 0.2, "maxIter": 60, "patience": 3, "rank": 16}
+    if name != "ccl":
+        options["regParam"] = 0.0
     model = MatrixFactorization(**options, validationCol="held", userBlocks=blocks).fit(liked)
     shares = [row["validation_auc"] for row in model.summary.history]
     assert "the fit stops by the AUC of the validation rows" in caplog.text
@@ -270,6 +313,10 @@ def test_what_does_not_go_together_is_refused(ratings):
         fitted(ratings, loss="logistic", kernel="rbf")
     with pytest.raises(ConfigError, match="optimizer = 'adam' is not allowed with loss = 'bpr'"):
         fitted(ratings, loss="bpr", optimizer="adam")
+    with pytest.raises(ConfigError, match="kernel = 'linear' .* loss = 'ccl': it must be cosine$"):
+        fitted(ratings, loss="ccl")
+    with pytest.raises(ConfigError, match="kernel = 'cosine' .* loss = 'squared': it must be linear or"):
+        fitted(ratings, kernel="cosine")
 
 
 @pytest.mark.parametrize("reg", [0.0, 5.0])

@@ -30,6 +30,12 @@ SETTINGS = {
     "mf without biases": (MatrixFactorization, {"biases": False, "schedule": "inverse"}, "ratings"),
     "mf rbf": (MatrixFactorization, {"kernel": "rbf"}, "ratings"),
     "mf bpr": (MatrixFactorization, {"loss": "bpr"}, "ratings"),
+    "mf softmax": (MatrixFactorization, {"loss": "softmax", "negatives": 3}, "ratings"),
+    "mf ccl": (
+        MatrixFactorization,
+        {"loss": "ccl", "kernel": "cosine", "negatives": 3, "margin": -0.5},
+        "ratings",
+    ),
     "baseline als": (Baseline, {}, "ratings"),
     "baseline sgd": (Baseline, {"solver": "sgd"}, "ratings"),
     "popularity": (Popularity, {}, "ratings"),
@@ -45,6 +51,11 @@ SETTINGS = {
     "rows sgd": (FMRegressor, {"groups": ["user", "item"], "solver": "sgd"}, "rows"),
     "rows mcmc": (FMRegressor, {"groups": ["user", "item", {"group": "rated", "scope": "past"}]}, "rows"),
     "ranker": (FMRanker, {"groups": ["user", "item"]}, "rows"),
+    "ranker softmax": (
+        FMRanker,
+        {"groups": ["user", "item"], "loss": "softmax", "negatives": 3},
+        "rows",
+    ),
 }
 #: another value of each Param; those of columns and files are read by their own tests
 OTHER = {
@@ -74,6 +85,10 @@ OTHER = {
     "l1RegParam": 0.2,
     "biasL1RegParam": 0.3,
     "initStdev": 0.3,
+    "negatives": 2,
+    "temperature": 0.4,
+    "margin": -0.2,
+    "negativeWeight": 3.0,
     "initStd": 0.4,
     "factorSize": 3,
     "burnIn": 2,

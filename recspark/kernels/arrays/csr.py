@@ -8,25 +8,6 @@ import numpy as np
 from numba import njit
 
 
-class Unrated(NamedTuple):
-    """What BPR draws the items from that a user has not rated.
-
-    Parameters
-    ----------
-    candidates
-        Integers: the places of items to draw from.
-    indptr, indices
-        int64 (users + 1,) and int32: CSR of all items that users have rated, ascending.
-    key
-        uint64: a draw is a function of it and of the number of the rating.
-    """
-
-    candidates: np.ndarray
-    indptr: np.ndarray
-    indices: np.ndarray
-    key: np.uint64
-
-
 class Entries(NamedTuple):
     """Entries of each row as CSR.
 

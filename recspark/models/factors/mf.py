@@ -12,7 +12,10 @@ from recspark.config import above, at_least, between, one_of
 from recspark.engine.encode import Parts
 from recspark.engine.placement import Placement
 from recspark.errors import ConfigError
+from recspark.kernels.ranking import losses
+from recspark.kernels.ranking.losses import Ranking
 from recspark.kernels.sgd import KERNELS, LOSSES, OPTIMIZERS, Penalty
+from recspark.models.engine_params import ComparesItems
 from recspark.models.factors.factorization import Factorization, per_side
 from recspark.models.factors.model import FactorModel
 from recspark.models.folder import FitFacts, SolverFacts
@@ -20,20 +23,30 @@ from recspark.models.params import Hyperparameter
 from recspark.models.serving.response import Response
 from recspark.models.unread import Unread
 
+#: kernels by loss; other losses have all that make a rating of a score
+KERNELS_OF = {
+    "logistic": ("linear",),
+    "bpr": ("linear",),
+    "softmax": ("linear", "cosine"),
+    "ccl": ("cosine",),
+}
+
 
 class MatrixFactorizationModel(FactorModel):
     """The factors and biases that `MatrixFactorization` fitted."""
 
 
-class MatrixFactorization(Factorization):
+class MatrixFactorization(Factorization, ComparesItems):
     """Biased matrix factorization by gradient descent: ``mean + b_u + b_i + <x_u, y_i>``.
 
-    Other kernels and losses, and BPR, are available. With the defaults it minimises
+    Other kernels and losses are available. With the defaults it minimises
 
         sum_ui w_ui [ (r_ui - s_ui)^2 + regParam (|x_u|^2 + |y_i|^2) + biasRegParam (b_u^2 + b_i^2) ] / 2.
 
-    ``kernel`` puts the score through a function (`recspark.kernels.sgd`); ``loss = "bpr"`` learns from the
-    pairs (preferred item, item that the user has not rated) and reads ratings above 0 as preferences.
+    ``kernel`` puts the score through a function (`recspark.kernels.sgd`). The losses ``bpr``, ``softmax`` and
+    ``ccl`` compare each preferred item with `negatives` items that the user has not rated
+    (`recspark.kernels.ranking.losses`), and read ratings above 0 as preferences.
+
     ``batchSize`` is the number of ratings per step. 0 takes all of them, as deep learning's full batch: the
     cost is then the mean over ratings plus ``regParam |row|^2 / 2`` once per row.
 
@@ -49,7 +62,10 @@ class MatrixFactorization(Factorization):
     Rendle, Schmidt-Thieme 2008, "Online-updating regularized kernel matrix factorization models".
     Gemulla, Nijkamp, Haas, Sismanis 2011, "Large-scale matrix factorization with distributed stochastic
     gradient descent". Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian personalized
-    ranking from implicit feedback".
+    ranking from implicit feedback". Zhang, Chen, Wang, Yu 2013, "Optimizing top-N collaborative filtering via
+    dynamic negative item sampling". Mao, Zhu, Wang, Dai, Dong, Xiao, He 2021, "SimpleX: a simple and strong
+    baseline for collaborative filtering". Wu et al. 2024, "On the effectiveness of sampled softmax loss for
+    item recommendation".
     """
 
     model_class = MatrixFactorizationModel
@@ -98,12 +114,22 @@ class MatrixFactorization(Factorization):
     kernel = Hyperparameter(
         str,
         "linear",
-        "from score to rating; sigmoid and rbf stay inside the range of the training ratings",
+        "from score to rating; sigmoid and rbf stay inside the range of the training ratings; cosine, for "
+        "losses softmax and ccl, keeps factors at length 1",
         one_of(*KERNELS),
     )
     gamma = Hyperparameter(float, None, "scale of the rbf kernel; 1 / rank if not set", above(0))
     loss = Hyperparameter(
-        str, "squared", "logistic is for ratings 0 and 1, bpr for preferences", one_of(*LOSSES)
+        str,
+        "squared",
+        "logistic is for ratings 0 and 1; bpr, softmax and ccl (cosine contrastive) are for preferences",
+        one_of(*LOSSES, *losses.LOSSES),
+    )
+    margin = Hyperparameter(
+        float, 0.5, "loss ccl: drawn items whose cosine is below it cost nothing", between(-1, 1)
+    )
+    negativeWeight = Hyperparameter(
+        float, 20.0, "loss ccl: weight of the mean cost of drawn items beside the preferred one", at_least(0)
     )
     nonnegative = Hyperparameter(bool, False, "constrain factors to be at least 0")
     initStdev = Hyperparameter(float, 0.1, "standard deviation of the starting factors", at_least(0))
@@ -112,7 +138,7 @@ class MatrixFactorization(Factorization):
         Unread("decay", lambda e, _: e.getSchedule() == "constant", "schedule = {schedule!r}"),
         Unread(
             "standardize",
-            lambda e, _: e.getKernel() != "linear" or e.getLoss() in ("logistic", "bpr"),
+            lambda e, _: e.getKernel() != "linear" or not e._has_unit(),
             "kernel and loss have no unit",
         ),
         Unread("gamma", lambda e, _: e.getKernel() != "rbf", "kernel = {kernel!r}"),
@@ -120,22 +146,33 @@ class MatrixFactorization(Factorization):
         Unread(
             "biases biasRegParam biasL1RegParam center", lambda e, _: e.getKernel() == "rbf", "kernel = 'rbf'"
         ),
-        Unread("center", lambda e, _: e.getLoss() == "bpr", "loss = 'bpr'"),
+        Unread("center", lambda e, _: e._compares_items(), "loss = {loss!r}"),
+        Unread("margin negativeWeight", lambda e, _: e.getLoss() != "ccl", "loss = {loss!r}"),
+        Unread(
+            "biases biasRegParam regParam userRegParam itemRegParam regPower initStdev",
+            lambda e, _: e.getKernel() == "cosine",
+            "kernel = 'cosine', which has no biases, and factors of length 1",
+        ),
     )
 
     @property
     def ranks_watched(self) -> bool:
-        """Whether watched rows are preferences: true with loss bpr."""
-        return self.getLoss() == "bpr"
+        """Whether watched rows are preferences: true with the losses bpr, softmax and ccl."""
+        return self._compares_items()
+
+    def _has_unit(self) -> bool:
+        """Whether the loss is one of errors in the unit of ratings."""
+        return self.getLoss() in ("squared", "absolute")
 
     def _check(self) -> None:
         super()._check()
-        if self.getLoss() in ("logistic", "bpr") and self.getKernel() != "linear":
+        kernels = KERNELS_OF.get(self.getLoss(), ("linear", "sigmoid", "rbf"))
+        if self.getKernel() not in kernels:
             raise ConfigError(
                 f"kernel = {self.getKernel()!r} is not allowed with loss = {self.getLoss()!r}: it must be "
-                "linear"
+                f"{' or '.join(kernels)}"
             )
-        if self.getLoss() == "bpr":
+        if self._compares_items():
             plain = {
                 "optimizer": "sgd",
                 "batchSize": 1,
@@ -146,17 +183,23 @@ class MatrixFactorization(Factorization):
             for name, only in plain.items():
                 if self.getOrDefault(name) != only:
                     raise ConfigError(
-                        f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = 'bpr': it must be "
-                        f"{only!r}"
+                        f"{name} = {self.getOrDefault(name)!r} is not allowed with loss = "
+                        f"{self.getLoss()!r}: it must be {only!r}"
                     )
+
+    def _ranking(self) -> Ranking | None:
+        found = super()._ranking()
+        if found is None or self.getLoss() != "ccl":
+            return found
+        return found._replace(margin=self.getMargin(), negative_weight=self.getNegativeWeight())
 
     def _place(self, spark: SparkSession, ratings: int) -> Placement:
         found = super()._place(spark, ratings)
-        # BPR compares items with each other, so all items must be in one block
-        return replace(found, blocks=found.blocks | {"items": 1}) if self.getLoss() == "bpr" else found
+        # a loss that compares items needs all of them in one block
+        return replace(found, blocks=found.blocks | {"items": 1}) if self._compares_items() else found
 
     def _solver(self, parts: Parts) -> SGDSolver:
-        preferences, unit = self.getLoss() == "bpr", self._unit(parts)
+        preferences, unit = self._compares_items(), self._unit(parts)
         score_unit = unit if self.getKernel() == "linear" else 1.0
         return SGDSolver(
             rank=self.getRank(),
@@ -177,10 +220,11 @@ class MatrixFactorization(Factorization):
             high=parts.high,
             gamma=self.getGamma() or 1 / self.getRank(),
             nonnegative=self.getNonnegative(),
-            stdev=self.getInitStdev(),
+            stdev=1.0 if self.getKernel() == "cosine" else self.getInitStdev(),
             clip=(parts.low, parts.high) if self.getClip() else (-math.inf, math.inf),
             seed=self.getSeed(),
             unit=unit,
+            ranking=self._ranking(),
         )
 
     def _unit(self, parts: Parts) -> float:
@@ -188,7 +232,7 @@ class MatrixFactorization(Factorization):
 
         With the kernels sigmoid and rbf, the range of ratings has four units, as from 1 to 5.
         """
-        if self.getLoss() in ("logistic", "bpr"):
+        if not self._has_unit():
             return 1.0
         if self.getKernel() != "linear":
             return (parts.high - parts.low) / 4 or 1.0
@@ -204,8 +248,8 @@ class MatrixFactorization(Factorization):
         return {side: Penalty(value, self.getL1RegParam(), *of_biases) for side, value in l2.items()}
 
     def _is_biased(self) -> bool:
-        """Whether scores have biases; a kernel of distances has no use for them."""
-        return self.getBiases() and self.getKernel() != "rbf"
+        """Whether scores have biases; kernels of distances and angles have no use for them."""
+        return self.getBiases() and self.getKernel() not in ("rbf", "cosine")
 
     def _mean_score(self, parts: Parts) -> float:
         """The score that predicts the mean rating."""
@@ -217,7 +261,9 @@ class MatrixFactorization(Factorization):
         return math.log((parts.mean - low) / (high - parts.mean))
 
     def _facts(self, solver: SGDSolver) -> FitFacts:
-        response = Response(solver.kernel, solver.low, solver.high, solver.gamma)
+        # factors of length 1 are served by their products
+        kernel = "linear" if solver.kernel == "cosine" else solver.kernel
+        response = Response(kernel, solver.low, solver.high, solver.gamma)
         if solver.loss == "logistic":
             response = Response("sigmoid", 0.0, 1.0)
         mean = solver.mean * (solver.unit if solver.kernel == "linear" else 1.0)
@@ -226,5 +272,6 @@ class MatrixFactorization(Factorization):
         return {**super()._facts(solver), "mean": mean, "response": response, "solver": rows}
 
     def _can(self) -> tuple[str, ...]:
-        # BPR compares items with all items that a user has not rated: no row can be solved by itself
-        return tuple(ability for ability in super()._can() if ability != "update" or self.getLoss() != "bpr")
+        # such a loss compares items with all items that a user has not rated: no row can be solved by itself
+        can_t = {"update"} if self._compares_items() else set()
+        return tuple(ability for ability in super()._can() if ability not in can_t)

@@ -29,6 +29,7 @@ from recspark.errors import ConfigError
 from recspark.features.feature_set import FeatureSet
 from recspark.features.groups import parse_groups
 from recspark.ids import check_kinds
+from recspark.kernels.ranking.losses import Ranking
 from recspark.models.factors.model import Summary
 from recspark.models.fm.entities import FMModel, Limits, Sampled, encode, id_kinds, run, with_ids, write_model
 from recspark.models.fm.fm_params import FMParams
@@ -211,7 +212,7 @@ class FactorizationMachine(Estimator, FMParams, Watching):
         sides = tuple(SideFacts(name, name in TABLES.values(), found["absent"][name]) for name in names)
         levels, clip = (
             ((0.0, 1.0) if plan.binary else ()),
-            (None if self._loss() == "bpr" else found["range"]),
+            (None if self._ranking() else found["range"]),
         )
         write_model(
             folder,
@@ -267,6 +268,7 @@ class FactorizationMachine(Estimator, FMParams, Watching):
             )
         descent = {
             "loss": self._loss(),
+            "ranking": self._ranking(),
             "order": self.getOrder(),
             "optimizer": self.getOptimizer(),
             "rate": self.getStepSize(),
@@ -286,6 +288,10 @@ class FactorizationMachine(Estimator, FMParams, Watching):
 
     def _loss(self) -> str:
         return "logistic" if self._link() == "logistic" else "squared"
+
+    def _ranking(self) -> Ranking | None:
+        """The loss that compares items; None if it is one of single rows."""
+        return None
 
     def _samplers(self, relations: Relations, linear: tuple[str, ...], chains: int) -> list[FMSampler]:
         """One sampler per chain, noisy ones last. Raise ConfigError if Params contradict each other."""

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from recspark.config import Check, at_least, one_of, strictly_between
 from recspark.engine.relations import LEVELS
 from recspark.errors import ConfigError, RecsparkError
+from recspark.models.engine_params import ComparesItems
 from recspark.models.factors.model import Summary
 from recspark.models.fm.entities import FMModel
 from recspark.models.fm.estimator import FactorizationMachine
@@ -249,10 +250,11 @@ class FMRankerModel(FMModel):
     """The scores that `FMRanker` fitted: they say which item comes first."""
 
 
-class FMRanker(FactorizationMachine):
-    """Rankings by a factorization machine of `groups` (BPR).
+class FMRanker(ComparesItems, FactorizationMachine):
+    """Rankings by a factorization machine of `groups`: BPR, or a sampled softmax.
 
-    Each row with a label above 0 is compared with items that its user has no row with, drawn evenly.
+    Each row with a label above 0 is compared with `negatives` items that its user has no row with
+    (`recspark.kernels.ranking.losses`).
 
     Examples
     --------
@@ -273,6 +275,9 @@ class FMRanker(FactorizationMachine):
         str, "sgd", "stochastic gradients; there is no other", one_of("sgd", "adamW", "gd")
     )
     regParam = Hyperparameter(float, 0.01, "penalty of all parameters", at_least(0))
+    loss = Hyperparameter(
+        str, "bpr", "what the scores of an item and of those drawn for it cost", one_of("bpr", "softmax")
+    )
 
     unread: tuple[Unread, ...] = (
         Unread("fitIntercept", lambda *_: True, "a constant is the same for all items"),
@@ -299,4 +304,4 @@ class FMRanker(FactorizationMachine):
         return "identity"
 
     def _loss(self) -> str:
-        return "bpr"
+        return self.getLoss()

@@ -67,7 +67,7 @@ class Trials:
             raise ConfigError(
                 f"tune.pruner = {self._options.pruner!r} is not allowed here: trials are pruned by the curve "
                 "of their validation rows. That is RMSE, so tune.metric must be 'rmse'; or of models that "
-                "follow an AUC (ALS with implicitPrefs, loss bpr) any ranking metric"
+                "follow an AUC (ALS with implicitPrefs, losses bpr, softmax, ccl) any ranking metric"
             )
 
     def steps(self, space: Space) -> int:

@@ -1,0 +1,1 @@
+"""Losses over a preferred item and items that its user has not rated: draws, losses, descents."""
