@@ -49,6 +49,8 @@ class ListBlendModel(FactorModel):
     that most training rows have.
     """
 
+    scores_whole_users = True
+
     @classmethod
     def of(cls, models: Mapping[str, FactorModel], fitted: ListWeights, path: str) -> Self:
         """Write a blend of `models`, by name, into the folder or URI `path`, and open it.

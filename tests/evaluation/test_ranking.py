@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from pyspark.sql import functions as F
 
 from recspark.errors import RecsparkError
 from recspark.evaluation import ranking
@@ -233,3 +234,12 @@ def test_controls():
     assert found["random"]["precision_at_10"] == pytest.approx(8 / 300, abs=0.008)
     assert found["true"]["auc"] == 1 and found["true"]["ndcg_at_10"] == pytest.approx(1)
     assert found["random"]["auc"] + 0.1 < found["popular"]["auc"] < 0.99
+
+
+def test_blocks_of_users_are_tasks_of_their_own(spark, world):
+    """Small ones, too: by itself Spark makes one task of them, and one core works."""
+    scorer, test, seen = world
+    found = per_user_ranking(
+        spark.createDataFrame(test), spark.createDataFrame(seen), scorer, KS, threshold=4, blocks=8
+    )
+    assert found.select(F.spark_partition_id()).distinct().count() > 2

@@ -4,6 +4,7 @@ from math import factorial
 
 import numpy as np
 import pytest
+from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
 from recspark.algorithms.item_item.graph_filter import normalized, smooth_basis
@@ -107,3 +108,11 @@ def test_two_fits_have_the_same_bits(ratings):
         for _ in range(2)
     ]
     assert lists[0] == lists[1]
+
+
+def test_rows_of_a_user_are_scored_together(ratings):
+    """A prediction takes the scores of all items of the user: rows that lie apart would take them each."""
+    found = GraphFilter(rank=4, **IDS).fit(ratings).transform(ratings)
+    parts = found.groupBy("user_id").agg(F.countDistinct(F.spark_partition_id()).alias("n"))
+    assert [row.n for row in parts.select("n").distinct().collect()] == [1]
+    assert found.select(F.spark_partition_id()).distinct().count() > 1

@@ -17,7 +17,7 @@ from recspark.config import one_of
 from recspark.data.columns import ColumnError, check_new, number, unused_name, with_new
 from recspark.engine.encode import id_column, id_kind
 from recspark.engine.spark.leases import Lease
-from recspark.engine.spark.session import check_workers
+from recspark.engine.spark.session import check_workers, parallelism
 from recspark.errors import RecsparkError
 from recspark.ids import as_ids
 from recspark.ids import kind_of as kind_of_ids
@@ -66,6 +66,10 @@ class Summary:
         return pd.DataFrame(self.history)
 
 
+#: number of blocks of users per core where rows of a user are brought together: work is then spread evenly
+USER_BLOCKS = 4
+
+
 class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorParams):
     """Factors and biases of users and items.
 
@@ -73,6 +77,9 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
     worker reads them once. The files of a new model lie in the fit's work folder: `save` the model to keep
     it.
     """
+
+    #: whether a prediction takes the scores of all items of its user, so that rows of a user belong together
+    scores_whole_users = False
 
     _facts: FactorFacts
 
@@ -226,6 +233,9 @@ class FactorModel(Recommendations, FittedModel, Model, RatingColumns, EstimatorP
         user, item = (
             self._checked_id(dataset.schema, name) for name in (self.getUserCol(), self.getItemCol())
         )
+        if self.scores_whole_users and not dataset.isStreaming:
+            blocks = USER_BLOCKS * parallelism(dataset.sparkSession)
+            dataset = dataset.repartition(blocks, user).sortWithinPartitions(user)
         # never null, as in MLlib
         prediction = F.coalesce(self._predictor()(user, item), F.lit(float("nan")).cast("float"))
         if self.getColdStartStrategy() != "drop":

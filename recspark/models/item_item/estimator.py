@@ -44,6 +44,8 @@ class ItemItemModel(FactorModel):
     `similarItems` ranks by the weights themselves.
     """
 
+    scores_whole_users = True
+
     def recommendForAllItems(self, *_: object, **__: object) -> DataFrame:
         """Raise RecsparkError: the model ranks items only."""
         raise RecsparkError(
