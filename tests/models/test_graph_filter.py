@@ -51,14 +51,19 @@ def test_products_are_those_of_scipy():
     np.testing.assert_allclose(out, a.toarray() @ dense, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("spare", "threads"), [(20, 1), (20, 2), (120, 1)])
 @pytest.mark.parametrize("rank", [1, 5, 13, 200])
-def test_the_basis_spans_the_leading_vectors(rank):
-    """Few by Lanczos, many at once: the projection is the same."""
-    n = normalized(csr_matrix(drawn()), 0.5, 0.5)
-    basis = smooth_basis(n, rank)
+def test_the_basis_spans_the_leading_vectors(rank, spare, threads, monkeypatch):
+    """By iteration (20 spare columns), and whole: the projection is the same."""
+    monkeypatch.setattr("recspark.algorithms.item_item.graph_filter.SPARE", spare)
+    monkeypatch.setattr("recspark.algorithms.item_item.graph_filter.STEPS", 200)
+    draw = np.random.default_rng(1)
+    x = csr_matrix((draw.random((300, 120)) < 0.1).astype(float))
+    n = normalized(x, 0.5, 0.5)
+    basis = smooth_basis(n, rank, threads)
     vectors = np.linalg.svd(n.toarray().astype(float), full_matrices=False)[2][:rank]
-    assert basis.shape == (N_ITEMS, min(rank, N_ITEMS))
-    np.testing.assert_allclose(basis @ basis.T, vectors.T @ vectors, atol=1e-5)
+    assert basis.shape == (120, min(rank, 120))
+    np.testing.assert_allclose(basis @ basis.T, vectors.T @ vectors, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,14 @@ from math import factorial
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags_array
-from scipy.sparse.linalg import svds
 
 from recspark.kernels.arrays.products import WIDTH, csr_product
+from recspark.kernels.threads import in_threads
 
 #: terms of p(K) beyond the first: those of one step of Runge and Kutta
 ORDER = 4
+#: products with N' N that a basis takes, and columns that it is iterated with beyond those that are kept
+STEPS, SPARE = 8, 64
 
 
 def normalized(x: csr_matrix, user_power: float, item_power: float) -> csr_matrix:
@@ -43,17 +45,41 @@ def normalized(x: csr_matrix, user_power: float, item_power: float) -> csr_matri
     return csr_matrix((diags_array(users**-user_power) @ x @ diags_array(items**-item_power)).astype("f4"))
 
 
-def smooth_basis(n: csr_matrix, rank: int) -> np.ndarray:
+def smooth_basis(n: csr_matrix, rank: int, threads: int = 1) -> np.ndarray:
     """float32 (items, rank): the right singular vectors of N with the largest singular values.
 
-    There are fewer columns if N has no `rank` rows or columns.
+    There are fewer columns if N has no `rank` rows or columns. Of a large N they are found by subspace
+    iteration: `STEPS` times N' N on random columns, `SPARE` more than are kept. Vectors near the last one are
+    then mixed with some beyond it, which a filter does not notice.
+
+    Source: Halko, Martinsson, Tropp 2011, "Finding structure with randomness", algorithm 4.4.
     """
     rank = min(rank, *n.shape)
-    if min(n.shape) <= 2 * rank:
+    if min(n.shape) <= rank + SPARE:
         return np.ascontiguousarray(np.linalg.svd(n.toarray(), full_matrices=False)[2][:rank].T, np.float32)
-    start = np.random.default_rng(0).standard_normal(min(n.shape))
-    vectors = svds(n.astype(np.float64), rank, v0=start, return_singular_vectors="vh")[2]
-    return np.ascontiguousarray(vectors[::-1].T, np.float32)
+    back = csr_matrix(n.T)
+    found = np.random.default_rng(0).standard_normal((n.shape[1], rank + SPARE), np.float32)
+    for _ in range(STEPS):
+        found = np.linalg.qr(_blurred(n, back, found, threads))[0]
+    values, mixed = np.linalg.eigh(found.T @ _blurred(n, back, found, threads))
+    return np.ascontiguousarray(found @ mixed[:, np.argsort(-values)[:rank]])
+
+
+def _blurred(n: csr_matrix, back: csr_matrix, columns: np.ndarray, threads: int = 1) -> np.ndarray:
+    """``N' N columns``, WIDTH of them at a time; `back` is N'."""
+    found = np.empty_like(columns)
+
+    def strip(low: int) -> None:
+        by_user = np.empty((n.shape[0], WIDTH), np.float32)
+        by_item = np.empty((n.shape[1], WIDTH), np.float32)
+        part, mine = np.zeros_like(by_item), columns[:, low : low + WIDTH]
+        part[:, : mine.shape[1]] = mine
+        csr_product(n.indptr, n.indices, n.data, part, by_user)
+        csr_product(back.indptr, back.indices, back.data, by_user, by_item)
+        found[:, low : low + WIDTH] = by_item[:, : mine.shape[1]]
+
+    in_threads(strip, range(0, columns.shape[1], WIDTH), threads)
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,9 +147,4 @@ class GraphFilter:
 
     def _blurred(self, columns: np.ndarray) -> np.ndarray:
         """``K columns``."""
-        by_user = np.empty((self.n.shape[0], WIDTH), np.float32)
-        found = np.empty_like(columns)
-        csr_product(self.n.indptr, self.n.indices, self.n.data, columns, by_user)
-        back = self._transposed
-        csr_product(back.indptr, back.indices, back.data, by_user, found)
-        return found
+        return _blurred(self.n, self._transposed, columns)

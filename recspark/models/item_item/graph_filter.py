@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 from recspark.algorithms.item_item.graph_filter import normalized, smooth_basis
 from recspark.config import at_least, between
 from recspark.engine.spark.runner import SparkRunner
+from recspark.engine.spark.session import default_threads
 from recspark.engine.storage import Store
 from recspark.models.folder import FactorFacts
 from recspark.models.item_item.estimator import ItemItem, ItemItemModel, ratings_of
@@ -64,11 +65,18 @@ class GraphFilter(ItemItem):
 
     def _solve(self, runner: SparkRunner, folder: str, blocks: range) -> None:
         powers = self.getUserPower(), self.getItemPower()
-        runner.map(partial(_write_basis, folder, self.getBinary(), powers, self.getRank()), [blocks])
+        threads = default_threads(runner.spark)
+        runner.map(partial(_write_basis, folder, self.getBinary(), powers, self.getRank(), threads), [blocks])
 
 
 def _write_basis(
-    folder: str, binary: bool, powers: tuple[float, float], rank: int, store: Store, blocks: range
+    folder: str,
+    binary: bool,
+    powers: tuple[float, float],
+    rank: int,
+    threads: int,
+    store: Store,
+    blocks: range,
 ) -> None:
     n = normalized(ratings_of(store, "users", 0, binary), *powers)
-    Store(folder).save("basis", vectors=smooth_basis(n, rank))
+    Store(folder).save("basis", vectors=smooth_basis(n, rank, threads))
