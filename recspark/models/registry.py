@@ -30,6 +30,7 @@ KINDS = {
     "popularity": Kind("factors.popularity", "Popularity", ("PopularityModel",)),
     "ease": Kind("item_item.ease", "EASE", ("EASEModel",)),
     "item_knn": Kind("item_item.knn", "ItemKNN", ("ItemKNNModel",)),
+    "slim": Kind("item_item.slim", "SLIM", ("SLIMModel",)),
     "graph_filter": Kind("item_item.graph_filter", "GraphFilter", ("GraphFilterModel",)),
     "fm": Kind("fm.estimators", "FMRegressor", ("FMRegressorModel", "FMRegressionModel")),
     "fm_classifier": Kind("fm.estimators", "FMClassifier", ("FMClassifierModel", "FMClassificationModel")),

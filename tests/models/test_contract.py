@@ -20,6 +20,7 @@ from recspark.errors import RecsparkError
 from recspark.models import (
     ALS,
     EASE,
+    SLIM,
     Baseline,
     FMClassifier,
     FMRanker,
@@ -82,6 +83,7 @@ MAKERS = {
     ),
     "ease": ("ease", "explain lists", lambda: EASE(regParam=5.0, **IDS)),
     "item_knn": ("item_knn", "explain lists", lambda: ItemKNN(k=4, **IDS)),
+    "slim": ("slim", "explain lists", lambda: SLIM(regParam=2.0, **IDS)),
     "graph_filter": ("graph_filter", "explain lists", lambda: GraphFilter(rank=3, **IDS)),
     "blend": ("blend", "explain serve", None),
     "list blend": ("list_blend", "explain lists", None),

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from scipy.sparse import csr_matrix
 
 from recspark.algorithms.item_item.graph_filter import normalized, smooth_basis
-from recspark.kernels.arrays.products import WIDTH, csr_product
+from recspark.kernels.item_item.products import WIDTH, csr_product
 from recspark.models import GraphFilter, load_model
 
 IDS = {"userCol": "user_id", "itemCol": "item_id"}

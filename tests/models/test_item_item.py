@@ -9,7 +9,8 @@ from scipy.sparse import csr_matrix
 
 from recspark.algorithms.item_item.gram import dense_gram, ease_inplace, invert_inplace, nearest
 from recspark.errors import RecsparkError
-from recspark.models import EASE, ItemKNN, load_model
+from recspark.kernels.item_item.slim import descend
+from recspark.models import EASE, SLIM, ItemKNN, load_model
 
 IDS = {"userCol": "user_id", "itemCol": "item_id"}
 N_USERS, N_ITEMS = 40, 13
@@ -105,6 +106,66 @@ def test_neighbours_are_their_formula(k, shrinkage, monkeypatch):
         0,
         N_ITEMS,
     )
+
+
+def slow_slim(x, k, l1, l2, sweeps=300):
+    """Weights of items (rows) for items, by coordinate descent on the Gram matrix in double precision."""
+    gram, found = x.T @ x, np.zeros((x.shape[1], x.shape[1]))
+    for j in range(x.shape[1]):
+        others = sorted(
+            (i for i in range(len(gram)) if i != j and gram[i, j]), key=lambda i: (-gram[i, j], i)
+        )[:k]
+        w = np.zeros(len(gram))
+        for _ in range(sweeps):
+            for i in others:
+                rest = gram[i, j] - gram[i] @ w + gram[i, i] * w[i]
+                w[i] = max(0.0, rest - l1) / (gram[i, i] + l2)
+        found[:, j] = w
+    return found
+
+
+def csr_arrays(matrix):
+    return matrix.indptr, matrix.indices, matrix.data.astype(np.float32)
+
+
+@pytest.mark.parametrize(("l1", "l2"), [(0.5, 2.0), (0.0, 5.0), (4.0, 0.0)])
+def test_weights_of_slim_are_the_minimum(l1, l2):
+    """No weight can be moved to lower the objective: its gradient is 0, or positive where the weight is 0."""
+    x = drawn(values=True)
+    everything = csr_matrix(1.0 - np.eye(N_ITEMS))
+    weights = descend(
+        csr_arrays(csr_matrix(x.T)), np.arange(N_ITEMS), csr_arrays(everything), (l1, l2), 1000, 0.0, N_USERS
+    )
+    found = csr_matrix((weights, everything.indices, everything.indptr)).toarray().T.astype(float)
+    slope = x.T @ (x @ found - x) + l1 + l2 * found
+    away = ~np.eye(N_ITEMS, dtype=bool)
+    assert (found >= 0).all() and (found[away] > 0).any()
+    np.testing.assert_allclose(slope[away & (found > 0)], 0, atol=2e-3)
+    assert (slope[away & (found == 0)] > -2e-3).all()
+
+
+def test_sweeps_of_slim_end_at_tol_and_at_max_iter():
+    x = csr_arrays(csr_matrix(drawn().T))
+    others, targets = csr_arrays(csr_matrix(1.0 - np.eye(N_ITEMS))), np.arange(N_ITEMS)
+    found = {
+        case: descend(x, targets, others, (0.1, 1.0), *case, N_USERS)
+        for case in ((1, 0.0), (50, 10.0), (500, 0.0), (500, 1e-9))
+    }
+    np.testing.assert_array_equal(found[1, 0.0], found[50, 10.0])
+    assert np.abs(found[1, 0.0] - found[500, 0.0]).max() > 0.01
+    np.testing.assert_allclose(found[500, 1e-9], found[500, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("blocks", "binary", "k"), [(1, True, 4), (3, True, 100), (2, False, 4)])
+def test_slim_by_spark(ratings, blocks, binary, k):
+    x = drawn(values=True)
+    x = (x > 0).astype(float) if binary else x
+    params = {"k": k, "regParam": 3.0, "elasticNetParam": 0.25, "maxIter": 500, "tol": 1e-9}
+    model = SLIM(itemBlocks=blocks, binary=binary, **params, **IDS).fit(ratings)
+    scores = x @ slow_slim(x, k, 0.75, 2.25)
+    found = {(row.user_id, row.item_id): row.prediction for row in model.transform(ratings).collect()}
+    wanted = {(3 * int(u), f"i{i:02d}"): scores[u, i] for u, i in zip(*np.nonzero(x), strict=True)}
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from math import factorial
 import numpy as np
 from scipy.sparse import csr_matrix, diags_array
 
-from recspark.kernels.arrays.products import WIDTH, csr_product
+from recspark.kernels.item_item.products import WIDTH, csr_product
 from recspark.kernels.threads import in_threads
 
 #: terms of p(K) beyond the first: those of one step of Runge and Kutta

@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix, diags_array, vstack
 
 from recspark.algorithms.ratings import SIDES, other
 from recspark.config import at_least
@@ -33,7 +33,7 @@ from recspark.models.folder import FactorFacts, ModelTable, write_facts
 from recspark.models.params import Hyperparameter
 from recspark.models.registry import kind_of
 from recspark.models.saving import Saved
-from recspark.models.serving.item_item import ItemItemFacts
+from recspark.models.serving.item_item import ItemItemFacts, as_csr
 from recspark.models.workspace import workspace
 
 
@@ -190,3 +190,14 @@ def save_csr(store: Store, name: str, matrix: csr_matrix) -> None:
 def weighted(x: csr_matrix, user_power: float) -> csr_matrix:
     """X, in which a user of n items counts ``n^-user_power`` times."""
     return csr_matrix(diags_array(np.diff(x.indptr) ** -user_power) @ x) if user_power else x
+
+
+def join_rows(folder: str, store: Store, blocks: range) -> None:
+    """Worker: put the rows of all blocks together: row j has the weights of others for item j."""
+    cuts = block_cuts(store, "items")
+    parts = [
+        as_csr(store.load(f"rows/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1])))
+        for block in blocks
+    ]
+    # scores are products with columns
+    save_csr(Store(folder), "weights", csr_matrix(vstack(parts).T))

@@ -6,7 +6,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_matrix, vstack
 
 from recspark.algorithms.item_item.gram import nearest
 from recspark.config import at_least, between
@@ -16,12 +15,12 @@ from recspark.models.item_item.estimator import (
     ItemItem,
     ItemItemModel,
     block_cuts,
+    join_rows,
     ratings_of,
     save_csr,
     weighted,
 )
 from recspark.models.params import Hyperparameter
-from recspark.models.serving.item_item import as_csr
 
 
 class ItemKNNModel(ItemItemModel):
@@ -75,7 +74,7 @@ class ItemKNN(ItemItem):
             self.getNeighbourPower(),
         )
         runner.map(partial(_write_nearest, self.getBinary(), how), blocks)
-        runner.map(partial(_join_nearest, folder), [blocks])
+        runner.map(partial(join_rows, folder), [blocks])
 
 
 class Similarity(NamedTuple):
@@ -93,14 +92,4 @@ def _write_nearest(binary: bool, how: Similarity, store: Store, block: int) -> N
     squares = np.asarray(x.power(2).sum(axis=0), np.float64).ravel()
     lengths = squares**how.item_power, squares**how.neighbour_power
     first, x = int(block_cuts(store, "items")[block]), weighted(x, how.user_power)
-    save_csr(store, f"nearest/{block:05d}", nearest(rows, x, first, lengths, how.k, how.shrinkage))
-
-
-def _join_nearest(folder: str, store: Store, blocks: range) -> None:
-    cuts = block_cuts(store, "items")
-    parts = [
-        as_csr(store.load(f"nearest/{block:05d}"), (int(cuts[block + 1] - cuts[block]), int(cuts[-1])))
-        for block in blocks
-    ]
-    # row j has the neighbours of item j: scores are sums over these
-    save_csr(Store(folder), "weights", csr_matrix(vstack(parts).T))
+    save_csr(store, f"rows/{block:05d}", nearest(rows, x, first, lengths, how.k, how.shrinkage))
