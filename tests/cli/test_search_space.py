@@ -81,7 +81,7 @@ def test_the_shapes():
         ),
         (
             {"kernel": {"low": 1, "high": 2}},
-            "the Param must be a string, one of linear, sigmoid, rbf, so name its choices",
+            "the Param must be a string, one of linear, sigmoid, rbf, cosine, so name its choices",
         ),
         ({"kernel": {"choices": ["linear", "cubic"]}}, "tune.space.kernel.choices = 'cubic' is not allowed"),
         ({"kernel": {"choices": []}}, "must be a list, not empty"),
