@@ -72,11 +72,11 @@ def _blurred(n: csr_matrix, back: csr_matrix, columns: np.ndarray, threads: int 
     def strip(low: int) -> None:
         by_user = np.empty((n.shape[0], WIDTH), np.float32)
         by_item = np.empty((n.shape[1], WIDTH), np.float32)
-        part, mine = np.zeros_like(by_item), columns[:, low : low + WIDTH]
-        part[:, : mine.shape[1]] = mine
+        part, given = np.zeros_like(by_item), columns[:, low : low + WIDTH]
+        part[:, : given.shape[1]] = given
         csr_product(n.indptr, n.indices, n.data, part, by_user)
         csr_product(back.indptr, back.indices, back.data, by_user, by_item)
-        found[:, low : low + WIDTH] = by_item[:, : mine.shape[1]]
+        found[:, low : low + WIDTH] = by_item[:, : given.shape[1]]
 
     in_threads(strip, range(0, columns.shape[1], WIDTH), threads)
     return found
