@@ -43,7 +43,7 @@ test-long: .venv/installed-test  ## the tests that CI has no time for
 
 # numba chooses its simulator when it is imported, so these tests have a process of their own
 test-gpu-simulated: .venv/installed-test  ## the tests of the kernels for CUDA cards, in numba's simulator
-	@NUMBA_ENABLE_CUDASIM=1 $(PYTEST) -m 'not gpu' tests/gpu $(ARGS)
+	@export NUMBA_ENABLE_CUDASIM=1 && $(PYTEST) -m 'not gpu' tests/gpu $(ARGS)
 
 test-all: .venv/installed-test  ## all tests
 	@$(PYTEST) $(ARGS)
