@@ -60,7 +60,10 @@ def descend(
     edges, columns, _ = candidates
     l1, l2 = penalties
     weights = np.zeros(len(columns), np.float32)
-    residual = np.zeros(n_users)
+    residual, squares = np.zeros(n_users), np.zeros(len(starts) - 1)
+    for item in range(len(squares)):
+        for entry in range(starts[item], starts[item + 1]):
+            squares[item] += values[entry] * values[entry]
     for row in range(len(targets)):
         residual[:] = 0.0
         for entry in range(starts[targets[row]], starts[targets[row] + 1]):
@@ -69,10 +72,9 @@ def descend(
             largest = 0.0
             for place in range(edges[row], edges[row + 1]):
                 low, high = starts[columns[place]], starts[columns[place] + 1]
-                product, square = 0.0, 0.0
+                product, square = 0.0, squares[columns[place]]
                 for entry in range(low, high):
                     product += values[entry] * residual[users[entry]]
-                    square += values[entry] * values[entry]
                 before = weights[place]
                 after = np.float32(max(0.0, product + square * before - l1) / (square + l2))
                 if after != before:
